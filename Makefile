@@ -1,0 +1,101 @@
+# Wharf's verbs. `make` alone lists them. What a verb takes more than a line for
+# is in scripts/; what the tests do is in tests/.
+
+# ------------------------------------------------------------------ variables
+NIC   ?= e100
+WWW   ?= www
+MEM   ?= 64
+QEMU  ?= qemu-system-x86_64
+BUILD ?= build
+
+# As in the lab, the ports follow from the user id, so that users do not meet.
+GDB_PORT  ?= $(shell expr `id -u` % 5000 + 25000)
+ECHO_PORT ?= $(shell expr $(GDB_PORT) + 1)
+HTTP_PORT ?= $(shell expr $(GDB_PORT) + 2)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO  ?= cargo
+comma  := ,
+
+# Wharf's name of a card, and QEMU's.
+CARD_e100 := i82559er
+CARD := $(or $(CARD_$(NIC)),$(error NIC=$(NIC): Wharf drives no such card; it knows: e100))
+
+QEMUFLAGS = -accel tcg -machine pc -smp 1 -m $(MEM) \
+	-nodefaults -display none -no-reboot -serial mon:stdio \
+	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80 \
+	-device $(CARD),netdev=n0,addr=3,romfile= \
+	$(if $(PCAP),-object filter-dump$(comma)id=d0$(comma)netdev=n0$(comma)file=$(PCAP)) \
+	-kernel $(BUILD)/boot.elf -initrd $(BUILD)/wharf.tar -append "$(CMDLINE)" \
+	$(QEMUEXTRA)
+
+# ---------------------------------------------------------------------- verbs
+.PHONY: help setup image qemu qemu-gdb gdb grade test check nc-7 nc-80 which-ports clean
+
+help:
+	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
+	@echo 'make run-NAME      boot it with one program, e.g. make run-testoutput ARGS=100'
+	@echo 'make grade         the lab'"'"'s grade: Score: 105/105'
+	@echo 'make test          host tests, the grade, and what goes beyond the lab'
+	@echo 'make check         formatting, clippy and documentation, without warnings'
+	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
+	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
+	@echo 'make which-ports   where those are on this machine'
+	@echo 'make qemu-gdb      as qemu, but wait for `make gdb` in another terminal'
+	@echo 'make clean         remove what was built'
+	@echo
+	@echo 'variables: NIC=e100  WWW=dir to serve  PCAP=file to capture into  MEM=MiB'
+	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
+	@echo '           QEMU=program  QEMUEXTRA="more flags"'
+
+setup:
+	@QEMU='$(QEMU)' scripts/setup --quiet
+
+image: setup
+	@$(CARGO) build --release -p boot -p kernel -p user --bins
+	@scripts/image '$(TARGET)/release' '$(BUILD)' '$(WWW)'
+
+qemu: image
+	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT)
+	@exec $(QEMU) $(QEMUFLAGS)
+
+run-%:
+	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
+
+qemu-gdb: image
+	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT) $(GDB_PORT)
+	@exec $(QEMU) $(QEMUFLAGS) -S -gdb tcp:127.0.0.1:$(GDB_PORT)
+
+gdb:
+	@command -v gdb >/dev/null || { echo 'gdb is missing: install the package gdb, then run make gdb again.' >&2; exit 1; }
+	@echo 'Symbols of the kernel are loaded. Stop in it with `hbreak FUNCTION`, then `continue`.'
+	@echo 'For a program, say httpd: `add-symbol-file $(TARGET)/release/httpd`, then `hbreak main`.'
+	@gdb -q -ex 'file $(TARGET)/release/kernel' -ex 'target remote 127.0.0.1:$(GDB_PORT)'
+
+grade: image
+	@$(CARGO) run -q -p tests -- grade $(HARNESS)
+
+test: image
+	@$(CARGO) run -q -p tests -- all $(HARNESS)
+
+HARNESS = --nic '$(NIC)' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' \
+	--www '$(WWW)' $(CASES)
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+nc-7:
+	@nc 127.0.0.1 $(ECHO_PORT)
+
+nc-80:
+	@nc 127.0.0.1 $(HTTP_PORT)
+
+which-ports:
+	@echo 'Local port $(ECHO_PORT) is Wharf'"'"'s port 7 (echo server, TCP and UDP)'
+	@echo 'Local port $(HTTP_PORT) is Wharf'"'"'s port 80 (web server)'
+
+clean:
+	$(CARGO) clean
+	rm -rf '$(BUILD)'

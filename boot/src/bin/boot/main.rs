@@ -1,0 +1,55 @@
+//! The boot stage's binary: the parts of it that touch the machine.
+//!
+//! [`pvh`] is entered by the loader and calls [`start`] with what it found; the library
+//! decides, [`leave`] goes to the kernel. Interrupts are off throughout, and physical memory
+//! below 4 GiB is mapped at its own addresses.
+#![no_std]
+#![no_main]
+
+mod leave;
+mod physical;
+mod pvh;
+mod serial;
+
+use core::panic::PanicInfo;
+
+use boot::load::{self, Machine};
+use boot::{Error, Handoff};
+use raw_cpuid::CpuId;
+
+abi::c_memory_functions!();
+
+/// From here on it no longer matters how we were booted.
+fn start(handoff: Result<Handoff<'static>, Error>) -> ! {
+    match prepare(handoff) {
+        Ok(kernel) => leave::enter(&kernel),
+        Err(error) => stop(format_args!("{error}")),
+    }
+}
+
+fn prepare(handoff: Result<Handoff<'static>, Error>) -> Result<load::Loaded, Error> {
+    let cpu = CpuId::new();
+    let features = cpu.get_extended_processor_and_feature_identifiers();
+    if !features.as_ref().is_some_and(|f| f.has_execute_disable()) {
+        return Err(Error::CpuLacks("NX (no-execute pages)"));
+    }
+    let machine = Machine {
+        switch_page: leave::switch_page(),
+        huge_pages: features.is_some_and(|f| f.has_1gib_pages()),
+    };
+    let handoff = handoff?;
+    load::load(&handoff, machine, &mut physical::Frames::new())
+}
+
+/// Says why, in one line, and halts for good.
+fn stop(why: core::fmt::Arguments<'_>) -> ! {
+    serial::line(format_args!("boot: {why}; halted"));
+    loop {
+        x86_64::instructions::hlt();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    stop(format_args!("bug in the boot stage: {info}"))
+}

@@ -1,0 +1,356 @@
+//! Synchronous messages with leases, notifications, and the one wait for both.
+//!
+//! A client [`Syscall::Call`](crate::Syscall::Call)s a server and sleeps until the
+//! answer. With the message it may lend up to [`LEASES_MAX`] pieces of its memory;
+//! while the client sleeps, the server reads or writes them through the kernel. A
+//! server takes messages, notification bits and deaths with
+//! [`Syscall::Wait`](crate::Syscall::Wait), and may answer calls in any order: a call
+//! that it cannot answer yet is parked by keeping its token. When either side dies,
+//! the other learns it as [`Error::PeerDied`].
+
+use crate::wire::{Reader, Writer};
+use crate::{Error, Result};
+
+/// A process: slot in the process table, and the slot's generation, so that a number
+/// kept after its process ended never means the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(pub u32);
+
+impl Pid {
+    /// Bits of the number that are the slot.
+    pub const SLOT_BITS: u32 = 8;
+
+    /// The pid of generation `generation` in slot `slot`.
+    pub const fn new(slot: usize, generation: u32) -> Self {
+        Pid((generation << Self::SLOT_BITS) | slot as u32)
+    }
+
+    /// Index into the process table.
+    pub const fn slot(self) -> usize {
+        (self.0 & ((1 << Self::SLOT_BITS) - 1)) as usize
+    }
+
+    /// How many processes the slot held before.
+    pub const fn generation(self) -> u32 {
+        self.0 >> Self::SLOT_BITS
+    }
+}
+
+impl core::fmt::Display for Pid {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Longest message and longest answer, in bytes. More is lent.
+pub const MESSAGE_MAX: usize = 128;
+/// Most leases with one call.
+pub const LEASES_MAX: usize = 2;
+/// A deadline that never comes.
+pub const FOREVER: u64 = u64::MAX;
+
+/// Bits of the mask given to [`Syscall::Wait`](crate::Syscall::Wait).
+pub mod wait {
+    /// Messages from other processes.
+    pub const MESSAGE: u32 = 1 << 31;
+    /// Ends of watched processes and of children.
+    pub const DEATH: u32 = 1 << 30;
+    /// Frames have arrived on an attached card.
+    pub const NIC_RECEIVE: u32 = 1 << 0;
+    /// The transmit ring of an attached card, full before, has room again.
+    pub const NIC_TRANSMIT: u32 = 1 << 1;
+    /// The link of an attached card came or went.
+    pub const NIC_LINK: u32 = 1 << 2;
+    /// The bits that programs may set with [`Syscall::Notify`](crate::Syscall::Notify).
+    pub const USER: u32 = 0x00ff_ff00;
+    /// All notification bits.
+    pub const NOTIFICATIONS: u32 = NIC_RECEIVE | NIC_TRANSMIT | NIC_LINK | USER;
+}
+
+/// A piece of the caller's memory lent for the time of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Where it starts in the caller's address space.
+    pub address: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Whether the server may write it, too.
+    pub writable: bool,
+}
+
+/// The argument of [`Syscall::Call`](crate::Syscall::Call).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The server.
+    pub target: Pid,
+    /// How many of `leases` are in use.
+    pub lease_count: u32,
+    /// Address and length of the request, at most [`MESSAGE_MAX`] bytes.
+    pub request: (u64, u64),
+    /// Address and capacity of the buffer for the answer.
+    pub answer: (u64, u64),
+    /// Memory lent to the server.
+    pub leases: [Lease; LEASES_MAX],
+}
+
+impl Call {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 8 + 32 + 24 * LEASES_MAX;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let mut writer = Writer::new(&mut bytes);
+        writer.u32(self.target.0).u32(self.lease_count);
+        writer.u64(self.request.0).u64(self.request.1);
+        writer.u64(self.answer.0).u64(self.answer.1);
+        for lease in &self.leases {
+            writer.u64(lease.address).u64(lease.len);
+            writer.u64(lease.writable.into());
+        }
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are too few or name too many leases.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let target = Pid(reader.u32()?);
+        let lease_count = reader.u32()?;
+        if lease_count as usize > LEASES_MAX {
+            return Err(Error::Malformed);
+        }
+        let request = (reader.u64()?, reader.u64()?);
+        let answer = (reader.u64()?, reader.u64()?);
+        let mut leases = [Lease::default(); LEASES_MAX];
+        for lease in &mut leases {
+            *lease = Lease {
+                address: reader.u64()?,
+                len: reader.u64()?,
+                writable: reader.u64()? != 0,
+            };
+        }
+        Ok(Call {
+            target,
+            lease_count,
+            request,
+            answer,
+            leases,
+        })
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called [`Syscall::Exit`](crate::Syscall::Exit) with this code.
+    Code(u32),
+    /// The processor refused what it did: the exception vector.
+    Fault(u8),
+    /// Its parent ended it.
+    Killed,
+}
+
+impl Exit {
+    const fn to_u64(self) -> u64 {
+        match self {
+            Exit::Code(code) => code as u64,
+            Exit::Fault(vector) => 1 << 32 | vector as u64,
+            Exit::Killed => 2 << 32,
+        }
+    }
+
+    const fn from_u64(word: u64) -> Option<Self> {
+        match word >> 32 {
+            0 => Some(Exit::Code(word as u32)),
+            1 => Some(Exit::Fault(word as u8)),
+            2 => Some(Exit::Killed),
+            _ => None,
+        }
+    }
+}
+
+/// What a lease allows, as the server sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Length in bytes.
+    pub len: u64,
+    /// Whether it may be written.
+    pub writable: bool,
+}
+
+/// A message as the server gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Names this call in the answer and in lease copies. Never 0.
+    pub token: u64,
+    /// Who called.
+    pub sender: Pid,
+    /// How many leases came with it.
+    pub lease_count: u32,
+    /// The leases.
+    pub leases: [LeaseInfo; LEASES_MAX],
+    /// Length of the request within `payload`.
+    pub len: u32,
+    /// The request.
+    pub payload: [u8; MESSAGE_MAX],
+}
+
+impl Message {
+    /// The request.
+    pub fn request(&self) -> &[u8] {
+        &self.payload[..(self.len as usize).min(MESSAGE_MAX)]
+    }
+}
+
+/// What [`Syscall::Wait`](crate::Syscall::Wait) came back with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// The deadline passed.
+    TimedOut,
+    /// These bits of the mask were set, and are clear again.
+    Notification(u32),
+    /// A call.
+    Message(Message),
+    /// A child or watched process ended.
+    Death(Pid, Exit),
+}
+
+impl Received {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 8 + 8 + 8 + 16 * LEASES_MAX + 8 + MESSAGE_MAX;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        let mut writer = Writer::new(&mut bytes);
+        match self {
+            Received::TimedOut => {
+                writer.u64(0);
+            }
+            Received::Notification(bits) => {
+                writer.u64(1).u64(u64::from(*bits));
+            }
+            Received::Message(message) => {
+                writer.u64(2).u64(message.token);
+                writer.u32(message.sender.0).u32(message.lease_count);
+                for lease in &message.leases {
+                    writer.u64(lease.len).u64(lease.writable.into());
+                }
+                writer.u64(message.len.into()).bytes(&message.payload);
+            }
+            Received::Death(pid, exit) => {
+                writer.u64(3).u64(exit.to_u64()).u32(pid.0);
+            }
+        }
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are too few or of no known kind.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u64()?;
+        let word = reader.u64()?;
+        Ok(match kind {
+            0 => Received::TimedOut,
+            1 => Received::Notification(word as u32),
+            2 => {
+                let sender = Pid(reader.u32()?);
+                let lease_count = reader.u32()?;
+                let mut leases = [LeaseInfo::default(); LEASES_MAX];
+                for lease in &mut leases {
+                    *lease = LeaseInfo {
+                        len: reader.u64()?,
+                        writable: reader.u64()? != 0,
+                    };
+                }
+                let len = reader.u64()? as u32;
+                if len as usize > MESSAGE_MAX || lease_count as usize > LEASES_MAX {
+                    return Err(Error::Malformed);
+                }
+                Received::Message(Message {
+                    token: word,
+                    sender,
+                    lease_count,
+                    leases,
+                    len,
+                    payload: reader.array()?,
+                })
+            }
+            3 => Received::Death(
+                Pid(reader.u32()?),
+                Exit::from_u64(word).ok_or(Error::Malformed)?,
+            ),
+            _ => return Err(Error::Malformed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_round_trip() {
+        let call = Call {
+            target: Pid::new(3, 9),
+            lease_count: 1,
+            request: (0x1000, 16),
+            answer: (0x2000, 128),
+            leases: [
+                Lease {
+                    address: 0x3000,
+                    len: 5,
+                    writable: true,
+                },
+                Lease::default(),
+            ],
+        };
+        let mut bytes = call.to_bytes();
+        assert_eq!(Call::from_bytes(&bytes), Ok(call));
+        bytes[4] = 3;
+        assert_eq!(Call::from_bytes(&bytes), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn received_round_trip() {
+        let message = Message {
+            token: 77,
+            sender: Pid::new(200, 4),
+            lease_count: 2,
+            leases: [
+                LeaseInfo {
+                    len: 1 << 40,
+                    writable: true,
+                },
+                LeaseInfo {
+                    len: 2,
+                    writable: false,
+                },
+            ],
+            len: 128,
+            payload: [0xa5; MESSAGE_MAX],
+        };
+        for received in [
+            Received::TimedOut,
+            Received::Notification(0x8000_0001),
+            Received::Message(message),
+            Received::Death(Pid(5), Exit::Code(u32::MAX)),
+            Received::Death(Pid(5), Exit::Fault(14)),
+            Received::Death(Pid(5), Exit::Killed),
+        ] {
+            assert_eq!(Received::from_bytes(&received.to_bytes()), Ok(received));
+        }
+    }
+
+    #[test]
+    fn pids_keep_slot_and_generation() {
+        let pid = Pid::new(255, 0xff_ffff);
+        assert_eq!((pid.slot(), pid.generation()), (255, 0xff_ffff));
+    }
+}

@@ -1,0 +1,25 @@
+//! Everything the Wharf kernel and its programs share, and nothing else:
+//! system call numbers, message formats, errors and the user address space.
+//!
+//! Numbers and layouts live here once and are imported, never typed again. The
+//! crate has no dependencies, so that both sides of the system call boundary and
+//! the host's tests can use it. Structures cross the boundary as little-endian
+//! bytes written by [`wire::Writer`] and read by [`wire::Reader`], never by casting.
+#![no_std]
+
+pub mod error;
+pub mod ipc;
+pub mod layout;
+pub mod memory;
+pub mod nic;
+pub mod service;
+pub mod socket;
+pub mod syscall;
+pub mod wire;
+
+pub use error::{Error, Result};
+pub use ipc::Pid;
+pub use syscall::Syscall;
+
+#[cfg(test)]
+extern crate std;

@@ -1,0 +1,181 @@
+//! What a program learns of a card it has attached to.
+
+use crate::Result;
+use crate::wire::{Reader, Writer};
+
+/// An Ethernet (MAC-48) address, in transmission order.
+pub type MacAddress = [u8; 6];
+
+/// State of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Speed in Mb/s; 0 when unknown.
+    pub speed_mbps: u16,
+    /// Whether both directions work at the same time.
+    pub full_duplex: bool,
+}
+
+/// A card, as [`crate::Syscall::NicInfo`] describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NicInfo {
+    /// The driver's name ("e100"), padded with zeros.
+    pub driver: [u8; 8],
+    /// Position on PCI: bus << 8 | device << 3 | function.
+    pub pci_address: u16,
+    /// The station address.
+    pub mac: MacAddress,
+    /// The link now.
+    pub link: Link,
+    /// Longest frame, in bytes, header included and checksum not.
+    pub frame_max: u16,
+    /// Frames that fit into the transmit ring.
+    pub transmit_ring: u16,
+    /// Frames that fit into the receive ring.
+    pub receive_ring: u16,
+}
+
+impl NicInfo {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 26;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .bytes(&self.driver)
+            .u16(self.pci_address)
+            .bytes(&self.mac)
+            .u8(self.link.up.into())
+            .u8(self.link.full_duplex.into())
+            .u16(self.link.speed_mbps)
+            .u16(self.frame_max)
+            .u16(self.transmit_ring)
+            .u16(self.receive_ring);
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if they are too few.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let driver = reader.array()?;
+        let pci_address = reader.u16()?;
+        let mac = reader.array()?;
+        let up = reader.u8()? != 0;
+        let full_duplex = reader.u8()? != 0;
+        let speed_mbps = reader.u16()?;
+        Ok(NicInfo {
+            driver,
+            pci_address,
+            mac,
+            link: Link {
+                up,
+                speed_mbps,
+                full_duplex,
+            },
+            frame_max: reader.u16()?,
+            transmit_ring: reader.u16()?,
+            receive_ring: reader.u16()?,
+        })
+    }
+
+    /// The driver's name as text.
+    pub fn driver_name(&self) -> &str {
+        text(&self.driver)
+    }
+}
+
+/// One statistic of a card or driver. Each chip has its own set, so it carries its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Lower case, words joined by underscores, padded with zeros.
+    pub name: [u8; 32],
+    /// How often, or how many octets.
+    pub value: u64,
+}
+
+impl Counter {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 40;
+    /// The most counters a card may have.
+    pub const COUNT_MAX: usize = 128;
+
+    /// A counter; a name over 32 bytes is cut.
+    pub fn new(name: &str, value: u64) -> Self {
+        let mut padded = [0; 32];
+        let len = name.len().min(padded.len());
+        padded[..len].copy_from_slice(&name.as_bytes()[..len]);
+        Counter {
+            name: padded,
+            value,
+        }
+    }
+
+    /// The name as text.
+    pub fn name(&self) -> &str {
+        text(&self.name)
+    }
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes).bytes(&self.name).u64(self.value);
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if they are too few.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        Ok(Counter {
+            name: reader.array()?,
+            value: reader.u64()?,
+        })
+    }
+}
+
+/// The text before the padding; empty if it is not UTF-8.
+fn text(padded: &[u8]) -> &str {
+    let end = padded.iter().position(|&b| b == 0).unwrap_or(padded.len());
+    core::str::from_utf8(&padded[..end]).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn info_round_trip() {
+        let info = NicInfo {
+            driver: *b"e100\0\0\0\0",
+            pci_address: 3 << 3,
+            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
+            link: Link {
+                up: true,
+                speed_mbps: 100,
+                full_duplex: true,
+            },
+            frame_max: 1514,
+            transmit_ring: 32,
+            receive_ring: 256,
+        };
+        assert_eq!(NicInfo::from_bytes(&info.to_bytes()), Ok(info));
+        assert_eq!(info.driver_name(), "e100");
+        assert_eq!(NicInfo::from_bytes(&[0; 25]), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn counter_round_trip() {
+        let counter = Counter::new("rx_good_frames", 7);
+        assert_eq!(Counter::from_bytes(&counter.to_bytes()), Ok(counter));
+        assert_eq!(counter.name(), "rx_good_frames");
+        assert_eq!(Counter::new(&"x".repeat(40), 0).name().len(), 32);
+    }
+}

@@ -1,0 +1,452 @@
+//! What programs ask of a network server: sockets, as messages.
+//!
+//! A request is a [`Request`] in the message, bulk data in lease 0. The answer's status
+//! is 0 or an [`Error`]; its payload, if any, is an [`Answer`]. A blocking request that
+//! cannot be answered yet is parked by the server; a socket made non-blocking answers
+//! [`Error::WouldBlock`] instead. Handles belong to the process that made them.
+
+use crate::wire::{Reader, Writer};
+use crate::{Error, Result};
+
+/// A socket, as the server numbers it: slot and generation, so that a number kept after
+/// `close` never means another socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(pub u32);
+
+/// An IPv4 address in transmission order, and a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SocketAddress {
+    /// The host; all zeros is "any".
+    pub ip: [u8; 4],
+    /// The port; 0 is "any".
+    pub port: u16,
+}
+
+impl core::fmt::Display for SocketAddress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [a, b, c, d] = self.ip;
+        write!(f, "{a}.{b}.{c}.{d}:{}", self.port)
+    }
+}
+
+/// The kinds of socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// TCP (RFC 9293).
+    Stream = 1,
+    /// UDP (RFC 768).
+    Datagram = 2,
+}
+
+/// Which direction [`Request::Shutdown`] ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    /// No more receiving: what arrives is discarded.
+    Receive = 0,
+    /// No more sending: FIN after what is queued.
+    Send = 1,
+    /// Both.
+    Both = 2,
+}
+
+/// Bits of [`PollEntry::wanted`] and [`PollEntry::ready`].
+pub mod poll {
+    /// `recv`, `recvfrom` or `accept` would not block (data, a connection, or the end).
+    pub const READABLE: u16 = 1 << 0;
+    /// `send` or `sendto` would not block, or `connect` has finished.
+    pub const WRITABLE: u16 = 1 << 2;
+    /// The connection failed; always reported, wanted or not.
+    pub const ERROR: u16 = 1 << 3;
+    /// The peer is gone in both directions; always reported.
+    pub const HANG_UP: u16 = 1 << 4;
+    /// No such socket of yours; always reported.
+    pub const INVALID: u16 = 1 << 5;
+}
+
+/// One socket of a [`Request::Poll`]: 8 bytes each, an array of them in lease 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollEntry {
+    /// The socket.
+    pub socket: Handle,
+    /// What to wait for.
+    pub wanted: u16,
+    /// What is so; written by the server.
+    pub ready: u16,
+}
+
+impl PollEntry {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 8;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .u32(self.socket.0)
+            .u16(self.wanted)
+            .u16(self.ready);
+        bytes
+    }
+
+    /// The structure from bytes.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        PollEntry {
+            socket: Handle(u32::from_le_bytes([a, b, c, d])),
+            wanted: u16::from_le_bytes([e, f]),
+            ready: u16::from_le_bytes([g, h]),
+        }
+    }
+}
+
+/// The most sockets in one [`Request::Poll`].
+pub const POLL_MAX: usize = 1024;
+
+/// A request to a network server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Makes a socket. Answers [`Answer::Socket`].
+    Socket {
+        /// TCP or UDP.
+        kind: Kind,
+    },
+    /// Gives the socket its local address.
+    Bind {
+        /// The socket.
+        socket: Handle,
+        /// Port 0 lets the server choose.
+        address: SocketAddress,
+    },
+    /// Lets a bound stream socket take connections.
+    Listen {
+        /// The socket.
+        socket: Handle,
+        /// How many may wait, established or half-open, before they are accepted.
+        backlog: u16,
+    },
+    /// Takes a waiting connection. Answers [`Answer::Accepted`]. The new socket is
+    /// non-blocking if the listening one is: that saves a request per connection.
+    Accept {
+        /// The listening socket.
+        socket: Handle,
+    },
+    /// Stream: connects. Datagram: sets the default peer.
+    Connect {
+        /// The socket.
+        socket: Handle,
+        /// The peer.
+        address: SocketAddress,
+    },
+    /// Queues bytes of lease 0, then of lease 1 if there is one (a head and a body in one
+    /// request). Answers [`Answer::Count`], which may be short for a stream.
+    Send {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Takes bytes into lease 0. Answers [`Answer::Count`]; 0 is the end of a stream.
+    Recv {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Sends lease 0 as one datagram. Answers [`Answer::Count`].
+    SendTo {
+        /// The socket.
+        socket: Handle,
+        /// The receiver.
+        address: SocketAddress,
+    },
+    /// Takes one datagram into lease 0; what does not fit is lost. Answers
+    /// [`Answer::Datagram`].
+    RecvFrom {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Ends one or both directions of a stream.
+    Shutdown {
+        /// The socket.
+        socket: Handle,
+        /// Which.
+        direction: Direction,
+    },
+    /// Gives the handle back. What is queued is still sent, then FIN.
+    Close {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Answers [`Answer::Address`].
+    LocalAddress {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Answers [`Answer::Address`].
+    PeerAddress {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Sets whether requests that would wait answer [`Error::WouldBlock`] instead.
+    SetNonBlocking {
+        /// The socket.
+        socket: Handle,
+        /// On or off.
+        on: bool,
+    },
+    /// Waits until one of the [`PollEntry`]s in lease 0 (writable) is ready and fills in
+    /// `ready` of all. Answers [`Answer::Count`]: how many are; 0 after the timeout.
+    Poll {
+        /// In milliseconds; [`POLL_FOREVER`] waits without end, 0 only looks.
+        timeout_ms: u32,
+    },
+    /// Writes the server's state as lines of text, "name value", into lease 0. Answers
+    /// [`Answer::Count`].
+    Status,
+}
+
+/// A timeout that never ends.
+pub const POLL_FOREVER: u32 = u32::MAX;
+
+impl Request {
+    /// Most bytes on the wire.
+    pub const SIZE_MAX: usize = 12;
+
+    /// The request as bytes, padded with zeros to [`Request::SIZE_MAX`].
+    pub fn to_bytes(&self) -> [u8; Self::SIZE_MAX] {
+        let (operation, socket, detail, address) = match *self {
+            Request::Socket { kind } => (1, None, kind as u8, None),
+            Request::Bind { socket, address } => (2, Some(socket), 0, Some(address)),
+            Request::Listen { socket, backlog } => {
+                let port = backlog;
+                (3, Some(socket), 0, Some(SocketAddress { ip: [0; 4], port }))
+            }
+            Request::Accept { socket } => (4, Some(socket), 0, None),
+            Request::Connect { socket, address } => (5, Some(socket), 0, Some(address)),
+            Request::Send { socket } => (6, Some(socket), 0, None),
+            Request::Recv { socket } => (7, Some(socket), 0, None),
+            Request::SendTo { socket, address } => (8, Some(socket), 0, Some(address)),
+            Request::RecvFrom { socket } => (9, Some(socket), 0, None),
+            Request::Shutdown { socket, direction } => (10, Some(socket), direction as u8, None),
+            Request::Close { socket } => (11, Some(socket), 0, None),
+            Request::LocalAddress { socket } => (12, Some(socket), 0, None),
+            Request::PeerAddress { socket } => (13, Some(socket), 0, None),
+            Request::SetNonBlocking { socket, on } => (14, Some(socket), on.into(), None),
+            Request::Poll { timeout_ms } => (15, Some(Handle(timeout_ms)), 0, None),
+            Request::Status => (16, None, 0, None),
+        };
+        let SocketAddress { ip, port } = address.unwrap_or_default();
+        let mut bytes = [0; Self::SIZE_MAX];
+        Writer::new(&mut bytes)
+            .u8(operation)
+            .u8(detail)
+            .u32(socket.map_or(0, |handle| handle.0))
+            .bytes(&ip)
+            .u16(port);
+        bytes
+    }
+
+    /// The request from bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCall`] for an unknown operation, [`Error::Malformed`] for a short
+    /// message, [`Error::InvalidArgument`] for an unknown kind or direction.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let operation = reader.u8()?;
+        let detail = reader.u8()?;
+        let socket = Handle(reader.u32()?);
+        let address = SocketAddress {
+            ip: reader.array()?,
+            port: reader.u16()?,
+        };
+        Ok(match operation {
+            1 => Request::Socket {
+                kind: match detail {
+                    1 => Kind::Stream,
+                    2 => Kind::Datagram,
+                    _ => return Err(Error::InvalidArgument),
+                },
+            },
+            2 => Request::Bind { socket, address },
+            3 => Request::Listen {
+                socket,
+                backlog: address.port,
+            },
+            4 => Request::Accept { socket },
+            5 => Request::Connect { socket, address },
+            6 => Request::Send { socket },
+            7 => Request::Recv { socket },
+            8 => Request::SendTo { socket, address },
+            9 => Request::RecvFrom { socket },
+            10 => Request::Shutdown {
+                socket,
+                direction: match detail {
+                    0 => Direction::Receive,
+                    1 => Direction::Send,
+                    2 => Direction::Both,
+                    _ => return Err(Error::InvalidArgument),
+                },
+            },
+            11 => Request::Close { socket },
+            12 => Request::LocalAddress { socket },
+            13 => Request::PeerAddress { socket },
+            14 => Request::SetNonBlocking {
+                socket,
+                on: detail != 0,
+            },
+            15 => Request::Poll {
+                timeout_ms: socket.0,
+            },
+            16 => Request::Status,
+            _ => return Err(Error::NoSuchCall),
+        })
+    }
+}
+
+/// The payload of an answer without error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; nothing more to say.
+    Done,
+    /// A new socket.
+    Socket(Handle),
+    /// A new connection and its peer.
+    Accepted(Handle, SocketAddress),
+    /// Bytes moved, or entries ready.
+    Count(u32),
+    /// Bytes of the datagram that were stored, and its sender.
+    Datagram(u32, SocketAddress),
+    /// An address.
+    Address(SocketAddress),
+}
+
+impl Answer {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 11;
+
+    /// The answer as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let (kind, word, address) = match *self {
+            Answer::Done => (0, 0, None),
+            Answer::Socket(handle) => (1, handle.0, None),
+            Answer::Accepted(handle, peer) => (2, handle.0, Some(peer)),
+            Answer::Count(count) => (3, count, None),
+            Answer::Datagram(count, sender) => (4, count, Some(sender)),
+            Answer::Address(address) => (5, 0, Some(address)),
+        };
+        let SocketAddress { ip, port } = address.unwrap_or_default();
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .u8(kind)
+            .u32(word)
+            .bytes(&ip)
+            .u16(port);
+        bytes
+    }
+
+    /// The answer from bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are too few or of no known kind.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.u8()?;
+        let word = reader.u32()?;
+        let address = SocketAddress {
+            ip: reader.array()?,
+            port: reader.u16()?,
+        };
+        Ok(match kind {
+            0 => Answer::Done,
+            1 => Answer::Socket(Handle(word)),
+            2 => Answer::Accepted(Handle(word), address),
+            3 => Answer::Count(word),
+            4 => Answer::Datagram(word, address),
+            5 => Answer::Address(address),
+            _ => return Err(Error::Malformed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: SocketAddress = SocketAddress {
+        ip: [10, 0, 2, 15],
+        port: 80,
+    };
+
+    #[test]
+    fn requests_round_trip() {
+        let socket = Handle(0xdead_beef);
+        let address = ADDRESS;
+        for request in [
+            Request::Socket { kind: Kind::Stream },
+            Request::Socket {
+                kind: Kind::Datagram,
+            },
+            Request::Bind { socket, address },
+            Request::Listen {
+                socket,
+                backlog: 4096,
+            },
+            Request::Accept { socket },
+            Request::Connect { socket, address },
+            Request::Send { socket },
+            Request::Recv { socket },
+            Request::SendTo { socket, address },
+            Request::RecvFrom { socket },
+            Request::Shutdown {
+                socket,
+                direction: Direction::Both,
+            },
+            Request::Close { socket },
+            Request::LocalAddress { socket },
+            Request::PeerAddress { socket },
+            Request::SetNonBlocking { socket, on: true },
+            Request::Poll {
+                timeout_ms: POLL_FOREVER,
+            },
+            Request::Status,
+        ] {
+            assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn hostile_requests_are_refused() {
+        let mut bytes = Request::Status.to_bytes();
+        bytes[0] = 200;
+        assert_eq!(Request::from_bytes(&bytes), Err(Error::NoSuchCall));
+        assert_eq!(Request::from_bytes(&[]), Err(Error::Malformed));
+        assert_eq!(Request::from_bytes(&[6; 11]), Err(Error::Malformed));
+        let mut bytes = Request::Socket { kind: Kind::Stream }.to_bytes();
+        bytes[1] = 9;
+        assert_eq!(Request::from_bytes(&bytes), Err(Error::InvalidArgument));
+    }
+
+    #[test]
+    fn answers_round_trip() {
+        for answer in [
+            Answer::Done,
+            Answer::Socket(Handle(7)),
+            Answer::Accepted(Handle(8), ADDRESS),
+            Answer::Count(u32::MAX),
+            Answer::Datagram(9, ADDRESS),
+            Answer::Address(ADDRESS),
+        ] {
+            assert_eq!(Answer::from_bytes(&answer.to_bytes()), Ok(answer));
+        }
+        assert_eq!(Answer::from_bytes(&[3; 5]), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn poll_entries_round_trip() {
+        let entry = PollEntry {
+            socket: Handle(1),
+            wanted: poll::READABLE,
+            ready: poll::HANG_UP,
+        };
+        assert_eq!(PollEntry::from_bytes(&entry.to_bytes()), entry);
+    }
+}

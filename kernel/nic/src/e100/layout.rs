@@ -1,0 +1,175 @@
+//! What lies in the DMA arena, as the card sees it: formats, offsets and sizes.
+//!
+//! These structures are never instantiated, for no reference into memory that the card writes may
+//! exist: they are maps, from which the compiler computes the offsets that the driver hands to
+//! [`crate::Bus`]. All values are little-endian.
+
+use core::mem::{offset_of, size_of};
+
+/// Command blocks. At least one is always kept back: see `transmit.rs`.
+pub const BLOCKS: usize = 32;
+/// Receive frame descriptors. 128 stood a burst of 100 datagrams on QEMU, 64 did not.
+pub const RFDS: usize = 256;
+/// Longest frame to send or receive, in bytes: header and 1500, without the checksum.
+pub const FRAME_MAX: usize = 1514;
+/// Room for a received frame: even (§6.4.3.1), and more than the card may store.
+const RFD_DATA: usize = 1520;
+/// No address.
+pub const NIL: u32 = 0xffff_ffff;
+
+/// The whole arena.
+#[repr(C)]
+pub struct Arena {
+    receive: [Rfd; RFDS],
+    transmit: [Block; BLOCKS],
+    statistics: Dump,
+}
+
+/// Bytes of DMA memory that the driver needs.
+pub const ARENA_SIZE: usize = size_of::<Arena>();
+
+/// Offset of a command block in the arena.
+pub const fn block(index: usize) -> usize {
+    offset_of!(Arena, transmit) + index * size_of::<Block>()
+}
+
+/// Offset of a receive frame descriptor in the arena.
+pub const fn rfd(index: usize) -> usize {
+    offset_of!(Arena, receive) + index * size_of::<Rfd>()
+}
+
+/// Offset of the counters in the arena.
+pub const STATISTICS: usize = offset_of!(Arena, statistics);
+
+/// A command block (§6.4.2), here as transmit command block in flexible mode (§6.4.2.5), with its
+/// own array of one buffer descriptor and its own buffer. A later zero-copy `send` points the
+/// descriptors elsewhere and leaves the rest as it is.
+#[repr(C)]
+struct Block {
+    status: u16,
+    command: u16,
+    link: u32,
+    tbd_array: u32,
+    /// Bytes in the block itself (15:0, none in flexible mode), transmit threshold (23:16), number
+    /// of buffer descriptors (31:24).
+    counts: u32,
+    /// Where the data are.
+    tbd_buffer: u32,
+    /// How many (15:0), and whether this is the last buffer (16).
+    tbd_size: u32,
+    unused: [u32; 2],
+    data: [u8; 1536],
+}
+
+/// Offsets and bits of a command block.
+pub mod cb {
+    use super::{Block, offset_of};
+
+    /// Status, 16 bits: [`C`], [`OK`].
+    pub const STATUS: usize = offset_of!(Block, status);
+    /// Command, 16 bits: what to do, and [`EL`], [`S`], [`I`].
+    pub const COMMAND: usize = offset_of!(Block, command);
+    /// Bus address of the next block, 32 bits.
+    pub const LINK: usize = offset_of!(Block, link);
+    /// Where the argument of a command other than transmit starts.
+    pub const ARGUMENT: usize = offset_of!(Block, tbd_array);
+    /// Bus address of the buffer descriptors, 32 bits.
+    pub const TBD_ARRAY: usize = offset_of!(Block, tbd_array);
+    /// [`TRANSMIT_COUNTS`], 32 bits.
+    pub const COUNTS: usize = offset_of!(Block, counts);
+    /// The buffer descriptor: bus address, 32 bits.
+    pub const TBD_BUFFER: usize = offset_of!(Block, tbd_buffer);
+    /// The buffer descriptor: size and [`TBD_EL`], 32 bits.
+    pub const TBD_SIZE: usize = offset_of!(Block, tbd_size);
+    /// The buffer.
+    pub const DATA: usize = offset_of!(Block, data);
+
+    /// Status: the card is done with the block.
+    pub const C: u16 = 0x8000;
+    /// Status: without error.
+    pub const OK: u16 = 0x2000;
+
+    /// Command: suspend after this block.
+    pub const S: u16 = 0x4000;
+    /// Command: interrupt (CX) when this block is complete.
+    pub const I: u16 = 0x2000;
+    /// Command: the transmit block points at buffer descriptors (flexible mode).
+    pub const SF: u16 = 0x0008;
+    /// Command: set the individual address (§6.4.2.2).
+    pub const IA_SETUP: u16 = 1;
+    /// Command: configure (§6.4.2.3).
+    pub const CONFIGURE: u16 = 2;
+    /// Command: set the multicast list (§6.4.2.4).
+    pub const MULTICAST_SETUP: u16 = 3;
+    /// Command: transmit (§6.4.2.5).
+    pub const TRANSMIT: u16 = 4;
+
+    /// One buffer descriptor; no bytes in the block; and a threshold of 0xe0 times 8 bytes, which
+    /// is the whole frame, so that the card never runs dry in the middle of one.
+    pub const TRANSMIT_COUNTS: u32 = 1 << 24 | 0xe0 << 16;
+    /// The last buffer of the frame.
+    pub const TBD_EL: u32 = 1 << 16;
+}
+
+/// A receive frame descriptor in simplified mode: the data follow it (§6.4.3.1).
+#[repr(C)]
+struct Rfd {
+    status: u16,
+    command: u16,
+    link: u32,
+    /// For flexible mode, which the 82559ER lacks.
+    rbd: u32,
+    /// Bytes received (13:0), F (14) and EOF (15).
+    count: u16,
+    /// Room in `data`.
+    size: u16,
+    data: [u8; RFD_DATA],
+}
+
+/// Offsets and bits of a receive frame descriptor; `C` and `OK` are as in [`cb`].
+pub mod rfd {
+    use super::{RFD_DATA, Rfd, offset_of};
+
+    /// Status, 16 bits.
+    pub const STATUS: usize = offset_of!(Rfd, status);
+    /// Command, 16 bits: [`EL`].
+    pub const COMMAND: usize = offset_of!(Rfd, command);
+    /// Bus address of the next descriptor, 32 bits.
+    pub const LINK: usize = offset_of!(Rfd, link);
+    /// Unused in simplified mode, 32 bits.
+    pub const RBD: usize = offset_of!(Rfd, rbd);
+    /// Count (15:0) and size (31:16), 32 bits.
+    pub const COUNT_AND_SIZE: usize = offset_of!(Rfd, count);
+    /// The frame.
+    pub const DATA: usize = offset_of!(Rfd, data);
+
+    /// Command: the receive unit stops after this descriptor.
+    pub const EL: u16 = 0x8000;
+    /// The number of bytes in the count field; above it are EOF and F, which QEMU never sets.
+    pub const COUNT_MASK: u32 = 0x3fff;
+    /// An empty descriptor's count and size.
+    pub const EMPTY: u32 = (RFD_DATA as u32) << 16;
+}
+
+/// The counters (§6.4.2.7 and "statistical counters"): 16 of them in the standard format, then the
+/// marker; the longest format of the family has 21 words.
+#[repr(C)]
+struct Dump {
+    counters: [u32; 16],
+    marker: u32,
+    reserved: [u32; 4],
+}
+
+/// Offset of the marker from the start of the counters, in standard format.
+pub const DUMP_MARKER: usize = offset_of!(Dump, marker);
+/// The marker after [`super::regs::CUC_DUMP_RESET`].
+pub const DUMP_RESET_DONE: u32 = 0xa007;
+
+// The card demands even addresses everywhere, and 16-byte alignment for the counters.
+const _: () = {
+    assert!(offset_of!(Block, data) == 32 && size_of::<Block>().is_multiple_of(32));
+    assert!(offset_of!(Rfd, data) == 16 && size_of::<Rfd>() == 1536);
+    assert!(size_of::<Dump>() == 84 && STATISTICS.is_multiple_of(16));
+    assert!(FRAME_MAX <= 1536 && RFD_DATA.is_multiple_of(2) && FRAME_MAX + 4 <= RFD_DATA);
+    assert!(BLOCKS > 5 && BLOCKS <= 50 && RFDS >= 128);
+};

@@ -1,0 +1,425 @@
+//! Intel 82559ER ("E100").
+//!
+//! Manual: *Intel 8255x 10/100 Mbps Ethernet Controller Family Open Source Software Developer
+//! Manual*, revision 1.3 ("OSDM", cited by section). Where QEMU 10's `i82559er` differs from it, the
+//! driver obeys both and says so at the line.
+//!
+//! # Theory of operation
+//!
+//! The card has two units, each fed by a list in memory: the command unit (CU) executes command
+//! blocks, the receive unit (RU) fills receive frame descriptors (RFDs). Both lists are rings here,
+//! made once and never relinked, with one mark in each that stops the card before it runs into what
+//! is the driver's. The control block of the registers starts and resumes the units.
+//!
+//! ```text
+//!  registers          DMA arena
+//!  STATUS ACK         transmit ring, 32 blocks          receive ring, 256 descriptors
+//!  COMMAND MASK       +-------+------+------+---        +-----+------+------------------
+//!  POINTER  CU ------>| C, S  | link | TBD ----> data   | C, EL | link | count | 1520 bytes
+//!           RU --.    +-------+--|---+------+---        +-----+---|--+------------------
+//!                 \              v                         ^      v
+//!                  \          next block                  /    next descriptor
+//!                   `------------------------------------'
+//! ```
+//!
+//! **Transmit** (`transmit.rs`): `send` copies the frame into a block's buffer, marks the block S
+//! ("suspend after this"), and then takes S from the block before it; `flush` is one RESUME for all
+//! that is new. The card sets C when it is done, and the driver takes the block back when it needs
+//! one. A full ring is [`Error::WouldBlock`]; only then the completion interrupts are unmasked,
+//! until a quarter of the ring is free.
+//!
+//! **Receive** (`receive.rs`): the card stores a frame behind the next descriptor and sets C; FR
+//! interrupts. That masks the interrupts of the receive ring until `receive` finds it empty, which
+//! unmasks them and looks once more. So a busy card costs no interrupts, and one register read
+//! per batch of frames. The end of list (EL) follows the reader round the ring.
+//!
+//! **Interrupts**: the line is shared and level triggered. The handler reads the causes, writes the
+//! same byte back, and masks what the ring concerned will unmask by itself. It does not loop: a
+//! cause that comes up meanwhile keeps the line asserted.
+//!
+//! **Errata and differences honoured**: no command before the last one is taken; bytes only into
+//! the control block; START and not RESUME after "no resources"; no RESUME without new work; 16
+//! blocks per RESUME; C before the data on QEMU; EOF not required; a reset that unmasks, and leaves
+//! the line asserted; all set-up repeated after each reset, for QEMU keeps it and silicon does not.
+
+mod chip;
+mod eeprom;
+mod layout;
+mod mdi;
+mod receive;
+mod regs;
+mod statistics;
+mod transmit;
+
+#[cfg(test)]
+mod tests;
+
+use self::chip::Chip;
+use self::layout::cb;
+use self::receive::Receive;
+use self::statistics::Statistics;
+use self::transmit::Transmit;
+use crate::{Bus, Error, Events, Link, MacAddress, Nic};
+
+pub use self::layout::{ARENA_SIZE, FRAME_MAX};
+
+/// CONFIGURE (§6.4.2.3), all of the 22 bytes that this chip knows: QEMU reads that many regardless
+/// of the count in the first byte.
+const CONFIGURE: [u8; 22] = [
+    22,   // 0: byte count
+    0x08, // 1: receive FIFO limit 8, transmit limit 0
+    0x00, // 2: adaptive interframe spacing off
+    0x00, // 3: no memory write and invalidate
+    0x00, // 4: receive DMA count: no limit
+    0x00, // 5: transmit DMA count: no limit
+    0x32, // 6: CNA interrupts (3=0), standard TCB (4), standard counters (5), bit 1 must be 1
+    0x03, // 7: discard short frames (0), one retry after underrun (2:1)
+    0x01, // 8: MII (0); bit 7 (CSMA off) would end all reception on QEMU
+    0x00, // 9: no wake-up, no checksum offload
+    0x2e, // 10: preamble of 7 bytes, source address from the frame, no loopback
+    0x00, // 11: linear priority off
+    0x60, // 12: interframe spacing 6 x 16 bit times
+    0x00, // 13: ARP filter address, unused
+    0xf2, // 14: the same
+    0x48, // 15: broadcasts yes, promiscuous no (0), carrier sense from the transceiver (7)
+    0x00, // 16: flow control delay
+    0x40, // 17: the same
+    0xf2, // 18: pad short frames (1); no checksum in memory (2): QEMU has none; no long frames (3)
+    0x80, // 19: full duplex as the transceiver says
+    0x3f, // 20: priority field at byte 31
+    0x05, // 21: not all multicasts (3)
+];
+
+/// MULTICAST SETUP (§6.4.2.4): a list of no bytes, which clears the filter.
+const NO_MULTICASTS: [u8; 2] = [0, 0];
+
+/// Interrupt causes that are let through when no sender waits.
+const QUIET: u8 = regs::CX | regs::CNA;
+
+/// Ticks without progress of a busy transmit ring before the card is reset.
+const STUCK_TICKS: u32 = 3;
+
+/// An 82559ER on its bus.
+pub struct E100<B: Bus> {
+    chip: Chip<B>,
+    mac: MacAddress,
+    link: Link,
+    transmit: Transmit,
+    receive: Receive,
+    statistics: Statistics,
+    /// Events not yet told.
+    pending: Events,
+    running: bool,
+    /// What broke the card; `tick` tries to mend it.
+    fault: Option<Error>,
+    /// Blocks completed at the last tick, and since how many ticks that has not changed.
+    last_completed: u64,
+    stuck_ticks: u32,
+    counters: Counters,
+}
+
+/// What the driver counts itself, besides the rings.
+#[derive(Default)]
+struct Counters {
+    tx_frames: u64,
+    tx_octets: u64,
+    tx_ring_full: u64,
+    interrupts: u64,
+    resets: u64,
+    mdi_timeouts: u64,
+}
+
+impl<B: Bus> E100<B> {
+    /// Resets the card, reads its EEPROM and its link; leaves it stopped.
+    ///
+    /// `bus` must give an arena of at least [`ARENA_SIZE`] zeroed bytes below 4 GiB that starts on
+    /// a page, and the card must be bus master.
+    ///
+    /// # Errors
+    /// [`Error::ArenaTooSmall`], [`Error::ArenaUnreachable`], [`Error::DeviceGone`],
+    /// [`Error::ResetTimeout`], [`Error::NoEeprom`], [`Error::EepromChecksum`],
+    /// [`Error::BadMacAddress`], [`Error::MdiTimeout`].
+    pub fn new(bus: B) -> Result<Self, Error> {
+        let found = bus.arena_len();
+        if found < ARENA_SIZE {
+            let needed = ARENA_SIZE;
+            return Err(Error::ArenaTooSmall { needed, found });
+        }
+        let start = bus.bus_addr(0);
+        let end = bus.bus_addr(ARENA_SIZE - 1);
+        if end.0 > u32::MAX.into() || !start.0.is_multiple_of(16) {
+            return Err(Error::ArenaUnreachable { start });
+        }
+        let mut chip = Chip::new(bus);
+        chip.reset()?;
+        let mac = eeprom::mac_address(&mut chip.bus)?;
+        let link = mdi::link(&mut chip)?;
+        Ok(E100 {
+            chip,
+            mac,
+            link,
+            transmit: Transmit::default(),
+            receive: Receive::default(),
+            statistics: Statistics::default(),
+            pending: Events::empty(),
+            running: false,
+            fault: None,
+            last_completed: 0,
+            stuck_ticks: 0,
+            counters: Counters::default(),
+        })
+    }
+
+    /// From any state to running, with empty rings.
+    fn bring_up(&mut self) -> Result<(), Error> {
+        let chip = &mut self.chip;
+        self.counters.resets += 1;
+        chip.reset()?;
+        self.link = mdi::link(chip)?;
+        // Both bases survive a software reset on QEMU: all addresses are absolute (§6.3.2.2).
+        chip.command_with(regs::CUC_LOAD_BASE, 0)?;
+        chip.command_with(regs::RUC_LOAD_BASE, 0)?;
+        self.statistics.start(chip)?;
+        let commands: [(u16, &[u8]); 3] = [
+            (cb::CONFIGURE, &CONFIGURE),
+            (cb::IA_SETUP, &self.mac),
+            (cb::MULTICAST_SETUP, &NO_MULTICASTS),
+        ];
+        self.transmit.start(chip, &commands)?;
+        self.receive.start(chip)?;
+        self.last_completed = self.transmit.completed;
+        self.stuck_ticks = 0;
+        chip.set_mask(QUIET);
+        Ok(())
+    }
+
+    /// Refuses work while stopped or broken.
+    fn ready(&self) -> Result<(), Error> {
+        match self.fault {
+            _ if !self.running => Err(Error::Stopped),
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers a breakdown, so that the next call fails at once instead of waiting again.
+    fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ (Error::DeviceGone | Error::CommandTimeout { .. })) = result {
+            self.fault = Some(error);
+            self.link = Link::default();
+            // Whoever waits for this card shall hear of it.
+            self.pending |= Events::all();
+        }
+        result
+    }
+
+    /// The ring is full: gets all that is queued on its way, and sees to the event.
+    fn ring_full(&mut self) -> Result<(), Error> {
+        self.counters.tx_ring_full += 1;
+        self.transmit.kick(&mut self.chip)?;
+        if self.transmit.want(&mut self.chip)? {
+            self.pending |= Events::TRANSMIT_SPACE;
+        }
+        Ok(())
+    }
+
+    fn serve_interrupt(&mut self) -> Result<Option<Events>, Error> {
+        let (ours, all) = self.chip.causes()?;
+        if ours == 0 {
+            return Ok(None);
+        }
+        self.counters.interrupts += 1;
+        let mut events = Events::empty();
+        let mut mask = self.chip.mask();
+        if let Some(causes) = Receive::interrupted(ours) {
+            mask |= causes;
+            events |= Events::RECEIVE;
+        }
+        // All that was read and no more: what comes up from here on interrupts again.
+        self.chip.acknowledge_and_mask(all, mask);
+        if self.transmit.has_space(&mut self.chip) {
+            events |= Events::TRANSMIT_SPACE;
+        }
+        Ok(Some(events))
+    }
+
+    fn look_after(&mut self) -> Result<(), Error> {
+        match mdi::link(&mut self.chip) {
+            Ok(link) if link != self.link => {
+                self.link = link;
+                self.pending |= Events::LINK;
+            }
+            Ok(_) => {}
+            Err(Error::MdiTimeout) => self.counters.mdi_timeouts += 1,
+            Err(error) => return Err(error),
+        }
+        self.statistics.harvest(&mut self.chip)?;
+        if self.receive.overlooked(&mut self.chip)? {
+            self.pending |= Events::RECEIVE;
+        }
+        self.transmit.kick(&mut self.chip)?;
+        self.transmit.reclaim(&mut self.chip);
+        if self.transmit.has_space(&mut self.chip) {
+            self.pending |= Events::TRANSMIT_SPACE;
+        }
+        // Without a link the card may rightly hold its frames back.
+        let completed = self.transmit.completed;
+        if self.transmit.is_busy() && self.link.up && completed == self.last_completed {
+            self.stuck_ticks += 1;
+        } else {
+            self.stuck_ticks = 0;
+        }
+        self.last_completed = completed;
+        if self.stuck_ticks >= STUCK_TICKS {
+            self.mend()?;
+        }
+        Ok(())
+    }
+
+    /// Resets a running card that does not work; what was in the rings is lost.
+    fn mend(&mut self) -> Result<(), Error> {
+        self.fault = self.bring_up().err();
+        self.pending |= Events::all();
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
+impl<B: Bus> Nic for E100<B> {
+    fn name(&self) -> &'static str {
+        "e100"
+    }
+
+    fn mac(&self) -> MacAddress {
+        self.mac
+    }
+
+    fn link(&self) -> Link {
+        self.link
+    }
+
+    fn frame_max(&self) -> usize {
+        FRAME_MAX
+    }
+
+    fn transmit_ring(&self) -> usize {
+        transmit::CAPACITY
+    }
+
+    fn receive_ring(&self) -> usize {
+        layout::RFDS
+    }
+
+    fn start(&mut self) -> Result<(), Error> {
+        self.stop();
+        self.fault = None;
+        self.pending = Events::empty();
+        if let Err(error) = self.bring_up() {
+            self.stop();
+            return Err(error);
+        }
+        self.running = true;
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if self.running && self.fault.is_none() {
+            // The counters of the last moments; without them the sums are still right so far.
+            let _ = self.statistics.harvest(&mut self.chip);
+        }
+        self.running = false;
+        self.pending = Events::empty();
+        // After the reset both units are idle: no DMA, and no interrupt since it is masked. A card
+        // that does not come out of reset cannot be helped here; `start` reports it.
+        let _ = self.chip.reset();
+    }
+
+    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {
+        // A frame of no bytes would wedge QEMU's network backend for good.
+        if frame.is_empty() || frame.len() > FRAME_MAX {
+            return Err(Error::BadLength { len: frame.len() });
+        }
+        self.ready()?;
+        match self.transmit.queue(&mut self.chip, frame) {
+            Err(Error::WouldBlock) => {
+                let result = self.ring_full();
+                self.note(result)?;
+                return Err(Error::WouldBlock);
+            }
+            result => result?,
+        }
+        self.counters.tx_frames += 1;
+        self.counters.tx_octets += frame.len() as u64;
+        if more { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.ready()?;
+        let result = self.transmit.kick(&mut self.chip);
+        self.note(result)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.ready()?;
+        let result = self.receive.take(&mut self.chip, buffer);
+        self.note(result)
+    }
+
+    fn on_interrupt(&mut self) -> Option<Events> {
+        // A masked card does not ask, and a stopped one is masked: no register needs to be read.
+        if self.ready().is_err() || self.chip.mask() & regs::M != 0 {
+            return None;
+        }
+        let result = self.serve_interrupt();
+        match self.note(result) {
+            Ok(events) => events.map(|events| events | self.take_events()),
+            Err(_) => Some(self.take_events()),
+        }
+    }
+
+    fn tick(&mut self) -> Events {
+        if self.running {
+            let result = if self.fault.is_some() {
+                self.mend()
+            } else {
+                self.look_after()
+            };
+            // Kept in `fault`, told by the next call, and tried again at the next tick.
+            let _ = self.note(result);
+        }
+        self.take_events()
+    }
+
+    fn take_events(&mut self) -> Events {
+        core::mem::take(&mut self.pending)
+    }
+
+    fn statistics(&mut self, visit: &mut dyn FnMut(&str, u64)) {
+        if self.ready().is_ok() {
+            let result = self.statistics.harvest(&mut self.chip);
+            // The sums so far are still worth telling.
+            let _ = self.note(result);
+        }
+        self.statistics.visit(visit);
+        let (counters, receive) = (&self.counters, &self.receive);
+        for (name, value) in [
+            ("tx_frames", counters.tx_frames),
+            ("tx_octets", counters.tx_octets),
+            ("tx_completed", self.transmit.completed),
+            ("tx_doorbells", self.transmit.kicks),
+            ("tx_ring_full", counters.tx_ring_full),
+            ("rx_frames", receive.frames),
+            ("rx_octets", receive.octets),
+            ("rx_batches", receive.batches),
+            ("rx_restarts", receive.restarts),
+            ("rx_dropped_errors", receive.dropped_errors),
+            ("rx_dropped_long", receive.dropped_long),
+            ("rx_dropped_small_buffer", receive.dropped_small_buffer),
+            ("interrupts", counters.interrupts),
+            ("resets", counters.resets),
+            ("mdi_timeouts", counters.mdi_timeouts),
+            ("statistics_timeouts", self.statistics.timeouts),
+        ] {
+            visit(name, value);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The card's counters: 32 bits wide there, dumped and reset in one command, summed up in 64 here.
+
+use super::chip::Chip;
+use super::layout::{DUMP_MARKER, DUMP_RESET_DONE, STATISTICS};
+use super::regs;
+use crate::{Bus, Error};
+
+/// The counters in the order of the dump (§6.4.2.7, standard format).
+const NAMES: [&str; 16] = [
+    "tx_good_frames",
+    "tx_max_collisions",
+    "tx_late_collisions",
+    "tx_underruns",
+    "tx_lost_carrier",
+    "tx_deferred",
+    "tx_single_collisions",
+    "tx_multiple_collisions",
+    "tx_total_collisions",
+    "rx_good_frames",
+    "rx_crc_errors",
+    "rx_alignment_errors",
+    "rx_resource_errors",
+    "rx_overrun_errors",
+    "rx_collision_errors",
+    "rx_short_frames",
+];
+/// Bound of the wait for a dump, which is a short burst on the bus.
+const BOUND_US: u32 = 1_000;
+
+/// The sums.
+#[derive(Default)]
+pub struct Statistics {
+    sums: [u64; NAMES.len()],
+    /// Dumps that did not arrive in time; their counts arrive with a later one.
+    pub timeouts: u64,
+}
+
+impl Statistics {
+    /// Tells the card where to dump. A first dump drops what was counted before.
+    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        let address = chip.address(STATISTICS);
+        chip.command_with(regs::CUC_LOAD_DUMP, address)?;
+        dump(chip).map(drop)
+    }
+
+    /// Adds what the card has counted since the last time.
+    pub fn harvest<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        if !dump(chip)? {
+            self.timeouts += 1;
+            return Ok(());
+        }
+        for (index, sum) in self.sums.iter_mut().enumerate() {
+            *sum += u64::from(chip.bus.load32(STATISTICS + 4 * index));
+        }
+        Ok(())
+    }
+
+    /// The sums by name.
+    pub fn visit(&self, visit: &mut dyn FnMut(&str, u64)) {
+        for (name, &sum) in NAMES.iter().zip(&self.sums) {
+            visit(name, sum);
+        }
+    }
+}
+
+/// Has the counters dumped and reset; false if they did not arrive in time.
+fn dump<B: Bus>(chip: &mut Chip<B>) -> Result<bool, Error> {
+    let marker = STATISTICS + DUMP_MARKER;
+    chip.bus.store32(marker, 0);
+    chip.bus.fence();
+    chip.command(regs::CUC_DUMP_RESET)?;
+    for _ in 0..BOUND_US {
+        if chip.bus.load32(marker) == DUMP_RESET_DONE {
+            chip.bus.fence();
+            return Ok(true);
+        }
+        chip.bus.delay_us(1);
+    }
+    Ok(false)
+}

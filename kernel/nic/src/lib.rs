@@ -1,0 +1,304 @@
+//! NIC drivers as a safe library: one [`Bus`] below, one [`Nic`] above.
+//!
+//! ```text
+//!    kernel: syscalls, notifications, the interrupt line
+//!        |  dyn Nic            send, receive, on_interrupt, tick
+//!    +---v-------------------------------------------------+
+//!    |  e100: Intel 82559ER    (one folder per chip)       |   this crate: no unsafe,
+//!    +---+-------------------------------------------------+   runs under `cargo test`
+//!        |  Bus                registers, DMA arena, delay
+//!    the machine (kernel glue)      or      model: software devices that act when they like
+//! ```
+//!
+//! A driver touches the world only through [`Bus`]: registers by byte offset, descriptors by offset
+//! into one DMA arena. It forms no reference into memory that a card may write. It allocates
+//! nothing, blocks nowhere, and bounds every wait for the hardware.
+//!
+//! # Contract of the wake-ups
+//!
+//! [`Nic::receive`] that answers [`Error::WouldBlock`] promises an [`Events::RECEIVE`] when a frame
+//! is there; [`Nic::send`] that answers [`Error::WouldBlock`] promises an
+//! [`Events::TRANSMIT_SPACE`] when a part of the ring is free again. Until then the caller may
+//! sleep: no wake-up is lost, though one may come for nothing. Events come from
+//! [`Nic::on_interrupt`], from [`Nic::tick`], and from [`Nic::take_events`], which the kernel calls
+//! after each batch of sends and receives, for what became true during those calls.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod e100;
+
+use bitflags::bitflags;
+use core::fmt;
+
+/// An address as the card puts it on the bus, which need not be the processor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BusAddr(pub u64);
+
+/// An Ethernet (MAC-48) address, in transmission order.
+pub type MacAddress = [u8; 6];
+
+/// A driver's only way to the world: the registers of one card, and one DMA arena.
+///
+/// Registers are named by byte offset into the card's register window and are never cached or
+/// merged. The arena is memory that the card may read and write at any moment; it is contiguous on
+/// the bus, zeroed at first, and named by byte offset. Multi-byte values in it are little-endian.
+///
+/// Accesses to registers and arena reach the card in program order, except that [`Bus::fence`] is
+/// needed where a store to the arena must be visible before a later store to the arena, or a load
+/// must not pass an earlier load. Offsets that are out of range or not aligned to the access are
+/// bugs of the driver: an implementation panics on them.
+pub trait Bus {
+    /// Reads an 8-bit register.
+    fn read8(&mut self, register: u32) -> u8;
+    /// Reads a 16-bit register.
+    fn read16(&mut self, register: u32) -> u16;
+    /// Reads a 32-bit register.
+    fn read32(&mut self, register: u32) -> u32;
+    /// Writes an 8-bit register.
+    fn write8(&mut self, register: u32, value: u8);
+    /// Writes a 16-bit register.
+    fn write16(&mut self, register: u32, value: u16);
+    /// Writes a 32-bit register.
+    fn write32(&mut self, register: u32, value: u32);
+
+    /// Length of the arena in bytes.
+    fn arena_len(&self) -> usize;
+    /// Where the card finds the byte at `offset`.
+    fn bus_addr(&self, offset: usize) -> BusAddr;
+    /// Loads 16 bits, once and whole.
+    fn load16(&mut self, offset: usize) -> u16;
+    /// Loads 32 bits, once and whole.
+    fn load32(&mut self, offset: usize) -> u32;
+    /// Stores 16 bits, once and whole, leaving the neighbouring bytes to the card.
+    fn store16(&mut self, offset: usize, value: u16);
+    /// Stores 32 bits, once and whole.
+    fn store32(&mut self, offset: usize, value: u32);
+    /// Copies `bytes` into the arena.
+    fn copy_in(&mut self, offset: usize, bytes: &[u8]);
+    /// Fills `bytes` from the arena.
+    fn copy_out(&mut self, offset: usize, bytes: &mut [u8]);
+    /// Orders arena accesses: those before it are done, as the card sees it, before those after it.
+    fn fence(&mut self);
+
+    /// Waits at least `us` microseconds.
+    fn delay_us(&mut self, us: u32);
+}
+
+bitflags! {
+    /// What a card, or its driver, has to say to the kernel.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Events: u32 {
+        /// Frames may be waiting: call [`Nic::receive`] until it answers [`Error::WouldBlock`].
+        const RECEIVE = 1 << 0;
+        /// The transmit ring was full and has space again.
+        const TRANSMIT_SPACE = 1 << 1;
+        /// The link went up or down, or changed its speed: see [`Nic::link`].
+        const LINK = 1 << 2;
+    }
+}
+
+/// State of the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Speed in Mb/s; 0 when unknown.
+    pub speed_mbps: u16,
+    /// Whether both directions work at the same time.
+    pub full_duplex: bool,
+}
+
+/// Why a driver did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Nothing to receive, or no room to send; the matching event follows.
+    WouldBlock,
+    /// A frame of no bytes, or longer than [`Nic::frame_max`]; refused.
+    BadLength {
+        /// What was asked for, in bytes.
+        len: usize,
+    },
+    /// The next frame is longer than the buffer; it was dropped and counted.
+    BufferTooSmall {
+        /// Length of the frame, in bytes.
+        len: usize,
+    },
+    /// The driver is stopped: see [`Nic::start`].
+    Stopped,
+    /// Reads return all ones: the card is gone from the bus, or its window is not enabled.
+    DeviceGone,
+    /// The card did not come out of reset.
+    ResetTimeout,
+    /// The card did not take a command of its control block.
+    CommandTimeout {
+        /// The command byte that stayed.
+        command: u8,
+    },
+    /// The card took a command block but did not complete it.
+    BlockTimeout {
+        /// The command field of the block.
+        command: u16,
+    },
+    /// No serial EEPROM answers.
+    NoEeprom,
+    /// The words of the EEPROM do not add up to 0xbaba.
+    EepromChecksum {
+        /// What they add up to.
+        found: u16,
+    },
+    /// The EEPROM holds a station address that no station may have (all zeros, or a group).
+    BadMacAddress {
+        /// The address.
+        found: MacAddress,
+    },
+    /// The transceiver did not answer over the management interface.
+    MdiTimeout,
+    /// The DMA arena is too small.
+    ArenaTooSmall {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes there.
+        found: usize,
+    },
+    /// The DMA arena is not where this card can reach it.
+    ArenaUnreachable {
+        /// Where it starts.
+        start: BusAddr,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::WouldBlock => f.write_str("would block: wait for the event, then try again"),
+            Error::BadLength { len } => write!(
+                f,
+                "a frame of {len} bytes cannot be sent: send at least 1 and at most frame_max bytes"
+            ),
+            Error::BufferTooSmall { len } => write!(
+                f,
+                "a frame of {len} bytes was dropped: receive into a buffer of frame_max bytes"
+            ),
+            Error::Stopped => f.write_str("the card is stopped: start it first"),
+            Error::DeviceGone => f.write_str(
+                "the card reads as all ones: check that it is plugged in and its BAR is enabled",
+            ),
+            Error::ResetTimeout => {
+                f.write_str("the card did not come out of reset: power it off and on")
+            }
+            Error::CommandTimeout { command } => write!(
+                f,
+                "the card did not take command {command:#04x}: stop it and start it again"
+            ),
+            Error::BlockTimeout { command } => write!(
+                f,
+                "the card did not complete command block {command:#06x}: \
+                 check that bus mastering is on, then stop it and start it again"
+            ),
+            Error::NoEeprom => {
+                f.write_str("no EEPROM answers: check its wiring, or give the address by hand")
+            }
+            Error::EepromChecksum { found } => write!(
+                f,
+                "the EEPROM adds up to {found:#06x}, not 0xbaba: rewrite it with the maker's tool"
+            ),
+            Error::BadMacAddress { found } => write!(
+                f,
+                "the EEPROM's station address {found:02x?} is not one station's: \
+                 rewrite it with the maker's tool"
+            ),
+            Error::MdiTimeout => {
+                f.write_str("the transceiver does not answer: stop the card and start it again")
+            }
+            Error::ArenaTooSmall { needed, found } => write!(
+                f,
+                "the DMA arena has {found} bytes: allocate {needed} contiguous bytes"
+            ),
+            Error::ArenaUnreachable { start } => write!(
+                f,
+                "the card cannot reach the DMA arena at {:#x}: allocate it below 4 GiB",
+                start.0
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// A network card as the kernel drives it. Object safe.
+///
+/// A card is made stopped. `start`, then `send`, `receive` and the interrupt; `stop` at any time,
+/// for example because the process that owned the card died; then `start` again for the next one.
+/// Except for `start`, `stop`, `tick` and `statistics`, no call waits for the hardware longer than
+/// a few microseconds unless the hardware is broken.
+pub trait Nic {
+    /// The driver's name ("e100"), at most 8 bytes.
+    fn name(&self) -> &'static str;
+
+    /// The station address.
+    fn mac(&self) -> MacAddress;
+
+    /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
+    fn link(&self) -> Link;
+
+    /// Longest frame in bytes, header included and checksum not.
+    fn frame_max(&self) -> usize;
+
+    /// Frames that fit into the transmit ring.
+    fn transmit_ring(&self) -> usize;
+
+    /// Frames that fit into the receive ring.
+    fn receive_ring(&self) -> usize;
+
+    /// Starts with empty rings: receives, and interrupts.
+    ///
+    /// # Errors
+    /// What kept the card from starting; it is stopped then.
+    fn start(&mut self) -> Result<(), Error>;
+
+    /// Stops: no DMA, no interrupts; frames not yet sent or received are dropped. Cannot fail: a
+    /// card that does not obey is left alone.
+    fn stop(&mut self);
+
+    /// Copies one frame, Ethernet header first and without checksum, into the ring, and has it and
+    /// all before it sent, unless `more` says that another call, or [`Nic::flush`], follows at once.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if the ring is full (an [`Events::TRANSMIT_SPACE`] follows, and all
+    /// queued frames are on their way), [`Error::BadLength`], [`Error::Stopped`], or what the
+    /// hardware did.
+    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error>;
+
+    /// Has the frames sent that `send` queued with `more`: one doorbell for the batch.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what the hardware did; the frames stay queued.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Copies the next frame, without checksum, to the start of `buffer` and returns its length in
+    /// bytes, at most [`Nic::frame_max`].
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
+    /// [`Error::BufferTooSmall`] (the frame is lost), [`Error::Stopped`], or what the hardware did.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    /// To be called when the card's line, which it may share, interrupts. `None`: the card did not
+    /// ask. `Some`: it did, and its request is acknowledged.
+    fn on_interrupt(&mut self) -> Option<Events>;
+
+    /// To be called about once a second: looks at the link, and after work that an interrupt should
+    /// have announced.
+    fn tick(&mut self) -> Events;
+
+    /// Takes the events that `send`, `flush` and `receive` found themselves, which no interrupt
+    /// will announce.
+    fn take_events(&mut self) -> Events;
+
+    /// Visits each counter of the card and the driver: name (lower case, joined by underscores) and
+    /// value since the driver was made.
+    fn statistics(&mut self, visit: &mut dyn FnMut(&str, u64));
+}

@@ -1,0 +1,48 @@
+//! Memory the kernel begins with: its heap, its code, and the ramdisk the boot stage mapped.
+
+use super::paging;
+use bootloader_api::info::BootInfo;
+use core::ops::Range;
+use linked_list_allocator::LockedHeap;
+use x86_64::VirtAddr;
+
+/// The kernel's heap: processes, cards, names. Frames and rings are not in it.
+const HEAP_SIZE: usize = 512 * 1024;
+
+#[global_allocator]
+static HEAP: LockedHeap = LockedHeap::empty();
+
+unsafe extern "C" {
+    static __text_start: u8;
+    static __text_end: u8;
+}
+
+/// Gives the kernel its heap.
+///
+/// # Errors
+/// In words, if there is no such run of memory.
+pub fn init_heap() -> Result<(), &'static str> {
+    let (_, memory) = paging::allocate_run(HEAP_SIZE, u64::MAX)
+        .ok_or("no memory for the kernel's heap: start with more")?;
+    // SAFETY: fresh memory that is the heap's for ever.
+    unsafe { HEAP.lock().init(memory.cast().as_ptr(), HEAP_SIZE) };
+    Ok(())
+}
+
+/// The kernel's code, whose pages nothing may write.
+pub fn code() -> Range<VirtAddr> {
+    VirtAddr::from_ptr(&raw const __text_start)..VirtAddr::from_ptr(&raw const __text_end)
+}
+
+/// The ramdisk.
+///
+/// # Errors
+/// In words, if the boot stage mapped none.
+pub fn ramdisk(boot: &BootInfo) -> Result<&'static [u8], &'static str> {
+    let address = boot.ramdisk_addr.into_option();
+    let address = address.ok_or("no ramdisk: give one with -initrd build/wharf.tar")?;
+    let len = usize::try_from(boot.ramdisk_len).map_err(|_| "the ramdisk is too large")?;
+    // SAFETY: the boot stage mapped it for the kernel, for good, and nobody writes it: its
+    // memory is marked as the boot stage's, and programs see it read-only.
+    Ok(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
+}

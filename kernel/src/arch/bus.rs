@@ -1,0 +1,135 @@
+//! [`nic::Bus`] on the machine: a card's registers and its DMA arena.
+
+use super::paging;
+use super::ports::PortWindow;
+use super::timer;
+use crate::dma::Arena;
+use crate::mmio::Mmio;
+use kernel::pci::{Bar, Function};
+use nic::{Bus, BusAddr};
+use x86_64::PhysAddr;
+
+/// A card's registers. Some cards decode the same ones as memory and as I/O ports.
+pub enum Window {
+    /// By I/O ports.
+    Ports(PortWindow),
+    /// By memory.
+    Memory(Mmio),
+}
+
+impl Window {
+    /// The first range of the function that has `needed` bytes of registers; I/O ports
+    /// before memory, since under emulation they cost a third and on silicon as much.
+    /// `None` if there is none, or no memory to map it.
+    pub fn of(function: &Function, needed: usize) -> Option<Self> {
+        let bars = || function.bars.iter().flatten();
+        let fits = |bar: &&Bar| bar.is_assigned() && bar.size >= needed as u64;
+        if let Some(bar) = bars().filter(fits).find(|bar| bar.is_io()) {
+            let base = u16::try_from(bar.address).ok()?;
+            let len = u16::try_from(bar.size).ok()?;
+            // SAFETY: the function decodes these ports, and is given to one driver only;
+            // its DMA goes where that driver's arena is.
+            return Some(Window::Ports(unsafe { PortWindow::new(base, len) }));
+        }
+        let bar = bars().filter(fits).find(|bar| !bar.is_io())?;
+        let memory = paging::map_device(PhysAddr::new(bar.address), needed)?;
+        Some(Window::Memory(memory))
+    }
+}
+
+/// A card as its driver sees it.
+pub struct MachineBus {
+    window: Window,
+    arena: Arena,
+}
+
+impl MachineBus {
+    /// Registers and arena of one card.
+    pub fn new(window: Window, arena: Arena) -> Self {
+        MachineBus { window, arena }
+    }
+}
+
+impl Bus for MachineBus {
+    fn read8(&mut self, register: u32) -> u8 {
+        match &mut self.window {
+            Window::Ports(ports) => ports.read(register),
+            Window::Memory(memory) => memory.read8(register as usize),
+        }
+    }
+
+    fn read16(&mut self, register: u32) -> u16 {
+        match &mut self.window {
+            Window::Ports(ports) => ports.read(register),
+            Window::Memory(memory) => memory.read16(register as usize),
+        }
+    }
+
+    fn read32(&mut self, register: u32) -> u32 {
+        match &mut self.window {
+            Window::Ports(ports) => ports.read(register),
+            Window::Memory(memory) => memory.read32(register as usize),
+        }
+    }
+
+    fn write8(&mut self, register: u32, value: u8) {
+        match &mut self.window {
+            Window::Ports(ports) => ports.write(register, value),
+            Window::Memory(memory) => memory.write8(register as usize, value),
+        }
+    }
+
+    fn write16(&mut self, register: u32, value: u16) {
+        match &mut self.window {
+            Window::Ports(ports) => ports.write(register, value),
+            Window::Memory(memory) => memory.write16(register as usize, value),
+        }
+    }
+
+    fn write32(&mut self, register: u32, value: u32) {
+        match &mut self.window {
+            Window::Ports(ports) => ports.write(register, value),
+            Window::Memory(memory) => memory.write32(register as usize, value),
+        }
+    }
+
+    fn arena_len(&self) -> usize {
+        self.arena.len()
+    }
+
+    fn bus_addr(&self, offset: usize) -> BusAddr {
+        BusAddr(self.arena.bus_address(offset))
+    }
+
+    fn load16(&mut self, offset: usize) -> u16 {
+        self.arena.load(offset)
+    }
+
+    fn load32(&mut self, offset: usize) -> u32 {
+        self.arena.load(offset)
+    }
+
+    fn store16(&mut self, offset: usize, value: u16) {
+        self.arena.store(offset, value);
+    }
+
+    fn store32(&mut self, offset: usize, value: u32) {
+        self.arena.store(offset, value);
+    }
+
+    fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        self.arena.copy_in(offset, bytes);
+    }
+
+    fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
+        self.arena.copy_out(offset, bytes);
+    }
+
+    fn fence(&mut self) {
+        self.arena.fence();
+    }
+
+    fn delay_us(&mut self, us: u32) {
+        timer::delay_us(us);
+    }
+}

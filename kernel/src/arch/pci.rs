@@ -1,0 +1,88 @@
+//! PCI configuration space: by the ports of mechanism 1, and by ECAM where ACPI names it.
+
+use super::paging;
+use crate::mmio::Mmio;
+use alloc::collections::BTreeMap;
+use kernel::acpi::{self, EcamWindow, PhysicalMemory};
+use kernel::pci::{Address, ConfigSpace};
+use x86_64::PhysAddr;
+use x86_64::instructions::port::Port;
+
+/// PCI 3.0 §3.2.2.3.2.
+const CONFIG_ADDRESS: u16 = 0xcf8;
+const CONFIG_DATA: u16 = 0xcfc;
+
+/// Both ways to configuration space.
+pub struct Config {
+    ecam: Option<EcamWindow>,
+    /// Registers of each bus looked at, mapped on first use: a window is up to 256 MiB.
+    buses: BTreeMap<u8, Mmio>,
+}
+
+impl Config {
+    /// With ECAM if ACPI describes it, else through the ports.
+    pub fn new(rsdp: Option<u64>) -> Self {
+        let windows = rsdp.and_then(|rsdp| acpi::ecam_windows(&Physical, rsdp).ok());
+        let ecam = windows.and_then(|all| all.into_iter().find(|window| window.segment == 0));
+        Config {
+            ecam,
+            buses: BTreeMap::new(),
+        }
+    }
+
+    /// The registers of the bus of `address`, and the offset in them.
+    fn ecam(&mut self, address: Address, offset: u16) -> Option<(&mut Mmio, usize)> {
+        let window = self.ecam?;
+        let at = window.offset(address, offset)?;
+        let start = window.offset(Address::new(address.bus(), 0, 0), 0)?;
+        let bus = match self.buses.entry(address.bus()) {
+            alloc::collections::btree_map::Entry::Occupied(bus) => bus.into_mut(),
+            alloc::collections::btree_map::Entry::Vacant(slot) => {
+                let physical = PhysAddr::new(window.start() + start);
+                slot.insert(paging::map_device(physical, EcamWindow::BUS_SIZE as usize)?)
+            }
+        };
+        Some((bus, (at - start) as usize))
+    }
+}
+
+impl ConfigSpace for Config {
+    fn read32(&mut self, address: Address, offset: u16) -> u32 {
+        if let Some((bus, at)) = self.ecam(address, offset) {
+            return bus.read32(at);
+        }
+        let Some(selected) = address.mechanism_1(offset) else {
+            return u32::MAX;
+        };
+        // SAFETY: the PC's configuration ports; reading a register through them changes
+        // no memory.
+        unsafe {
+            Port::<u32>::new(CONFIG_ADDRESS).write(selected);
+            Port::<u32>::new(CONFIG_DATA).read()
+        }
+    }
+
+    fn write32(&mut self, address: Address, offset: u16, value: u32) {
+        if let Some((bus, at)) = self.ecam(address, offset) {
+            bus.write32(at, value);
+            return;
+        }
+        if let Some(selected) = address.mechanism_1(offset) {
+            // SAFETY: as above. What may do harm, a BAR over memory or bus mastering, is
+            // written only by the scan, which restores it, and for a driver.
+            unsafe {
+                Port::<u32>::new(CONFIG_ADDRESS).write(selected);
+                Port::<u32>::new(CONFIG_DATA).write(value);
+            }
+        }
+    }
+}
+
+/// Physical memory, for reading ACPI's tables.
+struct Physical;
+
+impl PhysicalMemory for Physical {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        paging::read_physical(address, buffer)
+    }
+}

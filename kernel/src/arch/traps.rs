@@ -1,0 +1,301 @@
+//! Every way into the kernel, and the one way out.
+//!
+//! An exception, an interrupt or a system call pushes a [`Frame`] on the trap stack and
+//! calls [`trap_entry`]. The kernel never blocks and never nests: it handles the trap,
+//! leaves in the frame whoever runs next, and returns through it. Interrupts stay off all
+//! the way, and the idle loop is just a frame that halts in ring 0.
+//!
+//! ```text
+//!   ring 3 --int--> stub n --+                       +--> fxrstor, iretq
+//!   idle   --int--> stub n --+--> Frame, trap_entry --+
+//!   ring 3 --syscall---------+                       +--> xmm := 0, sysretq
+//! ```
+
+use super::gdt;
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+use kernel::process::{FpuState, Registers};
+use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::registers::control::Cr2;
+use x86_64::registers::rflags::RFlags;
+use x86_64::structures::idt::InterruptDescriptorTable;
+
+/// The pseudo-vector of a system call.
+pub const SYSCALL: u64 = 256;
+/// The pseudo-vector of the first entry, from the end of the boot.
+pub const START: u64 = 257;
+
+/// What a trap saves, from the bottom of the trap stack up.
+#[repr(C, align(16))]
+pub struct Frame {
+    /// Vector state; after a system call only its two control words.
+    pub fpu: FpuState,
+    /// The rest.
+    pub registers: Registers,
+}
+
+// trap_common and syscall_entry build it with 16-byte alignment for the call.
+const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>() % 16 == 0);
+
+impl Frame {
+    /// Whether the trap came from a program.
+    pub fn from_user(&self) -> bool {
+        self.registers.cs & 3 == 3
+    }
+
+    /// The control words a program had when it made a system call.
+    pub fn clear_fpu(&self) -> FpuState {
+        let area = &self.fpu.0;
+        FpuState::clear(
+            u16::from_le_bytes([area[0], area[1]]),
+            u32::from_le_bytes([area[24], area[25], area[26], area[27]]),
+        )
+    }
+
+    /// Makes the frame one that waits for interrupts in ring 0.
+    pub fn set_idle(&mut self) {
+        self.fpu = FpuState::default();
+        self.registers = Registers {
+            rip: idle_loop as *const () as u64,
+            cs: gdt::KERNEL_CODE.0.into(),
+            rflags: (RFlags::INTERRUPT_FLAG.bits()) | 2,
+            rsp: gdt::trap_stack_end().as_u64(),
+            ss: gdt::KERNEL_DATA.0.into(),
+            ..Registers::default()
+        };
+    }
+}
+
+/// Registers of a program that begins at `entry` with its stack at `stack`.
+pub fn user_registers(entry: u64, stack: u64) -> Registers {
+    Registers {
+        rip: entry,
+        cs: gdt::USER_CODE.0.into(),
+        rflags: RFlags::INTERRUPT_FLAG.bits() | 2,
+        rsp: stack,
+        ss: gdt::USER_DATA.0.into(),
+        ..Registers::default()
+    }
+}
+
+/// The address whose access caused the last page fault.
+pub fn fault_address() -> u64 {
+    Cr2::read_raw()
+}
+
+static IDT: Once<InterruptDescriptorTable> = Once::new();
+/// The user's stack pointer between `syscall` and the first push.
+static USER_STACK: AtomicU64 = AtomicU64::new(0);
+/// End of the trap stack, for `syscall`, which does not switch stacks itself.
+static TRAP_STACK_END: AtomicU64 = AtomicU64::new(0);
+/// MXCSR as the kernel's own code expects it.
+static KERNEL_MXCSR: u32 = 0x1f80;
+
+unsafe extern "C" {
+    static trap_stubs: u8;
+    fn syscall_entry();
+    fn idle_loop();
+    fn first_trap() -> !;
+}
+
+/// Bytes from one stub to the next.
+const STUB_SIZE: u64 = 16;
+
+/// Sets up the segments, the vectors and `syscall`.
+pub fn init() {
+    TRAP_STACK_END.store(gdt::trap_stack_end().as_u64(), Ordering::Relaxed);
+    gdt::load(VirtAddr::from_ptr(syscall_entry as *const ()));
+    IDT.call_once(|| {
+        let mut idt = InterruptDescriptorTable::new();
+        let stub =
+            |vector: u8| VirtAddr::from_ptr(&raw const trap_stubs) + u64::from(vector) * STUB_SIZE;
+        let stack_of = |vector: u8| {
+            let own = gdt::OWN_STACK.iter().find(|(v, _)| *v == vector);
+            own.map(|(_, stack)| *stack)
+        };
+        // SAFETY: each stub saves everything, calls trap_entry and returns by iretq, as
+        // its vector needs; the stacks named are set in the TSS.
+        unsafe {
+            macro_rules! exceptions {
+                ($($vector:literal $entry:ident),* $(,)?) => { $(
+                    let options = idt.$entry.set_handler_addr(stub($vector));
+                    if let Some(stack) = stack_of($vector) {
+                        options.set_stack_index(stack);
+                    }
+                )* };
+            }
+            exceptions! {
+                0 divide_error, 1 debug, 2 non_maskable_interrupt, 3 breakpoint, 4 overflow,
+                5 bound_range_exceeded, 6 invalid_opcode, 7 device_not_available,
+                8 double_fault, 10 invalid_tss, 11 segment_not_present,
+                12 stack_segment_fault, 13 general_protection_fault, 14 page_fault,
+                16 x87_floating_point, 17 alignment_check, 18 machine_check,
+                19 simd_floating_point, 20 virtualization, 21 cp_protection_exception,
+                28 hv_injection_exception, 29 vmm_communication_exception,
+                30 security_exception,
+            }
+            // INT3 and INTO are the program's to execute.
+            idt.breakpoint
+                .set_handler_addr(stub(3))
+                .set_privilege_level(x86_64::PrivilegeLevel::Ring3);
+            idt.overflow
+                .set_handler_addr(stub(4))
+                .set_privilege_level(x86_64::PrivilegeLevel::Ring3);
+            for vector in 32..=255u8 {
+                idt[vector].set_handler_addr(stub(vector));
+            }
+        }
+        idt
+    })
+    .load();
+}
+
+/// Ends the boot: enters the kernel as if by a trap, to run whoever is ready.
+pub fn start() -> ! {
+    // SAFETY: init has run; first_trap makes a frame on the trap stack, which is empty.
+    unsafe { first_trap() }
+}
+
+/// Called by the stubs. Returns whether the vector state in the frame is to be restored;
+/// if not, the frame is the same program's that made the system call.
+extern "C" fn trap_entry(frame: &mut Frame) -> bool {
+    crate::kernel::trap(frame)
+}
+
+global_asm!(
+    r#"
+    .pushsection .text.trap, "ax", @progbits
+
+    // One stub a vector, 16 bytes apart. Each leaves vector and error code on the stack.
+    .balign 16
+    .global trap_stubs
+trap_stubs:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    pushq $0
+    .endif
+    pushq $vector
+    jmp trap_common
+    .set vector, vector + 1
+    .endr
+
+    .macro push_general
+    pushq %rax
+    pushq %rbx
+    pushq %rcx
+    pushq %rdx
+    pushq %rsi
+    pushq %rdi
+    pushq %rbp
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    .endm
+
+    .macro pop_general
+    addq $512, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %r11
+    popq %r10
+    popq %r9
+    popq %r8
+    popq %rbp
+    popq %rdi
+    popq %rsi
+    popq %rdx
+    popq %rcx
+    popq %rbx
+    popq %rax
+    .endm
+
+trap_common:
+    push_general
+    subq $512, %rsp
+    fxsave64 (%rsp)
+    // Interrupt gates leave DF and AC as the program had them.
+    pushfq
+    andq $~0x40400, (%rsp)
+    popfq
+    ldmxcsr {mxcsr}(%rip)
+    movq %rsp, %rdi
+    call {entry}
+trap_return:
+    testb %al, %al
+    jz 1f
+    fxrstor64 (%rsp)
+    pop_general
+    addq $16, %rsp
+    iretq
+1:  // The same program's system call returns: nothing of the kernel's may show in xmm.
+    ldmxcsr 24(%rsp)
+    .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    pxor %xmm\n, %xmm\n
+    .endr
+    pop_general
+    movq 16(%rsp), %rcx
+    movq 32(%rsp), %r11
+    movq 40(%rsp), %rsp
+    sysretq
+
+    .global syscall_entry
+syscall_entry:
+    movq %rsp, {user_stack}(%rip)
+    movq {stack_end}(%rip), %rsp
+    pushq ${user_data}
+    pushq {user_stack}(%rip)
+    pushq %r11
+    pushq ${user_code}
+    pushq %rcx
+    pushq $0
+    pushq ${syscall}
+    push_general
+    subq $512, %rsp
+    fnstcw (%rsp)
+    stmxcsr 24(%rsp)
+    ldmxcsr {mxcsr}(%rip)
+    movq %rsp, %rdi
+    call {entry}
+    jmp trap_return
+
+    .global first_trap
+first_trap:
+    movq {stack_end}(%rip), %rsp
+    subq ${frame_size}, %rsp
+    movq ${start}, {vector_offset}(%rsp)
+    movq $0, {cs_offset}(%rsp)
+    movq %rsp, %rdi
+    xorl %ebp, %ebp
+    call {entry}
+    jmp trap_return
+
+    .global idle_loop
+idle_loop:
+    hlt
+    jmp idle_loop
+
+    .popsection
+    "#,
+    entry = sym trap_entry,
+    mxcsr = sym KERNEL_MXCSR,
+    user_stack = sym USER_STACK,
+    stack_end = sym TRAP_STACK_END,
+    user_data = const gdt::USER_DATA.0,
+    user_code = const gdt::USER_CODE.0,
+    syscall = const SYSCALL,
+    start = const START,
+    frame_size = const size_of::<Frame>(),
+    vector_offset = const core::mem::offset_of!(Frame, registers.vector),
+    cs_offset = const core::mem::offset_of!(Frame, registers.cs),
+    options(att_syntax)
+);

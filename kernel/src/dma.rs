@@ -1,0 +1,91 @@
+//! Memory that a card reads and writes: a contiguous arena, named by offset.
+//!
+//! No reference into it is ever formed, since the card may change it at any moment: only
+//! loads, stores and copies.
+
+use crate::arch::paging;
+use core::ptr::NonNull;
+use core::sync::atomic::{Ordering, fence};
+
+/// Cards with 32-bit addresses reach the memory below 4 GiB.
+const BELOW_4_GIB: u64 = 1 << 32;
+
+/// An arena, zeroed at first, never given back: a card may write to it for ever.
+pub struct Arena {
+    physical: u64,
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the arena belongs to whoever holds the value; nothing about it is tied to the
+// place it was made.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// Takes `len` bytes below 4 GiB; `None` if there is no such run of free memory.
+    pub fn new(len: usize) -> Option<Self> {
+        let (physical, memory) = paging::allocate_run(len, BELOW_4_GIB)?;
+        Some(Arena {
+            physical: physical.as_u64(),
+            base: memory.cast(),
+            len,
+        })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The address a card uses for `offset`. Without an IOMMU it is the physical one.
+    pub fn bus_address(&self, offset: usize) -> u64 {
+        assert!(offset <= self.len, "arena offset {offset:#x}");
+        self.physical + offset as u64
+    }
+
+    /// Loads a `T`, once and whole.
+    pub fn load<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: inside the arena and aligned; any bits are a valid integer.
+        unsafe { self.at::<T>(offset).read_volatile() }
+    }
+
+    /// Stores a `T`, once and whole.
+    pub fn store<T: Copy>(&mut self, offset: usize, value: T) {
+        // SAFETY: inside the arena and aligned.
+        unsafe { self.at::<T>(offset).write_volatile(value) }
+    }
+
+    /// Copies `bytes` in.
+    pub fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        let target = self.range(offset, bytes.len());
+        // SAFETY: inside the arena, to which no reference exists.
+        unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Fills `bytes` from it.
+    pub fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        let source = self.range(offset, bytes.len());
+        // SAFETY: inside the arena, to which no reference exists.
+        unsafe { source.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    /// Orders accesses to the arena as a card sees them.
+    pub fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn at<T>(&self, offset: usize) -> *mut T {
+        assert!(
+            offset % align_of::<T>() == 0,
+            "unaligned arena offset {offset:#x}"
+        );
+        self.range(offset, size_of::<T>()).cast()
+    }
+
+    fn range(&self, offset: usize, len: usize) -> *mut u8 {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(inside, "arena range {offset:#x}+{len:#x}");
+        // SAFETY: inside the arena.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+}

@@ -1,0 +1,239 @@
+//! A user program's ELF file, checked before a byte of it is loaded.
+//!
+//! What is accepted is exactly what the build produces: a static, non-relocatable
+//! executable for x86_64 whose segments are in the part of the address space that
+//! [`abi::layout`] gives to images. The file may be anything at all; a bad one is an
+//! [`ElfError`]. The `elf` crate decodes the structures, this file decides.
+//!
+//! Sources: System V gABI chapters 4 and 5; x86-64 psABI.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use abi::layout::{IMAGE_END, IMAGE_START, PAGE_SIZE};
+use elf::ElfBytes;
+use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_TLS};
+use elf::endian::LittleEndian;
+use elf::file::Class;
+use elf::parse::ParseError;
+use elf::segment::ProgramHeader;
+
+/// The most program headers a file may have. Linkers make about ten.
+pub const HEADERS_MAX: usize = 64;
+
+/// Part of a program: a range of memory, and what it begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Where it begins, not necessarily at the start of a page.
+    pub virtual_address: u64,
+    /// How many bytes it has in memory; never 0, never fewer than `data`.
+    pub memory_size: u64,
+    /// Its first bytes; the rest is zeros.
+    pub data: &'a [u8],
+    /// The program may write to it. Never together with `executable`.
+    pub writable: bool,
+    /// The program may run it.
+    pub executable: bool,
+}
+
+impl Segment<'_> {
+    /// Address of its first page.
+    pub fn first_page(&self) -> u64 {
+        self.virtual_address & !(PAGE_SIZE - 1)
+    }
+
+    /// How many pages it touches. No other segment touches any of them.
+    pub fn pages(&self) -> u64 {
+        (self.end().next_multiple_of(PAGE_SIZE) - self.first_page()) / PAGE_SIZE
+    }
+
+    /// First address after it, at most [`IMAGE_END`].
+    fn end(&self) -> u64 {
+        self.virtual_address + self.memory_size
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        (self.virtual_address..self.end()).contains(&address)
+    }
+}
+
+/// A program that can be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program<'a> {
+    entry: u64,
+    segments: Vec<Segment<'a>>,
+}
+
+impl<'a> Program<'a> {
+    /// Checks a whole ELF file.
+    ///
+    /// # Errors
+    /// What is wrong with it, see [`ElfError`].
+    pub fn parse(file: &'a [u8]) -> Result<Program<'a>, ElfError> {
+        let elf = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(ElfError::Malformed)?;
+        if elf.ehdr.class != Class::ELF64 || elf.ehdr.e_machine != EM_X86_64 {
+            return Err(ElfError::WrongMachine(elf.ehdr.e_machine));
+        }
+        match elf.ehdr.e_type {
+            ET_EXEC => {}
+            ET_DYN => return Err(ElfError::Relocatable),
+            other => return Err(ElfError::NotExecutable(other)),
+        }
+        let headers = elf.segments().ok_or(ElfError::NoSegments)?;
+        if headers.len() > HEADERS_MAX {
+            return Err(ElfError::TooManyHeaders(headers.len()));
+        }
+
+        let mut segments: Vec<Segment> = Vec::new();
+        for header in headers.iter() {
+            match header.p_type {
+                PT_INTERP => return Err(ElfError::Interpreter),
+                PT_DYNAMIC => return Err(ElfError::Dynamic),
+                PT_TLS if header.p_memsz != 0 => return Err(ElfError::ThreadLocal),
+                PT_LOAD if header.p_memsz != 0 || header.p_filesz != 0 => {
+                    let segment = read_segment(file, &header)?;
+                    // The gABI wants them in ascending order, which makes overlap easy to see.
+                    if segments.last().is_some_and(|last| {
+                        last.end().next_multiple_of(PAGE_SIZE) > segment.first_page()
+                    }) {
+                        return Err(ElfError::Overlap(segment.virtual_address));
+                    }
+                    segments.push(segment);
+                }
+                _ => {}
+            }
+        }
+        if segments.is_empty() {
+            return Err(ElfError::NoSegments);
+        }
+        let entry = elf.ehdr.e_entry;
+        if !segments
+            .iter()
+            .any(|segment| segment.executable && segment.contains(entry))
+        {
+            return Err(ElfError::Entry(entry));
+        }
+        Ok(Program { entry, segments })
+    }
+
+    /// Where it begins to run.
+    pub fn entry(&self) -> u64 {
+        self.entry
+    }
+
+    /// Its segments, in ascending order, at least one.
+    pub fn segments(&self) -> &[Segment<'a>] {
+        &self.segments
+    }
+
+    /// How many pages of memory loading it takes.
+    pub fn pages(&self) -> u64 {
+        self.segments.iter().map(Segment::pages).sum()
+    }
+}
+
+fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a>, ElfError> {
+    let at = header.p_vaddr;
+    if header.p_filesz > header.p_memsz {
+        return Err(ElfError::FileLargerThanMemory(at));
+    }
+    let end = at.checked_add(header.p_memsz);
+    if at < IMAGE_START || end.is_none_or(|end| end > IMAGE_END) {
+        return Err(ElfError::OutsideImage(at));
+    }
+    let (writable, executable) = (header.p_flags & PF_W != 0, header.p_flags & PF_X != 0);
+    if writable && executable {
+        return Err(ElfError::WritableAndExecutable(at));
+    }
+    let data = bytes(file, header.p_offset, header.p_filesz).ok_or(ElfError::OutsideFile(at))?;
+    Ok(Segment {
+        virtual_address: at,
+        memory_size: header.p_memsz,
+        data,
+        writable,
+        executable,
+    })
+}
+
+fn bytes(file: &[u8], offset: u64, size: u64) -> Option<&[u8]> {
+    file.get(usize::try_from(offset).ok()?..)?
+        .get(..usize::try_from(size).ok()?)
+}
+
+/// Why a file is not a program that can be loaded. Addresses are those of the segment.
+#[derive(Debug)]
+pub enum ElfError {
+    /// It is no ELF file of ours, or its tables lead out of it.
+    Malformed(ParseError),
+    /// It is for this machine (`e_machine`), or for 32 bits.
+    WrongMachine(u16),
+    /// It is position independent, so it would have to be relocated.
+    Relocatable,
+    /// It is an object file, a core dump or worse (`e_type`).
+    NotExecutable(u16),
+    /// It has more than [`HEADERS_MAX`] program headers: this many.
+    TooManyHeaders(usize),
+    /// It wants a dynamic linker.
+    Interpreter,
+    /// It has a dynamic section.
+    Dynamic,
+    /// It has thread-local variables.
+    ThreadLocal,
+    /// There is nothing to load in it.
+    NoSegments,
+    /// A segment has more bytes in the file than in memory.
+    FileLargerThanMemory(u64),
+    /// A segment is not between [`IMAGE_START`] and [`IMAGE_END`].
+    OutsideImage(u64),
+    /// A segment is both writable and executable.
+    WritableAndExecutable(u64),
+    /// The bytes of a segment are not in the file.
+    OutsideFile(u64),
+    /// A segment shares a page with the one before it, or is below it.
+    Overlap(u64),
+    /// The entry point is not in an executable segment.
+    Entry(u64),
+}
+
+impl fmt::Display for ElfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ElfError::Malformed(error) => write!(f, "not a usable ELF file: {error}"),
+            ElfError::WrongMachine(machine) => {
+                write!(f, "not for 64-bit x86 (machine {machine})")
+            }
+            ElfError::Relocatable => {
+                f.write_str("position independent: link with relocation-model=static and -no-pie")
+            }
+            ElfError::NotExecutable(kind) => write!(f, "no executable (ELF type {kind})"),
+            ElfError::TooManyHeaders(count) => {
+                write!(f, "{count} program headers, {HEADERS_MAX} are allowed")
+            }
+            ElfError::Interpreter => f.write_str("wants a dynamic linker: link with -static"),
+            ElfError::Dynamic => f.write_str("dynamically linked: link with -static"),
+            ElfError::ThreadLocal => f.write_str("has thread-local variables, which have no place"),
+            ElfError::NoSegments => f.write_str("has nothing to load"),
+            ElfError::FileLargerThanMemory(at) => {
+                write!(f, "segment at {at:#x} is larger in the file than in memory")
+            }
+            ElfError::OutsideImage(at) => write!(
+                f,
+                "segment at {at:#x} is outside {IMAGE_START:#x} to {IMAGE_END:#x}"
+            ),
+            ElfError::WritableAndExecutable(at) => {
+                write!(f, "segment at {at:#x} is both writable and executable")
+            }
+            ElfError::OutsideFile(at) => write!(f, "segment at {at:#x} is cut off in the file"),
+            ElfError::Overlap(at) => write!(
+                f,
+                "segment at {at:#x} shares a page with the one before, or is below it"
+            ),
+            ElfError::Entry(at) => write!(f, "entry point {at:#x} is not in executable memory"),
+        }
+    }
+}
+
+impl core::error::Error for ElfError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What a program did wrong, told so that its author can mend it; and the kernel's own end.
+
+use crate::arch::cpu;
+use crate::arch::traps::{self, Frame};
+use crate::console;
+use crate::user_memory::UserMemory;
+use abi::ipc::Pid;
+use core::fmt::{self, Display, Write};
+use kernel::process::{Machine, Registers, Table};
+use kernel::ramdisk::Ramdisk;
+use kernel::symbols::Symbols;
+use spin::Once;
+
+/// The most callers that a backtrace names.
+const DEPTH_MAX: usize = 16;
+/// Path of the kernel in the ramdisk.
+const KERNEL_PATH: &str = "boot/kernel";
+
+/// The kernel's own ELF file, for its own backtrace.
+static KERNEL_FILE: Once<&'static [u8]> = Once::new();
+
+/// Page fault error code bits (Intel SDM vol. 3, §4.7).
+const PRESENT: u64 = 1 << 0;
+const WRITE: u64 = 1 << 1;
+const FETCH: u64 = 1 << 4;
+
+/// Remembers where the kernel's symbols are.
+pub fn init(ramdisk: &Ramdisk<'static>) {
+    if let Some(file) = ramdisk.file(KERNEL_PATH) {
+        KERNEL_FILE.call_once(|| file);
+    }
+}
+
+/// The exceptions, as the manual names them (Intel SDM vol. 3, table 6-1).
+fn exception_name(vector: u64) -> &'static str {
+    match vector {
+        0 => "divide error",
+        1 => "debug exception",
+        2 => "non-maskable interrupt",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range exceeded",
+        6 => "invalid opcode",
+        7 => "device not available",
+        8 => "double fault",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack segment fault",
+        13 => "general protection fault",
+        14 => "page fault",
+        16 => "x87 floating-point error",
+        17 => "alignment check",
+        18 => "machine check",
+        19 => "SIMD floating-point exception",
+        20 => "virtualization exception",
+        21 => "control protection exception",
+        28 => "hypervisor injection exception",
+        29 => "VMM communication exception",
+        30 => "security exception",
+        _ => "reserved exception",
+    }
+}
+
+/// The cause in words: which exception, and for a page fault, what touched which address.
+struct Cause<'a>(&'a Registers);
+
+impl Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PAGE_FAULT: u64 = 14;
+        const WITH_ERROR_CODE: [u64; 7] = [10, 11, 12, 13, 17, 21, 30];
+        let Registers {
+            vector, error_code, ..
+        } = *self.0;
+        f.write_str(exception_name(vector))?;
+        if vector == PAGE_FAULT {
+            let access = match error_code {
+                code if code & FETCH != 0 => "execution of",
+                code if code & WRITE != 0 => "write to",
+                _ => "read of",
+            };
+            let reason = match error_code & PRESENT {
+                0 => "not mapped",
+                _ => "not permitted",
+            };
+            let address = traps::fault_address();
+            write!(f, ": {access} {address:#x}, {reason}")?;
+        } else if WITH_ERROR_CODE.contains(&vector) && error_code != 0 {
+            write!(f, ", error code {error_code:#x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An address, with the function it is in if the file has symbols.
+struct Place<'a> {
+    file: Option<&'a [u8]>,
+    address: u64,
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.address)?;
+        let symbols = self.file.and_then(Symbols::new);
+        match symbols.and_then(|symbols| symbols.find(self.address)) {
+            Some(symbol) => write!(f, " in {symbol}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Follows the chain of frame pointers: at each, the caller's pointer and return address.
+/// `read` fetches two words; the chain must rise, so it ends.
+fn callers(
+    mut frame_pointer: u64,
+    mut read: impl FnMut(u64) -> Option<[u64; 2]>,
+) -> impl Iterator<Item = u64> {
+    core::iter::from_fn(move || {
+        let [next, return_address] = read(frame_pointer)?;
+        frame_pointer = if next > frame_pointer { next } else { 0 };
+        // The call is before the address it returns to, perhaps in another function.
+        return_address.checked_sub(1)
+    })
+    .take(DEPTH_MAX)
+}
+
+/// Reports the exception of a program that is about to be ended for it.
+pub fn report(
+    table: &Table<UserMemory>,
+    ramdisk: &Ramdisk<'static>,
+    pid: Pid,
+    registers: &Registers,
+) {
+    let Some(process) = table.get(pid) else {
+        return;
+    };
+    let mut path = alloc::string::String::from("bin/");
+    path.push_str(&process.name);
+    let file = ramdisk.file(&path);
+    log::error!(
+        "{} (pid {pid}) is ended: {}",
+        process.name,
+        Cause(registers)
+    );
+    let place = |address| Place { file, address };
+    log::info!("    at {}", place(registers.rip));
+    let read = |address| {
+        let mut words = [0; 16];
+        let space = process.space.as_ref()?;
+        table.machine().read(space, address, &mut words).ok()?;
+        let (low, high) = words.split_at(8);
+        Some([low, high].map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default())))
+    };
+    for address in callers(registers.rbp, read).filter(|address| *address != 0) {
+        log::info!("    by {}", place(address));
+    }
+    log::info!("    the other programs go on");
+}
+
+/// The kernel itself did wrong: says so and stops.
+pub fn kernel_fault(frame: &Frame) -> ! {
+    let registers = &frame.registers;
+    stop(
+        &format_args!("exception in the kernel: {}", Cause(registers)),
+        registers.rip,
+        registers.rbp,
+    )
+}
+
+/// A Rust panic of the kernel: says so and stops.
+pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
+    stop(&info, 0, cpu::frame_pointer())
+}
+
+fn stop(what: &dyn Display, at: u64, frame_pointer: u64) -> ! {
+    let file = KERNEL_FILE.get().copied();
+    console::seize();
+    let mut console = console::Console;
+    let _ = writeln!(console, "\nkernel panic: {what}");
+    if at != 0 {
+        let _ = writeln!(console, "    at {}", Place { file, address: at });
+    }
+    for address in callers(frame_pointer, cpu::read_kernel_stack) {
+        let _ = writeln!(console, "    by {}", Place { file, address });
+    }
+    let _ = writeln!(console, "halted; leave QEMU with Ctrl-a x");
+    cpu::halt_forever()
+}

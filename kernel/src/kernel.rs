@@ -1,0 +1,195 @@
+//! The kernel's state, behind one accessor, and what happens on each trap.
+
+use crate::arch::pic::{self, Pic};
+use crate::arch::timer::{self, Timer};
+use crate::arch::traps::{self, Frame};
+use crate::faults;
+use crate::nics::Nics;
+use crate::user_memory::UserMemory;
+use abi::ipc::{Exit, FOREVER, Pid};
+use kernel::clock::TICKS_PER_SECOND;
+use kernel::process::{State, Table};
+use kernel::ramdisk::Ramdisk;
+use spin::Mutex;
+
+/// Everything the kernel knows. One processor, interrupts off: whoever has the guard is
+/// the only one, and a second taker is a bug that is found at once.
+static KERNEL: Mutex<Option<Kernel>> = Mutex::new(None);
+
+/// Vectors of the exceptions that may strike the kernel itself without being its fault.
+const DEBUG: u64 = 1;
+const NON_MASKABLE: u64 = 2;
+/// The first vector that is no exception.
+const FIRST_INTERRUPT: u64 = pic::FIRST_VECTOR as u64;
+const LAST_IRQ: u64 = FIRST_INTERRUPT + 15;
+const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
+
+/// The kernel's state.
+pub struct Kernel {
+    /// Processes, and messages between them.
+    pub table: Table<UserMemory>,
+    /// The cards.
+    pub nics: Nics,
+    /// The files.
+    pub ramdisk: Ramdisk<'static>,
+    /// The clocks.
+    pub timer: Timer,
+    /// The interrupt lines.
+    pub pic: Pic,
+    /// Clock interrupts since the start: the lab's `time_tick`.
+    pub ticks: u64,
+    /// State of [`abi::Syscall::Random`].
+    pub random: u64,
+}
+
+/// What a system call leaves to be done.
+pub enum Flow {
+    /// The caller goes on with this in `rax`.
+    Return(abi::Result<u64>),
+    /// The caller goes on after the others.
+    Yield,
+    /// The caller sleeps; its result comes later.
+    Sleep,
+    /// The caller is gone.
+    Ended,
+}
+
+/// Puts the kernel in place, once, at the end of the boot.
+pub fn install(kernel: Kernel) {
+    *KERNEL.lock() = Some(kernel);
+}
+
+/// Handles one trap. Leaves in `frame` whoever runs next; returns whether the frame's
+/// vector state counts (see [`traps`]).
+pub fn trap(frame: &mut Frame) -> bool {
+    let vector = frame.registers.vector;
+    if vector < FIRST_INTERRUPT && !frame.from_user() {
+        // A program can delay a debug exception into the kernel's first instruction
+        // (MOV SS; Intel SDM vol. 3, §6.8.3); an NMI can come at any time.
+        if vector == DEBUG || vector == NON_MASKABLE {
+            return true;
+        }
+        faults::kernel_fault(frame);
+    }
+    let mut kernel = KERNEL.try_lock().expect("the kernel was entered twice");
+    let kernel = kernel.as_mut().expect("the kernel is installed");
+    match vector {
+        traps::SYSCALL => match kernel.syscall(&frame.registers) {
+            Flow::Return(result) => {
+                frame.registers.rax = abi::error::to_register(result);
+                false
+            }
+            Flow::Yield => {
+                frame.registers.rax = 0;
+                kernel.resume(frame, true)
+            }
+            Flow::Sleep | Flow::Ended => kernel.resume(frame, false),
+        },
+        traps::START => kernel.resume(frame, false),
+        FIRST_INTERRUPT.. => {
+            let rotate = kernel.interrupt(vector);
+            kernel.resume(frame, rotate)
+        }
+        _ => {
+            kernel.fault(frame);
+            kernel.resume(frame, false)
+        }
+    }
+}
+
+impl Kernel {
+    /// Handles an interrupt; returns whether somebody else should have the processor.
+    fn interrupt(&mut self, vector: u64) -> bool {
+        match vector {
+            FIRST_INTERRUPT..=LAST_IRQ => {
+                let irq = (vector - FIRST_INTERRUPT) as u8;
+                if self.pic.is_spurious(irq) {
+                    return false;
+                }
+                let rotate = if irq == pic::TIMER_IRQ {
+                    self.tick();
+                    true
+                } else {
+                    let woke = self.nics.interrupt(irq, &mut self.table);
+                    if self.nics.is_stuck(irq) {
+                        self.pic.set_enabled(irq, false);
+                    }
+                    woke
+                };
+                self.pic.end_of_interrupt(irq);
+                rotate
+            }
+            DEADLINE => {
+                self.timer.on_deadline();
+                self.wake_sleepers();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The 100 Hz clock.
+    fn tick(&mut self) {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
+            self.nics.tick(&mut self.table);
+        }
+        self.wake_sleepers();
+    }
+
+    fn wake_sleepers(&mut self) {
+        let now = self.timer.now();
+        self.table.expire(now);
+        let next = self.table.next_deadline();
+        if next != FOREVER {
+            self.timer.arm(next, now);
+        }
+    }
+
+    /// Ends the program whose exception this is.
+    fn fault(&mut self, frame: &Frame) {
+        let Some(pid) = self.table.current() else {
+            faults::kernel_fault(frame);
+        };
+        faults::report(&self.table, &self.ramdisk, pid, &frame.registers);
+        self.end(pid, Exit::Fault(frame.registers.vector as u8));
+    }
+
+    /// Ends a process: its cards are free for the next owner, its callers are told.
+    pub fn end(&mut self, pid: Pid, exit: Exit) {
+        self.nics.release(pid);
+        if let Err(error) = self.table.end(pid, exit) {
+            log::warn!("process {pid} could not be ended: {error}");
+        }
+    }
+
+    /// Chooses who runs next and leaves it in the frame.
+    fn resume(&mut self, frame: &mut Frame, rotate: bool) -> bool {
+        let before = self.table.current();
+        let next = self.table.schedule(rotate);
+        let goes_on = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
+        if before == next && before.is_some_and(goes_on) {
+            // A system call's frame has no vector state; an interrupt's has.
+            return frame.registers.vector != traps::SYSCALL;
+        }
+        if let Some(process) = before.and_then(|pid| self.table.get_mut(pid)) {
+            // Whoever sleeps finds its result in `rax` later: nobody sets it before this.
+            process.registers = frame.registers;
+            *process.fpu = match frame.registers.vector {
+                traps::SYSCALL => frame.clear_fpu(),
+                _ => frame.fpu,
+            };
+        }
+        match next.and_then(|pid| self.table.get(pid)) {
+            Some(process) => {
+                frame.registers = process.registers;
+                frame.fpu = *process.fpu;
+                if let Some(space) = &process.space {
+                    space.activate();
+                }
+            }
+            None => frame.set_idle(),
+        }
+        true
+    }
+}

@@ -1,0 +1,19 @@
+//! The Wharf kernel's logic: everything that can be decided without ring 0.
+//!
+//! This half is safe Rust and runs under `cargo test` on the host. The binary beside it
+//! (`main.rs`) is the ring 0 shell: it owns the page tables, the traps and the ports, and
+//! asks this library what to do.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod acpi;
+pub mod clock;
+pub mod elf;
+pub mod frames;
+pub mod ipc;
+pub mod pci;
+pub mod process;
+pub mod ramdisk;
+pub mod symbols;

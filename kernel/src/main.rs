@@ -1,0 +1,107 @@
+//! The Wharf kernel, ring 0. Read [`main`] aloud: it is the boot, in order.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod arch;
+mod console;
+mod dma;
+mod faults;
+mod kernel;
+mod mmio;
+mod nics;
+mod syscalls;
+mod user_memory;
+
+use crate::arch::{boot_memory, cpu, gdt, paging, pci, pic::Pic, timer::Timer, traps};
+use crate::kernel::Kernel;
+use crate::nics::Nics;
+use crate::user_memory::UserMemory;
+use ::kernel::process::Table;
+use ::kernel::ramdisk::Ramdisk;
+use bootloader_api::config::{BootloaderConfig, Mapping};
+use bootloader_api::info::{BootInfo, MemoryRegionKind};
+
+abi::c_memory_functions!();
+
+/// What the boot stage is asked for.
+const CONFIG: BootloaderConfig = {
+    let mut config = BootloaderConfig::new_default();
+    config.kernel_stack_size = 64 * 1024;
+    config.mappings.physical_memory = Some(Mapping::FixedAddress(paging::PHYSICAL_START));
+    config.mappings.dynamic_range_start = Some(paging::BOOT_START);
+    config
+};
+bootloader_api::entry_point!(main, config = &CONFIG);
+
+/// The program that starts the others.
+const INIT: &str = "bin/init";
+
+fn main(boot: &'static mut BootInfo) -> ! {
+    console::init();
+    log::info!("Wharf {} on x86_64", env!("CARGO_PKG_VERSION"));
+
+    let regions = boot.memory_regions.iter();
+    let usable = regions.filter(|region| region.kind == MemoryRegionKind::Usable);
+    must(paging::init_frames(usable.map(|r| (r.start, r.end))));
+    traps::init();
+    must(paging::init_kernel_table(
+        gdt::guard_pages(),
+        boot_memory::code(),
+    ));
+    must(boot_memory::init_heap());
+    let protections = cpu::enable_protections();
+    let files = must(boot_memory::ramdisk(boot));
+    let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
+    must(paging::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
+    faults::init(&ramdisk);
+    let timer = must(Timer::start());
+    let mut pic = Pic::new();
+    log::info!(
+        "memory: {} KiB free; ramdisk: {} KiB; protections: {}",
+        paging::with_frames(|frames| frames.free_count()) * 4,
+        files.len() / 1024,
+        protections.join(" "),
+    );
+    log::info!("clock: {} MHz, tick 100 Hz", timer.mhz());
+
+    let mut config = pci::Config::new(boot.rsdp_addr.into_option());
+    let scan = ::kernel::pci::scan(&mut config);
+    for function in &scan.functions {
+        log::info!("{function}");
+    }
+    for problem in &scan.problems {
+        log::warn!("{problem}");
+    }
+    let nics = Nics::attach_all(&mut config, &scan.functions);
+    for irq in nics.irqs() {
+        pic.set_enabled(irq, true);
+    }
+
+    pic.set_enabled(arch::pic::TIMER_IRQ, true);
+    let mut kernel = Kernel {
+        table: Table::new(UserMemory),
+        nics,
+        ramdisk,
+        random: timer.now() ^ cpu::timestamp(),
+        timer,
+        pic,
+        ticks: 0,
+    };
+    if let Err(error) = kernel.spawn(INIT, "", None) {
+        panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
+    }
+    kernel::install(kernel);
+    traps::start()
+}
+
+/// What the boot cannot go on without.
+fn must<T>(result: Result<T, &'static str>) -> T {
+    result.unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    faults::panicked(info)
+}

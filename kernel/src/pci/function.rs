@@ -1,0 +1,359 @@
+//! One function: its header read into a description, and what a driver does first,
+//! which is to enable it.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::bar::{Bar, Bars, read_bars};
+use super::capability::{
+    Capability, CapabilityId, ExtendedCapability, read_capabilities, read_extended_capabilities,
+};
+use super::config::{Address, Command, ConfigSpace, register};
+use super::scan::Problem;
+
+/// What the rest of the header looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// Type 0: an ordinary function.
+    Device {
+        /// Vendor of the card the chip is on.
+        subsystem_vendor: u16,
+        /// That vendor's number for the card.
+        subsystem: u16,
+    },
+    /// Type 1: a bridge to another PCI bus.
+    Bridge(BusNumbers),
+    /// Something else (type 2: a CardBus bridge): nothing further is known about it.
+    Other(u8),
+}
+
+/// The buses of a bridge, as firmware numbered them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusNumbers {
+    /// The bus the bridge is on.
+    pub primary: u8,
+    /// The bus behind it.
+    pub secondary: u8,
+    /// The highest bus number anywhere behind it.
+    pub subordinate: u8,
+}
+
+/// A function as its configuration space describes it.
+///
+/// Shown as the line printed when it is found:
+/// `PCI: 00:03.0: 8086:1209: class: 2.0 (Network controller) irq: 11`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Where it is.
+    pub address: Address,
+    /// Who made it.
+    pub vendor: u16,
+    /// The vendor's number for it.
+    pub device: u16,
+    /// Base class: 2 is a network controller.
+    pub class: u8,
+    /// Class within the base class: 2.0 is Ethernet.
+    pub subclass: u8,
+    /// Register-level programming interface.
+    pub interface: u8,
+    /// Revision of the chip.
+    pub revision: u8,
+    /// COMMAND, as firmware left it.
+    pub command: Command,
+    /// STATUS.
+    pub status: u16,
+    /// What depends on the type of its header.
+    pub header: Header,
+    /// INTx pin it uses: 1 to 4 for A to D, 0 for none.
+    pub interrupt_pin: u8,
+    /// Interrupt line firmware routed that pin to; see [`Function::irq`].
+    pub interrupt_line: u8,
+    /// Its memory and I/O ranges.
+    pub bars: Bars,
+    /// Its capabilities, in the order of the list.
+    pub capabilities: Vec<Capability>,
+    /// Its extended capabilities; empty without ECAM.
+    pub extended_capabilities: Vec<ExtendedCapability>,
+}
+
+impl Function {
+    /// Reads the description of the function at `address`, or nothing if none is there.
+    /// Adds to `problems` what could not be made sense of.
+    pub fn read(
+        config: &mut impl ConfigSpace,
+        address: Address,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Function> {
+        let id = config.read32(address, register::ID);
+        let (vendor, device) = (id as u16, (id >> 16) as u16);
+        // No vendor is 0xffff; all zeros is how some broken boards say the same.
+        if vendor == 0xffff || id == 0 {
+            return None;
+        }
+        let command_status = config.read32(address, register::COMMAND_STATUS);
+        let status = (command_status >> 16) as u16;
+        let [revision, interface, subclass, class] = config
+            .read32(address, register::CLASS_REVISION)
+            .to_le_bytes();
+        let header = read_header(config, address);
+        let (bar_count, listed) = match header {
+            Header::Device { .. } => (6, true),
+            Header::Bridge(_) => (2, true),
+            Header::Other(kind) => {
+                problems.push(Problem::UnknownHeader(address, kind));
+                (0, false)
+            }
+        };
+
+        let mut bad_bars = Vec::new();
+        let host_bridge = (class, subclass) == (6, 0);
+        let bars = read_bars(config, address, bar_count, host_bridge, &mut bad_bars);
+        problems.extend(
+            bad_bars
+                .into_iter()
+                .map(|(index, problem)| Problem::Bar(address, index, problem)),
+        );
+
+        let mut bad_lists = Vec::new();
+        let mut capabilities = Vec::new();
+        let mut extended_capabilities = Vec::new();
+        if listed {
+            capabilities = read_capabilities(config, address, status, &mut bad_lists);
+            // Only PCI Express functions have more: others may mirror their header there.
+            if capabilities
+                .iter()
+                .any(|capability| capability.id == CapabilityId::PCI_EXPRESS)
+            {
+                extended_capabilities = read_extended_capabilities(config, address, &mut bad_lists);
+            }
+        }
+        problems.extend(
+            bad_lists
+                .into_iter()
+                .map(|problem| Problem::Capabilities(address, problem)),
+        );
+
+        let [interrupt_line, interrupt_pin, ..] =
+            config.read32(address, register::INTERRUPT).to_le_bytes();
+        Some(Function {
+            address,
+            vendor,
+            device,
+            class,
+            subclass,
+            interface,
+            revision,
+            command: Command::from_bits_retain(command_status as u16),
+            status,
+            header,
+            interrupt_pin,
+            interrupt_line,
+            bars,
+            capabilities,
+            extended_capabilities,
+        })
+    }
+
+    /// The interrupt line its INTx pin arrives at, or none: it has no pin, or firmware
+    /// did not route it (0 and 255, PCI 3.0 §6.2.4).
+    pub fn irq(&self) -> Option<u8> {
+        (self.interrupt_pin != 0 && !matches!(self.interrupt_line, 0 | 0xff))
+            .then_some(self.interrupt_line)
+    }
+
+    /// The first capability with this id.
+    pub fn capability(&self, id: CapabilityId) -> Option<Capability> {
+        self.capabilities
+            .iter()
+            .copied()
+            .find(|capability| capability.id == id)
+    }
+
+    /// The first extended capability with this id.
+    pub fn extended_capability(&self, id: u16) -> Option<ExtendedCapability> {
+        self.extended_capabilities
+            .iter()
+            .copied()
+            .find(|capability| capability.id == id)
+    }
+
+    /// The first usable range of memory (not of I/O ports).
+    pub fn memory_bar(&self) -> Option<Bar> {
+        self.bars
+            .iter()
+            .flatten()
+            .copied()
+            .find(|bar| !bar.is_io() && bar.is_assigned())
+    }
+
+    /// Lets the function answer on its ports and memory, do DMA, and drive its INTx line.
+    /// To be called by the driver that takes it.
+    ///
+    /// # Errors
+    /// [`EnableError::Unassigned`] if firmware gave one of its ranges no address: then it
+    /// is left as it was, as it would answer at address 0. [`EnableError::Refused`] if the
+    /// bits do not stick, which is what happens when a card has gone.
+    pub fn enable(&self, config: &mut impl ConfigSpace) -> Result<Enabled, EnableError> {
+        let mut needed = Command::BUS_MASTER;
+        for bar in self.bars.iter().flatten() {
+            if !bar.is_assigned() {
+                return Err(EnableError::Unassigned(self.into(), bar.index));
+            }
+            needed |= if bar.is_io() {
+                Command::IO
+            } else {
+                Command::MEMORY
+            };
+        }
+        let all = Command::IO | Command::MEMORY | Command::BUS_MASTER;
+        let wanted = (Command::read(config, self.address) | all) - Command::INTX_DISABLE;
+        wanted.write(config, self.address);
+        let got = Command::read(config, self.address);
+        // A card that is gone reads as all ones, which would look enabled.
+        if !got.contains(needed) || got.bits() == !0 {
+            return Err(EnableError::Refused(self.into(), got));
+        }
+        Ok(Enabled(self.into()))
+    }
+
+    /// The name of its base class.
+    pub fn class_name(&self) -> &'static str {
+        CLASS_NAMES
+            .get(usize::from(self.class))
+            .copied()
+            .unwrap_or("Unknown")
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PCI: {}: {:04x}:{:04x}: class: {:x}.{:x} ({}) irq: {}",
+            self.address,
+            self.vendor,
+            self.device,
+            self.class,
+            self.subclass,
+            self.class_name(),
+            self.interrupt_line
+        )
+    }
+}
+
+fn read_header(config: &mut impl ConfigSpace, address: Address) -> Header {
+    match header_type(config, address) & 0x7f {
+        0 => {
+            let subsystem = config.read32(address, register::SUBSYSTEM);
+            Header::Device {
+                subsystem_vendor: subsystem as u16,
+                subsystem: (subsystem >> 16) as u16,
+            }
+        }
+        1 => {
+            let [primary, secondary, subordinate, _] =
+                config.read32(address, register::BUS_NUMBERS).to_le_bytes();
+            Header::Bridge(BusNumbers {
+                primary,
+                secondary,
+                subordinate,
+            })
+        }
+        other => Header::Other(other),
+    }
+}
+
+/// The header type; bit 7 says that the device has more functions than function 0.
+pub(super) fn header_type(config: &mut impl ConfigSpace, address: Address) -> u8 {
+    (config.read32(address, register::HEADER_TYPE) >> 16) as u8
+}
+
+/// Base classes by number (PCI Code and ID Assignment 1.15 §1), the first seven worded as
+/// the lab's kernel printed them.
+const CLASS_NAMES: [&str; 20] = [
+    "Unknown",
+    "Storage controller",
+    "Network controller",
+    "Display controller",
+    "Multimedia device",
+    "Memory controller",
+    "Bridge device",
+    "Communication controller",
+    "System peripheral",
+    "Input device",
+    "Docking station",
+    "Processor",
+    "Serial bus controller",
+    "Wireless controller",
+    "Intelligent I/O controller",
+    "Satellite controller",
+    "Encryption controller",
+    "Signal processing controller",
+    "Processing accelerator",
+    "Non-essential instrumentation",
+];
+
+/// A function in a few words: `00:03.0 (8086:1209)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionName {
+    address: Address,
+    vendor: u16,
+    device: u16,
+}
+
+impl From<&Function> for FunctionName {
+    fn from(function: &Function) -> Self {
+        FunctionName {
+            address: function.address,
+            vendor: function.vendor,
+            device: function.device,
+        }
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({:04x}:{:04x})",
+            self.address, self.vendor, self.device
+        )
+    }
+}
+
+/// Says that a function was enabled: `PCI function 00:03.0 (8086:1209) enabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enabled(FunctionName);
+
+impl fmt::Display for Enabled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PCI function {} enabled", self.0)
+    }
+}
+
+/// Why a function was not enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnableError {
+    /// The BAR with this index has no address.
+    Unassigned(FunctionName, u8),
+    /// COMMAND reads as this afterwards.
+    Refused(FunctionName, Command),
+}
+
+impl fmt::Display for EnableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EnableError::Unassigned(name, index) => write!(
+                f,
+                "PCI function {name} not enabled: firmware gave BAR{index} no address"
+            ),
+            EnableError::Refused(name, command) => write!(
+                f,
+                "PCI function {name} not enabled: COMMAND stays {:04x} (is the card still there?)",
+                command.bits()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for EnableError {}

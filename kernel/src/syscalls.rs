@@ -1,0 +1,237 @@
+//! The system calls: from registers to typed arguments, and to whoever does the work.
+//!
+//! Every number, pointer and length comes from a program and is checked here or where it
+//! is used; the worst a program can do is to be told [`Error`].
+
+use crate::arch::paging::{self, Space};
+use crate::arch::{cpu, traps};
+use crate::console;
+use crate::kernel::{Flow, Kernel};
+use abi::ipc::{Call, Exit, Pid};
+use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::syscall::{PRINT_MAX, STRING_MAX};
+use abi::{Error, Result, Syscall};
+use alloc::string::String;
+use kernel::clock::TICKS_PER_SECOND;
+use kernel::elf::Program;
+use kernel::process::{Machine, Registers};
+
+/// Frames kept back from programs' heaps, so that the kernel can still start a program
+/// that helps (256 KiB).
+const RESERVE_FRAMES: u64 = 64;
+
+/// Text of a program, copied out of its memory.
+struct Text {
+    bytes: [u8; STRING_MAX],
+    len: usize,
+}
+
+impl Text {
+    fn as_str(&self) -> Result<&str> {
+        core::str::from_utf8(&self.bytes[..self.len]).map_err(|_| Error::InvalidArgument)
+    }
+}
+
+impl Kernel {
+    /// Does the system call in `registers` for the process that has the processor.
+    pub fn syscall(&mut self, registers: &Registers) -> Flow {
+        let Some(pid) = self.table.current() else {
+            return Flow::Ended;
+        };
+        let Some(call) = Syscall::from_number(registers.rax) else {
+            return Flow::Return(Err(Error::NoSuchCall));
+        };
+        let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
+        let [a, b, c, d] = arguments;
+        let result = match call {
+            Syscall::Exit => {
+                self.end(pid, Exit::Code(a as u32));
+                return Flow::Ended;
+            }
+            Syscall::Yield => return Flow::Yield,
+            Syscall::Call => match self.call(pid, a) {
+                Ok(()) => return Flow::Sleep,
+                Err(error) => Err(error),
+            },
+            Syscall::Wait => match self.wait(pid, a, b, c) {
+                Ok(None) => return Flow::Sleep,
+                Ok(Some(())) => Ok(0),
+                Err(error) => Err(error),
+            },
+            Syscall::Print => self.print(pid, a, b),
+            Syscall::TimeMsec => Ok(self.ticks * (1000 / TICKS_PER_SECOND)),
+            Syscall::ClockNs => Ok(self.timer.now()),
+            Syscall::Random => Ok(self.random()),
+            Syscall::GrowHeap => self.grow_heap(pid, a),
+            Syscall::Reply => self.table.reply(pid, a, b, (c, d)).map(|()| 0),
+            Syscall::LeaseRead | Syscall::LeaseWrite => {
+                let lease = ((b & 0xff) as usize, b >> 8);
+                let to_caller = call == Syscall::LeaseWrite;
+                self.table.lease_copy(pid, a, lease, (c, d), to_caller)
+            }
+            Syscall::Notify => self.notify(a, b),
+            Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
+            Syscall::Kill => self.kill(pid, a),
+            Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
+            Syscall::Register => self.register(pid, a, b),
+            Syscall::Lookup => self.lookup(pid, a, b),
+            Syscall::NicAttach => self.nics.attach(a, pid).map(|()| 0),
+            Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
+            Syscall::NicSend => self.nics.send(a, pid, &mut self.table, (b, c), d != 0),
+            Syscall::NicReceive => self.nics.receive(a, pid, &mut self.table, (b, c)),
+            Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
+            Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
+        };
+        Flow::Return(result)
+    }
+
+    fn call(&mut self, pid: Pid, pointer: u64) -> Result<()> {
+        let mut bytes = [0; Call::SIZE];
+        self.read(pid, pointer, &mut bytes)?;
+        self.table.call(pid, &Call::from_bytes(&bytes)?)
+    }
+
+    fn wait(&mut self, pid: Pid, mask: u64, deadline: u64, buffer: u64) -> Result<Option<()>> {
+        let mask = u32::try_from(mask).map_err(|_| Error::InvalidArgument)?;
+        let now = self.timer.now();
+        let event = self.table.wait(pid, mask, deadline, buffer, now)?;
+        if event.is_none() && deadline != abi::ipc::FOREVER {
+            self.timer.arm(deadline, now);
+        }
+        Ok(event)
+    }
+
+    fn print(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
+        let mut bytes = [0; PRINT_MAX];
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(PRINT_MAX);
+        self.read(pid, pointer, &mut bytes[..len])?;
+        console::write_bytes(&bytes[..len]);
+        Ok(len as u64)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014) over a state that time disturbs.
+    fn random(&mut self) -> u64 {
+        self.random = self
+            .random
+            .wrapping_add(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(cpu::timestamp());
+        let mut word = self.random;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ word >> 31) >> 1
+    }
+
+    fn grow_heap(&mut self, pid: Pid, bytes: u64) -> Result<u64> {
+        let process = self.table.get_mut(pid).ok_or(Error::NotFound)?;
+        let end = process.heap_end;
+        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE);
+        let bytes = bytes.ok_or(Error::InvalidArgument)?;
+        if bytes > HEAP_START + HEAP_MAX - end {
+            return Err(Error::NoMemory);
+        }
+        // All or nothing: a page each, a table each 512, and the upper tables.
+        let pages = bytes / PAGE_SIZE;
+        let needed = pages + pages / 512 + 4 + RESERVE_FRAMES;
+        if bytes > 0 && paging::with_frames(|frames| frames.free_count()) < needed {
+            return Err(Error::NoMemory);
+        }
+        let space = process.space.as_mut().ok_or(Error::NotFound)?;
+        space.add_memory(end, bytes, &[], true, false)?;
+        process.heap_end = end + bytes;
+        Ok(end)
+    }
+
+    fn notify(&mut self, pid: u64, bits: u64) -> Result<u64> {
+        let bits = u32::try_from(bits).map_err(|_| Error::InvalidArgument)?;
+        if bits & !abi::ipc::wait::USER != 0 {
+            return Err(Error::InvalidArgument);
+        }
+        self.table.notify(pid_argument(pid), bits, false).map(|_| 0)
+    }
+
+    fn kill(&mut self, pid: Pid, child: u64) -> Result<u64> {
+        let child = pid_argument(child);
+        self.table.check_child(pid, child)?;
+        self.end(child, Exit::Killed);
+        Ok(0)
+    }
+
+    fn register(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
+        let name = self.text(pid, (pointer, len))?;
+        self.table.register(pid, name.as_str()?).map(|()| 0)
+    }
+
+    fn lookup(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
+        let name = self.text(pid, (pointer, len))?;
+        self.table
+            .lookup(name.as_str()?)
+            .map(|found| u64::from(found.0))
+    }
+
+    fn spawn_for(&mut self, pid: Pid, path: (u64, u64), arguments: (u64, u64)) -> Result<u64> {
+        let path = self.text(pid, path)?;
+        let arguments = self.text(pid, arguments)?;
+        let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid))?;
+        Ok(u64::from(child.0))
+    }
+
+    /// Starts the program at `path` of the ramdisk.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`].
+    pub fn spawn(&mut self, path: &str, arguments: &str, parent: Option<Pid>) -> Result<Pid> {
+        let file = self.ramdisk.file(path).ok_or(Error::NotFound)?;
+        let program = Program::parse(file).map_err(|error| {
+            log::warn!("{path} is no program: {error}");
+            Error::NotExecutable
+        })?;
+        let mut space = Space::new()?;
+        for segment in program.segments() {
+            space.add_memory(
+                segment.virtual_address,
+                segment.memory_size,
+                segment.data,
+                segment.writable,
+                segment.executable,
+            )?;
+        }
+        space.add_memory(STACK_END - STACK_SIZE, STACK_SIZE, &[], true, false)?;
+        // The arguments lie at the end of the stack; below them it is aligned as the
+        // psABI wants it before a call.
+        let text = STACK_END - arguments.len() as u64;
+        let machine = self.table.machine();
+        machine.write(&space, text, arguments.as_bytes())?;
+        let ramdisk = self.ramdisk.bytes();
+        let page_offset = ramdisk.as_ptr() as u64 % PAGE_SIZE;
+        let registers = Registers {
+            rdi: text,
+            rsi: arguments.len() as u64,
+            rdx: abi::layout::RAMDISK_START + page_offset,
+            rcx: ramdisk.len() as u64,
+            ..traps::user_registers(program.entry(), text & !15)
+        };
+        let name = path.rsplit('/').next().unwrap_or(path);
+        self.table.add(String::from(name), space, registers, parent)
+    }
+
+    fn text(&self, pid: Pid, (pointer, len): (u64, u64)) -> Result<Text> {
+        let mut bytes = [0; STRING_MAX];
+        if len > STRING_MAX as u64 {
+            return Err(Error::TooLong);
+        }
+        let len = len as usize;
+        self.read(pid, pointer, &mut bytes[..len])?;
+        Ok(Text { bytes, len })
+    }
+
+    fn read(&self, pid: Pid, pointer: u64, buffer: &mut [u8]) -> Result<()> {
+        let process = self.table.alive(pid)?;
+        let space = process.space.as_ref().ok_or(Error::NotFound)?;
+        self.table.machine().read(space, pointer, buffer)
+    }
+}
+
+fn pid_argument(word: u64) -> Pid {
+    // No pid has its upper half set, so a hostile word becomes a pid that is none.
+    Pid(u32::try_from(word).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,58 @@
+//! What the server needs of the kernel to serve a call.
+
+use abi::socket::Answer;
+use abi::{Pid, Result};
+
+/// The server's side of a call: memory lent by the caller, and the answer.
+///
+/// All memory is lease 0 of the call that `token` names. It stays readable until the
+/// call is answered or the caller dies.
+pub trait Kernel {
+    /// Copies lent memory from `offset` on into `into`; returns how many bytes.
+    ///
+    /// # Errors
+    /// [`abi::Error::BadAddress`] outside of the lease, [`abi::Error::PeerDied`] if the
+    /// caller has ended.
+    fn read(&mut self, token: u64, offset: usize, into: &mut [u8]) -> Result<usize>;
+
+    /// Copies `from` into lent memory from `offset` on; returns how many bytes.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`]; also if the lease is not writable.
+    fn write(&mut self, token: u64, offset: usize, from: &[u8]) -> Result<usize>;
+
+    /// Answers the call. The token means nothing afterwards.
+    fn answer(&mut self, token: u64, answer: Result<Answer>);
+
+    /// Asks to be told of the end of `client`. Called when it makes its first socket.
+    ///
+    /// # Errors
+    /// Any, if it has ended already: it then gets no socket.
+    fn watch(&mut self, client: Pid) -> Result<()>;
+}
+
+/// Fills `into` from lent memory, or fails.
+pub(crate) fn read_exactly(
+    kernel: &mut impl Kernel,
+    token: u64,
+    offset: usize,
+    into: &mut [u8],
+) -> Result<()> {
+    match kernel.read(token, offset, into)? {
+        count if count == into.len() => Ok(()),
+        _ => Err(abi::Error::BadAddress),
+    }
+}
+
+/// Writes all of `from` to lent memory, or fails.
+pub(crate) fn write_exactly(
+    kernel: &mut impl Kernel,
+    token: u64,
+    offset: usize,
+    from: &[u8],
+) -> Result<()> {
+    match kernel.write(token, offset, from)? {
+        count if count == from.len() => Ok(()),
+        _ => Err(abi::Error::BadAddress),
+    }
+}

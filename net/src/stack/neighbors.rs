@@ -1,0 +1,127 @@
+//! Which neighbours can be sent datagrams to at once, and asking for those that cannot.
+//!
+//! smoltcp keeps a datagram at the head of its socket's queue until the neighbour's
+//! station address is known, for ever if nobody answers; all datagrams behind it wait.
+//! So a datagram is given to smoltcp only when its cache is sure to hold the neighbour.
+//! Until then it waits outside, and this module asks: [`TRIES`] times, once per second,
+//! each neighbour on its own. The list of the known follows smoltcp's own rules, with
+//! half its capacity and a shorter life, so it is always a part of smoltcp's cache.
+
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use smoltcp::wire::EthernetAddress;
+
+/// Half of smoltcp's `IFACE_NEIGHBOR_CACHE_COUNT`, which the workspace sets to 64; its
+/// default of 8 would do for 4.
+const KNOWN_MAX: usize = 32;
+/// smoltcp's entries live 60 s.
+const LIFETIME_NS: u64 = 50_000_000_000;
+/// The most neighbours asked for at the same time.
+const ASKED_MAX: usize = 16;
+/// How often a neighbour is asked for (RFC 1122 §2.3.2.1: at most once per second).
+pub(super) const TRIES: u8 = 3;
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+struct Known {
+    address: Ipv4Addr,
+    mac: EthernetAddress,
+    expires: u64,
+}
+
+struct Asked {
+    address: Ipv4Addr,
+    tries: u8,
+    next: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Neighbors {
+    known: Vec<Known>,
+    asked: Vec<Asked>,
+}
+
+impl Neighbors {
+    /// Whether a datagram for this neighbour would leave at once.
+    pub fn knows(&self, address: Ipv4Addr, now: u64) -> bool {
+        self.known
+            .iter()
+            .any(|known| known.address == address && known.expires > now)
+    }
+
+    /// An ARP packet told where a neighbour is.
+    pub fn heard(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: u64) {
+        self.asked.retain(|asked| asked.address != address);
+        let expires = now.saturating_add(LIFETIME_NS);
+        let fresh = Known {
+            address,
+            mac,
+            expires,
+        };
+        if let Some(known) = self.known.iter_mut().find(|k| k.address == address) {
+            *known = fresh;
+            return;
+        }
+        if self.known.len() == KNOWN_MAX {
+            let oldest = (0..KNOWN_MAX).min_by_key(|&index| self.known[index].expires);
+            self.known.swap_remove(oldest.unwrap_or(0));
+        }
+        self.known.push(fresh);
+    }
+
+    /// A datagram came from a neighbour.
+    pub fn lives(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: u64) {
+        let same = |known: &&mut Known| known.address == address && known.mac == mac;
+        if let Some(known) = self.known.iter_mut().find(same)
+            && known.expires > now
+        {
+            known.expires = now.saturating_add(LIFETIME_NS);
+        }
+    }
+
+    /// Starts to ask for a neighbour. `false` if too many others are being asked for.
+    pub fn ask(&mut self, address: Ipv4Addr, now: u64) -> bool {
+        if self.asked.iter().any(|asked| asked.address == address) {
+            return true;
+        }
+        let room = self.asked.len() < ASKED_MAX;
+        if room {
+            self.asked.push(Asked {
+                address,
+                tries: 0,
+                next: now,
+            });
+        }
+        room
+    }
+
+    /// The next neighbour to send a request for, if one is due.
+    pub fn due(&self, now: u64) -> Option<Ipv4Addr> {
+        self.asked
+            .iter()
+            .find(|asked| asked.next <= now && asked.tries < TRIES)
+            .map(|asked| asked.address)
+    }
+
+    /// A request for this neighbour was sent.
+    pub fn sent(&mut self, address: Ipv4Addr, now: u64) {
+        if let Some(asked) = self.asked.iter_mut().find(|a| a.address == address) {
+            asked.tries += 1;
+            asked.next = now.saturating_add(INTERVAL_NS);
+        }
+    }
+
+    /// Takes a neighbour that was asked for often enough in vain.
+    pub fn given_up(&mut self, now: u64) -> Option<Ipv4Addr> {
+        let index = self
+            .asked
+            .iter()
+            .position(|asked| asked.next <= now && asked.tries >= TRIES)?;
+        Some(self.asked.swap_remove(index).address)
+    }
+
+    /// When something is due next.
+    pub fn deadline(&self) -> Option<u64> {
+        self.asked.iter().map(|asked| asked.next).min()
+    }
+}

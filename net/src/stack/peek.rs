@@ -1,0 +1,151 @@
+//! A look at a received frame before smoltcp gets it.
+//!
+//! smoltcp has no listener object and decides by scanning sockets, so what must be
+//! decided per connection is decided here: see [`super::tcp`]. Frames that no host may
+//! send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
+
+use super::Tuple;
+use crate::config::Config;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
+    Ipv4Packet, TcpPacket, TcpSeqNumber,
+};
+
+/// What a frame is, as far as it matters before smoltcp sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Frame {
+    /// Not for this host, or not from a possible sender, or cut short.
+    Refused,
+    /// Somebody said where he is.
+    Arp(Ipv4Addr, EthernetAddress),
+    /// A datagram to this host; the neighbour who sent it lives.
+    Ip(Ipv4Addr, EthernetAddress),
+    /// A TCP segment to this host. Its checksum is not verified.
+    Segment(Segment),
+    /// Anything else.
+    Other,
+}
+
+/// A TCP segment's header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    /// Who put it on the wire.
+    pub mac: EthernetAddress,
+    /// Which connection it belongs to.
+    pub tuple: Tuple,
+    /// SEG.SEQ.
+    pub seq: TcpSeqNumber,
+    /// SEG.ACK, if the ACK bit is set.
+    pub ack: Option<TcpSeqNumber>,
+    /// The SYN bit.
+    pub syn: bool,
+    /// The FIN bit.
+    pub fin: bool,
+    /// The RST bit.
+    pub rst: bool,
+    /// Octets of data.
+    pub len: usize,
+}
+
+impl Segment {
+    /// Whether it asks for a new connection.
+    pub fn opens(&self) -> bool {
+        self.syn && self.ack.is_none() && !self.rst && !self.fin
+    }
+
+    /// The sequence number after its last octet.
+    pub fn end(&self) -> TcpSeqNumber {
+        self.seq + self.len + usize::from(self.fin) + usize::from(self.syn)
+    }
+}
+
+/// Looks at a frame.
+pub(super) fn look(frame: &[u8], own: &Config) -> Frame {
+    let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+        return Frame::Refused;
+    };
+    let to_me = ethernet.dst_addr().0 == own.mac;
+    if !to_me && !ethernet.dst_addr().is_multicast() && !ethernet.dst_addr().is_broadcast() {
+        return Frame::Refused;
+    }
+    match ethernet.ethertype() {
+        EthernetProtocol::Arp => arp(ethernet.payload(), own),
+        EthernetProtocol::Ipv4 => ipv4(ethernet.payload(), ethernet.src_addr(), to_me, own),
+        _ => Frame::Other,
+    }
+}
+
+/// Takes what smoltcp will put into its neighbour cache, by its rules.
+fn arp(payload: &[u8], own: &Config) -> Frame {
+    let Ok(Ok(ArpRepr::EthernetIpv4 {
+        operation,
+        source_hardware_addr,
+        source_protocol_addr,
+        target_protocol_addr,
+        ..
+    })) = ArpPacket::new_checked(payload).map(|packet| ArpRepr::parse(&packet))
+    else {
+        return Frame::Refused;
+    };
+    let known = matches!(operation, ArpOperation::Request | ArpOperation::Reply);
+    let heard = target_protocol_addr == own.address
+        && known
+        && source_hardware_addr.is_unicast()
+        && own.contains(source_protocol_addr)
+        && !impossible_source(source_protocol_addr, own);
+    if heard {
+        Frame::Arp(source_protocol_addr, source_hardware_addr)
+    } else {
+        Frame::Refused
+    }
+}
+
+fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Frame {
+    let Ok(packet) = Ipv4Packet::new_checked(payload) else {
+        return Frame::Refused;
+    };
+    let (source, destination) = (packet.src_addr(), packet.dst_addr());
+    if packet.version() != 4 || impossible_source(source, own) || !mac.is_unicast() {
+        return Frame::Refused;
+    }
+    let unicast = to_me && destination == own.address;
+    if packet.next_header() != IpProtocol::Tcp {
+        return match unicast {
+            true => Frame::Ip(source, mac),
+            false => Frame::Other,
+        };
+    }
+    if !unicast {
+        return Frame::Refused;
+    }
+    if packet.more_frags() || packet.frag_offset() != 0 {
+        return Frame::Ip(source, mac);
+    }
+    let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
+        return Frame::Refused;
+    };
+    Frame::Segment(Segment {
+        mac,
+        tuple: Tuple {
+            port: tcp.dst_port(),
+            peer: SocketAddrV4::new(source, tcp.src_port()),
+        },
+        seq: tcp.seq_number(),
+        ack: tcp.ack().then(|| tcp.ack_number()),
+        syn: tcp.syn(),
+        fin: tcp.fin(),
+        rst: tcp.rst(),
+        len: tcp.payload().len(),
+    })
+}
+
+/// Whether no other host can have this address.
+pub(super) fn impossible_source(address: Ipv4Addr, own: &Config) -> bool {
+    let first = address.octets()[0];
+    first == 0
+        || first >= 224
+        || address.is_loopback()
+        || address == own.address
+        || address == own.broadcast()
+}

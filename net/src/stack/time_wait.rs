@@ -1,0 +1,211 @@
+//! TIME-WAIT without sockets (RFC 9293 §3.6.1, §3.10.7.4).
+//!
+//! The side that closes first must remember the connection's end: a peer whose last
+//! acknowledgement was lost repeats its FIN, and old duplicates must not reach a new
+//! connection of the same ports. smoltcp keeps the socket with its buffers for that.
+//! This table keeps 40 octets instead, and is consulted before smoltcp sees a segment.
+
+use super::Tuple;
+use super::peek::Segment;
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+use smoltcp::wire::TcpSeqNumber;
+
+/// The acknowledgement a connection in TIME-WAIT answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LastWord {
+    /// SND.NXT: after our FIN.
+    pub seq: TcpSeqNumber,
+    /// RCV.NXT: after the peer's FIN.
+    pub ack: TcpSeqNumber,
+}
+
+/// What becomes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// No such connection ended lately, or a new one may begin.
+    Pass,
+    /// An old duplicate.
+    Drop,
+    /// The peer has not heard the last word.
+    Repeat(LastWord),
+}
+
+struct Entry {
+    last_word: LastWord,
+    expires: u64,
+}
+
+/// The connections that ended lately. The oldest makes room for the newest.
+pub(super) struct TimeWait {
+    entries: BTreeMap<Tuple, Entry>,
+    by_expiry: BTreeSet<(u64, Tuple)>,
+    capacity: usize,
+    duration_ns: u64,
+}
+
+impl TimeWait {
+    pub fn new(capacity: usize, duration: Duration) -> Self {
+        TimeWait {
+            entries: BTreeMap::new(),
+            by_expiry: BTreeSet::new(),
+            capacity,
+            duration_ns: super::nanoseconds(duration),
+        }
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a new connection must not use these ports yet.
+    pub fn holds(&self, tuple: &Tuple, now: u64) -> bool {
+        self.entries
+            .get(tuple)
+            .is_some_and(|entry| entry.expires > now)
+    }
+
+    /// Remembers a connection's end.
+    pub fn insert(&mut self, tuple: Tuple, last_word: LastWord, now: u64) {
+        self.remove(&tuple);
+        while let Some(&(expires, oldest)) = self.by_expiry.first() {
+            if expires > now && self.entries.len() < self.capacity {
+                break;
+            }
+            self.remove(&oldest);
+        }
+        if self.capacity == 0 {
+            return;
+        }
+        let expires = now.saturating_add(self.duration_ns);
+        self.entries.insert(tuple, Entry { last_word, expires });
+        self.by_expiry.insert((expires, tuple));
+    }
+
+    fn remove(&mut self, tuple: &Tuple) {
+        if let Some(entry) = self.entries.remove(tuple) {
+            self.by_expiry.remove(&(entry.expires, *tuple));
+        }
+    }
+
+    /// Judges a segment that belongs to no open connection.
+    pub fn segment(&mut self, segment: &Segment, now: u64) -> Verdict {
+        let tuple = &segment.tuple;
+        let Some(entry) = self.entries.get(tuple) else {
+            return Verdict::Pass;
+        };
+        let last_word = entry.last_word;
+        if entry.expires <= now {
+            self.remove(tuple);
+            return Verdict::Pass;
+        }
+        if segment.rst {
+            // Only the exact number ends it: RFC 5961 §3.2, and what RFC 1337 warns of.
+            if segment.seq == last_word.ack {
+                self.remove(tuple);
+            }
+            return Verdict::Drop;
+        }
+        if segment.opens() && segment.seq > last_word.ack {
+            self.remove(tuple);
+            return Verdict::Pass;
+        }
+        if segment.fin {
+            // The peer is still there: the time begins again.
+            self.insert(*tuple, last_word, now);
+        }
+        let nothing_new = segment.end() == segment.seq && segment.seq == last_word.ack;
+        match nothing_new {
+            true => Verdict::Drop,
+            false => Verdict::Repeat(last_word),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::{Ipv4Addr, SocketAddrV4};
+    use smoltcp::wire::EthernetAddress;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn tuple(port: u16) -> Tuple {
+        Tuple {
+            port: 80,
+            peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), port),
+        }
+    }
+
+    fn segment(port: u16, seq: i32) -> Segment {
+        Segment {
+            mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
+            tuple: tuple(port),
+            seq: TcpSeqNumber(seq),
+            ack: Some(TcpSeqNumber(500)),
+            syn: false,
+            fin: false,
+            rst: false,
+            len: 0,
+        }
+    }
+
+    const LAST_WORD: LastWord = LastWord {
+        seq: TcpSeqNumber(500),
+        ack: TcpSeqNumber(1000),
+    };
+
+    fn table() -> TimeWait {
+        let mut table = TimeWait::new(3, Duration::from_secs(60));
+        table.insert(tuple(1), LAST_WORD, 0);
+        table
+    }
+
+    #[test]
+    fn a_repeated_fin_hears_the_last_word_again() {
+        let mut table = table();
+        let mut fin = segment(1, 999);
+        fin.fin = true;
+        assert_eq!(table.segment(&fin, SECOND), Verdict::Repeat(LAST_WORD));
+        assert!(table.holds(&tuple(1), 60 * SECOND), "the time began again");
+        assert_eq!(table.segment(&segment(1, 1000), SECOND), Verdict::Drop);
+        assert_eq!(table.segment(&segment(2, 1000), SECOND), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_later_syn_reuses_the_ports_and_an_old_one_does_not() {
+        let mut table = table();
+        let mut syn = segment(1, 1000);
+        (syn.syn, syn.ack) = (true, None);
+        assert_eq!(table.segment(&syn, SECOND), Verdict::Repeat(LAST_WORD));
+        syn.seq = TcpSeqNumber(1001);
+        assert_eq!(table.segment(&syn, SECOND), Verdict::Pass);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn only_an_exact_reset_ends_it() {
+        let mut table = table();
+        let mut reset = segment(1, 999);
+        reset.rst = true;
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert_eq!(table.len(), 1);
+        reset.seq = TcpSeqNumber(1000);
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn it_expires_and_it_is_bounded() {
+        let mut table = table();
+        assert_eq!(table.segment(&segment(1, 5), 60 * SECOND), Verdict::Pass);
+        for port in 1..100 {
+            table.insert(tuple(port), LAST_WORD, u64::from(port));
+            assert!(table.len() <= 3);
+            assert_eq!(table.by_expiry.len(), table.entries.len());
+        }
+        assert!(table.holds(&tuple(99), 100) && table.holds(&tuple(97), 100));
+        assert!(!table.holds(&tuple(96), 100));
+    }
+}

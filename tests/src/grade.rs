@@ -1,0 +1,267 @@
+//! The grade of the 2010 lab (MIT 6.828, lab 6), case by case and point by point.
+//!
+//! Two cases differ from its grader. `testinput` is compared with the capture, as the
+//! lab's own graders did from 2011 on: today's QEMU pads what it delivers, so the text
+//! that was expected in 2010 cannot come. And `/` has to show the home page, where the
+//! lab's server answered 404.
+
+use crate::frames::{ARP, BROADCAST};
+use crate::hexdump;
+use crate::http::{Connection, Response};
+use crate::machine::{Machine, PATIENCE, Setup};
+use crate::suite::{Bench, Case};
+use crate::{During, Failure, Outcome, ensure, same_bytes};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
+
+/// Points of the lab's part A: time, PCI, transmission.
+pub const PART_A: &[Case] = &[
+    Case {
+        name: "testtime",
+        points: 5,
+        run: testtime,
+    },
+    Case {
+        name: "pci attach",
+        points: 5,
+        run: pci_attach,
+    },
+    Case {
+        name: "testoutput [5 packets]",
+        points: 15,
+        run: |bench| testoutput(bench, 5),
+    },
+    Case {
+        name: "testoutput [100 packets]",
+        points: 10,
+        run: |bench| testoutput(bench, 100),
+    },
+];
+
+/// Points of the lab's part B: reception and the servers.
+pub const PART_B: &[Case] = &[
+    Case {
+        name: "testinput [5 packets]",
+        points: 15,
+        run: |bench| testinput(bench, 5),
+    },
+    Case {
+        name: "testinput [100 packets]",
+        points: 10,
+        run: |bench| testinput(bench, 100),
+    },
+    Case {
+        name: "tcp echo server [echosrv]",
+        points: 15,
+        run: echosrv,
+    },
+    Case {
+        name: "web server [/]",
+        points: 10,
+        run: |bench| index(bench, "/"),
+    },
+    Case {
+        name: "web server [/index.html]",
+        points: 10,
+        run: |bench| index(bench, "/index.html"),
+    },
+    Case {
+        name: "web server [/random_file.txt]",
+        points: 10,
+        run: |bench| get(bench, "/random_file.txt")?.expect(404).map(|_| ()),
+    },
+];
+
+fn testtime(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testtime"))?;
+    machine
+        .console
+        .wait_line("starting count down: 5 4 3 2 1 0 ", PATIENCE)
+        .map(|_| ())
+}
+
+fn pci_attach(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=hello"))?;
+    machine
+        .console
+        .wait_line(bench.options.pci_line, PATIENCE)?;
+    machine.wait_end_of_run()
+}
+
+fn testoutput(bench: &Bench, count: usize) -> Outcome {
+    let setup = Setup::new(&format!("run=testoutput,{count}")).captured();
+    let machine = bench.boot(&setup)?;
+    machine.wait_end_of_run()?;
+    frames_are_packets(&machine.captured()?, count)
+}
+
+/// Fails unless the frames are `Packet 00`, `Packet 01`, ... and nothing else.
+///
+/// # Errors
+/// The first frame that is not as it should be.
+pub fn frames_are_packets(frames: &[Vec<u8>], count: usize) -> Outcome {
+    for (number, frame) in frames.iter().take(count).enumerate() {
+        same_bytes(frame, format!("Packet {number:02}").as_bytes())
+            .during(&format!("frame {number} of the capture"))?;
+    }
+    ensure(frames.len() == count, || {
+        format!("{} frames in the capture, expected {count}", frames.len())
+    })
+}
+
+fn testinput(bench: &Bench, count: usize) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testinput").captured())?;
+    machine
+        .console
+        .wait_prefix("Waiting for packets", PATIENCE)?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect((Ipv4Addr::LOCALHOST, machine.ports()?.echo_udp))?;
+    for number in 0..count {
+        socket.send(format!("Packet {number:03}").as_bytes())?;
+    }
+    let last = machine
+        .console
+        .wait_prefix(&hexdump::last_line_of_packet(count - 1), PATIENCE);
+    let printed = machine.console.lines();
+    let compared = input_matches(&printed, &machine.captured()?, count);
+    // What is missing says more than that something is.
+    compared?;
+    last.map(|_| ())
+}
+
+/// Fails unless the frames dumped on the console are those of the capture, which are an
+/// ARP request of the guest, its reply, and `count` datagrams.
+///
+/// # Errors
+/// The first difference.
+pub fn input_matches(printed: &[String], captured: &[Vec<u8>], count: usize) -> Outcome {
+    let Some((request, received)) = captured.split_first() else {
+        return Err("the capture is empty".into());
+    };
+    ensure(
+        request.starts_with(&BROADCAST) && request.get(12..14) == Some(&ARP.to_be_bytes()),
+        || "the first frame is not a broadcast ARP request".to_owned(),
+    )?;
+    let dumped = hexdump::frames(printed.iter().map(String::as_str))?;
+    for (number, (got, frame)) in dumped.iter().zip(received).enumerate() {
+        let mut expected = frame.clone();
+        expected.resize(expected.len().max(60), 0); // the card pads what is too short
+        same_bytes(got, &expected).during(&format!("dumped frame {number}"))?;
+    }
+    ensure(dumped.len() == received.len(), || {
+        format!(
+            "{} frames dumped, {} received",
+            dumped.len(),
+            received.len()
+        )
+    })?;
+    ensure(captured.len() == count + 2, || {
+        format!(
+            "{} frames in the capture, expected {}",
+            captured.len(),
+            count + 2
+        )
+    })
+}
+
+fn echosrv(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=echosrv"))?;
+    machine.wait_servers(true, false)?;
+    let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
+    let words = format!("{:?}: network server works", std::time::SystemTime::now());
+    stream.write_all(words.as_bytes())?;
+    let mut back = vec![0; words.len()];
+    stream.read_exact(&mut back).during("reading the echo")?;
+    same_bytes(&back, words.as_bytes())
+}
+
+fn get(bench: &Bench, target: &str) -> Outcome<Response> {
+    let machine = bench.boot(&Setup::new("run=httpd"))?;
+    machine.wait_servers(false, true)?;
+    web(&machine)?.get(target, "Connection: close\r\n")
+}
+
+/// A connection to the web server.
+///
+/// # Errors
+/// If there is none.
+pub fn web(machine: &Machine) -> Outcome<Connection> {
+    Ok(Connection::new(machine.connect(machine.ports()?.http)?))
+}
+
+fn index(bench: &Bench, target: &str) -> Outcome {
+    let file = bench.options.www.join("index.html");
+    let expected = std::fs::read(&file).map_err(|e| Failure(format!("{}: {e}", file.display())))?;
+    let response = get(bench, target)?.expect(200)?;
+    same_bytes(&response.body, &expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_points_are_the_labs() {
+        let sum = |part: &[Case]| part.iter().map(|case| case.points).sum::<u32>();
+        assert_eq!((sum(PART_A), sum(PART_B)), (35, 70));
+    }
+
+    #[test]
+    fn only_the_right_packets_in_the_right_order_pass() {
+        let frames = |count: usize| -> Vec<Vec<u8>> {
+            (0..count)
+                .map(|n| format!("Packet {n:02}").into_bytes())
+                .collect()
+        };
+        assert_eq!(frames_are_packets(&frames(5), 5), Ok(()));
+        assert_eq!(frames_are_packets(&frames(101), 101), Ok(()));
+        let fails = |frames: &[Vec<u8>]| frames_are_packets(frames, 5).unwrap_err().0;
+        assert!(fails(&frames(6)).contains("6 frames"));
+        assert!(fails(&frames(4)).contains("4 frames"));
+        assert!(fails(&[]).contains("0 frames"));
+        let mut swapped = frames(5);
+        swapped.swap(2, 3);
+        assert!(fails(&swapped).contains("frame 2"));
+        let mut padded = frames(5);
+        padded[4].resize(60, 0);
+        assert!(fails(&padded).contains("frame 4"));
+    }
+
+    /// A console and a capture of a run with `count` datagrams.
+    fn input_run(count: usize) -> (Vec<String>, Vec<Vec<u8>>) {
+        let mut request = BROADCAST.to_vec();
+        request.extend([2, 0, 0, 0, 0, 1, 8, 6]);
+        request.resize(42, 1);
+        let mut captured = vec![request, vec![7; 64]];
+        captured.extend((0..count).map(|n| vec![n as u8; 52]));
+        let mut printed = vec!["Waiting for packets...".to_owned()];
+        for frame in &captured[1..] {
+            let mut frame = frame.clone();
+            frame.resize(frame.len().max(60), 0);
+            for (line, bytes) in frame.chunks(16).enumerate() {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                printed.push(format!("input: {:04x}   {hex}", line * 16));
+            }
+            printed.push(String::new());
+        }
+        (printed, captured)
+    }
+
+    #[test]
+    fn input_has_to_be_what_was_captured() {
+        let (printed, captured) = input_run(5);
+        assert_eq!(input_matches(&printed, &captured, 5), Ok(()));
+        let fails = |p: &[String], c: &[Vec<u8>]| input_matches(p, c, 5).unwrap_err().0;
+
+        assert!(fails(&printed, &[]).contains("empty"));
+        assert!(fails(&printed, &captured[1..]).contains("ARP request"));
+        let lost = &printed[..printed.len() - 5];
+        assert!(fails(lost, &captured).contains("5 frames dumped, 6 received"));
+        let (printed, captured) = input_run(6);
+        assert!(fails(&printed, &captured).contains("8 frames in the capture, expected 7"));
+        let (mut printed, captured) = input_run(5);
+        let line = printed.len() - 3; // the padding is in the last line before the blank
+        printed[line] = printed[line].replace('4', "5");
+        assert!(fails(&printed, &captured).contains("dumped frame 5"));
+    }
+}

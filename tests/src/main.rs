@@ -1,0 +1,75 @@
+//! `cargo run -p tests -- VERB`: see [`tests::options::USAGE`].
+
+use std::process::ExitCode;
+use tests::options::{self, Options, Verb};
+use tests::report::{Points, Report, Tally};
+use tests::{beyond, grade, host, suite};
+
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprint!("tests: {why}\n\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    if options.verb == Verb::List {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let report = Report::new();
+    let mut tally = Tally::default();
+    if options.verb == Verb::All && options.names.is_empty() {
+        report.heading("Host tests");
+        tally += host::run(&report);
+    }
+    if options.verb != Verb::Beyond {
+        tally += run_grade(&options, &report);
+    }
+    if options.verb != Verb::Grade {
+        for (heading, cases) in beyond::GROUPS {
+            if cases
+                .iter()
+                .any(|case| suite::wanted(case.name, &options.names))
+            {
+                report.heading(heading);
+                tally += suite::run(cases, &options, &report).0;
+            }
+        }
+        println!("\n{tally}");
+    }
+    match tally {
+        Tally { failed: 0, passed } if passed > 0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The lab's table.
+fn run_grade(options: &Options, report: &Report) -> Tally {
+    let mut tally = Tally::default();
+    let mut score = Points::default();
+    for (part, cases) in [("A", grade::PART_A), ("B", grade::PART_B)] {
+        report.heading(&format!(
+            "The lab's grade, part {part}, card {}",
+            options.nic
+        ));
+        let (cases, points) = suite::run(cases, options, report);
+        println!("Part {part} score: {points}");
+        tally += cases;
+        score += points;
+    }
+    println!("\nScore: {score}");
+    tally
+}
+
+fn list() {
+    let parts = [grade::PART_A, grade::PART_B].into_iter();
+    let groups = beyond::GROUPS.iter().map(|(_, cases)| *cases);
+    for case in parts.chain(groups).flatten() {
+        println!("{}", case.name);
+    }
+}

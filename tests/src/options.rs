@@ -1,0 +1,146 @@
+//! The command line of the harness.
+
+use std::path::PathBuf;
+
+/// What the harness says about itself.
+pub const USAGE: &str = "\
+usage: tests VERB [OPTION]... [NAME]...
+
+Boots Wharf in QEMU and speaks to it as its clients do. With NAMEs, only the cases
+whose name contains one of them.
+
+  grade    the lab's grade
+  beyond   what Wharf promises on top of it
+  all      the host tests of every package, the grade, and beyond
+  list     the names of all cases
+
+  --nic NAME    the card: e100 (the default)
+  --qemu FILE   the QEMU to run (default: qemu-system-x86_64)
+  --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
+  --bin DIR     where cargo has put the binaries (target/release)
+  --www DIR     the files that the image was built with (www)
+  --help        this text
+
+A failed case keeps its serial log, QEMU's own messages and its capture in failed/.
+Exit status: 0 all passed, 1 something failed, 2 wrong usage.
+";
+
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// The lab's grade.
+    Grade,
+    /// What goes beyond it.
+    Beyond,
+    /// Everything, host tests included.
+    All,
+    /// Only tell the names.
+    List,
+}
+
+/// The command line, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What to run.
+    pub verb: Verb,
+    /// The card, as QEMU names it.
+    pub device: &'static str,
+    /// The card's name in the headings.
+    pub nic: String,
+    /// The PCI line that a boot prints for the card.
+    pub pci_line: &'static str,
+    /// The QEMU program.
+    pub qemu: String,
+    /// The directory of the image, and of what is kept.
+    pub build: PathBuf,
+    /// The directory of cargo's binaries.
+    pub bin: PathBuf,
+    /// The directory of the files that the image serves.
+    pub www: PathBuf,
+    /// Parts of names of cases to run; empty: all.
+    pub names: Vec<String>,
+}
+
+/// Reads the arguments after the program's name. `Ok(None)` asks for the usage.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>, String> {
+    let mut verb = None;
+    let mut options = Options {
+        verb: Verb::Grade,
+        device: "",
+        nic: "e100".to_owned(),
+        pci_line: "",
+        qemu: "qemu-system-x86_64".to_owned(),
+        build: "build".into(),
+        bin: "target/release".into(),
+        www: "www".into(),
+        names: Vec::new(),
+    };
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value"))
+        };
+        match argument.as_str() {
+            "--help" | "-h" => return Ok(None),
+            "--nic" => options.nic = value()?,
+            "--qemu" => options.qemu = value()?,
+            "--build" => options.build = value()?.into(),
+            "--bin" => options.bin = value()?.into(),
+            "--www" => options.www = value()?.into(),
+            other if other.starts_with('-') => return Err(format!("unknown option {other}")),
+            word if verb.is_none() => {
+                verb = Some(match word {
+                    "grade" => Verb::Grade,
+                    "beyond" => Verb::Beyond,
+                    "all" => Verb::All,
+                    "list" => Verb::List,
+                    _ => return Err(format!("unknown verb {word}")),
+                });
+            }
+            name => options.names.push(name.to_owned()),
+        }
+    }
+    options.verb = verb.ok_or("no verb")?;
+    (options.device, options.pci_line) = match options.nic.as_str() {
+        "e100" => ("i82559er", "PCI function 00:03.0 (8086:1209) enabled"),
+        other => return Err(format!("unknown card {other}; it can be: e100")),
+    };
+    Ok(Some(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Option<Options>, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn verb_options_and_names_are_told_apart() {
+        let options = read("grade --nic e100 testtime --build out --qemu q web")
+            .unwrap()
+            .unwrap();
+        assert_eq!(options.verb, Verb::Grade);
+        assert_eq!(options.device, "i82559er");
+        assert_eq!(options.names, ["testtime", "web"]);
+        assert_eq!(options.build, PathBuf::from("out"));
+        assert_eq!(options.qemu, "q");
+        assert_eq!(read("all").unwrap().unwrap().verb, Verb::All);
+    }
+
+    #[test]
+    fn help_wins_and_mistakes_are_named() {
+        assert_eq!(read("grade --help"), Ok(None));
+        assert!(read("").unwrap_err().contains("no verb"));
+        assert!(read("frob").unwrap_err().contains("frob"));
+        assert!(read("grade --frob").unwrap_err().contains("--frob"));
+        assert!(read("grade --nic").unwrap_err().contains("needs a value"));
+        assert!(read("grade --nic igb9").unwrap_err().contains("igb9"));
+    }
+}

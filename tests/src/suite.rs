@@ -1,0 +1,278 @@
+//! Cases, the bench they run on, and what is kept of those that fail.
+
+use crate::console::is_panic;
+use crate::machine::{Image, Machine, Place, Setup};
+use crate::options::Options;
+use crate::report::{Points, Report, Row, Tally};
+use crate::{During, Failure, Outcome, ensure};
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// One thing to be shown.
+pub struct Case {
+    /// What it is called in the table and by the filter.
+    pub name: &'static str,
+    /// What it is worth in the lab's grade; 0 outside it.
+    pub points: u32,
+    /// Shows it.
+    pub run: fn(&Bench) -> Outcome,
+}
+
+/// Where one case runs: a directory of its own, and the means to boot machines.
+pub struct Bench<'a> {
+    /// The command line.
+    pub options: &'a Options,
+    /// The files of this case.
+    pub dir: PathBuf,
+    booted: Cell<u32>,
+    note: RefCell<String>,
+}
+
+impl Bench<'_> {
+    /// Boots a machine.
+    ///
+    /// # Errors
+    /// If QEMU does not start.
+    pub fn boot(&self, setup: &Setup) -> Outcome<Machine> {
+        let number = self.booted.get() + 1;
+        self.booted.set(number);
+        let built = self.image();
+        let image = setup.image.as_ref().unwrap_or(&built);
+        let place = Place {
+            qemu: &self.options.qemu,
+            device: self.options.device,
+            dir: &self.dir,
+            number,
+        };
+        Machine::start(setup, image, &place)
+    }
+
+    /// What `make image` has built.
+    pub fn image(&self) -> Image {
+        Image {
+            boot: self.options.build.join("boot.elf"),
+            module: Some(self.options.build.join("wharf.tar")),
+        }
+    }
+
+    /// The same programs, with other files to serve: (path below `www`, contents).
+    ///
+    /// # Errors
+    /// If the image cannot be made.
+    pub fn image_serving(&self, files: &[(&str, &[u8])]) -> Outcome<Image> {
+        let www = self.dir.join("www");
+        for (name, contents) in files {
+            let file = www.join(name);
+            std::fs::create_dir_all(file.parent().unwrap_or(&www))?;
+            std::fs::write(&file, contents).during(name)?;
+        }
+        let out = self.dir.join("image");
+        let output = Command::new(repository().join("scripts/image"))
+            .args([&self.options.bin, &out, &www])
+            .output()
+            .during("scripts/image")?;
+        ensure(output.status.success(), || {
+            format!("scripts/image: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+        Ok(Image {
+            boot: out.join("boot.elf"),
+            module: Some(out.join("wharf.tar")),
+        })
+    }
+
+    /// Puts what was measured into the case's row.
+    pub fn note(&self, words: String) {
+        *self.note.borrow_mut() = words;
+    }
+}
+
+/// The top of the repository.
+pub fn repository() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests)
+}
+
+/// Runs those of `cases` that the command line asks for, and prints their rows.
+pub fn run(cases: &[Case], options: &Options, report: &Report) -> (Tally, Points) {
+    let mut tally = Tally::default();
+    let mut points = Points::default();
+    for case in cases
+        .iter()
+        .filter(|case| wanted(case.name, &options.names))
+    {
+        report.running(case.name);
+        let bench = Bench {
+            options,
+            dir: options
+                .build
+                .join("running")
+                .join(directory_name(case.name)),
+            booted: Cell::new(0),
+            note: RefCell::default(),
+        };
+        let start = Instant::now();
+        let outcome = fresh(&bench.dir)
+            .and_then(|()| (case.run)(&bench))
+            // What no run may show is looked for however the case went.
+            .and_then(|()| logs_are_clean(&bench.dir));
+        let passed = outcome.is_ok();
+        let worth = Points {
+            got: if passed { case.points } else { 0 },
+            of: case.points,
+        };
+        report.row(&Row {
+            name: case.name,
+            passed,
+            points: (case.points > 0).then_some(worth),
+            took: start.elapsed(),
+            note: &bench.note.borrow(),
+        });
+        let kept = options.build.join("failed").join(directory_name(case.name));
+        // A file that cannot be removed is no reason to fail.
+        let _ = std::fs::remove_dir_all(&kept);
+        match outcome {
+            Ok(()) => {
+                tally.passed += 1;
+                let _ = std::fs::remove_dir_all(&bench.dir);
+            }
+            Err(failure) => {
+                tally.failed += 1;
+                report.detail(&failure.0);
+                match keep(&bench.dir, &kept) {
+                    Ok(()) => report.detail(&format!("kept: {}/", kept.display())),
+                    Err(why) => report.detail(&format!("nothing kept: {why}")),
+                }
+            }
+        }
+        points += worth;
+    }
+    // Empty, unless something could not be moved out of it.
+    let _ = std::fs::remove_dir(options.build.join("running"));
+    (tally, points)
+}
+
+/// Whether a case of this name was asked for.
+pub fn wanted(name: &str, asked: &[String]) -> bool {
+    asked.is_empty() || asked.iter().any(|part| name.contains(part.as_str()))
+}
+
+/// The name as one path component: letters and digits, joined by single dashes.
+fn directory_name(name: &str) -> String {
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+}
+
+fn fresh(dir: &Path) -> Outcome {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir)?;
+    }
+    Ok(std::fs::create_dir_all(dir)?)
+}
+
+fn keep(dir: &Path, kept: &Path) -> Outcome {
+    if let Some(parent) = kept.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    Ok(std::fs::rename(dir, kept)?)
+}
+
+/// No run may panic, nor use the card in a way that QEMU does not know.
+fn logs_are_clean(dir: &Path) -> Outcome {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let forbidden: fn(&str) -> bool = if name.ends_with("-serial.log") {
+            is_panic
+        } else if name.ends_with("-qemu.log") {
+            |line| line.contains("feature is missing")
+        } else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+        if let Some(line) = text.lines().find(|line| forbidden(line)) {
+            return Err(Failure(format!("{name} has the line {line:?}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_and_directories_follow_the_name() {
+        let asked = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert!(wanted("testoutput [5 packets]", &[]));
+        assert!(wanted("testoutput [5 packets]", &asked(&["web", "output"])));
+        assert!(!wanted("testtime", &asked(&["web", "output"])));
+        assert_eq!(
+            directory_name("web server [http://localhost:/index.html]"),
+            "web-server-http-localhost-index-html"
+        );
+    }
+
+    #[test]
+    fn a_failed_case_keeps_its_files_and_a_passed_one_leaves_none() {
+        let build = std::env::temp_dir().join(format!("wharf-suite-{}", std::process::id()));
+        let arguments = ["grade", "--build", &build.to_string_lossy()].map(str::to_owned);
+        let options = crate::options::parse(arguments).unwrap().unwrap();
+        fn write(bench: &Bench, name: &str, text: &str) -> Outcome {
+            Ok(std::fs::write(bench.dir.join(name), text)?)
+        }
+        let cases = [
+            Case {
+                name: "good",
+                points: 5,
+                run: |bench| write(bench, "1-serial.log", "fine\n"),
+            },
+            Case {
+                name: "bad one",
+                points: 10,
+                run: |bench| {
+                    write(bench, "1-serial.log", "fine\n")?;
+                    Err("as it should".into())
+                },
+            },
+            Case {
+                name: "panicky",
+                points: 1,
+                run: |bench| write(bench, "2-serial.log", "x\nkernel panic: y\n"),
+            },
+            Case {
+                name: "misused card",
+                points: 2,
+                run: |bench| {
+                    write(
+                        bench,
+                        "1-qemu.log",
+                        "eepro100: feature is missing in this emulation: x\n",
+                    )
+                },
+            },
+        ];
+        let (tally, points) = run(&cases, &options, &Report::new());
+        let kept = |name: &str| build.join("failed").join(name).exists();
+        let found = [
+            kept("good"),
+            kept("bad-one/1-serial.log"),
+            kept("panicky/2-serial.log"),
+            kept("misused-card/1-qemu.log"),
+            build.join("running").exists(),
+        ];
+        std::fs::remove_dir_all(&build).unwrap();
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 1,
+                failed: 3
+            }
+        );
+        assert_eq!(points, Points { got: 5, of: 18 });
+        assert_eq!(found, [false, true, true, true, false]);
+    }
+}

@@ -1,0 +1,25 @@
+//! Links every program of `src/bin` as a freestanding ELF file.
+//!
+//! `x86_64-unknown-linux-gnu` is used for its prebuilt `core` and `alloc` only: no start
+//! files, no C library, fixed addresses from `program.ld`.
+
+fn main() {
+    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let script = format!("{folder}/program.ld");
+    for argument in [
+        "-nostartfiles",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+        "-Wl,--gc-sections",
+        "-Wl,--build-id=none",
+        "-Wl,-z,max-page-size=4096",
+        "-Wl,-z,noexecstack",
+        "-Wl,-z,norelro",
+    ] {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{script}");
+    println!("cargo:rerun-if-changed={script}");
+    println!("cargo:rerun-if-changed=build.rs");
+}

@@ -1,0 +1,78 @@
+//! The first program: starts what the kernel command line asks for, and looks after it.
+//! What it decides is in `user::supervisor`.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use user::ipc::{self, Received, mask};
+use user::start::Context;
+use user::supervisor::{CommandLine, Supervisor, System};
+use user::{Pid, println, process, ramdisk, time};
+
+user::entry!(main);
+
+struct Real;
+
+impl System for Real {
+    fn spawn(&mut self, name: &str, args: &str) -> user::Result<Pid> {
+        process::spawn(name, args)
+    }
+
+    fn lookup(&mut self, name: &str) -> user::Result<Pid> {
+        ipc::lookup(name)
+    }
+
+    fn reply(&mut self, token: u64, answer: user::Result<Pid>) {
+        let bytes = answer.map(|pid| pid.0.to_le_bytes());
+        // One that has died meanwhile needs no answer.
+        let _ = ipc::reply(
+            token,
+            bytes.as_ref().map(|bytes| &bytes[..]).map_err(|&e| e),
+        );
+    }
+
+    fn say(&mut self, line: core::fmt::Arguments<'_>) {
+        println!("init: {line}");
+    }
+
+    fn programs(&self) -> Vec<String> {
+        let Ok(files) = ramdisk::ramdisk() else {
+            return Vec::new();
+        };
+        files
+            .under(process::FOLDER)
+            .map(|(name, _)| name.into())
+            .collect()
+    }
+}
+
+fn main() -> Result<(), String> {
+    ipc::register(abi::service::INIT).context("cannot register")?;
+    let text = match ramdisk::open("cmdline") {
+        Ok(file) => core::str::from_utf8(file.bytes).unwrap_or_else(|_| {
+            println!("init: the kernel command line is not UTF-8: ignored");
+            ""
+        }),
+        Err(user::Error::NotFound) => "",
+        Err(error) => return Err(error).context("the ramdisk"),
+    };
+    let line = CommandLine::parse(text.trim_end_matches('\0'));
+    let mut supervisor = Supervisor::start(Real, &line, time::clock_ns());
+    loop {
+        let deadline = supervisor.deadline(time::clock_ns());
+        let event = ipc::wait(mask::MESSAGE | mask::DEATH, deadline).context("cannot wait")?;
+        let now = time::clock_ns();
+        match event {
+            Received::Message(message) => {
+                supervisor.on_request(message.token, message.request(), now);
+            }
+            Received::Death(pid, exit) => supervisor.on_death(pid, exit, now),
+            Received::Notification(_) | Received::TimedOut => {}
+        }
+        supervisor.on_time(now);
+    }
+}

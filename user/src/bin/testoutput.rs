@@ -1,0 +1,51 @@
+//! The lab's test of transmission: `testoutput[,COUNT[,burst]]` sends frames whose whole
+//! payload is `Packet NN`, without an Ethernet header, straight to the card.
+//!
+//! With `burst` frames are queued as fast as the ring takes them, so that it runs full.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use user::ipc::{FOREVER, mask};
+use user::nic::Card;
+use user::start::Context;
+use user::{Error, args, ipc, println};
+
+user::entry!(main);
+
+/// Frames between two doorbells of a burst.
+const BATCH: u32 = 16;
+
+fn main() -> Result<(), String> {
+    let count = args::parsed(0, "count", 10u32)?;
+    let burst = match args::all().nth(1) {
+        None => false,
+        Some("burst") => true,
+        Some(other) => return Err(alloc::format!("`{other}`: only `burst` is known")),
+    };
+    let card = Card::attach(0).context("card 0")?;
+    let mut full = 0u32;
+    for number in 0..count {
+        let frame = alloc::format!("Packet {number:02}");
+        let more = burst && (number + 1) % BATCH != 0 && number + 1 != count;
+        if !burst {
+            println!("Transmitting packet {number}");
+        }
+        while let Err(error) = card.send(frame.as_bytes(), more) {
+            if error != Error::WouldBlock {
+                return Err(error).context("send");
+            }
+            full += 1;
+            // What waits in the ring must be known to the card, or no room ever comes.
+            card.flush().context("flush")?;
+            ipc::wait(mask::NIC_TRANSMIT, FOREVER).context("wait")?;
+        }
+    }
+    if burst {
+        println!("testoutput: {count} packets, ring full {full} times");
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Ways for a program to be killed by the processor, for the tests that see to it that
+//! only that program dies.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+use core::str::FromStr;
+
+/// A way to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Writing to address 0: page fault.
+    Null,
+    /// Calling code in a page of data: page fault (NX).
+    Execute,
+    /// Dividing by zero: divide error.
+    Divide,
+    /// Calling without end: page fault in the guard page below the stack.
+    Stack,
+    /// Reading kernel memory: page fault.
+    Kernel,
+    /// An instruction that does not exist: invalid opcode.
+    Undefined,
+    /// An instruction of ring 0: general protection fault.
+    Privileged,
+    /// Writing to the program's own code: page fault (W^X).
+    Code,
+    /// Not the processor but the program itself: a Rust panic, exit code 101.
+    Panic,
+}
+
+impl Fault {
+    /// All of them, with their names on the command line.
+    pub const ALL: [(&'static str, Fault); 9] = [
+        ("null", Fault::Null),
+        ("execute", Fault::Execute),
+        ("divide", Fault::Divide),
+        ("stack", Fault::Stack),
+        ("kernel", Fault::Kernel),
+        ("undefined", Fault::Undefined),
+        ("privileged", Fault::Privileged),
+        ("code", Fault::Code),
+        ("panic", Fault::Panic),
+    ];
+
+    /// Does it. Comes back only if the system did not stop it.
+    pub fn provoke(self) {
+        // SAFETY: none of these is sound, and that is their purpose: each stops at an
+        // instruction that the processor refuses before it has any effect.
+        unsafe {
+            match self {
+                Fault::Null => asm!("mov byte ptr [{zero}], 1", zero = in(reg) 0u64),
+                Fault::Execute => {
+                    static mut DATA: u8 = 0xc3; // a `ret`, if it were executable
+                    asm!("call {data}", data = in(reg) &raw mut DATA, clobber_abi("C"));
+                }
+                Fault::Divide => asm!("div {zero:e}", zero = in(reg) 0u32,
+                    inout("eax") 1u32 => _, inout("edx") 0u32 => _),
+                Fault::Stack => {
+                    core::hint::black_box(descend(0));
+                }
+                Fault::Kernel => {
+                    asm!("mov al, [{kernel}]", kernel = in(reg) 0xffff_8000_0000_0000u64, out("al") _);
+                }
+                Fault::Undefined => asm!("ud2"),
+                Fault::Privileged => asm!("cli"),
+                Fault::Code => {
+                    asm!("mov byte ptr [{code}], 0x90", code = in(reg) Fault::provoke as *const ());
+                }
+                Fault::Panic => panic!("as asked"),
+            }
+        }
+    }
+}
+
+/// Uses more stack than there is: a kilobyte a call, for more calls than fit.
+#[expect(unconditional_recursion, reason = "the guard page ends it")]
+fn descend(depth: u64) -> u64 {
+    let frame = core::hint::black_box([depth; 128]);
+    descend(depth + 1) + frame[0]
+}
+
+impl FromStr for Fault {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let found = Fault::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|(_, fault)| *fault).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name() {
+        for (name, fault) in Fault::ALL {
+            assert_eq!(name.parse(), Ok(fault));
+        }
+        assert!("nul".parse::<Fault>().is_err());
+        assert!("".parse::<Fault>().is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "as asked")]
+    fn a_panic_is_a_panic() {
+        Fault::Panic.provoke();
+    }
+}

@@ -1,0 +1,57 @@
+//! What Wharf's programs are linked with: start, system calls, console, heap, files,
+//! sockets, and the logic of the servers.
+//!
+//! A program is one file in `src/bin` of this shape:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! #![forbid(unsafe_code)]
+//!
+//! user::entry!(main);
+//!
+//! fn main() -> user::Result<()> {
+//!     user::println!("hello, world");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What a program decides is in this library, where it is tested on the host: under
+//! `cfg(test)` the `syscall` instruction is replaced by a kernel played by the test
+//! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys`, `heap` and `fault` only.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod args;
+pub mod console;
+pub mod dump;
+pub mod echo;
+pub mod fault;
+#[cfg(not(test))]
+mod heap;
+pub mod ipc;
+pub mod nic;
+pub mod process;
+pub mod ramdisk;
+pub mod socket;
+pub mod start;
+pub mod stream;
+pub mod supervisor;
+pub mod sys;
+pub mod time;
+
+pub use abi::{Error, Pid, Result};
+
+#[cfg(not(test))]
+#[allow(unsafe_code, reason = "the C symbols that compiled code calls")]
+mod c {
+    abi::c_memory_functions!();
+
+    /// The landing pads of prebuilt `alloc` name it; nothing here unwinds.
+    #[unsafe(no_mangle)]
+    extern "C" fn _Unwind_Resume() -> ! {
+        crate::sys::exit(101)
+    }
+}

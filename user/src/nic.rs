@@ -1,0 +1,74 @@
+//! A network card, for the one process that attached to it.
+
+use crate::{Result, sys};
+use alloc::vec::Vec;
+
+pub use abi::nic::{Counter, Link, MacAddress, NicInfo};
+
+/// An attached card. It stays attached until the process ends.
+#[derive(Debug)]
+pub struct Card {
+    number: u8,
+}
+
+impl Card {
+    /// Takes card `number`, counted from 0 in the order the kernel found them.
+    ///
+    /// # Errors
+    /// As [`sys::nic_attach`].
+    pub fn attach(number: u8) -> Result<Card> {
+        sys::nic_attach(number)?;
+        Ok(Card { number })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Name, MAC address, link and limits.
+    ///
+    /// # Errors
+    /// As [`sys::nic_info`].
+    pub fn info(&self) -> Result<NicInfo> {
+        sys::nic_info(self.number)
+    }
+
+    /// Queues one frame; see [`sys::nic_send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send(&self, frame: &[u8], more: bool) -> Result<()> {
+        sys::nic_send(self.number, frame, more)
+    }
+
+    /// Takes the next received frame; see [`sys::nic_receive`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<usize> {
+        sys::nic_receive(self.number, buffer)
+    }
+
+    /// Tells the card about all queued frames.
+    ///
+    /// # Errors
+    /// As [`sys::nic_flush`].
+    pub fn flush(&self) -> Result<()> {
+        sys::nic_flush(self.number)
+    }
+
+    /// The card's and the driver's counters.
+    ///
+    /// # Errors
+    /// As [`sys::nic_statistics`].
+    pub fn statistics(&self) -> Result<Vec<Counter>> {
+        let mut bytes = alloc::vec![0; Counter::COUNT_MAX * Counter::SIZE];
+        let count = sys::nic_statistics(self.number, &mut bytes)?;
+        bytes
+            .chunks_exact(Counter::SIZE)
+            .take(count)
+            .map(Counter::from_bytes)
+            .collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! Children, and the ends of other processes.
+
+use crate::Result;
+use abi::ipc::{FOREVER, Received, wait};
+
+pub use crate::sys::{kill, watch};
+pub use abi::Pid;
+pub use abi::ipc::Exit;
+
+/// The folder of the ramdisk that holds the programs.
+pub const FOLDER: &str = "bin/";
+
+/// Starts `bin/NAME`; `args` are separated by commas.
+///
+/// # Errors
+/// As [`crate::sys::spawn`].
+pub fn spawn(name: &str, args: &str) -> Result<Pid> {
+    crate::sys::spawn(&alloc::format!("{FOLDER}{name}"), args)
+}
+
+/// Waits for the end of any child or watched process.
+///
+/// # Errors
+/// As [`crate::sys::wait`].
+pub fn wait_any() -> Result<(Pid, Exit)> {
+    loop {
+        if let Received::Death(pid, exit) = crate::sys::wait(wait::DEATH, FOREVER)? {
+            return Ok((pid, exit));
+        }
+    }
+}
+
+/// An [`Exit`] in words: `exit code 0`, `page fault (exception 14)`, `killed`.
+pub struct Describe(pub Exit);
+
+impl core::fmt::Display for Describe {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Fault(vector) => write!(f, "{} (exception {vector})", exception(vector)),
+            Exit::Killed => f.write_str("killed"),
+        }
+    }
+}
+
+/// The processor's name for an exception (Intel SDM volume 3, table 7-1).
+fn exception(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        1 => "debug exception",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range exceeded",
+        6 => "invalid opcode",
+        7 => "device not available",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack-segment fault",
+        13 => "general protection fault",
+        14 => "page fault",
+        16 => "x87 floating-point error",
+        17 => "alignment check",
+        19 => "SIMD floating-point exception",
+        _ => "fault",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_described() {
+        assert_eq!(Describe(Exit::Code(101)).to_string(), "exit code 101");
+        assert_eq!(
+            Describe(Exit::Fault(14)).to_string(),
+            "page fault (exception 14)"
+        );
+        assert_eq!(Describe(Exit::Killed).to_string(), "killed");
+    }
+}

@@ -1,0 +1,192 @@
+//! From the kernel's first instruction in a program to its `main`, and how it ends.
+#![allow(unsafe_code)]
+
+use crate::{Error, console};
+use alloc::string::String;
+use spin::Once;
+
+/// What the kernel hands a program, and what the program says of itself.
+struct Environment {
+    name: &'static str,
+    args: &'static str,
+    ramdisk: &'static [u8],
+}
+
+static ENVIRONMENT: Once<Environment> = Once::new();
+
+/// The program's name, as in `bin/NAME`.
+pub fn name() -> &'static str {
+    ENVIRONMENT
+        .get()
+        .map_or("?", |environment| environment.name)
+}
+
+/// The argument string, unparsed; [`crate::args`] takes it apart.
+pub fn raw_args() -> &'static str {
+    ENVIRONMENT.get().map_or("", |environment| environment.args)
+}
+
+/// The tar that is mapped into every program; [`crate::ramdisk`] reads it.
+pub fn raw_ramdisk() -> &'static [u8] {
+    ENVIRONMENT
+        .get()
+        .map_or(&[], |environment| environment.ramdisk)
+}
+
+/// What `main` may return: it becomes the exit code, and an error also a printed line.
+pub trait Termination {
+    /// The exit code.
+    fn report(self) -> u32;
+}
+
+impl Termination for () {
+    fn report(self) -> u32 {
+        0
+    }
+}
+
+/// An exit code as it is.
+impl Termination for u32 {
+    fn report(self) -> u32 {
+        self
+    }
+}
+
+impl Termination for crate::Result<()> {
+    fn report(self) -> u32 {
+        match self {
+            Ok(()) => 0,
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+/// For programs that explain what they were doing.
+impl Termination for core::result::Result<(), String> {
+    fn report(self) -> u32 {
+        match self {
+            Ok(()) => 0,
+            Err(explanation) => failed(&explanation),
+        }
+    }
+}
+
+fn failed(reason: &dyn core::fmt::Display) -> u32 {
+    crate::println!("{}: {reason}", name());
+    1
+}
+
+/// Adds what was being done to an error, for a `main` that returns
+/// `Result<(), String>`.
+pub trait Context<T> {
+    /// `what: the error`.
+    ///
+    /// # Errors
+    /// The same, in words.
+    fn context(self, what: &str) -> core::result::Result<T, String>;
+}
+
+impl<T> Context<T> for core::result::Result<T, Error> {
+    fn context(self, what: &str) -> core::result::Result<T, String> {
+        self.map_err(|error| alloc::format!("{what}: {error}"))
+    }
+}
+
+/// Ends the program; what was printed without a line end is printed first.
+pub fn exit(code: u32) -> ! {
+    console::flush();
+    crate::sys::exit(code)
+}
+
+/// Names a program's main function: `user::entry!(main);`. It may return anything that
+/// is [`Termination`].
+#[macro_export]
+macro_rules! entry {
+    ($main:path) => {
+        /// Called by the runtime's start code.
+        #[unsafe(no_mangle)]
+        fn wharf_program() -> (&'static str, fn() -> u32) {
+            (env!("CARGO_BIN_NAME"), || {
+                $crate::start::Termination::report($main())
+            })
+        }
+    };
+}
+
+#[cfg(not(test))]
+mod bare {
+    use super::{ENVIRONMENT, Environment, exit};
+    use core::panic::PanicInfo;
+
+    unsafe extern "Rust" {
+        /// Defined by [`crate::entry!`] in the program.
+        fn wharf_program() -> (&'static str, fn() -> u32);
+    }
+
+    /// Where the kernel enters a program: `rdi`, `rsi` are the arguments' address and
+    /// length, `rdx`, `rcx` the ramdisk's. Ends the chain of frames for backtraces and
+    /// aligns the stack as the System V ABI wants it before a call.
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    extern "C" fn _start() -> ! {
+        core::arch::naked_asm!(
+            "xor ebp, ebp",
+            "and rsp, -16",
+            "call {start}",
+            "ud2",
+            start = sym start,
+        )
+    }
+
+    extern "C" fn start(args: *const u8, args_len: usize, tar: *const u8, tar_len: usize) -> ! {
+        // SAFETY: the kernel maps both read-only for the life of the process; a length of
+        // zero may come with any address.
+        let (args, ramdisk) = unsafe { (slice(args, args_len), slice(tar, tar_len)) };
+        // SAFETY: every program defines it through `entry!`, which gives it this type.
+        let (name, main) = unsafe { wharf_program() };
+        ENVIRONMENT.call_once(|| Environment {
+            name,
+            args: core::str::from_utf8(args).unwrap_or(""),
+            ramdisk,
+        });
+        crate::console::start_log();
+        exit(main())
+    }
+
+    /// # Safety
+    /// If `len` is not 0, `address` is readable for `len` bytes as long as we live.
+    unsafe fn slice(address: *const u8, len: usize) -> &'static [u8] {
+        if len == 0 {
+            return &[];
+        }
+        // SAFETY: the caller's contract.
+        unsafe { core::slice::from_raw_parts(address, len) }
+    }
+
+    /// Says what happened, past any half-printed line, and ends the process with 101 as
+    /// Rust programs do.
+    #[panic_handler]
+    fn panic(info: &PanicInfo<'_>) -> ! {
+        crate::console::print_last_words(format_args!("{}: {info}", super::name()));
+        crate::sys::exit(101)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn what_main_returns_becomes_the_exit_code() {
+        assert_eq!(().report(), 0);
+        assert_eq!(7.report(), 7);
+        assert_eq!(Ok::<(), Error>(()).report(), 0);
+        assert_eq!(Err::<(), Error>(Error::Busy).report(), 1);
+        let failed: core::result::Result<(), Error> = Err(Error::Busy);
+        assert_eq!(
+            failed.context("bind to port 7"),
+            Err("bind to port 7: busy".to_string())
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! `init` on a system played by the test, with a virtual clock.
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+#[derive(Default)]
+struct Fake {
+    started: Vec<(String, String)>,
+    replies: Vec<(u64, Result<Pid>)>,
+    said: Vec<String>,
+    registered: Option<Pid>,
+    refuse: Option<Error>,
+}
+
+impl System for Fake {
+    fn spawn(&mut self, name: &str, args: &str) -> Result<Pid> {
+        if !self.programs().iter().any(|known| known == name) {
+            return Err(Error::NotFound);
+        }
+        if let Some(error) = self.refuse {
+            return Err(error);
+        }
+        self.started.push((name.into(), args.into()));
+        Ok(Pid(self.started.len() as u32 + 1))
+    }
+
+    fn lookup(&mut self, name: &str) -> Result<Pid> {
+        assert_eq!(name, "net0");
+        self.registered.ok_or(Error::NotFound)
+    }
+
+    fn reply(&mut self, token: u64, answer: Result<Pid>) {
+        self.replies.push((token, answer));
+    }
+
+    fn say(&mut self, line: core::fmt::Arguments<'_>) {
+        self.said.push(line.to_string());
+    }
+
+    fn programs(&self) -> Vec<String> {
+        ["echosrv", "hello", "httpd", "netd"]
+            .map(String::from)
+            .to_vec()
+    }
+}
+
+fn started(command_line: &str) -> Supervisor<Fake> {
+    Supervisor::start(Fake::default(), &CommandLine::parse(command_line), 0)
+}
+
+fn names(supervisor: &Supervisor<Fake>) -> Vec<&str> {
+    let started = &supervisor.system.started;
+    started.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+const ASK: [u8; 2] = [1, 0];
+
+#[test]
+fn the_command_line_comes_apart() {
+    let line = CommandLine::parse(
+        "log=debug run=testoutput,100,burst  run=hello ip=10.0.0.5/8 gw=10.0.0.1\n",
+    );
+    assert_eq!(line.runs, [("testoutput", "100,burst"), ("hello", "")]);
+    assert_eq!(line.network, ["ip=10.0.0.5/8", "gw=10.0.0.1"]);
+    assert_eq!(CommandLine::parse(""), CommandLine::default());
+}
+
+#[test]
+fn without_a_run_the_system_serves() {
+    let supervisor = started("gw=10.0.2.3 ip=10.0.2.16/24");
+    assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd"]);
+    assert_eq!(
+        supervisor.system.started[0].1,
+        "0,gw=10.0.2.3,ip=10.0.2.16/24"
+    );
+    assert_eq!(supervisor.deadline(0), FOREVER);
+}
+
+#[test]
+fn a_run_starts_that_and_nothing_else() {
+    let mut supervisor = started("run=hello,a,b run=hello");
+    assert_eq!(names(&supervisor), ["hello", "hello"]);
+    assert_eq!(supervisor.system.started[0].1, "a,b");
+    supervisor.on_death(Pid(3), Exit::Code(0), 5);
+    assert_eq!(supervisor.system.said, ["hello ended: exit code 0"]);
+    supervisor.on_death(Pid(2), Exit::Fault(14), 6);
+    assert_eq!(
+        supervisor.system.said[1..],
+        [
+            "hello ended: page fault (exception 14)",
+            "nothing left to run"
+        ]
+    );
+    assert_eq!(supervisor.deadline(6), FOREVER);
+}
+
+#[test]
+fn an_unknown_program_is_named_with_those_there_are() {
+    let supervisor = started("run=helo");
+    assert_eq!(
+        supervisor.system.said,
+        [
+            "no program `helo`; bin/ has: echosrv, hello, httpd, netd",
+            "nothing left to run"
+        ]
+    );
+}
+
+#[test]
+fn a_network_server_is_started_once_and_answered_when_registered() {
+    let mut supervisor = started("run=echosrv run=httpd ip=10.0.2.9/24");
+    supervisor.on_request(7, &ASK, 0);
+    supervisor.on_request(8, &ASK, 0);
+    assert_eq!(names(&supervisor), ["echosrv", "httpd", "netd"]);
+    assert_eq!(supervisor.system.started[2].1, "0,ip=10.0.2.9/24");
+    assert_eq!(supervisor.deadline(50), 50 + LOOK_NS);
+    supervisor.on_time(LOOK_NS);
+    assert!(supervisor.system.replies.is_empty());
+    supervisor.system.registered = Some(Pid(4));
+    supervisor.on_time(2 * LOOK_NS);
+    assert_eq!(
+        supervisor.system.replies,
+        [(7, Ok(Pid(4))), (8, Ok(Pid(4)))]
+    );
+    assert_eq!(supervisor.deadline(0), FOREVER);
+    supervisor.on_request(9, &ASK, 0);
+    assert_eq!(supervisor.system.replies[2], (9, Ok(Pid(4))));
+    // It is no program of a run: its end does not count, and it is not started again
+    // before somebody asks.
+    supervisor.system.registered = None;
+    supervisor.on_death(Pid(4), Exit::Killed, 0);
+    assert_eq!(supervisor.system.said, ["netd ended: killed"]);
+    assert_eq!(supervisor.deadline(0), FOREVER);
+    supervisor.on_request(10, &ASK, 0);
+    assert_eq!(names(&supervisor).len(), 4);
+}
+
+#[test]
+fn a_server_that_dies_or_never_registers_is_an_error() {
+    let mut supervisor = started("run=httpd");
+    supervisor.on_request(1, &ASK, 0);
+    supervisor.on_death(Pid(3), Exit::Code(1), 1);
+    assert_eq!(supervisor.system.replies, [(1, Err(Error::PeerDied))]);
+    supervisor.on_request(2, &ASK, 10);
+    supervisor.on_time(SERVER_WAIT_NS);
+    assert_eq!(supervisor.system.replies.len(), 1);
+    supervisor.on_time(10 + SERVER_WAIT_NS);
+    assert_eq!(supervisor.system.replies[1], (2, Err(Error::TimedOut)));
+    supervisor.system.refuse = Some(Error::NoMemory);
+    supervisor.on_death(Pid(4), Exit::Code(1), 11);
+    supervisor.on_request(3, &ASK, 12);
+    assert_eq!(supervisor.system.replies[2], (3, Err(Error::NotFound)));
+}
+
+#[test]
+fn hostile_requests_are_refused_and_bounded() {
+    let mut supervisor = started("run=httpd");
+    supervisor.on_request(1, &[], 0);
+    supervisor.on_request(2, &[99, 0], 0);
+    supervisor.on_request(3, &[1, 200], 0);
+    assert_eq!(
+        supervisor.system.replies,
+        [
+            (1, Err(Error::Malformed)),
+            (2, Err(Error::NoSuchCall)),
+            (3, Err(Error::InvalidArgument))
+        ]
+    );
+    for token in 0..100 {
+        supervisor.on_request(100 + token, &ASK, 0);
+    }
+    assert_eq!(supervisor.system.replies.len(), 3 + 100 - WAITING_MAX);
+    assert_eq!(
+        supervisor.system.replies[3],
+        (100 + WAITING_MAX as u64, Err(Error::Busy))
+    );
+    supervisor.on_death(Pid(1234), Exit::Killed, 0);
+}
+
+#[test]
+fn services_are_started_again_ever_more_slowly() {
+    let mut supervisor = started("");
+    let mut now = 0;
+    let mut delays = Vec::new();
+    let mut pid = Pid(4);
+    for _ in 0..9 {
+        supervisor.on_death(pid, Exit::Code(1), now);
+        let due = supervisor.deadline(now);
+        delays.push((due - now) / 1_000_000);
+        supervisor.on_time(due - 1);
+        assert_eq!(supervisor.deadline(now), due);
+        now = due;
+        supervisor.on_time(now);
+        pid = Pid(supervisor.system.started.len() as u32 + 1);
+    }
+    assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+    assert!(names(&supervisor)[3..].iter().all(|&name| name == "httpd"));
+    // One that ran well for a while starts quickly again.
+    now += 60 * SECOND;
+    supervisor.on_death(pid, Exit::Fault(6), now);
+    assert_eq!(supervisor.deadline(now) - now, 100_000_000);
+}
+
+#[test]
+fn a_server_that_waits_for_its_restart_is_not_started_twice() {
+    let mut supervisor = started("");
+    supervisor.on_death(Pid(2), Exit::Fault(14), 0);
+    supervisor.on_request(5, &ASK, 0);
+    assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd"]);
+    supervisor.on_time(100_000_000);
+    assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd", "netd"]);
+    supervisor.system.registered = Some(Pid(5));
+    supervisor.on_time(100_000_001);
+    assert_eq!(supervisor.system.replies, [(5, Ok(Pid(5)))]);
+}

@@ -1,0 +1,341 @@
+//! The system calls as safe functions, one each. The other modules give them shape.
+//!
+//! Everything here has one unsafe thing in common: it passes addresses to the kernel.
+//! The kernel writes only into the buffers named by a call and only until it returns, so
+//! a borrow for the time of the call is enough to make it sound.
+#![allow(unsafe_code)]
+
+use abi::error::from_register;
+use abi::ipc::Received;
+use abi::nic::{Counter, NicInfo};
+use abi::{Error, Pid, Result, Syscall};
+
+/// Memory lent to a server for the time of a call.
+#[derive(Debug)]
+pub enum Lent<'a> {
+    /// The server may read it.
+    Read(&'a [u8]),
+    /// The server may read and write it.
+    Write(&'a mut [u8]),
+}
+
+/// Enters the kernel.
+///
+/// # Safety
+/// Every address among the arguments is valid for what `call` does with it.
+#[cfg(not(test))]
+unsafe fn enter(call: Syscall, [a, b, c, d]: [u64; 4]) -> u64 {
+    let result;
+    // SAFETY: the caller vouches for the addresses. The kernel keeps all general
+    // registers but rax, rcx and r11, and no vector or x87 data register (abi::syscall).
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") call as u64 => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            lateout("rcx") _, lateout("r11") _,
+            lateout("xmm0") _, lateout("xmm1") _, lateout("xmm2") _, lateout("xmm3") _,
+            lateout("xmm4") _, lateout("xmm5") _, lateout("xmm6") _, lateout("xmm7") _,
+            lateout("xmm8") _, lateout("xmm9") _, lateout("xmm10") _, lateout("xmm11") _,
+            lateout("xmm12") _, lateout("xmm13") _, lateout("xmm14") _, lateout("xmm15") _,
+            out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+            out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[cfg(test)]
+use fake::enter;
+
+fn call0(call: Syscall) -> Result<u64> {
+    call4(call, [0; 4])
+}
+
+/// A call none of whose arguments is an address that the kernel writes to.
+fn call4(call: Syscall, arguments: [u64; 4]) -> Result<u64> {
+    // SAFETY: addresses, where there are any, come from slices borrowed by our callers,
+    // which the kernel only reads.
+    from_register(unsafe { enter(call, arguments) })
+}
+
+/// A call that makes the kernel fill `buffer`, given as arguments `at` and `at + 1`.
+fn call_filling(
+    call: Syscall,
+    mut arguments: [u64; 4],
+    at: usize,
+    buffer: &mut [u8],
+) -> Result<u64> {
+    arguments[at] = buffer.as_mut_ptr() as u64;
+    if let Some(len) = arguments.get_mut(at + 1) {
+        *len = buffer.len() as u64;
+    }
+    // SAFETY: the buffer is borrowed exclusively until the call returns.
+    from_register(unsafe { enter(call, arguments) })
+}
+
+fn address(bytes: &[u8]) -> u64 {
+    bytes.as_ptr() as u64
+}
+
+/// Ends this process.
+pub fn exit(code: u32) -> ! {
+    // Exit cannot fail; the loop only satisfies the type.
+    loop {
+        let _ = call4(Syscall::Exit, [code.into(), 0, 0, 0]);
+    }
+}
+
+/// Lets the other runnable processes run first.
+pub fn yield_now() {
+    let _ = call0(Syscall::Yield);
+}
+
+/// Writes up to [`abi::syscall::PRINT_MAX`] bytes to the console; returns how many.
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn print(text: &[u8]) -> Result<usize> {
+    let len = text.len() as u64;
+    call4(Syscall::Print, [address(text), len, 0, 0]).map(|count| count as usize)
+}
+
+/// Milliseconds since power-on, counted by the 100 Hz clock.
+pub fn time_msec() -> u64 {
+    call0(Syscall::TimeMsec).unwrap_or(0)
+}
+
+/// Monotonic nanoseconds since the kernel started.
+pub fn clock_ns() -> u64 {
+    call0(Syscall::ClockNs).unwrap_or(0)
+}
+
+/// 63 bits that differ from call to call and from boot to boot. Not for keys.
+pub fn random() -> u64 {
+    call0(Syscall::Random).unwrap_or(0)
+}
+
+/// Grows the heap by `bytes`, rounded up to pages; returns where the new part begins.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub fn grow_heap(bytes: usize) -> Result<u64> {
+    call4(Syscall::GrowHeap, [bytes as u64, 0, 0, 0])
+}
+
+/// Sends `request` to `target`, lends it `leases`, and waits for the answer; returns the
+/// answer's length.
+///
+/// # Errors
+/// What the server answered, [`Error::PeerDied`] or [`Error::NotFound`] if it is gone,
+/// [`Error::TooLong`] for a long request, [`Error::InvalidArgument`] for more than
+/// [`abi::ipc::LEASES_MAX`] leases.
+pub fn call(
+    target: Pid,
+    request: &[u8],
+    answer: &mut [u8],
+    leases: &mut [Lent<'_>],
+) -> Result<usize> {
+    let mut lent = [abi::ipc::Lease::default(); abi::ipc::LEASES_MAX];
+    if leases.len() > lent.len() {
+        return Err(Error::InvalidArgument);
+    }
+    for (slot, lease) in lent.iter_mut().zip(leases.iter_mut()) {
+        *slot = match lease {
+            Lent::Read(bytes) => abi::ipc::Lease {
+                address: address(bytes),
+                len: bytes.len() as u64,
+                writable: false,
+            },
+            Lent::Write(bytes) => abi::ipc::Lease {
+                address: bytes.as_mut_ptr() as u64,
+                len: bytes.len() as u64,
+                writable: true,
+            },
+        };
+    }
+    let call = abi::ipc::Call {
+        target,
+        lease_count: leases.len() as u32,
+        request: (address(request), request.len() as u64),
+        answer: (answer.as_mut_ptr() as u64, answer.len() as u64),
+        leases: lent,
+    }
+    .to_bytes();
+    // SAFETY: the answer buffer and the writable leases are borrowed exclusively, the
+    // rest is borrowed, all until the call returns; the kernel ends a loan with the call.
+    from_register(unsafe { enter(Syscall::Call, [address(&call), 0, 0, 0]) })
+        .map(|len| (len as usize).min(answer.len()))
+}
+
+/// Answers the call named by `token`: with bytes, or with an error.
+///
+/// # Errors
+/// [`Error::BadHandle`] if there is no such call (any more), [`Error::PeerDied`].
+pub fn reply(token: u64, answer: Result<&[u8]>) -> Result<()> {
+    let (status, bytes) = match answer {
+        Ok(bytes) => (0, bytes),
+        Err(error) => (u64::from(error.number()), &[][..]),
+    };
+    let arguments = [token, status, address(bytes), bytes.len() as u64];
+    call4(Syscall::Reply, arguments).map(|_| ())
+}
+
+/// Waits for an event in `mask` (see [`abi::ipc::wait`]) until `deadline_ns` of
+/// [`clock_ns`]; [`abi::ipc::FOREVER`] waits without end, a deadline in the past only looks.
+///
+/// # Errors
+/// [`Error::Malformed`] if the kernel speaks another version of the protocol.
+pub fn wait(mask: u32, deadline_ns: u64) -> Result<Received> {
+    let mut received = [0; Received::SIZE];
+    // Wait takes no length: the size is the protocol's.
+    call_filling(
+        Syscall::Wait,
+        [mask.into(), deadline_ns, 0, 0],
+        2,
+        &mut received,
+    )?;
+    Received::from_bytes(&received)
+}
+
+/// Copies from `offset` of a lease of an unanswered call; returns how many bytes.
+///
+/// # Errors
+/// [`Error::BadHandle`] for no such call or lease, [`Error::InvalidArgument`] for an
+/// offset outside of it.
+pub fn lease_read(token: u64, lease: u8, offset: u64, into: &mut [u8]) -> Result<usize> {
+    let place = u64::from(lease) | offset << 8;
+    call_filling(Syscall::LeaseRead, [token, place, 0, 0], 2, into).map(|count| count as usize)
+}
+
+/// Copies to `offset` of a writable lease of an unanswered call; returns how many bytes.
+///
+/// # Errors
+/// As [`lease_read`], and [`Error::NotPermitted`] if it was lent for reading only.
+pub fn lease_write(token: u64, lease: u8, offset: u64, from: &[u8]) -> Result<usize> {
+    let place = u64::from(lease) | offset << 8;
+    let arguments = [token, place, address(from), from.len() as u64];
+    call4(Syscall::LeaseWrite, arguments).map(|count| count as usize)
+}
+
+/// Sets notification bits of another process.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is none, [`Error::InvalidArgument`] for bits that are not
+/// [`abi::ipc::wait::USER`].
+pub fn notify(target: Pid, bits: u32) -> Result<()> {
+    call4(Syscall::Notify, [target.0.into(), bits.into(), 0, 0]).map(|_| ())
+}
+
+/// Starts the program at `path` of the ramdisk as a child.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`], [`Error::TooLong`].
+pub fn spawn(path: &str, args: &str) -> Result<Pid> {
+    let (path, args) = (path.as_bytes(), args.as_bytes());
+    call4(
+        Syscall::Spawn,
+        [
+            address(path),
+            path.len() as u64,
+            address(args),
+            args.len() as u64,
+        ],
+    )
+    .map(|pid| Pid(pid as u32))
+}
+
+/// Ends a child.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::NotPermitted`] if it is not a child of the caller.
+pub fn kill(pid: Pid) -> Result<()> {
+    call4(Syscall::Kill, [pid.0.into(), 0, 0, 0]).map(|_| ())
+}
+
+/// Asks for a death event when that process ends.
+///
+/// # Errors
+/// [`Error::NotFound`] if it has ended already.
+pub fn watch(pid: Pid) -> Result<()> {
+    call4(Syscall::Watch, [pid.0.into(), 0, 0, 0]).map(|_| ())
+}
+
+/// Makes this process findable as `name`.
+///
+/// # Errors
+/// [`Error::Busy`] if the name is taken, [`Error::NoMemory`].
+pub fn register(name: &str) -> Result<()> {
+    let name = name.as_bytes();
+    call4(Syscall::Register, [address(name), name.len() as u64, 0, 0]).map(|_| ())
+}
+
+/// The process registered as `name`.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn lookup(name: &str) -> Result<Pid> {
+    let name = name.as_bytes();
+    call4(Syscall::Lookup, [address(name), name.len() as u64, 0, 0]).map(|pid| Pid(pid as u32))
+}
+
+/// Takes a card for this process.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such card, [`Error::Busy`] if it is taken.
+pub fn nic_attach(card: u8) -> Result<()> {
+    call4(Syscall::NicAttach, [card.into(), 0, 0, 0]).map(|_| ())
+}
+
+/// Describes an attached card.
+///
+/// # Errors
+/// [`Error::BadHandle`] if it is not attached.
+pub fn nic_info(card: u8) -> Result<NicInfo> {
+    let mut info = [0; NicInfo::SIZE];
+    call_filling(Syscall::NicInfo, [card.into(), 0, 0, 0], 1, &mut info)?;
+    NicInfo::from_bytes(&info)
+}
+
+/// Queues one frame; with `more` the card is told later, by [`nic_flush`] or the next.
+///
+/// # Errors
+/// [`Error::WouldBlock`] if the ring is full, [`Error::BadFrame`] for a frame that cannot
+/// be sent, [`Error::BadHandle`], [`Error::DeviceFailed`].
+pub fn nic_send(card: u8, frame: &[u8], more: bool) -> Result<()> {
+    let arguments = [card.into(), address(frame), frame.len() as u64, more.into()];
+    call4(Syscall::NicSend, arguments).map(|_| ())
+}
+
+/// Takes the next received frame into `buffer`; returns its length.
+///
+/// # Errors
+/// [`Error::WouldBlock`] if there is none, [`Error::BadHandle`], [`Error::DeviceFailed`].
+pub fn nic_receive(card: u8, buffer: &mut [u8]) -> Result<usize> {
+    call_filling(Syscall::NicReceive, [card.into(), 0, 0, 0], 1, buffer).map(|len| len as usize)
+}
+
+/// Tells the card about all queued frames.
+///
+/// # Errors
+/// [`Error::BadHandle`], [`Error::DeviceFailed`].
+pub fn nic_flush(card: u8) -> Result<()> {
+    call4(Syscall::NicFlush, [card.into(), 0, 0, 0]).map(|_| ())
+}
+
+/// Writes [`Counter`]s of [`Counter::SIZE`] bytes each into `buffer`; returns how many.
+///
+/// # Errors
+/// [`Error::BadHandle`], [`Error::DeviceFailed`].
+pub fn nic_statistics(card: u8, buffer: &mut [u8]) -> Result<usize> {
+    let room = buffer.len() / Counter::SIZE;
+    call_filling(Syscall::NicStatistics, [card.into(), 0, 0, 0], 1, buffer)
+        .map(|count| (count as usize).min(room))
+}
+
+#[cfg(test)]
+pub mod fake;
