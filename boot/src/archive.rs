@@ -60,7 +60,10 @@ impl<'m> CmdlineMember<'m> {
     }
 
     /// The member's length in bytes, a multiple of [`BLOCK`].
-    #[expect(clippy::len_without_is_empty, reason = "its header makes it never empty")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "its header makes it never empty"
+    )]
     pub fn len(&self) -> usize {
         BLOCK + self.text.len().next_multiple_of(BLOCK)
     }

@@ -87,9 +87,9 @@ impl fmt::Display for Error {
                 f,
                 "the boot module is damaged or not a tar ({why}): rebuild it with 'make image'"
             ),
-            Self::NoKernel => f.write_str(
-                "the boot module has no file boot/kernel: rebuild it with 'make image'",
-            ),
+            Self::NoKernel => {
+                f.write_str("the boot module has no file boot/kernel: rebuild it with 'make image'")
+            }
             Self::Kernel(why) => write!(f, "boot/kernel cannot be run: {why}"),
             Self::Config(why) => write!(f, "the kernel's BootloaderConfig: {why}"),
             Self::Placement { what, addr, why } => {

@@ -165,21 +165,25 @@ fn read_segments<'k>(
                 }) {
                     return Err(wrong("shares a page with another one"));
                 }
-                segments.push(segment).map_err(|_| wrong("is one too many"))?;
+                segments
+                    .push(segment)
+                    .map_err(|_| wrong("is one too many"))?;
             }
             abi::PT_TLS if tls.is_some() => return Err(wrong("is a second PT_TLS")),
             abi::PT_TLS => tls = Some((header, index)),
             abi::PT_INTERP | abi::PT_DYNAMIC => {
-                return Err(wrong("asks for a dynamic linker: link with -static -no-pie"));
+                return Err(wrong(
+                    "asks for a dynamic linker: link with -static -no-pie",
+                ));
             }
             _ => {}
         }
     }
     let tls = match tls {
         None => None,
-        Some((header, index)) => Some(
-            read_tls(&header, &segments).map_err(|why| KernelError::Segment { index, why })?,
-        ),
+        Some((header, index)) => {
+            Some(read_tls(&header, &segments).map_err(|why| KernelError::Segment { index, why })?)
+        }
     };
     Ok((segments, tls))
 }
@@ -211,14 +215,10 @@ fn read_segment<'k>(header: &ProgramHeader, file: &'k [u8]) -> Result<Segment<'k
     })
 }
 
-fn read_tls(
-    header: &ProgramHeader,
-    segments: &Segments<'_>,
-) -> Result<TlsTemplate, &'static str> {
+fn read_tls(header: &ProgramHeader, segments: &Segments<'_>) -> Result<TlsTemplate, &'static str> {
     let end = header.p_vaddr.checked_add(header.p_filesz);
     let is_loaded = |segment: &Segment<'_>| {
-        segment.start <= header.p_vaddr
-            && end.is_some_and(|end| end <= segment.start + segment.len)
+        segment.start <= header.p_vaddr && end.is_some_and(|end| end <= segment.start + segment.len)
     };
     if header.p_filesz > header.p_memsz {
         return Err("is longer in the file than in memory");

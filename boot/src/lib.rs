@@ -38,6 +38,4 @@ pub use handoff::Handoff;
 extern crate std;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

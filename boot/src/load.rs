@@ -21,8 +21,8 @@ use crate::paging::{self, MapError, Mapper, Memory, PageSize};
 pub const REGIONS_OFFSET: u64 =
     size_of::<BootInfo>().next_multiple_of(align_of::<MemoryRegion>()) as u64;
 /// Room for the [`BootInfo`] and the regions.
-const BOOT_INFO_LEN: u64 = (REGIONS_OFFSET + (MAX_REGIONS * size_of::<MemoryRegion>()) as u64)
-    .next_multiple_of(PAGE);
+const BOOT_INFO_LEN: u64 =
+    (REGIONS_OFFSET + (MAX_REGIONS * size_of::<MemoryRegion>()) as u64).next_multiple_of(PAGE);
 
 const CODE: PageTableFlags = PageTableFlags::PRESENT;
 const READ_ONLY: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::NO_EXECUTE);
@@ -138,8 +138,7 @@ fn memory_map(handoff: &Handoff<'_>, module: &Module<'_>) -> Result<MemoryMap, E
     let (addr, len) = (module.addr, module.bytes.len() as u64);
     let wrong = |why| Err(Error::Module { addr, len, why });
     let range = addr..addr + len;
-    let mut in_use: Vec<Range<u64>, { MAX_IN_USE + 1 }> =
-        handoff.in_use.iter().cloned().collect();
+    let mut in_use: Vec<Range<u64>, { MAX_IN_USE + 1 }> = handoff.in_use.iter().cloned().collect();
     if in_use
         .iter()
         .any(|other| range.start < other.end && other.start < range.end)
@@ -242,7 +241,9 @@ impl Places {
             boot_info,
             cmdline: ramdisk..module,
             module: module..module + module_len,
-            physical: mappings.physical_memory.map(|_| physical..physical + physical_len),
+            physical: mappings
+                .physical_memory
+                .map(|_| physical..physical + physical_len),
             recursive: mappings.page_table_recursive.map(|_| recursive),
         })
     }

@@ -76,7 +76,7 @@ impl Arena {
 
     fn at<T>(&self, offset: usize) -> *mut T {
         assert!(
-            offset % align_of::<T>() == 0,
+            offset.is_multiple_of(align_of::<T>()),
             "unaligned arena offset {offset:#x}"
         );
         self.range(offset, size_of::<T>()).cast()

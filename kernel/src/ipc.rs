@@ -312,3 +312,6 @@ impl<M: Machine> Table<M> {
         process.space.as_ref().ok_or(Error::PeerDied)
     }
 }
+
+#[cfg(test)]
+mod tests;

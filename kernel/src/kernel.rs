@@ -63,7 +63,7 @@ pub fn install(kernel: Kernel) {
 /// vector state counts (see [`traps`]).
 pub fn trap(frame: &mut Frame) -> bool {
     let vector = frame.registers.vector;
-    if vector < FIRST_INTERRUPT && !frame.from_user() {
+    if vector < FIRST_INTERRUPT && !frame.is_user() {
         // A program can delay a debug exception into the kernel's first instruction
         // (MOV SS; Intel SDM vol. 3, §6.8.3); an NMI can come at any time.
         if vector == DEBUG || vector == NON_MASKABLE {

@@ -58,7 +58,7 @@ impl Mmio {
     /// driver, never of the device.
     fn register<T: Copy>(&mut self, offset: usize) -> VolatilePtr<'_, T> {
         assert!(
-            offset % size_of::<T>() == 0 && offset + size_of::<T>() <= self.len,
+            offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.len,
             "register {offset:#x} of a window of {:#x}",
             self.len
         );

@@ -176,7 +176,7 @@ impl<M: Machine> Table<M> {
         Table {
             machine,
             slots: (0..PROCESS_MAX).map(|_| None).collect(),
-            generations: alloc::vec![1; PROCESS_MAX],
+            generations: alloc::vec![0; PROCESS_MAX],
             ready: VecDeque::with_capacity(PROCESS_MAX),
             current: None,
             services: Vec::new(),
@@ -264,7 +264,7 @@ impl<M: Machine> Table<M> {
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
         if let Some(current) = self.current {
             let ready = self.get(current).is_some_and(|p| p.state == State::Ready);
-            if ready && !(rotate && !self.ready.is_empty()) {
+            if ready && (!rotate || self.ready.is_empty()) {
                 return Some(current);
             }
             if ready {
@@ -355,18 +355,19 @@ impl<M: Machine> Table<M> {
         }
     }
 
+    /// All are marked before the first is told: the slot is free once nobody is marked.
     fn tell_watchers_of(&mut self, dead: Pid) {
         let bit = 1 << dead.slot();
-        for slot in 0..PROCESS_MAX {
-            let Some(watcher) = &mut self.slots[slot] else {
-                continue;
-            };
+        let mut told = Vec::new();
+        for watcher in self.slots.iter_mut().flatten() {
             if watcher.watching & bit != 0 {
                 watcher.watching &= !bit;
                 watcher.deaths |= bit;
-                let pid = watcher.pid;
-                self.deliver(pid, false);
+                told.push(watcher.pid);
             }
+        }
+        for watcher in told {
+            self.deliver(watcher, false);
         }
     }
 
@@ -377,7 +378,7 @@ impl<M: Machine> Table<M> {
         if ended && !others.any(|process| process.deaths >> slot & 1 == 1) {
             self.slots[slot] = None;
             // 24 bits of generation: a number comes back after 16 million processes.
-            self.generations[slot] = (self.generations[slot] + 1).max(1) & 0xff_ffff;
+            self.generations[slot] = (self.generations[slot] + 1) & 0xff_ffff;
             if self.current.is_some_and(|pid| pid.slot() == slot) {
                 self.current = None;
             }

@@ -25,10 +25,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod e100;
+pub mod model;
 
 use bitflags::bitflags;
 use core::fmt;

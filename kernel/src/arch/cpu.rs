@@ -80,7 +80,7 @@ pub fn frame_pointer() -> u64 {
 /// Two words of the kernel's stack, for a backtrace of a kernel that is about to stop.
 /// `None` for an address that no kernel stack can have.
 pub fn read_kernel_stack(address: u64) -> Option<[u64; 2]> {
-    if address % 8 != 0
+    if !address.is_multiple_of(8)
         || !super::paging::is_mapped(address)
         || !super::paging::is_mapped(address + 15)
     {

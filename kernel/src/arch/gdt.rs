@@ -28,18 +28,20 @@ struct Stack<const SIZE: usize> {
 unsafe impl<const SIZE: usize> Sync for Stack<SIZE> {}
 
 impl<const SIZE: usize> Stack<SIZE> {
-    const NEW: Self = Stack {
-        guard: UnsafeCell::new([0; PAGE]),
-        stack: UnsafeCell::new([0; SIZE]),
-    };
+    const fn new() -> Self {
+        Stack {
+            guard: UnsafeCell::new([0; PAGE]),
+            stack: UnsafeCell::new([0; SIZE]),
+        }
+    }
 
     fn end(&self) -> VirtAddr {
         VirtAddr::from_ptr(self.stack.get()) + SIZE as u64
     }
 }
 
-static TRAP_STACK: Stack<KERNEL_STACK> = Stack::NEW;
-static EXCEPTION_STACKS: [Stack<EXCEPTION_STACK>; 4] = [Stack::NEW; 4];
+static TRAP_STACK: Stack<KERNEL_STACK> = Stack::new();
+static EXCEPTION_STACKS: [Stack<EXCEPTION_STACK>; 4] = [const { Stack::new() }; 4];
 
 static TSS: Once<TaskStateSegment> = Once::new();
 static GDT: Once<GlobalDescriptorTable> = Once::new();

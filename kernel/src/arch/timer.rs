@@ -147,7 +147,7 @@ fn start_tick() {
     let mut channel = Port::<u8>::new(PIT_CHANNEL_0);
     // SAFETY: these are the PC's timer ports; the interrupt it raises has a handler.
     unsafe {
-        command.write(0b00_11_010_0); // channel 0, both bytes, mode 2
+        command.write(0x34); // channel 0, both bytes, mode 2
         channel.write(divisor as u8);
         channel.write((divisor >> 8) as u8);
     }
@@ -163,7 +163,7 @@ fn wait_calibration() -> Result<(), &'static str> {
     unsafe {
         let idle = gate.read() & !0b11;
         gate.write(idle);
-        command.write(0b10_11_000_0); // channel 2, both bytes, mode 0
+        command.write(0xb0); // channel 2, both bytes, mode 0
         channel.write(count as u8);
         channel.write((count >> 8) as u8);
         gate.write(idle | 1);

@@ -36,11 +36,11 @@ pub struct Frame {
 }
 
 // trap_common and syscall_entry build it with 16-byte alignment for the call.
-const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>() % 16 == 0);
+const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>().is_multiple_of(16));
 
 impl Frame {
     /// Whether the trap came from a program.
-    pub fn from_user(&self) -> bool {
+    pub fn is_user(&self) -> bool {
         self.registers.cs & 3 == 3
     }
 

@@ -50,15 +50,16 @@ pub fn switch_page() -> PhysFrame {
 }
 
 /// Calls the kernel.
-pub fn enter(kernel: &Loaded) -> ! {
+pub fn enter(kernel: &Loaded, frames: &mut Frames) -> ! {
     // SAFETY: NX was checked for; the boot stage's own tables leave that bit clear.
     unsafe { Efer::update(|efer| *efer |= EferFlags::NO_EXECUTE_ENABLE) };
 
     // From here on the kernel's addresses can be used: all but the lowest 512 GiB.
-    let table = Frames::new().table(kernel.page_table).clone();
+    let table = frames.table(kernel.page_table).clone();
+    let active = &raw mut boot_pml4;
     // SAFETY: nothing else refers to the table that CR3 points to; its first entry, which maps
     // the boot stage, stays as it is, and the others were not present.
-    let active = unsafe { &mut *(&raw mut boot_pml4) };
+    let active = unsafe { &mut *active };
     for (active, kernel) in active.iter_mut().zip(table.iter()).skip(1) {
         active.clone_from(kernel);
     }

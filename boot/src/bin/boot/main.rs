@@ -13,21 +13,25 @@ mod serial;
 
 use core::panic::PanicInfo;
 
-use boot::load::{self, Machine};
+use boot::load::{self, Loaded, Machine};
 use boot::{Error, Handoff};
 use raw_cpuid::CpuId;
+
+use crate::physical::Frames;
 
 abi::c_memory_functions!();
 
 /// From here on it no longer matters how we were booted.
 fn start(handoff: Result<Handoff<'static>, Error>) -> ! {
-    match prepare(handoff) {
-        Ok(kernel) => leave::enter(&kernel),
+    // SAFETY: a loader enters once, and only once do we get here.
+    let mut frames = unsafe { Frames::new() };
+    match prepare(handoff, &mut frames) {
+        Ok(kernel) => leave::enter(&kernel, &mut frames),
         Err(error) => stop(format_args!("{error}")),
     }
 }
 
-fn prepare(handoff: Result<Handoff<'static>, Error>) -> Result<load::Loaded, Error> {
+fn prepare(handoff: Result<Handoff<'static>, Error>, frames: &mut Frames) -> Result<Loaded, Error> {
     let cpu = CpuId::new();
     let features = cpu.get_extended_processor_and_feature_identifiers();
     if !features.as_ref().is_some_and(|f| f.has_execute_disable()) {
@@ -38,7 +42,7 @@ fn prepare(handoff: Result<Handoff<'static>, Error>) -> Result<load::Loaded, Err
         huge_pages: features.is_some_and(|f| f.has_1gib_pages()),
     };
     let handoff = handoff?;
-    load::load(&handoff, machine, &mut physical::Frames::new())
+    load::load(&handoff, machine, frames)
 }
 
 /// Says why, in one line, and halts for good.

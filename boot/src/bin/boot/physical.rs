@@ -39,8 +39,9 @@ pub unsafe fn show(addr: u64, len: u64) -> Option<&'static [u8]> {
 pub struct Frames(());
 
 impl Frames {
-    /// To be called once.
-    pub fn new() -> Self {
+    /// # Safety
+    /// There is one at a time, and it is asked only for frames that nothing else uses.
+    pub unsafe fn new() -> Self {
         Self(())
     }
 }

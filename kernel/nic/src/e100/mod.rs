@@ -205,12 +205,17 @@ impl<B: Bus> E100<B> {
     /// Remembers a breakdown, so that the next call fails at once instead of waiting again.
     fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error @ (Error::DeviceGone | Error::CommandTimeout { .. })) = result {
-            self.fault = Some(error);
+            self.break_down(error);
+        }
+        result
+    }
+
+    fn break_down(&mut self, error: Error) {
+        if self.fault.replace(error).is_none() {
             self.link = Link::default();
             // Whoever waits for this card shall hear of it.
             self.pending |= Events::all();
         }
-        result
     }
 
     /// The ring is full: gets all that is queued on its way, and sees to the event.
@@ -271,16 +276,20 @@ impl<B: Bus> E100<B> {
         }
         self.last_completed = completed;
         if self.stuck_ticks >= STUCK_TICKS {
-            self.mend()?;
+            self.mend();
         }
         Ok(())
     }
 
     /// Resets a running card that does not work; what was in the rings is lost.
-    fn mend(&mut self) -> Result<(), Error> {
-        self.fault = self.bring_up().err();
-        self.pending |= Events::all();
-        self.fault.map_or(Ok(()), Err)
+    fn mend(&mut self) {
+        match self.bring_up() {
+            Ok(()) => {
+                self.fault = None;
+                self.pending |= Events::all();
+            }
+            Err(error) => self.break_down(error),
+        }
     }
 }
 
@@ -378,13 +387,13 @@ impl<B: Bus> Nic for E100<B> {
 
     fn tick(&mut self) -> Events {
         if self.running {
-            let result = if self.fault.is_some() {
-                self.mend()
+            if self.fault.is_some() {
+                self.mend();
             } else {
-                self.look_after()
-            };
-            // Kept in `fault`, told by the next call, and tried again at the next tick.
-            let _ = self.note(result);
+                let result = self.look_after();
+                // Kept in `fault`, told by the next call, and mended at the next tick.
+                let _ = self.note(result);
+            }
         }
         self.take_events()
     }

@@ -1,0 +1,407 @@
+//! The command unit and the receive unit of the model, in steps small enough that the driver can
+//! get between any two of them.
+
+use super::{Behaviour, Card, Incoming};
+use alloc::vec::Vec;
+
+const C: u16 = 0x8000;
+const OK: u16 = 0x2000;
+const EL: u16 = 0x8000;
+const S: u16 = 0x4000;
+const I: u16 = 0x2000;
+const SF: u16 = 0x0008;
+const CX: u8 = 0x80;
+const FR: u8 = 0x40;
+const CNA: u8 = 0x20;
+const RNR: u8 = 0x10;
+/// QEMU's bound on one START or RESUME.
+const QEMU_BLOCKS: usize = 16;
+
+/// Position of the counters in the dump.
+const TX_GOOD: usize = 0;
+const RX_GOOD: usize = 9;
+const RX_RESOURCE_ERRORS: usize = 12;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CuState {
+    #[default]
+    Idle,
+    Suspended,
+    Active,
+}
+
+/// What the command unit does next with its block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Fetch,
+    Execute,
+    Complete,
+    Advance,
+}
+
+#[derive(Debug, Default)]
+pub struct CommandUnit {
+    pub state: CuState,
+    pub block: u64,
+    phase: Phase,
+    command: u16,
+    /// RESUME came while active: look at S again before suspending.
+    resume_pending: bool,
+    pub frames: Vec<Vec<u8>>,
+    pub configured: bool,
+    pub mac: Option<[u8; 6]>,
+    pub multicast_set: bool,
+    /// Command codes executed, in order.
+    pub executed: Vec<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RuState {
+    #[default]
+    Idle,
+    NoResources,
+    Ready,
+}
+
+/// A frame on its way into a descriptor.
+#[derive(Debug)]
+struct Filling {
+    frame: Incoming,
+    command: u16,
+    step: u8,
+}
+
+#[derive(Debug, Default)]
+pub struct ReceiveUnit {
+    pub state: RuState,
+    pub next: u64,
+    filling: Option<Filling>,
+}
+
+impl Card {
+    /// One step of one unit. False if there was nothing to do.
+    pub(super) fn step(&mut self) -> bool {
+        // QEMU's command unit stands still between doorbells, even where it says "active".
+        let command = self.behaviour == Behaviour::Silicon;
+        if self.rng.one_in(2) && self.receive_step() {
+            return true;
+        }
+        command && self.command_step() || self.receive_step()
+    }
+
+    pub(super) fn cu_start(&mut self, pointer: u32) {
+        assert_ne!(
+            self.cu.state,
+            CuState::Active,
+            "CU START while active (OSDM 6.3.2.2)"
+        );
+        self.cu.block = u64::from(pointer);
+        self.cu_run();
+    }
+
+    pub(super) fn cu_resume(&mut self) {
+        let block = self.cu.block;
+        match (self.behaviour, self.cu.state) {
+            (_, CuState::Idle) => panic!("CU RESUME while idle (OSDM 6.3.2.2)"),
+            // QEMU has the link of the last block at hand and looks at nothing.
+            (Behaviour::Qemu, CuState::Suspended) => {
+                self.cu.block = self.link(block);
+                self.cu_run();
+            }
+            (Behaviour::Qemu, CuState::Active) => self.cu_run(),
+            (Behaviour::Silicon, CuState::Active) => self.cu.resume_pending = true,
+            (Behaviour::Silicon, CuState::Suspended) => {
+                if self.command_word(block) & S == 0 {
+                    self.cu.block = self.link(block);
+                    self.cu_run();
+                } else {
+                    // A card that moves by itself may have got here before the driver's RESUME.
+                    assert!(
+                        self.moves_by_itself(),
+                        "CU RESUME without a new block after the suspended one"
+                    );
+                }
+            }
+        }
+    }
+
+    fn cu_run(&mut self) {
+        self.cu.state = CuState::Active;
+        self.cu.phase = Phase::Fetch;
+        self.cu.resume_pending = false;
+        // QEMU's command unit is synchronous; so is a card that only moves on doorbells.
+        let synchronous = self.behaviour == Behaviour::Qemu || !self.moves_by_itself();
+        let mut blocks = 0;
+        while synchronous && self.cu.state == CuState::Active {
+            if self.behaviour == Behaviour::Qemu && blocks == QEMU_BLOCKS {
+                return;
+            }
+            blocks += usize::from(self.cu.phase == Phase::Advance);
+            self.command_step();
+        }
+    }
+
+    fn command_step(&mut self) -> bool {
+        if self.cu.state != CuState::Active {
+            return false;
+        }
+        let block = self.cu.block;
+        match self.cu.phase {
+            Phase::Fetch => {
+                let status = self.memory.load16(self.memory.offset(block, 16));
+                assert!(
+                    status & C == 0 || self.behaviour == Behaviour::Qemu,
+                    "the card ran into a block that is not new: {block:#x}"
+                );
+                self.cu.command = self.command_word(block);
+                self.cu.phase = Phase::Execute;
+            }
+            Phase::Execute => {
+                self.execute(block);
+                self.cu.phase = Phase::Complete;
+            }
+            Phase::Complete => {
+                let offset = self.memory.offset(block, 16);
+                let old = match self.behaviour {
+                    Behaviour::Qemu => self.memory.load16(offset),
+                    Behaviour::Silicon => 0,
+                };
+                self.memory.store16(offset, old | C | OK);
+                self.cu.phase = Phase::Advance;
+            }
+            Phase::Advance => self.advance(block),
+        }
+        true
+    }
+
+    fn advance(&mut self, block: u64) {
+        // A chip may have read S with the rest of the block, or look at it only now.
+        let late = self.behaviour == Behaviour::Silicon && self.rng.one_in(2);
+        let again = core::mem::take(&mut self.cu.resume_pending);
+        let command = if late || again {
+            self.command_word(block)
+        } else {
+            self.cu.command
+        };
+        let mut causes = 0;
+        if command & I != 0 {
+            causes |= CX;
+        }
+        if command & EL != 0 {
+            self.cu.state = CuState::Idle;
+            causes |= CNA;
+        } else if command & S != 0 {
+            self.cu.state = CuState::Suspended;
+            causes |= CNA;
+        } else {
+            self.cu.block = self.link(block);
+            self.cu.phase = Phase::Fetch;
+        }
+        self.raise(causes);
+    }
+
+    fn execute(&mut self, block: u64) {
+        let code = self.cu.command & 7;
+        self.cu.executed.push(code);
+        let offset = self.memory.offset(block, 16);
+        match code {
+            1 => self.cu.mac = Some(self.memory.bytes(offset + 8, 6).try_into().expect("6")),
+            2 => {
+                let bytes = self.memory.bytes(offset + 8, 22);
+                assert_eq!(bytes[0] & 0x3f, 22, "CONFIGURE byte count");
+                assert_eq!(
+                    bytes[6] & 0x32,
+                    0x32,
+                    "CONFIGURE byte 6: standard TCB, counters"
+                );
+                assert_eq!(bytes[18] & 0x04, 0, "CONFIGURE byte 18: CRC transfer");
+                self.cu.configured = true;
+            }
+            3 => self.cu.multicast_set = true,
+            4 => self.transmit(offset),
+            code => panic!("command {code} in block {block:#x} is not modelled"),
+        }
+    }
+
+    fn transmit(&mut self, offset: usize) {
+        assert!(self.cu.configured, "transmit before CONFIGURE");
+        assert!(self.cu.mac.is_some(), "transmit before IA SETUP");
+        assert_ne!(self.cu.command & SF, 0, "TBD array without SF");
+        let tbd_array = self.memory.load32(offset + 8);
+        let counts = self.memory.load32(offset + 12);
+        assert_eq!(counts & 0xffff, 0, "bytes in the block, in flexible mode");
+        assert_ne!(
+            counts >> 16 & 0xff,
+            0,
+            "transmit threshold 0 (OSDM 6.4.2.5)"
+        );
+        let mut frame = Vec::new();
+        for index in 0..u64::from(counts >> 24) {
+            let tbd = self.memory.offset(u64::from(tbd_array) + 8 * index, 8);
+            let size = self.memory.load32(tbd + 4);
+            let len = (size & 0x3fff) as usize;
+            let data = self.memory.offset(self.memory.load32(tbd).into(), len);
+            frame.extend_from_slice(self.memory.bytes(data, len));
+            if size & 1 << 16 != 0 {
+                break;
+            }
+        }
+        assert!(!frame.is_empty(), "a frame of no bytes wedges QEMU");
+        assert!(frame.len() <= 1514, "frame too long: {}", frame.len());
+        self.counters[TX_GOOD] += 1;
+        self.cu.frames.push(frame);
+    }
+
+    pub(super) fn ru_start(&mut self, pointer: u32) {
+        assert_ne!(
+            self.ru.state,
+            RuState::Ready,
+            "RU START while ready (OSDM 6.3.2.2)"
+        );
+        assert!(self.cu.configured, "RU START before CONFIGURE");
+        self.ru.next = u64::from(pointer);
+        self.ru.state = RuState::Ready;
+        if !self.moves_by_itself() {
+            while self.receive_step() {}
+        }
+    }
+
+    /// The frame that is being stored is stored: QEMU does that under the lock that a register
+    /// access needs too.
+    pub(super) fn finish_frame(&mut self) {
+        while self.ru.filling.is_some() {
+            self.receive_step();
+        }
+    }
+
+    pub(super) fn receive_step(&mut self) -> bool {
+        if let Some(mut filling) = self.ru.filling.take() {
+            if !self.fill(&mut filling) {
+                self.ru.filling = Some(filling);
+            }
+            return true;
+        }
+        let Some(frame) = self.incoming.pop_front() else {
+            return false;
+        };
+        if self.ru.state != RuState::Ready {
+            self.counters[RX_RESOURCE_ERRORS] += 1;
+            self.dropped += 1;
+            if self.behaviour == Behaviour::Qemu {
+                self.raise(RNR);
+            }
+            return true;
+        }
+        let offset = self.memory.offset(self.ru.next, 16);
+        let status = self.memory.load16(offset);
+        assert!(
+            status & C == 0,
+            "the card overwrites a frame that nobody has read: {:#x}",
+            self.ru.next
+        );
+        let size = self.memory.load16(offset + 14);
+        assert!(
+            frame.bytes.len() <= size.into(),
+            "frame truncated to {size}"
+        );
+        let command = self.command_word(self.ru.next);
+        self.ru.filling = Some(Filling {
+            frame,
+            command,
+            step: 0,
+        });
+        true
+    }
+
+    /// One step of storing a frame; true after the last. Silicon writes the status last, QEMU
+    /// first, and the end-of-frame bits of the count only silicon.
+    fn fill(&mut self, filling: &mut Filling) -> bool {
+        let next = self.ru.next;
+        let offset = self.memory.offset(next, 16);
+        let bytes = &filling.frame.bytes;
+        let qemu = self.behaviour == Behaviour::Qemu;
+        let order = if qemu { [2, 1, 0] } else { [0, 1, 2] };
+        match order.get(usize::from(filling.step)) {
+            Some(0) => {
+                let data = self.memory.offset(next + 16, bytes.len());
+                self.memory
+                    .bytes_mut(data, bytes.len())
+                    .copy_from_slice(bytes);
+            }
+            Some(1) => {
+                let marks = if qemu { 0 } else { 0xc000 };
+                self.memory.store16(offset + 12, bytes.len() as u16 | marks);
+            }
+            Some(_) => {
+                let status = if filling.frame.good { C | OK } else { C };
+                self.memory.store16(offset, status);
+            }
+            None => {
+                // Either what it read at first or what is there now, as with S.
+                let late = !qemu && self.rng.one_in(2);
+                let command = if late {
+                    self.command_word(next)
+                } else {
+                    filling.command
+                };
+                let mut causes = FR;
+                self.ru.next = self.link(next);
+                if command & EL != 0 {
+                    self.ru.state = RuState::NoResources;
+                    causes |= RNR;
+                }
+                if filling.frame.good {
+                    self.counters[RX_GOOD] += 1;
+                    self.delivered
+                        .push(core::mem::take(&mut filling.frame.bytes));
+                }
+                self.raise(causes);
+                return true;
+            }
+        }
+        filling.step += 1;
+        false
+    }
+
+    /// Panics if a store of the driver hits what is the card's. Free are only the command words,
+    /// to take S or EL away.
+    pub(super) fn check_store(&self, offset: usize, len: usize) {
+        let hits = |address: u64, size: usize, whole: usize| {
+            let start = self.memory.offset(address, whole);
+            let command_only = offset == start + 2 && len == 2;
+            offset < start + size && start < offset + len && !command_only
+        };
+        if self.cu.state != CuState::Idle {
+            // A suspended unit will look at its block's S and link again; an active one, besides,
+            // at its data.
+            let size = if self.cu.state == CuState::Active && self.cu.phase != Phase::Advance {
+                32 + 1514
+            } else {
+                8
+            };
+            assert!(
+                !hits(self.cu.block, size, 32),
+                "the driver writes into the command block that the card is at"
+            );
+        }
+        if self.ru.state == RuState::Ready {
+            let size = usize::from(
+                self.memory
+                    .load16(self.memory.offset(self.ru.next, 16) + 14),
+            );
+            assert!(
+                !hits(self.ru.next, 16 + size, 16),
+                "the driver writes into the descriptor that the card fills next"
+            );
+        }
+    }
+
+    fn link(&self, block: u64) -> u64 {
+        self.memory.load32(self.memory.offset(block, 16) + 4).into()
+    }
+
+    fn command_word(&self, block: u64) -> u16 {
+        self.memory.load16(self.memory.offset(block, 16) + 2)
+    }
+}

@@ -1,0 +1,197 @@
+//! The table of sockets: who owns which, and numbers that never mean another one.
+
+use crate::config::Limits;
+use crate::stack::{ConnectionId, DatagramId};
+use abi::socket::Handle;
+use abi::{Error, Pid, Result};
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+
+/// Bits of a handle that are the slot; the rest are the slot's generation.
+const SLOT_BITS: u32 = 12;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+const GENERATION_MAX: u32 = u32::MAX >> SLOT_BITS;
+
+/// A program's socket.
+pub(crate) struct Socket {
+    pub owner: Pid,
+    /// Requests that would wait answer instead.
+    pub non_blocking: bool,
+    /// Given by `bind`, or chosen for it.
+    pub local: Option<SocketAddrV4>,
+    pub state: State,
+}
+
+/// What a socket has become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A stream socket that is neither connected nor listening.
+    Idle,
+    /// A stream socket that takes connections at its local port.
+    Listening,
+    /// A stream socket with a connection, perhaps not complete yet.
+    Stream(ConnectionId),
+    /// A datagram socket; its port is opened when it is bound.
+    Datagram {
+        port: Option<DatagramId>,
+        peer: Option<SocketAddrV4>,
+    },
+}
+
+struct Slot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+/// See the module.
+pub(crate) struct Handles {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    limits: Limits,
+}
+
+impl Handles {
+    pub fn new(limits: Limits) -> Self {
+        Handles {
+            slots: Vec::new(),
+            free: Vec::new(),
+            limits,
+        }
+    }
+
+    /// Open sockets.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether this process may have one more.
+    pub fn has_room(&self, owner: Pid) -> bool {
+        let own = self.of(owner).count();
+        self.len() < self.limits.sockets.min(1 << SLOT_BITS)
+            && own < self.limits.sockets_per_process
+    }
+
+    /// # Errors
+    /// [`Error::NoMemory`] if the owner or all together have too many.
+    pub fn insert(&mut self, owner: Pid, state: State) -> Result<Handle> {
+        if !self.has_room(owner) {
+            return Err(Error::NoMemory);
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 1,
+                socket: None,
+            });
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.socket = Some(Socket {
+            owner,
+            non_blocking: false,
+            local: None,
+            state,
+        });
+        Ok(Handle(slot.generation << SLOT_BITS | index))
+    }
+
+    /// The socket, if it is this process's.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] otherwise, whatever the reason.
+    pub fn get(&self, handle: Handle, owner: Pid) -> Result<&Socket> {
+        self.slots
+            .get((handle.0 & SLOT_MASK) as usize)
+            .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
+            .and_then(|slot| slot.socket.as_ref())
+            .filter(|socket| socket.owner == owner)
+            .ok_or(Error::BadHandle)
+    }
+
+    /// As [`Handles::get`].
+    pub fn get_mut(&mut self, handle: Handle, owner: Pid) -> Result<&mut Socket> {
+        self.slots
+            .get_mut((handle.0 & SLOT_MASK) as usize)
+            .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
+            .and_then(|slot| slot.socket.as_mut())
+            .filter(|socket| socket.owner == owner)
+            .ok_or(Error::BadHandle)
+    }
+
+    /// Takes the socket out; its handle is void.
+    pub fn remove(&mut self, handle: Handle, owner: Pid) -> Result<Socket> {
+        self.get(handle, owner)?;
+        let index = handle.0 & SLOT_MASK;
+        let slot = &mut self.slots[index as usize];
+        let socket = slot.socket.take().ok_or(Error::BadHandle)?;
+        slot.generation = match slot.generation {
+            GENERATION_MAX => 1,
+            generation => generation + 1,
+        };
+        self.free.push(index);
+        Ok(socket)
+    }
+
+    /// The handles of a process.
+    pub fn of(&self, owner: Pid) -> impl Iterator<Item = Handle> {
+        let handle = move |(index, slot): (usize, &Slot)| {
+            let own = slot.socket.as_ref().is_some_and(|s| s.owner == owner);
+            own.then_some(Handle(slot.generation << SLOT_BITS | index as u32))
+        };
+        self.slots.iter().enumerate().filter_map(handle)
+    }
+
+    /// All sockets.
+    pub fn iter(&self) -> impl Iterator<Item = &Socket> {
+        self.slots.iter().filter_map(|slot| slot.socket.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Pid = Pid(0x101);
+    const B: Pid = Pid(0x102);
+
+    #[test]
+    fn a_handle_means_one_socket_of_one_owner_for_ever() {
+        let mut handles = Handles::new(Limits::default());
+        let first = handles.insert(A, State::Idle).unwrap();
+        assert!(handles.get(first, A).is_ok());
+        assert_eq!(handles.get(first, B).err(), Some(Error::BadHandle));
+        handles.remove(first, A).unwrap();
+        let second = handles.insert(A, State::Idle).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(handles.get(first, A).err(), Some(Error::BadHandle));
+        assert_eq!(handles.remove(first, A).err(), Some(Error::BadHandle));
+        assert!(handles.remove(second, B).is_err() && handles.remove(second, A).is_ok());
+        assert_eq!(handles.len(), 0);
+    }
+
+    #[test]
+    fn generations_wrap_without_a_zero() {
+        let mut handles = Handles::new(Limits::default());
+        for _ in 0..GENERATION_MAX + 5 {
+            let handle = handles.insert(A, State::Idle).unwrap();
+            assert_ne!(handle.0 >> SLOT_BITS, 0);
+            handles.remove(handle, A).unwrap();
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_one_and_for_all() {
+        let limits = Limits {
+            sockets: 5,
+            sockets_per_process: 3,
+            ..Limits::default()
+        };
+        let mut handles = Handles::new(limits);
+        for _ in 0..3 {
+            handles.insert(A, State::Idle).unwrap();
+        }
+        assert_eq!(handles.insert(A, State::Idle), Err(Error::NoMemory));
+        assert!(handles.insert(B, State::Idle).is_ok() && handles.insert(B, State::Idle).is_ok());
+        assert_eq!(handles.insert(B, State::Idle), Err(Error::NoMemory));
+        assert_eq!(handles.of(A).count(), 3);
+    }
+}

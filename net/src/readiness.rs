@@ -1,0 +1,101 @@
+//! Waiting on several sockets at once.
+
+use crate::handles::State;
+use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::parked::Call;
+use crate::server::Server;
+use crate::stack::Stage;
+use abi::socket::{Answer, POLL_FOREVER, POLL_MAX, PollEntry, poll};
+use abi::{Error, Pid, Result};
+use alloc::vec::Vec;
+use smoltcp::phy::Device;
+
+/// Bits that are told though nobody asked.
+const ALWAYS: u16 = poll::ERROR | poll::HANG_UP | poll::INVALID;
+
+impl<D: Device> Server<D> {
+    pub(crate) fn poll_sockets(
+        &mut self,
+        call: &mut Call,
+        timeout_ms: u32,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Answer>> {
+        if !call.begun {
+            call.entries = read_entries(call, kernel)?;
+            call.begun = true;
+            let timeout = u64::from(timeout_ms) * 1_000_000;
+            call.deadline = (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout));
+        }
+        let client = call.client;
+        let mut count = 0;
+        for entry in &mut call.entries {
+            entry.ready = self.readiness(entry, client) & (entry.wanted | ALWAYS);
+            count += u32::from(entry.ready != 0);
+        }
+        if count == 0 && call.deadline.is_none_or(|deadline| now < deadline) {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(call.entries.len() * PollEntry::SIZE);
+        for entry in &call.entries {
+            bytes.extend_from_slice(&entry.to_bytes());
+        }
+        write_exactly(kernel, call.token, 0, &bytes)?;
+        Ok(Some(Answer::Count(count)))
+    }
+
+    fn readiness(&mut self, entry: &PollEntry, client: Pid) -> u16 {
+        let Ok(socket) = self.handles.get(entry.socket, client) else {
+            return poll::INVALID;
+        };
+        match socket.state {
+            State::Idle => poll::WRITABLE | poll::HANG_UP,
+            State::Listening => {
+                let port = socket.local.map_or(0, |local| local.port());
+                bit(self.stack.can_accept(port), poll::READABLE)
+            }
+            State::Stream(id) => match self.stack.stage(id) {
+                Stage::Connecting => 0,
+                Stage::Failed(_) => poll::ERROR | poll::HANG_UP | poll::READABLE | poll::WRITABLE,
+                Stage::Open => {
+                    let (stack, limits) = (&self.stack, &self.config().limits);
+                    let error = stack.has_error(id);
+                    let readable = stack.received(id) > 0 || stack.at_end(id) || error;
+                    // Not for every octet that leaves: a quarter of the buffer is worth a call.
+                    let room = limits.tcp_transmit / 4;
+                    let writable = stack.room(id).is_none_or(|free| free >= room.max(1));
+                    bit(readable, poll::READABLE)
+                        | bit(writable, poll::WRITABLE)
+                        | bit(error, poll::ERROR)
+                        | bit(stack.hung_up(id), poll::HANG_UP)
+                }
+            },
+            State::Datagram { port: None, .. } => poll::WRITABLE,
+            State::Datagram {
+                port: Some(id),
+                peer,
+            } => {
+                let readable = self.skip_strangers(id, peer);
+                bit(readable, poll::READABLE)
+                    | bit(self.stack.can_send_datagram(id), poll::WRITABLE)
+            }
+        }
+    }
+}
+
+fn bit(is_set: bool, bit: u16) -> u16 {
+    match is_set {
+        true => bit,
+        false => 0,
+    }
+}
+
+fn read_entries(call: &Call, kernel: &mut impl Kernel) -> Result<Vec<PollEntry>> {
+    if call.lent > POLL_MAX * PollEntry::SIZE || !call.lent.is_multiple_of(PollEntry::SIZE) {
+        return Err(Error::InvalidArgument);
+    }
+    let mut bytes = alloc::vec![0; call.lent];
+    read_exactly(kernel, call.token, 0, &mut bytes)?;
+    let (entries, _) = bytes.as_chunks::<{ PollEntry::SIZE }>();
+    Ok(entries.iter().map(PollEntry::from_bytes).collect())
+}

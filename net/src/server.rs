@@ -1,0 +1,357 @@
+//! The server: requests in, answers out; what cannot be answered yet waits.
+
+use crate::config::{Config, ConfigError};
+use crate::handles::{Handles, Socket, State};
+use crate::kernel::{Kernel, write_exactly};
+use crate::parked::Call;
+use crate::stack::Stack;
+use crate::status;
+use abi::ipc::{FOREVER, Message};
+use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
+use abi::{Error, Pid, Result};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::phy::Device;
+
+/// Ports for those who do not care (RFC 6335 §6).
+const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
+
+/// The network server of one card. See the crate for the loop around it.
+pub struct Server<D: Device> {
+    pub(crate) stack: Stack<D>,
+    pub(crate) handles: Handles,
+    parked: Vec<Call>,
+    watched: BTreeSet<Pid>,
+    /// Datagrams on their way from lent memory to a queue.
+    pub(crate) scratch: Vec<u8>,
+    random: u64,
+    /// Something was done since the last poll.
+    dirty: bool,
+    pub(crate) requests: u64,
+    pub(crate) polls: u64,
+}
+
+impl<D: Device> Server<D> {
+    /// A server for the card `device`. It sends nothing until somebody asks it to.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the settings make no sense.
+    pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError> {
+        let config = config.validated()?;
+        Ok(Server {
+            stack: Stack::new(config, device, now_ns),
+            handles: Handles::new(config.limits),
+            parked: Vec::new(),
+            watched: BTreeSet::new(),
+            scratch: Vec::new(),
+            random: config.seed,
+            dirty: false,
+            requests: 0,
+            polls: 0,
+        })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        self.stack.config()
+    }
+
+    /// The card.
+    pub fn device_mut(&mut self) -> &mut D {
+        self.stack.device_mut()
+    }
+
+    /// Serves a call: answers it, or keeps it until it can be. [`Server::poll`] must
+    /// follow, once for any number of calls.
+    pub fn request(&mut self, message: &Message, now_ns: u64, kernel: &mut impl Kernel) {
+        self.requests += 1;
+        self.dirty = true;
+        // A process has one call at a time: an older one of it has ended without us.
+        self.parked.retain(|call| call.client != message.sender);
+        let mut call = match Call::new(message) {
+            Ok(call) => call,
+            Err(error) => return kernel.answer(message.token, Err(error)),
+        };
+        match self.attempt(&mut call, now_ns, kernel).transpose() {
+            Some(answer) => kernel.answer(call.token, answer),
+            None => self.parked.push(call),
+        }
+    }
+
+    /// A client has ended: its sockets are freed and its connections reset.
+    pub fn client_died(&mut self, client: Pid, now_ns: u64) {
+        self.dirty = true;
+        self.watched.remove(&client);
+        self.parked.retain(|call| call.client != client);
+        let handles: Vec<Handle> = self.handles.of(client).collect();
+        for handle in handles {
+            if let Ok(socket) = self.handles.remove(handle, client) {
+                self.free(&socket, now_ns, true);
+            }
+        }
+    }
+
+    /// Receives, sends, and answers the calls that became possible; a bounded amount of
+    /// each. Returns whether to call again at once, because more is left.
+    pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
+        self.polls += 1;
+        self.dirty = false;
+        let mut more = self.stack.poll(now_ns);
+        let mut moved = false;
+        let mut parked = core::mem::take(&mut self.parked);
+        parked.retain_mut(|call| {
+            let sent = call.sent;
+            let answer = self.attempt(call, now_ns, kernel).transpose();
+            moved |= answer.is_some() || sent != call.sent;
+            match answer {
+                Some(answer) => kernel.answer(call.token, answer),
+                None => return true,
+            }
+            false
+        });
+        self.parked = parked;
+        if moved {
+            more |= !self.stack.transmit(now_ns);
+        }
+        more
+    }
+
+    /// When to poll next though nothing happens; [`FOREVER`] if never.
+    pub fn deadline(&mut self, now_ns: u64) -> u64 {
+        if self.dirty {
+            return now_ns;
+        }
+        let stack = self.stack.deadline();
+        let calls = self.parked.iter().filter_map(|call| call.deadline).min();
+        stack
+            .unwrap_or(FOREVER)
+            .min(calls.unwrap_or(FOREVER))
+    }
+
+    /// The server's state as lines of text, "name value".
+    pub fn status(&self) -> String {
+        status::text(
+            self.config(),
+            &self.stack.figures(),
+            &[
+                ("requests", self.requests),
+                ("polls", self.polls),
+                ("sockets", self.handles.len() as u64),
+                ("waiting_calls", self.parked.len() as u64),
+                ("clients", self.watched.len() as u64),
+            ],
+        )
+    }
+
+    /// One attempt at a call: its answer, or `None` if it has to wait.
+    fn attempt(
+        &mut self,
+        call: &mut Call,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Answer>> {
+        match call.request {
+            Request::Socket { kind } => self.socket(kind, call.client, kernel).map(Some),
+            Request::Bind { socket, address } => self.bind(socket, call.client, address).map(done),
+            Request::Listen { socket, backlog } => {
+                self.listen(socket, call.client, backlog).map(done)
+            }
+            Request::Accept { socket } => self.accept(socket, call.client),
+            Request::Connect { socket, address } => {
+                match self.handles.get(socket, call.client)?.state {
+                    State::Datagram { .. } => {
+                        self.connect_datagrams(socket, call.client, address).map(done)
+                    }
+                    _ => self.connect(socket, call, address, now),
+                }
+            }
+            Request::Send { socket } => match self.handles.get(socket, call.client)?.state {
+                State::Datagram { peer, .. } => {
+                    let peer = peer.ok_or(Error::NotConnected)?;
+                    self.send_datagram(socket, call, peer, now, kernel)
+                }
+                _ => self.send(socket, call, kernel),
+            },
+            Request::Recv { socket } => match self.handles.get(socket, call.client)?.state {
+                State::Datagram { .. } => {
+                    let answer = self.receive_datagram(socket, call, kernel)?;
+                    Ok(answer.map(|(count, _)| Answer::Count(count)))
+                }
+                _ => self.receive(socket, call, kernel),
+            },
+            Request::SendTo { socket, address } => {
+                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+                self.send_datagram(socket, call, peer, now, kernel)
+            }
+            Request::RecvFrom { socket } => {
+                let answer = self.receive_datagram(socket, call, kernel)?;
+                Ok(answer.map(|(count, sender)| Answer::Datagram(count, address_of(sender))))
+            }
+            Request::Shutdown { socket, direction } => {
+                self.shutdown(socket, call.client, direction).map(done)
+            }
+            Request::Close { socket } => {
+                let socket = self.handles.remove(socket, call.client)?;
+                self.free(&socket, now, false);
+                Ok(Some(Answer::Done))
+            }
+            Request::LocalAddress { socket } => {
+                let local = self.local_address(socket, call.client)?;
+                Ok(Some(Answer::Address(address_of(local))))
+            }
+            Request::PeerAddress { socket } => {
+                let peer = self.peer_address(socket, call.client)?;
+                Ok(Some(Answer::Address(address_of(peer))))
+            }
+            Request::SetNonBlocking { socket, on } => {
+                self.handles.get_mut(socket, call.client)?.non_blocking = on;
+                Ok(Some(Answer::Done))
+            }
+            Request::Poll { timeout_ms } => self.poll_sockets(call, timeout_ms, now, kernel),
+            Request::Status => {
+                let text = self.status();
+                let count = text.len().min(call.lent);
+                write_exactly(kernel, call.token, 0, &text.as_bytes()[..count])?;
+                Ok(Some(Answer::Count(count as u32)))
+            }
+        }
+    }
+
+    fn socket(&mut self, kind: Kind, client: Pid, kernel: &mut impl Kernel) -> Result<Answer> {
+        if !self.handles.has_room(client) {
+            return Err(Error::NoMemory);
+        }
+        if !self.watched.contains(&client) {
+            kernel.watch(client)?;
+            self.watched.insert(client);
+        }
+        let state = match kind {
+            Kind::Stream => State::Idle,
+            Kind::Datagram => State::Datagram {
+                port: None,
+                peer: None,
+            },
+        };
+        self.handles.insert(client, state).map(Answer::Socket)
+    }
+
+    fn bind(&mut self, handle: Handle, client: Pid, address: SocketAddress) -> Result<()> {
+        let socket = self.handles.get(handle, client)?;
+        let fresh = matches!(socket.state, State::Idle | State::Datagram { port: None, .. });
+        if socket.local.is_some() || !fresh {
+            return Err(Error::InvalidArgument);
+        }
+        let ip = Ipv4Addr::from(address.ip);
+        if !ip.is_unspecified() && ip != self.config().address {
+            return Err(Error::AddressNotAvailable);
+        }
+        let state = socket.state;
+        let port = match address.port {
+            0 => self.free_port(state)?,
+            port if self.is_bound(port, state) => return Err(Error::AddressInUse),
+            port => port,
+        };
+        self.bind_to(handle, client, SocketAddrV4::new(ip, port))
+    }
+
+    /// Gives a socket its local address, which is free.
+    fn bind_to(&mut self, handle: Handle, client: Pid, local: SocketAddrV4) -> Result<()> {
+        let socket = self.handles.get_mut(handle, client)?;
+        if let State::Datagram { port, .. } = &mut socket.state {
+            *port = Some(self.stack.open_datagrams(local.port())?);
+        }
+        socket.local = Some(local);
+        Ok(())
+    }
+
+    /// The local port of a socket; one is chosen if it has none.
+    pub(crate) fn bound_port(&mut self, handle: Handle, client: Pid) -> Result<u16> {
+        let socket = self.handles.get(handle, client)?;
+        if let Some(local) = socket.local {
+            return Ok(local.port());
+        }
+        let port = self.free_port(socket.state)?;
+        let local = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+        self.bind_to(handle, client, local)?;
+        Ok(port)
+    }
+
+    /// Whether a socket of the same kind is bound to the port. There is one address, so
+    /// "any" and it overlap.
+    fn is_bound(&self, port: u16, state: State) -> bool {
+        let datagram = |state: &State| matches!(state, State::Datagram { .. });
+        self.handles.iter().any(|socket| {
+            socket.local.is_some_and(|local| local.port() == port)
+                && datagram(&socket.state) == datagram(&state)
+        })
+    }
+
+    /// A random port that nothing uses (RFC 6056 §3.3.1).
+    fn free_port(&mut self, state: State) -> Result<u16> {
+        let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
+        let start = self.random() % count;
+        let is_datagram = matches!(state, State::Datagram { .. });
+        (0..count)
+            .map(|step| EPHEMERAL.start() + ((start + step) % count) as u16)
+            .find(|&port| {
+                !self.is_bound(port, state) && (is_datagram || !self.stack.uses_port(port))
+            })
+            .ok_or(Error::AddressInUse)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014), the upper half.
+    fn random(&mut self) -> u32 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 32) as u32
+    }
+
+    fn local_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
+        let socket = self.handles.get(handle, client)?;
+        if let State::Stream(id) = socket.state
+            && let Some(tuple) = self.stack.tuple(id)
+        {
+            return Ok(SocketAddrV4::new(self.config().address, tuple.port));
+        }
+        let nothing = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        Ok(socket.local.unwrap_or(nothing))
+    }
+
+    fn peer_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
+        match self.handles.get(handle, client)?.state {
+            State::Stream(id) if self.stack.stage(id) == crate::stack::Stage::Open => {
+                self.stack.tuple(id).map(|tuple| tuple.peer)
+            }
+            State::Datagram { peer, .. } => peer,
+            _ => None,
+        }
+        .ok_or(Error::NotConnected)
+    }
+
+    /// Frees what a socket held that is not in the table any more.
+    fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
+        match (socket.state, socket.local) {
+            (State::Stream(id), _) if abort => self.stack.abort(id, now),
+            (State::Stream(id), _) => self.stack.close(id, now),
+            (State::Datagram { port: Some(id), .. }, _) if abort => self.stack.drop_datagrams(id),
+            (State::Datagram { port: Some(id), .. }, _) => self.stack.close_datagrams(id, now),
+            (State::Listening, Some(local)) => self.stack.unlisten(local.port(), now),
+            _ => {}
+        }
+    }
+}
+
+fn done((): ()) -> Option<Answer> {
+    Some(Answer::Done)
+}
+
+fn address_of(address: SocketAddrV4) -> SocketAddress {
+    SocketAddress {
+        ip: address.ip().octets(),
+        port: address.port(),
+    }
+}

@@ -1,0 +1,192 @@
+//! Requests on stream sockets.
+
+use crate::handles::State;
+use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::parked::Call;
+use crate::server::Server;
+use crate::stack::{ConnectionId, Stage, Tuple};
+use abi::socket::{Answer, Direction, Handle, SocketAddress};
+use abi::{Error, Pid, Result};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::phy::Device;
+
+impl<D: Device> Server<D> {
+    pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
+        match self.handles.get(handle, client)?.state {
+            State::Idle | State::Listening => {}
+            State::Stream(_) => return Err(Error::InvalidArgument),
+            State::Datagram { .. } => return Err(Error::NotSupported),
+        }
+        let port = self.bound_port(handle, client)?;
+        self.stack.listen(port, backlog.into());
+        self.handles.get_mut(handle, client)?.state = State::Listening;
+        Ok(())
+    }
+
+    pub(crate) fn accept(&mut self, handle: Handle, client: Pid) -> Result<Option<Answer>> {
+        let socket = self.handles.get(handle, client)?;
+        let port = match (socket.state, socket.local) {
+            (State::Listening, Some(local)) => local.port(),
+            (State::Datagram { .. }, _) => return Err(Error::NotSupported),
+            _ => return Err(Error::InvalidArgument),
+        };
+        if !self.stack.can_accept(port) {
+            return wait(socket.non_blocking);
+        }
+        if !self.handles.has_room(client) {
+            return Err(Error::NoMemory);
+        }
+        let Some((id, peer)) = self.stack.accept(port) else {
+            return Err(Error::ConnectionReset);
+        };
+        let accepted = self.handles.insert(client, State::Stream(id))?;
+        let peer = SocketAddress {
+            ip: peer.ip().octets(),
+            port: peer.port(),
+        };
+        Ok(Some(Answer::Accepted(accepted, peer)))
+    }
+
+    /// Begins to connect, or looks how it goes.
+    pub(crate) fn connect(
+        &mut self,
+        handle: Handle,
+        call: &mut Call,
+        address: SocketAddress,
+        now: u64,
+    ) -> Result<Option<Answer>> {
+        let socket = self.handles.get(handle, call.client)?;
+        let non_blocking = socket.non_blocking;
+        match socket.state {
+            State::Stream(id) => match self.stack.stage(id) {
+                Stage::Connecting if call.begun => wait(non_blocking),
+                Stage::Open if call.begun => Ok(Some(Answer::Done)),
+                Stage::Connecting | Stage::Open => Err(Error::AlreadyConnected),
+                Stage::Failed(error) => {
+                    // Told once; then the socket can try again.
+                    self.stack.close(id, now);
+                    self.handles.get_mut(handle, call.client)?.state = State::Idle;
+                    Err(error)
+                }
+            },
+            State::Idle => {
+                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+                if peer.port() == 0 || peer.ip().is_unspecified() {
+                    return Err(Error::InvalidArgument);
+                }
+                let port = self.bound_port(handle, call.client)?;
+                let id = self.stack.connect(Tuple { port, peer }, now)?;
+                self.handles.get_mut(handle, call.client)?.state = State::Stream(id);
+                call.begun = true;
+                wait(non_blocking)
+            }
+            _ => Err(Error::InvalidArgument),
+        }
+    }
+
+    /// The connection of a stream socket.
+    fn connection(&self, handle: Handle, client: Pid) -> Result<(ConnectionId, bool)> {
+        let socket = self.handles.get(handle, client)?;
+        match socket.state {
+            State::Stream(id) => Ok((id, socket.non_blocking)),
+            State::Idle | State::Listening => Err(Error::NotConnected),
+            State::Datagram { .. } => Err(Error::NotSupported),
+        }
+    }
+
+    /// Queues all lent octets, or what fits if the socket does not block.
+    pub(crate) fn send(
+        &mut self,
+        handle: Handle,
+        call: &mut Call,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Answer>> {
+        let (id, non_blocking) = self.connection(handle, call.client)?;
+        if self.stack.stage(id) != Stage::Open {
+            return Err(Error::NotConnected);
+        }
+        // The transmit buffer is a ring: at most two pieces are free.
+        while call.sent < call.lent {
+            let Some(room) = self.stack.room(id) else {
+                return match call.sent {
+                    0 => Err(self.stack.take_error(id).unwrap_or(Error::BrokenPipe)),
+                    sent => Ok(Some(Answer::Count(sent as u32))),
+                };
+            };
+            if room == 0 {
+                break;
+            }
+            let (left, offset, token) = (call.lent - call.sent, call.sent, call.token);
+            call.sent += self.stack.send(id, |buffer| {
+                let count = buffer.len().min(left);
+                read_exactly(kernel, token, offset, &mut buffer[..count])?;
+                Ok(count)
+            })?;
+        }
+        match call.sent {
+            sent if sent == call.lent => Ok(Some(Answer::Count(sent as u32))),
+            0 => wait(non_blocking),
+            sent if non_blocking => Ok(Some(Answer::Count(sent as u32))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes what has arrived, as far as it fits.
+    pub(crate) fn receive(
+        &mut self,
+        handle: Handle,
+        call: &mut Call,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Answer>> {
+        let (id, non_blocking) = self.connection(handle, call.client)?;
+        if self.stack.stage(id) != Stage::Open {
+            return Err(Error::NotConnected);
+        }
+        let waiting = self.stack.received(id).min(call.lent);
+        if waiting == 0 && call.lent > 0 {
+            if let Some(error) = self.stack.take_error(id) {
+                return Err(error);
+            }
+            if !self.stack.at_end(id) {
+                return wait(non_blocking);
+            }
+        }
+        let mut taken = 0;
+        while taken < waiting {
+            let (token, offset) = (call.token, taken);
+            taken += self.stack.receive_from(id, |octets| {
+                let count = octets.len().min(waiting - offset);
+                write_exactly(kernel, token, offset, &octets[..count])?;
+                Ok(count)
+            })?;
+        }
+        Ok(Some(Answer::Count(taken as u32)))
+    }
+
+    pub(crate) fn shutdown(
+        &mut self,
+        handle: Handle,
+        client: Pid,
+        direction: Direction,
+    ) -> Result<()> {
+        let (id, _) = self.connection(handle, client)?;
+        if self.stack.stage(id) != Stage::Open {
+            return Err(Error::NotConnected);
+        }
+        if direction != Direction::Receive {
+            self.stack.finish(id);
+        }
+        if direction != Direction::Send {
+            self.stack.deafen(id);
+        }
+        Ok(())
+    }
+}
+
+/// What is said to a request that cannot be answered yet.
+pub(crate) fn wait(non_blocking: bool) -> Result<Option<Answer>> {
+    match non_blocking {
+        true => Err(Error::WouldBlock),
+        false => Ok(None),
+    }
+}

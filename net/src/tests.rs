@@ -1,0 +1,1 @@
+//! Two stacks on a wire.
