@@ -62,7 +62,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         "memory: {} KiB free; ramdisk: {} KiB; protections: {}",
         paging::with_frames(|frames| frames.free_count()) * 4,
         files.len() / 1024,
-        protections.join(" "),
+        protections.join(" ").trim_end(),
     );
     log::info!("clock: {} MHz, tick 100 Hz", timer.mhz());
 

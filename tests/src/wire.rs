@@ -249,7 +249,7 @@ mod tests {
     const GUEST_MAC: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
     /// A guest that asks for our address first, loses the first frame it gets, and then
-    /// answers ARP, echo and SYN; ends with the wire.
+    /// answers ARP, echo and SYN, until an empty frame comes.
     fn guest(socket: &UnixDatagram) {
         let who_is = arp(1, (GUEST_MAC, GUEST_IP), ([0; 6], OUR_IP));
         let who_is = ethernet(BROADCAST, GUEST_MAC, ARP, &who_is);
@@ -313,7 +313,7 @@ mod tests {
         assert_eq!((ours, theirs), (0x1000_0000 + 40001, 100));
         let deadline = Instant::now() + Duration::from_millis(20);
         assert_eq!(wire.receive(deadline), Ok(None));
-        drop(wire);
+        wire.send(&[]).unwrap(); // the fake's sign to end
         fake.join().unwrap();
     }
 }

@@ -72,7 +72,7 @@ impl Setup {
             rsdp: Some(0xf5678),
             cmdline: self.cmdline,
             module: module.map(|(addr, bytes)| Module { addr: *addr, bytes }),
-            in_use: [MIB..MIB + 0x2c000].into_iter().collect(),
+            in_use: core::iter::once(MIB..MIB + 0x2c000).collect(),
         };
         let machine = Machine {
             switch_page: PhysFrame::containing_address(PhysAddr::new(SWITCH)),

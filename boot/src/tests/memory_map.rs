@@ -46,7 +46,7 @@ fn ram_is_what_nothing_else_claims() {
             raw(32 * MIB, 5000, 2),
             raw(0, 0x9fc00, 1),
         ],
-        &[MIB..MIB + 0x1234],
+        core::slice::from_ref(&(MIB..MIB + 0x1234)),
     );
     let kinds: Vec<_> = map
         .regions()
@@ -82,7 +82,7 @@ fn absurd_entries_are_survived() {
             raw(5 * MIB, 0, 2),
             raw(6 * MIB, 4095, 1),
         ],
-        &[u64::MAX - 1..u64::MAX],
+        core::slice::from_ref(&(u64::MAX - 1..u64::MAX)),
     );
     assert_orderly(map.regions());
     assert_eq!(map.regions()[1], usable(MIB, 1 << 52));
@@ -175,7 +175,7 @@ fn frames_are_handed_out_once_and_accounted_for() {
             raw(REACH - FRAME, 4 * FRAME, 1),
             raw(REACH + MIB, MIB, 1),
         ],
-        &[MIB + FRAME..MIB + 2 * FRAME],
+        core::slice::from_ref(&(MIB + FRAME..MIB + 2 * FRAME)),
     );
     let mut frames = Frames::new(&map);
     let want = [0, 2, 3, 8, 9]

@@ -102,7 +102,7 @@ fn without_a_size_the_nearest_one_below_in_the_same_section_counts() {
         (b"entry", LABEL, 1, TEXT + 0x40, 0),
         (b"sized", FUNC, 1, TEXT + 0x80, 0x10),
         (b"elsewhere", FUNC, 2, TEXT + 0xa0, 0),
-        (b"undefined", FUNC, 0, TEXT + 0xa0, 0),
+        (b"undefined", FUNC, 0, TEXT + 0xa0, 0x100),
         (b"", LABEL, 1, TEXT + 0xa0, 0),
     ]);
     assert_eq!(found(&file, TEXT + 0x8), None);

@@ -18,6 +18,8 @@ use crate::physical::Frames;
 // The descriptors are marked accessed, so that the CPU does not write to this page.
 core::arch::global_asm!(
     ".section .switch, \"ax\"",
+    ".global boot_gdt_pointer", // for the entry
+    ".global switch_to_kernel",
     ".balign 8",
     "boot_gdt:",
     ".quad 0",

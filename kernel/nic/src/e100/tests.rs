@@ -1,1 +1,806 @@
+//! The driver against its model, at each pace, as silicon and as QEMU, from many seeds.
 
+use super::{ARENA_SIZE, E100, FRAME_MAX};
+use crate::model::e100::{Behaviour, Defects, E100Bus, E100Model};
+use crate::model::{Pace, Rng};
+use crate::{BusAddr, Error, Events, Link, MacAddress, Nic};
+use std::collections::BTreeMap;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+const MAC: MacAddress = [0x52, 0x54, 0x00, 0xab, 0xcd, 0xef];
+const UP: Link = Link {
+    up: true,
+    speed_mbps: 100,
+    full_duplex: true,
+};
+
+/// A frame that differs from all others of its test in each part.
+fn frame(number: u64, len: usize) -> Vec<u8> {
+    let mut rng = Rng::new(number);
+    (0..len).map(|_| rng.next() as u8).collect()
+}
+
+/// What the kernel is to a driver: the line, the events, somebody who sleeps until they come.
+struct Kernel {
+    model: E100Model,
+    nic: E100<E100Bus>,
+    events: Events,
+}
+
+impl Kernel {
+    fn new(behaviour: Behaviour, pace: Pace, seed: u64) -> Self {
+        let model = E100Model::new(behaviour, pace, seed, MAC);
+        let mut nic = E100::new(model.bus()).expect("a sound card");
+        nic.start().expect("a sound card");
+        Kernel {
+            model,
+            nic,
+            events: Events::empty(),
+        }
+    }
+
+    /// Serves the line until it is low.
+    fn interrupts(&mut self) {
+        for _ in 0..1000 {
+            if !self.model.line() {
+                return;
+            }
+            self.events |= self.nic.on_interrupt().expect("the line is asserted");
+        }
+        panic!("interrupt storm");
+    }
+
+    /// Takes the events that have come up.
+    fn take(&mut self) -> Events {
+        self.interrupts();
+        self.events |= self.nic.take_events();
+        core::mem::take(&mut self.events)
+    }
+
+    /// Sleeps until this event comes. There is no tick here: a lost wake-up is a panic.
+    fn sleep(&mut self, event: Events) {
+        for round in 0..200 {
+            if self.take().contains(event) {
+                return;
+            }
+            self.model.idle(8);
+            if round > 100 {
+                self.model.settle();
+            }
+        }
+        panic!("{event:?} was lost");
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, Error> {
+        let mut buffer = vec![0; FRAME_MAX];
+        let len = self.nic.receive(&mut buffer)?;
+        buffer.truncate(len);
+        Ok(buffer)
+    }
+
+    /// All frames that are there.
+    fn drain(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            match self.receive() {
+                Ok(frame) => frames.push(frame),
+                Err(Error::WouldBlock) => return frames,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Sends, sleeping where the ring is full.
+    fn send(&mut self, frame: &[u8], more: bool) {
+        while let Err(error) = self.nic.send(frame, more) {
+            assert_eq!(error, Error::WouldBlock);
+            self.sleep(Events::TRANSMIT_SPACE);
+        }
+    }
+
+    fn counters(&mut self) -> BTreeMap<String, u64> {
+        let mut counters = BTreeMap::new();
+        self.nic.statistics(&mut |name, value| {
+            assert!(counters.insert(name.to_string(), value).is_none());
+        });
+        counters
+    }
+}
+
+/// Runs a test for each behaviour, pace and seed.
+fn everywhere(seeds: u64, test: impl Fn(Behaviour, Pace, u64)) {
+    for behaviour in Behaviour::ALL {
+        for pace in Pace::ALL {
+            for seed in 0..seeds {
+                test(behaviour, pace, seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_card_is_set_up_once_and_in_order() {
+    everywhere(10, |behaviour, pace, seed| {
+        let model = E100Model::new(behaviour, pace, seed, MAC);
+        let mut nic = E100::new(model.bus()).unwrap();
+        assert!(model.is_quiet());
+        assert!(!model.line());
+        assert_eq!(nic.mac(), MAC);
+        assert_eq!(nic.link(), UP);
+        assert!(model.take_executed().is_empty());
+        nic.start().unwrap();
+        // CONFIGURE, IA SETUP, MULTICAST SETUP.
+        assert_eq!(model.take_executed(), [2, 1, 3]);
+        assert_eq!(model.station_address(), Some(MAC));
+        assert!(!model.is_quiet());
+        assert!(model.waited_us() < 50_000, "{}", model.waited_us());
+    });
+}
+
+#[test]
+fn the_eeprom_is_read_at_both_widths_and_verified() {
+    let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
+    let other = [0x00, 0x1b, 0x21, 0x80, 0xff, 0x01];
+    model.replace_eeprom(other, 8);
+    assert_eq!(E100::new(model.bus()).unwrap().mac(), other);
+
+    model.spoil_eeprom(17, 0x1234);
+    let found = 0xbaba_u16.wrapping_add(0x1234);
+    let error = E100::new(model.bus()).err();
+    assert_eq!(error, Some(Error::EepromChecksum { found }));
+
+    for found in [[0; 6], [0xff; 6], [0x01, 0, 0x5e, 0, 0, 1]] {
+        model.replace_eeprom(found, 6);
+        let error = E100::new(model.bus()).err();
+        assert_eq!(error, Some(Error::BadMacAddress { found }));
+    }
+
+    model.remove_eeprom();
+    assert_eq!(E100::new(model.bus()).err(), Some(Error::NoEeprom));
+}
+
+#[test]
+fn a_reset_that_never_ends_is_a_typed_error() {
+    let model = E100Model::new(Behaviour::Silicon, Pace::Anytime, 1, MAC);
+    model.set_defects(Defects {
+        reset_hangs: true,
+        ..Defects::default()
+    });
+    assert_eq!(E100::new(model.bus()).err(), Some(Error::ResetTimeout));
+    assert!(model.waited_us() < 100_000);
+}
+
+#[test]
+fn an_arena_that_does_not_do_is_refused() {
+    let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
+    model.replace_arena(BusAddr(0x1000), ARENA_SIZE - 1);
+    assert_eq!(
+        E100::new(model.bus()).err(),
+        Some(Error::ArenaTooSmall {
+            needed: ARENA_SIZE,
+            found: ARENA_SIZE - 1
+        })
+    );
+    let end = 1 << 32;
+    for start in [end - ARENA_SIZE as u64 + 16, end, 0x1008].map(BusAddr) {
+        model.replace_arena(start, ARENA_SIZE);
+        let error = E100::new(model.bus()).err();
+        assert_eq!(error, Some(Error::ArenaUnreachable { start }));
+    }
+    model.replace_arena(BusAddr((end - ARENA_SIZE as u64) & !15), ARENA_SIZE);
+    E100::new(model.bus()).unwrap().start().unwrap();
+}
+
+#[test]
+fn lengths_are_kept_and_bad_ones_refused() {
+    everywhere(1, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for len in [0, 1515, 1536, 1600, 65536] {
+            let error = kernel.nic.send(&vec![0; len], false);
+            assert_eq!(error, Err(Error::BadLength { len }));
+        }
+        let sent: Vec<_> = (1..=60)
+            .chain([61, 1513, 1514])
+            .map(|len| frame(len as u64, len))
+            .collect();
+        for frame in &sent {
+            kernel.send(frame, false);
+        }
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent(), sent);
+    });
+}
+
+#[test]
+fn frames_are_sent_in_order_at_every_pace() {
+    everywhere(40, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut expected = Vec::new();
+        let mut sent = Vec::new();
+        for number in 0..300 {
+            let frame = frame(number, 1 + rng.below(FRAME_MAX));
+            kernel.send(&frame, !rng.one_in(6));
+            expected.push(frame);
+            if rng.one_in(8) {
+                kernel.model.idle(rng.below(100) as u64);
+            }
+            if rng.one_in(40) {
+                sent.extend(kernel.model.take_sent());
+            }
+        }
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        sent.extend(kernel.model.take_sent());
+        assert!(sent == expected, "{behaviour:?} {pace:?} {seed}");
+    });
+}
+
+#[test]
+fn a_full_ring_is_would_block_and_then_space() {
+    everywhere(20, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let ring = kernel.nic.transmit_ring();
+        for lap in 0..20 {
+            // QEMU's card, and one that waits for doorbells, cannot have sent any of these.
+            let mut queued = 0;
+            while queued < 10_000 && kernel.nic.send(&frame(queued, 100), true).is_ok() {
+                queued += 1;
+            }
+            if behaviour == Behaviour::Qemu || pace == Pace::Doorbell {
+                let left = if lap == 0 {
+                    0
+                } else {
+                    kernel.model.take_sent().len()
+                };
+                assert!(queued as usize + left >= ring, "{queued} {left}");
+            }
+            assert!(queued < 10_000);
+            kernel.sleep(Events::TRANSMIT_SPACE);
+            for number in 0..ring as u64 / 4 {
+                kernel.nic.send(&frame(number, 60), true).unwrap();
+            }
+            kernel.nic.flush().unwrap();
+            kernel.model.settle();
+        }
+    });
+}
+
+#[test]
+fn qemu_takes_a_full_ring_in_two_commands() {
+    let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
+    let ring = kernel.nic.transmit_ring();
+    assert_eq!(ring, 31);
+    for number in 0..ring {
+        kernel.nic.send(&frame(number as u64, 60), true).unwrap();
+    }
+    assert!(kernel.model.take_sent().is_empty());
+    let refused = kernel.nic.send(&frame(99, 60), true);
+    assert_eq!(refused, Err(Error::WouldBlock));
+    assert_eq!(kernel.model.take_sent().len(), ring);
+    assert_eq!(kernel.nic.take_events(), Events::TRANSMIT_SPACE);
+    assert_eq!(kernel.counters()["tx_doorbells"], 2);
+    assert_eq!(kernel.counters()["tx_ring_full"], 1);
+}
+
+#[test]
+fn a_flush_without_new_frames_rings_no_doorbell() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.nic.flush().unwrap();
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        kernel.model.settle();
+        let before = kernel.model.register_accesses();
+        for _ in 0..10 {
+            kernel.nic.flush().unwrap();
+        }
+        assert_eq!(kernel.model.register_accesses(), before);
+        assert_eq!(kernel.model.take_sent().len(), 1);
+    });
+}
+
+#[test]
+fn frames_are_received_whole_in_order_and_no_wake_up_is_lost() {
+    everywhere(40, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut received = Vec::new();
+        let mut arrived = 0;
+        while arrived < 1000 {
+            let most = if rng.one_in(10) { 200 } else { 3 };
+            for _ in 0..1 + rng.below(most) {
+                let len = 60 + rng.below(FRAME_MAX - 59);
+                kernel.model.arrive(&frame(arrived, len));
+                arrived += 1;
+            }
+            // Sleep, wake, drain; sometimes stop in the middle and be late.
+            while (received.len() as u64) < arrived {
+                kernel.sleep(Events::RECEIVE);
+                received.extend(kernel.drain());
+            }
+        }
+        assert_eq!(kernel.model.dropped(), 0);
+        assert!(received == kernel.model.take_delivered());
+        for (number, received) in received.iter().enumerate() {
+            assert!(*received == frame(number as u64, received.len()));
+        }
+    });
+}
+
+#[test]
+fn both_directions_at_once_with_interrupts_that_mean_nothing() {
+    everywhere(40, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let (mut sent, mut expected, mut received) = (Vec::new(), Vec::new(), Vec::new());
+        let mut awake = true;
+        for number in 0..600 {
+            match rng.below(8) {
+                0..3 => kernel.model.arrive(&frame(number, 60 + rng.below(1400))),
+                3..5 => {
+                    let frame = frame(number, 1 + rng.below(FRAME_MAX));
+                    match kernel.nic.send(&frame, rng.one_in(2)) {
+                        Ok(()) => expected.push(frame),
+                        Err(error) => assert_eq!(error, Error::WouldBlock),
+                    }
+                }
+                5 => {
+                    // Another card on the line, or a glitch.
+                    if let Some(events) = kernel.nic.on_interrupt() {
+                        kernel.events |= events;
+                    }
+                }
+                6 => kernel.nic.flush().unwrap(),
+                _ => kernel.model.idle(rng.below(60) as u64),
+            }
+            // The reader runs when an event says so, and may leave frames for later.
+            awake |= kernel.take().contains(Events::RECEIVE);
+            for _ in 0..if awake { rng.below(9) } else { 0 } {
+                match kernel.receive() {
+                    Ok(frame) => received.push(frame),
+                    Err(error) => {
+                        assert_eq!(error, Error::WouldBlock);
+                        awake = false;
+                        break;
+                    }
+                }
+            }
+            sent.extend(kernel.model.take_sent());
+        }
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        sent.extend(kernel.model.take_sent());
+        while awake || kernel.take().contains(Events::RECEIVE) {
+            received.extend(kernel.drain());
+            awake = false;
+        }
+        assert!(sent == expected, "{behaviour:?} {pace:?} {seed}");
+        assert_eq!(kernel.model.dropped(), 0);
+        assert!(received == kernel.model.take_delivered());
+        let counters = kernel.counters();
+        assert_eq!(counters["tx_good_frames"], sent.len() as u64);
+        assert_eq!(counters["rx_good_frames"], received.len() as u64);
+    });
+}
+
+#[test]
+fn an_overrun_loses_what_does_not_fit_and_nothing_after_it() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let ring = kernel.nic.receive_ring();
+        for lap in 1..=5 {
+            for number in 0..ring as u64 + 100 {
+                kernel.model.arrive(&frame(number, 100));
+            }
+            kernel.model.settle();
+            // The line does not keep the kernel busy while frames are dropped.
+            assert!(kernel.take().contains(Events::RECEIVE));
+            kernel.model.arrive(&frame(0, 100));
+            kernel.model.settle();
+            assert!(!kernel.model.line());
+            let received = kernel.drain();
+            assert_eq!(received.len(), ring);
+            assert!(received == kernel.model.take_delivered());
+            assert_eq!(kernel.model.dropped(), 101 * lap);
+
+            kernel.model.arrive(&frame(77, 1514));
+            kernel.sleep(Events::RECEIVE);
+            assert!(kernel.drain() == [frame(77, 1514)]);
+            kernel.model.take_delivered();
+            assert_eq!(kernel.counters()["rx_restarts"], lap);
+        }
+    });
+}
+
+#[test]
+fn a_flood_is_served_at_the_speed_of_the_reader() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut received = Vec::new();
+        for number in 0..3000 {
+            kernel.model.arrive(&frame(number, 60 + rng.below(100)));
+            if rng.one_in(4) && kernel.take().contains(Events::RECEIVE) || rng.one_in(3) {
+                received.extend(kernel.receive());
+            }
+        }
+        kernel.model.settle();
+        received.extend(kernel.drain());
+        assert!(received == kernel.model.take_delivered());
+        assert!(kernel.model.dropped() > 0);
+        assert_eq!(received.len() as u64 + kernel.model.dropped(), 3000);
+        let counters = kernel.counters();
+        assert_eq!(counters["rx_resource_errors"], kernel.model.dropped());
+        // Restarts wait for a quarter of the ring, or for its end.
+        assert!(counters["rx_restarts"] <= 3000 / 64, "{counters:?}");
+    });
+}
+
+#[test]
+fn odd_frames_are_counted_and_the_next_one_is_whole() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let good = frame(1, 1514);
+        for len in 1..60 {
+            kernel.model.arrive(&frame(len as u64, len));
+        }
+        kernel.model.arrive_bad(&frame(2, 200));
+        kernel.model.arrive_bad(&[]);
+        kernel.model.arrive(&frame(3, 1515));
+        kernel.model.arrive(&frame(4, 1518));
+        kernel.model.arrive(&good);
+        kernel.model.settle();
+        let received = kernel.drain();
+        assert_eq!(received.len(), 60);
+        for (index, received) in received[..59].iter().enumerate() {
+            let len = index + 1;
+            assert_eq!(received[..len], frame(len as u64, len));
+            let whole = if behaviour == Behaviour::Qemu {
+                60
+            } else {
+                len
+            };
+            assert_eq!(received.len(), whole);
+        }
+        assert!(received[59] == good);
+
+        kernel.model.arrive(&frame(5, 1000));
+        kernel.model.arrive(&frame(6, 60));
+        kernel.model.settle();
+        let mut small = [0; 999];
+        let error = kernel.nic.receive(&mut small);
+        assert_eq!(error, Err(Error::BufferTooSmall { len: 1000 }));
+        assert_eq!(kernel.nic.receive(&mut small), Ok(60));
+        assert_eq!(small[..60], frame(6, 60));
+
+        let counters = kernel.counters();
+        assert_eq!(counters["rx_dropped_errors"], 2);
+        assert_eq!(counters["rx_dropped_long"], 2);
+        assert_eq!(counters["rx_dropped_small_buffer"], 1);
+        assert_eq!(counters["rx_frames"], 61);
+    });
+}
+
+#[test]
+fn an_interrupt_of_another_card_is_not_ours() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        assert_eq!(kernel.nic.on_interrupt(), None);
+        // The command unit suspended, which nobody waits for.
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        kernel.model.settle();
+        assert!(!kernel.model.line());
+        assert_eq!(kernel.nic.on_interrupt(), None);
+        // A frame that the reader already knows of.
+        kernel.model.arrive(&frame(2, 60));
+        kernel.model.settle();
+        assert_eq!(kernel.take(), Events::RECEIVE);
+        kernel.model.arrive(&frame(3, 60));
+        kernel.model.settle();
+        assert!(!kernel.model.line());
+        assert_eq!(kernel.nic.on_interrupt(), None);
+        assert_eq!(kernel.drain().len(), 2);
+
+        kernel.nic.stop();
+        let before = kernel.model.register_accesses();
+        assert_eq!(kernel.nic.on_interrupt(), None);
+        assert_eq!(kernel.model.register_accesses(), before);
+    });
+}
+
+#[test]
+fn a_lost_interrupt_is_found_by_the_tick() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.model.set_defects(Defects {
+            line_cut: true,
+            ..Defects::default()
+        });
+        kernel.model.arrive(&frame(1, 60));
+        kernel.model.settle();
+        assert_eq!(kernel.take(), Events::empty());
+        assert_eq!(kernel.nic.tick(), Events::RECEIVE);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        assert_eq!(kernel.drain().len(), 1);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+
+        let mut blocked = false;
+        for number in 0..10_000 {
+            blocked = kernel.nic.send(&frame(number, 60), false).is_err();
+            if blocked || behaviour == Behaviour::Qemu || pace == Pace::Doorbell {
+                break;
+            }
+        }
+        kernel.model.settle();
+        let space = kernel.take() | kernel.nic.tick();
+        assert_eq!(space.contains(Events::TRANSMIT_SPACE), blocked);
+    });
+}
+
+#[test]
+fn frames_queued_and_never_flushed_leave_with_the_tick() {
+    let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
+    kernel.nic.send(&frame(1, 60), true).unwrap();
+    assert!(kernel.model.take_sent().is_empty());
+    kernel.nic.tick();
+    assert_eq!(kernel.model.take_sent(), [frame(1, 60)]);
+}
+
+#[test]
+fn a_link_that_flaps_is_told() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        assert_eq!(kernel.nic.link(), UP);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        kernel.model.set_link(false);
+        assert_eq!(kernel.nic.tick(), Events::LINK);
+        assert_eq!(kernel.nic.link(), Link::default());
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        kernel.model.set_link(true);
+        assert_eq!(kernel.nic.tick(), Events::LINK);
+        assert_eq!(kernel.nic.link(), UP);
+        // The cycles themselves interrupt nobody.
+        assert!(!kernel.model.line());
+        assert_eq!(kernel.take(), Events::empty());
+    });
+}
+
+#[test]
+fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
+    let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
+    let mute = Defects {
+        mdi_sticks: true,
+        ..Defects::default()
+    };
+    model.set_defects(mute);
+    assert_eq!(E100::new(model.bus()).err(), Some(Error::MdiTimeout));
+
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
+    kernel.model.set_defects(mute);
+    assert_eq!(kernel.nic.tick(), Events::empty());
+    assert_eq!(kernel.nic.link(), UP);
+    kernel.nic.send(&frame(1, 60), false).unwrap();
+    assert_eq!(kernel.model.take_sent().len(), 1);
+    assert_eq!(kernel.counters()["mdi_timeouts"], 1);
+}
+
+#[test]
+fn a_command_byte_that_sticks_is_a_typed_error_once_and_fast_thereafter() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.model.set_defects(Defects {
+            command_sticks: true,
+            ..Defects::default()
+        });
+        // The first command is written, the second finds it still there.
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        let stuck = Err(Error::CommandTimeout { command: 0x20 });
+        assert_eq!(kernel.nic.send(&frame(2, 60), false), stuck);
+        assert!(kernel.model.waited_us() < 200_000);
+        assert_eq!(kernel.take(), Events::all());
+        assert!(!kernel.nic.link().up);
+
+        let before = kernel.model.register_accesses();
+        assert_eq!(kernel.nic.send(&frame(3, 60), false), stuck);
+        assert_eq!(kernel.nic.flush(), stuck);
+        assert_eq!(kernel.receive().err(), stuck.err());
+        assert_eq!(kernel.model.register_accesses(), before);
+
+        // Not mended yet: no event each second.
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        kernel.model.set_defects(Defects::default());
+        assert_eq!(kernel.nic.tick(), Events::all());
+        assert_eq!(kernel.nic.link(), UP);
+        kernel.model.take_sent();
+        kernel.nic.send(&frame(4, 60), false).unwrap();
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent(), [frame(4, 60)]);
+    });
+}
+
+#[test]
+fn a_transmitter_that_stands_still_is_reset() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let dead = Defects {
+            command_unit_dead: true,
+            ..Defects::default()
+        };
+        kernel.model.set_defects(dead);
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        let events: Vec<_> = (0..3).map(|_| kernel.nic.tick()).collect();
+        // The third tick resets, in vain.
+        assert_eq!(events, [Events::empty(), Events::empty(), Events::all()]);
+        let dead_block = Err(Error::BlockTimeout { command: 2 });
+        assert_eq!(kernel.nic.send(&frame(2, 60), false), dead_block);
+        assert_eq!(kernel.nic.start(), dead_block);
+        assert_eq!(kernel.nic.send(&frame(2, 60), false), Err(Error::Stopped));
+        assert!(kernel.model.is_quiet());
+
+        kernel.model.set_defects(Defects::default());
+        kernel.nic.start().unwrap();
+        kernel.nic.send(&frame(3, 60), false).unwrap();
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent(), [frame(3, 60)]);
+    });
+}
+
+#[test]
+fn a_card_that_is_gone_is_a_typed_error_everywhere() {
+    let gone = Defects {
+        gone: true,
+        ..Defects::default()
+    };
+    let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
+    model.set_defects(gone);
+    assert_eq!(E100::new(model.bus()).err(), Some(Error::DeviceGone));
+
+    // Whoever comes first finds out; all others are told, without touching the card.
+    let first: [fn(&mut Kernel); 5] = [
+        |kernel| assert_eq!(kernel.nic.send(&[1; 60], false), Err(Error::DeviceGone)),
+        |kernel| {
+            kernel.nic.tick();
+        },
+        |kernel| assert!(kernel.nic.on_interrupt().is_some()),
+        |kernel| {
+            kernel.counters();
+        },
+        |kernel| {
+            // It was masked, and receive finds the ring empty.
+            kernel.model.set_defects(Defects::default());
+            kernel.model.arrive(&frame(1, 60));
+            kernel.model.settle();
+            kernel.interrupts();
+            kernel.model.set_defects(Defects {
+                gone: true,
+                ..Defects::default()
+            });
+            assert_eq!(kernel.receive().err(), Some(Error::DeviceGone));
+        },
+    ];
+    for first in first {
+        everywhere(2, |behaviour, pace, seed| {
+            let mut kernel = Kernel::new(behaviour, pace, seed);
+            kernel.model.set_defects(gone);
+            let waited_us = kernel.model.waited_us();
+            first(&mut kernel);
+            assert_eq!(kernel.nic.send(&[1; 60], false), Err(Error::DeviceGone));
+            assert_eq!(kernel.nic.flush(), Err(Error::DeviceGone));
+            assert_eq!(kernel.receive().err(), Some(Error::DeviceGone));
+            assert_eq!(kernel.nic.on_interrupt(), None);
+            assert!(!kernel.nic.link().up);
+            kernel.nic.tick();
+            kernel.nic.stop();
+            assert_eq!(kernel.nic.start(), Err(Error::DeviceGone));
+            assert!(kernel.model.waited_us() - waited_us < 1_000);
+
+            kernel.model.set_defects(Defects::default());
+            kernel.nic.start().unwrap();
+            kernel.model.take_sent();
+            kernel.nic.send(&frame(1, 60), false).unwrap();
+            kernel.model.settle();
+            assert_eq!(kernel.model.take_sent(), [frame(1, 60)]);
+        });
+    }
+}
+
+#[test]
+fn a_card_changes_owners_in_any_state() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut total = 0;
+        for owner in 0..10 {
+            // The owner dies at some point, perhaps with both rings full.
+            for number in 0..rng.below(400) as u64 {
+                kernel.model.arrive(&frame(number, 60));
+                let _ = kernel.nic.send(&frame(number, 60), rng.one_in(2));
+            }
+            kernel.nic.stop();
+            assert!(kernel.model.is_quiet());
+            assert!(!kernel.model.line());
+            assert_eq!(kernel.nic.take_events(), Events::empty());
+            assert_eq!(kernel.nic.send(&[1; 60], false), Err(Error::Stopped));
+            assert_eq!(kernel.receive(), Err(Error::Stopped));
+            assert_eq!(kernel.nic.tick(), Events::empty());
+            kernel.model.settle();
+            assert!(!kernel.model.line());
+            total += kernel.model.take_sent().len() as u64;
+            kernel.model.take_delivered();
+
+            kernel.nic.start().unwrap();
+            assert_eq!(kernel.receive(), Err(Error::WouldBlock));
+            let mine = frame(1000 + owner, 99);
+            kernel.model.arrive(&mine);
+            kernel.sleep(Events::RECEIVE);
+            assert!(kernel.drain() == [mine.clone()]);
+            kernel.send(&mine, false);
+            kernel.model.settle();
+            assert!(kernel.model.take_sent() == [mine]);
+            total += 1;
+        }
+        assert_eq!(kernel.counters()["tx_good_frames"], total);
+    });
+}
+
+#[test]
+fn a_batch_costs_a_handful_of_register_accesses() {
+    let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
+    let accesses = |kernel: &Kernel, before: (u64, u64)| {
+        let now = kernel.model.register_accesses();
+        (now.0 - before.0, now.1 - before.1)
+    };
+    for number in 0..100 {
+        kernel.model.arrive(&frame(number, 60));
+    }
+    let before = kernel.model.register_accesses();
+    assert_eq!(kernel.take(), Events::RECEIVE);
+    assert_eq!(accesses(&kernel, before), (1, 2));
+    let mut buffer = [0; 1514];
+    for _ in 0..100 {
+        kernel.nic.receive(&mut buffer).unwrap();
+    }
+    assert_eq!(accesses(&kernel, before), (2, 2));
+    assert_eq!(kernel.nic.receive(&mut buffer), Err(Error::WouldBlock));
+    assert_eq!(accesses(&kernel, before), (3, 4));
+    assert_eq!(kernel.nic.receive(&mut buffer), Err(Error::WouldBlock));
+    assert_eq!(accesses(&kernel, before), (3, 4));
+
+    let before = kernel.model.register_accesses();
+    for number in 0..10 {
+        kernel.nic.send(&frame(number, 60), true).unwrap();
+    }
+    assert_eq!(accesses(&kernel, before), (0, 0));
+    kernel.nic.flush().unwrap();
+    assert_eq!(accesses(&kernel, before), (1, 1));
+    assert_eq!(kernel.take(), Events::empty());
+}
+
+#[test]
+fn counters_fit_the_abi_and_count() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, 3);
+    for number in 0..50 {
+        kernel.send(&frame(number, 100), false);
+        kernel.model.arrive(&frame(number, 200));
+    }
+    kernel.model.settle();
+    kernel.nic.tick();
+    assert_eq!(kernel.drain().len(), 50);
+    let counters = kernel.counters();
+    assert!(counters.len() <= 128);
+    assert!(counters.keys().all(|name| name.len() <= 32));
+    for (name, value) in [
+        ("tx_good_frames", 50),
+        ("rx_good_frames", 50),
+        ("tx_frames", 50),
+        ("tx_octets", 5_000),
+        ("rx_frames", 50),
+        ("rx_octets", 10_000),
+        ("resets", 1),
+    ] {
+        assert_eq!(counters[name], value, "{name}");
+    }
+    assert_eq!(kernel.counters()["tx_good_frames"], 50);
+}

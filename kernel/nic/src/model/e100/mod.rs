@@ -345,6 +345,16 @@ impl E100Model {
         }
     }
 
+    /// Moves the arena.
+    pub fn replace_arena(&self, base: BusAddr, len: usize) {
+        self.card().memory = Memory::new(base, len);
+    }
+
+    /// Time passes without the driver: so many moments in which the card may act.
+    pub fn idle(&self, moments: u64) {
+        self.card().moments(moments);
+    }
+
     /// Lets the card do all that it has to do: commands, blocks, frames.
     pub fn settle(&self) {
         let mut card = self.card();
