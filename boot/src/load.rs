@@ -44,7 +44,7 @@ pub struct Loaded {
     pub page_table: PhysFrame,
     /// The kernel's `_start`.
     pub entry: u64,
-    /// Lowest address of its stack; an unmapped page is below.
+    /// Its stack; an unmapped page is below.
     pub stack: Range<u64>,
     /// Where the [`BootInfo`] goes, with [`Loaded::regions`] at [`REGIONS_OFFSET`].
     pub boot_info: u64,

@@ -55,6 +55,9 @@ impl EcamWindow {
     }
 }
 
+/// End of what physical addresses can be: 52 bits (Intel SDM volume 3, §4.1.4).
+const PHYSICAL_END: u64 = 1 << 52;
+
 /// Which table an [`AcpiError`] is about.
 pub type Signature = [u8; 4];
 
@@ -124,8 +127,9 @@ pub fn ecam_windows(memory: &impl PhysicalMemory, rsdp: u64) -> Result<Vec<EcamW
         let base = u64::from_le_bytes(mcfg.field(memory, at)?);
         let segment = u16::from_le_bytes(mcfg.field(memory, at + 8)?);
         let [first_bus, last_bus] = mcfg.field(memory, at + 10)?;
-        // The whole segment's 256 MiB are kept inside the address space, for simple sums.
-        if first_bus > last_bus || base.checked_add(256 * EcamWindow::BUS_SIZE).is_none() {
+        // All 256 buses are to be inside what an x86_64 can address, for simple sums.
+        let end = base.checked_add(256 * EcamWindow::BUS_SIZE);
+        if first_bus > last_bus || end.is_none_or(|end| end > PHYSICAL_END) {
             return Err(AcpiError::BadWindow(base));
         }
         windows.push(EcamWindow {

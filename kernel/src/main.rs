@@ -35,6 +35,9 @@ const CONFIG: BootloaderConfig = {
 };
 bootloader_api::entry_point!(main, config = &CONFIG);
 
+/// Base class of network controllers (PCI Code and ID Assignment, §1.3).
+const NETWORK: u8 = 2;
+
 /// The program that starts the others.
 const INIT: &str = "bin/init";
 
@@ -70,6 +73,9 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let scan = ::kernel::pci::scan(&mut config);
     for function in &scan.functions {
         log::info!("{function}");
+        if function.class == NETWORK {
+            log::info!("    {}", function.resources());
+        }
     }
     for problem in &scan.problems {
         log::warn!("{problem}");

@@ -71,7 +71,8 @@ pub unsafe fn fill(dst: *mut u8, byte: u8, len: usize) {
             tail = in(reg) len & 7,
             inout("rcx") len >> 3 => _,
             inout("rdi") dst => _,
-            in("rax") u64::from_ne_bytes([byte; 8]),
+            // Not from_ne_bytes([byte; 8]): unoptimised, that array is made by memset.
+            in("rax") u64::from(byte) * 0x0101_0101_0101_0101,
             options(nostack, preserves_flags)
         );
     }

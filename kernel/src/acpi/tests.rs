@@ -176,7 +176,7 @@ fn lengths_and_windows_are_bounded() {
         Err(AcpiError::Unreadable(_))
     ));
 
-    for base in [u64::MAX, u64::MAX - 0xfff_ffff + 1] {
+    for base in [u64::MAX, PHYSICAL_END, PHYSICAL_END - 0xff0_0000] {
         let mut memory = q35();
         let mcfg = memory.piece(MCFG);
         mcfg[44..52].copy_from_slice(&base.to_le_bytes());

@@ -32,7 +32,7 @@ impl Window {
             return Some(Window::Ports(unsafe { PortWindow::new(base, len) }));
         }
         let bar = bars().filter(fits).find(|bar| !bar.is_io())?;
-        let memory = paging::map_device(PhysAddr::new(bar.address), needed)?;
+        let memory = paging::map_device(PhysAddr::try_new(bar.address).ok()?, needed)?;
         Some(Window::Memory(memory))
     }
 }

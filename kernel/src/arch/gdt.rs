@@ -11,8 +11,9 @@ use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector
 use x86_64::structures::tss::TaskStateSegment;
 
 const PAGE: usize = 4096;
-/// The stack every trap from ring 3 and the idle loop starts on.
-const KERNEL_STACK: usize = 64 * 1024;
+/// The stack every trap from ring 3 and the idle loop starts on. A fault report demangles
+/// names of a program's choice, which may nest 500 deep (`symbols.rs`).
+const KERNEL_STACK: usize = 256 * 1024;
 /// The stack of each exception that may strike while the kernel stack is not usable.
 const EXCEPTION_STACK: usize = 16 * 1024;
 

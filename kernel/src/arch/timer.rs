@@ -15,14 +15,18 @@ const PIT_HZ: u64 = 1_193_182;
 const PIT_CHANNEL_0: u16 = 0x40;
 const PIT_CHANNEL_2: u16 = 0x42;
 const PIT_COMMAND: u16 = 0x43;
-/// Bit 0 gates channel 2, bit 1 its speaker, bit 5 is its output.
+/// Bit 0 gates channel 2, bit 1 is its speaker.
 const PIT_GATE: u16 = 0x61;
 
-/// How long the clock is measured against the 8254. Long enough that a microsecond of
-/// port access is 0.03 %, short enough not to be noticed in the boot.
-const CALIBRATION_NS: u64 = 4_000_000;
-/// Reads of the gate port after which the 8254 is taken to be stopped.
-const CALIBRATION_READS: u32 = 10_000_000;
+/// Counts of the 8254 over which the clocks are measured: 4 ms, so that the microsecond
+/// that reading it takes is 0.03 %.
+const CALIBRATION_COUNTS: u16 = (PIT_HZ * 4 / 1000) as u16;
+/// Looks at the 8254 after which it is taken to be stopped.
+const CALIBRATION_LOOKS: u32 = 1_000_000;
+/// Measurements that came too late before giving up: an emulator may be stopped for long.
+const CALIBRATION_TRIES: u32 = 50;
+/// Looks of which the quickest counts, so that an interruption in one does no harm.
+const LOOKS_PER_SAMPLE: u32 = 5;
 
 /// Local APIC registers (Intel SDM vol. 3, table 11-1).
 mod apic {
@@ -88,17 +92,17 @@ impl Timer {
         apic.write32(apic::LVT_TIMER, u32::from(DEADLINE_VECTOR));
 
         apic.write32(apic::INITIAL_COUNT, u32::MAX);
-        let start = cpu::timestamp();
-        wait_calibration()?;
-        let counts = cpu::timestamp() - start;
-        let apic_counts = u32::MAX - apic.read32(apic::CURRENT_COUNT);
+        let (first, last) = calibrate(&mut apic)?;
         apic.write32(apic::INITIAL_COUNT, 0);
+        let elapsed_ns = u64::from(first.pit - last.pit) * 1_000_000_000 / PIT_HZ;
+        let apic_counts = u64::from(first.apic.wrapping_sub(last.apic));
 
         start_tick();
+        let clock = Clock::calibrated(first.tsc, last.tsc - first.tsc, elapsed_ns);
         Ok(Timer {
-            clock: *CLOCK.call_once(|| Clock::calibrated(start, counts, CALIBRATION_NS)),
+            clock: *CLOCK.call_once(|| clock),
             apic,
-            apic_clock: Clock::calibrated(0, u64::from(apic_counts), CALIBRATION_NS),
+            apic_clock: Clock::calibrated(0, apic_counts, elapsed_ns),
             armed: u64::MAX,
         })
     }
@@ -153,9 +157,80 @@ fn start_tick() {
     }
 }
 
-/// Waits [`CALIBRATION_NS`] by channel 2, whose output can be read.
-fn wait_calibration() -> Result<(), &'static str> {
-    let count = (PIT_HZ * CALIBRATION_NS / 1_000_000_000) as u16;
+/// All three counters at one moment.
+#[derive(Clone, Copy)]
+struct Sample {
+    tsc: u64,
+    /// Counts down.
+    pit: u16,
+    /// Counts down.
+    apic: u32,
+    /// The 8254 has counted to its end, so `pit` says nothing.
+    over: bool,
+}
+
+impl Sample {
+    /// Looks several times and keeps the look that took the least time.
+    fn take(apic: &mut Mmio) -> Self {
+        // Read-back: latch status and count of channel 2.
+        const READ_BACK: u8 = 0xc8;
+        let mut command = Port::<u8>::new(PIT_COMMAND);
+        let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
+        let mut best = (
+            u64::MAX,
+            Sample {
+                tsc: 0,
+                pit: 0,
+                apic: 0,
+                over: true,
+            },
+        );
+        for _ in 0..LOOKS_PER_SAMPLE {
+            let before = cpu::timestamp();
+            // SAFETY: latching and reading a counter changes nothing.
+            let [status, low, high, count] = unsafe {
+                command.write(READ_BACK);
+                let count = apic.read32(apic::CURRENT_COUNT);
+                let after = cpu::timestamp();
+                let width = after - before;
+                let bytes = [(); 3].map(|()| channel.read());
+                if width >= best.0 {
+                    continue;
+                }
+                best.0 = width;
+                [bytes[0].into(), bytes[1].into(), bytes[2].into(), count]
+            };
+            best.1 = Sample {
+                tsc: before + best.0 / 2,
+                pit: (high << 8 | low) as u16,
+                apic: count,
+                over: status & 0x80 != 0,
+            };
+        }
+        best.1
+    }
+}
+
+/// Two samples at least [`CALIBRATION_COUNTS`] apart, in one run of the 8254's channel 2.
+fn calibrate(apic: &mut Mmio) -> Result<(Sample, Sample), &'static str> {
+    for _ in 0..CALIBRATION_TRIES {
+        start_channel_2();
+        let first = Sample::take(apic);
+        for _ in 0..CALIBRATION_LOOKS {
+            let last = Sample::take(apic);
+            if first.over || last.over {
+                break;
+            }
+            if first.pit.saturating_sub(last.pit) >= CALIBRATION_COUNTS {
+                return Ok((first, last));
+            }
+        }
+    }
+    Err("the 8254 timer does not count, or the machine stands still too often to measure it")
+}
+
+/// Lets channel 2 count down from its largest count, 55 ms, without sound.
+fn start_channel_2() {
     let mut command = Port::<u8>::new(PIT_COMMAND);
     let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
     let mut gate = Port::<u8>::new(PIT_GATE);
@@ -164,14 +239,8 @@ fn wait_calibration() -> Result<(), &'static str> {
         let idle = gate.read() & !0b11;
         gate.write(idle);
         command.write(0xb0); // channel 2, both bytes, mode 0
-        channel.write(count as u8);
-        channel.write((count >> 8) as u8);
+        channel.write(0xff);
+        channel.write(0xff);
         gate.write(idle | 1);
-        for _ in 0..CALIBRATION_READS {
-            if gate.read() & 0x20 != 0 {
-                return Ok(());
-            }
-        }
     }
-    Err("the 8254 timer does not count")
 }

@@ -216,6 +216,11 @@ impl Function {
         Ok(Enabled(self.into()))
     }
 
+    /// Its ranges and capabilities, for a line of the boot log.
+    pub fn resources(&self) -> Resources<'_> {
+        Resources(self)
+    }
+
     /// The name of its base class.
     pub fn class_name(&self) -> &'static str {
         CLASS_NAMES
@@ -292,6 +297,27 @@ const CLASS_NAMES: [&str; 20] = [
     "Processing accelerator",
     "Non-essential instrumentation",
 ];
+
+/// What a function has. Shown as
+/// `BAR1: io 0xc000, 0x40 bytes; ...; capabilities: PM at dc`.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources<'f>(&'f Function);
+
+impl fmt::Display for Resources<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for bar in self.0.bars.iter().flatten() {
+            write!(f, "{bar}; ")?;
+        }
+        f.write_str("capabilities:")?;
+        for capability in &self.0.capabilities {
+            write!(f, " {capability},")?;
+        }
+        for capability in &self.0.extended_capabilities {
+            write!(f, " {capability},")?;
+        }
+        f.write_str(" end")
+    }
+}
 
 /// A function in a few words: `00:03.0 (8086:1209)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

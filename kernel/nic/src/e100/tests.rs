@@ -34,6 +34,8 @@ impl Kernel {
         let model = E100Model::new(behaviour, pace, seed, MAC);
         let mut nic = E100::new(model.bus()).expect("a sound card");
         nic.start().expect("a sound card");
+        // A slow card may not have started its receive unit yet.
+        model.settle();
         Kernel {
             model,
             nic,
@@ -114,6 +116,8 @@ fn everywhere(seeds: u64, test: impl Fn(Behaviour, Pace, u64)) {
     for behaviour in Behaviour::ALL {
         for pace in Pace::ALL {
             for seed in 0..seeds {
+                // Shown if the test fails.
+                std::println!("{behaviour:?}, {pace:?}, seed {seed}");
                 test(behaviour, pace, seed);
             }
         }
@@ -594,7 +598,7 @@ fn a_command_byte_that_sticks_is_a_typed_error_once_and_fast_thereafter() {
             command_sticks: true,
             ..Defects::default()
         });
-        // The first command is written, the second finds it still there.
+        // The first command, RESUME, is written; the second finds it still there.
         kernel.nic.send(&frame(1, 60), false).unwrap();
         let stuck = Err(Error::CommandTimeout { command: 0x20 });
         assert_eq!(kernel.nic.send(&frame(2, 60), false), stuck);
@@ -731,6 +735,7 @@ fn a_card_changes_owners_in_any_state() {
             kernel.model.take_delivered();
 
             kernel.nic.start().unwrap();
+            kernel.model.settle();
             assert_eq!(kernel.receive(), Err(Error::WouldBlock));
             let mine = frame(1000 + owner, 99);
             kernel.model.arrive(&mine);
@@ -741,7 +746,10 @@ fn a_card_changes_owners_in_any_state() {
             assert!(kernel.model.take_sent() == [mine]);
             total += 1;
         }
-        assert_eq!(kernel.counters()["tx_good_frames"], total);
+        // A frame that left between the last look at the counters and the reset is not counted.
+        let counted = kernel.counters()["tx_good_frames"];
+        let synchronous = behaviour == Behaviour::Qemu || pace == Pace::Doorbell;
+        assert!(counted == total || counted < total && !synchronous);
     });
 }
 

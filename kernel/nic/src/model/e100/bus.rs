@@ -1,6 +1,6 @@
 //! The driver's side of the model: which register takes which width, and what is checked on the way.
 
-use super::{Card, E100Model};
+use super::{Behaviour, Card, E100Model};
 use crate::model::Pace;
 use crate::{Bus, BusAddr};
 use core::cell::RefMut;
@@ -79,7 +79,7 @@ impl Bus for E100Bus {
                     "command before the last one was taken (OSDM 6.3.2.2)"
                 );
                 card.pending_command = value;
-                if card.pace != Pace::Stalling {
+                if card.pace != Pace::Stalling || card.behaviour == Behaviour::Qemu {
                     card.take_command();
                 }
             }

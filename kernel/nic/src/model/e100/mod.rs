@@ -139,6 +139,7 @@ impl Card {
 
     fn status(&self) -> u8 {
         let cu = match self.cu.state {
+            CuState::Idle if self.defects.reset_hangs => 0x80,
             CuState::Idle => 0,
             CuState::Suspended => 0x40,
             CuState::Active => 0x80,
@@ -229,9 +230,6 @@ impl Card {
             self.cu.configured = false;
             self.cu.mac = None;
             self.counters = [0; 16];
-        }
-        if self.defects.reset_hangs {
-            self.cu.state = CuState::Active;
         }
     }
 

@@ -334,20 +334,17 @@ impl Card {
                 self.memory.store16(offset + 12, bytes.len() as u16 | marks);
             }
             Some(_) => {
+                // A chip may have read EL with the rest, or look at it only now, as with S.
+                if !qemu && self.rng.one_in(2) {
+                    filling.command = self.command_word(next);
+                }
                 let status = if filling.frame.good { C | OK } else { C };
                 self.memory.store16(offset, status);
             }
             None => {
-                // Either what it read at first or what is there now, as with S.
-                let late = !qemu && self.rng.one_in(2);
-                let command = if late {
-                    self.command_word(next)
-                } else {
-                    filling.command
-                };
                 let mut causes = FR;
                 self.ru.next = self.link(next);
-                if command & EL != 0 {
+                if filling.command & EL != 0 {
                     self.ru.state = RuState::NoResources;
                     causes |= RNR;
                 }
@@ -386,12 +383,13 @@ impl Card {
             );
         }
         if self.ru.state == RuState::Ready {
-            let size = usize::from(
-                self.memory
-                    .load16(self.memory.offset(self.ru.next, 16) + 14),
-            );
+            let descriptor = self.memory.offset(self.ru.next, 16);
+            let size = usize::from(self.memory.load16(descriptor + 14));
+            // Silicon is done with a descriptor once it has set C, QEMU has then just begun.
+            let complete = self.memory.load16(descriptor) & C != 0;
+            let done = complete && self.behaviour == Behaviour::Silicon;
             assert!(
-                !hits(self.ru.next, 16 + size, 16),
+                done || !hits(self.ru.next, 16 + size, 16),
                 "the driver writes into the descriptor that the card fills next"
             );
         }
