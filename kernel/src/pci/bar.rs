@@ -70,11 +70,8 @@ impl fmt::Display for Bar {
             BarKind::Memory32 { prefetchable } => ("mem32", *prefetchable),
             BarKind::Memory64 { prefetchable } => ("mem64", *prefetchable),
         };
-        write!(f, "BAR{index}: {space} {address:#x}, {size:#x} bytes")?;
-        if prefetchable {
-            f.write_str(", prefetchable")?;
-        }
-        Ok(())
+        let prefetchable = if prefetchable { " prefetchable" } else { "" };
+        write!(f, "BAR{index} {space} {address:#x}+{size:#x}{prefetchable}")
     }
 }
 

@@ -299,23 +299,29 @@ const CLASS_NAMES: [&str; 20] = [
 ];
 
 /// What a function has. Shown as
-/// `BAR1: io 0xc000, 0x40 bytes; ...; capabilities: PM at dc`.
+/// `BAR1 io 0xc000+0x40; PM at dc`.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources<'f>(&'f Function);
 
 impl fmt::Display for Resources<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for bar in self.0.bars.iter().flatten() {
-            write!(f, "{bar}; ")?;
-        }
-        f.write_str("capabilities:")?;
-        for capability in &self.0.capabilities {
-            write!(f, " {capability},")?;
-        }
-        for capability in &self.0.extended_capabilities {
-            write!(f, " {capability},")?;
-        }
-        f.write_str(" end")
+        let mut separator = "";
+        let mut item = |what: &dyn fmt::Display| {
+            write!(f, "{separator}{what}")?;
+            separator = "; ";
+            Ok(())
+        };
+        let function = self.0;
+        function
+            .bars
+            .iter()
+            .flatten()
+            .try_for_each(|bar| item(bar))?;
+        function.capabilities.iter().try_for_each(|c| item(c))?;
+        function
+            .extended_capabilities
+            .iter()
+            .try_for_each(|c| item(c))
     }
 }
 

@@ -235,24 +235,24 @@ fn bars_have_the_sizes_of_the_chips() {
     assert_eq!(
         lines(at(&scan, "00:03.0").bars.iter().flatten()),
         [
-            "BAR0: mem32 0xfea00000, 0x1000 bytes, prefetchable",
-            "BAR1: io 0xe000, 0x40 bytes",
-            "BAR2: mem32 0xfe600000, 0x20000 bytes",
+            "BAR0 mem32 0xfea00000+0x1000 prefetchable",
+            "BAR1 io 0xe000+0x40",
+            "BAR2 mem32 0xfe600000+0x20000",
         ]
     );
     assert_eq!(
         lines(at(&scan, "01:05.0").bars.iter().flatten()),
         [
-            "BAR0: mem32 0xfe400000, 0x20000 bytes",
-            "BAR1: mem32 0xfe420000, 0x20000 bytes",
-            "BAR2: io 0xd000, 0x20 bytes",
-            "BAR3: mem64 0xfe440000, 0x4000 bytes",
+            "BAR0 mem32 0xfe400000+0x20000",
+            "BAR1 mem32 0xfe420000+0x20000",
+            "BAR2 io 0xd000+0x20",
+            "BAR3 mem64 0xfe440000+0x4000",
         ]
     );
     // A bridge has two registers there; those behind them are its bus numbers and windows.
     assert_eq!(
         lines(at(&scan, "00:04.0").bars.iter().flatten()),
-        ["BAR0: mem64 0xfe620000, 0x100 bytes"]
+        ["BAR0 mem64 0xfe620000+0x100"]
     );
     assert_eq!(at(&scan, "00:00.0").bars, Bars::default());
     let memory = at(&scan, "00:03.0").memory_bar().expect("the CSRs");
@@ -580,15 +580,15 @@ fn odd_bars_are_passed_over() {
     assert_eq!(
         lines(at(&scan, "00:01.0").bars.iter().flatten()),
         [
-            "BAR0: mem32 0x80000000, 0x80000000 bytes",
-            "BAR1: mem64 0x8000000000000000, 0x8000000000000000 bytes, prefetchable",
-            "BAR3: io 0xe000, 0x10 bytes",
-            "BAR4: io 0x0, 0x4 bytes",
+            "BAR0 mem32 0x80000000+0x80000000",
+            "BAR1 mem64 0x8000000000000000+0x8000000000000000 prefetchable",
+            "BAR3 io 0xe000+0x10",
+            "BAR4 io 0x0+0x4",
         ]
     );
     assert_eq!(
         lines(at(&scan, "00:02.0").bars.iter().flatten()),
-        ["BAR3: mem32 0xf0000000, 0x1000 bytes"]
+        ["BAR3 mem32 0xf0000000+0x1000"]
     );
     assert_eq!(
         lines(&scan.problems),
