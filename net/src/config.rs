@@ -90,7 +90,7 @@ impl Default for Limits {
 impl Default for Timers {
     fn default() -> Self {
         Timers {
-            half_open: Duration::from_secs(15),
+            half_open: Duration::from_secs(30),
             half_open_protected: Duration::from_secs(3),
             connect: Duration::from_secs(20),
             silence: Duration::from_secs(60),

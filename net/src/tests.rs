@@ -1,1 +1,9 @@
-//! Two stacks on a wire.
+//! The server against a bare smoltcp peer on a wire, and against hand-made frames, with
+//! a virtual clock and seeded faults.
+
+mod datagrams;
+mod hostile;
+mod listening;
+mod requests;
+mod streams;
+mod world;

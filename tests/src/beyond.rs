@@ -1,6 +1,18 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod echo;
+mod raw;
+mod system;
+mod trouble;
+mod web;
+
 use crate::suite::Case;
 
 /// The cases, under the headings of the report.
-pub const GROUPS: &[(&str, &[Case])] = &[];
+pub const GROUPS: &[(&str, &[Case])] = &[
+    ("Echo", echo::CASES),
+    ("Raw frames", raw::CASES),
+    ("Web server", web::CASES),
+    ("Trouble", trouble::CASES),
+    ("The system", system::CASES),
+];

@@ -4,6 +4,7 @@
 use crate::{During, Failure, Outcome, ensure};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 /// Longest line and most header lines of an answer that is still one.
 const LINE_MAX: u64 = 8192;
@@ -64,6 +65,30 @@ impl Connection {
         Connection {
             stream: BufReader::new(stream),
         }
+    }
+
+    /// Sets how long an answer may take.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn patience(&mut self, timeout: Duration) -> Outcome {
+        Ok(self.stream.get_mut().set_read_timeout(Some(timeout))?)
+    }
+
+    /// Whether something, if only the end, can be read within `timeout`.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn readable(&mut self, timeout: Duration) -> Outcome<bool> {
+        let stream = self.stream.get_mut();
+        let before = stream.read_timeout()?;
+        stream.set_read_timeout(Some(timeout))?;
+        let waiting = match stream.peek(&mut [0]) {
+            Err(error) => ![ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()),
+            Ok(_) => true,
+        };
+        stream.set_read_timeout(before)?;
+        Ok(waiting)
     }
 
     /// Sends bytes as they are.
@@ -186,7 +211,6 @@ impl Connection {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     /// A connection whose server has said `answer` and closed.
     fn answered(answer: &[u8]) -> Connection {
@@ -239,5 +263,19 @@ mod tests {
             assert!(words.contains(word), "{words}");
         }
         assert!(answered(b"more").closed().is_err());
+    }
+
+    #[test]
+    fn readable_tells_silence_from_an_answer_and_from_the_end() {
+        let soon = Duration::from_millis(20);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut client = Connection::new(client);
+        assert_eq!(client.readable(soon), Ok(false));
+        server.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+        assert_eq!(client.readable(Duration::from_secs(20)), Ok(true));
+        drop(server);
+        assert_eq!(client.readable(soon), Ok(true));
     }
 }

@@ -29,7 +29,8 @@ pub struct Wire {
     pub ip: Ip,
     /// The guest's address.
     pub guest_ip: Ip,
-    guest_mac: Mac,
+    /// Where frames for the guest go: to everybody, until [`Wire::resolve`] has learned it.
+    pub guest_mac: Mac,
 }
 
 impl Wire {

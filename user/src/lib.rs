@@ -31,6 +31,7 @@ pub mod echo;
 pub mod fault;
 #[cfg(not(test))]
 mod heap;
+pub mod http;
 pub mod ipc;
 pub mod nic;
 pub mod process;

@@ -101,6 +101,18 @@ pub(crate) mod tests {
             std::mem::take(&mut self.inner.borrow_mut().from_program)
         }
 
+        /// Whether a read would not block, as `poll` says.
+        pub fn readable(&self) -> bool {
+            let inner = self.inner.borrow();
+            !inner.to_program.is_empty() || inner.peer_finished || inner.reset
+        }
+
+        /// Whether a write would not block, as `poll` says.
+        pub fn writable(&self) -> bool {
+            let inner = self.inner.borrow();
+            inner.room > 0 || inner.reset
+        }
+
         /// Whether the program ended its direction.
         pub fn finished(&self) -> bool {
             self.inner.borrow().finished

@@ -218,6 +218,8 @@ impl Tcp {
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(short(self.timers.ack_delay)));
+        // Now: set on an open connection it would send a probe at once.
+        socket.set_keep_alive(Some(short(self.timers.keep_alive)));
         Some(socket)
     }
 
@@ -410,7 +412,7 @@ impl Tcp {
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
                 connection.peer_finished = true;
             }
-            State::Closed if segment.rst => {
+            State::Closed if segment.rst && connection.error.is_none() => {
                 self.counters.resets_received += 1;
                 connection.error = Some(match connection.established {
                     true => Error::ConnectionReset,
@@ -423,7 +425,6 @@ impl Tcp {
             connection.established = true;
             let socket = connection.socket_mut(sockets);
             socket.set_timeout(Some(short(timers.silence)));
-            socket.set_keep_alive(Some(short(timers.keep_alive)));
             if let Role::HalfOpen { .. } = connection.role {
                 connection.role = Role::Waiting;
                 let listener = self.listeners.get_mut(&segment.tuple.port)?;

@@ -62,15 +62,14 @@ fn serve(listener: &TcpListener, datagrams: &UdpSocket) -> user::Result<()> {
         let room = clients.len() < CLIENTS_MAX;
         let door = set.push(listener, if room { events::READABLE } else { 0 })?;
         let mail = set.push(datagrams, udp.wanted())?;
-        let mut at = mail;
         for client in &clients {
-            at = set.push(&client.stream, client.echo.wanted())?;
+            set.push(&client.stream, client.echo.wanted())?;
         }
         set.wait(POLL_FOREVER)?;
         if set.ready(mail) != 0 {
             udp.pump(datagrams, PORT)?;
         }
-        at = at.min(mail);
+        let mut at = mail;
         clients.retain_mut(|client| {
             at += 1;
             set.ready(at) == 0 || client.pump()

@@ -27,20 +27,28 @@ pub enum Verdict {
 pub fn check(request: &Request<'_, '_>, ours: Validators<'_>) -> Verdict {
     if request.all("if-match").next().is_some() {
         // Strong comparison (§13.1.1).
-        if !request.all("if-match").any(|tags| contains(tags, ours.etag, false)) {
+        if !request
+            .all("if-match")
+            .any(|tags| contains(tags, ours.etag, false))
+        {
             return Verdict::Failed;
         }
-    } else if let (Some(modified), Some(since)) = (ours.modified, date_of(request, "if-unmodified-since"))
+    } else if let (Some(modified), Some(since)) =
+        (ours.modified, date_of(request, "if-unmodified-since"))
         && modified > since
     {
         return Verdict::Failed;
     }
     if request.all("if-none-match").next().is_some() {
         // Weak comparison (§13.1.2).
-        if request.all("if-none-match").any(|tags| contains(tags, ours.etag, true)) {
+        if request
+            .all("if-none-match")
+            .any(|tags| contains(tags, ours.etag, true))
+        {
             return Verdict::NotModified;
         }
-    } else if let (Some(modified), Some(since)) = (ours.modified, date_of(request, "if-modified-since"))
+    } else if let (Some(modified), Some(since)) =
+        (ours.modified, date_of(request, "if-modified-since"))
         && modified <= since
     {
         return Verdict::NotModified;
@@ -123,8 +131,14 @@ mod tests {
             ("If-None-Match: \"abc\"".into(), NotModified),
             ("If-None-Match: W/\"abc\"".into(), NotModified),
             ("If-None-Match: *".into(), NotModified),
-            ("If-None-Match: \"x\", W/\"y,\" ,\"abc\"".into(), NotModified),
-            ("If-None-Match: \"x\"\r\nIf-None-Match: \"abc\"".into(), NotModified),
+            (
+                "If-None-Match: \"x\", W/\"y,\" ,\"abc\"".into(),
+                NotModified,
+            ),
+            (
+                "If-None-Match: \"x\"\r\nIf-None-Match: \"abc\"".into(),
+                NotModified,
+            ),
             ("If-None-Match: \"abcd\"".into(), Proceed),
             ("If-None-Match: abc".into(), Proceed),
             ("If-None-Match: \"abc".into(), Proceed),
@@ -141,7 +155,10 @@ mod tests {
             ("If-Match: *".into(), Proceed),
             ("If-Match: W/\"abc\"".into(), Failed),
             ("If-Match: \"x\"".into(), Failed),
-            ("If-Match: \"abc\"\r\nIf-None-Match: \"abc\"".into(), NotModified),
+            (
+                "If-Match: \"abc\"\r\nIf-None-Match: \"abc\"".into(),
+                NotModified,
+            ),
             (format!("If-Unmodified-Since: {DATE}"), Proceed),
             (format!("If-Unmodified-Since: {BEFORE}"), Failed),
             (
@@ -149,7 +166,11 @@ mod tests {
                 Proceed,
             ),
         ] {
-            assert_eq!(with(&fields, |request| check(request, OURS)), verdict, "{fields}");
+            assert_eq!(
+                with(&fields, |request| check(request, OURS)),
+                verdict,
+                "{fields}"
+            );
         }
     }
 
@@ -165,7 +186,11 @@ mod tests {
             ("If-Range: soon".into(), false),
             ("If-Range: \"abc\"\r\nIf-Range: \"abc\"".into(), false),
         ] {
-            assert_eq!(with(&fields, |request| range_counts(request, OURS)), counts, "{fields}");
+            assert_eq!(
+                with(&fields, |request| range_counts(request, OURS)),
+                counts,
+                "{fields}"
+            );
         }
     }
 
@@ -176,7 +201,10 @@ mod tests {
             ..OURS
         };
         let fields = format!("If-Modified-Since: {DATE}\r\nIf-Unmodified-Since: {BEFORE}");
-        assert_eq!(with(&fields, |request| check(request, ours)), Verdict::Proceed);
+        assert_eq!(
+            with(&fields, |request| check(request, ours)),
+            Verdict::Proceed
+        );
         let fields = "If-Range: soon";
         assert!(!with(fields, |request| range_counts(request, ours)));
     }

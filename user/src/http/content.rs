@@ -85,6 +85,8 @@ impl Chunk {
     /// Takes one step; returns how many bytes, and whether this was the end.
     fn advance(&mut self, input: &[u8]) -> Result<(usize, bool), Unreadable> {
         match self {
+            // httparse takes a line without digits for a size of 0.
+            Chunk::Size if input.first().is_some_and(|b| !b.is_ascii_hexdigit()) => Err(Unreadable),
             Chunk::Size => match httparse::parse_chunk_size(input) {
                 Ok(Parsed::Complete((line, 0))) => {
                     *self = Chunk::Trailer;
@@ -99,7 +101,9 @@ impl Chunk {
                 _ => Err(Unreadable),
             },
             Chunk::Data(left) => {
-                let step = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let step = input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= step as u64;
                 if *left == 0 {
                     *self = Chunk::Size;
@@ -144,7 +148,11 @@ mod tests {
         let mut input = chunks.to_vec();
         input.extend_from_slice(b"GET / HTTP/1.1\r\n");
         for step in 1..input.len() {
-            assert_eq!(feed(Content::CHUNKED, &input, step), Ok(chunks.len()), "{step}");
+            assert_eq!(
+                feed(Content::CHUNKED, &input, step),
+                Ok(chunks.len()),
+                "{step}"
+            );
         }
         assert_eq!(feed(Content::CHUNKED, b"0\r\n\r\n", 1), Ok(5));
     }
@@ -152,7 +160,11 @@ mod tests {
     #[test]
     fn malformed_and_endless_chunks_are_refused() {
         for input in [&b"g\r\n"[..], b"-1\r\n", b"\r\n", b"fffffffffffffffff\r\n"] {
-            assert_eq!(feed(Content::CHUNKED, input, 100), Err(Unreadable), "{input:?}");
+            assert_eq!(
+                feed(Content::CHUNKED, input, 100),
+                Err(Unreadable),
+                "{input:?}"
+            );
         }
         assert_eq!(
             feed(Content::CHUNKED, b"ffffffffffffffff\r\n", 100),

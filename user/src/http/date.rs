@@ -72,7 +72,11 @@ pub fn parse(text: &[u8]) -> Option<u64> {
                 let (month, year) = rest.split_once('-')?;
                 let year = number(year, 2)?;
                 // Two digits and no clock to compare with: this century up to 69.
-                (day, month, if year < 70 { 2000 + year } else { 1900 + year })
+                (
+                    day,
+                    month,
+                    if year < 70 { 2000 + year } else { 1900 + year },
+                )
             }
             _ => (date, words.next()?, number(words.next()?, 4)?),
         };
@@ -85,7 +89,12 @@ pub fn parse(text: &[u8]) -> Option<u64> {
         let month = words.next()?;
         let day = words.next()?;
         let time = words.next()?;
-        (number(day, day.len().min(2))?, month, number(words.next()?, 4)?, time)
+        (
+            number(day, day.len().min(2))?,
+            month,
+            number(words.next()?, 4)?,
+            time,
+        )
     };
     if words.next().is_some() {
         return None;
@@ -147,11 +156,18 @@ mod tests {
             assert_eq!(days_of(year, month, of_month), day);
             previous = date;
             let text = HttpDate(day * 86_400 + 86_399).to_string();
-            assert_eq!(parse(text.as_bytes()), Some(day * 86_400 + 86_399), "{text}");
+            assert_eq!(
+                parse(text.as_bytes()),
+                Some(day * 86_400 + 86_399),
+                "{text}"
+            );
         }
         assert_eq!(civil(0), (1970, 1, 1));
         assert_eq!(civil(11_016), (2000, 2, 29));
-        assert_eq!(HttpDate(951_782_400).to_string(), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(
+            HttpDate(951_782_400).to_string(),
+            "Tue, 29 Feb 2000 00:00:00 GMT"
+        );
     }
 
     #[test]

@@ -22,9 +22,10 @@ pub fn parse(value: &[u8], len: usize) -> Wanted {
     };
     let len = len as u64;
     let (start, end) = match range {
-        (Some(first), last) if first < len => {
-            (first, last.map_or(len, |last| last.saturating_add(1).min(len)))
-        }
+        (Some(first), last) if first < len => (
+            first,
+            last.map_or(len, |last| last.saturating_add(1).min(len)),
+        ),
         (None, Some(count)) if count > 0 && len > 0 => (len.saturating_sub(count), len),
         _ => return Wanted::Unsatisfiable,
     };

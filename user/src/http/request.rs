@@ -256,8 +256,16 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Get, true),
             ("HEAD / HTTP/1.1\r\nhost:\r\n\r\n", Head, true),
             ("POST / HTTP/1.0\r\n\r\n", NotAllowed, false),
-            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", Get, true),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", Get, false),
+            (
+                "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+                Get,
+                true,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                Get,
+                false,
+            ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, CLOSE\r\n\r\n",
                 Get,
@@ -282,7 +290,10 @@ mod tests {
         let content = |fields| get(fields).map(|(_, _, content)| content);
         assert_eq!(content("Content-Length: 0\r\n"), Ok(DONE));
         assert_eq!(content("Content-Length: 12\r\n"), Ok(Content::Length(12)));
-        assert_eq!(content("Transfer-Encoding: Chunked\r\n"), Ok(Content::CHUNKED));
+        assert_eq!(
+            content("Transfer-Encoding: Chunked\r\n"),
+            Ok(Content::CHUNKED)
+        );
         for fields in [
             "Content-Length: 99999999999999999999999\r\n",
             "Content-Length: 65537\r\n",
@@ -339,7 +350,11 @@ mod tests {
     fn versions_and_what_is_none() {
         for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/9.9"] {
             let head = format!("GET / {version}\r\nHost: a\r\n\r\n");
-            assert_eq!(parse(&head), Err(Status::VERSION_NOT_SUPPORTED), "{version}");
+            assert_eq!(
+                parse(&head),
+                Err(Status::VERSION_NOT_SUPPORTED),
+                "{version}"
+            );
         }
         for line in [
             "GET /",

@@ -69,17 +69,20 @@ impl Page<'_> {
 /// A 64-bit hash that takes eight bytes at a time; not against an adversary, who would
 /// have to be whoever wrote the files.
 fn hash(bytes: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 over the golden ratio
-    let mix = |state: u64, word: u64| (state.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+    const SEED: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 over the golden ratio
+    const FACTOR: u64 = 0xd6e8_feb8_6659_fd93; // odd, about half its bits set
+    // Both halves of the product, so that every bit reaches every other.
+    let mix = |state: u64, word: u64| {
+        let product = u128::from(state ^ word ^ SEED) * u128::from(FACTOR);
+        product as u64 ^ (product >> 64) as u64
+    };
     let (words, tail) = bytes.as_chunks::<8>();
-    let mut state = words.iter().fold(bytes.len() as u64, |state, word| {
+    let state = words.iter().fold(bytes.len() as u64, |state, word| {
         mix(state, u64::from_le_bytes(*word))
     });
-    for &byte in tail {
-        state = mix(state, byte.into());
-    }
-    // Let the last bytes reach the low bits, too.
-    mix(state ^ state >> 32, 0)
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    mix(mix(state, u64::from_le_bytes(last)), SEED)
 }
 
 /// What a path leads to.
@@ -135,7 +138,9 @@ impl<'a> Site<'a> {
             return Found::Page(page);
         }
         let below = alloc::format!("{path}/");
-        let next = self.pages.partition_point(|page| page.path < below.as_str());
+        let next = self
+            .pages
+            .partition_point(|page| page.path < below.as_str());
         match self.pages.get(next) {
             Some(page) if page.path.starts_with(&below) => Found::Folder,
             _ => Found::Nothing,

@@ -268,6 +268,9 @@ fn a_full_ring_is_would_block_and_then_space() {
             }
             kernel.nic.flush().unwrap();
             kernel.model.settle();
+            // Told once; now that nobody waits, the ring is silent.
+            assert!(!kernel.model.line());
+            assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
         }
     });
 }
@@ -341,7 +344,7 @@ fn both_directions_at_once_with_interrupts_that_mean_nothing() {
         let (mut sent, mut expected, mut received) = (Vec::new(), Vec::new(), Vec::new());
         let mut awake = true;
         for number in 0..600 {
-            match rng.below(8) {
+            match rng.below(9) {
                 0..3 => kernel.model.arrive(&frame(number, 60 + rng.below(1400))),
                 3..5 => {
                     let frame = frame(number, 1 + rng.below(FRAME_MAX));
@@ -357,6 +360,7 @@ fn both_directions_at_once_with_interrupts_that_mean_nothing() {
                     }
                 }
                 6 => kernel.nic.flush().unwrap(),
+                7 => kernel.events |= kernel.nic.tick(),
                 _ => kernel.model.idle(rng.below(60) as u64),
             }
             // The reader runs when an event says so, and may leave frames for later.
@@ -419,6 +423,37 @@ fn an_overrun_loses_what_does_not_fit_and_nothing_after_it() {
 }
 
 #[test]
+fn a_stop_right_behind_a_look_is_noticed() {
+    everywhere(100, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let ring = kernel.nic.receive_ring();
+        for _ in 0..5 {
+            // The ring is filled to its last descriptor while the reader begins.
+            for number in 0..ring as u64 {
+                kernel.model.arrive(&frame(number, 60));
+            }
+            while kernel.model.arriving() > 0 {
+                kernel.model.idle(1 + rng.below(20) as u64);
+            }
+            let mut received = kernel.drain().len();
+            while received < ring {
+                kernel.sleep(Events::RECEIVE);
+                received += kernel.drain().len();
+            }
+            kernel.model.settle();
+            received += kernel.drain().len();
+            assert_eq!(received, ring);
+            kernel.model.settle();
+            kernel.model.arrive(&frame(1, 60));
+            kernel.sleep(Events::RECEIVE);
+            assert!(kernel.drain() == [frame(1, 60)]);
+            assert_eq!(kernel.model.dropped(), 0);
+        }
+    });
+}
+
+#[test]
 fn a_flood_is_served_at_the_speed_of_the_reader() {
     everywhere(10, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
@@ -451,7 +486,12 @@ fn odd_frames_are_counted_and_the_next_one_is_whole() {
             kernel.model.arrive(&frame(len as u64, len));
         }
         kernel.model.arrive_bad(&frame(2, 200));
-        kernel.model.arrive_bad(&[]);
+        if behaviour == Behaviour::Silicon {
+            // QEMU would fill it up with zeros.
+            kernel.model.arrive(&[]);
+        } else {
+            kernel.model.arrive_bad(&[]);
+        }
         kernel.model.arrive(&frame(3, 1515));
         kernel.model.arrive(&frame(4, 1518));
         kernel.model.arrive(&good);

@@ -282,9 +282,19 @@ impl Card {
             }
             return true;
         }
-        let Some(frame) = self.incoming.pop_front() else {
+        if self.incoming.is_empty() {
             return false;
-        };
+        }
+        if self.gap > 0 {
+            self.gap -= 1;
+            return true;
+        }
+        let frame = self.incoming.pop_front().expect("not empty");
+        if self.moves_by_itself() {
+            // Back to back, or close, or far apart.
+            let most = [1, 8, 100][self.rng.below(3)];
+            self.gap = self.rng.below(most);
+        }
         if self.ru.state != RuState::Ready {
             self.counters[RX_RESOURCE_ERRORS] += 1;
             self.dropped += 1;

@@ -1,0 +1,523 @@
+//! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
+
+use crate::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
+use crate::{Config, Kernel, Server};
+use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
+use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
+use abi::{Error, Pid, Result};
+use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::socket::{tcp, udp};
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::vec;
+use std::vec::Vec;
+
+pub const SERVER_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+pub const PEER_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
+pub const SERVER_IP: [u8; 4] = [10, 0, 2, 15];
+pub const PEER_IP: [u8; 4] = [10, 0, 2, 2];
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
+
+/// A card: a transmit ring of `room` frames, and what has arrived.
+pub struct Nic {
+    pub arrived: VecDeque<Vec<u8>>,
+    pub sent: VecDeque<Vec<u8>>,
+    pub room: usize,
+}
+
+pub struct Arrived(Vec<u8>);
+pub struct Room<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl phy::RxToken for Arrived {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl phy::TxToken for Room<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        assert!(len <= 1514, "a frame of {len} octets");
+        // A ring's buffers hold old frames: nothing may rely on zeros.
+        let mut frame = vec![0xee; len];
+        let result = f(&mut frame);
+        self.0.push_back(frame);
+        result
+    }
+}
+
+impl Device for Nic {
+    type RxToken<'a> = Arrived;
+    type TxToken<'a> = Room<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Arrived, Room<'_>)> {
+        if self.sent.len() >= self.room {
+            return None;
+        }
+        Some((Arrived(self.arrived.pop_front()?), Room(&mut self.sent)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
+        (self.sent.len() < self.room).then_some(Room(&mut self.sent))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities.checksum.tcp = Checksum::Both;
+        capabilities
+    }
+}
+
+pub fn nic(room: usize) -> Nic {
+    Nic {
+        arrived: VecDeque::new(),
+        sent: VecDeque::new(),
+        room,
+    }
+}
+
+/// Seeded chance (SplitMix64).
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn octets(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+struct Lent {
+    client: Pid,
+    memory: Vec<u8>,
+    writable: bool,
+}
+
+/// The kernel: lent memory by token, answers by token.
+#[derive(Default)]
+pub struct FakeKernel {
+    lent: BTreeMap<u64, Lent>,
+    answers: BTreeMap<u64, (Result<Answer>, Vec<u8>)>,
+    pub watched: BTreeSet<Pid>,
+    pub dead: BTreeSet<Pid>,
+}
+
+impl Kernel for FakeKernel {
+    fn read(&mut self, token: u64, offset: usize, into: &mut [u8]) -> Result<usize> {
+        let lent = self.lent.get(&token).ok_or(Error::PeerDied)?;
+        let end = offset.checked_add(into.len()).ok_or(Error::BadAddress)?;
+        into.copy_from_slice(lent.memory.get(offset..end).ok_or(Error::BadAddress)?);
+        Ok(into.len())
+    }
+
+    fn write(&mut self, token: u64, offset: usize, from: &[u8]) -> Result<usize> {
+        let lent = self.lent.get_mut(&token).ok_or(Error::PeerDied)?;
+        let end = offset.checked_add(from.len()).ok_or(Error::BadAddress)?;
+        let place = lent.memory.get_mut(offset..end).ok_or(Error::BadAddress)?;
+        if !lent.writable {
+            return Err(Error::BadAddress);
+        }
+        place.copy_from_slice(from);
+        Ok(from.len())
+    }
+
+    fn answer(&mut self, token: u64, answer: Result<Answer>) {
+        let lent = self.lent.remove(&token);
+        let lent = lent.expect("a call is answered once, while its caller lives");
+        assert!(!self.dead.contains(&lent.client));
+        self.answers.insert(token, (answer, lent.memory));
+    }
+
+    fn watch(&mut self, client: Pid) -> Result<()> {
+        if self.dead.contains(&client) {
+            return Err(Error::NotFound);
+        }
+        assert!(self.watched.insert(client), "watched twice");
+        Ok(())
+    }
+}
+
+/// What the wire does to frames, in percent.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub loss: u64,
+    pub duplication: u64,
+    pub reordering: u64,
+    pub corruption: u64,
+}
+
+/// The other machine: smoltcp as it comes.
+pub struct Peer {
+    pub nic: Nic,
+    pub interface: Interface,
+    pub sockets: SocketSet<'static>,
+}
+
+impl Peer {
+    fn new() -> Self {
+        let mut nic = nic(usize::MAX);
+        let mut config = smoltcp::iface::Config::new(EthernetAddress(PEER_MAC).into());
+        config.random_seed = 77;
+        let mut interface = Interface::new(config, &mut nic, Instant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            let address = IpCidr::new(IpAddress::Ipv4(Ipv4Address::from(PEER_IP)), 24);
+            addresses.push(address).unwrap();
+        });
+        Peer {
+            nic,
+            interface,
+            sockets: SocketSet::new(Vec::new()),
+        }
+    }
+
+    pub fn tcp(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    pub fn udp(&mut self, handle: SocketHandle) -> &mut udp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    fn tcp_socket() -> tcp::Socket<'static> {
+        let buffer = || tcp::SocketBuffer::new(vec![0; 64 << 10]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        // So that it learns of an end whose FIN and RST were lost.
+        socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(100)));
+        socket
+    }
+
+    pub fn connect(&mut self, local: u16, port: u16) -> SocketHandle {
+        let handle = self.sockets.add(Self::tcp_socket());
+        let to = (IpAddress::Ipv4(Ipv4Address::from(SERVER_IP)), port);
+        let socket: &mut tcp::Socket = self.sockets.get_mut(handle);
+        socket.connect(self.interface.context(), to, local).unwrap();
+        handle
+    }
+
+    pub fn listen(&mut self, port: u16) -> SocketHandle {
+        let handle = self.sockets.add(Self::tcp_socket());
+        self.tcp(handle).listen(port).unwrap();
+        handle
+    }
+
+    pub fn open_udp(&mut self, port: u16) -> SocketHandle {
+        let buffer = || {
+            udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 128 << 10])
+        };
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        socket.bind(port).unwrap();
+        self.sockets.add(socket)
+    }
+}
+
+/// Everything.
+pub struct World {
+    pub now: u64,
+    pub server: Server<Nic>,
+    pub kernel: FakeKernel,
+    pub peer: Peer,
+    pub faults: Faults,
+    pub chance: Chance,
+    /// Frames on the wire: when they arrive, in which order, whether at the server.
+    wire: BTreeMap<(u64, u64), (bool, Vec<u8>)>,
+    next_frame: u64,
+    next_token: u64,
+    /// How many frames the server sent.
+    pub frames_sent: u64,
+    /// If set, the server's card sends at most so many frames per millisecond.
+    pub slow_card: Option<usize>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        Self::with(Config::new(SERVER_MAC, seed))
+    }
+
+    pub fn with(config: Config) -> Self {
+        let now = 5 * SECOND;
+        World {
+            now,
+            server: Server::new(config, nic(64), now).unwrap(),
+            kernel: FakeKernel::default(),
+            peer: Peer::new(),
+            faults: Faults::default(),
+            chance: Chance(config.seed),
+            wire: BTreeMap::new(),
+            next_frame: 0,
+            next_token: 1,
+            frames_sent: 0,
+            slow_card: None,
+        }
+    }
+
+    // --- the wire ---------------------------------------------------------------------
+
+    fn put(&mut self, to_server: bool, mut frame: Vec<u8>) {
+        let faults = self.faults;
+        if self.chance.percent(faults.loss) {
+            return;
+        }
+        if self.chance.percent(faults.corruption) {
+            let at = self.chance.below(frame.len() as u64) as usize;
+            frame[at] ^= 1 << self.chance.below(8);
+        }
+        let copies = 1 + u64::from(self.chance.percent(faults.duplication));
+        for _ in 0..copies {
+            let mut delay = 100_000;
+            if self.chance.percent(faults.reordering) {
+                delay += self.chance.below(3 * MS);
+            }
+            self.next_frame += 1;
+            let key = (self.now + delay, self.next_frame);
+            self.wire.insert(key, (to_server, frame.clone()));
+        }
+    }
+
+    fn collect(&mut self) {
+        let burst = self.slow_card.unwrap_or(usize::MAX);
+        for _ in 0..burst {
+            let Some(frame) = self.server.device_mut().sent.pop_front() else {
+                break;
+            };
+            self.frames_sent += 1;
+            self.put(false, frame);
+        }
+        while let Some(frame) = self.peer.nic.sent.pop_front() {
+            self.put(true, frame);
+        }
+    }
+
+    /// Delivers what is due and polls everybody at this moment.
+    pub fn act(&mut self) {
+        while let Some((&key, _)) = self.wire.first_key_value()
+            && key.0 <= self.now
+        {
+            let (to_server, frame) = self.wire.remove(&key).unwrap();
+            match to_server {
+                true => self.server.device_mut().arrived.push_back(frame),
+                false => self.peer.nic.arrived.push_back(frame),
+            }
+        }
+        let mut rounds = 0;
+        while self.server.poll(self.now, &mut self.kernel) {
+            self.collect();
+            rounds += 1;
+            assert!(rounds < 10_000, "the server never has enough");
+        }
+        let stamp = Instant::from_micros((self.now / 1000) as i64);
+        let Peer {
+            nic,
+            interface,
+            sockets,
+        } = &mut self.peer;
+        interface.poll(stamp, nic, sockets);
+        self.collect();
+        assert!(
+            self.server.deadline(self.now) > self.now,
+            "the server would spin"
+        );
+    }
+
+    /// Lets time pass to the next event, or to `until` if that is earlier.
+    fn advance(&mut self, until: u64) {
+        let stamp = Instant::from_micros((self.now / 1000) as i64);
+        let server = self.server.deadline(self.now);
+        let peer = self.peer.interface.poll_at(stamp, &self.peer.sockets);
+        let peer = peer.map_or(u64::MAX, |at| at.total_micros() as u64 * 1000);
+        let wire = self.wire.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
+        let mut next = server.min(wire).min(peer.max(self.now + 1000));
+        if self.slow_card.is_some() && !self.server.device_mut().sent.is_empty() {
+            next = next.min(self.now + MS);
+        }
+        self.now = next.min(until);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, duration: u64) {
+        let until = self.now + duration;
+        while self.now < until {
+            self.act();
+            self.advance(until);
+        }
+        self.act();
+    }
+
+    /// Lets time pass until `done`, at most `limit`. Panics then.
+    pub fn until(&mut self, limit: u64, what: &str, mut done: impl FnMut(&mut World) -> bool) {
+        let end = self.now + limit;
+        loop {
+            self.act();
+            if done(self) {
+                return;
+            }
+            assert!(self.now < end, "not within {} ms: {what}", limit / MS);
+            self.advance(end);
+        }
+    }
+
+    /// Puts a frame into the server's card at once.
+    pub fn inject(&mut self, frame: &[u8]) {
+        self.server.device_mut().arrived.push_back(frame.to_vec());
+    }
+
+    /// Polls the server alone and takes what it sent.
+    pub fn frames(&mut self) -> Vec<Vec<u8>> {
+        while self.server.poll(self.now, &mut self.kernel) {}
+        self.server.device_mut().sent.drain(..).collect()
+    }
+
+    // --- calls ------------------------------------------------------------------------
+
+    /// Makes a call; the token names its answer.
+    pub fn call(&mut self, client: Pid, request: Request, memory: &[u8]) -> u64 {
+        self.call_raw(client, &request.to_bytes(), Some((memory, true)))
+    }
+
+    pub fn call_raw(&mut self, client: Pid, request: &[u8], lent: Option<(&[u8], bool)>) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        let (memory, writable) = lent.unwrap_or((&[], false));
+        let mut payload = [0; MESSAGE_MAX];
+        payload[..request.len()].copy_from_slice(request);
+        let mut leases = [LeaseInfo::default(); LEASES_MAX];
+        leases[0] = LeaseInfo {
+            len: memory.len() as u64,
+            writable,
+        };
+        let message = Message {
+            token,
+            sender: client,
+            lease_count: lent.is_some().into(),
+            leases,
+            len: request.len() as u32,
+            payload,
+        };
+        let memory = memory.to_vec();
+        let lent = Lent {
+            client,
+            memory,
+            writable,
+        };
+        self.kernel.lent.insert(token, lent);
+        self.server.request(&message, self.now, &mut self.kernel);
+        token
+    }
+
+    /// The answer, if there is one.
+    pub fn answer(&mut self, token: u64) -> Option<(Result<Answer>, Vec<u8>)> {
+        self.kernel.answers.remove(&token)
+    }
+
+    /// Calls something that answers at once.
+    pub fn now(&mut self, client: Pid, request: Request, memory: &[u8]) -> (Result<Answer>, Vec<u8>) {
+        let token = self.call(client, request, memory);
+        let answer = self.answer(token);
+        answer.unwrap_or_else(|| panic!("{request:?} waits"))
+    }
+
+    /// As [`World::now`], of what answers no memory.
+    pub fn ask(&mut self, client: Pid, request: Request) -> Result<Answer> {
+        self.now(client, request, &[]).0
+    }
+
+    /// Calls something and lets time pass until it is answered.
+    pub fn wait(&mut self, client: Pid, request: Request, memory: &[u8]) -> (Result<Answer>, Vec<u8>) {
+        let token = self.call(client, request, memory);
+        let mut answer = None;
+        self.until(200 * SECOND, "an answer", |world| {
+            answer = world.answer(token);
+            answer.is_some()
+        });
+        answer.unwrap()
+    }
+
+    pub fn socket(&mut self, client: Pid, kind: Kind) -> Handle {
+        match self.ask(client, Request::Socket { kind }) {
+            Ok(Answer::Socket(handle)) => handle,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn bound(&mut self, client: Pid, kind: Kind, port: u16) -> Handle {
+        let socket = self.socket(client, kind);
+        let ip = [0; 4];
+        let address = SocketAddress { ip, port };
+        let bound = self.ask(client, Request::Bind { socket, address });
+        assert_eq!(bound, Ok(Answer::Done));
+        socket
+    }
+
+    pub fn listener(&mut self, client: Pid, port: u16, backlog: u16) -> Handle {
+        let socket = self.bound(client, Kind::Stream, port);
+        let listening = self.ask(client, Request::Listen { socket, backlog });
+        assert_eq!(listening, Ok(Answer::Done));
+        socket
+    }
+
+    pub fn non_blocking(&mut self, client: Pid, socket: Handle) {
+        let set = self.ask(client, Request::SetNonBlocking { socket, on: true });
+        assert_eq!(set, Ok(Answer::Done));
+    }
+
+    /// Accepts one connection, waiting for it.
+    pub fn accept(&mut self, client: Pid, socket: Handle) -> Handle {
+        match self.wait(client, Request::Accept { socket }, &[]).0 {
+            Ok(Answer::Accepted(handle, _)) => handle,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Polls one socket without waiting.
+    pub fn ready(&mut self, client: Pid, socket: Handle, wanted: u16) -> u16 {
+        let entry = PollEntry {
+            socket,
+            wanted,
+            ready: 0,
+        };
+        let request = Request::Poll { timeout_ms: 0 };
+        let (answer, memory) = self.now(client, request, &entry.to_bytes());
+        let ready = PollEntry::from_bytes(memory.as_slice().try_into().unwrap()).ready;
+        assert_eq!(answer, Ok(Answer::Count((ready != 0).into())));
+        ready
+    }
+
+    /// Ends a process, as the kernel would.
+    pub fn die(&mut self, client: Pid) {
+        self.kernel.dead.insert(client);
+        self.kernel.lent.retain(|_, lent| lent.client != client);
+        if self.kernel.watched.remove(&client) {
+            self.server.client_died(client, self.now);
+        }
+    }
+
+    /// A line of the server's status.
+    pub fn figure(&self, name: &str) -> u64 {
+        let text = self.server.status();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Asserts that nothing is left of any client.
+    pub fn assert_empty(&mut self) {
+        for name in ["sockets", "connections", "datagram_ports", "buffer_octets", "waiting_calls"] {
+            assert_eq!(self.figure(name), 0, "{name}");
+        }
+    }
+}

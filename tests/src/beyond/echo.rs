@@ -1,0 +1,140 @@
+//! The echo server as clients of this machine see it, and Wharf as the client.
+
+use crate::machine::{Machine, PATIENCE, Setup};
+use crate::suite::{Bench, Case};
+use crate::{During, Outcome, ensure, pattern, same_bytes};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "udp echo, 1 to 8000 bytes",
+        points: 0,
+        run: udp,
+    },
+    Case {
+        name: "tcp echo, 1 MB both ways at once",
+        points: 0,
+        run: megabyte,
+    },
+    Case {
+        name: "tcp echo, 64 clients at once",
+        points: 0,
+        run: |bench| many_clients(&boot(bench)?, 64),
+    },
+    Case {
+        name: "echotest, Wharf as the client",
+        points: 0,
+        run: echotest,
+    },
+];
+
+fn boot(bench: &Bench) -> Outcome<Machine> {
+    let machine = bench.boot(&Setup::new("run=echosrv"))?;
+    machine.wait_servers(true, false)?;
+    Ok(machine)
+}
+
+fn udp(bench: &Bench) -> Outcome {
+    let machine = boot(bench)?;
+    // More than 1472 bytes travel in fragments.
+    for len in [1, 2, 63, 512, 1472, 1473, 4000, 8000] {
+        udp_echo(&machine, len).during(&format!("a datagram of {len} bytes"))?;
+    }
+    Ok(())
+}
+
+/// Sends one datagram of `len` bytes and expects it back. It is sent again when no
+/// answer comes: UDP may lose it.
+///
+/// # Errors
+/// If nothing or something else comes back.
+pub fn udp_echo(machine: &Machine, len: usize) -> Outcome {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect((Ipv4Addr::LOCALHOST, machine.ports()?.echo_udp))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let sent = pattern(len as u64, len);
+    let mut back = vec![0; len + 1];
+    let end = Instant::now() + PATIENCE;
+    loop {
+        socket.send(&sent)?;
+        match socket.recv(&mut back) {
+            Ok(len) => return same_bytes(&back[..len], &sent),
+            Err(_) if Instant::now() < end => {}
+            Err(error) => return Err(error).during("no echo"),
+        }
+    }
+}
+
+fn megabyte(bench: &Bench) -> Outcome {
+    let machine = boot(bench)?;
+    let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
+    let sent = pattern(1, 1 << 20);
+    let mut back = Vec::new();
+    let start = Instant::now();
+    let mut sender = stream.try_clone()?;
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            sender.write_all(&sent).during("sending")?;
+            // The server has to see the end, and still send the rest.
+            sender.shutdown(Shutdown::Write).during("ending")
+        });
+        let received = stream.read_to_end(&mut back).during("receiving");
+        sending
+            .join()
+            .unwrap_or_else(|_| Err("the sender died".into()))?;
+        received.map(|_| ())
+    })?;
+    let seconds = start.elapsed().as_secs_f32();
+    bench.note(format!("{:.1} MB/s each way", 1.0486 / seconds));
+    same_bytes(&back, &sent)
+}
+
+/// Opens `count` connections to the echo server, and only then uses them, all at once.
+///
+/// # Errors
+/// The first that does not get its own bytes back.
+pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
+    let port = machine.ports()?.echo_tcp;
+    let mut clients = (0..count)
+        .map(|_| machine.connect(port))
+        .collect::<Outcome<Vec<TcpStream>>>()?;
+    for round in 0..3 {
+        let words = |client: usize| pattern((round * count + client) as u64, 700);
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.write_all(&words(number))?;
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let mut back = [0; 700];
+            client
+                .read_exact(&mut back)
+                .map_err(crate::Failure::from)
+                .and_then(|()| same_bytes(&back, &words(number)))
+                .during(&format!("client {number}, round {round}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn echotest(bench: &Bench) -> Outcome {
+    // QEMU's 10.0.2.2 is this machine's loopback.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let machine = bench.boot(&Setup::new(&format!("run=echotest,10.0.2.2,{port}")))?;
+    machine.console.wait_line("connected to server", PATIENCE)?;
+    let (mut stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = Vec::new();
+    stream.read_to_end(&mut line).during("receiving")?;
+    ensure(line == b"Hello world!\n", || {
+        format!("it sent {:?}", line.escape_ascii().to_string())
+    })?;
+    stream.write_all(&line)?;
+    drop(stream);
+    machine
+        .console
+        .wait_line("echotest: the same", PATIENCE)
+        .map(|_| ())
+}

@@ -1,0 +1,255 @@
+//! The machine as a whole: how fast it is up, how little it needs, how it refuses.
+
+use super::echo::udp_echo;
+use crate::grade::web;
+use crate::machine::{Image, Machine, PATIENCE, Setup};
+use crate::suite::{Bench, Case};
+use crate::{Failure, Outcome, ensure};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "power-on to the first page under 1 s",
+        points: 0,
+        run: power_on,
+    },
+    Case {
+        name: "idle under 5 % of a core",
+        points: 0,
+        run: idle,
+    },
+    Case {
+        name: "serves with 32 MiB",
+        points: 0,
+        run: |bench| serves(bench, |setup| setup.memory_mib = 32),
+    },
+    Case {
+        name: "serves on a q35, PCI by ECAM",
+        points: 0,
+        run: |bench| serves(bench, |setup| setup.machine = "q35"),
+    },
+    Case {
+        name: "serves on a processor with SMEP, SMAP, UMIP",
+        points: 0,
+        run: |bench| serves(bench, |setup| setup.cpu = Some("max")),
+    },
+    Case {
+        name: "pci report",
+        points: 0,
+        run: pci_report,
+    },
+    Case {
+        name: "the clock keeps time",
+        points: 0,
+        run: clock,
+    },
+    Case {
+        name: "what it cannot start from, it says",
+        points: 0,
+        run: refusals,
+    },
+];
+
+/// Three boots; the middle one counts.
+fn power_on(bench: &Bench) -> Outcome {
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        times.push(first_page(&bench.boot(&Setup::new(""))?)?);
+    }
+    times.sort();
+    let all: Vec<u128> = times.iter().map(Duration::as_millis).collect();
+    bench.note(format!("{} ms (of {all:?})", all[1]));
+    ensure(times[1] < Duration::from_secs(1), || {
+        format!("it took {} ms", all[1])
+    })
+}
+
+/// From the start of QEMU to the first good answer. QEMU takes connections before the
+/// guest does, and what it then does with them takes its time; so there is a new one
+/// every 20 ms, and the first that is answered counts.
+fn first_page(machine: &Machine) -> Outcome<Duration> {
+    const EVERY: Duration = Duration::from_millis(20);
+    let (answered, first) = mpsc::channel();
+    thread::scope(|scope| {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let answered = answered.clone();
+            scope.spawn(move || {
+                let page = web(machine).and_then(|mut client| {
+                    // The connections that lost the race need not be waited for.
+                    client.patience(Duration::from_secs(2))?;
+                    client.get("/", "Connection: close\r\n")?.expect(200)
+                });
+                if page.is_ok() {
+                    // Nobody listens any more to all but the first.
+                    let _ = answered.send(machine.power_on.elapsed());
+                }
+            });
+            if let Ok(time) = first.recv_timeout(EVERY) {
+                return Ok(time);
+            }
+        }
+        Err("no page".into())
+    })
+}
+
+fn idle(bench: &Bench) -> Outcome {
+    const WATCHED: Duration = Duration::from_secs(4);
+    let machine = bench.boot(&Setup::new(""))?;
+    machine.wait_servers(true, true)?;
+    web(&machine)?.get("/", "")?.expect(200)?;
+    // What the start and the request still cause is over in a second.
+    thread::sleep(Duration::from_secs(1));
+    let before = machine.cpu_time()?;
+    thread::sleep(WATCHED);
+    let used = machine.cpu_time()? - before;
+    let share = used.as_secs_f32() / WATCHED.as_secs_f32() * 100.0;
+    bench.note(format!("{share:.1} %"));
+    ensure(share < 5.0, || format!("{share:.1} % of a core"))
+}
+
+fn serves(bench: &Bench, change: fn(&mut Setup)) -> Outcome {
+    let mut setup = Setup::new("");
+    change(&mut setup);
+    let machine = bench.boot(&setup)?;
+    machine.wait_servers(true, true)?;
+    machine
+        .console
+        .wait_line(bench.options.pci_line, PATIENCE)?;
+    web(&machine)?.get("/", "")?.expect(200)?;
+    udp_echo(&machine, 1000)
+}
+
+fn pci_report(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=hello"))?;
+    machine.wait_end_of_run()?;
+    for line in [
+        "PCI: 00:03.0: 8086:1209: class: 2.0 (Network controller) irq: 11",
+        bench.options.pci_line,
+    ] {
+        let count = machine
+            .console
+            .lines()
+            .iter()
+            .filter(|l| *l == line)
+            .count();
+        ensure(count == 1, || format!("{count} lines {line:?}"))?;
+    }
+    Ok(())
+}
+
+/// `testtime` counts from 5 to 0 in five seconds, by this machine's clock as well.
+fn clock(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testtime"))?;
+    let five = machine.console.wait_text("count down: 5 ", PATIENCE)?;
+    let zero = machine.console.wait_text(" 1 0 ", PATIENCE)?;
+    let took = (zero - five).as_secs_f32();
+    bench.note(format!("5 s in {took:.3} s"));
+    ensure((took - 5.0).abs() < 0.25, || {
+        format!("five seconds took {took:.3} s")
+    })
+}
+
+/// One clear line on the serial port, then nothing.
+fn refusals(bench: &Bench) -> Outcome {
+    let Image { boot, module } = bench.image();
+    let module = module.ok_or("no boot module was built")?;
+    let tar = std::fs::read(&module)?;
+    let damaged = |name: &str, bytes: &[u8]| -> Outcome<Image> {
+        let path = bench.dir.join(name);
+        std::fs::write(&path, bytes)?;
+        Ok(Image {
+            boot: boot.clone(),
+            module: Some(path),
+        })
+    };
+    // The kernel's ELF header, in the tar: a program of another machine.
+    let kernel = find(&tar, b"boot/kernel\0").ok_or("no kernel in the tar")? + 512;
+    let mut foreign = tar.clone();
+    foreign[kernel + 18] = 0xb7;
+    let mut headless = tar.clone();
+    headless[kernel - 512] ^= 1;
+    let without = bench.dir.join("without.tar");
+    let made = Command::new("tar")
+        .args([
+            "--create",
+            "--format=ustar",
+            "--files-from=/dev/null",
+            "--file",
+        ])
+        .arg(&without)
+        .status()?;
+    ensure(made.success(), || "tar failed".to_owned())?;
+    let empty = std::fs::read(&without)?;
+
+    let usual = Setup::new("");
+    let from = |image: Image| usual.clone().from_image(image);
+    let bare = Image {
+        boot: boot.clone(),
+        module: None,
+    };
+    for (what, setup, words) in [
+        ("no module", from(bare), "boot module"),
+        (
+            "half a module",
+            from(damaged("half.tar", &tar[..tar.len() / 2 + 99])?),
+            "",
+        ),
+        (
+            "no tar",
+            from(damaged("text.tar", &[b'x'; 5000])?),
+            "boot module",
+        ),
+        (
+            "a damaged header",
+            from(damaged("header.tar", &headless)?),
+            "",
+        ),
+        (
+            "an empty tar",
+            from(damaged("empty.tar", &empty)?),
+            "boot/kernel",
+        ),
+        (
+            "a foreign kernel",
+            from(damaged("foreign.tar", &foreign)?),
+            "boot/kernel",
+        ),
+        (
+            "too little memory",
+            Setup {
+                memory_mib: 4,
+                ..usual.clone()
+            },
+            "memory",
+        ),
+        (
+            "no NX",
+            Setup {
+                cpu: Some("qemu64,-nx"),
+                ..usual.clone()
+            },
+            "NX",
+        ),
+    ] {
+        refused(bench, &setup, words).map_err(|why| Failure(format!("{what}: {why}")))?;
+    }
+    Ok(())
+}
+
+fn refused(bench: &Bench, setup: &Setup, words: &str) -> Outcome {
+    let machine = bench.boot(setup)?;
+    let line = machine
+        .console
+        .wait_where(0, "the boot stage's line", PATIENCE, |line| {
+            line.starts_with("boot: ") && line.ends_with("halted")
+        })?;
+    ensure(line.contains(words), || format!("it says {line:?}"))
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}

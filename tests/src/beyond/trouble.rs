@@ -1,0 +1,165 @@
+//! Clients, programs, rings and cables that fail while others are to be served.
+
+use super::echo::{many_clients, udp_echo};
+use crate::grade::{frames_are_packets, web};
+use crate::machine::{Machine, PATIENCE, Setup};
+use crate::suite::{Bench, Case};
+use crate::{During, Outcome, ensure, pattern, same_bytes};
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "clients that vanish, never read, never ask",
+        points: 0,
+        run: vanishing,
+    },
+    Case {
+        name: "a program that faults while others serve",
+        points: 0,
+        run: faults,
+    },
+    Case {
+        name: "transmit ring kept full, 1000 frames",
+        points: 0,
+        run: full_ring,
+    },
+    Case {
+        name: "cable pulled and plugged in again",
+        points: 0,
+        run: link,
+    },
+];
+
+/// Fails unless both servers serve.
+fn both_serve(machine: &Machine) -> Outcome {
+    web(machine)?
+        .get("/", "Connection: close\r\n")
+        .and_then(|response| response.expect(200))
+        .during("web server")?;
+    let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
+    let words = pattern(8, 1000);
+    stream.write_all(&words)?;
+    let mut back = [0; 1000];
+    stream.read_exact(&mut back).during("echo server")?;
+    same_bytes(&back, &words)
+}
+
+fn vanishing(bench: &Bench) -> Outcome {
+    let big = pattern(12, 2 << 20);
+    let image = bench.image_serving(&[("index.html", b"home\n"), ("big.bin", &big)])?;
+    let machine = bench.boot(&Setup::new("").from_image(image))?;
+    machine.wait_servers(true, true)?;
+    let ports = machine.ports()?;
+    let request = b"GET /big.bin HTTP/1.1\r\nHost: wharf\r\n\r\n";
+
+    for _ in 0..30 {
+        let mut stream = machine.connect(ports.http)?;
+        stream.write_all(request)?;
+        let mut some = [0; 5000];
+        stream.read_exact(&mut some)?;
+        // Dropped with bytes unread: the host resets the connection.
+    }
+    both_serve(&machine).during("after 30 resets")?;
+
+    let mut kept = Vec::new();
+    for number in 0..20 {
+        // Asks, and never reads; asks for nothing; sends to be echoed, and never reads.
+        let mut reader = machine.connect(ports.http)?;
+        reader.write_all(request)?;
+        let mut mute = machine.connect(ports.http)?;
+        mute.write_all(&request[..number])?;
+        let mut echo = machine.connect(ports.echo_tcp)?;
+        echo.set_write_timeout(Some(Duration::from_millis(50)))?;
+        // Until nobody takes more: the server waits for its client, which does not read.
+        while echo.write(&big[..65536]).is_ok() {}
+        kept.extend([reader, mute, echo]);
+    }
+    for _ in 0..5 {
+        both_serve(&machine).during("beside 60 clients that do nothing")?;
+    }
+    drop(kept);
+    many_clients(&machine, 64).during("after all have vanished")?;
+    both_serve(&machine)
+}
+
+fn faults(bench: &Bench) -> Outcome {
+    // What `fault` does, and how the kernel has to call it.
+    const KINDS: [(&str, &str); 8] = [
+        ("null", "page fault: write to 0x0, not mapped"),
+        ("execute", "page fault: execution of 0x"),
+        ("divide", "divide error"),
+        ("stack", "page fault: write to 0x7ff"),
+        ("kernel", "page fault: read of 0xffff800000000000, not "),
+        ("undefined", "invalid opcode"),
+        ("privileged", "general protection fault"),
+        ("code", "page fault: write to 0x4"),
+    ];
+    let runs: String = KINDS
+        .iter()
+        .map(|(kind, _)| format!(" run=fault,{kind}"))
+        .collect();
+    let machine = bench.boot(&Setup::new(&format!("run=echosrv run=httpd{runs}")))?;
+    machine.wait_servers(true, true)?;
+    for (kind, cause) in KINDS {
+        let is_report = |line: &str| line.contains("fault (pid ") && line.contains(cause);
+        machine
+            .console
+            .wait_where(0, &format!("{kind}: {cause}"), PATIENCE, is_report)?;
+        // The report goes on with where, and the callers.
+        let lines = machine.console.lines();
+        let from = lines.iter().position(|line| is_report(line)).unwrap_or(0);
+        machine.console.wait_where(
+            from + 1,
+            &format!("the backtrace of {kind}"),
+            PATIENCE,
+            |line| line.contains(" in fault::main"),
+        )?;
+    }
+    both_serve(&machine)?;
+    many_clients(&machine, 16)?;
+    udp_echo(&machine, 100)
+}
+
+fn full_ring(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testoutput,1000,burst").captured())?;
+    machine.wait_end_of_run()?;
+    let line = machine
+        .console
+        .wait_prefix("testoutput: 1000 packets, ring full ", PATIENCE)?;
+    let times: u32 = line
+        .split_whitespace()
+        .rev()
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .ok_or("no count of a full ring")?;
+    ensure(times > 0, || "the ring was never full".to_owned())?;
+    bench.note(format!("full {times} times"));
+    frames_are_packets(&machine.captured()?, 1000)
+}
+
+fn link(bench: &Bench) -> Outcome {
+    let mut machine = bench.boot(&Setup::new(""))?;
+    machine.wait_servers(true, true)?;
+    let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
+    let mut back = [0; 5];
+    stream.write_all(b"one..")?;
+    stream.read_exact(&mut back)?;
+
+    machine.monitor.command("set_link n0 off")?;
+    stream.write_all(b"two..")?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    ensure(stream.read(&mut back).is_err(), || {
+        "an answer without a cable".to_owned()
+    })?;
+
+    machine.monitor.command("set_link n0 on")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let start = Instant::now();
+    stream
+        .read_exact(&mut back)
+        .during("the connection from before")?;
+    same_bytes(&back, b"two..")?;
+    bench.note(format!("goes on after {} ms", start.elapsed().as_millis()));
+    both_serve(&machine)
+}
