@@ -199,7 +199,10 @@ impl Config {
         if impossible || !self.is_host(address) {
             return Err(ConfigError::Address);
         }
-        if self.gateway.is_some_and(|gateway| !self.is_other_host(gateway)) {
+        if self
+            .gateway
+            .is_some_and(|gateway| !self.is_other_host(gateway))
+        {
             return Err(ConfigError::Gateway);
         }
         if self.mac[0] & 1 != 0 || self.mac == [0; 6] {
@@ -209,7 +212,9 @@ impl Config {
     }
 
     fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0)
+        u32::MAX
+            .checked_shl(32 - u32::from(self.prefix_len))
+            .unwrap_or(0)
     }
 
     /// Whether the address is in the server's network, and neither the network's own

@@ -24,10 +24,11 @@ pub trait Kernel {
     /// Answers the call. The token means nothing afterwards.
     fn answer(&mut self, token: u64, answer: Result<Answer>);
 
-    /// Asks to be told of the end of `client`. Called when it makes its first socket.
+    /// Asks to be told of the end of `client`, by [`crate::Server::client_died`]. Called
+    /// once, when it makes its first socket or waits for the first time.
     ///
     /// # Errors
-    /// Any, if it has ended already: it then gets no socket.
+    /// Any, if it has ended already: its call is then answered with that.
     fn watch(&mut self, client: Pid) -> Result<()>;
 }
 

@@ -76,8 +76,20 @@ impl<D: Device> Server<D> {
         };
         match self.attempt(&mut call, now_ns, kernel).transpose() {
             Some(answer) => kernel.answer(call.token, answer),
-            None => self.parked.push(call),
+            None => match self.watch(call.client, kernel) {
+                Ok(()) => self.parked.push(call),
+                Err(error) => kernel.answer(call.token, Err(error)),
+            },
         }
+    }
+
+    /// Sees to it that the end of a client that leaves something with us is told to us.
+    fn watch(&mut self, client: Pid, kernel: &mut impl Kernel) -> Result<()> {
+        if !self.watched.contains(&client) {
+            kernel.watch(client)?;
+            self.watched.insert(client);
+        }
+        Ok(())
     }
 
     /// A client has ended: its sockets are freed and its connections reset.
@@ -125,9 +137,7 @@ impl<D: Device> Server<D> {
         }
         let stack = self.stack.deadline();
         let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        stack
-            .unwrap_or(FOREVER)
-            .min(calls.unwrap_or(FOREVER))
+        stack.unwrap_or(FOREVER).min(calls.unwrap_or(FOREVER))
     }
 
     /// The server's state as lines of text, "name value".
@@ -161,9 +171,9 @@ impl<D: Device> Server<D> {
             Request::Accept { socket } => self.accept(socket, call.client),
             Request::Connect { socket, address } => {
                 match self.handles.get(socket, call.client)?.state {
-                    State::Datagram { .. } => {
-                        self.connect_datagrams(socket, call.client, address).map(done)
-                    }
+                    State::Datagram { .. } => self
+                        .connect_datagrams(socket, call.client, address)
+                        .map(done),
                     _ => self.connect(socket, call, address, now),
                 }
             }
@@ -223,10 +233,7 @@ impl<D: Device> Server<D> {
         if !self.handles.has_room(client) {
             return Err(Error::NoMemory);
         }
-        if !self.watched.contains(&client) {
-            kernel.watch(client)?;
-            self.watched.insert(client);
-        }
+        self.watch(client, kernel)?;
         let state = match kind {
             Kind::Stream => State::Idle,
             Kind::Datagram => State::Datagram {
@@ -239,7 +246,10 @@ impl<D: Device> Server<D> {
 
     fn bind(&mut self, handle: Handle, client: Pid, address: SocketAddress) -> Result<()> {
         let socket = self.handles.get(handle, client)?;
-        let fresh = matches!(socket.state, State::Idle | State::Datagram { port: None, .. });
+        let fresh = matches!(
+            socket.state,
+            State::Idle | State::Datagram { port: None, .. }
+        );
         if socket.local.is_some() || !fresh {
             return Err(Error::InvalidArgument);
         }

@@ -2,6 +2,7 @@
 //! a virtual clock and seeded faults.
 
 mod datagrams;
+mod frames;
 mod hostile;
 mod listening;
 mod requests;

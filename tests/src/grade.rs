@@ -89,7 +89,7 @@ fn pci_attach(bench: &Bench) -> Outcome {
 }
 
 fn testoutput(bench: &Bench, count: usize) -> Outcome {
-    let setup = Setup::new(&format!("run=testoutput,{count}")).captured();
+    let setup = Setup::new(&format!("run=testoutput,{count}"));
     let machine = bench.boot(&setup)?;
     machine.wait_end_of_run()?;
     frames_are_packets(&machine.captured()?, count)
@@ -110,7 +110,7 @@ pub fn frames_are_packets(frames: &[Vec<u8>], count: usize) -> Outcome {
 }
 
 fn testinput(bench: &Bench, count: usize) -> Outcome {
-    let machine = bench.boot(&Setup::new("run=testinput").captured())?;
+    let machine = bench.boot(&Setup::new("run=testinput"))?;
     machine
         .console
         .wait_prefix("Waiting for packets", PATIENCE)?;

@@ -19,6 +19,7 @@ whose name contains one of them.
   --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)
   --www DIR     the files that the image was built with (www)
+  --keep        keep the files of cases that pass, too, in passed/
   --help        this text
 
 A failed case keeps its serial log, QEMU's own messages and its capture in failed/.
@@ -57,6 +58,8 @@ pub struct Options {
     pub bin: PathBuf,
     /// The directory of the files that the image serves.
     pub www: PathBuf,
+    /// Whether cases that pass keep their files, too.
+    pub keep: bool,
     /// Parts of names of cases to run; empty: all.
     pub names: Vec<String>,
 }
@@ -76,6 +79,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         build: "build".into(),
         bin: "target/release".into(),
         www: "www".into(),
+        keep: false,
         names: Vec::new(),
     };
     let mut arguments = arguments.into_iter();
@@ -87,6 +91,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         };
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
+            "--keep" => options.keep = true,
             "--nic" => options.nic = value()?,
             "--qemu" => options.qemu = value()?,
             "--build" => options.build = value()?.into(),

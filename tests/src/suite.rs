@@ -129,23 +129,34 @@ pub fn run(cases: &[Case], options: &Options, report: &Report) -> (Tally, Points
             took: start.elapsed(),
             note: &bench.note.borrow(),
         });
-        let kept = options.build.join("failed").join(directory_name(case.name));
-        // A file that cannot be removed is no reason to fail.
-        let _ = std::fs::remove_dir_all(&kept);
-        match outcome {
-            Ok(()) => {
-                tally.passed += 1;
-                let _ = std::fs::remove_dir_all(&bench.dir);
-            }
-            Err(failure) => {
-                tally.failed += 1;
-                report.detail(&failure.0);
-                match keep(&bench.dir, &kept) {
-                    Ok(()) => report.detail(&format!("kept: {}/", kept.display())),
-                    Err(why) => report.detail(&format!("nothing kept: {why}")),
-                }
-            }
+        let place = |folder: &str| options.build.join(folder).join(directory_name(case.name));
+        for folder in ["failed", "passed"] {
+            // What an earlier run has kept; there may be nothing.
+            let _ = std::fs::remove_dir_all(place(folder));
         }
+        let kept = match outcome {
+            Ok(()) if options.keep => keep(&bench.dir, &place("passed")),
+            Ok(()) => std::fs::remove_dir_all(&bench.dir).during("cleaning up"),
+            Err(failure) => {
+                report.detail(&failure.0);
+                report.detail(&qemus_words(&bench.dir));
+                report.detail(&format!("kept: {}/", place("failed").display()));
+                keep(&bench.dir, &place("failed"))
+            }
+        };
+        if let Err(why) = kept {
+            report.detail(&format!("{}: {why}", bench.dir.display()));
+        }
+        tally += match passed {
+            true => Tally {
+                passed: 1,
+                failed: 0,
+            },
+            false => Tally {
+                passed: 0,
+                failed: 1,
+            },
+        };
         points += worth;
     }
     // Empty, unless something could not be moved out of it.
@@ -178,6 +189,17 @@ fn keep(dir: &Path, kept: &Path) -> Outcome {
         std::fs::create_dir_all(parent)?;
     }
     Ok(std::fs::rename(dir, kept)?)
+}
+
+/// What QEMU itself said, such as who ended it.
+fn qemus_words(dir: &Path) -> String {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with("-qemu.log"))
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .filter_map(|text| text.lines().last().map(|line| format!("{line}\n")))
+        .collect()
 }
 
 /// No run may panic, nor use the card in a way that QEMU does not know.

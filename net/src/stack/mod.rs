@@ -9,6 +9,8 @@
 //! A received frame is looked at in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded.
 
+mod calls;
+mod emit;
 mod link;
 mod memory;
 mod neighbors;
@@ -25,20 +27,17 @@ use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use emit::{acknowledge, ask, intact};
 use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
 use peek::Frame;
 use smoltcp::iface::{Interface, PollResult, SocketSet};
-use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, IpAddress, IpCidr, IpEndpoint, IpProtocol, Ipv4Cidr, Ipv4Packet, Ipv4Repr,
-    TcpControl, TcpPacket, TcpRepr,
-};
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Cidr};
 use tcp::Tcp;
-use time_wait::{LastWord, Verdict};
+use time_wait::Verdict;
 use udp::Udp;
 
 /// Frames received in one poll.
@@ -336,185 +335,6 @@ impl<D: Device> Stack<D> {
             own.gateway.map(Some).ok_or(Error::Unreachable)
         }
     }
-
-    // --- streams ----------------------------------------------------------------------
-
-    /// Whether a connection or its remains use this local port.
-    pub fn uses_port(&self, port: u16) -> bool {
-        self.tcp.uses_port(port)
-    }
-
-    pub fn listen(&mut self, port: u16, backlog: usize) {
-        self.tcp.listen(port, backlog);
-    }
-
-    pub fn unlisten(&mut self, port: u16, now: u64) {
-        self.tcp.unlisten(port, now, &mut self.sockets);
-    }
-
-    pub fn can_accept(&self, port: u16) -> bool {
-        self.tcp.can_accept(port)
-    }
-
-    pub fn accept(&mut self, port: u16) -> Option<(ConnectionId, SocketAddrV4)> {
-        self.tcp.accept(port)
-    }
-
-    /// Starts to connect.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`], [`Error::AddressInUse`] if these two ends are or were just
-    /// connected, [`Error::NoMemory`].
-    pub fn connect(&mut self, tuple: Tuple, now: u64) -> Result<ConnectionId> {
-        if self.hop(*tuple.peer.ip())?.is_none() {
-            return Err(Error::Unreachable);
-        }
-        let (sockets, memory) = (&mut self.sockets, &mut self.memory);
-        self.tcp
-            .connect(tuple, now, &mut self.interface, sockets, memory)
-    }
-
-    pub fn stage(&self, id: ConnectionId) -> Stage {
-        self.tcp.stage(id, &self.sockets)
-    }
-
-    pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
-        self.tcp.tuple(id)
-    }
-
-    pub fn has_error(&self, id: ConnectionId) -> bool {
-        self.tcp.has_error(id)
-    }
-
-    pub fn take_error(&mut self, id: ConnectionId) -> Option<Error> {
-        self.tcp.take_error(id)
-    }
-
-    /// Octets that wait to be read.
-    pub fn received(&self, id: ConnectionId) -> usize {
-        self.tcp.received(id, &self.sockets)
-    }
-
-    /// Whether nothing more will arrive than waits to be read.
-    pub fn at_end(&self, id: ConnectionId) -> bool {
-        self.tcp.at_end(id, &self.sockets)
-    }
-
-    /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
-    pub fn room(&self, id: ConnectionId) -> Option<usize> {
-        self.tcp.room(id, &self.sockets)
-    }
-
-    /// Whether both directions have ended.
-    pub fn hung_up(&self, id: ConnectionId) -> bool {
-        self.tcp.hung_up(id, &self.sockets)
-    }
-
-    /// Lets `fill` put octets into the transmit buffer; it says how many.
-    pub fn send(
-        &mut self,
-        id: ConnectionId,
-        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
-    ) -> Result<usize> {
-        self.tcp.send(id, &mut self.sockets, fill)
-    }
-
-    /// Lets `drain` look at received octets; it says how many it took.
-    pub fn receive_from(
-        &mut self,
-        id: ConnectionId,
-        drain: impl FnOnce(&[u8]) -> Result<usize>,
-    ) -> Result<usize> {
-        self.tcp.receive(id, &mut self.sockets, drain)
-    }
-
-    pub fn finish(&mut self, id: ConnectionId) {
-        self.tcp.finish(id, &mut self.sockets);
-    }
-
-    pub fn deafen(&mut self, id: ConnectionId) {
-        self.tcp.deafen(id, &mut self.sockets);
-    }
-
-    /// Lets go of a connection: what is queued is still sent, then FIN.
-    pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp
-            .close(id, now, &mut self.sockets, &mut self.memory);
-    }
-
-    /// Lets go of a connection with a RST.
-    pub fn abort(&mut self, id: ConnectionId, now: u64) {
-        self.tcp
-            .drop_held(id, now, &mut self.sockets, &mut self.memory);
-    }
-
-    // --- datagrams --------------------------------------------------------------------
-
-    /// Opens a port.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`], [`Error::InvalidArgument`] for port 0.
-    pub fn open_datagrams(&mut self, port: u16) -> Result<DatagramId> {
-        self.udp.open(port, &mut self.sockets, &mut self.memory)
-    }
-
-    /// Closes a port; what is queued is still sent.
-    pub fn close_datagrams(&mut self, id: DatagramId, now: u64) {
-        self.udp
-            .close(id, Some(now), &mut self.sockets, &mut self.memory);
-    }
-
-    /// Closes a port at once.
-    pub fn drop_datagrams(&mut self, id: DatagramId) {
-        self.udp
-            .close(id, None, &mut self.sockets, &mut self.memory);
-    }
-
-    /// Queues a datagram.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] without room, [`Error::TooLong`], [`Error::Unreachable`],
-    /// [`Error::InvalidArgument`] for no address.
-    pub fn send_datagram(
-        &mut self,
-        id: DatagramId,
-        to: SocketAddrV4,
-        octets: &[u8],
-        now: u64,
-    ) -> Result<()> {
-        if to.port() == 0 {
-            return Err(Error::InvalidArgument);
-        }
-        let hop = self.hop(*to.ip())?;
-        let (neighbors, sockets) = (&mut self.neighbors, &mut self.sockets);
-        self.udp.send(id, (to, hop), octets, now, neighbors, sockets)
-    }
-
-    pub fn can_send_datagram(&self, id: DatagramId) -> bool {
-        self.udp.can_send(id, &self.sockets)
-    }
-
-    /// The sender of the next datagram that waits.
-    pub fn datagram_sender(&mut self, id: DatagramId) -> Option<SocketAddrV4> {
-        self.udp.sender(id, &mut self.sockets)
-    }
-
-    /// Lets `take` look at the next datagram; it is gone if that succeeds.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if there is none; those of `take`.
-    pub fn receive_datagram<R>(
-        &mut self,
-        id: DatagramId,
-        take: impl FnOnce(&[u8], SocketAddrV4) -> Result<R>,
-    ) -> Result<R> {
-        self.udp.receive(id, &mut self.sockets, take)
-    }
-
-    /// Throws the next datagram away.
-    pub fn skip_datagram(&mut self, id: DatagramId) {
-        self.udp.skip(id, &mut self.sockets);
-    }
 }
 
 fn instant(now: u64) -> Instant {
@@ -532,86 +352,4 @@ fn ip_endpoint(address: SocketAddrV4) -> IpEndpoint {
 fn socket_address(endpoint: IpEndpoint) -> SocketAddrV4 {
     let IpAddress::Ipv4(ip) = endpoint.addr;
     SocketAddrV4::new(ip, endpoint.port)
-}
-
-/// Whether a segment's checksums are right, as far as they are software's job.
-fn intact(frame: &[u8], checksums: &ChecksumCapabilities) -> bool {
-    let parsed = || -> core::result::Result<(), smoltcp::wire::Error> {
-        let ethernet = EthernetFrame::new_checked(frame)?;
-        let ip = Ipv4Packet::new_checked(ethernet.payload())?;
-        Ipv4Repr::parse(&ip, checksums)?;
-        let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
-        let tcp = TcpPacket::new_checked(ip.payload())?;
-        TcpRepr::parse(&tcp, &source, &destination, checksums).map(drop)
-    };
-    parsed().is_ok()
-}
-
-/// Sends the last acknowledgement of a connection that has no socket any more.
-fn acknowledge(
-    token: impl TxToken,
-    own: &Config,
-    checksums: &ChecksumCapabilities,
-    segment: &peek::Segment,
-    last_word: LastWord,
-) {
-    let peer = segment.tuple.peer;
-    let tcp = TcpRepr {
-        src_port: segment.tuple.port,
-        dst_port: peer.port(),
-        control: TcpControl::None,
-        seq_number: last_word.seq,
-        ack_number: Some(last_word.ack),
-        window_len: 0,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let ip = Ipv4Repr {
-        src_addr: own.address,
-        dst_addr: *peer.ip(),
-        next_header: IpProtocol::Tcp,
-        payload_len: tcp.buffer_len(),
-        hop_limit: 64,
-    };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: segment.mac,
-        ethertype: EthernetProtocol::Ipv4,
-    };
-    let len = ethernet.buffer_len() + ip.buffer_len() + tcp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-        ip.emit(&mut packet, checksums);
-        let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
-        let (source, destination) = (own.address.into(), IpAddress::Ipv4(*peer.ip()));
-        tcp.emit(&mut segment, &source, &destination, checksums);
-    });
-}
-
-/// Sends an ARP request.
-fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
-    let arp = ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
-        source_hardware_addr: EthernetAddress(own.mac),
-        source_protocol_addr: own.address,
-        target_hardware_addr: EthernetAddress([0; 6]),
-        target_protocol_addr: address,
-    };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: EthernetAddress::BROADCAST,
-        ethertype: EthernetProtocol::Arp,
-    };
-    let len = ethernet.buffer_len() + arp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-    });
 }

@@ -123,7 +123,10 @@ impl Udp {
         }
         let mut buffer = |len: usize| {
             let octets = memory.take(len)?;
-            Some(PacketBuffer::new(vec![PacketMetadata::EMPTY; SLOTS], octets))
+            Some(PacketBuffer::new(
+                vec![PacketMetadata::EMPTY; SLOTS],
+                octets,
+            ))
         };
         let receive = buffer(self.limits.udp_receive).ok_or(Error::NoMemory)?;
         let Some(transmit) = buffer(self.limits.udp_transmit) else {
@@ -185,7 +188,10 @@ impl Udp {
             };
             let queued = sockets.get::<Socket>(port.handle).send_queue();
             let empty = queued == 0 && port.waiting.is_empty();
-            if port.lingers_until.is_some_and(|until| empty || until <= now) {
+            if port
+                .lingers_until
+                .is_some_and(|until| empty || until <= now)
+            {
                 self.remove(index, sockets, memory);
             }
         }
@@ -193,7 +199,11 @@ impl Udp {
 
     /// When the next closed port is given up.
     pub fn deadline(&self) -> Option<u64> {
-        self.slots.iter().flatten().filter_map(|p| p.lingers_until).min()
+        self.slots
+            .iter()
+            .flatten()
+            .filter_map(|p| p.lingers_until)
+            .min()
     }
 
     /// Queues a datagram. `hop` is the neighbour it goes to; `None` for a group.
@@ -281,7 +291,10 @@ impl Udp {
                 if large && (busy || self.fragmenting.is_some()) {
                     break;
                 }
-                if socket.send_slice(&outgoing.octets, ip_endpoint(outgoing.to)).is_err() {
+                if socket
+                    .send_slice(&outgoing.octets, ip_endpoint(outgoing.to))
+                    .is_err()
+                {
                     break;
                 }
                 if large {

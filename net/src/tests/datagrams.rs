@@ -1,1 +1,418 @@
-//! x
+//! Datagrams, ARP, ICMP and fragments.
+
+use super::frames::{arp, arp_reply, fragments, ipv4, ping, udp};
+use super::world::*;
+use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
+use abi::{Error, Pid};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet,
+    IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, UdpPacket,
+};
+use std::vec;
+use std::vec::Vec;
+
+const SERVER: Pid = Pid(0x102);
+
+fn address(ip: [u8; 4], port: u16) -> SocketAddress {
+    SocketAddress { ip, port }
+}
+
+fn endpoint(port: u16) -> IpEndpoint {
+    IpEndpoint::new(IpAddress::Ipv4(SERVER_IP.into()), port)
+}
+
+/// Whom the server asks for by ARP in these frames.
+fn asked(frames: &[Vec<u8>]) -> Vec<[u8; 4]> {
+    let asked = |frame: &Vec<u8>| {
+        let frame = EthernetFrame::new_checked(frame).unwrap();
+        if frame.ethertype() != EthernetProtocol::Arp {
+            return None;
+        }
+        let packet = ArpPacket::new_checked(frame.payload()).unwrap();
+        let ArpRepr::EthernetIpv4 {
+            operation,
+            target_protocol_addr,
+            ..
+        } = ArpRepr::parse(&packet).unwrap()
+        else {
+            panic!("not for Ethernet and IPv4")
+        };
+        assert_eq!(operation, ArpOperation::Request);
+        Some(target_protocol_addr.octets())
+    };
+    frames.iter().filter_map(asked).collect()
+}
+
+/// Data of the UDP datagrams in these frames.
+fn datagrams(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let data = |frame: &Vec<u8>| {
+        let frame = EthernetFrame::new_checked(frame).unwrap();
+        let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
+        (frame.ethertype() == EthernetProtocol::Ipv4).then_some(())?;
+        assert_eq!(packet.next_header(), IpProtocol::Udp);
+        let datagram = UdpPacket::new_checked(packet.payload()).unwrap();
+        Some(datagram.payload().to_vec())
+    };
+    frames.iter().filter_map(data).collect()
+}
+
+#[test]
+fn an_echo_of_datagrams_of_every_size() {
+    let mut world = World::new(1);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let peer = world.peer.open_udp(5000);
+    for len in [0, 1, 17, 512, 1471, 1472] {
+        let data = world.chance.octets(len);
+        world.peer.udp(peer).send_slice(&data, endpoint(7)).unwrap();
+        let (answer, memory) = world.wait(SERVER, Request::RecvFrom { socket }, &[0; 2000]);
+        let sender = address(PEER_IP, 5000);
+        assert_eq!(answer, Ok(Answer::Datagram(len as u32, sender)));
+        let send = Request::SendTo {
+            socket,
+            address: sender,
+        };
+        assert_eq!(
+            world.wait(SERVER, send, &memory[..len]).0,
+            Ok(Answer::Count(len as u32))
+        );
+        let mut got = Vec::new();
+        world.until(SECOND, "the echo", |world| {
+            let received = world.peer.udp(peer).recv().map(|(data, _)| data.to_vec());
+            received.map(|data| got = data).is_ok()
+        });
+        assert_eq!(got, data);
+    }
+}
+
+#[test]
+fn long_datagrams_are_fragmented_and_reassembled() {
+    let mut world = World::new(2);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.inject(&arp_reply(PEER_IP));
+    // In: 65,507 octets, the most there can be.
+    let data = world.chance.octets(65507);
+    let whole = udp((PEER_IP, 5000), 7, &data)[34..].to_vec();
+    for frame in fragments(IpProtocol::Udp, &whole, 1480) {
+        world.inject(&frame);
+    }
+    assert!(world.frames().is_empty());
+    let (answer, memory) = world.now(SERVER, Request::RecvFrom { socket }, &vec![0; 70000]);
+    let sender = address(PEER_IP, 5000);
+    assert_eq!(answer, Ok(Answer::Datagram(65507, sender)));
+    assert!(memory[..65507] == data);
+    // Out: several at once, which must not overwrite each other, between short ones.
+    let send = Request::SendTo {
+        socket,
+        address: sender,
+    };
+    let sizes = [9000, 40, 16356, 1473, 1472];
+    for (n, len) in sizes.into_iter().enumerate() {
+        let sent = world.now(SERVER, send, &vec![n as u8; len]).0;
+        assert_eq!(sent, Ok(Answer::Count(len as u32)));
+    }
+    world.server.device_mut().room = 2;
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..100 {
+        pieces.extend(world.frames());
+        world.now += MS;
+    }
+    // Each piece carries its datagram's number in every octet of its data.
+    let mut got = [0; 5];
+    for frame in &pieces {
+        assert!(frame.len() <= 1514);
+        let packet = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+        let header = if packet.frag_offset() == 0 { 8 } else { 0 };
+        let data = &packet.payload()[header..];
+        got[usize::from(data[0])] += data.len();
+        assert!(data.iter().all(|&octet| octet == data[0]));
+    }
+    assert_eq!(got, sizes);
+    assert_eq!(
+        world.now(SERVER, send, &vec![0; 16357]).0,
+        Err(Error::TooLong)
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_lost_and_the_next_is_whole() {
+    let mut world = World::new(3);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    for data in [&b"too long for it"[..], b"fits"] {
+        world.inject(&udp((PEER_IP, 5000), 7, data));
+    }
+    world.frames();
+    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 4]);
+    assert_eq!(
+        (answer, memory.as_slice()),
+        (Ok(Answer::Count(4)), &b"too "[..])
+    );
+    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 4]);
+    assert_eq!(
+        (answer, memory.as_slice()),
+        (Ok(Answer::Count(4)), &b"fits"[..])
+    );
+    assert_eq!(
+        world.ready(SERVER, socket, poll::READABLE | poll::WRITABLE),
+        poll::WRITABLE
+    );
+}
+
+#[test]
+fn a_connected_socket_hears_its_peer_only() {
+    let mut world = World::new(4);
+    let socket = world.socket(SERVER, Kind::Datagram);
+    let data = |world: &mut World| world.now(SERVER, Request::Send { socket }, b"x").0;
+    assert_eq!(data(&mut world), Err(Error::NotConnected));
+    let peer = address(PEER_IP, 5000);
+    world
+        .ask(
+            SERVER,
+            Request::Connect {
+                socket,
+                address: peer,
+            },
+        )
+        .unwrap();
+    assert_eq!(
+        world.ask(SERVER, Request::PeerAddress { socket }),
+        Ok(Answer::Address(peer))
+    );
+    let Ok(Answer::Address(local)) = world.ask(SERVER, Request::LocalAddress { socket }) else {
+        panic!()
+    };
+    for (from, port) in [(PEER_IP, 5001), ([10, 0, 2, 3], 5000)] {
+        world.inject(&udp((from, port), local.port, b"stranger"));
+    }
+    world.frames();
+    assert_eq!(world.ready(SERVER, socket, poll::READABLE), 0);
+    world.inject(&udp((PEER_IP, 5000), local.port, b"friend"));
+    world.frames();
+    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 9]);
+    assert_eq!(
+        (answer, &memory[..6]),
+        (Ok(Answer::Count(6)), &b"friend"[..])
+    );
+    assert_eq!(data(&mut world), Ok(Answer::Count(1)));
+}
+
+/// Queues a datagram for `ip` that says `data`.
+fn send(world: &mut World, socket: Handle, ip: [u8; 4], data: &[u8]) -> abi::Result<Answer> {
+    let address = address(ip, 9);
+    world
+        .now(SERVER, Request::SendTo { socket, address }, data)
+        .0
+}
+
+#[test]
+fn a_silent_neighbour_holds_up_nobody_else() {
+    let mut world = World::new(5);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.inject(&arp_reply([10, 0, 2, 3]));
+    assert!(world.frames().is_empty());
+    let (dead, alive) = ([10, 0, 2, 99], [10, 0, 2, 3]);
+    for n in 0..100 {
+        assert_eq!(send(&mut world, socket, dead, &[n]), Ok(Answer::Count(1)));
+        assert_eq!(send(&mut world, socket, alive, &[n]), Ok(Answer::Count(1)));
+        let frames = world.frames();
+        assert_eq!(datagrams(&frames), [[n]]);
+        assert_eq!(
+            asked(&frames).len(),
+            usize::from(n == 0),
+            "not once per datagram"
+        );
+    }
+    assert_eq!(world.figure("udp_dropped_unresolved"), 100 - 16);
+    // Asked for three times, a second apart; then what waits is dropped.
+    let mut requests = 0;
+    for _ in 0..10 {
+        world.now += SECOND;
+        requests += asked(&world.frames()).len();
+    }
+    assert_eq!(requests, 2);
+    assert_eq!(world.figure("udp_dropped_unresolved"), 100);
+    assert_eq!(
+        world.server.deadline(world.now),
+        u64::MAX,
+        "nothing is left to do"
+    );
+}
+
+#[test]
+fn what_waits_for_a_neighbour_leaves_in_order_when_he_answers() {
+    let mut world = World::new(6);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    // Through the gateway, which is asked for once for all.
+    for (n, ip) in [[8, 8, 8, 8], [1, 1, 1, 1], PEER_IP]
+        .into_iter()
+        .enumerate()
+    {
+        send(&mut world, socket, ip, &[n as u8]).unwrap();
+    }
+    assert_eq!(asked(&world.frames()), [PEER_IP]);
+    // Closing does not lose them either.
+    world.ask(SERVER, Request::Close { socket }).unwrap();
+    world.now += 500 * MS;
+    world.inject(&arp_reply(PEER_IP));
+    assert_eq!(datagrams(&world.frames()), [[0], [1], [2]]);
+    world.frames();
+    world.assert_empty();
+}
+
+#[test]
+fn one_silent_neighbour_does_not_silence_the_question_for_another() {
+    let mut world = World::new(7);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    for last in 90..100 {
+        send(&mut world, socket, [10, 0, 2, last], b"x").unwrap();
+    }
+    assert_eq!(asked(&world.frames()).len(), 10);
+    for last in 100..106 {
+        send(&mut world, socket, [10, 0, 2, last], b"x").unwrap();
+    }
+    assert_eq!(
+        send(&mut world, socket, [10, 0, 2, 200], b"x"),
+        Err(Error::Unreachable)
+    );
+}
+
+#[test]
+fn destinations_without_a_way_are_refused() {
+    let mut world = World::new(8);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    for ip in [[127, 0, 0, 1], [240, 0, 0, 1], [0, 0, 0, 1], SERVER_IP] {
+        assert_eq!(send(&mut world, socket, ip, b"x"), Err(Error::Unreachable));
+    }
+    assert_eq!(
+        send(&mut world, socket, [0; 4], b"x"),
+        Err(Error::InvalidArgument)
+    );
+    let nowhere = address(PEER_IP, 0);
+    let request = Request::SendTo {
+        socket,
+        address: nowhere,
+    };
+    assert_eq!(
+        world.now(SERVER, request, b"x").0,
+        Err(Error::InvalidArgument)
+    );
+    // To everybody is a way.
+    for ip in [[255; 4], [10, 0, 2, 255], [224, 0, 0, 251]] {
+        assert_eq!(send(&mut world, socket, ip, b"x"), Ok(Answer::Count(1)));
+        assert_eq!(world.frames().len(), 1);
+    }
+}
+
+#[test]
+fn a_full_queue_blocks_and_goes_on() {
+    let mut world = World::new(9);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.inject(&arp_reply(PEER_IP));
+    world.frames();
+    world.server.device_mut().room = 0;
+    world.non_blocking(SERVER, socket);
+    let mut queued: u32 = 0;
+    while send(&mut world, socket, PEER_IP, &[1; 1400]).is_ok() {
+        queued += 1;
+        assert!(queued < 1000);
+    }
+    assert_eq!(
+        send(&mut world, socket, PEER_IP, &[1; 1400]),
+        Err(Error::WouldBlock)
+    );
+    assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0);
+    let on = false;
+    world
+        .ask(SERVER, Request::SetNonBlocking { socket, on })
+        .unwrap();
+    let address = address(PEER_IP, 9);
+    let token = world.call(SERVER, Request::SendTo { socket, address }, &[2; 1400]);
+    world.frames();
+    assert!(world.answer(token).is_none());
+    world.server.device_mut().room = 64;
+    let mut sent = 0;
+    for _ in 0..3 {
+        sent += datagrams(&world.frames()).len() as u32;
+    }
+    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(1400)));
+    assert_eq!(sent, queued + 1);
+}
+
+#[test]
+fn pings_are_answered_long_ones_too() {
+    let mut world = World::new(10);
+    world.inject(&arp(ArpOperation::Request, PEER_IP, SERVER_IP));
+    let frames = world.frames();
+    assert_eq!(frames.len(), 1, "the ARP reply");
+    let echo = |frames: &[Vec<u8>]| {
+        let packet = Ipv4Packet::new_checked(&frames[0][14..]).unwrap();
+        let icmp = Icmpv4Packet::new_checked(packet.payload()).unwrap();
+        assert_eq!(icmp.msg_type(), Icmpv4Message::EchoReply);
+        icmp.data().to_vec()
+    };
+    let data = world.chance.octets(1000);
+    world.inject(&ipv4(PEER_IP, SERVER_IP, IpProtocol::Icmp, &ping(&data)));
+    assert!(echo(&world.frames()).ends_with(&data));
+    // Two long ones back to back: each is answered whole before the next is received.
+    let long = ping(&world.chance.octets(4000));
+    for _ in 0..2 {
+        for frame in fragments(IpProtocol::Icmp, &long, 1480) {
+            world.inject(&frame);
+        }
+    }
+    let frames = world.frames();
+    let len: usize = frames.iter().map(|frame| frame.len() - 34).sum();
+    assert_eq!((frames.len(), len), (6, 2 * long.len()));
+    // Nobody is told anything about pings to everybody.
+    world.inject(&ipv4(
+        PEER_IP,
+        [10, 0, 2, 255],
+        IpProtocol::Icmp,
+        &ping(b"smurf"),
+    ));
+    let frames = world.frames();
+    assert!(frames.iter().all(|frame| frame[26..30] == SERVER_IP));
+}
+
+#[test]
+fn a_datagram_for_nobody_draws_port_unreachable() {
+    let mut world = World::new(11);
+    world.inject(&arp_reply(PEER_IP));
+    world.inject(&udp((PEER_IP, 5000), 9, b"anybody?"));
+    let frames = world.frames();
+    let packet = Ipv4Packet::new_checked(&frames[0][14..]).unwrap();
+    let icmp = Icmpv4Packet::new_checked(packet.payload()).unwrap();
+    assert_eq!(
+        (icmp.msg_type(), icmp.msg_code()),
+        (Icmpv4Message::DstUnreachable, 3)
+    );
+}
+
+#[test]
+fn a_wait_for_datagrams_ends_in_time_or_with_one() {
+    let mut world = World::new(12);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let entry = PollEntry {
+        socket,
+        wanted: poll::READABLE,
+        ready: 0xffff,
+    };
+    let request = Request::Poll { timeout_ms: 250 };
+    let start = world.now;
+    let (answer, memory) = world.wait(SERVER, request, &entry.to_bytes());
+    assert_eq!(
+        (answer, world.now - start),
+        (Ok(Answer::Count(0)), 250 * MS)
+    );
+    assert_eq!(&memory[6..], [0, 0]);
+    let token = world.call(SERVER, request, &entry.to_bytes());
+    world.pass(100 * MS);
+    assert!(world.answer(token).is_none());
+    world.inject(&udp((PEER_IP, 5000), 7, b"now"));
+    world.pass(0);
+    let (answer, memory) = world.answer(token).unwrap();
+    assert_eq!(answer, Ok(Answer::Count(1)));
+    assert_eq!(
+        PollEntry::from_bytes(memory.as_slice().try_into().unwrap()).ready,
+        poll::READABLE
+    );
+}

@@ -1,1 +1,396 @@
-//! x
+//! Listeners, half-open connections and TIME-WAIT, by hand-made segments.
+
+use super::frames::{Segment, arp_reply, segments};
+use super::world::*;
+use crate::{Config, Timers};
+use abi::socket::{Answer, Handle, Request};
+use abi::{Error, Pid};
+use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
+use std::vec::Vec;
+
+const SERVER: Pid = Pid(0x102);
+
+/// A server with a listener at port 80, and a peer that is known by address.
+fn world(backlog: u16) -> (World, Handle) {
+    let mut world = World::new(1);
+    let listener = world.listener(SERVER, 80, backlog);
+    world.inject(&arp_reply(PEER_IP));
+    assert!(world.frames().is_empty());
+    (world, listener)
+}
+
+/// Sends a segment; what comes back.
+fn send(world: &mut World, segment: &Segment) -> Vec<Segment> {
+    world.inject(&segment.frame());
+    segments(&world.frames())
+}
+
+/// Opens a connection by hand; the server's SYN-ACK.
+fn open(world: &mut World, peer: u16) -> Segment {
+    let answers = send(world, &Segment::syn(peer, 80, 1000));
+    let [answer] = answers.as_slice() else {
+        panic!("{answers:?}")
+    };
+    assert_eq!((answer.control, answer.ack), (Syn, Some(1001)));
+    let answer = answer.clone();
+    assert!(send(world, &Segment::after(&answer, TcpControl::None)).is_empty());
+    answer
+}
+
+/// Lets time pass for the server alone; what it sent.
+fn later(world: &mut World, duration: u64) -> Vec<Segment> {
+    let until = world.now + duration;
+    let mut sent = Vec::new();
+    loop {
+        sent.extend(segments(&world.frames()));
+        if world.now == until {
+            return sent;
+        }
+        world.now = world.server.deadline(world.now).clamp(world.now + 1, until);
+    }
+}
+
+#[test]
+fn listening_needs_no_memory_and_a_closed_port_resets() {
+    let (mut world, _) = world(64);
+    assert_eq!(world.figure("buffer_octets"), 0);
+    let answers = send(&mut world, &Segment::syn(5000, 81, 7));
+    assert_eq!((answers[0].control, answers[0].ack), (Rst, Some(8)));
+    assert_eq!(world.figure("connections"), 0);
+}
+
+#[test]
+fn over_the_backlog_a_syn_is_dropped_and_later_served() {
+    let (mut world, listener) = world(3);
+    for peer in 5000..5003 {
+        open(&mut world, peer);
+    }
+    // Nothing at all: neither SYN-ACK nor RST.
+    assert_eq!(send(&mut world, &Segment::syn(5003, 80, 1000)), []);
+    assert_eq!(world.figure("tcp_syns_dropped"), 1);
+    let accepted = world.ask(SERVER, Request::Accept { socket: listener });
+    assert!(matches!(accepted, Ok(Answer::Accepted(..))));
+    open(&mut world, 5003);
+    assert_eq!(world.figure("connections"), 4);
+}
+
+#[test]
+fn connections_are_accepted_in_the_order_they_were_completed() {
+    let (mut world, socket) = world(8);
+    let first = send(&mut world, &Segment::syn(5000, 80, 1000));
+    open(&mut world, 5001);
+    send(&mut world, &Segment::after(&first[0], TcpControl::None));
+    for port in [5001, 5000] {
+        let Ok(Answer::Accepted(connection, peer)) = world.ask(SERVER, Request::Accept { socket })
+        else {
+            panic!()
+        };
+        assert_eq!((peer.ip, peer.port), (PEER_IP, port));
+        let request = Request::PeerAddress { socket: connection };
+        assert_eq!(world.ask(SERVER, request), Ok(Answer::Address(peer)));
+        let request = Request::LocalAddress { socket: connection };
+        let Ok(Answer::Address(local)) = world.ask(SERVER, request) else {
+            panic!()
+        };
+        assert_eq!((local.ip, local.port), (SERVER_IP, 80));
+    }
+}
+
+#[test]
+fn a_repeated_syn_makes_no_second_connection() {
+    let (mut world, _) = world(8);
+    let syn = Segment::syn(5000, 80, 1000);
+    let first = send(&mut world, &syn);
+    for _ in 0..5 {
+        assert_eq!(send(&mut world, &syn), []);
+    }
+    assert_eq!(
+        (world.figure("connections"), world.figure("half_open")),
+        (1, 1)
+    );
+    // The first SYN-ACK's connection is the one that lives.
+    assert_eq!(
+        send(&mut world, &Segment::after(&first[0], TcpControl::None)),
+        []
+    );
+    assert_eq!(send(&mut world, &syn), []);
+    assert_eq!(
+        (world.figure("connections"), world.figure("half_open")),
+        (1, 0)
+    );
+    let mut data = Segment::after(&first[0], TcpControl::None);
+    data.data = b"hello".to_vec();
+    send(&mut world, &data);
+    let sent = later(&mut world, 100 * MS);
+    assert_eq!(
+        sent.last().map(|segment| segment.ack),
+        Some(Some(data.end()))
+    );
+}
+
+#[test]
+fn a_flood_of_syns_is_forgotten_and_the_service_goes_on() {
+    let (mut world, listener) = world(16);
+    for n in 0..2000u16 {
+        let syn = Segment::syn(1024 + n, 80, 1000).from([10, 0, 2, 50 + (n % 100) as u8]);
+        world.inject(&syn.frame());
+        for frame in world.frames() {
+            if let Some(segment) = Segment::read(&frame) {
+                assert_eq!(segment.control, Syn, "never a RST");
+            }
+        }
+        assert!(world.figure("half_open") <= 16);
+    }
+    assert_eq!(world.figure("tcp_syns_dropped"), 2000 - 16);
+    // After three seconds the oldest makes room for somebody who means it,
+    assert!(later(&mut world, 3 * SECOND).len() < 100);
+    open(&mut world, 60000);
+    assert_eq!(world.figure("half_open"), 15);
+    assert!(
+        world
+            .ask(SERVER, Request::Accept { socket: listener })
+            .is_ok()
+    );
+    // and after thirty they are all gone, without a RST.
+    let sent = later(&mut world, 31 * SECOND);
+    assert!(sent.iter().all(|segment| segment.control != Rst));
+    assert_eq!(
+        (world.figure("half_open"), world.figure("connections")),
+        (0, 1)
+    );
+}
+
+#[test]
+fn senders_that_cannot_be_are_ignored() {
+    let (mut world, _) = world(16);
+    let before = world.figure("frames_refused");
+    let impossible = [
+        [0; 4],
+        [0, 1, 2, 3],
+        [255; 4],
+        [224, 0, 0, 1],
+        [239, 1, 2, 3],
+        [240, 0, 0, 1],
+        [127, 0, 0, 1],
+        [10, 0, 2, 255],
+        SERVER_IP,
+    ];
+    for ip in impossible {
+        for port in [80, 81] {
+            world.inject(&Segment::syn(5000, port, 1).from(ip).frame());
+            assert!(world.frames().is_empty(), "{ip:?}");
+        }
+    }
+    assert_eq!(
+        world.figure("frames_refused") - before,
+        2 * impossible.len() as u64
+    );
+    // Nor is a segment for everybody anybody's.
+    for to in [[255; 4], [10, 0, 2, 255], [224, 0, 0, 1], [10, 0, 2, 16]] {
+        for port in [80, 81] {
+            world.inject(&Segment::syn(5000, port, 1).frame_to(to));
+            assert!(world.frames().is_empty(), "{to:?}");
+        }
+    }
+    let mut broadcast = Segment::syn(5000, 80, 1).frame();
+    broadcast[..6].fill(0xff);
+    world.inject(&broadcast);
+    assert!(world.frames().is_empty());
+    // Port 0 is nobody's.
+    assert_eq!(send(&mut world, &Segment::syn(0, 80, 1)), []);
+    assert_eq!(world.figure("connections"), 0);
+    assert_eq!(world.figure("buffer_octets"), 0);
+}
+
+#[test]
+fn a_syn_with_a_wrong_checksum_leaves_nothing_behind() {
+    let (mut world, _) = world(1);
+    let mut frame = Segment::syn(5000, 80, 1000).frame();
+    *frame.last_mut().unwrap() ^= 1;
+    world.inject(&frame);
+    assert!(world.frames().is_empty());
+    assert_eq!(
+        (world.figure("half_open"), world.figure("buffer_octets")),
+        (0, 0)
+    );
+    open(&mut world, 5000);
+}
+
+#[test]
+fn a_reset_takes_a_half_open_connection_back() {
+    let (mut world, _) = world(1);
+    let answer = send(&mut world, &Segment::syn(5000, 80, 1000)).remove(0);
+    let mut reset = Segment::after(&answer, Rst);
+    reset.ack = None;
+    assert_eq!(send(&mut world, &reset), []);
+    assert_eq!(
+        (world.figure("half_open"), world.figure("buffer_octets")),
+        (0, 0)
+    );
+    open(&mut world, 5001);
+}
+
+#[test]
+fn a_connection_reset_before_accept_is_not_accepted() {
+    let (mut world, socket) = world(2);
+    let answer = open(&mut world, 5000);
+    open(&mut world, 5001);
+    let mut reset = Segment::after(&answer, Rst);
+    reset.ack = None;
+    send(&mut world, &reset);
+    let Ok(Answer::Accepted(_, peer)) = world.ask(SERVER, Request::Accept { socket }) else {
+        panic!()
+    };
+    assert_eq!(peer.port, 5001);
+    world.non_blocking(SERVER, socket);
+    let empty = world.ask(SERVER, Request::Accept { socket });
+    assert_eq!(empty, Err(Error::WouldBlock));
+}
+
+#[test]
+fn a_listener_that_closes_resets_who_waits() {
+    let (mut world, socket) = world(8);
+    open(&mut world, 5000);
+    send(&mut world, &Segment::syn(5001, 80, 1000));
+    world.ask(SERVER, Request::Close { socket }).unwrap();
+    let sent = segments(&world.frames());
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|segment| segment.control == Rst));
+    world.assert_empty();
+    let answers = send(&mut world, &Segment::syn(5002, 80, 1000));
+    assert_eq!(answers[0].control, Rst);
+    // And the port can be listened at again at once.
+    world.listener(SERVER, 80, 8);
+    open(&mut world, 5003);
+}
+
+/// A connection that the server closed and that came to its end. The peer's last segment.
+fn ended(world: &mut World, listener: Handle, peer: u16) -> Segment {
+    let answer = open(world, peer);
+    let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, Request::Accept { socket: listener })
+    else {
+        panic!()
+    };
+    world.ask(SERVER, Request::Close { socket }).unwrap();
+    let sent = segments(&world.frames());
+    assert_eq!((sent.len(), sent[0].control), (1, Fin));
+    let mut fin = Segment::after(&answer, Fin);
+    fin.ack = Some(sent[0].end());
+    let sent = send(world, &fin);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        (sent[0].control, sent[0].ack),
+        (TcpControl::None, Some(fin.end()))
+    );
+    assert_eq!(Some(sent[0].seq), fin.ack);
+    fin
+}
+
+#[test]
+fn time_wait_costs_no_socket_and_answers_a_repeated_fin() {
+    let (mut world, listener) = world(8);
+    let fin = ended(&mut world, listener, 5000);
+    assert_eq!(
+        (world.figure("connections"), world.figure("buffer_octets")),
+        (0, 0)
+    );
+    assert_eq!(world.figure("time_wait"), 1);
+    for _ in 0..3 {
+        world.now += 10 * SECOND;
+        let sent = send(&mut world, &fin);
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].ack, Some(sent[0].seq)), (Some(fin.end()), fin.ack));
+    }
+    // One that was damaged on its way is not answered.
+    let mut damaged = fin.frame();
+    *damaged.last_mut().unwrap() ^= 4;
+    world.inject(&damaged);
+    assert!(world.frames().is_empty());
+    // Once it is over, nobody remembers.
+    world.now += 61 * SECOND;
+    world.inject(&arp_reply(PEER_IP));
+    assert_eq!(send(&mut world, &fin)[0].control, Rst);
+}
+
+#[test]
+fn a_new_syn_reuses_the_ports_of_a_connection_in_time_wait() {
+    let (mut world, listener) = world(8);
+    let fin = ended(&mut world, listener, 5000);
+    let old = Segment::syn(5000, 80, fin.end().wrapping_sub(1));
+    assert_eq!(send(&mut world, &old)[0].ack, Some(fin.end()));
+    let new = Segment::syn(5000, 80, fin.end().wrapping_add(1));
+    assert_eq!(send(&mut world, &new)[0].control, Syn);
+    assert_eq!(world.figure("time_wait"), 0);
+}
+
+#[test]
+fn a_hundred_connections_per_second_leave_a_bounded_trace() {
+    let (mut world, listener) = world(8);
+    for n in 0..3000 {
+        ended(&mut world, listener, 5000 + n);
+        world.now += 10 * MS;
+        if n % 1000 == 0 {
+            world.inject(&arp_reply(PEER_IP));
+        }
+    }
+    assert_eq!(world.figure("time_wait"), 2048);
+    assert_eq!(
+        (world.figure("connections"), world.figure("buffer_octets")),
+        (0, 0)
+    );
+}
+
+#[test]
+fn fins_that_cross_end_in_time_wait_too() {
+    let (mut world, listener) = world(8);
+    let answer = open(&mut world, 5000);
+    let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, Request::Accept { socket: listener })
+    else {
+        panic!()
+    };
+    world.ask(SERVER, Request::Close { socket }).unwrap();
+    let our_fin = segments(&world.frames()).remove(0);
+    // The peer's FIN does not know ours yet.
+    let fin = Segment::after(&answer, Fin);
+    let sent = send(&mut world, &fin);
+    assert_eq!(sent[0].ack, Some(fin.end()));
+    assert_eq!(
+        (world.figure("connections"), world.figure("time_wait")),
+        (1, 0)
+    );
+    let mut ack = Segment::after(&answer, TcpControl::None);
+    (ack.seq, ack.ack) = (fin.end(), Some(our_fin.end()));
+    send(&mut world, &ack);
+    assert_eq!(
+        (world.figure("connections"), world.figure("time_wait")),
+        (0, 1)
+    );
+    let again = send(&mut world, &fin);
+    assert_eq!(
+        (again[0].seq, again[0].ack),
+        (our_fin.end(), Some(fin.end()))
+    );
+}
+
+#[test]
+fn sockets_of_short_lived_half_open_connections_are_freed_in_time() {
+    let timers = Timers {
+        half_open: core::time::Duration::from_secs(5),
+        ..Timers::default()
+    };
+    let config = Config {
+        timers,
+        ..Config::new(SERVER_MAC, 1)
+    };
+    let mut world = World::with(config);
+    world.listener(SERVER, 80, 8);
+    world.inject(&arp_reply(PEER_IP));
+    send(&mut world, &Segment::syn(5000, 80, 1000));
+    later(&mut world, 5 * SECOND - MS);
+    assert_eq!(world.figure("half_open"), 1);
+    later(&mut world, 2 * MS);
+    assert_eq!(
+        (world.figure("half_open"), world.figure("buffer_octets")),
+        (0, 0)
+    );
+}

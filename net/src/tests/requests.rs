@@ -1,1 +1,457 @@
-//! x
+//! Requests as such: handles, addresses, limits, deaths.
+
+use super::frames::{Segment, arp_reply};
+use super::world::*;
+use crate::{Config, ConfigError, Limits, Server};
+use abi::socket::{
+    Answer, Direction, Handle, Kind, POLL_FOREVER, POLL_MAX, PollEntry, Request, SocketAddress,
+    poll,
+};
+use abi::{Error, Pid};
+use smoltcp::socket::tcp::State;
+use std::vec;
+use std::vec::Vec;
+
+const A: Pid = Pid(0x102);
+const B: Pid = Pid(0x103);
+const DONE: abi::Result<Answer> = Ok(Answer::Done);
+
+/// One request of every kind that names a socket.
+pub fn every(socket: Handle) -> Vec<Request> {
+    let address = SocketAddress {
+        ip: PEER_IP,
+        port: 9,
+    };
+    let here = SocketAddress {
+        ip: [0; 4],
+        port: 900,
+    };
+    let mut requests = vec![
+        Request::Bind {
+            socket,
+            address: here,
+        },
+        Request::Listen { socket, backlog: 5 },
+        Request::Accept { socket },
+        Request::Connect { socket, address },
+        Request::Send { socket },
+        Request::Recv { socket },
+        Request::SendTo { socket, address },
+        Request::RecvFrom { socket },
+        Request::LocalAddress { socket },
+        Request::PeerAddress { socket },
+        Request::SetNonBlocking { socket, on: false },
+        Request::SetNonBlocking { socket, on: true },
+        Request::Close { socket },
+    ];
+    for direction in [Direction::Receive, Direction::Send, Direction::Both] {
+        requests.push(Request::Shutdown { socket, direction });
+    }
+    requests
+}
+
+#[test]
+fn a_handle_of_another_process_or_time_is_no_handle() {
+    let mut world = World::new(1);
+    let socket = world.listener(A, 80, 4);
+    let old = world.socket(A, Kind::Stream);
+    assert_eq!(world.ask(A, Request::Close { socket: old }), DONE);
+    let newer = world.socket(B, Kind::Stream);
+    assert_ne!(old, newer);
+    let mut wrong = vec![(B, socket), (A, old), (B, old), (A, newer)];
+    for _ in 0..200 {
+        wrong.push((A, Handle(world.chance.next() as u32)));
+    }
+    wrong.retain(|&(client, handle)| (client, handle) != (A, socket));
+    for (client, handle) in wrong {
+        for request in every(handle) {
+            assert_eq!(
+                world.ask(client, request),
+                Err(Error::BadHandle),
+                "{request:?}"
+            );
+        }
+        assert_eq!(world.ready(client, handle, 0), poll::INVALID);
+    }
+    assert_eq!(world.ask(B, Request::Close { socket: newer }), DONE);
+    assert_eq!(world.ask(A, Request::Close { socket }), DONE);
+    world.assert_empty();
+}
+
+#[test]
+fn addresses_are_bound_once_and_must_be_ours() {
+    let mut world = World::new(2);
+    let socket = world.socket(A, Kind::Stream);
+    let bind = |socket, ip, port| Request::Bind {
+        socket,
+        address: SocketAddress { ip, port },
+    };
+    for ip in [PEER_IP, [127, 0, 0, 1], [255; 4], [1, 2, 3, 4]] {
+        assert_eq!(
+            world.ask(A, bind(socket, ip, 80)),
+            Err(Error::AddressNotAvailable)
+        );
+    }
+    assert_eq!(world.ask(A, bind(socket, SERVER_IP, 80)), DONE);
+    assert_eq!(
+        world.ask(A, bind(socket, SERVER_IP, 81)),
+        Err(Error::InvalidArgument)
+    );
+    let other = world.socket(B, Kind::Stream);
+    for ip in [[0; 4], SERVER_IP] {
+        assert_eq!(world.ask(B, bind(other, ip, 80)), Err(Error::AddressInUse));
+    }
+    // The same number of the other protocol is another port.
+    let datagrams = world.socket(B, Kind::Datagram);
+    assert_eq!(world.ask(B, bind(datagrams, [0; 4], 80)), DONE);
+    assert_eq!(world.ask(A, Request::Close { socket }), DONE);
+    assert_eq!(world.ask(B, bind(other, [0; 4], 80)), DONE);
+}
+
+#[test]
+fn ports_nobody_asked_for_are_random_high_and_distinct() {
+    let mut ports = Vec::new();
+    for seed in 0..2 {
+        let mut world = World::new(seed);
+        for kind in [Kind::Stream, Kind::Datagram] {
+            for _ in 0..20 {
+                let socket = world.bound(A, kind, 0);
+                let Ok(Answer::Address(local)) = world.ask(A, Request::LocalAddress { socket })
+                else {
+                    panic!()
+                };
+                assert!(local.port >= 49152);
+                ports.push(local.port);
+            }
+        }
+    }
+    let count = ports.len();
+    ports.sort();
+    ports.dedup();
+    assert!(count - ports.len() < 3, "80 of 16384 seldom meet");
+}
+
+#[test]
+fn requests_on_the_wrong_kind_of_socket_say_so() {
+    let mut world = World::new(3);
+    let direction = Direction::Both;
+    let datagrams = world.bound(A, Kind::Datagram, 7);
+    let socket = datagrams;
+    for request in [
+        Request::Listen { socket, backlog: 1 },
+        Request::Accept { socket },
+        Request::Shutdown { socket, direction },
+    ] {
+        assert_eq!(world.ask(A, request), Err(Error::NotSupported));
+    }
+    let address = SocketAddress {
+        ip: PEER_IP,
+        port: 9,
+    };
+    for socket in [world.socket(A, Kind::Stream), world.listener(A, 80, 1)] {
+        assert_eq!(
+            world.ask(A, Request::SendTo { socket, address }),
+            Err(Error::NotSupported)
+        );
+        assert_eq!(
+            world.ask(A, Request::RecvFrom { socket }),
+            Err(Error::NotSupported)
+        );
+        assert_eq!(
+            world.ask(A, Request::Send { socket }),
+            Err(Error::NotConnected)
+        );
+        assert_eq!(
+            world.ask(A, Request::Recv { socket }),
+            Err(Error::NotConnected)
+        );
+        let shutdown = Request::Shutdown { socket, direction };
+        assert_eq!(world.ask(A, shutdown), Err(Error::NotConnected));
+    }
+    let socket = world.socket(A, Kind::Stream);
+    assert_eq!(
+        world.ask(A, Request::Accept { socket }),
+        Err(Error::InvalidArgument)
+    );
+}
+
+#[test]
+fn sockets_and_buffers_are_bounded() {
+    let config = Config {
+        limits: Limits {
+            sockets: 7,
+            sockets_per_process: 4,
+            memory: 200 << 10,
+            ..Limits::default()
+        },
+        ..Config::new(SERVER_MAC, 4)
+    };
+    let mut world = World::with(config);
+    let kind = Kind::Datagram;
+    let sockets: Vec<Handle> = (0..4).map(|_| world.socket(A, kind)).collect();
+    assert_eq!(world.ask(A, Request::Socket { kind }), Err(Error::NoMemory));
+    for _ in 0..3 {
+        world.socket(B, kind);
+    }
+    assert_eq!(world.ask(B, Request::Socket { kind }), Err(Error::NoMemory));
+    let address = SocketAddress {
+        ip: [0; 4],
+        port: 0,
+    };
+    let bound: Vec<_> = sockets
+        .iter()
+        .map(|&socket| world.ask(A, Request::Bind { socket, address }))
+        .collect();
+    assert_eq!(
+        bound,
+        [DONE, DONE, Err(Error::NoMemory), Err(Error::NoMemory)]
+    );
+    let socket = sockets[0];
+    assert_eq!(world.ask(A, Request::Close { socket }), DONE);
+    world.frames();
+    let socket = sockets[2];
+    assert_eq!(world.ask(A, Request::Bind { socket, address }), DONE);
+}
+
+#[test]
+fn connections_stop_when_the_memory_ends_and_go_on_when_it_returns() {
+    let config = Config {
+        limits: Limits {
+            memory: 5 * (48 << 10),
+            ..Limits::default()
+        },
+        ..Config::new(SERVER_MAC, 5)
+    };
+    let mut world = World::with(config);
+    let listener = world.listener(A, 80, 64);
+    for n in 0..8 {
+        world.peer.connect(40000 + n, 80);
+    }
+    let accepted: Vec<Handle> = (0..5).map(|_| world.accept(A, listener)).collect();
+    world.pass(SECOND / 2);
+    assert_eq!(world.figure("connections"), 5);
+    for socket in accepted {
+        world.ask(A, Request::Close { socket }).unwrap();
+    }
+    // The closed ones give way: nobody needs to wait for their peers.
+    for _ in 0..3 {
+        world.accept(A, listener);
+    }
+}
+
+#[test]
+fn a_death_frees_everything_at_any_time() {
+    let mut world = World::new(6);
+    let address = SocketAddress {
+        ip: PEER_IP,
+        port: 9000,
+    };
+    for n in 0..60 {
+        let client = Pid::new(5, n);
+        let port = 80;
+        let listener = world.listener(client, port, 4);
+        let datagrams = world.bound(client, Kind::Datagram, 7);
+        let send = Request::SendTo {
+            socket: datagrams,
+            address,
+        };
+        world.now(client, send, b"x").0.unwrap();
+        let peers = [(); 3].map(|()| {
+            let local = 40000 + world.chance.below(20000) as u16;
+            world.peer.connect(local, port)
+        });
+        let connection = world.accept(client, listener);
+        let connecting = world.socket(client, Kind::Stream);
+        world.non_blocking(client, connecting);
+        let connect = Request::Connect {
+            socket: connecting,
+            address,
+        };
+        assert_eq!(world.ask(client, connect), Err(Error::WouldBlock));
+        let socket = connection;
+        let last = match n % 6 {
+            0 => Request::Send { socket },
+            1 => Request::Recv { socket },
+            2 => Request::Accept { socket: listener },
+            3 => Request::Poll {
+                timeout_ms: POLL_FOREVER,
+            },
+            4 => Request::RecvFrom { socket: datagrams },
+            _ => Request::Close { socket },
+        };
+        let memory = match last {
+            Request::Poll { .. } => vec![],
+            _ => vec![3; 1 << 20],
+        };
+        world.call(client, last, &memory);
+        let pause = world.chance.below(5 * MS);
+        world.pass(pause);
+        world.die(client);
+        assert_eq!(world.figure("sockets"), 0);
+        world.pass(2 * SECOND);
+        for peer in peers {
+            let state = world.peer.tcp(peer).state();
+            let gone = [
+                State::Closed,
+                State::FinWait2,
+                State::TimeWait,
+                State::CloseWait,
+            ];
+            assert!(gone.contains(&state), "{n}: {state}");
+            world.peer.sockets.remove(peer);
+        }
+        // A connection closed before the death may still be an orphan.
+        world.pass(40 * SECOND);
+        world.assert_empty();
+        assert_eq!(world.figure("clients"), 0);
+    }
+}
+
+#[test]
+fn a_process_that_is_dead_already_gets_no_socket() {
+    let mut world = World::new(7);
+    world.kernel.dead.insert(A);
+    let request = Request::Socket { kind: Kind::Stream }.to_bytes();
+    world.kernel.dead.clear();
+    world.kernel.watched.clear();
+    // It dies between its call and the server's watch.
+    world.kernel.dead.insert(B);
+    let message = abi::ipc::Message {
+        token: 99,
+        sender: B,
+        lease_count: 0,
+        leases: Default::default(),
+        len: request.len() as u32,
+        payload: {
+            let mut payload = [0; abi::ipc::MESSAGE_MAX];
+            payload[..request.len()].copy_from_slice(&request);
+            payload
+        },
+    };
+    struct Gone(Option<abi::Result<Answer>>);
+    impl crate::Kernel for Gone {
+        fn read(&mut self, _: u64, _: usize, _: &mut [u8]) -> abi::Result<usize> {
+            Err(Error::PeerDied)
+        }
+        fn write(&mut self, _: u64, _: usize, _: &[u8]) -> abi::Result<usize> {
+            Err(Error::PeerDied)
+        }
+        fn answer(&mut self, _: u64, answer: abi::Result<Answer>) {
+            self.0 = Some(answer);
+        }
+        fn watch(&mut self, _: Pid) -> abi::Result<()> {
+            Err(Error::NotFound)
+        }
+    }
+    let mut gone = Gone(None);
+    world.server.request(&message, world.now, &mut gone);
+    assert_eq!(gone.0, Some(Err(Error::NotFound)));
+    assert_eq!((world.figure("sockets"), world.figure("clients")), (0, 0));
+}
+
+#[test]
+fn malformed_requests_and_leases_are_errors() {
+    let mut world = World::new(8);
+    let call = |world: &mut World, request: &[u8]| {
+        let token = world.call_raw(A, request, None);
+        world.answer(token).unwrap().0
+    };
+    assert_eq!(call(&mut world, &[]), Err(Error::Malformed));
+    assert_eq!(call(&mut world, &[99; 12]), Err(Error::NoSuchCall));
+    assert_eq!(
+        call(&mut world, &[1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Err(Error::InvalidArgument)
+    );
+    let poll = Request::Poll { timeout_ms: 0 };
+    assert_eq!(world.now(A, poll, &[0; 7]).0, Err(Error::InvalidArgument));
+    let many = vec![0; (POLL_MAX + 1) * PollEntry::SIZE];
+    assert_eq!(world.now(A, poll, &many).0, Err(Error::InvalidArgument));
+    let all = vec![0; POLL_MAX * PollEntry::SIZE];
+    assert_eq!(
+        world.now(A, poll, &all).0,
+        Ok(Answer::Count(POLL_MAX as u32))
+    );
+    assert_eq!(world.ask(A, poll), Ok(Answer::Count(0)));
+    // Memory lent for reading only cannot be written to.
+    let token = world.call_raw(A, &poll.to_bytes(), Some((&[0; 8], false)));
+    assert_eq!(world.answer(token).unwrap().0, Err(Error::BadAddress));
+    let token = world.call_raw(A, &Request::Status.to_bytes(), Some((&[0; 80], false)));
+    assert_eq!(world.answer(token).unwrap().0, Err(Error::BadAddress));
+}
+
+#[test]
+fn received_octets_are_not_lost_to_memory_that_cannot_take_them() {
+    let mut world = World::new(9);
+    let listener = world.listener(A, 80, 4);
+    let peer = world.peer.connect(40000, 80);
+    let socket = world.accept(A, listener);
+    world.peer.tcp(peer).send_slice(b"data").unwrap();
+    world.pass(10 * MS);
+    let receive = Request::Recv { socket };
+    let token = world.call_raw(A, &receive.to_bytes(), Some((&[0; 8], false)));
+    assert_eq!(world.answer(token).unwrap().0, Err(Error::BadAddress));
+    assert_eq!(world.now(A, receive, &[0; 8]).0, Ok(Answer::Count(4)));
+}
+
+#[test]
+fn waiting_ends_by_event_or_timeout_and_never_early() {
+    let mut world = World::new(10);
+    let socket = world.listener(A, 80, 4);
+    let entries = PollEntry {
+        socket,
+        wanted: poll::READABLE,
+        ready: 0,
+    }
+    .to_bytes();
+    let forever = Request::Poll {
+        timeout_ms: POLL_FOREVER,
+    };
+    let token = world.call(A, forever, &entries);
+    world.pass(100_000 * SECOND);
+    assert!(world.answer(token).is_none());
+    let accept = world.call(B, Request::Status, &[0; 4000]);
+    assert!(matches!(
+        world.answer(accept).unwrap().0,
+        Ok(Answer::Count(100..))
+    ));
+    world.inject(&arp_reply(PEER_IP));
+    world.inject(&Segment::syn(5000, 80, 1).frame());
+    let answer = super::frames::segments(&world.frames()).remove(0);
+    assert!(world.answer(token).is_none(), "half open is not ready");
+    let ack = Segment::after(&answer, smoltcp::wire::TcpControl::None);
+    world.inject(&ack.frame());
+    world.frames();
+    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(1)));
+}
+
+#[test]
+fn two_calls_of_one_process_are_one() {
+    let mut world = World::new(11);
+    let socket = world.listener(A, 80, 4);
+    let first = world.call(A, Request::Accept { socket }, &[]);
+    let second = world.call(A, Request::Accept { socket }, &[]);
+    assert_eq!(world.figure("waiting_calls"), 1);
+    world.peer.connect(40000, 80);
+    world.pass(10 * MS);
+    assert!(world.answer(first).is_none() && world.answer(second).is_some());
+}
+
+#[test]
+fn nothing_is_sent_until_somebody_wants_it() {
+    let mut world = World::new(12);
+    world.listener(A, 80, 4);
+    world.bound(A, Kind::Datagram, 7);
+    world.pass(10_000 * SECOND);
+    assert_eq!(world.frames_sent, 0);
+    assert_eq!(world.server.deadline(world.now), u64::MAX);
+}
+
+#[test]
+fn settings_without_sense_make_no_server() {
+    let config = Config {
+        prefix_len: 32,
+        ..Config::new(SERVER_MAC, 1)
+    };
+    let error = Server::new(config, nic(1), 0).err();
+    assert_eq!(error, Some(ConfigError::AddressSyntax));
+}

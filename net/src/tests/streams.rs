@@ -2,7 +2,9 @@
 
 use super::world::*;
 use crate::{Config, Limits};
-use abi::socket::{Answer, Direction, Handle, Kind, POLL_FOREVER, PollEntry, Request, SocketAddress, poll};
+use abi::socket::{
+    Answer, Direction, Handle, Kind, POLL_FOREVER, PollEntry, Request, SocketAddress, poll,
+};
 use abi::{Error, Pid};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
@@ -57,7 +59,12 @@ impl Echo {
             let sockets = [(self.listener, poll::READABLE)].into_iter();
             let sockets = sockets.chain(self.connections.iter().map(|(&s, p)| (s, wanted(p))));
             let entries = sockets.flat_map(|(socket, wanted)| {
-                PollEntry { socket, wanted, ready: 0 }.to_bytes()
+                PollEntry {
+                    socket,
+                    wanted,
+                    ready: 0,
+                }
+                .to_bytes()
             });
             let entries: Vec<u8> = entries.collect();
             let timeout_ms = POLL_FOREVER;
@@ -93,7 +100,10 @@ impl Echo {
             }
         }
         if *ended && pending.is_empty() {
-            assert_eq!(world.ask(SERVER, Request::Close { socket }), Ok(Answer::Done));
+            assert_eq!(
+                world.ask(SERVER, Request::Close { socket }),
+                Ok(Answer::Done)
+            );
             self.connections.remove(&socket);
         }
     }
@@ -128,7 +138,9 @@ impl Ping {
         }
         while socket.can_recv() {
             let back = &mut self.back;
-            socket.recv(|octets| (octets.len(), back.extend_from_slice(octets))).unwrap();
+            socket
+                .recv(|octets| (octets.len(), back.extend_from_slice(octets)))
+                .unwrap();
         }
         let done = self.sent == self.data.len() && !socket.may_recv() && !socket.may_send();
         if done {
@@ -242,7 +254,9 @@ fn connected(world: &mut World, port: u16) -> (Handle, SocketHandle) {
     let listener = world.listener(SERVER, port, 4);
     let peer = world.peer.connect(41000, port);
     let connection = world.accept(SERVER, listener);
-    world.ask(SERVER, Request::Close { socket: listener }).unwrap();
+    world
+        .ask(SERVER, Request::Close { socket: listener })
+        .unwrap();
     (connection, peer)
 }
 
@@ -256,7 +270,9 @@ fn a_blocking_send_sends_all_and_a_download_is_exact() {
     world.until(60 * SECOND, "10 MiB", |world| {
         let socket = world.peer.tcp(peer);
         while socket.can_recv() {
-            socket.recv(|octets| (octets.len(), got.extend_from_slice(octets))).unwrap();
+            socket
+                .recv(|octets| (octets.len(), got.extend_from_slice(octets)))
+                .unwrap();
         }
         got.len() == file.len()
     });
@@ -283,10 +299,17 @@ fn a_request_and_its_answer_cost_two_frames() {
     world.pass(SECOND);
     let before = world.frames_sent;
     for _ in 0..100 {
-        world.peer.tcp(peer).send_slice(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        world
+            .peer
+            .tcp(peer)
+            .send_slice(b"GET / HTTP/1.1\r\n\r\n")
+            .unwrap();
         let (answer, _) = world.wait(SERVER, Request::Recv { socket }, &[0; 100]);
         assert_eq!(answer, Ok(Answer::Count(18)));
-        world.wait(SERVER, Request::Send { socket }, &[b'x'; 1000]).0.unwrap();
+        world
+            .wait(SERVER, Request::Send { socket }, &[b'x'; 1000])
+            .0
+            .unwrap();
         world.until(SECOND, "the answer", |world| {
             let socket = world.peer.tcp(peer);
             socket.recv_slice(&mut [0; 2000]).unwrap() > 0
@@ -301,14 +324,22 @@ fn what_is_queued_at_close_arrives_and_then_the_end() {
     let mut world = World::new(7);
     let (socket, peer) = connected(&mut world, 80);
     let data = Chance(3).octets(30_000);
-    assert_eq!(world.now(SERVER, Request::Send { socket }, &data).0, Ok(Answer::Count(30_000)));
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, &data).0,
+        Ok(Answer::Count(30_000))
+    );
     world.ask(SERVER, Request::Close { socket }).unwrap();
-    assert_eq!(world.ask(SERVER, Request::Close { socket }), Err(Error::BadHandle));
+    assert_eq!(
+        world.ask(SERVER, Request::Close { socket }),
+        Err(Error::BadHandle)
+    );
     let mut got = Vec::new();
     world.until(SECOND, "all of it", |world| {
         let socket = world.peer.tcp(peer);
         while socket.can_recv() {
-            socket.recv(|octets| (octets.len(), got.extend_from_slice(octets))).unwrap();
+            socket
+                .recv(|octets| (octets.len(), got.extend_from_slice(octets)))
+                .unwrap();
         }
         socket.state() == State::CloseWait && got.len() == data.len()
     });
@@ -321,13 +352,18 @@ fn what_is_queued_at_close_arrives_and_then_the_end() {
 fn a_closed_connection_whose_peer_goes_on_is_reset() {
     let mut world = World::new(8);
     let (socket, peer) = connected(&mut world, 80);
-    world.now(SERVER, Request::Send { socket }, b"413").0.unwrap();
+    world
+        .now(SERVER, Request::Send { socket }, b"413")
+        .0
+        .unwrap();
     world.ask(SERVER, Request::Close { socket }).unwrap();
     let mut got = Vec::new();
     world.until(SECOND, "the reset", |world| {
         let socket = world.peer.tcp(peer);
         if socket.can_recv() {
-            socket.recv(|octets| (octets.len(), got.extend_from_slice(octets))).unwrap();
+            socket
+                .recv(|octets| (octets.len(), got.extend_from_slice(octets)))
+                .unwrap();
         }
         let _ = socket.send_slice(&[b'u'; 1000]);
         socket.state() == State::Closed
@@ -347,10 +383,23 @@ fn a_peer_that_vanishes_is_given_up() {
     let start = world.now;
     let (answer, _) = world.wait(SERVER, Request::Recv { socket }, &[0; 10]);
     assert_eq!(answer, Err(Error::TimedOut));
-    assert!(world.now - start <= 61 * SECOND, "{} ms", (world.now - start) / MS);
-    assert_eq!(world.ask(SERVER, Request::Send { socket }), Ok(Answer::Count(0)));
-    assert_eq!(world.now(SERVER, Request::Send { socket }, b"x").0, Err(Error::BrokenPipe));
-    assert_eq!(world.now(SERVER, Request::Recv { socket }, &[0; 9]).0, Ok(Answer::Count(0)));
+    assert!(
+        world.now - start <= 61 * SECOND,
+        "{} ms",
+        (world.now - start) / MS
+    );
+    assert_eq!(
+        world.ask(SERVER, Request::Send { socket }),
+        Ok(Answer::Count(0))
+    );
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, b"x").0,
+        Err(Error::BrokenPipe)
+    );
+    assert_eq!(
+        world.now(SERVER, Request::Recv { socket }, &[0; 9]).0,
+        Ok(Answer::Count(0))
+    );
     world.ask(SERVER, Request::Close { socket }).unwrap();
     assert_eq!(world.figure("buffer_octets"), 0);
 }
@@ -376,7 +425,10 @@ fn an_orphan_without_progress_is_aborted() {
     assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(90_000)));
     world.ask(SERVER, Request::Close { socket }).unwrap();
     world.pass(29 * SECOND);
-    assert_eq!((world.figure("connections"), world.figure("orphans")), (1, 1));
+    assert_eq!(
+        (world.figure("connections"), world.figure("orphans")),
+        (1, 1)
+    );
     world.pass(3 * SECOND);
     assert_eq!(world.figure("connections"), 0);
     assert_eq!(world.figure("tcp_orphans_aborted"), 1);
@@ -418,10 +470,18 @@ fn half_closed_connections_work_both_ways() {
     assert_eq!(read(&mut world), Ok(Answer::Count(5)));
     assert_eq!(read(&mut world), Ok(Answer::Count(3)));
     assert_eq!(read(&mut world), Ok(Answer::Count(0)));
-    world.now(SERVER, Request::Send { socket }, b"answer").0.unwrap();
+    world
+        .now(SERVER, Request::Send { socket }, b"answer")
+        .0
+        .unwrap();
     let direction = Direction::Send;
-    world.ask(SERVER, Request::Shutdown { socket, direction }).unwrap();
-    assert_eq!(world.now(SERVER, Request::Send { socket }, b"x").0, Err(Error::BrokenPipe));
+    world
+        .ask(SERVER, Request::Shutdown { socket, direction })
+        .unwrap();
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, b"x").0,
+        Err(Error::BrokenPipe)
+    );
     world.pass(SECOND);
     let mut got = [0; 20];
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut got), Ok(6));
@@ -435,7 +495,9 @@ fn a_slow_reader_loses_nothing_in_time_wait() {
     let mut world = World::new(14);
     let (socket, peer) = connected(&mut world, 80);
     let direction = Direction::Send;
-    world.ask(SERVER, Request::Shutdown { socket, direction }).unwrap();
+    world
+        .ask(SERVER, Request::Shutdown { socket, direction })
+        .unwrap();
     world.pass(MS);
     world.peer.tcp(peer).send_slice(b"a long answer").unwrap();
     world.peer.tcp(peer).close();
@@ -444,7 +506,10 @@ fn a_slow_reader_loses_nothing_in_time_wait() {
     let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 40]);
     assert_eq!(answer, Ok(Answer::Count(13)));
     assert_eq!(&memory[..13], b"a long answer");
-    assert_eq!(world.now(SERVER, Request::Recv { socket }, &[0; 40]).0, Ok(Answer::Count(0)));
+    assert_eq!(
+        world.now(SERVER, Request::Recv { socket }, &[0; 40]).0,
+        Ok(Answer::Count(0))
+    );
     world.ask(SERVER, Request::Close { socket }).unwrap();
     assert_eq!(world.figure("buffer_octets"), 0);
 }
@@ -454,15 +519,26 @@ fn a_deaf_connection_discards() {
     let mut world = World::new(15);
     let (socket, peer) = connected(&mut world, 80);
     let direction = Direction::Receive;
-    world.ask(SERVER, Request::Shutdown { socket, direction }).unwrap();
-    assert_eq!(world.now(SERVER, Request::Recv { socket }, &[0; 9]).0, Ok(Answer::Count(0)));
+    world
+        .ask(SERVER, Request::Shutdown { socket, direction })
+        .unwrap();
+    assert_eq!(
+        world.now(SERVER, Request::Recv { socket }, &[0; 9]).0,
+        Ok(Answer::Count(0))
+    );
     let mut sent = 0;
     world.until(10 * SECOND, "much more than a buffer", |world| {
         sent += world.peer.tcp(peer).send_slice(&[5; 4096]).unwrap();
         sent > 1 << 20
     });
-    assert_eq!(world.now(SERVER, Request::Recv { socket }, &[0; 9]).0, Ok(Answer::Count(0)));
-    world.now(SERVER, Request::Send { socket }, b"heard").0.unwrap();
+    assert_eq!(
+        world.now(SERVER, Request::Recv { socket }, &[0; 9]).0,
+        Ok(Answer::Count(0))
+    );
+    world
+        .now(SERVER, Request::Send { socket }, b"heard")
+        .0
+        .unwrap();
     world.pass(SECOND);
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut [0; 20]), Ok(5));
 }
@@ -477,11 +553,17 @@ fn connecting_out_works_and_both_ends_know_each_other() {
     let peer = world.peer.listen(9000);
     let socket = world.socket(CLIENT, Kind::Stream);
     let address = address(PEER_IP, 9000);
-    assert_eq!(world.ask(CLIENT, Request::PeerAddress { socket }), Err(Error::NotConnected));
+    assert_eq!(
+        world.ask(CLIENT, Request::PeerAddress { socket }),
+        Err(Error::NotConnected)
+    );
     let connect = Request::Connect { socket, address };
     assert_eq!(world.wait(CLIENT, connect, &[]).0, Ok(Answer::Done));
     assert_eq!(world.ask(CLIENT, connect), Err(Error::AlreadyConnected));
-    assert_eq!(world.ask(CLIENT, Request::PeerAddress { socket }), Ok(Answer::Address(address)));
+    assert_eq!(
+        world.ask(CLIENT, Request::PeerAddress { socket }),
+        Ok(Answer::Address(address))
+    );
     let local = world.ask(CLIENT, Request::LocalAddress { socket });
     let Ok(Answer::Address(local)) = local else {
         panic!("{local:?}")
@@ -490,7 +572,10 @@ fn connecting_out_works_and_both_ends_know_each_other() {
     assert!(local.port >= 49152);
     let remote = world.peer.tcp(peer).remote_endpoint().unwrap();
     assert_eq!(remote.port, local.port);
-    world.now(CLIENT, Request::Send { socket }, b"hello").0.unwrap();
+    world
+        .now(CLIENT, Request::Send { socket }, b"hello")
+        .0
+        .unwrap();
     world.pass(10 * MS);
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut [0; 20]), Ok(5));
 }
@@ -501,7 +586,10 @@ fn a_refused_connect_says_so_and_can_be_repeated() {
     let socket = world.socket(CLIENT, Kind::Stream);
     let address = address(PEER_IP, 9000);
     let connect = Request::Connect { socket, address };
-    assert_eq!(world.wait(CLIENT, connect, &[]).0, Err(Error::ConnectionRefused));
+    assert_eq!(
+        world.wait(CLIENT, connect, &[]).0,
+        Err(Error::ConnectionRefused)
+    );
     assert_eq!(world.figure("buffer_octets"), 0);
     world.peer.listen(9000);
     assert_eq!(world.wait(CLIENT, connect, &[]).0, Ok(Answer::Done));
@@ -517,7 +605,11 @@ fn a_connect_without_an_answer_times_out() {
         let start = world.now;
         let connect = Request::Connect { socket, address };
         assert_eq!(world.wait(CLIENT, connect, &[]).0, Err(Error::TimedOut));
-        assert!(world.now - start < 22 * SECOND, "{ip:?} {} ms", (world.now - start) / MS);
+        assert!(
+            world.now - start < 22 * SECOND,
+            "{ip:?} {} ms",
+            (world.now - start) / MS
+        );
         world.ask(CLIENT, Request::Close { socket }).unwrap();
     }
     world.pass(3 * SECOND);
@@ -527,7 +619,10 @@ fn a_connect_without_an_answer_times_out() {
 #[test]
 fn a_non_blocking_connect_tells_by_poll() {
     let mut world = World::new(19);
-    for (port, outcome) in [(9000, Ok(Answer::Done)), (9001, Err(Error::ConnectionRefused))] {
+    for (port, outcome) in [
+        (9000, Ok(Answer::Done)),
+        (9001, Err(Error::ConnectionRefused)),
+    ] {
         world.peer.listen(9000);
         let socket = world.socket(CLIENT, Kind::Stream);
         world.non_blocking(CLIENT, socket);
@@ -535,7 +630,10 @@ fn a_non_blocking_connect_tells_by_poll() {
         let connect = Request::Connect { socket, address };
         assert_eq!(world.ask(CLIENT, connect), Err(Error::WouldBlock));
         assert_eq!(world.ask(CLIENT, connect), Err(Error::AlreadyConnected));
-        assert_eq!(world.now(CLIENT, Request::Send { socket }, b"x").0, Err(Error::NotConnected));
+        assert_eq!(
+            world.now(CLIENT, Request::Send { socket }, b"x").0,
+            Err(Error::NotConnected)
+        );
         assert_eq!(world.ready(CLIENT, socket, poll::WRITABLE), 0);
         world.pass(10 * MS);
         let ready = world.ready(CLIENT, socket, poll::WRITABLE);
@@ -563,7 +661,11 @@ fn addresses_that_cannot_be_connected_to() {
         (SERVER_IP, 80, Error::Unreachable),
     ] {
         let address = address(ip, port);
-        assert_eq!(world.ask(CLIENT, Request::Connect { socket, address }), Err(error), "{ip:?}");
+        assert_eq!(
+            world.ask(CLIENT, Request::Connect { socket, address }),
+            Err(error),
+            "{ip:?}"
+        );
     }
     world.pass(5 * SECOND);
     assert_eq!(world.frames_sent, 0);
@@ -577,8 +679,14 @@ fn a_reset_reaches_a_waiting_program_once() {
     world.peer.tcp(peer).abort();
     world.pass(10 * MS);
     assert_eq!(world.answer(token).unwrap().0, Err(Error::ConnectionReset));
-    assert_eq!(world.now(SERVER, Request::Recv { socket }, &[0; 9]).0, Ok(Answer::Count(0)));
-    assert_eq!(world.now(SERVER, Request::Send { socket }, b"x").0, Err(Error::BrokenPipe));
+    assert_eq!(
+        world.now(SERVER, Request::Recv { socket }, &[0; 9]).0,
+        Ok(Answer::Count(0))
+    );
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, b"x").0,
+        Err(Error::BrokenPipe)
+    );
     assert_eq!(world.figure("tcp_resets_received"), 1);
 }
 
@@ -596,6 +704,12 @@ fn a_sender_cut_short_hears_how_far_it_came() {
         panic!("{answer:?}")
     };
     assert!((32 << 10..1 << 20).contains(&count), "{count}");
-    assert_eq!(world.now(SERVER, Request::Send { socket }, b"x").0, Err(Error::ConnectionReset));
-    assert_eq!(world.now(SERVER, Request::Send { socket }, b"x").0, Err(Error::BrokenPipe));
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, b"x").0,
+        Err(Error::ConnectionReset)
+    );
+    assert_eq!(
+        world.now(SERVER, Request::Send { socket }, b"x").0,
+        Err(Error::BrokenPipe)
+    );
 }

@@ -218,9 +218,8 @@ impl Peer {
     }
 
     pub fn open_udp(&mut self, port: u16) -> SocketHandle {
-        let buffer = || {
-            udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 128 << 10])
-        };
+        let buffer =
+            || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 128 << 10]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         socket.bind(port).unwrap();
         self.sockets.add(socket)
@@ -341,7 +340,10 @@ impl World {
         let server = self.server.deadline(self.now);
         let peer = self.peer.interface.poll_at(stamp, &self.peer.sockets);
         let peer = peer.map_or(u64::MAX, |at| at.total_micros() as u64 * 1000);
-        let wire = self.wire.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
+        let wire = self
+            .wire
+            .first_key_value()
+            .map_or(u64::MAX, |(key, _)| key.0);
         let mut next = server.min(wire).min(peer.max(self.now + 1000));
         if self.slow_card.is_some() && !self.server.device_mut().sent.is_empty() {
             next = next.min(self.now + MS);
@@ -426,7 +428,12 @@ impl World {
     }
 
     /// Calls something that answers at once.
-    pub fn now(&mut self, client: Pid, request: Request, memory: &[u8]) -> (Result<Answer>, Vec<u8>) {
+    pub fn now(
+        &mut self,
+        client: Pid,
+        request: Request,
+        memory: &[u8],
+    ) -> (Result<Answer>, Vec<u8>) {
         let token = self.call(client, request, memory);
         let answer = self.answer(token);
         answer.unwrap_or_else(|| panic!("{request:?} waits"))
@@ -438,7 +445,12 @@ impl World {
     }
 
     /// Calls something and lets time pass until it is answered.
-    pub fn wait(&mut self, client: Pid, request: Request, memory: &[u8]) -> (Result<Answer>, Vec<u8>) {
+    pub fn wait(
+        &mut self,
+        client: Pid,
+        request: Request,
+        memory: &[u8],
+    ) -> (Result<Answer>, Vec<u8>) {
         let token = self.call(client, request, memory);
         let mut answer = None;
         self.until(200 * SECOND, "an answer", |world| {
@@ -510,13 +522,23 @@ impl World {
     /// A line of the server's status.
     pub fn figure(&self, name: &str) -> u64 {
         let text = self.server.status();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse()
+            .unwrap()
     }
 
     /// Asserts that nothing is left of any client.
     pub fn assert_empty(&mut self) {
-        for name in ["sockets", "connections", "datagram_ports", "buffer_octets", "waiting_calls"] {
+        for name in [
+            "sockets",
+            "connections",
+            "datagram_ports",
+            "buffer_octets",
+            "waiting_calls",
+        ] {
             assert_eq!(self.figure(name), 0, "{name}");
         }
     }

@@ -113,7 +113,7 @@ fn faults(bench: &Bench) -> Outcome {
             from + 1,
             &format!("the backtrace of {kind}"),
             PATIENCE,
-            |line| line.contains(" in fault::main"),
+            |line| line.starts_with("    by 0x") && line.contains(" in _start+"),
         )?;
     }
     both_serve(&machine)?;
@@ -122,7 +122,7 @@ fn faults(bench: &Bench) -> Outcome {
 }
 
 fn full_ring(bench: &Bench) -> Outcome {
-    let machine = bench.boot(&Setup::new("run=testoutput,1000,burst").captured())?;
+    let machine = bench.boot(&Setup::new("run=testoutput,1000,burst"))?;
     machine.wait_end_of_run()?;
     let line = machine
         .console

@@ -381,6 +381,7 @@ fn paths(bench: &Bench) -> Outcome {
 
 fn slow(bench: &Bench) -> Outcome {
     let machine = boot(bench)?;
+    let mut mute = web(&machine)?;
     let mut client = web(&machine)?;
     let start = Instant::now();
     client.send(b"GET / HTTP/1.1\r\nHost: wharf\r\nX-Slow: ")?;
@@ -399,8 +400,7 @@ fn slow(bench: &Bench) -> Outcome {
     client.closed()?;
     bench.note(format!("after {:.1} s", start.elapsed().as_secs_f32()));
     // One that says nothing at all is let go, too.
-    let mut mute = web(&machine)?;
-    mute.patience(2 * PATIENCE)?;
+    mute.patience(PATIENCE)?;
     match mute.response(true) {
         Ok(response) => response.expect(408).map(|_| ()),
         Err(Failure(words)) if words.contains("closed without an answer") => Ok(()),

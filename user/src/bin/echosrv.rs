@@ -86,7 +86,7 @@ fn accept(listener: &TcpListener, clients: &mut Vec<Client>) -> user::Result<()>
             Ok((stream, _)) => {
                 let echo = Echo::new();
                 let mut client = Client { stream, echo };
-                if client.pump() {
+                if client.stream.set_nonblocking(true).is_ok() && client.pump() {
                     clients.push(client);
                 }
             }

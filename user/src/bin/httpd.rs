@@ -74,7 +74,11 @@ fn accept(
             break;
         }
         match listener.accept() {
-            Ok((stream, _)) => server.accept(stream, now),
+            Ok((stream, _)) => {
+                if stream.set_nonblocking(true).is_ok() {
+                    server.accept(stream, now);
+                }
+            }
             Err(Error::WouldBlock) => break,
             Err(error @ (Error::PeerDied | Error::BadHandle)) => return Err(error),
             // One connection that failed is no reason to stop.

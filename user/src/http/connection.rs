@@ -11,20 +11,17 @@
 //! Nothing is read while output waits, so a client that does not take its answers cannot
 //! make us hold more. Requests that arrive together are answered together, in order.
 
-use super::conditions::{self, Verdict};
+use super::answer::Answer;
 use super::content::Content;
-use super::range::{self, Wanted};
 use super::request::{FIELDS_MAX, HEAD_MAX, Method, Parsed, Request};
-use super::response::{Head, Persistence, Status};
-use super::site::{Found, Page, Site};
-use super::status::{self, Counters};
-use super::target;
+use super::response::{Persistence, Status};
+use super::site::Site;
+use super::status::Counters;
 use crate::socket::events;
 use crate::stream::Stream;
 use crate::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::mem;
 
 /// How long things may take, in nanoseconds.
 pub mod limits {
@@ -45,9 +42,6 @@ use limits::*;
 
 /// No more requests are answered before the output, once longer than this, is written.
 pub const OUTPUT_MAX: usize = 8 * 1024;
-/// Bodies up to this length are copied behind their head, so that answers to pipelined
-/// requests leave together; longer ones are lent.
-const INLINE_MAX: usize = 1024;
 /// Size of the input buffer until a longer head comes.
 const INPUT_MIN: usize = 2048;
 /// Reads and writes before it is another connection's turn.
@@ -170,7 +164,7 @@ impl<'a> Connection<'a> {
     pub fn wanted(&self) -> u16 {
         if self.has_output() {
             events::WRITABLE
-        } else if self.fresh {
+        } else if self.fresh && self.phase == Phase::Serving {
             // A turn ended with requests left over: come back at once.
             events::READABLE | events::WRITABLE
         } else {
@@ -357,160 +351,6 @@ impl<'a> Connection<'a> {
             return Err(Error::NotConnected);
         }
         Ok(true)
-    }
-}
-
-/// A response being written.
-struct Answer<'s> {
-    out: &'s mut Vec<u8>,
-    counters: &'s mut Counters,
-    persistence: Persistence,
-    /// The method is not HEAD.
-    with_body: bool,
-}
-
-impl Answer<'_> {
-    /// Writes the answer to a request; returns what is left to send behind it.
-    fn to<'a>(
-        &mut self,
-        request: &Request<'_, '_>,
-        site: &Site<'a>,
-        (open, now, network): (usize, u64, &dyn Fn() -> String),
-    ) -> &'a [u8] {
-        match request.method {
-            Method::Get | Method::Head => {}
-            Method::NotAllowed => {
-                return self.error(Status::METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n");
-            }
-            Method::Unknown => return self.error(Status::NOT_IMPLEMENTED, ""),
-        }
-        let parts = target::split(request.target)
-            .and_then(|(path, query)| Ok((target::normalise(path)?, query)));
-        let (path, query) = match parts {
-            Ok(parts) => parts,
-            Err(Status::NOT_FOUND) => return self.not_found(site),
-            Err(status) => return self.error(status, ""),
-        };
-        if path == "status.json" {
-            let text = status::json(self.counters, open, now, &network());
-            return self.text(
-                Status::OK,
-                "Content-Type: application/json\r\nCache-Control: no-store\r\n",
-                &text,
-            );
-        }
-        match site.find(&path) {
-            Found::Page(page) => self.page(request, page),
-            Found::Folder => {
-                let place = target::encode(&path);
-                let location = alloc::format!("Location: {place}/{query}\r\n");
-                self.error(Status::MOVED_PERMANENTLY, &location)
-            }
-            Found::Nothing => self.not_found(site),
-        }
-    }
-
-    /// A file, or what its conditions and ranges make of it.
-    fn page<'a>(&mut self, request: &Request<'_, '_>, page: &Page<'a>) -> &'a [u8] {
-        let ours = page.validators();
-        match conditions::check(request, ours) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => {
-                let mut head = self.head(Status::NOT_MODIFIED);
-                // RFC 9110 §15.4.5 wants what a 200 would say for caches.
-                head.raw(page.fields());
-                head.end();
-                return &[];
-            }
-            Verdict::Failed => return self.error(Status::PRECONDITION_FAILED, ""),
-        }
-        // RFC 9110 §14.2: a range counts for GET only.
-        let wanted = match request.only("range") {
-            Some(value) if self.with_body && conditions::range_counts(request, ours) => {
-                range::parse(value, page.bytes.len())
-            }
-            _ => Wanted::Whole,
-        };
-        let len = page.bytes.len();
-        let body = match wanted {
-            Wanted::Whole => {
-                let mut head = self.head(Status::OK);
-                head.raw(page.fields());
-                head.line(format_args!("Content-Length: {len}"));
-                head.end();
-                page.bytes
-            }
-            Wanted::Part(part) => {
-                let (first, last) = (part.start, part.end - 1);
-                let mut head = self.head(Status::PARTIAL_CONTENT);
-                head.raw(page.fields());
-                head.line(format_args!("Content-Range: bytes {first}-{last}/{len}"));
-                head.line(format_args!("Content-Length: {}", part.len()));
-                head.end();
-                &page.bytes[part]
-            }
-            Wanted::Unsatisfiable => {
-                let range = alloc::format!("Content-Range: bytes */{len}\r\n");
-                return self.error(Status::RANGE_NOT_SATISFIABLE, &range);
-            }
-        };
-        self.body(body)
-    }
-
-    /// The site's own page for that, or ours.
-    fn not_found<'a>(&mut self, site: &Site<'a>) -> &'a [u8] {
-        let Some(page) = site.page("404.html") else {
-            return self.error(Status::NOT_FOUND, "");
-        };
-        let mut head = self.head(Status::NOT_FOUND);
-        head.raw("Content-Type: text/html; charset=utf-8\r\n");
-        head.line(format_args!("Content-Length: {}", page.bytes.len()));
-        head.end();
-        self.body(page.bytes)
-    }
-
-    /// A status with a page of its own; `fields` are complete lines.
-    fn error<'a>(&mut self, status: Status, fields: &str) -> &'a [u8] {
-        let Status(code) = status;
-        let reason = status.reason();
-        let text = alloc::format!(
-            "<!doctype html><meta name=\"viewport\" content=\"width=device-width\">\
-             <title>{code} {reason}</title><h1>{code} {reason}</h1>\n"
-        );
-        let media = "Content-Type: text/html; charset=utf-8\r\n";
-        self.text(status, &[media, fields].concat(), &text)
-    }
-
-    fn text<'a>(&mut self, status: Status, fields: &str, text: &str) -> &'a [u8] {
-        let mut head = self.head(status);
-        head.raw(fields);
-        head.line(format_args!("Content-Length: {}", text.len()));
-        head.end();
-        if self.with_body {
-            self.out.extend_from_slice(text.as_bytes());
-        }
-        &[]
-    }
-
-    fn head(&mut self, status: Status) -> Head<'_> {
-        self.counters.requests += 1;
-        if let Some(count) = self
-            .counters
-            .responses
-            .get_mut(usize::from(status.0 / 100).wrapping_sub(2))
-        {
-            *count += 1;
-        }
-        Head::new(self.out, status, self.persistence)
-    }
-
-    /// Puts a small body behind its head; returns a large one.
-    fn body<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut bytes = if self.with_body { bytes } else { &[] };
-        if bytes.len() <= INLINE_MAX {
-            self.out.extend_from_slice(mem::take(&mut bytes));
-        }
-        bytes
     }
 }
 

@@ -18,6 +18,7 @@
 //!
 //! There is no wall clock, so no `Date` field is sent (RFC 9110 §6.6.1).
 
+pub mod answer;
 pub mod conditions;
 pub mod connection;
 pub mod content;

@@ -5,6 +5,7 @@ use super::*;
 use crate::sys::fake;
 use abi::Syscall;
 use abi::ipc::{Call, Lease};
+use abi::socket::PollEntry;
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -619,7 +619,7 @@ fn a_long_head_gives_its_memory_back() {
     let mut talk = Talk::new();
     let cookie = format!("Cookie: {}\r\n", "c".repeat(10_000));
     assert_eq!(talk.get("/", &cookie).status, 200);
-    assert_eq!(talk.connection.input.capacity(), 0);
+    assert!(talk.connection.input.capacity() <= INPUT_MIN);
     assert_eq!(talk.get("/", "").status, 200);
     assert_eq!(talk.connection.input.capacity(), INPUT_MIN);
 }

@@ -137,7 +137,11 @@ impl Bus for E100Bus {
     fn store16(&mut self, offset: usize, value: u16) {
         let mut card = self.memory();
         card.check_store(offset, 2);
+        let old = card.memory.load16(offset);
         card.memory.store16(offset, value);
+        if old & !value & 0x8000 != 0 {
+            card.check_end_of_list();
+        }
     }
 
     fn store32(&mut self, offset: usize, value: u32) {

@@ -1,0 +1,145 @@
+//! What programs do with connections.
+
+use super::{Role, Sockets, Stage, Tcp, short};
+use crate::stack::memory::Memory;
+use crate::stack::{ConnectionId, Tuple};
+use abi::{Error, Result};
+use smoltcp::iface::Interface;
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::IpEndpoint;
+
+impl Tcp {
+    /// Starts to connect.
+    pub fn connect(
+        &mut self,
+        tuple: Tuple,
+        now: u64,
+        interface: &mut Interface,
+        sockets: &mut Sockets,
+        memory: &mut Memory,
+    ) -> Result<ConnectionId> {
+        if self.by_tuple.contains_key(&tuple) || self.time_wait.holds(&tuple, now) {
+            return Err(Error::AddressInUse);
+        }
+        if !memory.has(self.buffer_octets()) {
+            self.abort_oldest_orphan(now, sockets, Some(memory));
+        }
+        let mut socket = self.new_socket(memory).ok_or(Error::NoMemory)?;
+        socket.set_timeout(Some(short(self.timers.connect)));
+        let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
+        if socket
+            .connect(interface.context(), peer, tuple.port)
+            .is_err()
+        {
+            memory.give_back(self.buffer_octets());
+            return Err(Error::AddressNotAvailable);
+        }
+        let handle = sockets.add(socket);
+        self.counters.connected += 1;
+        Ok(self.insert(tuple, handle, Role::Held))
+    }
+
+    pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
+        Some(self.get(id)?.tuple)
+    }
+
+    pub fn stage(&self, id: ConnectionId, sockets: &Sockets) -> Stage {
+        let Some(connection) = self.get(id) else {
+            return Stage::Failed(Error::NotConnected);
+        };
+        let state = connection.socket(sockets).state();
+        match (connection.established, connection.error) {
+            (true, _) => Stage::Open,
+            (false, Some(error)) => Stage::Failed(error),
+            (false, None) if state == State::Closed => Stage::Failed(Error::TimedOut),
+            (false, None) => Stage::Connecting,
+        }
+    }
+
+    /// The failure of an established connection that has not been told yet.
+    pub fn has_error(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|c| c.error.is_some())
+    }
+
+    pub fn take_error(&mut self, id: ConnectionId) -> Option<Error> {
+        self.get_mut(id)?.error.take()
+    }
+
+    /// Octets that wait to be read.
+    pub fn received(&self, id: ConnectionId, sockets: &Sockets) -> usize {
+        self.get(id)
+            .map_or(0, |connection| connection.socket(sockets).recv_queue())
+    }
+
+    /// Whether nothing will arrive any more.
+    pub fn at_end(&self, id: ConnectionId, sockets: &Sockets) -> bool {
+        self.get(id)
+            .is_none_or(|connection| connection.deaf || !connection.socket(sockets).may_recv())
+    }
+
+    /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
+    pub fn room(&self, id: ConnectionId, sockets: &Sockets) -> Option<usize> {
+        let socket = self.get(id)?.socket(sockets);
+        socket
+            .may_send()
+            .then(|| socket.send_capacity() - socket.send_queue())
+    }
+
+    /// Whether both directions have ended.
+    pub fn hung_up(&self, id: ConnectionId, sockets: &Sockets) -> bool {
+        self.get(id).is_none_or(|connection| {
+            (connection.peer_finished && connection.finished)
+                || connection.socket(sockets).state() == State::Closed
+        })
+    }
+
+    /// Lets `fill` put octets into the transmit buffer; it says how many.
+    pub fn send(
+        &mut self,
+        id: ConnectionId,
+        sockets: &mut Sockets,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
+        connection
+            .socket_mut(sockets)
+            .send(|buffer| {
+                let filled = fill(buffer);
+                (filled.unwrap_or(0), filled)
+            })
+            .map_err(|_| Error::BrokenPipe)?
+    }
+
+    /// Lets `drain` look at received octets; it says how many it took.
+    pub fn receive(
+        &mut self,
+        id: ConnectionId,
+        sockets: &mut Sockets,
+        drain: impl FnOnce(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
+        connection
+            .socket_mut(sockets)
+            .recv(|octets| {
+                let drained = drain(octets);
+                (drained.unwrap_or(0), drained)
+            })
+            .unwrap_or(Ok(0))
+    }
+
+    /// Ends sending: FIN after what is queued.
+    pub fn finish(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.finished = true;
+            connection.socket_mut(sockets).close();
+        }
+    }
+
+    /// Ends receiving: what arrives is discarded.
+    pub fn deafen(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.deaf = true;
+            connection.discard(sockets);
+        }
+    }
+}

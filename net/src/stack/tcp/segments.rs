@@ -1,0 +1,124 @@
+//! What happens before and after smoltcp processes a segment.
+
+use super::{Role, Sockets, Tcp, short};
+use crate::stack::ConnectionId;
+use crate::stack::memory::Memory;
+use crate::stack::peek::Segment;
+use crate::stack::time_wait::{LastWord, Verdict};
+use abi::Error;
+use smoltcp::socket::tcp::State;
+
+impl Tcp {
+    /// Decides on a segment before smoltcp gets it.
+    pub fn before(
+        &mut self,
+        segment: &Segment,
+        now: u64,
+        sockets: &mut Sockets,
+        memory: &mut Memory,
+    ) -> Verdict {
+        if let Some(&id) = self.by_tuple.get(&segment.tuple) {
+            return match self.get(id).map(|connection| connection.role) {
+                Some(Role::Dying { .. }) => Verdict::Drop,
+                _ => Verdict::Pass,
+            };
+        }
+        match self.time_wait.segment(segment, now) {
+            Verdict::Pass => {}
+            verdict => return verdict,
+        }
+        let wanted = segment.opens() && self.listeners.contains_key(&segment.tuple.port);
+        if wanted && self.admit(segment.tuple, now, sockets, memory).is_none() {
+            self.counters.syns_dropped += 1;
+            return Verdict::Drop;
+        }
+        Verdict::Pass
+    }
+
+    /// Takes note of what smoltcp made of a segment. Returns the acknowledgement that the
+    /// connection still owes and that no socket is left to send.
+    pub fn after(
+        &mut self,
+        segment: &Segment,
+        now: u64,
+        sockets: &mut Sockets,
+        memory: &mut Memory,
+    ) -> Option<LastWord> {
+        let id = *self.by_tuple.get(&segment.tuple)?;
+        let timers = self.timers;
+        let connection = self.slots.get_mut(id.0)?.as_mut()?;
+        let state = connection.socket(sockets).state();
+        match state {
+            // The SYN was malformed, or a RST took back a half-open connection.
+            State::Listen => {
+                self.remove(id, sockets, memory);
+                return None;
+            }
+            State::SynSent | State::SynReceived => return None,
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
+                connection.peer_finished = true;
+            }
+            State::Closed if segment.rst && connection.error.is_none() => {
+                self.counters.resets_received += 1;
+                connection.error = Some(match connection.established {
+                    true => Error::ConnectionReset,
+                    false => Error::ConnectionRefused,
+                });
+            }
+            _ => {}
+        }
+        if state != State::Closed && !connection.established {
+            connection.established = true;
+            let socket = connection.socket_mut(sockets);
+            socket.set_timeout(Some(short(timers.silence)));
+            if let Role::HalfOpen { .. } = connection.role {
+                connection.role = Role::Waiting;
+                let listener = self.listeners.get_mut(&segment.tuple.port)?;
+                listener.half_open -= 1;
+                listener.ready.push_back(id);
+            }
+        }
+        let connection = self.slots.get_mut(id.0)?.as_mut()?;
+        if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
+            let discarded = connection.discard(sockets);
+            // Everything we had to say has arrived, and yet the peer goes on: tell him
+            // that nobody listens (RFC 9293 §3.10.4, and RFC 1122 §4.2.2.13).
+            let unheard = discarded > 0 && state == State::FinWait2;
+            if unheard && matches!(connection.role, Role::Orphan { .. }) {
+                self.counters.orphans_aborted += 1;
+                self.abort(id, now, sockets);
+                return None;
+            }
+        }
+        match state {
+            State::TimeWait => self.enter_time_wait(id, segment, now, sockets, memory),
+            _ => None,
+        }
+    }
+
+    /// Exchanges a socket in TIME-WAIT for an entry of the table.
+    fn enter_time_wait(
+        &mut self,
+        id: ConnectionId,
+        segment: &Segment,
+        now: u64,
+        sockets: &mut Sockets,
+        memory: &mut Memory,
+    ) -> Option<LastWord> {
+        // The segment that completed the exchange carries both last numbers: it ends with
+        // the peer's FIN or comes after it, and it acknowledges ours.
+        let last_word = LastWord {
+            seq: segment.ack?,
+            ack: segment.end(),
+        };
+        let tuple = segment.tuple;
+        self.time_wait.insert(tuple, last_word, now);
+        self.forget_tuple(tuple, id);
+        let connection = self.get_mut(id)?;
+        match connection.role {
+            Role::Held | Role::Waiting => connection.detach(sockets),
+            _ => self.remove(id, sockets, memory),
+        }
+        Some(last_word)
+    }
+}
