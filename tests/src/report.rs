@@ -68,7 +68,7 @@ pub struct Report {
 }
 
 /// Columns of the longest name of a case.
-pub const NAME_WIDTH: usize = 44;
+pub const NAME_WIDTH: usize = 48;
 
 impl Report {
     /// A report on standard output.
@@ -150,7 +150,7 @@ mod tests {
     fn rows_are_aligned_and_plain_where_there_is_no_terminal() {
         let report = Report { coloured: false };
         let line = report.row_text(&ROW);
-        let mut expected = format!("  {:44}", "testtime");
+        let mut expected = format!("  {:48}", "testtime");
         expected += "  ok      5/5    8.1 s";
         assert_eq!(line, expected);
         let failed = Row {

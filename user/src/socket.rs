@@ -110,9 +110,12 @@ impl Server {
 
     fn request(&self, request: Request, leases: &mut [Lent<'_>]) -> Result<Answer> {
         let mut answer = [0; MESSAGE_MAX];
-        match sys::call(self.pid, &request.to_bytes(), &mut answer, leases)? {
-            0 => Ok(Answer::Done),
-            len => Answer::from_bytes(&answer[..len]),
+        match sys::call(self.pid, &request.to_bytes(), &mut answer, leases) {
+            Ok(0) => Ok(Answer::Done),
+            Ok(len) => Answer::from_bytes(&answer[..len]),
+            // It had ended before the call: the same to us as during it.
+            Err(Error::NotFound) => Err(Error::PeerDied),
+            Err(error) => Err(error),
         }
     }
 }
@@ -212,7 +215,7 @@ impl TcpListener {
         Server::of_card(DEFAULT_CARD)?.listen(address, DEFAULT_BACKLOG)
     }
 
-    /// Takes the next connection. The stream is non-blocking if the listener is.
+    /// Takes the next connection. The stream blocks, whatever the listener does.
     ///
     /// # Errors
     /// [`Error::WouldBlock`] if the listener is non-blocking and none waits.
@@ -283,7 +286,8 @@ impl TcpStream {
         self.socket.send(&mut [Lent::Read(bytes)])
     }
 
-    /// As [`TcpStream::write`], of two pieces one after the other in one request.
+    /// As [`TcpStream::write`], of two pieces one after the other in one request. It may
+    /// take the first only.
     ///
     /// # Errors
     /// As there.

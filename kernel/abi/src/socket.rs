@@ -126,8 +126,7 @@ pub enum Request {
         /// How many may wait, established or half-open, before they are accepted.
         backlog: u16,
     },
-    /// Takes a waiting connection. Answers [`Answer::Accepted`]. The new socket is
-    /// non-blocking if the listening one is: that saves a request per connection.
+    /// Takes a waiting connection. Answers [`Answer::Accepted`]. The new socket blocks.
     Accept {
         /// The listening socket.
         socket: Handle,
@@ -139,8 +138,8 @@ pub enum Request {
         /// The peer.
         address: SocketAddress,
     },
-    /// Queues bytes of lease 0, then of lease 1 if there is one (a head and a body in one
-    /// request). Answers [`Answer::Count`], which may be short for a stream.
+    /// Queues bytes of lease 0, and may take those of lease 1 behind them if all of lease 0
+    /// fitted. Answers [`Answer::Count`] of both, which may be short for a stream.
     Send {
         /// The socket.
         socket: Handle,

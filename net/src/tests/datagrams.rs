@@ -100,14 +100,16 @@ fn long_datagrams_are_fragmented_and_reassembled() {
     let sender = address(PEER_IP, 5000);
     assert_eq!(answer, Ok(Answer::Datagram(65507, sender)));
     assert!(memory[..65507] == data);
-    // Out: several at once, which must not overwrite each other, between short ones.
-    let send = Request::SendTo {
+    // Out: several at once, of two sockets, which must not overwrite each other.
+    let other = world.bound(SERVER, Kind::Datagram, 8);
+    let send = |socket| Request::SendTo {
         socket,
         address: sender,
     };
     let sizes = [9000, 40, 16356, 1473, 1472];
     for (n, len) in sizes.into_iter().enumerate() {
-        let sent = world.now(SERVER, send, &vec![n as u8; len]).0;
+        let socket = if n < 2 { other } else { socket };
+        let sent = world.now(SERVER, send(socket), &vec![n as u8; len]).0;
         assert_eq!(sent, Ok(Answer::Count(len as u32)));
     }
     world.server.device_mut().room = 2;
@@ -128,7 +130,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
     }
     assert_eq!(got, sizes);
     assert_eq!(
-        world.now(SERVER, send, &vec![0; 16357]).0,
+        world.now(SERVER, send(socket), &vec![0; 16357]).0,
         Err(Error::TooLong)
     );
 }

@@ -394,3 +394,32 @@ fn sockets_of_short_lived_half_open_connections_are_freed_in_time() {
         (0, 0)
     );
 }
+
+#[test]
+fn a_waiting_send_goes_on_in_the_poll_that_makes_room() {
+    let (mut world, listener) = world(8);
+    let answer = open(&mut world, 5000);
+    let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, Request::Accept { socket: listener })
+    else {
+        panic!()
+    };
+    let data = Chance(1).octets(300_000);
+    let token = world.call(SERVER, Request::Send { socket }, &data);
+    let mut got = Vec::new();
+    let mut ack = Segment::after(&answer, TcpControl::None);
+    while got.len() < data.len() {
+        world.server.poll(world.now, &mut world.kernel);
+        let sent: Vec<_> = world.server.device_mut().sent.drain(..).collect();
+        let sent = segments(&sent);
+        assert!(!sent.is_empty(), "after {} octets", got.len());
+        for segment in sent {
+            assert_eq!(Some(segment.seq), ack.ack, "in order, and once");
+            ack.ack = Some(segment.end());
+            got.extend(segment.data);
+        }
+        world.inject(&ack.frame());
+    }
+    world.frames();
+    assert!(got == data);
+    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(300_000)));
+}
