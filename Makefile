@@ -68,8 +68,8 @@ qemu-gdb: image
 
 gdb:
 	@command -v gdb >/dev/null || { echo 'gdb is missing: install the package gdb, then run make gdb again.' >&2; exit 1; }
-	@echo 'Symbols of the kernel are loaded. Stop in it with `hbreak FUNCTION`, then `continue`.'
-	@echo 'For a program, say httpd: `add-symbol-file $(TARGET)/release/httpd`, then `hbreak main`.'
+	@echo 'The symbols of the kernel are loaded: `hbreak _start`, or any function or line, then `continue`.'
+	@echo 'To add those of a program, say httpd: `add-symbol-file $(TARGET)/release/httpd`.'
 	@gdb -q -ex 'file $(TARGET)/release/kernel' -ex 'target remote 127.0.0.1:$(GDB_PORT)'
 
 grade: image

@@ -45,9 +45,9 @@ impl Echo {
     /// Moves what can be moved now.
     ///
     /// # Errors
-    /// What ended the connection.
+    /// What ended the connection; [`Error::NoMemory`] if there is none for its buffer.
     pub fn pump(&mut self, stream: &impl Stream) -> Result<State> {
-        self.buffer.resize(BUFFER, 0);
+        crate::buffer::set_len(&mut self.buffer, BUFFER)?;
         for _ in 0..ROUNDS {
             let room = BUFFER - self.end;
             let mut more = false;

@@ -25,6 +25,7 @@
 extern crate alloc;
 
 pub mod args;
+pub mod buffer;
 pub mod console;
 pub mod dump;
 pub mod echo;

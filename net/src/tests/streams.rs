@@ -713,3 +713,34 @@ fn a_sender_cut_short_hears_how_far_it_came() {
         Err(Error::BrokenPipe)
     );
 }
+
+#[test]
+fn the_same_two_ends_are_not_connected_twice() {
+    let mut world = World::new(23);
+    let address = address(PEER_IP, 9000);
+    let connect = |world: &mut World| {
+        let socket = world.bound(CLIENT, Kind::Stream, 5555);
+        let connect = Request::Connect { socket, address };
+        (socket, world.wait(CLIENT, connect, &[]).0)
+    };
+    let peer = world.peer.listen(9000);
+    let (first, connected) = connect(&mut world);
+    assert_eq!(connected, Ok(Answer::Done));
+    let close = |world: &mut World, socket| {
+        world.ask(CLIENT, Request::Close { socket }).unwrap();
+    };
+    close(&mut world, first);
+    // While the old one is being closed, and while it is remembered.
+    for state in [State::CloseWait, State::Closed] {
+        world.until(SECOND, "the peer's part", |world| {
+            world.peer.tcp(peer).state() == state
+        });
+        let (second, refused) = connect(&mut world);
+        assert_eq!(refused, Err(Error::AddressInUse), "{state}");
+        close(&mut world, second);
+        world.peer.tcp(peer).close();
+    }
+    world.peer.tcp(peer).listen(9000).unwrap();
+    world.pass(61 * SECOND);
+    assert_eq!(connect(&mut world).1, Ok(Answer::Done));
+}

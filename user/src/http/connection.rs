@@ -219,8 +219,7 @@ impl<'a> Connection<'a> {
         if self.end == self.input.len() {
             // Full, and no complete head in it: `answer_all` refuses one of HEAD_MAX.
             let len = (self.input.len() * 2).clamp(INPUT_MIN, HEAD_MAX);
-            self.input.reserve_exact(len - self.input.len());
-            self.input.resize(len, 0);
+            crate::buffer::set_len(&mut self.input, len)?;
         }
         let room = self.input.len() - self.end;
         let count = stream.read(&mut self.input[self.end..])?.min(room);
@@ -338,7 +337,7 @@ impl<'a> Connection<'a> {
             Phase::Last { linger: true } => {
                 stream.finish()?;
                 self.limit = now + LINGER_NS;
-                self.input.resize(INPUT_MIN, 0);
+                crate::buffer::set_len(&mut self.input, INPUT_MIN)?;
                 LINGER_MAX
             }
             Phase::Serving | Phase::Last { linger: false } => return Err(Error::NotConnected),
