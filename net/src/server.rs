@@ -116,7 +116,7 @@ impl<D: Device> Server<D> {
         parked.retain_mut(|call| {
             let sent = call.sent;
             let answer = self.attempt(call, now_ns, kernel).transpose();
-            
+            moved |= answer.is_some() || sent != call.sent;
             match answer {
                 Some(answer) => kernel.answer(call.token, answer),
                 None => return true,

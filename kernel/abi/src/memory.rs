@@ -91,7 +91,11 @@ pub unsafe fn compare(a: *const u8, b: *const u8, len: usize) -> i32 {
             let x = a.add(at).cast::<u64>().read_unaligned();
             let y = b.add(at).cast::<u64>().read_unaligned();
             if x != y {
-                return if x.swap_bytes() < y.swap_bytes() { -1 } else { 1 };
+                return if x.swap_bytes() < y.swap_bytes() {
+                    -1
+                } else {
+                    1
+                };
             }
             at += 8;
         }

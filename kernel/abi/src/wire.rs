@@ -106,11 +106,7 @@ mod tests {
     #[test]
     fn fields_come_back_in_order() {
         let mut buffer = [0; 15];
-        Writer::new(&mut buffer)
-            .u8(1)
-            .u16(2)
-            .u32(3)
-            .u64(u64::MAX);
+        Writer::new(&mut buffer).u8(1).u16(2).u32(3).u64(u64::MAX);
         let mut reader = Reader::new(&buffer);
         assert_eq!(reader.u8(), Ok(1));
         assert_eq!(reader.u16(), Ok(2));

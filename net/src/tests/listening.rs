@@ -407,11 +407,12 @@ fn a_waiting_send_goes_on_in_the_poll_that_makes_room() {
     let token = world.call(SERVER, Request::Send { socket }, &data);
     let mut got = Vec::new();
     let mut ack = Segment::after(&answer, TcpControl::None);
+    let mut rounds = 0;
     while got.len() < data.len() {
+        rounds += 1;
         world.server.poll(world.now, &mut world.kernel);
         let sent: Vec<_> = world.server.device_mut().sent.drain(..).collect();
         let sent = segments(&sent);
-std::println!("round {} {:?}", sent.len(), sent.iter().map(|s|s.data.len()).collect::<Vec<_>>());
         assert!(!sent.is_empty(), "after {} octets", got.len());
         for segment in sent {
             assert_eq!(Some(segment.seq), ack.ack, "in order, and once");
@@ -420,6 +421,8 @@ std::println!("round {} {:?}", sent.len(), sent.iter().map(|s|s.data.len()).coll
             world.inject(&ack.frame());
         }
     }
+    // Once the congestion window allows it, each is a full buffer.
+    assert!(rounds < 16, "{rounds} rounds");
     world.frames();
     assert!(got == data);
     assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(300_000)));
