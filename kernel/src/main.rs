@@ -54,6 +54,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         boot_memory::code(),
     ));
     must(boot_memory::init_heap());
+    must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
     let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));

@@ -61,7 +61,7 @@ impl<D: Device> Server<D> {
         // Read before it is queued: smoltcp cannot take a place in its queue back.
         self.scratch.clear();
         self.scratch.resize(call.lent, 0);
-        read_exactly(kernel, call.token, 0, &mut self.scratch)?;
+        read_exactly(kernel, call.token, (0, 0), &mut self.scratch)?;
         match self.stack.send_datagram(id, to, &self.scratch, now) {
             Ok(()) => Ok(Some(Answer::Count(call.lent as u32))),
             Err(Error::WouldBlock) => wait(non_blocking),

@@ -5,17 +5,17 @@ use abi::{Pid, Result};
 
 /// The server's side of a call: memory lent by the caller, and the answer.
 ///
-/// All memory is lease 0 of the call that `token` names. It stays readable until the
-/// call is answered or the caller dies.
+/// Leases of the call that `token` names can be used until it is answered or the caller
+/// dies.
 pub trait Kernel {
-    /// Copies lent memory from `offset` on into `into`; returns how many bytes.
+    /// Copies lease `lease` from `offset` on into `into`; returns how many bytes.
     ///
     /// # Errors
     /// [`abi::Error::BadAddress`] outside of the lease, [`abi::Error::PeerDied`] if the
     /// caller has ended.
-    fn read(&mut self, token: u64, offset: usize, into: &mut [u8]) -> Result<usize>;
+    fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize>;
 
-    /// Copies `from` into lent memory from `offset` on; returns how many bytes.
+    /// Copies `from` into lease 0 from `offset` on; returns how many bytes.
     ///
     /// # Errors
     /// As [`Kernel::read`]; also if the lease is not writable.
@@ -32,20 +32,20 @@ pub trait Kernel {
     fn watch(&mut self, client: Pid) -> Result<()>;
 }
 
-/// Fills `into` from lent memory, or fails.
+/// Fills `into` from a lease, or fails.
 pub(crate) fn read_exactly(
     kernel: &mut impl Kernel,
     token: u64,
-    offset: usize,
+    (lease, offset): (u8, usize),
     into: &mut [u8],
 ) -> Result<()> {
-    match kernel.read(token, offset, into)? {
+    match kernel.read(token, lease, offset, into)? {
         count if count == into.len() => Ok(()),
         _ => Err(abi::Error::BadAddress),
     }
 }
 
-/// Writes all of `from` to lent memory, or fails.
+/// Writes all of `from` to lease 0, or fails.
 pub(crate) fn write_exactly(
     kernel: &mut impl Kernel,
     token: u64,

@@ -5,6 +5,9 @@ use abi::socket::{PollEntry, Request};
 use abi::{Pid, Result};
 use alloc::vec::Vec;
 
+/// So that two leases together cannot be more than an answer can count.
+const LENT_MAX: usize = i32::MAX as usize;
+
 /// A call, with how far it has come. Each attempt at it goes on where the last ended, so
 /// that to park a call is to keep it and try again.
 pub(crate) struct Call {
@@ -13,8 +16,10 @@ pub(crate) struct Call {
     /// Who waits for the answer.
     pub client: Pid,
     pub request: Request,
-    /// Octets lent.
+    /// Octets of lease 0.
     pub lent: usize,
+    /// Octets of lease 1.
+    pub lent_behind: usize,
     /// Octets sent already.
     pub sent: usize,
     /// `connect` has begun the connection.
@@ -31,15 +36,17 @@ impl Call {
     /// # Errors
     /// Those of [`Request::from_bytes`].
     pub fn new(message: &Message) -> Result<Self> {
-        let lent = match message.lease_count {
-            0 => 0,
-            _ => usize::try_from(message.leases[0].len).unwrap_or(usize::MAX),
+        let lent = |lease: usize| match lease < message.lease_count as usize {
+            // A program has less memory than half of all addresses.
+            true => usize::try_from(message.leases[lease].len).map_or(0, |len| len.min(LENT_MAX)),
+            false => 0,
         };
         Ok(Call {
             token: message.token,
             client: message.sender,
             request: Request::from_bytes(message.request())?,
-            lent,
+            lent: lent(0),
+            lent_behind: lent(1),
             sent: 0,
             begun: false,
             entries: Vec::new(),

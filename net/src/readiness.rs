@@ -95,7 +95,7 @@ fn read_entries(call: &Call, kernel: &mut impl Kernel) -> Result<Vec<PollEntry>>
         return Err(Error::InvalidArgument);
     }
     let mut bytes = alloc::vec![0; call.lent];
-    read_exactly(kernel, call.token, 0, &mut bytes)?;
+    read_exactly(kernel, call.token, (0, 0), &mut bytes)?;
     let (entries, _) = bytes.as_chunks::<{ PollEntry::SIZE }>();
     Ok(entries.iter().map(PollEntry::from_bytes).collect())
 }

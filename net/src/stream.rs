@@ -94,7 +94,8 @@ impl<D: Device> Server<D> {
         }
     }
 
-    /// Queues all lent octets, or what fits if the socket does not block.
+    /// Queues all lent octets, lease 1 behind lease 0, or what fits if the socket does not
+    /// block.
     pub(crate) fn send(
         &mut self,
         handle: Handle,
@@ -105,8 +106,9 @@ impl<D: Device> Server<D> {
         if self.stack.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
+        let all = call.lent + call.lent_behind;
         // The transmit buffer is a ring: at most two pieces are free.
-        while call.sent < call.lent {
+        while call.sent < all {
             let Some(room) = self.stack.room(id) else {
                 return match call.sent {
                     0 => Err(self.stack.take_error(id).unwrap_or(Error::BrokenPipe)),
@@ -116,15 +118,19 @@ impl<D: Device> Server<D> {
             if room == 0 {
                 break;
             }
-            let (left, offset, token) = (call.lent - call.sent, call.sent, call.token);
+            let (token, sent) = (call.token, call.sent);
+            let (place, left) = match call.lent.checked_sub(sent) {
+                Some(left @ 1..) => ((0, sent), left),
+                _ => ((1, sent - call.lent), all - sent),
+            };
             call.sent += self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
-                read_exactly(kernel, token, offset, &mut buffer[..count])?;
+                read_exactly(kernel, token, place, &mut buffer[..count])?;
                 Ok(count)
             })?;
         }
         match call.sent {
-            sent if sent == call.lent => Ok(Some(Answer::Count(sent as u32))),
+            sent if sent == all => Ok(Some(Answer::Count(sent as u32))),
             0 => wait(non_blocking),
             sent if non_blocking => Ok(Some(Answer::Count(sent as u32))),
             _ => Ok(None),

@@ -115,7 +115,7 @@ pub fn run(cases: &[Case], options: &Options, report: &Report) -> (Tally, Points
         let start = Instant::now();
         let outcome = fresh(&bench.dir)
             .and_then(|()| (case.run)(&bench))
-            // What no run may show is looked for however the case went.
+            // A case that went well may still have shown what no run may show.
             .and_then(|()| logs_are_clean(&bench.dir));
         let passed = outcome.is_ok();
         let worth = Points {

@@ -106,9 +106,11 @@ macro_rules! entry {
         /// Called by the runtime's start code.
         #[unsafe(no_mangle)]
         fn wharf_program() -> (&'static str, fn() -> u32) {
-            (env!("CARGO_BIN_NAME"), || {
+            // A function and not a closure, for its name in backtraces.
+            fn run() -> u32 {
                 $crate::start::Termination::report($main())
-            })
+            }
+            (env!("CARGO_BIN_NAME"), run)
         }
     };
 }

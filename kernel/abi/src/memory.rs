@@ -1,7 +1,7 @@
 //! `memcpy` and its kin, for binaries that are linked without a C library.
 //!
 //! The compiler calls these by name. `x86_64-unknown-linux-gnu` leaves them to libc, so
-//! each bare-metal binary defines them once with [`c_memory_functions!`]; the bodies are
+//! each bare-metal binary defines them once with [`crate::c_memory_functions!`]; the bodies are
 //! here, where they are tested. Copies go by 8-byte words: under QEMU's TCG `rep movsq`
 //! takes an eighth of the time of `rep movsb`, and on silicon both are fast strings.
 

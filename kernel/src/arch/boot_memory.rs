@@ -1,6 +1,7 @@
 //! Memory the kernel begins with: its heap, its code, and the ramdisk the boot stage mapped.
 
 use super::paging;
+use abi::layout::PAGE_SIZE;
 use bootloader_api::info::BootInfo;
 use core::ops::Range;
 use linked_list_allocator::LockedHeap;
@@ -8,6 +9,9 @@ use x86_64::VirtAddr;
 
 /// The kernel's heap: processes, cards, names. Frames and rings are not in it.
 const HEAP_SIZE: usize = 512 * 1024;
+
+/// What the card's rings, the network server and two servers need at the least, in bytes.
+const FREE_MIN: u64 = 2 * 1024 * 1024;
 
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
@@ -26,6 +30,19 @@ pub fn init_heap() -> Result<(), &'static str> {
         .ok_or("no memory for the kernel's heap: start with more")?;
     // SAFETY: fresh memory that is the heap's for ever.
     unsafe { HEAP.lock().init(memory.cast().as_ptr(), HEAP_SIZE) };
+    Ok(())
+}
+
+/// Refuses a machine on which nothing useful could be started: better one clear line now
+/// than programs that fail one after the other.
+///
+/// # Errors
+/// In words.
+pub fn check_enough() -> Result<(), &'static str> {
+    let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
+    if free < FREE_MIN {
+        return Err("less than 2 MiB of memory left for programs: start with more (QEMU: -m)");
+    }
     Ok(())
 }
 

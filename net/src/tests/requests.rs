@@ -330,7 +330,7 @@ fn a_process_that_is_dead_already_gets_no_socket() {
     };
     struct Gone(Option<abi::Result<Answer>>);
     impl crate::Kernel for Gone {
-        fn read(&mut self, _: u64, _: usize, _: &mut [u8]) -> abi::Result<usize> {
+        fn read(&mut self, _: u64, _: u8, _: usize, _: &mut [u8]) -> abi::Result<usize> {
             Err(Error::PeerDied)
         }
         fn write(&mut self, _: u64, _: usize, _: &[u8]) -> abi::Result<usize> {

@@ -744,3 +744,42 @@ fn the_same_two_ends_are_not_connected_twice() {
     world.pass(61 * SECOND);
     assert_eq!(connect(&mut world).1, Ok(Answer::Done));
 }
+
+#[test]
+fn a_head_and_a_body_travel_in_one_request_and_one_frame() {
+    let mut world = World::new(24);
+    let (socket, peer) = connected(&mut world, 80);
+    world.pass(SECOND);
+    let receive = |world: &mut World, wanted: &[u8]| {
+        let mut got = Vec::new();
+        world.until(SECOND, "both", |world| {
+            let socket = world.peer.tcp(peer);
+            while socket.can_recv() {
+                let got = &mut got;
+                socket
+                    .recv(|octets| (octets.len(), got.extend_from_slice(octets)))
+                    .unwrap();
+            }
+            got.len() >= wanted.len()
+        });
+        assert!(got == wanted);
+    };
+    let before = world.frames_sent;
+    let send = Request::Send { socket };
+    let token = world.call_with(SERVER, send, b"head", b"body");
+    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(8)));
+    receive(&mut world, b"headbody");
+    assert_eq!(world.frames_sent - before, 1);
+    // Across parking, too, with the border inside of what fits or not.
+    let data = Chance(5).octets(300_000);
+    for border in [0, 1, 10_000, 32 << 10, 100_000, 299_999] {
+        let (head, body) = data.split_at(border);
+        let token = world.call_with(SERVER, send, head, body);
+        receive(&mut world, &data);
+        assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(300_000)));
+    }
+    world.pass(SECOND);
+    world.non_blocking(SERVER, socket);
+    let token = world.call_with(SERVER, send, &data[..1000], &data[1000..]);
+    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(32 << 10)));
+}

@@ -107,6 +107,7 @@ impl Chance {
 struct Lent {
     client: Pid,
     memory: Vec<u8>,
+    behind: Vec<u8>,
     writable: bool,
 }
 
@@ -120,10 +121,11 @@ pub struct FakeKernel {
 }
 
 impl Kernel for FakeKernel {
-    fn read(&mut self, token: u64, offset: usize, into: &mut [u8]) -> Result<usize> {
+    fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         let lent = self.lent.get(&token).ok_or(Error::PeerDied)?;
+        let memory = [&lent.memory, &lent.behind][usize::from(lease)];
         let end = offset.checked_add(into.len()).ok_or(Error::BadAddress)?;
-        into.copy_from_slice(lent.memory.get(offset..end).ok_or(Error::BadAddress)?);
+        into.copy_from_slice(memory.get(offset..end).ok_or(Error::BadAddress)?);
         Ok(into.len())
     }
 
@@ -392,7 +394,28 @@ impl World {
         self.call_raw(client, &request.to_bytes(), Some((memory, true)))
     }
 
+    /// As [`World::call`], with a second lease.
+    pub fn call_with(
+        &mut self,
+        client: Pid,
+        request: Request,
+        memory: &[u8],
+        behind: &[u8],
+    ) -> u64 {
+        self.call_leases(client, &request.to_bytes(), Some((memory, true)), behind)
+    }
+
     pub fn call_raw(&mut self, client: Pid, request: &[u8], lent: Option<(&[u8], bool)>) -> u64 {
+        self.call_leases(client, request, lent, &[])
+    }
+
+    fn call_leases(
+        &mut self,
+        client: Pid,
+        request: &[u8],
+        lent: Option<(&[u8], bool)>,
+        behind: &[u8],
+    ) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
         let (memory, writable) = lent.unwrap_or((&[], false));
@@ -403,10 +426,11 @@ impl World {
             len: memory.len() as u64,
             writable,
         };
+        leases[1].len = behind.len() as u64;
         let message = Message {
             token,
             sender: client,
-            lease_count: lent.is_some().into(),
+            lease_count: u32::from(lent.is_some()) + u32::from(!behind.is_empty()),
             leases,
             len: request.len() as u32,
             payload,
@@ -415,6 +439,7 @@ impl World {
         let lent = Lent {
             client,
             memory,
+            behind: behind.to_vec(),
             writable,
         };
         self.kernel.lent.insert(token, lent);

@@ -76,8 +76,8 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
 struct Calls;
 
 impl net::Kernel for Calls {
-    fn read(&mut self, token: u64, offset: usize, into: &mut [u8]) -> Result<usize> {
-        ipc::lease_read(token, 0, offset as u64, into)
+    fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
+        ipc::lease_read(token, lease, offset as u64, into)
     }
 
     fn write(&mut self, token: u64, offset: usize, from: &[u8]) -> Result<usize> {

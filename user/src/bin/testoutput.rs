@@ -16,8 +16,8 @@ use user::{Error, args, ipc, println};
 
 user::entry!(main);
 
-/// Frames between two doorbells of a burst.
-const BATCH: u32 = 16;
+/// Frames between two doorbells of a burst: more than a ring holds, so that it fills.
+const BATCH: u32 = 64;
 
 fn main() -> Result<(), String> {
     let count = args::parsed(0, "count", 10u32)?;
