@@ -161,6 +161,28 @@ fn a_flood_of_syns_is_forgotten_and_the_service_goes_on() {
 }
 
 #[test]
+fn a_flood_on_one_port_that_takes_all_memory_gives_way_to_clients_of_another() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    config.limits.memory = 4 * (config.limits.tcp_receive + config.limits.tcp_transmit);
+    let mut world = World::with(config);
+    world.listener(SERVER, 80, 64);
+    world.listener(SERVER, 81, 64);
+    world.inject(&arp_reply(PEER_IP));
+    for peer in 6000..6010 {
+        send(&mut world, &Segment::syn(peer, 81, 1));
+    }
+    assert_eq!(world.figure("half_open"), 4);
+    // While they are young, they hold what they have; then the oldest goes.
+    assert_eq!(send(&mut world, &Segment::syn(5000, 80, 1000)), []);
+    later(&mut world, 3 * SECOND);
+    open(&mut world, 5000);
+    assert_eq!(
+        (world.figure("half_open"), world.figure("connections")),
+        (3, 4)
+    );
+}
+
+#[test]
 fn senders_that_cannot_be_are_ignored() {
     let (mut world, _) = world(16);
     let before = world.figure("frames_refused");

@@ -59,12 +59,13 @@ impl Tcp {
         let listener = self.listeners.get(&tuple.port)?;
         if listener.half_open + listener.ready.len() >= listener.backlog {
             // A flood must not lock everyone out until its connections expire.
-            let victim = self.oldest_half_open(tuple.port, now)?;
-            self.remove(victim, sockets, memory);
-            self.counters.half_open_expired += 1;
+            self.evict_half_open(Some(tuple.port), now, sockets, memory)?;
         }
         if !memory.has(self.buffer_octets()) {
             self.abort_oldest_orphan(now, sockets, Some(memory));
+        }
+        if !memory.has(self.buffer_octets()) {
+            self.evict_half_open(None, now, sockets, memory)?;
         }
         let mut socket = self.new_socket(memory)?;
         if socket.listen(tuple.port).is_err() {
@@ -80,14 +81,30 @@ impl Tcp {
         Some(())
     }
 
-    fn oldest_half_open(&self, port: u16, now: u64) -> Option<ConnectionId> {
+    /// Removes the half-open connection that has waited longest, on this port or on any.
+    fn evict_half_open(
+        &mut self,
+        port: Option<u16>,
+        now: u64,
+        sockets: &mut Sockets,
+        memory: &mut Memory,
+    ) -> Option<()> {
+        let victim = self.oldest_half_open(port, now)?;
+        self.remove(victim, sockets, memory);
+        self.counters.half_open_expired += 1;
+        Some(())
+    }
+
+    fn oldest_half_open(&self, port: Option<u16>, now: u64) -> Option<ConnectionId> {
         let protected = nanoseconds(self.timers.half_open_protected);
         let since = |(index, slot): (usize, &Option<Connection>)| match slot {
             Some(Connection {
                 tuple,
                 role: Role::HalfOpen { since },
                 ..
-            }) if tuple.port == port && since + protected <= now => Some((*since, index)),
+            }) if port.is_none_or(|port| port == tuple.port) && since + protected <= now => {
+                Some((*since, index))
+            }
             _ => None,
         };
         let (_, index) = self.slots.iter().enumerate().filter_map(since).min()?;
