@@ -18,12 +18,15 @@
 //!
 //! What a program decides is in this library, where it is tested on the host: under
 //! `cfg(test)` the `syscall` instruction is replaced by a kernel played by the test
-//! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys`, `heap` and `fault` only.
+//! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys` and `heap`, and
+//! in `fault` and `abuse`, which do wrong on purpose.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
 extern crate alloc;
 
+#[cfg(not(test))]
+pub mod abuse;
 pub mod args;
 pub mod buffer;
 pub mod console;

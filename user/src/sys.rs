@@ -24,14 +24,34 @@ pub enum Lent<'a> {
 /// # Safety
 /// Every address among the arguments is valid for what `call` does with it.
 #[cfg(not(test))]
-unsafe fn enter(call: Syscall, [a, b, c, d]: [u64; 4]) -> u64 {
+unsafe fn enter(call: Syscall, arguments: [u64; 4]) -> u64 {
+    // SAFETY: as promised by the caller.
+    unsafe { enter_number(call as u64, arguments) }
+}
+
+/// Enters the kernel with any number, for `abuse`.
+///
+/// # Safety
+/// Every address among the arguments that the kernel may write to is the caller's alone.
+#[cfg(not(test))]
+pub(crate) unsafe fn enter_raw(number: u64, arguments: [u64; 4]) -> Result<u64> {
+    // SAFETY: as promised by the caller.
+    from_register(unsafe { enter_number(number, arguments) })
+}
+
+/// The `syscall` instruction.
+///
+/// # Safety
+/// As [`enter_raw`].
+#[cfg(not(test))]
+unsafe fn enter_number(number: u64, [a, b, c, d]: [u64; 4]) -> u64 {
     let result;
     // SAFETY: the caller vouches for the addresses. The kernel keeps all general
     // registers but rax, rcx and r11, and no vector or x87 data register (abi::syscall).
     unsafe {
         core::arch::asm!(
             "syscall",
-            inlateout("rax") call as u64 => result,
+            inlateout("rax") number => result,
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,

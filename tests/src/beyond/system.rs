@@ -47,6 +47,16 @@ pub const CASES: &[Case] = &[
         run: clock,
     },
     Case {
+        name: "deadlines finer than a tick",
+        points: 0,
+        run: short_sleeps,
+    },
+    Case {
+        name: "vector registers survive preemption",
+        points: 0,
+        run: vector_registers,
+    },
+    Case {
         name: "what it cannot start from, it says",
         points: 0,
         run: refusals,
@@ -151,6 +161,35 @@ fn clock(bench: &Bench) -> Outcome {
     ensure((took - 5.0).abs() < 0.25, || {
         format!("five seconds took {took:.3} s")
     })
+}
+
+/// Deadlines are finer than the 10 ms of a tick.
+fn short_sleeps(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testtime,1000"))?;
+    let line = machine
+        .console
+        .wait_prefix("slept 100 times 1000 us: ", PATIENCE)?;
+    let median: u32 = line
+        .split_whitespace()
+        .nth(5)
+        .and_then(|word| word.parse().ok())
+        .ok_or("no median")?;
+    bench.note(format!("{median} us late in the median"));
+    ensure(median < 2_000, || format!("1 ms took {median} us more"))
+}
+
+/// Values in vector registers survive preemption and system calls.
+fn vector_registers(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup::new("run=testfpu,1 run=testfpu,2 run=testfpu,3"))?;
+    for seed in 1..=3 {
+        let mut x = 1.0 / (f64::from(seed) + 2.0);
+        for _ in 0..5_000_000 {
+            x = 3.99 * x * (1.0 - x);
+        }
+        let wanted = format!("testfpu,{seed}: {:016x}", x.to_bits());
+        machine.console.wait_prefix(&wanted, PATIENCE)?;
+    }
+    Ok(())
 }
 
 /// One clear line on the serial port, then nothing.

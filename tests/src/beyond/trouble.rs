@@ -20,6 +20,11 @@ pub const CASES: &[Case] = &[
         run: faults,
     },
     Case {
+        name: "60,000 senseless system calls while others serve",
+        points: 0,
+        run: senseless_calls,
+    },
+    Case {
         name: "transmit ring kept full, 1000 frames",
         points: 0,
         run: full_ring,
@@ -118,6 +123,34 @@ fn faults(bench: &Bench) -> Outcome {
     }
     both_serve(&machine)?;
     many_clients(&machine, 16)?;
+    udp_echo(&machine, 100)
+}
+
+/// Nothing a program passes may bring down the kernel, or a server it sends nonsense to.
+fn senseless_calls(bench: &Bench) -> Outcome {
+    let runs: String = (1..=3)
+        .map(|seed| format!(" run=testcalls,20000,{seed}"))
+        .collect();
+    let machine = bench.boot(&Setup::new(&format!("run=echosrv run=httpd{runs}")))?;
+    machine.wait_servers(true, true)?;
+    let mut refused = 0;
+    let mut from = 0;
+    for _ in 1..=3 {
+        let is_tally = |line: &str| line.starts_with("testcalls: ");
+        let line = machine
+            .console
+            .wait_where(from, "the tally of a caller", PATIENCE, is_tally)?;
+        let lines = machine.console.lines();
+        let after = lines.iter().skip(from).position(|line| is_tally(line));
+        from += after.unwrap_or(0) + 1;
+        let count = line.split_whitespace().rev().nth(1);
+        refused += count
+            .and_then(|word| word.parse::<u32>().ok())
+            .ok_or("no tally")?;
+    }
+    bench.note(format!("{refused} refused"));
+    ensure(refused > 30_000, || format!("only {refused} were refused"))?;
+    both_serve(&machine)?;
     udp_echo(&machine, 100)
 }
 

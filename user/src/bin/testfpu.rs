@@ -1,0 +1,30 @@
+//! Keeps values in vector registers while others run: `testfpu[,SEED]`. Iterates the
+//! logistic map, whose result depends on every bit of every step, and prints its bits.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use user::{args, println, sys};
+
+user::entry!(main);
+
+/// Enough to be preempted dozens of times.
+const STEPS: u32 = 5_000_000;
+/// Steps between two system calls, across which the value must live, too.
+const STEPS_PER_CALL: u32 = 100_000;
+
+fn main() -> Result<(), String> {
+    let seed = args::parsed(0, "seed", 1u32)?;
+    let mut x = 1.0 / (f64::from(seed) + 2.0);
+    for step in 0..STEPS {
+        x = 3.99 * x * (1.0 - x);
+        if step % STEPS_PER_CALL == 0 {
+            sys::yield_now();
+        }
+    }
+    println!("testfpu,{seed}: {:016x}", x.to_bits());
+    Ok(())
+}
