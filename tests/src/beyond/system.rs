@@ -183,7 +183,7 @@ fn vector_registers(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testfpu,1 run=testfpu,2 run=testfpu,3"))?;
     for seed in 1..=3 {
         let mut x = 1.0 / (f64::from(seed) + 2.0);
-        for _ in 0..5_000_000 {
+        for _ in 0..20_000_000 {
             x = 3.99 * x * (1.0 - x);
         }
         let wanted = format!("testfpu,{seed}: {:016x}", x.to_bits());

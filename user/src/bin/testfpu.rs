@@ -11,10 +11,10 @@ use user::{args, println, sys};
 
 user::entry!(main);
 
-/// Enough to be preempted dozens of times.
-const STEPS: u32 = 5_000_000;
+/// Enough to be preempted dozens of times, mostly by each other and not at a call.
+const STEPS: u32 = 20_000_000;
 /// Steps between two system calls, across which the value must live, too.
-const STEPS_PER_CALL: u32 = 100_000;
+const STEPS_PER_CALL: u32 = 5_000_000;
 
 fn main() -> Result<(), String> {
     let seed = args::parsed(0, "seed", 1u32)?;
