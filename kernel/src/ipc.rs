@@ -11,7 +11,7 @@ impl<M: Machine> Table<M> {
     /// `Syscall::Call`: `caller` sends `call` and sleeps until the answer.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the server is no process, [`Error::TooLong`] for a request
+    /// As [`Table::alive`] for the server, [`Error::TooLong`] for a request
     /// over [`MESSAGE_MAX`], [`Error::InvalidArgument`] for a call to oneself or too many
     /// leases, [`Error::BadAddress`] for a bad request pointer.
     pub fn call(&mut self, caller: Pid, call: &Call) -> Result<()> {

@@ -36,7 +36,7 @@ pub struct Kernel {
     pub timer: Timer,
     /// The interrupt lines.
     pub pic: Pic,
-    /// Clock interrupts since the start: the lab's `time_tick`.
+    /// Clock interrupts since the start.
     pub ticks: u64,
     /// State of [`abi::Syscall::Random`].
     pub random: u64,
@@ -107,7 +107,7 @@ impl Kernel {
                     return false;
                 }
                 let rotate = if irq == pic::TIMER_IRQ {
-                    self.tick();
+                    self.time_tick();
                     true
                 } else {
                     let woke = self.nics.interrupt(irq, &mut self.table);
@@ -129,12 +129,17 @@ impl Kernel {
     }
 
     /// The 100 Hz clock.
-    fn tick(&mut self) {
+    fn time_tick(&mut self) {
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.nics.tick(&mut self.table);
         }
         self.wake_sleepers();
+    }
+
+    /// Milliseconds since power-on, in steps of a tick.
+    pub fn time_msec(&self) -> u64 {
+        self.ticks * (1000 / TICKS_PER_SECOND)
     }
 
     fn wake_sleepers(&mut self) {

@@ -14,7 +14,7 @@ mod nics;
 mod syscalls;
 mod user_memory;
 
-use crate::arch::{boot_memory, cpu, gdt, paging, pci, pic::Pic, timer::Timer, traps};
+use crate::arch::{boot_memory, cpu, gdt, paging, pci, pic::Pic, space, timer::Timer, traps};
 use crate::kernel::Kernel;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -58,7 +58,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
     let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
-    must(paging::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
+    must(space::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
     faults::init(&ramdisk);
     let timer = must(Timer::start());
     let mut pic = Pic::new();

@@ -156,7 +156,7 @@ impl Nics {
             }
             let events = card.nic.tick();
             if events.contains(Events::LINK) {
-                log::info!("card {number}: {}", DisplayLink(card.link()));
+                log::info!("card {number}: {}", DisplayLink(card.nic.link()));
             }
             card.tell(events, table);
         }
@@ -200,7 +200,7 @@ impl Nics {
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
             mac: card.nic.mac(),
-            link: card.link(),
+            link: card.nic.link(),
             frame_max: card.nic.frame_max() as u16,
             transmit_ring: card.nic.transmit_ring() as u16,
             receive_ring: card.nic.receive_ring() as u16,
@@ -302,15 +302,6 @@ fn owned(cards: &mut [Card], number: u64, pid: Pid) -> Result<&mut Card> {
 }
 
 impl Card {
-    fn link(&self) -> Link {
-        let link = self.nic.link();
-        Link {
-            up: link.up,
-            speed_mbps: link.speed_mbps,
-            full_duplex: link.full_duplex,
-        }
-    }
-
     /// Turns events into notification bits of the owner; returns whether it woke.
     fn tell(&self, events: Events, table: &mut Processes) -> bool {
         let bits = [

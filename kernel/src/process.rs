@@ -241,11 +241,18 @@ impl<M: Machine> Table<M> {
     /// A process that has not ended.
     ///
     /// # Errors
-    /// [`Error::NotFound`]
+    /// [`Error::PeerDied`] if it has, [`Error::NotFound`] if there never was one of that
+    /// number.
     pub fn alive(&self, pid: Pid) -> Result<&Process<M::Space>> {
-        self.get(pid)
+        let process = self.get(pid);
+        let known = process.is_some()
+            || matches!(self.generations.get(pid.slot()), Some(&now) if pid.generation() < now);
+        process
             .filter(|process| process.space.is_some())
-            .ok_or(Error::NotFound)
+            .ok_or(match known {
+                true => Error::PeerDied,
+                false => Error::NotFound,
+            })
     }
 
     /// The process that has the processor.
@@ -293,7 +300,7 @@ impl<M: Machine> Table<M> {
     /// its memory. The caller of this has taken its devices away.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such process or it has ended before.
+    /// As [`Table::alive`].
     pub fn end(&mut self, pid: Pid, exit: Exit) -> Result<()> {
         self.alive(pid)?;
         let process = self.get_mut(pid).ok_or(Error::NotFound)?;
@@ -414,7 +421,7 @@ impl<M: Machine> Table<M> {
     /// Has `watcher` told when `pid` ends.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if it has ended or never was.
+    /// As [`Table::alive`].
     pub fn watch(&mut self, watcher: Pid, pid: Pid) -> Result<()> {
         self.alive(pid)?;
         let watcher = self.get_mut(watcher).ok_or(Error::NotFound)?;
@@ -425,7 +432,7 @@ impl<M: Machine> Table<M> {
     /// Whether `child` is a living child of `parent`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] or [`Error::NotPermitted`].
+    /// As [`Table::alive`], or [`Error::NotPermitted`].
     pub fn check_child(&self, parent: Pid, child: Pid) -> Result<()> {
         if self.alive(child)?.parent == Some(parent) {
             Ok(())

@@ -3,8 +3,8 @@
 //! Every number, pointer and length comes from a program and is checked here or where it
 //! is used; the worst a program can do is to be told [`Error`].
 
-use crate::arch::paging::{self, Space};
-use crate::arch::{cpu, traps};
+use crate::arch::space::Space;
+use crate::arch::{cpu, paging, traps};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::ipc::{Call, Exit, Pid};
@@ -12,7 +12,6 @@ use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::syscall::{PRINT_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use alloc::string::String;
-use kernel::clock::TICKS_PER_SECOND;
 use kernel::elf::Program;
 use kernel::process::{Machine, Registers};
 
@@ -59,7 +58,7 @@ impl Kernel {
                 Err(error) => Err(error),
             },
             Syscall::Print => self.print(pid, a, b),
-            Syscall::TimeMsec => Ok(self.ticks * (1000 / TICKS_PER_SECOND)),
+            Syscall::TimeMsec => Ok(self.time_msec()),
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => Ok(self.random()),
             Syscall::GrowHeap => self.grow_heap(pid, a),

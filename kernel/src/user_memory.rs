@@ -5,7 +5,7 @@
 //! memory. So no pointer can fault the kernel, SMAP stays on, and memory of a process that
 //! does not run is reached the same way.
 
-use crate::arch::paging::Space;
+use crate::arch::space::Space;
 use abi::layout::{PAGE_SIZE, USER_END};
 use abi::{Error, Result};
 use core::ptr::NonNull;

@@ -113,8 +113,6 @@ impl Server {
         match sys::call(self.pid, &request.to_bytes(), &mut answer, leases) {
             Ok(0) => Ok(Answer::Done),
             Ok(len) => Answer::from_bytes(&answer[..len]),
-            // It had ended before the call: the same to us as during it.
-            Err(Error::NotFound) => Err(Error::PeerDied),
             Err(error) => Err(error),
         }
     }

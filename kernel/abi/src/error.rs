@@ -25,7 +25,8 @@ pub enum Error {
     WouldBlock = 8,
     /// The deadline passed first (`ETIMEDOUT`).
     TimedOut = 9,
-    /// The process called, or the one being answered, has ended (`EOWNERDEAD`).
+    /// The process called, or the one being answered, has ended, now or before
+    /// (`EOWNERDEAD`).
     PeerDied = 10,
     /// Somebody else holds it (`EBUSY`).
     Busy = 11,

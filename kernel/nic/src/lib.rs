@@ -35,12 +35,11 @@ pub mod model;
 use bitflags::bitflags;
 use core::fmt;
 
+pub use abi::nic::{Link, MacAddress};
+
 /// An address as the card puts it on the bus, which need not be the processor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BusAddr(pub u64);
-
-/// An Ethernet (MAC-48) address, in transmission order.
-pub type MacAddress = [u8; 6];
 
 /// A driver's only way to the world: the registers of one card, and one DMA arena.
 ///
@@ -100,17 +99,6 @@ bitflags! {
         /// The link went up or down, or changed its speed: see [`Nic::link`].
         const LINK = 1 << 2;
     }
-}
-
-/// State of the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Whether frames can pass.
-    pub up: bool,
-    /// Speed in Mb/s; 0 when unknown.
-    pub speed_mbps: u16,
-    /// Whether both directions work at the same time.
-    pub full_duplex: bool,
 }
 
 /// Why a driver did not do what it was asked.

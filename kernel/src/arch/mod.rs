@@ -8,5 +8,6 @@ pub mod paging;
 pub mod pci;
 pub mod pic;
 pub mod ports;
+pub mod space;
 pub mod timer;
 pub mod traps;

@@ -1,7 +1,7 @@
-//! Page tables, and the memory they are made of.
+//! The kernel's page table, and the memory that tables are made of.
 //!
 //! ```text
-//! 0x0000_0000_0000_0000  a program (abi::layout), one table each
+//! 0x0000_0000_0000_0000  a program (`space.rs`), one table each
 //! 0xffff_8000_0000_0000  all physical memory, writable, never executable
 //! 0xffff_c000_0000_0000  what the boot stage placed: ramdisk, boot information, its stack
 //! 0xffff_d000_0000_0000  device registers, uncached
@@ -12,14 +12,13 @@
 //! physical mapping, never by its own addresses (see `user_memory.rs`).
 
 use crate::mmio::Mmio;
-use abi::layout::{PAGE_SIZE, RAMDISK_START};
-use abi::{Error, Result};
+use abi::layout::PAGE_SIZE;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::frames::Frames;
 use spin::{Mutex, Once};
 use x86_64::registers::control::{Cr3, Cr3Flags};
-use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate, TranslateResult};
+use x86_64::structures::paging::mapper::{Mapper, Translate};
 use x86_64::structures::paging::{
     FrameAllocator, OffsetPageTable, Page, PageTable, PageTableFlags as Flags, PhysFrame, Size4KiB,
 };
@@ -31,20 +30,13 @@ pub const PHYSICAL_START: u64 = 0xffff_8000_0000_0000;
 pub const BOOT_START: u64 = 0xffff_c000_0000_0000;
 const DEVICE_START: u64 = 0xffff_d000_0000_0000;
 /// First entry of the kernel's half of a top-level table.
-const KERNEL_HALF: usize = 256;
-/// The top-level entry of the ramdisk, shared by all programs.
-const RAMDISK_ENTRY: usize = (RAMDISK_START >> 39) as usize;
-
+pub(super) const KERNEL_HALF: usize = 256;
 static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
 static DEVICE_NEXT: AtomicU64 = AtomicU64::new(DEVICE_START);
 static KERNEL_TABLE: Once<PhysFrame> = Once::new();
-static RAMDISK_TABLE: Once<PageTableEntryBits> = Once::new();
-
-/// The ramdisk's top-level entry: physical address of its table.
-type PageTableEntryBits = PhysAddr;
 
 /// Where physical memory at `address` is seen.
-fn physical(address: PhysAddr) -> *mut u8 {
+pub(super) fn physical(address: PhysAddr) -> *mut u8 {
     VirtAddr::new(PHYSICAL_START + address.as_u64()).as_mut_ptr()
 }
 
@@ -91,7 +83,7 @@ pub fn with_frames<R>(ask: impl FnOnce(&mut Frames) -> R) -> R {
 }
 
 /// Takes a frame and clears it.
-fn zeroed_frame() -> Option<PhysFrame> {
+pub(super) fn zeroed_frame() -> Option<PhysFrame> {
     let address = PhysAddr::new(with_frames(Frames::allocate)?);
     // SAFETY: the frame was free, so nothing refers to it, and it is mapped.
     unsafe { physical(address).write_bytes(0, PAGE_SIZE as usize) };
@@ -109,7 +101,7 @@ pub fn allocate_run(bytes: usize, limit: u64) -> Option<(PhysAddr, NonNull<[u8]>
     Some((address, NonNull::slice_from_raw_parts(memory, bytes)))
 }
 
-struct TableFrames;
+pub(super) struct TableFrames;
 
 // SAFETY: every frame comes from the allocator, once.
 unsafe impl FrameAllocator<Size4KiB> for TableFrames {
@@ -122,7 +114,7 @@ unsafe impl FrameAllocator<Size4KiB> for TableFrames {
 ///
 /// # Safety
 /// It is one, and no other reference to it lives.
-unsafe fn table_at<'a>(frame: PhysFrame) -> &'a mut PageTable {
+pub(super) unsafe fn table_at<'a>(frame: PhysFrame) -> &'a mut PageTable {
     // SAFETY: as promised; all physical memory is mapped.
     unsafe { &mut *physical(frame.start_address()).cast() }
 }
@@ -131,7 +123,7 @@ unsafe fn table_at<'a>(frame: PhysFrame) -> &'a mut PageTable {
 ///
 /// # Safety
 /// As [`table_at`].
-unsafe fn mapper<'a>(frame: PhysFrame) -> OffsetPageTable<'a> {
+pub(super) unsafe fn mapper<'a>(frame: PhysFrame) -> OffsetPageTable<'a> {
     // SAFETY: as promised; all physical memory is mapped at PHYSICAL_START.
     unsafe { OffsetPageTable::new(table_at(frame), VirtAddr::new(PHYSICAL_START)) }
 }
@@ -243,144 +235,9 @@ pub fn map_device(address: PhysAddr, len: usize) -> Option<Mmio> {
     Some(unsafe { Mmio::new(window, len) })
 }
 
-/// Builds the table that shows the ramdisk to every program, once.
-///
-/// # Errors
-/// [`Error::NoMemory`].
-pub fn share_ramdisk(ramdisk: &'static [u8]) -> Result<()> {
-    let space = Space::new()?;
-    let start = ramdisk.as_ptr() as u64;
-    let first = start - start % PAGE_SIZE;
-    let pages = (start + ramdisk.len() as u64 - first).div_ceil(PAGE_SIZE);
-    let kernel = *KERNEL_TABLE.get().ok_or(Error::NoMemory)?;
-    for index in 0..pages {
-        // SAFETY: read-only use of the kernel's table; no other reference lives.
-        let table = unsafe { mapper(kernel) };
-        let address = table.translate_addr(VirtAddr::new(first + index * PAGE_SIZE));
-        let frame = PhysFrame::containing_address(address.ok_or(Error::NoMemory)?);
-        let page = RAMDISK_START + index * PAGE_SIZE;
-        space.map(page, frame, Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE)?;
-    }
-    // SAFETY: the table is this function's own.
-    let table = unsafe { table_at(space.table) };
-    RAMDISK_TABLE.call_once(|| table[RAMDISK_ENTRY].addr());
-    // The space is never freed: its one user entry lives on in every program.
-    core::mem::forget(space);
-    Ok(())
-}
-
-/// A program's address space. Dropping it frees all memory in it.
-pub struct Space {
-    table: PhysFrame,
-}
-
-impl Space {
-    /// An empty space with the kernel's half and the ramdisk.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
-    pub fn new() -> Result<Self> {
-        let frame = zeroed_frame().ok_or(Error::NoMemory)?;
-        let kernel = *KERNEL_TABLE.get().ok_or(Error::NoMemory)?;
-        // SAFETY: the fresh table is ours; the kernel's is only read.
-        let (from, to) = unsafe { (table_at(kernel), table_at(frame)) };
-        for index in KERNEL_HALF..512 {
-            to[index] = from[index].clone();
-        }
-        if let Some(&ramdisk) = RAMDISK_TABLE.get() {
-            let flags = Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE;
-            to[RAMDISK_ENTRY].set_addr(ramdisk, flags);
-        }
-        Ok(Space { table: frame })
-    }
-
-    /// Adds zeroed memory at `address..address + len`, rounded out to pages, and copies
-    /// `data` to its start.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`]; what was added stays until the space is dropped.
-    pub fn add_memory(
-        &mut self,
-        address: u64,
-        len: u64,
-        data: &[u8],
-        writable: bool,
-        executable: bool,
-    ) -> Result<()> {
-        let mut flags = Flags::USER_ACCESSIBLE;
-        flags.set(Flags::WRITABLE, writable);
-        flags.set(Flags::NO_EXECUTE, !executable);
-        let first = address - address % PAGE_SIZE;
-        let pages = (address + len - first).div_ceil(PAGE_SIZE);
-        let mut rest = data;
-        let mut offset = (address - first) as usize;
-        for index in 0..pages {
-            let frame = zeroed_frame().ok_or(Error::NoMemory)?;
-            let part;
-            (part, rest) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
-            // SAFETY: the frame is fresh and mapped, and the part fits behind the offset.
-            unsafe {
-                let target = physical(frame.start_address()).add(offset);
-                target.copy_from_nonoverlapping(part.as_ptr(), part.len());
-            }
-            offset = 0;
-            let mapped = self.map(first + index * PAGE_SIZE, frame, flags);
-            if mapped.is_err() {
-                with_frames(|frames| frames.free(frame.start_address().as_u64()));
-                return mapped;
-            }
-        }
-        Ok(())
-    }
-
-    fn map(&self, address: u64, frame: PhysFrame, flags: Flags) -> Result<()> {
-        let page = Page::<Size4KiB>::containing_address(VirtAddr::new(address));
-        let parents = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
-        // SAFETY: the only reference to this table; the user half of it is ours to map.
-        let mut table = unsafe { mapper(self.table) };
-        // SAFETY: the frame is fresh or read-only shared, and user pages alias no memory
-        // the kernel holds references to.
-        let mapped = unsafe {
-            table.map_to_with_table_flags(
-                page,
-                frame,
-                flags | Flags::PRESENT,
-                parents,
-                &mut TableFrames,
-            )
-        };
-        match mapped {
-            Ok(flush) => {
-                // Not present before, so no translation can be stale.
-                flush.ignore();
-                Ok(())
-            }
-            Err(MapToError::FrameAllocationFailed) => Err(Error::NoMemory),
-            Err(_) => Err(Error::InvalidArgument),
-        }
-    }
-
-    /// Where the kernel sees the byte at user address `address`, if a program may read it,
-    /// or write it with `write`. Valid up to the end of the page and while `self` lives.
-    pub fn user_page(&self, address: u64, write: bool) -> Option<NonNull<u8>> {
-        let mut needed = Flags::PRESENT | Flags::USER_ACCESSIBLE;
-        needed.set(Flags::WRITABLE, write);
-        // SAFETY: only read here; no other reference lives.
-        let table = unsafe { mapper(self.table) };
-        match table.translate(VirtAddr::new(address)) {
-            TranslateResult::Mapped {
-                frame,
-                offset,
-                flags,
-            } if flags.contains(needed) => NonNull::new(physical(frame.start_address() + offset)),
-            _ => None,
-        }
-    }
-
-    /// Makes this the space the processor translates by.
-    pub fn activate(&self) {
-        activate(self.table);
-    }
+/// The kernel's own table, once there is one.
+pub(super) fn kernel_table() -> Option<PhysFrame> {
+    KERNEL_TABLE.get().copied()
 }
 
 /// Leaves whatever program's space is active for the kernel's own.
@@ -390,48 +247,11 @@ pub fn activate_kernel() {
     }
 }
 
-fn activate(table: PhysFrame) {
+pub(super) fn activate(table: PhysFrame) {
     // Writing CR3 empties the TLB; on this path that is the dearest thing, so not for nothing.
     if Cr3::read().0 != table {
         // SAFETY: every table has the kernel's half, where this code runs.
         unsafe { Cr3::write(table, Cr3Flags::empty()) };
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        if Cr3::read().0 == self.table {
-            activate_kernel();
-        }
-        // SAFETY: nothing translates by this table any more, and its user half is ours,
-        // except for the ramdisk's entry.
-        unsafe {
-            let table = table_at(self.table);
-            table[RAMDISK_ENTRY].set_unused();
-            free_below(self.table, 4, KERNEL_HALF);
-        }
-        with_frames(|frames| frames.free(self.table.start_address().as_u64()));
-    }
-}
-
-/// Frees every frame and table that the first `entries` entries of a table refer to.
-///
-/// # Safety
-/// Nothing uses the table or what it maps any more, and all of it came from the allocator.
-unsafe fn free_below(table: PhysFrame, level: u8, entries: usize) {
-    // SAFETY: as promised.
-    let table = unsafe { table_at(table) };
-    for entry in table.iter_mut().take(entries) {
-        if !entry.flags().contains(Flags::PRESENT) {
-            continue;
-        }
-        let frame = PhysFrame::containing_address(entry.addr());
-        if level > 1 {
-            // SAFETY: as promised; user space has no large pages.
-            unsafe { free_below(frame, level - 1, 512) };
-        }
-        entry.set_unused();
-        with_frames(|frames| frames.free(frame.start_address().as_u64()));
     }
 }
 

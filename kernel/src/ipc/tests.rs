@@ -383,7 +383,7 @@ fn a_dying_server_ends_all_its_calls() {
     assert_eq!(world.result(received), Err(Error::PeerDied));
     assert_eq!(world.result(queued), Err(Error::PeerDied));
     let late = world.call(queued, server, b"");
-    assert_eq!(late, Err(Error::NotFound));
+    assert_eq!(late, Err(Error::PeerDied));
     assert_eq!(world.alive.get(), 2);
 }
 
@@ -417,14 +417,14 @@ fn deaths_come_to_the_parent_and_to_watchers_and_then_the_number_is_free() {
     let death = Received::Death(child, Exit::Code(7));
     assert_eq!(world.event(parent), death);
     assert!(world.table.get(child).is_some(), "the watcher was not told");
-    assert_eq!(world.table.end(child, Exit::Killed), Err(Error::NotFound));
+    assert_eq!(world.table.end(child, Exit::Killed), Err(Error::PeerDied));
     assert_eq!(world.wait(watcher, wait::DEATH), Some(death));
     assert!(world.table.get(child).is_none());
 
     let next = world.add(None);
     assert_eq!(next.slot(), child.slot());
     assert_ne!(next, child);
-    assert_eq!(world.table.watch(watcher, child), Err(Error::NotFound));
+    assert_eq!(world.table.watch(watcher, child), Err(Error::PeerDied));
 }
 
 #[test]
