@@ -90,9 +90,10 @@ impl Nics {
                     Ok(nic) => {
                         let number = cards.len();
                         log::info!(
-                            "card {number}: {}, MAC {}, rings of {} frames out and {} in",
+                            "card {number}: {}, MAC {}, {}; rings of {} and {} frames",
                             nic.name(),
                             DisplayMac(nic.mac()),
+                            DisplayLink(nic.link()),
                             nic.transmit_ring(),
                             nic.receive_ring(),
                         );

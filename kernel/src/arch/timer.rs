@@ -172,42 +172,37 @@ struct Sample {
 impl Sample {
     /// Looks several times and keeps the look that took the least time.
     fn take(apic: &mut Mmio) -> Self {
+        let mut best = Self::look(apic);
+        for _ in 1..LOOKS_PER_SAMPLE {
+            let next = Self::look(apic);
+            if next.1 < best.1 {
+                best = next;
+            }
+        }
+        best.0
+    }
+
+    /// One look, and how many counts of the time-stamp counter it took.
+    fn look(apic: &mut Mmio) -> (Self, u64) {
         // Read-back: latch status and count of channel 2.
         const READ_BACK: u8 = 0xc8;
+        const OUTPUT: u8 = 0x80;
         let mut command = Port::<u8>::new(PIT_COMMAND);
         let mut channel = Port::<u8>::new(PIT_CHANNEL_2);
-        let mut best = (
-            u64::MAX,
-            Sample {
-                tsc: 0,
-                pit: 0,
-                apic: 0,
-                over: true,
-            },
-        );
-        for _ in 0..LOOKS_PER_SAMPLE {
-            let before = cpu::timestamp();
-            // SAFETY: latching and reading a counter changes nothing.
-            let [status, low, high, count] = unsafe {
-                command.write(READ_BACK);
-                let count = apic.read32(apic::CURRENT_COUNT);
-                let after = cpu::timestamp();
-                let width = after - before;
-                let bytes = [(); 3].map(|()| channel.read());
-                if width >= best.0 {
-                    continue;
-                }
-                best.0 = width;
-                [bytes[0].into(), bytes[1].into(), bytes[2].into(), count]
-            };
-            best.1 = Sample {
-                tsc: before + best.0 / 2,
-                pit: (high << 8 | low) as u16,
-                apic: count,
-                over: status & 0x80 != 0,
-            };
-        }
-        best.1
+        let before = cpu::timestamp();
+        // SAFETY: latching a counter changes nothing.
+        unsafe { command.write(READ_BACK) };
+        let apic = apic.read32(apic::CURRENT_COUNT);
+        let took = cpu::timestamp() - before;
+        // SAFETY: what was latched is read: the status, the count's low and high byte.
+        let [status, low, high] = [(); 3].map(|()| unsafe { channel.read() });
+        let sample = Sample {
+            tsc: before + took / 2,
+            pit: u16::from_le_bytes([low, high]),
+            apic,
+            over: status & OUTPUT != 0,
+        };
+        (sample, took)
     }
 }
 
