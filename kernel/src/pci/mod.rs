@@ -28,6 +28,7 @@ mod capability;
 mod config;
 mod driver;
 mod function;
+mod msi;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -37,4 +38,5 @@ pub use capability::{Capability, CapabilityId, ExtendedCapability, ListProblem};
 pub use config::{Address, Command, ConfigSpace};
 pub use driver::{Driver, Match, drivers};
 pub use function::{BusNumbers, EnableError, Enabled, Function, FunctionName, Header};
+pub use msi::{Message, Msi, MsiX};
 pub use scan::{FUNCTIONS_MAX, Problem, Scan, scan};

@@ -713,3 +713,22 @@ fn a_machine_that_vanishes_at_any_moment_ends_the_scan() {
     }
     assert!(noticed > 0);
 }
+
+#[test]
+fn the_82576_has_ten_msi_x_entries_in_its_fourth_range() {
+    let mut machine = Machine::recorded(Q35, true);
+    let found = scan(&mut machine);
+    let igb = found
+        .functions
+        .iter()
+        .find(|function| (function.vendor, function.device) == IGB)
+        .expect("recorded");
+    let msi_x = MsiX::of(&mut machine, igb).expect("it has the capability");
+    assert_eq!((msi_x.entries, msi_x.bar, msi_x.table), (10, 3, 0));
+    assert!(Msi::of(igb).is_some());
+    let e100 = found
+        .functions
+        .iter()
+        .find(|f| (f.vendor, f.device) == E100);
+    assert_eq!(MsiX::of(&mut machine, e100.expect("recorded")), None);
+}
