@@ -5,7 +5,8 @@
 //!        |  dyn Nic            send, receive, on_interrupt, tick
 //!    +---v-------------------------------------------------+
 //!    |  e100: Intel 82559ER    (one folder per chip)       |   this crate: no unsafe,
-//!    +---+-------------------------------------------------+   runs under `cargo test`
+//!    |  igb:  Intel 82576                                  |   runs under `cargo test`
+//!    +---+-------------------------------------------------+
 //!        |  Bus                registers, DMA arena, delay
 //!    the machine (kernel glue)      or      model: software devices that act when they like
 //! ```
@@ -13,6 +14,9 @@
 //! A driver touches the world only through [`Bus`]: registers by byte offset, descriptors by offset
 //! into one DMA arena. It forms no reference into memory that a card may write. It allocates
 //! nothing, blocks nowhere, and bounds every wait for the hardware.
+//!
+//! What only some cards do ([`Nic::features`]: checksums, segmentation, VLAN tags, filters) has
+//! default methods that refuse, so that a simple chip is a simple driver.
 //!
 //! # Contract of the wake-ups
 //!
@@ -30,7 +34,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod e100;
+pub mod igb;
 pub mod model;
+mod offload;
+
+pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
 
 use bitflags::bitflags;
 use core::fmt;
@@ -116,6 +124,27 @@ pub enum Error {
         /// Length of the frame, in bytes.
         len: usize,
     },
+    /// The card, or its driver, does not do this at all: see [`Nic::features`].
+    Unsupported,
+    /// The headers of the frame are not those that the card needs to send it as asked; refused.
+    BadHeaders,
+    /// A filter has no room for so many addresses.
+    TooMany {
+        /// What was asked for.
+        count: usize,
+        /// What there is room for.
+        max: usize,
+    },
+    /// A VLAN number above 4094.
+    BadVlan {
+        /// The number.
+        vlan: u16,
+    },
+    /// The configuration asks for what the card does not have.
+    BadConfig {
+        /// The field.
+        what: &'static str,
+    },
     /// The driver is stopped: see [`Nic::start`].
     Stopped,
     /// Reads return all ones: the card is gone from the bus, or its window is not enabled.
@@ -132,6 +161,27 @@ pub enum Error {
         /// The command field of the block.
         command: u16,
     },
+    /// A ring did not start.
+    QueueTimeout {
+        /// Its number.
+        queue: u8,
+    },
+    /// The card wrote a descriptor that cannot be, for example longer than its buffer.
+    BadDescriptor {
+        /// The ring's number.
+        queue: u8,
+        /// The length in it, in bytes.
+        len: usize,
+    },
+    /// The card claims a place outside its ring.
+    BadHead {
+        /// The ring's number.
+        queue: u8,
+        /// The place.
+        head: u32,
+    },
+    /// A frame that the card sent to itself did not come back as it was.
+    SelfTest,
     /// No serial EEPROM answers.
     NoEeprom,
     /// The words of the EEPROM do not add up to 0xbaba.
@@ -143,6 +193,13 @@ pub enum Error {
     BadMacAddress {
         /// The address.
         found: MacAddress,
+    },
+    /// The card's address registers hold another address than its EEPROM.
+    MacMismatch {
+        /// What the registers hold.
+        registers: MacAddress,
+        /// What the EEPROM holds.
+        eeprom: MacAddress,
     },
     /// The transceiver did not answer over the management interface.
     MdiTimeout,
@@ -172,6 +229,22 @@ impl fmt::Display for Error {
                 f,
                 "a frame of {len} bytes was dropped: receive into a buffer of frame_max bytes"
             ),
+            Error::Unsupported => {
+                f.write_str("this card does not do that: ask for its features first")
+            }
+            Error::BadHeaders => f.write_str(
+                "the frame's headers do not allow what was asked: send it without offload",
+            ),
+            Error::TooMany { count, max } => write!(
+                f,
+                "the filter has room for {max} addresses, not for {count}: ask for all of them"
+            ),
+            Error::BadVlan { vlan } => {
+                write!(f, "there is no VLAN {vlan}: choose one from 0 to 4094")
+            }
+            Error::BadConfig { what } => {
+                write!(f, "the card cannot be configured so: mend `{what}`")
+            }
             Error::Stopped => f.write_str("the card is stopped: start it first"),
             Error::DeviceGone => f.write_str(
                 "the card reads as all ones: check that it is plugged in and its BAR is enabled",
@@ -188,6 +261,22 @@ impl fmt::Display for Error {
                 "the card did not complete command block {command:#06x}: \
                  check that bus mastering is on, then stop it and start it again"
             ),
+            Error::QueueTimeout { queue } => write!(
+                f,
+                "ring {queue} of the card did not start: stop the card and start it again"
+            ),
+            Error::BadDescriptor { queue, len } => write!(
+                f,
+                "the card wrote a descriptor of {len} bytes to ring {queue}, which cannot be: \
+                 it is reset"
+            ),
+            Error::BadHead { queue, head } => write!(
+                f,
+                "the card claims to be at {head} in ring {queue}, which is outside: it is reset"
+            ),
+            Error::SelfTest => f.write_str(
+                "a frame the card sent to itself did not come back: do not trust this card",
+            ),
             Error::NoEeprom => {
                 f.write_str("no EEPROM answers: check its wiring, or give the address by hand")
             }
@@ -198,6 +287,11 @@ impl fmt::Display for Error {
             Error::BadMacAddress { found } => write!(
                 f,
                 "the EEPROM's station address {found:02x?} is not one station's: \
+                 rewrite it with the maker's tool"
+            ),
+            Error::MacMismatch { registers, eeprom } => write!(
+                f,
+                "the card's address is {registers:02x?}, its EEPROM's {eeprom:02x?}: \
                  rewrite it with the maker's tool"
             ),
             Error::MdiTimeout => {
@@ -287,6 +381,58 @@ pub trait Nic {
     /// Takes the events that `send`, `flush` and `receive` found themselves, which no interrupt
     /// will announce.
     fn take_events(&mut self) -> Events;
+
+    /// What the card does by itself. Nothing, unless a driver says otherwise.
+    fn features(&self) -> Features {
+        Features::default()
+    }
+
+    /// As [`Nic::send`], with work for the card: see [`SendOptions`].
+    ///
+    /// # Errors
+    /// Those of [`Nic::send`]; [`Error::Unsupported`] for what [`Nic::features`] does not offer,
+    /// [`Error::BadHeaders`], [`Error::BadVlan`].
+    fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error> {
+        if *options == SendOptions::default() {
+            self.send(frame, more)
+        } else {
+            Err(Error::Unsupported)
+        }
+    }
+
+    /// As [`Nic::receive`], with what the card found out about the frame.
+    ///
+    /// # Errors
+    /// Those of [`Nic::receive`].
+    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
+        Ok((self.receive(buffer)?, ReceiveInfo::default()))
+    }
+
+    /// To be called when the card sends the message `vector` of its own (MSI-X), which tells which
+    /// part of it asks. Otherwise as [`Nic::on_interrupt`].
+    fn on_vector(&mut self, vector: u16) -> Option<Events> {
+        let _ = vector;
+        self.on_interrupt()
+    }
+
+    /// Chooses which frames are received besides those to the station and to all; stays across
+    /// [`Nic::stop`] and [`Nic::start`].
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::TooMany`], [`Error::BadVlan`]; nothing is changed then.
+    fn set_filters(&mut self, filters: &Filters) -> Result<(), Error> {
+        let _ = filters;
+        Err(Error::Unsupported)
+    }
+
+    /// Has a stopped card send a frame to itself, and leaves it stopped. May take seconds.
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`] if the frame did not come back; [`Error::Unsupported`], or what kept the
+    /// card from starting.
+    fn self_test(&mut self) -> Result<(), Error> {
+        Err(Error::Unsupported)
+    }
 
     /// Visits each counter of the card and the driver: name (lower case, joined by underscores) and
     /// value since the driver was made.

@@ -30,7 +30,7 @@ impl Message {
 }
 
 /// Message control of MSI, in the upper half of the first register.
-mod msi {
+mod msi_control {
     pub const ENABLE: u32 = 1 << 16;
     /// How many messages are in use, as a power of two.
     pub const IN_USE: u32 = 7 << 20;
@@ -38,7 +38,7 @@ mod msi {
 }
 
 /// Message control of MSI-X, likewise.
-mod msi_x {
+mod msi_x_control {
     pub const LAST_ENTRY: u32 = 0x7ff << 16;
     pub const MASK_ALL: u32 = 1 << 30;
     pub const ENABLE: u32 = 1 << 31;
@@ -63,10 +63,10 @@ impl Msi {
 
     /// Has the function send `message` instead of using its INTx line.
     pub fn enable(&self, config: &mut impl ConfigSpace, message: Message) {
-        let control = config.read32(self.function, self.offset) & !msi::IN_USE;
-        config.write32(self.function, self.offset, control & !msi::ENABLE);
+        let control = config.read32(self.function, self.offset) & !msi_control::IN_USE;
+        config.write32(self.function, self.offset, control & !msi_control::ENABLE);
         config.write32(self.function, self.offset + 4, message.address as u32);
-        let data = if control & msi::IS_64_BIT != 0 {
+        let data = if control & msi_control::IS_64_BIT != 0 {
             let upper = (message.address >> 32) as u32;
             config.write32(self.function, self.offset + 8, upper);
             self.offset + 12
@@ -75,7 +75,7 @@ impl Msi {
         };
         config.write32(self.function, data, message.data);
         set_intx(config, self.function, false);
-        config.write32(self.function, self.offset, control | msi::ENABLE);
+        config.write32(self.function, self.offset, control | msi_control::ENABLE);
     }
 }
 
@@ -104,7 +104,7 @@ impl MsiX {
         Some(MsiX {
             function: function.address,
             offset,
-            entries: ((control & msi_x::LAST_ENTRY) >> 16) as u16 + 1,
+            entries: ((control & msi_x_control::LAST_ENTRY) >> 16) as u16 + 1,
             bar: (table & 7) as u8,
             table: table & !7,
         })
@@ -116,7 +116,7 @@ impl MsiX {
     pub fn enable_masked(&self, config: &mut impl ConfigSpace) {
         let control = config.read32(self.function, self.offset);
         set_intx(config, self.function, false);
-        let control = control | msi_x::ENABLE | msi_x::MASK_ALL;
+        let control = control | msi_x_control::ENABLE | msi_x_control::MASK_ALL;
         config.write32(self.function, self.offset, control);
     }
 
@@ -135,7 +135,11 @@ impl MsiX {
     /// Lets the entries through whose own mask is off.
     pub fn unmask(&self, config: &mut impl ConfigSpace) {
         let control = config.read32(self.function, self.offset);
-        config.write32(self.function, self.offset, control & !msi_x::MASK_ALL);
+        config.write32(
+            self.function,
+            self.offset,
+            control & !msi_x_control::MASK_ALL,
+        );
     }
 }
 

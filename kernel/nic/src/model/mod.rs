@@ -9,6 +9,7 @@
 //! device is checked against the arena.
 
 pub mod e100;
+pub mod igb;
 
 use crate::BusAddr;
 use alloc::vec;

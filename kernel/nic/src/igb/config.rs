@@ -1,0 +1,196 @@
+//! What the kernel chooses about a card, and the map of the DMA arena that follows from it.
+
+use super::descriptor::SIZE;
+use super::interrupts::VECTORS;
+use crate::Error;
+
+/// Bytes of a frame buffer.
+pub const BUFFER: usize = 2048;
+/// Queues of the card, for each direction.
+pub const QUEUES: usize = 16;
+/// Longest frame with a payload of 1500 bytes.
+const FRAME_USUAL: usize = 1514;
+/// Longest frame with a payload of 9000 bytes.
+const FRAME_JUMBO: usize = 9014;
+/// Descriptors of a ring: as the card allows, and few enough to walk through.
+const RING: core::ops::RangeInclusive<usize> = 8..=4096;
+/// Buffers are named by 16 bits, one value of which means none.
+const BUFFERS_MAX: usize = u16::MAX as usize;
+/// Longest moderation interval, in microseconds (EITR, bits 14:2).
+const MODERATION_MAX_US: u16 = 0x1fff;
+
+/// How the card asks for attention. The kernel has set up its PCI capability accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptMode {
+    /// Messages of their own for the parts of the card: vector 0 the link, 1 transmission, all
+    /// others receive queues. With fewer than 3, the card has but one message, vector 0.
+    MsiX {
+        /// How many of the card's table the kernel has filled in, from 0 on; at most 10 count.
+        vectors: u16,
+    },
+    /// One message.
+    Msi,
+    /// A line, which others may share.
+    Intx,
+}
+
+/// What the kernel chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How the card interrupts.
+    pub interrupts: InterruptMode,
+    /// Queues in each direction, 1 to 16.
+    pub queues: usize,
+    /// Descriptors of each receive ring: a power of two from 8 to 4096.
+    pub receive_ring: usize,
+    /// Buffers of each receive ring, fewer than descriptors.
+    pub receive_buffers: usize,
+    /// Descriptors of each transmit ring: a power of two from 8 to 4096.
+    pub transmit_ring: usize,
+    /// Buffers for frames to send, for all rings together.
+    pub transmit_buffers: usize,
+    /// Longest frame in bytes, checksum not included: 1514 to 9014.
+    pub frame_max: usize,
+    /// Least time between two interrupts of a receive vector, in microseconds, up to 8191; with
+    /// MSI-X only. QEMU waits four times as long, and then interrupts for nothing.
+    pub moderation_us: u16,
+    /// Take VLAN tags out of received frames ([`crate::ReceiveInfo::vlan`]).
+    pub vlan_strip: bool,
+    /// Key of the hash that spreads flows over the receive queues.
+    pub hash_key: [u8; 40],
+}
+
+/// The key in Microsoft's specification of receive-side scaling, for which test vectors exist.
+pub const MICROSOFT_KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
+    0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
+    0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
+
+impl Config {
+    /// All sixteen queues, rings of 256: an arena of 5.1 MiB.
+    pub fn new(interrupts: InterruptMode) -> Self {
+        Config {
+            interrupts,
+            queues: QUEUES,
+            receive_ring: 256,
+            receive_buffers: 128,
+            transmit_ring: 256,
+            transmit_buffers: 512,
+            frame_max: FRAME_USUAL,
+            moderation_us: 0,
+            vlan_strip: true,
+            hash_key: MICROSOFT_KEY,
+        }
+    }
+
+    /// One queue, rings of 256: an arena of 1 MiB.
+    pub fn small(interrupts: InterruptMode) -> Self {
+        Config {
+            queues: 1,
+            receive_buffers: 255,
+            transmit_buffers: 255,
+            ..Config::new(interrupts)
+        }
+    }
+
+    /// Bytes of DMA memory that the driver needs, if the configuration is sound.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`].
+    pub fn arena_size(&self) -> Result<usize, Error> {
+        self.layout().map(|layout| layout.size())
+    }
+
+    pub(super) fn layout(&self) -> Result<Layout, Error> {
+        let ring =
+            |descriptors: usize| RING.contains(&descriptors) && descriptors.is_power_of_two();
+        let buffers = self
+            .queues
+            .saturating_mul(self.receive_buffers)
+            .saturating_add(self.transmit_buffers);
+        let sound = [
+            ((1..=QUEUES).contains(&self.queues), "queues"),
+            (ring(self.receive_ring), "receive_ring"),
+            (ring(self.transmit_ring), "transmit_ring"),
+            (
+                (1..self.receive_ring).contains(&self.receive_buffers)
+                    && self.receive_buffers * BUFFER >= self.frame_max,
+                "receive_buffers",
+            ),
+            (
+                self.transmit_buffers * BUFFER >= self.frame_max && buffers <= BUFFERS_MAX,
+                "transmit_buffers",
+            ),
+            (
+                (FRAME_USUAL..=FRAME_JUMBO).contains(&self.frame_max),
+                "frame_max",
+            ),
+            (self.moderation_us <= MODERATION_MAX_US, "moderation_us"),
+        ];
+        for (sound, what) in sound {
+            if !sound {
+                return Err(Error::BadConfig { what });
+            }
+        }
+        Ok(Layout {
+            queues: self.queues,
+            receive_ring: self.receive_ring,
+            receive_buffers: self.receive_buffers,
+            transmit_ring: self.transmit_ring,
+            transmit_buffers: self.transmit_buffers,
+        })
+    }
+
+    /// Vectors in use.
+    pub(super) fn vectors(&self) -> u16 {
+        match self.interrupts {
+            InterruptMode::MsiX { vectors } if vectors >= 3 => vectors.min(VECTORS),
+            _ => 1,
+        }
+    }
+}
+
+/// The arena: all transmit rings, all receive rings, and the buffers, which are numbered: those for
+/// sending first, then those of each receive ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub queues: usize,
+    pub receive_ring: usize,
+    pub receive_buffers: usize,
+    pub transmit_ring: usize,
+    pub transmit_buffers: usize,
+}
+
+impl Layout {
+    /// Offset of a transmit ring.
+    pub fn tx_ring(&self, queue: usize) -> usize {
+        queue * self.transmit_ring * SIZE
+    }
+
+    /// Offset of a receive ring.
+    pub fn rx_ring(&self, queue: usize) -> usize {
+        self.tx_ring(self.queues) + queue * self.receive_ring * SIZE
+    }
+
+    /// Offset of a buffer. Buffers do not cross pages.
+    pub fn buffer(&self, index: u16) -> usize {
+        self.rx_ring(self.queues).next_multiple_of(BUFFER) + usize::from(index) * BUFFER
+    }
+
+    /// The buffers for sending.
+    pub fn tx_buffers(&self) -> core::ops::Range<u16> {
+        0..self.transmit_buffers as u16
+    }
+
+    /// The buffers of a receive ring.
+    pub fn rx_buffers(&self, queue: usize) -> core::ops::Range<u16> {
+        let first = self.transmit_buffers + queue * self.receive_buffers;
+        first as u16..(first + self.receive_buffers) as u16
+    }
+
+    /// Bytes of all.
+    pub fn size(&self) -> usize {
+        self.buffer(self.rx_buffers(self.queues).start)
+    }
+}

@@ -1,0 +1,99 @@
+//! Advanced descriptors, 16 bytes each (82576 datasheet §7.1.5 and §7.2.2): offsets and bits.
+
+/// Bytes of a descriptor.
+pub const SIZE: usize = 16;
+
+/// A receive descriptor, as given to the card: the bus address of its buffer, and of another for
+/// headers, which is zero and overlays the status. The card overwrites both.
+pub mod rx {
+    /// Address of the buffer, low and high half.
+    pub const BUFFER: usize = 0;
+    /// Address of the header buffer, low and high half.
+    pub const HEADER: usize = 8;
+
+    /// Written back: packet type, and which hash was computed (3:0).
+    pub const INFO: usize = 0;
+    /// Written back: the hash.
+    pub const HASH: usize = 4;
+    /// Written back: status (19:0) and errors (31:20).
+    pub const STATUS: usize = 8;
+    /// Written back: length in bytes (15:0), VLAN tag (31:16).
+    pub const LENGTH: usize = 12;
+
+    /// The card is done with the descriptor.
+    pub const DD: u32 = 1 << 0;
+    /// It is the frame's last.
+    pub const EOP: u32 = 1 << 1;
+    /// A VLAN tag was taken out.
+    pub const VP: u32 = 1 << 3;
+    /// The checksum of TCP or UDP was verified.
+    pub const L4CS: u32 = 1 << 5;
+    /// The checksum of the IPv4 header was verified.
+    pub const IPCS: u32 = 1 << 6;
+    /// The checksum of TCP or UDP is wrong.
+    pub const L4E: u32 = 1 << 29;
+    /// The checksum of the IPv4 header is wrong.
+    pub const IPE: u32 = 1 << 30;
+    /// The frame was received with errors.
+    pub const RXE: u32 = 1 << 31;
+    /// Which hash was computed.
+    pub const HASH_TYPE: u32 = 0xf;
+}
+
+/// A transmit descriptor: one piece of a frame, or a context for frames that follow.
+pub mod tx {
+    /// Data: address of the piece, low and high half.
+    pub const BUFFER: usize = 0;
+    /// Data: command, type, and length of the piece (15:0).
+    pub const COMMAND: usize = 8;
+    /// Data: length of the frame (31:14), checksums to fill in, and context to use.
+    pub const OPTIONS: usize = 12;
+    /// Written back, if RS was set.
+    pub const STATUS: usize = 12;
+
+    /// Context: VLAN tag (31:16), lengths of the MAC header (15:9) and the IP header (8:0).
+    pub const LENGTHS: usize = 0;
+    /// Context: no offset for time-launched frames.
+    pub const LAUNCH: usize = 4;
+    /// Context: type, and protocols.
+    pub const TYPE: usize = 8;
+    /// Context: payload of a segment (31:16), length of the TCP header (15:8), and its number.
+    pub const SEGMENT: usize = 12;
+
+    /// Position of the MAC header's length.
+    pub const MAC_LENGTH_SHIFT: u32 = 9;
+    /// Position of the VLAN tag, and of the segment size.
+    pub const HIGH_SHIFT: u32 = 16;
+    /// Position of the TCP header's length.
+    pub const L4_LENGTH_SHIFT: u32 = 8;
+    /// Position of the context's number, in data and context.
+    pub const INDEX_SHIFT: u32 = 4;
+
+    /// A context.
+    pub const CONTEXT: u32 = 2 << 20 | 1 << 29;
+    /// Context: over IPv4.
+    pub const IPV4: u32 = 1 << 10;
+    /// Context: TCP; UDP without it.
+    pub const TCP: u32 = 1 << 11;
+
+    /// Data, with a checksum of the frame to be appended (IFCS).
+    pub const DATA: u32 = 3 << 20 | 1 << 29 | 1 << 25;
+    /// Data: the frame's last piece.
+    pub const EOP: u32 = 1 << 24;
+    /// Data: report when this is done.
+    pub const RS: u32 = 1 << 27;
+    /// Data: put the context's VLAN tag in.
+    pub const VLE: u32 = 1 << 30;
+    /// Data: cut into segments.
+    pub const TSE: u32 = 1 << 31;
+
+    /// Options: fill in the checksum of the IPv4 header.
+    pub const IXSM: u32 = 1 << 8;
+    /// Options: fill in the checksum of TCP or UDP.
+    pub const TXSM: u32 = 1 << 9;
+    /// Options: position of the length.
+    pub const LENGTH_SHIFT: u32 = 14;
+
+    /// Status: done.
+    pub const DD: u32 = 1 << 0;
+}

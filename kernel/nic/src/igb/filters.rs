@@ -1,0 +1,108 @@
+//! Which frames the card takes: address registers, multicast table, VLAN table (§7.1.1).
+
+use super::chip::Chip;
+use super::regs;
+use crate::{Bus, Error, Filters, MacAddress};
+
+/// Addresses besides the station's.
+const ADDRESSES: usize = regs::RECEIVE_ADDRESSES as usize - 1;
+/// Words of the multicast table and of the VLAN table: a bit for each of 4096.
+const TABLE: usize = 128;
+/// The highest VLAN number.
+const VLAN_MAX: u16 = 4094;
+
+/// The filters, kept here since a reset clears those of the card.
+pub struct FilterState {
+    unicast: [Option<MacAddress>; ADDRESSES],
+    multicast: [u32; TABLE],
+    vlans: [u32; TABLE],
+    /// Their bits of RCTL.
+    control: u32,
+}
+
+impl Default for FilterState {
+    fn default() -> Self {
+        FilterState {
+            unicast: [None; ADDRESSES],
+            multicast: [0; TABLE],
+            vlans: [0; TABLE],
+            control: 0,
+        }
+    }
+}
+
+impl FilterState {
+    /// The filters that were asked for.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`], [`Error::BadVlan`].
+    pub fn new(filters: &Filters<'_>) -> Result<Self, Error> {
+        let mut state = FilterState::default();
+        let count = filters.unicast.len();
+        if count > ADDRESSES {
+            let max = ADDRESSES;
+            return Err(Error::TooMany { count, max });
+        }
+        for (place, address) in state.unicast.iter_mut().zip(filters.unicast) {
+            *place = Some(*address);
+        }
+        for address in filters.multicast {
+            // With RCTL.MO 0: bits 47:36 of the address, the first byte being the lowest (§7.1.1.3).
+            let bit = usize::from(address[4] >> 4) | usize::from(address[5]) << 4;
+            state.multicast[bit / 32] |= 1 << (bit % 32);
+        }
+        if filters.promiscuous {
+            state.control |= regs::RCTL_UPE | regs::RCTL_MPE;
+        }
+        if filters.all_multicast {
+            state.control |= regs::RCTL_MPE;
+        }
+        if let Some(vlans) = filters.vlans {
+            state.control |= if filters.promiscuous {
+                0
+            } else {
+                regs::RCTL_VFE
+            };
+            for &vlan in vlans {
+                if vlan > VLAN_MAX {
+                    return Err(Error::BadVlan { vlan });
+                }
+                state.vlans[usize::from(vlan / 32)] |= 1 << (vlan % 32);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Their bits of RCTL.
+    pub fn control(&self) -> u32 {
+        self.control
+    }
+
+    /// Whether everything on the wire is wanted.
+    pub fn is_promiscuous(&self) -> bool {
+        self.control & regs::RCTL_UPE != 0
+    }
+
+    /// Tells the card of all but the bits of RCTL, and of its station address.
+    pub fn apply<B: Bus>(&self, chip: &mut Chip<B>, station: MacAddress) {
+        let all = core::iter::once(Some(station)).chain(self.unicast);
+        for (number, address) in (0..).zip(all) {
+            let (low, high) = match address {
+                Some([a, b, c, d, e, f]) => (
+                    u32::from_le_bytes([a, b, c, d]),
+                    u32::from(e) | u32::from(f) << 8 | regs::RAH_AV,
+                ),
+                None => (0, 0),
+            };
+            // Never half an address that counts.
+            chip.write(regs::rah(number), 0);
+            chip.write(regs::ral(number), low);
+            chip.write(regs::rah(number), high);
+        }
+        for (table, words) in [(regs::MTA, &self.multicast), (regs::VFTA, &self.vlans)] {
+            for (address, word) in (table..).step_by(4).zip(words) {
+                chip.write(address, *word);
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A transmit queue.
+//!
+//! ```text
+//!          clean          report           told           next
+//!            v               v               v              v
+//!   ...  |   | D | D | C | D RS |  | D | D RS | D | D | D   |   free  ...
+//!            `--------- the card's ----------' `- not told -'
+//! ```
+//!
+//! A frame is one or more data descriptors (D), each with a buffer of its own, after a context (C)
+//! if it has work for the card of a kind that is not among the last two. The card says when it is
+//! done with a descriptor only where RS asks for it: at the last of each batch, and each eighth of
+//! the ring. One write of the tail starts a batch.
+
+use super::chip::Chip;
+use super::config::BUFFER;
+use super::descriptor::{SIZE, tx};
+use super::offload::Frame;
+use super::receive::{check_head, enable};
+use super::regs;
+use crate::{Bus, Error};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// A descriptor without buffer.
+const NONE: u16 = u16::MAX;
+/// Contexts that the card remembers for a queue.
+const CONTEXTS: usize = 2;
+
+/// The free buffers of all transmit queues.
+pub struct Pool {
+    free: Vec<u16>,
+    all: core::ops::Range<u16>,
+}
+
+impl Pool {
+    pub fn new(all: core::ops::Range<u16>) -> Self {
+        Pool {
+            free: all.clone().collect(),
+            all,
+        }
+    }
+
+    /// Takes all buffers back, whoever has them.
+    pub fn refill(&mut self) {
+        self.free.clear();
+        self.free.extend(self.all.clone());
+    }
+
+    pub fn len(&self) -> usize {
+        self.free.len()
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.all.len()
+    }
+}
+
+/// A descriptor at which the card reports.
+struct Report {
+    /// Its number, counted without end.
+    at: usize,
+    /// Frames that are done then.
+    frames: u64,
+}
+
+/// Where the driver stands in a ring.
+pub struct Transmit {
+    queue: usize,
+    /// Descriptors of the ring, a power of two.
+    ring: usize,
+    /// The next descriptor to fill, the oldest that is not free, and the tail that the card was
+    /// told; all count on without end.
+    next: usize,
+    clean: usize,
+    told: usize,
+    /// Where the card will report, oldest first.
+    reports: VecDeque<Report>,
+    /// Frames since the last of them.
+    unreported: u64,
+    /// Command of the newest descriptor.
+    last_command: u32,
+    /// The buffer of each descriptor.
+    buffers: Box<[u16]>,
+    contexts: [Option<[u32; 4]>; CONTEXTS],
+    /// Which of them is the older one.
+    older: usize,
+    pub counters: Counters,
+}
+
+/// What became of the frames of a ring.
+#[derive(Clone, Copy, Default)]
+pub struct Counters {
+    pub frames: u64,
+    pub octets: u64,
+    pub completed: u64,
+    pub descriptors: u64,
+    pub contexts: u64,
+    pub segmented: u64,
+    pub doorbells: u64,
+}
+
+impl Transmit {
+    pub fn new(queue: usize, ring: usize) -> Self {
+        Transmit {
+            queue,
+            ring,
+            next: 0,
+            clean: 0,
+            told: 0,
+            reports: VecDeque::with_capacity(ring),
+            unreported: 0,
+            last_command: 0,
+            buffers: vec![NONE; ring].into_boxed_slice(),
+            contexts: [None; CONTEXTS],
+            older: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Lays out the ring (§4.5.10). The card was reset before, and the buffers are in the pool.
+    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        let base = regs::tx(self.queue as u32);
+        chip.write(base + regs::DCTL, 0);
+        for slot in 0..self.ring {
+            let descriptor = self.descriptor(chip, slot);
+            chip.store_descriptor(descriptor, [0; 4]);
+        }
+        let [low, high] = chip.address(self.descriptor(chip, 0));
+        chip.write(base + regs::DBAL, low);
+        chip.write(base + regs::DBAH, high);
+        chip.write(base + regs::DLEN, (self.ring * SIZE) as u32);
+        chip.write(base + regs::DH, 0);
+        chip.write(base + regs::DT, 0);
+        (self.next, self.clean, self.told) = (0, 0, 0);
+        self.reports.clear();
+        self.unreported = 0;
+        self.buffers.fill(NONE);
+        self.contexts = [None; CONTEXTS];
+        enable(chip, base, regs::TXDCTL_THRESHOLDS, self.queue)
+    }
+
+    /// Descriptors that are free. One is kept back: a tail that meets the head means "empty".
+    pub fn free(&self) -> usize {
+        self.ring - 1 - (self.next - self.clean)
+    }
+
+    /// Whether descriptors are in flight.
+    pub fn is_busy(&self) -> bool {
+        self.next != self.clean
+    }
+
+    /// Puts a frame into the ring, without telling the card. The caller has seen to it that there
+    /// are enough descriptors and buffers: see [`Frame::descriptors`].
+    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, pool: &mut Pool, frame: &Frame<'_>) {
+        let mut options = frame.options;
+        if let Some(context) = frame.context {
+            options |= self.context(chip, context) << tx::INDEX_SHIFT;
+        }
+        let len = frame.len();
+        let mut start = 0;
+        while start < len {
+            let piece = (len - start).min(BUFFER);
+            let Some(buffer) = pool.free.pop() else {
+                // The caller has counted them.
+                return;
+            };
+            frame.copy_in(chip, buffer, start..start + piece);
+            let [low, high] = chip.buffer_address(buffer);
+            let command = frame.command | piece as u32;
+            start += piece;
+            let last = if start == len { tx::EOP } else { 0 };
+            self.push(chip, [low, high, command | last, options], buffer);
+        }
+        self.unreported += 1;
+        self.counters.frames += 1;
+        self.counters.octets += len as u64;
+        self.counters.segmented += u64::from(frame.command & tx::TSE != 0);
+        let reported = self.reports.back().map_or(self.clean, |last| last.at + 1);
+        if self.next - reported >= self.ring / 8 {
+            self.report(chip);
+        }
+    }
+
+    /// The number of this context in the card; tells it the context if need be.
+    fn context<B: Bus>(&mut self, chip: &mut Chip<B>, context: [u32; 4]) -> u32 {
+        let known = self
+            .contexts
+            .iter()
+            .position(|&known| known == Some(context));
+        let index = known.unwrap_or(self.older);
+        if known.is_none() {
+            self.contexts[index] = Some(context);
+            let [lengths, launch, kind, segment] = context;
+            let segment = segment | (index as u32) << tx::INDEX_SHIFT;
+            self.push(chip, [lengths, launch, kind, segment], NONE);
+            self.counters.contexts += 1;
+        }
+        self.older = (index + 1) % CONTEXTS;
+        index as u32
+    }
+
+    fn push<B: Bus>(&mut self, chip: &mut Chip<B>, words: [u32; 4], buffer: u16) {
+        let descriptor = self.descriptor(chip, self.next);
+        chip.store_descriptor(descriptor, words);
+        self.last_command = words[2];
+        self.buffers[self.next % self.ring] = buffer;
+        self.next += 1;
+        self.counters.descriptors += 1;
+    }
+
+    /// Has the card report at the newest descriptor, which it was not told of yet.
+    fn report<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        if self.unreported == 0 {
+            return;
+        }
+        let at = self.next - 1;
+        let command = self.descriptor(chip, at) + tx::COMMAND;
+        chip.bus.store32(command, self.last_command | tx::RS);
+        let frames = core::mem::take(&mut self.unreported);
+        self.reports.push_back(Report { at, frames });
+    }
+
+    /// Tells the card of the new frames: one write.
+    pub fn kick<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        if self.told == self.next {
+            return;
+        }
+        self.report(chip);
+        // The descriptors must be there before the tail is.
+        chip.bus.fence();
+        let tail = self.next % self.ring;
+        chip.write(regs::tx(self.queue as u32) + regs::DT, tail as u32);
+        self.told = self.next;
+        self.counters.doorbells += 1;
+    }
+
+    /// Takes back what the card has reported.
+    pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>, pool: &mut Pool) {
+        while let Some(report) = self.reports.front() {
+            let descriptor = self.descriptor(chip, report.at);
+            if chip.bus.load32(descriptor + tx::STATUS) & tx::DD == 0 {
+                return;
+            }
+            self.counters.completed += report.frames;
+            let end = report.at + 1;
+            self.reports.pop_front();
+            for slot in self.clean..end {
+                let buffer = core::mem::replace(&mut self.buffers[slot % self.ring], NONE);
+                if buffer != NONE {
+                    pool.free.push(buffer);
+                }
+            }
+            self.clean = end;
+        }
+    }
+
+    /// Whether the card's place in the ring is one.
+    pub fn check<B: Bus>(&self, chip: &mut Chip<B>) -> Result<(), Error> {
+        check_head(chip, regs::tx(self.queue as u32), self.queue, self.ring)
+    }
+
+    fn descriptor<B: Bus>(&self, chip: &Chip<B>, slot: usize) -> usize {
+        chip.layout.tx_ring(self.queue) + slot % self.ring * SIZE
+    }
+}

@@ -1,0 +1,298 @@
+//! The driver's side of the model: the registers, and what is checked on the way.
+
+use super::{Behaviour, Card, IgbModel, PHY_ID};
+use crate::{Bus, BusAddr};
+use core::cell::RefMut;
+
+const RST: u32 = 1 << 26;
+
+/// The driver's side of an [`IgbModel`].
+#[derive(Debug)]
+pub struct IgbBus(IgbModel);
+
+impl IgbBus {
+    pub(super) fn new(model: IgbModel) -> Self {
+        IgbBus(model)
+    }
+
+    fn memory(&mut self) -> RefMut<'_, Card> {
+        let mut card = self.0.card();
+        card.moments(1);
+        card
+    }
+}
+
+/// Which register of a queue this is: the queue's base, and the offset from it.
+fn of_queue(register: u32) -> Option<(u32, u32)> {
+    let base = register & !0x3f;
+    matches!(register, 0xc000..=0xc3ff | 0xe000..=0xe3ff).then_some((base, register - base))
+}
+
+impl Card {
+    fn status(&self) -> u32 {
+        let control = self.register(0);
+        let master = if control & 4 == 0 { 1 << 19 } else { 0 };
+        let link = if self.link_up { 0x83 } else { 0x81 };
+        0x8000_0400 | master | link
+    }
+
+    fn read(&mut self, register: u32) -> u32 {
+        if let Some((base, offset)) = of_queue(register) {
+            return match offset {
+                0x10 => self.defects.head.unwrap_or_else(|| self.head(base)),
+                0x28 => self.register(register),
+                other => panic!("read of {other:#x} of a queue"),
+            };
+        }
+        match register {
+            0x00 | 0x10 | 0x400 => self.register(register),
+            0x08 => self.status(),
+            0x14 => self.eerd,
+            0x20 => self.mdic,
+            0xc0 => self.read_icr(),
+            0x1580 => self.read_eicr(),
+            0x5400 | 0x5404 => self.register(register),
+            0x4000..=0x410c => self.read_counter(register),
+            other => panic!("read of {other:#x}"),
+        }
+    }
+
+    fn head(&self, base: u32) -> u32 {
+        let queue = (base as usize & 0xfff) / 0x40;
+        if base >= 0xe000 {
+            self.tx[queue].head
+        } else {
+            self.rx[queue].head
+        }
+    }
+
+    fn read_counter(&mut self, register: u32) -> u32 {
+        let wide = match register & !7 {
+            0x4088 => Some(0),
+            0x4090 => Some(1),
+            0x40c0 => Some(2),
+            0x40c8 => Some(3),
+            _ => None,
+        };
+        match wide {
+            // The high half must be read last: it clears both.
+            Some(sum) if register & 4 == 0 => self.octets[sum] as u32,
+            Some(sum) => (core::mem::take(&mut self.octets[sum]) >> 32) as u32,
+            None => core::mem::take(&mut self.counters[(register as usize - 0x4000) / 4]),
+        }
+    }
+
+    /// A write has arrived.
+    fn apply(&mut self, register: u32, value: u32) {
+        if self.write_interrupts(register, value) {
+            return;
+        }
+        if let Some((base, offset)) = of_queue(register) {
+            self.write_queue(base, offset, value);
+            return;
+        }
+        match register {
+            0x00 if value & RST != 0 && !self.defects.reset_hangs => self.reset(),
+            0x14 => self.read_eeprom(value),
+            0x20 => self.management(value),
+            0x100 => {
+                if value & 2 != 0 {
+                    assert!(
+                        value & 1 << 26 != 0,
+                        "without SECRC lengths are 4 too long on QEMU"
+                    );
+                }
+                *self.register_mut(register) = value;
+            }
+            0x00 | 0x38 | 0x400 | 0x5000 | 0x5004 | 0x5818 => *self.register_mut(register) = value,
+            0x5200..=0x547f | 0x54e0..=0x551f | 0x5600..=0x57ff | 0x5c00..=0x5ca7 => {
+                *self.register_mut(register) = value;
+            }
+            other => panic!("write of {value:#x} to {other:#x}"),
+        }
+    }
+
+    fn write_queue(&mut self, base: u32, offset: u32, value: u32) {
+        let queue = (base as usize & 0xfff) / 0x40;
+        let enabled = self.register(base + 0x28) & 1 << 25 != 0;
+        match offset {
+            0x00 | 0x04 | 0x08 | 0x0c | 0x10 => {
+                assert!(!enabled, "a ring changed while it is in use");
+                if offset == 0x10 {
+                    assert_eq!(value, 0, "heads start at 0");
+                }
+            }
+            0x18 if enabled => {
+                if base >= 0xe000 {
+                    self.tx[queue].tail = value;
+                } else {
+                    self.rx[queue].tail = value;
+                }
+            }
+            0x18 => assert_eq!(value, 0, "tails start at 0"),
+            0x28 if value & 1 << 25 != 0 => {
+                if self.defects.queue_sticks {
+                    return;
+                }
+                self.check_ring(base);
+            }
+            0x28 => {}
+            other => panic!("write to {other:#x} of a queue"),
+        }
+        *self.register_mut(base + offset) = value;
+    }
+
+    fn read_eeprom(&mut self, value: u32) {
+        self.eerd = value & 0xfffc;
+        let word = self.eeprom.get((value >> 2 & 0x3fff) as usize);
+        if let (Some(word), false, true) = (word, self.defects.eeprom_sticks, value & 1 != 0) {
+            self.eerd |= u32::from(*word) << 16 | 2;
+        }
+    }
+
+    fn management(&mut self, value: u32) {
+        const READY: u32 = 1 << 28;
+        const ERROR: u32 = 1 << 30;
+        let (phy, register) = (value >> 21 & 0x1f, value >> 16 & 0x1f);
+        self.mdic = value & 0x0fff_ffff;
+        if self.defects.mdi_sticks {
+            return;
+        }
+        if phy != 1 || self.defects.mdi_error {
+            self.mdic |= READY | ERROR;
+            return;
+        }
+        self.mdic |= READY;
+        match (value >> 26 & 3, register) {
+            (1, 0) => {
+                if value & 0x1200 == 0x1200 {
+                    self.restart_negotiation();
+                }
+            }
+            (2, 2 | 3) => {
+                let id = PHY_ID[register as usize - 2];
+                self.mdic = self.mdic & !0xffff | u32::from(id);
+            }
+            (operation, register) => {
+                panic!("management operation {operation} on register {register}")
+            }
+        }
+    }
+
+    /// The oldest write on its way arrives.
+    pub(super) fn apply_one(&mut self) {
+        if let Some((register, value)) = self.posted.pop_front() {
+            self.apply(register, value);
+        }
+    }
+
+    /// All writes on their way arrive.
+    pub(super) fn apply_all(&mut self) {
+        while let Some((register, value)) = self.posted.pop_front() {
+            self.apply(register, value);
+        }
+    }
+}
+
+impl Bus for IgbBus {
+    fn read8(&mut self, register: u32) -> u8 {
+        panic!("8-bit read at {register:#x}");
+    }
+
+    fn read16(&mut self, register: u32) -> u16 {
+        panic!("16-bit read at {register:#x}");
+    }
+
+    fn read32(&mut self, register: u32) -> u32 {
+        let mut card = self.0.card();
+        card.moments(1);
+        card.register_reads += 1;
+        if card.defects.gone {
+            return u32::MAX;
+        }
+        card.apply_all();
+        card.read(register)
+    }
+
+    fn write8(&mut self, register: u32, _: u8) {
+        panic!("8-bit write at {register:#x}");
+    }
+
+    fn write16(&mut self, register: u32, _: u16) {
+        panic!("16-bit write at {register:#x}");
+    }
+
+    fn write32(&mut self, register: u32, value: u32) {
+        let mut card = self.0.card();
+        card.moments(1);
+        card.register_writes += 1;
+        if card.defects.gone {
+            return;
+        }
+        if let Some((base, 0x18)) = of_queue(register)
+            && card.register(base + 0x28) & 1 << 25 != 0
+        {
+            card.tail_written(base, value);
+        }
+        if card.behaviour == Behaviour::Silicon && card.moves_by_itself() {
+            card.posted.push_back((register, value));
+            return;
+        }
+        card.apply(register, value);
+        if !card.moves_by_itself() {
+            card.run();
+        }
+    }
+
+    fn arena_len(&self) -> usize {
+        self.0.card().memory.len()
+    }
+
+    fn bus_addr(&self, offset: usize) -> BusAddr {
+        self.0.card().memory.bus_addr(offset)
+    }
+
+    fn load16(&mut self, offset: usize) -> u16 {
+        self.memory().memory.load16(offset)
+    }
+
+    fn load32(&mut self, offset: usize) -> u32 {
+        self.memory().memory.load32(offset)
+    }
+
+    fn store16(&mut self, offset: usize, value: u16) {
+        let mut card = self.memory();
+        card.owners.check(offset, 2);
+        card.memory.store16(offset, value);
+    }
+
+    fn store32(&mut self, offset: usize, value: u32) {
+        let mut card = self.memory();
+        card.owners.check(offset, 4);
+        card.memory.store32(offset, value);
+    }
+
+    fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
+        let mut card = self.memory();
+        card.owners.check(offset, bytes.len());
+        card.memory
+            .bytes_mut(offset, bytes.len())
+            .copy_from_slice(bytes);
+    }
+
+    fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
+        let card = self.memory();
+        card.owners.check(offset, bytes.len());
+        bytes.copy_from_slice(card.memory.bytes(offset, bytes.len()));
+    }
+
+    fn fence(&mut self) {
+        self.memory();
+    }
+
+    fn delay_us(&mut self, us: u32) {
+        let mut card = self.0.card();
+        card.elapse(us.into());
+        card.moments(us.into());
+    }
+}
