@@ -1,5 +1,6 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
+use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::traps::{self, Frame};
@@ -118,6 +119,11 @@ impl Kernel {
                 };
                 self.pic.end_of_interrupt(irq);
                 rotate
+            }
+            _ if Messages::is_message(vector) => {
+                let woke = self.nics.message(vector as u8, &mut self.table);
+                self.timer.end_of_interrupt();
+                woke
             }
             DEADLINE => {
                 self.timer.on_deadline();

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod elf;
 pub mod frames;
 pub mod ipc;
+pub mod options;
 pub mod pci;
 pub mod process;
 pub mod ramdisk;

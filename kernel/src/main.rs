@@ -14,10 +14,12 @@ mod nics;
 mod syscalls;
 mod user_memory;
 
+use crate::arch::messages::Messages;
 use crate::arch::{boot_memory, cpu, gdt, paging, pci, pic::Pic, space, timer::Timer, traps};
 use crate::kernel::Kernel;
-use crate::nics::Nics;
+use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
+use ::kernel::options::Options;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
 use bootloader_api::config::{BootloaderConfig, Mapping};
@@ -60,7 +62,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
     must(space::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
     faults::init(&ramdisk);
-    let timer = must(Timer::start());
+    let mut timer = must(Timer::start());
     let mut pic = Pic::new();
     log::info!(
         "memory: {} KiB free; ramdisk: {} KiB; protections: {}",
@@ -81,7 +83,17 @@ fn main(boot: &'static mut BootInfo) -> ! {
     for problem in &scan.problems {
         log::warn!("{problem}");
     }
-    let nics = Nics::attach_all(&mut config, &scan.functions);
+    let options = Options::read(&ramdisk, |value| {
+        log::warn!("nic.irq={value}: not one of msix, msi, intx; ignored");
+    });
+    let nics = Nics::attach_all(
+        &scan.functions,
+        Attaching {
+            config,
+            messages: Messages::new(timer.apic_id()),
+            options,
+        },
+    );
     for irq in nics.irqs() {
         pic.set_enabled(irq, true);
     }

@@ -9,6 +9,7 @@ use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use alloc::string::String;
@@ -76,7 +77,10 @@ impl Kernel {
             Syscall::Lookup => self.lookup(pid, a, b),
             Syscall::NicAttach => self.nics.attach(a, pid).map(|()| 0),
             Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
-            Syscall::NicSend => self.nics.send(a, pid, &mut self.table, (b, c), d != 0),
+            Syscall::NicSend => {
+                let options = SendOptions::from_register(d);
+                self.nics.send(a, pid, &mut self.table, (b, c), options)
+            }
             Syscall::NicReceive => self.nics.receive(a, pid, &mut self.table, (b, c)),
             Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
             Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),

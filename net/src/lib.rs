@@ -46,8 +46,10 @@ pub use server::Server;
 /// `receive` must return `None` when there is no room to transmit one frame, and
 /// `transmit` when there is none; the server is then polled again when there is.
 pub mod phy {
+    pub use crate::stack::offload::{HEADERS_MAX, announce, is_acceptable, is_tcp, split_fin};
     pub use smoltcp::phy::{
-        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken,
+        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
+        TxToken,
     };
     pub use smoltcp::time::Instant;
 }

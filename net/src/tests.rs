@@ -5,6 +5,7 @@ mod datagrams;
 mod frames;
 mod hostile;
 mod listening;
+mod offload;
 mod requests;
 mod streams;
 mod world;

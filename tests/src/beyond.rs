@@ -1,6 +1,7 @@
 //! What Wharf promises beyond the lab's grade.
 
 mod echo;
+mod igb;
 mod raw;
 mod system;
 mod trouble;
@@ -15,4 +16,5 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Web server", web::CASES),
     ("Trouble", trouble::CASES),
     ("The system", system::CASES),
+    ("The 82576", igb::CASES),
 ];

@@ -16,60 +16,26 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 /// Points of the lab's part A: time, PCI, transmission.
 pub const PART_A: &[Case] = &[
-    Case {
-        name: "testtime",
-        points: 5,
-        run: testtime,
-    },
-    Case {
-        name: "pci attach",
-        points: 5,
-        run: pci_attach,
-    },
-    Case {
-        name: "testoutput [5 packets]",
-        points: 15,
-        run: |bench| testoutput(bench, 5),
-    },
-    Case {
-        name: "testoutput [100 packets]",
-        points: 10,
-        run: |bench| testoutput(bench, 100),
-    },
+    Case::graded("testtime", 5, testtime),
+    Case::graded("pci attach", 5, pci_attach),
+    Case::graded("testoutput [5 packets]", 15, |bench| testoutput(bench, 5)),
+    Case::graded("testoutput [100 packets]", 10, |bench| {
+        testoutput(bench, 100)
+    }),
 ];
 
 /// Points of the lab's part B: reception and the servers.
 pub const PART_B: &[Case] = &[
-    Case {
-        name: "testinput [5 packets]",
-        points: 15,
-        run: |bench| testinput(bench, 5),
-    },
-    Case {
-        name: "testinput [100 packets]",
-        points: 10,
-        run: |bench| testinput(bench, 100),
-    },
-    Case {
-        name: "tcp echo server [echosrv]",
-        points: 15,
-        run: echosrv,
-    },
-    Case {
-        name: "web server [/]",
-        points: 10,
-        run: |bench| index(bench, "/"),
-    },
-    Case {
-        name: "web server [/index.html]",
-        points: 10,
-        run: |bench| index(bench, "/index.html"),
-    },
-    Case {
-        name: "web server [/random_file.txt]",
-        points: 10,
-        run: |bench| get(bench, "/random_file.txt")?.expect(404).map(|_| ()),
-    },
+    Case::graded("testinput [5 packets]", 15, |bench| testinput(bench, 5)),
+    Case::graded("testinput [100 packets]", 10, |bench| testinput(bench, 100)),
+    Case::graded("tcp echo server [echosrv]", 15, echosrv),
+    Case::graded("web server [/]", 10, |bench| index(bench, "/")),
+    Case::graded("web server [/index.html]", 10, |bench| {
+        index(bench, "/index.html")
+    }),
+    Case::graded("web server [/random_file.txt]", 10, |bench| {
+        get(bench, "/random_file.txt")?.expect(404).map(|_| ())
+    }),
 ];
 
 fn testtime(bench: &Bench) -> Outcome {
@@ -82,9 +48,7 @@ fn testtime(bench: &Bench) -> Outcome {
 
 fn pci_attach(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=hello"))?;
-    machine
-        .console
-        .wait_line(bench.options.pci_line, PATIENCE)?;
+    machine.console.wait_line(&bench.nic.enabled(), PATIENCE)?;
     machine.wait_end_of_run()
 }
 

@@ -17,6 +17,7 @@ pub mod host;
 pub mod http;
 pub mod machine;
 pub mod monitor;
+pub mod nic;
 pub mod options;
 pub mod pcap;
 pub mod report;

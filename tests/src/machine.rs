@@ -5,6 +5,7 @@
 
 use crate::console::Console;
 use crate::monitor::{Monitor, forwarded_port};
+use crate::nic::Nic;
 use crate::wire::Wire;
 use crate::{During, Failure, Outcome};
 use std::fs::File;
@@ -54,10 +55,14 @@ pub struct Setup {
     pub net: Net,
     /// More properties of the card, each with a comma before it.
     pub card_properties: String,
-    /// QEMU's machine type.
-    pub machine: &'static str,
+    /// QEMU's machine type; `None`: the card's usual one.
+    pub machine: Option<&'static str>,
+    /// Whether the card is behind a PCIe root port instead of in the lab's slot, 00:03.0.
+    pub behind_port: bool,
     /// The processor, as `-cpu` names it.
     pub cpu: Option<&'static str>,
+    /// What QEMU shall trace, as `-trace` names it, into its log: see [`Machine::traced`].
+    pub trace: Option<&'static str>,
 }
 
 impl Setup {
@@ -69,7 +74,9 @@ impl Setup {
             memory_mib: 64,
             net: Net::User,
             card_properties: String::new(),
-            machine: "pc",
+            machine: None,
+            behind_port: false,
+            trace: None,
             cpu: None,
         }
     }
@@ -95,8 +102,8 @@ impl Setup {
 pub struct Place<'a> {
     /// The QEMU program.
     pub qemu: &'a str,
-    /// The card, as QEMU names it.
-    pub device: &'a str,
+    /// The card.
+    pub nic: &'a Nic,
     /// The directory of the files.
     pub dir: &'a Path,
     /// Tells the files of several machines in one directory apart.
@@ -132,6 +139,7 @@ pub struct Machine {
     ports: Option<Ports>,
     wire: Option<Wire>,
     capture: PathBuf,
+    errors: PathBuf,
 }
 
 impl Machine {
@@ -154,7 +162,7 @@ impl Machine {
             "-accel",
             "tcg",
             "-machine",
-            setup.machine,
+            setup.machine.unwrap_or(place.nic.machine),
             "-smp",
             "1",
             "-m",
@@ -165,10 +173,22 @@ impl Machine {
         command.args(["-serial", "chardev:com1", "-chardev"]);
         command.arg(format!("socket,id=mon,host=127.0.0.1,port={monitor_port}"));
         command.args(["-mon", "chardev=mon,mode=control"]);
+        let slot = if setup.behind_port {
+            command.args(["-device", "pcie-root-port,id=rp0,chassis=1,addr=3"]);
+            "bus=rp0"
+        } else {
+            "addr=3"
+        };
         command.arg("-device").arg(format!(
-            "{},netdev=n0,addr=3,romfile={}",
-            place.device, setup.card_properties
+            "{},netdev=n0,{slot},romfile={}",
+            place.nic.device, setup.card_properties
         ));
+        // Whatever use of a device makes no sense to QEMU: see `suite::is_misuse`.
+        command.args(["-d", "guest_errors", "-trace", "e1000e_wrn_regs_*_unknown"]);
+        command.args(["-trace", "e1000e_wrn_regs_write_ro", "-trace", "igb_wrn_*"]);
+        if let Some(trace) = setup.trace {
+            command.args(["-trace", trace]);
+        }
         if let Some(cpu) = setup.cpu {
             command.args(["-cpu", cpu]);
         }
@@ -226,6 +246,7 @@ impl Machine {
             ports: None,
             wire,
             capture,
+            errors,
         };
         if setup.net == Net::User {
             let usernet = machine.monitor.command("info usernet")?;
@@ -300,6 +321,18 @@ impl Machine {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = std::fs::read_to_string(&path).during(&path)?;
         cpu_time(&stat).ok_or_else(|| Failure(format!("{path} reads {stat:?}")))
+    }
+
+    /// How many lines that begin with `event` QEMU has traced so far.
+    ///
+    /// # Errors
+    /// If its log cannot be read.
+    pub fn traced(&self, event: &str) -> Outcome<usize> {
+        let log = std::fs::read(&self.errors).during("QEMU's log")?;
+        let lines = log.split(|byte| *byte == b'\n');
+        Ok(lines
+            .filter(|line| line.starts_with(event.as_bytes()))
+            .count())
     }
 
     /// Ends QEMU and returns all frames that passed the card.

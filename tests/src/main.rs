@@ -1,6 +1,7 @@
 //! `cargo run -p tests -- VERB`: see [`tests::options::USAGE`].
 
 use std::process::ExitCode;
+use tests::nic::Nic;
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
 use tests::{beyond, grade, host, suite};
@@ -27,19 +28,20 @@ fn main() -> ExitCode {
         report.heading("Host tests");
         tally += host::run(&report);
     }
-    if options.verb != Verb::Beyond {
-        tally += run_grade(&options, &report);
-    }
-    if options.verb != Verb::Grade {
-        for (heading, cases) in beyond::GROUPS {
-            if cases
-                .iter()
-                .any(|case| suite::wanted(case.name, &options.names))
-            {
-                report.heading(heading);
-                tally += suite::run(cases, &options, &report).0;
+    for nic in options.nics {
+        if options.verb != Verb::Beyond {
+            tally += run_grade(nic, &options, &report);
+        }
+        if options.verb != Verb::Grade {
+            for (heading, cases) in beyond::GROUPS {
+                if cases.iter().any(|case| case.wanted(nic, &options)) {
+                    report.heading(&format!("{heading}, card {}", nic.name));
+                    tally += suite::run(cases, nic, &options, &report).0;
+                }
             }
         }
+    }
+    if options.verb != Verb::Grade {
         println!("\n{tally}");
     }
     match tally {
@@ -48,16 +50,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// The lab's table.
-fn run_grade(options: &Options, report: &Report) -> Tally {
+/// The lab's table for one card.
+fn run_grade(nic: &'static Nic, options: &Options, report: &Report) -> Tally {
     let mut tally = Tally::default();
     let mut score = Points::default();
     for (part, cases) in [("A", grade::PART_A), ("B", grade::PART_B)] {
-        report.heading(&format!(
-            "The lab's grade, part {part}, card {}",
-            options.nic
-        ));
-        let (cases, points) = suite::run(cases, options, report);
+        report.heading(&format!("The lab's grade, part {part}, card {}", nic.name));
+        let (cases, points) = suite::run(cases, nic, options, report);
         println!("Part {part} score: {points}");
         tally += cases;
         score += points;

@@ -1,5 +1,6 @@
 //! The command line of the harness.
 
+use crate::nic::{self, Nic};
 use std::path::PathBuf;
 
 /// What the harness says about itself.
@@ -14,7 +15,7 @@ whose name contains one of them.
   all      the host tests of every package, the grade, and beyond
   list     the names of all cases
 
-  --nic NAME    the card: e100 (the default)
+  --nic NAME    the card: e100 (the default), igb, or all, one after the other
   --qemu FILE   the QEMU to run (default: qemu-system-x86_64)
   --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)
@@ -44,12 +45,8 @@ pub enum Verb {
 pub struct Options {
     /// What to run.
     pub verb: Verb,
-    /// The card, as QEMU names it.
-    pub device: &'static str,
-    /// The card's name in the headings.
-    pub nic: String,
-    /// The PCI line that a boot prints for the card.
-    pub pci_line: &'static str,
+    /// The cards to run it with.
+    pub nics: &'static [Nic],
     /// The QEMU program.
     pub qemu: String,
     /// The directory of the image, and of what is kept.
@@ -72,9 +69,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     let mut verb = None;
     let mut options = Options {
         verb: Verb::Grade,
-        device: "",
-        nic: "e100".to_owned(),
-        pci_line: "",
+        nics: &nic::ALL[..1],
         qemu: "qemu-system-x86_64".to_owned(),
         build: "build".into(),
         bin: "target/release".into(),
@@ -92,7 +87,11 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--keep" => options.keep = true,
-            "--nic" => options.nic = value()?,
+            "--nic" => {
+                let name = value()?;
+                options.nics = Nic::named(&name)
+                    .ok_or_else(|| format!("unknown card {name}; it can be: e100, igb, all"))?;
+            }
             "--qemu" => options.qemu = value()?,
             "--build" => options.build = value()?.into(),
             "--bin" => options.bin = value()?.into(),
@@ -111,10 +110,6 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         }
     }
     options.verb = verb.ok_or("no verb")?;
-    (options.device, options.pci_line) = match options.nic.as_str() {
-        "e100" => ("i82559er", "PCI function 00:03.0 (8086:1209) enabled"),
-        other => return Err(format!("unknown card {other}; it can be: e100")),
-    };
     Ok(Some(options))
 }
 
@@ -132,11 +127,13 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(options.verb, Verb::Grade);
-        assert_eq!(options.device, "i82559er");
+        assert_eq!(options.nics[0].device, "i82559er");
         assert_eq!(options.names, ["testtime", "web"]);
         assert_eq!(options.build, PathBuf::from("out"));
         assert_eq!(options.qemu, "q");
-        assert_eq!(read("all").unwrap().unwrap().verb, Verb::All);
+        let options = read("all --nic all").unwrap().unwrap();
+        assert_eq!((options.verb, options.nics.len()), (Verb::All, 2));
+        assert_eq!(read("beyond").unwrap().unwrap().nics[0].name, "e100");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod heap;
 pub mod http;
 pub mod ipc;
 pub mod nic;
+pub mod nicstat;
 pub mod process;
 pub mod ramdisk;
 pub mod socket;

@@ -3,7 +3,7 @@
 use crate::{Result, sys};
 use alloc::vec::Vec;
 
-pub use abi::nic::{Counter, Link, MacAddress, NicInfo};
+pub use abi::nic::{Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, SendOptions};
 
 /// An attached card. It stays attached until the process ends.
 #[derive(Debug)]
@@ -39,7 +39,19 @@ impl Card {
     /// # Errors
     /// As there.
     pub fn send(&self, frame: &[u8], more: bool) -> Result<()> {
-        sys::nic_send(self.number, frame, more)
+        let options = SendOptions {
+            more,
+            ..SendOptions::default()
+        };
+        self.send_with(frame, options)
+    }
+
+    /// As [`Card::send`], with work for the card.
+    ///
+    /// # Errors
+    /// As there, and [`crate::Error::NotSupported`] for what [`NicInfo::features`] lacks.
+    pub fn send_with(&self, frame: &[u8], options: SendOptions) -> Result<()> {
+        sys::nic_send(self.number, frame, options)
     }
 
     /// Takes the next received frame; see [`sys::nic_receive`].
@@ -47,6 +59,14 @@ impl Card {
     /// # Errors
     /// As there.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.receive_with(buffer).map(|frame| frame.len as usize)
+    }
+
+    /// As [`Card::receive`], with what the card found out.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_with(&self, buffer: &mut [u8]) -> Result<ReceivedFrame> {
         sys::nic_receive(self.number, buffer)
     }
 

@@ -21,6 +21,8 @@ const DEFAULT_CARD: u8 = 0;
 const DEFAULT_BACKLOG: u16 = 128;
 /// Room for a server's status lines, in bytes.
 const STATUS_MAX: usize = 8192;
+/// Room for the text of [`Server::card`], in bytes.
+pub const CARD_MAX: usize = 8192;
 
 /// A network server: one IP stack on one card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +59,22 @@ impl Server {
     /// # Errors
     /// [`Error::PeerDied`].
     pub fn status(&self) -> Result<String> {
-        let mut text = alloc::vec![0; STATUS_MAX];
-        let answer = self.request(Request::Status, &mut [Lent::Write(&mut text)])?;
+        self.text(Request::Status, STATUS_MAX)
+    }
+
+    /// The server's card and its counters, as lines of "name value";
+    /// [`crate::nicstat::Report`] reads them.
+    ///
+    /// # Errors
+    /// [`Error::PeerDied`], [`Error::DeviceFailed`]; [`Error::NotSupported`] of a server
+    /// without a card.
+    pub fn card(&self) -> Result<String> {
+        self.text(Request::Card, CARD_MAX)
+    }
+
+    fn text(&self, request: Request, room: usize) -> Result<String> {
+        let mut text = alloc::vec![0; room];
+        let answer = self.request(request, &mut [Lent::Write(&mut text)])?;
         text.truncate(count(answer)?);
         String::from_utf8(text).map_err(|_| Error::Malformed)
     }

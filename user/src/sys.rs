@@ -7,7 +7,7 @@
 
 use abi::error::from_register;
 use abi::ipc::Received;
-use abi::nic::{Counter, NicInfo};
+use abi::nic::{Counter, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Pid, Result, Syscall};
 
 /// Memory lent to a server for the time of a call.
@@ -326,8 +326,9 @@ pub fn nic_info(card: u8) -> Result<NicInfo> {
 /// # Errors
 /// [`Error::WouldBlock`] if the ring is full, [`Error::BadFrame`] for a frame that cannot
 /// be sent, [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_send(card: u8, frame: &[u8], more: bool) -> Result<()> {
-    let arguments = [card.into(), address(frame), frame.len() as u64, more.into()];
+pub fn nic_send(card: u8, frame: &[u8], options: SendOptions) -> Result<()> {
+    let options = options.to_register();
+    let arguments = [card.into(), address(frame), frame.len() as u64, options];
     call4(Syscall::NicSend, arguments).map(|_| ())
 }
 
@@ -335,8 +336,9 @@ pub fn nic_send(card: u8, frame: &[u8], more: bool) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::WouldBlock`] if there is none, [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_receive(card: u8, buffer: &mut [u8]) -> Result<usize> {
-    call_filling(Syscall::NicReceive, [card.into(), 0, 0, 0], 1, buffer).map(|len| len as usize)
+pub fn nic_receive(card: u8, buffer: &mut [u8]) -> Result<ReceivedFrame> {
+    call_filling(Syscall::NicReceive, [card.into(), 0, 0, 0], 1, buffer)
+        .map(ReceivedFrame::from_register)
 }
 
 /// Tells the card about all queued frames.

@@ -34,11 +34,77 @@ pub struct NicInfo {
     pub transmit_ring: u16,
     /// Frames that fit into the receive ring.
     pub receive_ring: u16,
+    /// What it does by itself.
+    pub features: Features,
+}
+
+/// What a card does for frames besides carrying them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// It verifies and fills in the checksums of IPv4, TCP and UDP.
+    pub checksums: bool,
+    /// Longest frame that it cuts into TCP segments, in bytes; 0 if it cuts none.
+    pub segment_max: u32,
+    /// Receive queues in use.
+    pub receive_queues: u8,
+    /// Transmit queues in use.
+    pub transmit_queues: u8,
+}
+
+/// How a frame is to be sent: the last argument of [`crate::Syscall::NicSend`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendOptions {
+    /// More frames, or a [`crate::Syscall::NicFlush`], follow at once.
+    pub more: bool,
+    /// Fill in the checksums of the IPv4 header and of TCP or UDP.
+    pub checksums: bool,
+    /// Cut this TCP segment into ones of at most that many bytes of payload; 0: send it whole.
+    pub segment_size: u16,
+}
+
+impl SendOptions {
+    /// The options in a register.
+    pub const fn to_register(self) -> u64 {
+        self.more as u64 | (self.checksums as u64) << 1 | (self.segment_size as u64) << 16
+    }
+
+    /// The options from a register. Bits that mean nothing are ignored.
+    pub const fn from_register(register: u64) -> Self {
+        SendOptions {
+            more: register & 1 != 0,
+            checksums: register & 2 != 0,
+            segment_size: (register >> 16) as u16,
+        }
+    }
+}
+
+/// A received frame: the result of [`crate::Syscall::NicReceive`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedFrame {
+    /// Its length in bytes.
+    pub len: u32,
+    /// The card found the checksums of its IPv4 header and of TCP or UDP right.
+    pub checksums_right: bool,
+}
+
+impl ReceivedFrame {
+    /// The result in a register.
+    pub const fn to_register(self) -> u64 {
+        self.len as u64 | (self.checksums_right as u64) << 32
+    }
+
+    /// The result from a register.
+    pub const fn from_register(register: u64) -> Self {
+        ReceivedFrame {
+            len: register as u32,
+            checksums_right: register >> 32 & 1 != 0,
+        }
+    }
 }
 
 impl NicInfo {
     /// Bytes on the wire.
-    pub const SIZE: usize = 26;
+    pub const SIZE: usize = 33;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -52,7 +118,11 @@ impl NicInfo {
             .u16(self.link.speed_mbps)
             .u16(self.frame_max)
             .u16(self.transmit_ring)
-            .u16(self.receive_ring);
+            .u16(self.receive_ring)
+            .u8(self.features.checksums.into())
+            .u32(self.features.segment_max)
+            .u8(self.features.receive_queues)
+            .u8(self.features.transmit_queues);
         bytes
     }
 
@@ -80,6 +150,12 @@ impl NicInfo {
             frame_max: reader.u16()?,
             transmit_ring: reader.u16()?,
             receive_ring: reader.u16()?,
+            features: Features {
+                checksums: reader.u8()? != 0,
+                segment_max: reader.u32()?,
+                receive_queues: reader.u8()?,
+                transmit_queues: reader.u8()?,
+            },
         })
     }
 
@@ -165,10 +241,39 @@ mod tests {
             frame_max: 1514,
             transmit_ring: 32,
             receive_ring: 256,
+            features: Features {
+                checksums: true,
+                segment_max: 65_549,
+                receive_queues: 16,
+                transmit_queues: 8,
+            },
         };
         assert_eq!(NicInfo::from_bytes(&info.to_bytes()), Ok(info));
         assert_eq!(info.driver_name(), "e100");
         assert_eq!(NicInfo::from_bytes(&[0; 25]), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn options_and_results_fit_registers() {
+        let options = SendOptions {
+            more: true,
+            checksums: true,
+            segment_size: 1460,
+        };
+        assert_eq!(SendOptions::from_register(options.to_register()), options);
+        assert_eq!(
+            SendOptions::from_register(1),
+            SendOptions {
+                more: true,
+                ..SendOptions::default()
+            }
+        );
+        let frame = ReceivedFrame {
+            len: 1514,
+            checksums_right: true,
+        };
+        assert_eq!(ReceivedFrame::from_register(frame.to_register()), frame);
+        assert_eq!(ReceivedFrame::from_register(60).len, 60);
     }
 
     #[test]

@@ -200,6 +200,9 @@ pub enum Request {
     /// Writes the server's state as lines of text, "name value", into lease 0. Answers
     /// [`Answer::Count`].
     Status,
+    /// Writes the card's description and counters as lines of text, "name value", into
+    /// lease 0, as many whole lines as fit. Answers [`Answer::Count`].
+    Card,
 }
 
 /// A timeout that never ends.
@@ -231,6 +234,7 @@ impl Request {
             Request::SetNonBlocking { socket, on } => (14, Some(socket), on.into(), None),
             Request::Poll { timeout_ms } => (15, Some(Handle(timeout_ms)), 0, None),
             Request::Status => (16, None, 0, None),
+            Request::Card => (17, None, 0, None),
         };
         let SocketAddress { ip, port } = address.unwrap_or_default();
         let mut bytes = [0; Self::SIZE_MAX];
@@ -296,6 +300,7 @@ impl Request {
                 timeout_ms: socket.0,
             },
             16 => Request::Status,
+            17 => Request::Card,
             _ => return Err(Error::NoSuchCall),
         })
     }
@@ -407,6 +412,7 @@ mod tests {
                 timeout_ms: POLL_FOREVER,
             },
             Request::Status,
+            Request::Card,
         ] {
             assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
         }

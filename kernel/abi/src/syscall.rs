@@ -56,11 +56,13 @@ pub enum Syscall {
     NicAttach = 18,
     /// `(card, &mut NicInfo)`: name, MAC address, link and limits of an attached card.
     NicInfo = 19,
-    /// `(card, ptr, len, more)`: queues one frame. With `more` = 1 the card need not be
+    /// `(card, ptr, len, options)`: queues one frame; see [`crate::nic::SendOptions`] for
+    /// what the card is asked to do. With `more` the card need not be
     /// told yet: more frames or a [`Syscall::NicFlush`] follow. A full ring is
     /// [`crate::Error::WouldBlock`], followed by [`crate::ipc::wait::NIC_TRANSMIT`].
     NicSend = 20,
-    /// `(card, ptr, cap)`: takes the next received frame; returns its length.
+    /// `(card, ptr, cap)`: takes the next received frame; returns a
+    /// [`crate::nic::ReceivedFrame`].
     /// [`crate::Error::WouldBlock`] if there is none, then [`crate::ipc::wait::NIC_RECEIVE`].
     NicReceive = 21,
     /// `(card)`: tells the card about all queued frames (one doorbell for a batch).

@@ -30,6 +30,7 @@ const LOOKS_PER_SAMPLE: u32 = 5;
 
 /// Local APIC registers (Intel SDM vol. 3, table 11-1).
 mod apic {
+    pub const ID: usize = 0x20;
     pub const EOI: usize = 0xb0;
     pub const SPURIOUS_VECTOR: usize = 0xf0;
     pub const LVT_TIMER: usize = 0x320;
@@ -131,7 +132,17 @@ impl Timer {
     /// The APIC's timer has fired.
     pub fn on_deadline(&mut self) {
         self.armed = u64::MAX;
+        self.end_of_interrupt();
+    }
+
+    /// Tells the APIC that an interrupt of its own, or one that came as a message, is done.
+    pub fn end_of_interrupt(&mut self) {
         self.apic.write32(apic::EOI, 0);
+    }
+
+    /// The id by which messages name this processor's APIC.
+    pub fn apic_id(&mut self) -> u8 {
+        (self.apic.read32(apic::ID) >> 24) as u8
     }
 }
 

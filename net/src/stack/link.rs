@@ -1,6 +1,6 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
-use smoltcp::phy::{Device, DeviceCapabilities, RxToken, TxToken};
+use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 /// The card, remembering whether it ran out of room.
@@ -81,6 +81,12 @@ impl<T: TxToken> TxToken for Reply<'_, T> {
             Some(token) => token.consume(len, f),
             // smoltcp sends at most one reply, so this is for completeness: it is lost.
             None => f(&mut alloc::vec![0; len]),
+        }
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        if let Some(token) = &mut self.0 {
+            token.set_meta(meta);
         }
     }
 }

@@ -14,6 +14,7 @@ mod emit;
 mod link;
 mod memory;
 mod neighbors;
+pub(crate) mod offload;
 mod peek;
 mod tcp;
 mod time_wait;
@@ -350,6 +351,9 @@ fn ip_endpoint(address: SocketAddrV4) -> IpEndpoint {
 }
 
 fn socket_address(endpoint: IpEndpoint) -> SocketAddrV4 {
-    let IpAddress::Ipv4(ip) = endpoint.addr;
-    SocketAddrV4::new(ip, endpoint.port)
+    match endpoint.addr {
+        IpAddress::Ipv4(ip) => SocketAddrV4::new(ip, endpoint.port),
+        // The interface has no IPv6 address, so no socket has such a peer.
+        IpAddress::Ipv6(_) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, endpoint.port),
+    }
 }

@@ -9,41 +9,13 @@ use crate::{During, Outcome, ensure, pattern};
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
-    Case {
-        name: "arp, icmp echo of 0 to 1472 bytes",
-        points: 0,
-        run: icmp,
-    },
-    Case {
-        name: "address and gateway as given, mac as the card",
-        points: 0,
-        run: addresses,
-    },
-    Case {
-        name: "2000 damaged frames",
-        points: 0,
-        run: damaged,
-    },
-    Case {
-        name: "burst larger than the receive ring",
-        points: 0,
-        run: overrun,
-    },
-    Case {
-        name: "burst of 600 datagrams to the servers",
-        points: 0,
-        run: served_burst,
-    },
-    Case {
-        name: "300 half-open connections",
-        points: 0,
-        run: half_open,
-    },
-    Case {
-        name: "32 clients that fall silent",
-        points: 0,
-        run: silent,
-    },
+    Case::new("arp, icmp echo of 0 to 1472 bytes", icmp),
+    Case::new("address and gateway as given, mac as the card", addresses),
+    Case::new("2000 damaged frames", damaged),
+    Case::new("burst larger than the receive ring", overrun),
+    Case::new("burst of 600 datagrams to the servers", served_burst),
+    Case::new("300 half-open connections", half_open),
+    Case::new("32 clients that fall silent", silent),
 ];
 
 /// Boots both servers on raw frames and finds the guest.

@@ -11,56 +11,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
-    Case {
-        name: "power-on to the first page under 1 s",
-        points: 0,
-        run: power_on,
-    },
-    Case {
-        name: "idle under 5 % of a core",
-        points: 0,
-        run: idle,
-    },
-    Case {
-        name: "serves with 32 MiB",
-        points: 0,
-        run: |bench| serves(bench, |setup| setup.memory_mib = 32),
-    },
-    Case {
-        name: "serves on a q35, PCI by ECAM",
-        points: 0,
-        run: |bench| serves(bench, |setup| setup.machine = "q35"),
-    },
-    Case {
-        name: "serves on a processor with SMEP, SMAP, UMIP",
-        points: 0,
-        run: |bench| serves(bench, |setup| setup.cpu = Some("max")),
-    },
-    Case {
-        name: "pci report",
-        points: 0,
-        run: pci_report,
-    },
-    Case {
-        name: "the clock keeps time",
-        points: 0,
-        run: clock,
-    },
-    Case {
-        name: "deadlines finer than a tick",
-        points: 0,
-        run: short_sleeps,
-    },
-    Case {
-        name: "vector registers survive preemption",
-        points: 0,
-        run: vector_registers,
-    },
-    Case {
-        name: "what it cannot start from, it says",
-        points: 0,
-        run: refusals,
-    },
+    Case::new("power-on to the first page under 1 s", power_on),
+    Case::new("idle under 5 % of a core", idle),
+    Case::new("serves with 32 MiB", |bench| {
+        serves(bench, |setup| setup.memory_mib = 32)
+    }),
+    Case::new("serves on a q35, PCI by ECAM", |bench| {
+        serves(bench, |setup| setup.machine = Some("q35"))
+    }),
+    Case::new("serves on a processor with SMEP, SMAP, UMIP", |bench| {
+        serves(bench, |setup| setup.cpu = Some("max"))
+    }),
+    Case::new("pci report", pci_report),
+    Case::new("the clock keeps time", clock),
+    Case::new("deadlines finer than a tick", short_sleeps),
+    Case::new("vector registers survive preemption", vector_registers),
+    Case::new("what it cannot start from, it says", refusals),
 ];
 
 /// Three boots; the middle one counts.
@@ -126,9 +92,7 @@ fn serves(bench: &Bench, change: fn(&mut Setup)) -> Outcome {
     change(&mut setup);
     let machine = bench.boot(&setup)?;
     machine.wait_servers(true, true)?;
-    machine
-        .console
-        .wait_line(bench.options.pci_line, PATIENCE)?;
+    machine.console.wait_line(&bench.nic.enabled(), PATIENCE)?;
     web(&machine)?.get("/", "")?.expect(200)?;
     udp_echo(&machine, 1000)
 }
@@ -136,15 +100,12 @@ fn serves(bench: &Bench, change: fn(&mut Setup)) -> Outcome {
 fn pci_report(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=hello"))?;
     machine.wait_end_of_run()?;
-    for line in [
-        "PCI: 00:03.0: 8086:1209: class: 2.0 (Network controller) irq: 11",
-        bench.options.pci_line,
-    ] {
+    for line in [bench.nic.found(), bench.nic.enabled()] {
         let count = machine
             .console
             .lines()
             .iter()
-            .filter(|l| *l == line)
+            .filter(|l| **l == line)
             .count();
         ensure(count == 1, || format!("{count} lines {line:?}"))?;
     }

@@ -9,31 +9,14 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
-    Case {
-        name: "clients that vanish, never read, never ask",
-        points: 0,
-        run: vanishing,
-    },
-    Case {
-        name: "a program that faults while others serve",
-        points: 0,
-        run: faults,
-    },
-    Case {
-        name: "60,000 senseless system calls while others serve",
-        points: 0,
-        run: senseless_calls,
-    },
-    Case {
-        name: "transmit ring kept full, 1000 frames",
-        points: 0,
-        run: full_ring,
-    },
-    Case {
-        name: "cable pulled and plugged in again",
-        points: 0,
-        run: link,
-    },
+    Case::new("clients that vanish, never read, never ask", vanishing),
+    Case::new("a program that faults while others serve", faults),
+    Case::new(
+        "60,000 senseless system calls while others serve",
+        senseless_calls,
+    ),
+    Case::new("transmit ring kept full, 1000 frames", full_ring),
+    Case::new("cable pulled and plugged in again", link),
 ];
 
 /// Fails unless both servers serve.

@@ -10,51 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 pub const CASES: &[Case] = &[
-    Case {
-        name: "10 MiB download",
-        points: 0,
-        run: download,
-    },
-    Case {
-        name: "8 downloads at once",
-        points: 0,
-        run: downloads,
-    },
-    Case {
-        name: "types, directories, HEAD, escapes in names",
-        points: 0,
-        run: files,
-    },
-    Case {
-        name: "keep-alive and 100 pipelined requests",
-        points: 0,
-        run: pipelined,
-    },
-    Case {
-        name: "byte ranges",
-        points: 0,
-        run: ranges,
-    },
-    Case {
-        name: "304 for what the client has",
-        points: 0,
-        run: conditions,
-    },
-    Case {
-        name: "requests that are refused",
-        points: 0,
-        run: refusals,
-    },
-    Case {
-        name: "no path leads out of www",
-        points: 0,
-        run: paths,
-    },
-    Case {
-        name: "408 for a slow client, others are served",
-        points: 0,
-        run: slow,
-    },
+    Case::new("10 MiB download", download),
+    Case::new("8 downloads at once", downloads),
+    Case::new("types, directories, HEAD, escapes in names", files),
+    Case::new("keep-alive and 100 pipelined requests", pipelined),
+    Case::new("byte ranges", ranges),
+    Case::new("304 for what the client has", conditions),
+    Case::new("requests that are refused", refusals),
+    Case::new("no path leads out of www", paths),
+    Case::new("408 for a slow client, others are served", slow),
 ];
 
 const INDEX: &[u8] = b"<!doctype html><title>home</title>\n";

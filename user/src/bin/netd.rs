@@ -6,19 +6,21 @@
 
 extern crate alloc;
 
-use abi::socket::Answer;
+use abi::socket::{Answer, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
-use net::{Config, Server, phy};
-use user::ipc::{self, Received, mask};
-use user::nic::Card;
+use net::{Config, Kernel, Server, phy};
+use user::ipc::{self, Message, Received, mask};
+use user::nic::{Card, Features, NicInfo, SendOptions};
 use user::start::Context;
-use user::{Error, Pid, Result, args, println, sys, time};
+use user::{Error, Pid, Result, args, nicstat, println, sys, time};
 
 user::entry!(main);
 
 const EVENTS: u32 =
     mask::MESSAGE | mask::DEATH | mask::NIC_RECEIVE | mask::NIC_TRANSMIT | mask::NIC_LINK;
+/// The most that a frame to be cut has: what a socket may have to send, and its headers.
+const SEGMENT_MAX: usize = 64 * 1024;
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
 
@@ -32,7 +34,7 @@ fn main() -> core::result::Result<(), String> {
         println!("netd: {error}; going on without");
         Config::new(info.mac, seed)
     });
-    let device = Frames::new(card, info.frame_max.into());
+    let device = Frames::new(card, &info);
     let mut server =
         Server::new(config, device, time::clock_ns()).map_err(|error| alloc::format!("{error}"))?;
 
@@ -58,7 +60,11 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
                 now = time::clock_ns();
             }
             match received {
-                Received::Message(message) => server.request(&message, now, &mut Calls),
+                Received::Message(message) => {
+                    if !asks_for_card(&message, &server.device_mut().sender.card) {
+                        server.request(&message, now, &mut Calls);
+                    }
+                }
                 Received::Death(client, _) => server.client_died(client, now),
                 // Frames, room or a link: the poll below looks for all of them.
                 Received::Notification(_) => {}
@@ -72,10 +78,34 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
     }
 }
 
+/// Answers a call that is about the card, of which the state machine knows nothing;
+/// returns whether it was one.
+fn asks_for_card(message: &Message, card: &Card) -> bool {
+    if Request::from_bytes(message.request()) != Ok(Request::Card) {
+        return false;
+    }
+    Calls.answer(message.token, describe(message, card).map(Answer::Count));
+    true
+}
+
+/// Writes the card's description into the lease; returns how many bytes.
+fn describe(message: &Message, card: &Card) -> Result<u32> {
+    let text = nicstat::describe(&card.info()?, &card.statistics()?);
+    let lent = match message.lease_count {
+        0 => 0,
+        _ => usize::try_from(message.leases[0].len).unwrap_or(usize::MAX),
+    };
+    let text = nicstat::whole_lines(&text, lent);
+    match Calls.write(message.token, 0, text.as_bytes())? {
+        count if count == text.len() => Ok(count as u32),
+        _ => Err(Error::BadAddress),
+    }
+}
+
 /// The kernel's part in serving a call.
 struct Calls;
 
-impl net::Kernel for Calls {
+impl Kernel for Calls {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         ipc::lease_read(token, lease, offset as u64, into)
     }
@@ -101,6 +131,7 @@ impl net::Kernel for Calls {
 /// The card as smoltcp sees it.
 struct Frames {
     received: Vec<u8>,
+    features: Features,
     sender: Sender,
 }
 
@@ -109,22 +140,37 @@ struct Frames {
 /// ring full is held, and until it is gone there is no room.
 struct Sender {
     card: Card,
+    /// The card fills in the checksums of TCP.
+    checksums: bool,
     frame: Vec<u8>,
-    /// The length of the frame that is held; 0 if none is.
-    held: usize,
+    /// The frame in the buffer that found no room.
+    held: Option<Held>,
     /// Frames were queued that the card has not been told about.
     queued: bool,
     failure: Option<Error>,
 }
 
+/// A frame on its way.
+#[derive(Clone, Copy)]
+struct Held {
+    len: usize,
+    options: SendOptions,
+    /// The FIN that follows it, if it is a segment that the card cuts.
+    fin: Option<([u8; phy::HEADERS_MAX], usize)>,
+}
+
 impl Frames {
-    fn new(card: Card, frame_max: usize) -> Self {
+    fn new(card: Card, info: &NicInfo) -> Self {
+        let frame_max = usize::from(info.frame_max);
+        let features = info.features;
         Frames {
             received: alloc::vec![0; frame_max],
+            features,
             sender: Sender {
                 card,
-                frame: alloc::vec![0; frame_max],
-                held: 0,
+                checksums: features.checksums,
+                frame: alloc::vec![0; frame_max.max(segment_max(features))],
+                held: None,
                 queued: false,
                 failure: None,
             },
@@ -145,22 +191,45 @@ impl Frames {
     }
 }
 
+/// Longest frame that the card is given to cut: no socket has more to send at once.
+fn segment_max(features: Features) -> usize {
+    (features.segment_max as usize).min(SEGMENT_MAX)
+}
+
 impl Sender {
     fn has_room(&mut self) -> bool {
-        if self.held > 0 {
-            self.send(self.held);
+        if let Some(held) = self.held.take() {
+            self.send(held);
         }
-        self.held == 0
+        self.held.is_none()
     }
 
-    fn send(&mut self, len: usize) {
-        self.held = 0;
-        match self.card.send(&self.frame[..len], true) {
-            Ok(()) => self.queued = true,
-            Err(Error::WouldBlock) => self.held = len,
+    /// Sends what is in the buffer.
+    fn send(&mut self, frame: Held) {
+        let sent = self.card.send_with(&self.frame[..frame.len], frame.options);
+        match (sent, frame.fin) {
+            (Ok(()), None) => self.queued = true,
+            (Ok(()), Some((bytes, len))) => {
+                self.queued = true;
+                self.frame[..len].copy_from_slice(&bytes[..len]);
+                self.send(Held {
+                    len,
+                    options: self.options(true),
+                    fin: None,
+                });
+            }
+            (Err(Error::WouldBlock), _) => self.held = Some(frame),
             // The stack's mistake, not the card's: as if it were lost.
-            Err(Error::BadFrame) => {}
-            Err(error) => self.failure = Some(error),
+            (Err(Error::BadFrame), _) => {}
+            (Err(error), _) => self.failure = Some(error),
+        }
+    }
+
+    fn options(&self, is_tcp: bool) -> SendOptions {
+        SendOptions {
+            more: true,
+            checksums: self.checksums && is_tcp,
+            segment_size: 0,
         }
     }
 }
@@ -170,30 +239,45 @@ impl phy::Device for Frames {
     type TxToken<'a> = Room<'a>;
 
     fn receive(&mut self, _: phy::Instant) -> Option<(Frame<'_>, Room<'_>)> {
-        if !self.sender.has_room() {
-            return None;
-        }
-        match self.sender.card.receive(&mut self.received) {
-            Ok(len) => {
-                let len = len.min(self.received.len());
-                Some((Frame(&self.received[..len]), Room(&mut self.sender)))
+        loop {
+            if !self.sender.has_room() {
+                return None;
             }
-            Err(Error::WouldBlock) => None,
-            Err(error) => {
-                self.sender.failure = Some(error);
-                None
+            let received = match self.sender.card.receive_with(&mut self.received) {
+                Ok(received) => received,
+                Err(Error::WouldBlock) => return None,
+                Err(error) => {
+                    self.sender.failure = Some(error);
+                    return None;
+                }
+            };
+            let len = (received.len as usize).min(self.received.len());
+            // A card without offloads leaves all checksums to smoltcp.
+            let verified = !self.features.checksums || received.checksums_right;
+            if verified || phy::is_acceptable(&self.received[..len]) {
+                let room = Room {
+                    sender: &mut self.sender,
+                    segment_size: 0,
+                };
+                return Some((Frame(&self.received[..len]), room));
             }
         }
     }
 
     fn transmit(&mut self, _: phy::Instant) -> Option<Room<'_>> {
-        self.sender.has_room().then_some(Room(&mut self.sender))
+        self.sender.has_room().then_some(Room {
+            sender: &mut self.sender,
+            segment_size: 0,
+        })
     }
 
     fn capabilities(&self) -> phy::DeviceCapabilities {
         let mut capabilities = phy::DeviceCapabilities::default();
         capabilities.medium = phy::Medium::Ethernet;
         capabilities.max_transmission_unit = self.received.len();
+        if self.features.checksums {
+            phy::announce(&mut capabilities, segment_max(self.features));
+        }
         capabilities
     }
 }
@@ -208,12 +292,30 @@ impl phy::RxToken for Frame<'_> {
 }
 
 /// Room for one frame.
-struct Room<'a>(&'a mut Sender);
+struct Room<'a> {
+    sender: &'a mut Sender,
+    /// Payload of the segments that the card cuts it into; 0: it is sent as it is.
+    segment_size: u16,
+}
 
 impl phy::TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let result = f(&mut self.0.frame[..len]);
-        self.0.send(len);
+        let frame = &mut self.sender.frame[..len];
+        let result = f(frame);
+        let fin = match self.segment_size {
+            0 => None,
+            _ => phy::split_fin(frame),
+        };
+        let is_tcp = self.sender.checksums && phy::is_tcp(frame);
+        let options = SendOptions {
+            segment_size: self.segment_size,
+            ..self.sender.options(is_tcp)
+        };
+        self.sender.send(Held { len, options, fin });
         result
+    }
+
+    fn set_meta(&mut self, meta: phy::PacketMeta) {
+        self.segment_size = meta.segmentation_offload_size.map_or(0, |size| size.get());
     }
 }

@@ -229,11 +229,17 @@ fn a_poll_set_is_lent_and_comes_back_filled() {
 #[test]
 fn status_is_text() {
     network(true, |served| {
-        served.write(0, b"tcp_open 3\n");
-        Ok(Answer::Count(11))
+        let text: &[u8] = match served.request {
+            Request::Status => b"tcp_open 3\n",
+            Request::Card => b"driver e100\nrx_frames 4\n",
+            _ => b"",
+        };
+        served.write(0, text);
+        Ok(Answer::Count(text.len() as u32))
     });
     let server = Server::of_card(0).unwrap();
     assert_eq!(server.status().unwrap(), "tcp_open 3\n");
+    assert_eq!(server.card().unwrap(), "driver e100\nrx_frames 4\n");
 }
 
 #[test]

@@ -115,11 +115,12 @@ impl Config {
             (ring(self.transmit_ring), "transmit_ring"),
             (
                 (1..self.receive_ring).contains(&self.receive_buffers)
-                    && self.receive_buffers * BUFFER >= self.frame_max,
+                    && self.receive_buffers.saturating_mul(BUFFER) >= self.frame_max,
                 "receive_buffers",
             ),
             (
-                self.transmit_buffers * BUFFER >= self.frame_max && buffers <= BUFFERS_MAX,
+                self.transmit_buffers.saturating_mul(BUFFER) >= self.frame_max
+                    && buffers <= BUFFERS_MAX,
                 "transmit_buffers",
             ),
             (

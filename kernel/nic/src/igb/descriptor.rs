@@ -1,15 +1,16 @@
-//! Advanced descriptors, 16 bytes each (82576 datasheet §7.1.5 and §7.2.2): offsets and bits.
+//! Advanced descriptors (82576 datasheet §7.1.5 and §7.2.2): four words of 32 bits each, written
+//! whole by the driver, and read by offset.
 
 /// Bytes of a descriptor.
 pub const SIZE: usize = 16;
 
-/// A receive descriptor, as given to the card: the bus address of its buffer, and of another for
-/// headers, which is zero and overlays the status. The card overwrites both.
+/// A receive descriptor.
 pub mod rx {
-    /// Address of the buffer, low and high half.
-    pub const BUFFER: usize = 0;
-    /// Address of the header buffer, low and high half.
-    pub const HEADER: usize = 8;
+    /// As given to the card: the bus address of its buffer, and of another for headers, which is
+    /// zero and overlays the status. The card overwrites both.
+    pub const fn empty([low, high]: [u32; 2]) -> [u32; 4] {
+        [low, high, 0, 0]
+    }
 
     /// Written back: packet type, and which hash was computed (3:0).
     pub const INFO: usize = 0;
@@ -42,23 +43,23 @@ pub mod rx {
 
 /// A transmit descriptor: one piece of a frame, or a context for frames that follow.
 pub mod tx {
-    /// Data: address of the piece, low and high half.
-    pub const BUFFER: usize = 0;
-    /// Data: command, type, and length of the piece (15:0).
-    pub const COMMAND: usize = 8;
-    /// Data: length of the frame (31:14), checksums to fill in, and context to use.
-    pub const OPTIONS: usize = 12;
-    /// Written back, if RS was set.
-    pub const STATUS: usize = 12;
+    /// Data: where the piece is; command, type, and length of the piece (15:0); length of the frame
+    /// (31:14), checksums to fill in, and number of the context to use.
+    pub const fn data([low, high]: [u32; 2], command: u32, options: u32) -> [u32; 4] {
+        [low, high, command, options]
+    }
 
-    /// Context: VLAN tag (31:16), lengths of the MAC header (15:9) and the IP header (8:0).
-    pub const LENGTHS: usize = 0;
-    /// Context: no offset for time-launched frames.
-    pub const LAUNCH: usize = 4;
-    /// Context: type, and protocols.
-    pub const TYPE: usize = 8;
-    /// Context: payload of a segment (31:16), length of the TCP header (15:8), and its number.
-    pub const SEGMENT: usize = 12;
+    /// Context: VLAN tag (31:16), lengths of the MAC header (15:9) and the IP header (8:0); protocols;
+    /// payload of a segment (31:16), length of the TCP header (15:8), and its number. The second
+    /// word is for frames with a launch time.
+    pub const fn context(lengths: u32, kind: u32, segment: u32) -> [u32; 4] {
+        [lengths, 0, CONTEXT | kind, segment]
+    }
+
+    /// Offset of a piece's command.
+    pub const COMMAND: usize = 8;
+    /// Offset of the status, written back if RS was set.
+    pub const STATUS: usize = 12;
 
     /// Position of the MAC header's length.
     pub const MAC_LENGTH_SHIFT: u32 = 9;
@@ -69,8 +70,8 @@ pub mod tx {
     /// Position of the context's number, in data and context.
     pub const INDEX_SHIFT: u32 = 4;
 
-    /// A context.
-    pub const CONTEXT: u32 = 2 << 20 | 1 << 29;
+    /// The type of a context.
+    const CONTEXT: u32 = 2 << 20 | 1 << 29;
     /// Context: over IPv4.
     pub const IPV4: u32 = 1 << 10;
     /// Context: TCP; UDP without it.

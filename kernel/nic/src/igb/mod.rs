@@ -75,6 +75,7 @@ use crate::{
 use alloc::vec::Vec;
 
 pub use self::config::{Config, InterruptMode, MICROSOFT_KEY, QUEUES};
+pub use self::interrupts::VECTORS;
 
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;
@@ -611,7 +612,7 @@ impl<B: Bus> Nic for Igb<B> {
     }
 
     fn receive_ring(&self) -> usize {
-        self.config.receive_buffers
+        self.receive.len() * self.config.receive_buffers
     }
 
     fn start(&mut self) -> Result<(), Error> {
@@ -735,6 +736,8 @@ impl<B: Bus> Nic for Igb<B> {
         self.stop();
         self.fault = None;
         let result = self.test_loopback();
+        // The driver has counted its frames too. Without the card's, the sums are right so far.
+        let _ = self.statistics.harvest(&mut self.chip);
         self.stop();
         result
     }

@@ -287,7 +287,7 @@ fn tagged<'a>(mut frame: Frame<'a>, vlan: Option<u16>, work: Option<(&Headers, u
         return frame;
     }
     let mut lengths = u32::from(vlan.unwrap_or(0)) << tx::HIGH_SHIFT;
-    let mut kind = tx::CONTEXT;
+    let mut kind = 0;
     let mut segment = 0;
     if let Some((headers, segment_size)) = work {
         lengths |= (headers.ip as u32) << tx::MAC_LENGTH_SHIFT;
@@ -306,6 +306,6 @@ fn tagged<'a>(mut frame: Frame<'a>, vlan: Option<u16>, work: Option<(&Headers, u
         // The tag alone.
         lengths |= 14 << tx::MAC_LENGTH_SHIFT;
     }
-    frame.context = Some([lengths, 0, kind, segment]);
+    frame.context = Some(tx::context(lengths, kind, segment));
     frame
 }

@@ -256,9 +256,9 @@ impl Receive {
 
     /// Puts a buffer into the descriptor at the tail, without telling the card.
     fn give<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) {
-        let [low, high] = chip.buffer_address(buffer);
+        let address = chip.buffer_address(buffer);
         let descriptor = self.descriptor(chip, self.tail);
-        chip.store_descriptor(descriptor, [low, high, 0, 0]);
+        chip.store_descriptor(descriptor, rx::empty(address));
         self.buffers[self.tail % self.ring] = buffer;
         self.tail += 1;
     }

@@ -168,11 +168,11 @@ impl Transmit {
                 return;
             };
             frame.copy_in(chip, buffer, start..start + piece);
-            let [low, high] = chip.buffer_address(buffer);
+            let address = chip.buffer_address(buffer);
             let command = frame.command | piece as u32;
             start += piece;
             let last = if start == len { tx::EOP } else { 0 };
-            self.push(chip, [low, high, command | last, options], buffer);
+            self.push(chip, tx::data(address, command | last, options), buffer);
         }
         self.unreported += 1;
         self.counters.frames += 1;

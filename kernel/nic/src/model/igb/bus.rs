@@ -229,10 +229,16 @@ impl Bus for IgbBus {
         if card.defects.gone {
             return;
         }
-        if let Some((base, 0x18)) = of_queue(register)
-            && card.register(base + 0x28) & 1 << 25 != 0
-        {
-            card.tail_written(base, value);
+        if let Some((base, 0x18)) = of_queue(register) {
+            let set_up = |&(register, _): &(u32, u32)| {
+                of_queue(register).is_some_and(|(other, offset)| other == base && offset != 0x18)
+            };
+            if card.posted.iter().any(set_up) {
+                card.apply_all();
+            }
+            if card.register(base + 0x28) & 1 << 25 != 0 {
+                card.tail_written(base, value);
+            }
         }
         if card.behaviour == Behaviour::Silicon && card.moves_by_itself() {
             card.posted.push_back((register, value));

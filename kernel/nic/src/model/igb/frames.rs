@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 /// A frame taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    pub vlan: Option<u16>,
     pub ip: usize,
     pub version: u8,
     pub protocol: u8,
@@ -31,13 +30,11 @@ pub(super) fn view(frame: &[u8]) -> Option<View> {
     }
     let tagged = be16(frame, 12) == 0x8100 && frame.len() >= 18;
     let ip = if tagged { 18 } else { 14 };
-    let vlan = tagged.then(|| be16(frame, 14));
     match be16(frame, ip - 2) {
         0x0800 if frame.len() >= ip + 20 => {
             let l4 = ip + usize::from(frame[ip] & 15) * 4;
             let end = ip + usize::from(be16(frame, ip + 2));
             (l4 >= ip + 20 && l4 <= frame.len()).then_some(View {
-                vlan,
                 ip,
                 version: 4,
                 protocol: frame[ip + 9],
@@ -47,7 +44,6 @@ pub(super) fn view(frame: &[u8]) -> Option<View> {
             })
         }
         0x86dd if frame.len() >= ip + 40 => Some(View {
-            vlan,
             ip,
             version: 6,
             protocol: frame[ip + 6],

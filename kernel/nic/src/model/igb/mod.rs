@@ -175,11 +175,8 @@ impl Card {
 
     /// One thing that the card does by itself; false if there is nothing to do.
     fn step(&mut self) -> bool {
-        if self.rng.one_in(2) {
-            self.transmit_step() || self.receive_step()
-        } else {
-            self.receive_step() || self.transmit_step()
-        }
+        let send_first = self.rng.one_in(2);
+        send_first && self.transmit_step() || self.receive_step() || self.transmit_step()
     }
 
     fn run(&mut self) {

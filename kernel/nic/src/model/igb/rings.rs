@@ -157,7 +157,7 @@ impl Card {
         );
         let len = self.register(base + 8);
         assert!(
-            len > 0 && len % 128 == 0,
+            len > 0 && len.is_multiple_of(128),
             "a ring has a multiple of 128 bytes (8.10.7)"
         );
         self.descriptor(base, self.ring_len(base) - 1);
@@ -315,6 +315,10 @@ impl Card {
             assert!(transport_sum && view.protocol == 6, "segments of no TCP");
             ready = self.segments(&packet, view, context, paylen);
             self.count(0x40f8, 1);
+            if self.behaviour == Behaviour::Qemu {
+                let tag = if vlan { 4 } else { 0 };
+                self.count_sent(&packet, packet.len() + tag);
+            }
         } else {
             assert_eq!(paylen, packet.len(), "PAYLEN");
             assert!(packet.len() <= 9728, "a frame no card sends");
@@ -350,6 +354,10 @@ impl Card {
                 assert_ne!(be16(&frame, 12), 0x8100, "two tags");
                 let [high, low] = tag.to_be_bytes();
                 frame.splice(12..12, [0x81, 0x00, high, low]);
+            }
+            if !(cut && self.behaviour == Behaviour::Qemu) {
+                let len = self.padded(frame.len());
+                self.count_sent(&frame, len);
             }
             self.out(queue, frame);
         }
@@ -416,26 +424,34 @@ impl Card {
         made
     }
 
-    fn out(&mut self, queue: usize, mut bytes: Vec<u8>) {
-        if self.behaviour == Behaviour::Silicon && bytes.len() < 60 {
-            assert_ne!(
-                self.register(0x400) & 8,
-                0,
-                "short frames that nobody pads (PSP)"
-            );
-            bytes.resize(60, 0);
+    /// How long a frame of this length is on the wire.
+    fn padded(&self, len: usize) -> usize {
+        if self.behaviour == Behaviour::Qemu {
+            return len;
         }
+        let pads = self.register(0x400) & 8 != 0;
+        assert!(pads || len >= 60, "short frames that nobody pads (PSP)");
+        len.max(60)
+    }
+
+    /// Counts a frame as sent: with what is on the wire, or, where QEMU cuts it, once as a whole.
+    fn count_sent(&mut self, bytes: &[u8], len: usize) {
         self.count(0x4080, 1);
         self.count(0x40d4, 1);
         for sum in [1, 3] {
-            self.octets[sum] += bytes.len() as u64 + 4;
+            self.octets[sum] += len as u64 + 4;
         }
-        self.count(0x40d8 + bin(bytes.len()), 1);
+        self.count(0x40d8 + bin(len), 1);
         if bytes[..6] == [0xff; 6] {
             self.count(0x40f4, 1);
         } else if bytes[0] & 1 != 0 {
             self.count(0x40f0, 1);
         }
+    }
+
+    fn out(&mut self, queue: usize, mut bytes: Vec<u8>) {
+        let len = self.padded(bytes.len());
+        bytes.resize(len, 0);
         if self.register(0x100) >> 6 & 3 == 1 {
             if self.defects.loopback_spoils {
                 bytes[20] ^= 1;
@@ -712,12 +728,6 @@ fn verdict(good: Option<bool>, verified: u32, error: u32) -> u32 {
 
 /// The counter of frames of this length, which does not include the checksum; from the first.
 fn bin(len: usize) -> u32 {
-    4 * match len + 4 {
-        ..=64 => 0,
-        ..=127 => 1,
-        ..=255 => 2,
-        ..=511 => 3,
-        ..=1023 => 4,
-        _ => 5,
-    }
+    let ends = [64, 127, 255, 511, 1023];
+    4 * ends.iter().filter(|&&end| len + 4 > end).count() as u32
 }

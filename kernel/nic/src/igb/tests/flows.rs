@@ -1,0 +1,164 @@
+//! Sixteen queues: how flows are spread over them, and that all have their turn.
+
+use super::frames::{Flow, payload};
+use super::*;
+
+#[test]
+fn the_hash_is_that_of_the_specification() {
+    // Microsoft, "Verifying the RSS Hash Calculation".
+    let known = [
+        (
+            [66, 9, 149, 187],
+            [161, 142, 100, 80],
+            [2794, 1766],
+            0x51cc_c178,
+            0x323e_8fc2,
+        ),
+        (
+            [199, 92, 111, 2],
+            [65, 69, 140, 83],
+            [14230, 4739],
+            0xc626_b0ea,
+            0xd718_262a,
+        ),
+        (
+            [24, 19, 198, 95],
+            [12, 22, 207, 184],
+            [12898, 38024],
+            0x5c2b_394a,
+            0xd2d0_a5de,
+        ),
+    ];
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    for (source, target, ports, with_ports, without) in known {
+        let flow = Flow {
+            v6: false,
+            source,
+            target,
+            ports,
+        };
+        let mut ping = flow.finished(flow.udp(&[0; 40]));
+        // Any other protocol: hashed by its addresses.
+        ping[23] = 1;
+        let mut sum = 0u32;
+        ping[24..26].fill(0);
+        for word in ping[14..34].as_chunks::<2>().0 {
+            sum += u32::from(u16::from_be_bytes(*word));
+        }
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        ping[24..26].copy_from_slice(&sum.to_be_bytes());
+        let frames = [
+            (flow.finished(flow.tcp(1, 0x10, &payload(100))), with_ports),
+            (flow.finished(flow.udp(&payload(100))), with_ports),
+            (ping, without),
+        ];
+        for (frame, hash) in frames {
+            kernel.model.arrive(&frame);
+            let (received, info) = kernel.receive().unwrap();
+            assert_eq!(received, frame);
+            assert_eq!(info.hash, Some(hash), "{info:?}");
+            assert_eq!(u32::from(info.queue), hash & 0x7f & 15);
+        }
+    }
+    kernel.model.arrive(&super::frames::frame(1, 60));
+    let (_, info) = kernel.receive().unwrap();
+    assert_eq!((info.hash, info.queue), (None, 0));
+}
+
+#[test]
+fn sixty_flows_reach_all_sixteen_queues_both_ways_in_order() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::new(place, Config::new(place.mode));
+        let mut next = [0u8; 60];
+        let mut queues = [None; 60];
+        for round in 0..10u8 {
+            for number in 0..60 {
+                let flow = Flow::number(number);
+                let bytes = flow.finished(flow.udp(&[round; 60]));
+                kernel.model.arrive(&bytes);
+                kernel.send(&bytes, true);
+            }
+            kernel.nic.flush().unwrap();
+            kernel.model.settle();
+            while let Ok((frame, info)) = kernel.receive() {
+                let flow = usize::from(u16::from_be_bytes([frame[34], frame[35]]) - 40_000);
+                assert_eq!(frame[42], next[flow], "flow {flow} is out of order");
+                next[flow] += 1;
+                assert_eq!(*queues[flow].get_or_insert(info.queue), info.queue);
+                assert!(info.ipv4_checksum && info.transport_checksum);
+            }
+        }
+        assert_eq!(next, [10; 60]);
+        let sent = kernel.model.take_sent();
+        assert_eq!(sent.len(), 600);
+        let counters = kernel.counters();
+        for queue in 0..16 {
+            assert!(
+                counters[&std::format!("rx_queue_{queue}")] > 0,
+                "{counters:?}"
+            );
+            assert!(
+                counters[&std::format!("tx_queue_{queue}")] > 0,
+                "{counters:?}"
+            );
+        }
+        let sum = |prefix: &str| -> u64 {
+            let of = counters.iter().filter(|(name, _)| name.starts_with(prefix));
+            of.map(|(_, &value)| value).sum()
+        };
+        assert_eq!((sum("rx_queue_"), sum("tx_queue_")), (600, 600));
+        if place.mode == MODES[0] {
+            assert_eq!(sum("vector_"), counters["interrupts"]);
+        }
+    });
+}
+
+#[test]
+fn each_receive_queue_wakes_by_its_own_vector() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 0..60 {
+        kernel.drain();
+        assert_eq!(kernel.model.take_message(), None);
+        let flow = Flow::number(number);
+        kernel.model.arrive(&flow.finished(flow.udp(&[0; 40])));
+        let vector = kernel.model.take_message().expect("a frame interrupts");
+        assert_eq!(kernel.model.take_message(), None);
+        let before = kernel.model.register_accesses();
+        assert_eq!(kernel.nic.on_vector(vector), Some(Events::RECEIVE));
+        // The message says it all.
+        assert_eq!(kernel.model.register_accesses(), before);
+        let (_, info) = kernel.receive().unwrap();
+        assert_eq!(vector, 2 + info.queue % 8);
+        seen.insert(vector);
+    }
+    assert!(seen.into_iter().eq(2..10));
+}
+
+#[test]
+fn a_busy_queue_does_not_starve_the_others() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let busy = Flow::number(0);
+    let busy_frame = busy.finished(busy.udp(&[0; 40]));
+    kernel.model.arrive(&busy_frame);
+    let (_, info) = kernel.receive().unwrap();
+    // A flow of another queue.
+    let quiet = (1..).map(Flow::number).find(|flow| {
+        kernel.model.arrive(&flow.finished(flow.udp(&[1; 40])));
+        kernel.receive().unwrap().1.queue != info.queue
+    });
+    let quiet = quiet.unwrap();
+    for lap in 0..20 {
+        for _ in 0..100 {
+            kernel.model.arrive(&busy_frame);
+        }
+        kernel.model.arrive(&quiet.finished(quiet.udp(&[lap; 40])));
+        // The busy one is always full; the other has its turn all the same.
+        let turn = (0..40).find(|_| kernel.receive().unwrap().0[42] == lap && lap > 0);
+        assert!(lap == 0 || turn.is_some(), "lap {lap}");
+        for _ in 0..61 {
+            kernel.receive().ok();
+        }
+        kernel.drain();
+    }
+}

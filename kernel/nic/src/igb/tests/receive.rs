@@ -1,0 +1,393 @@
+//! Reception: order, wake-ups, overruns, long frames, filters.
+
+use super::frames::{Flow, frame, payload, tagged};
+use super::*;
+use crate::Filters;
+
+#[test]
+fn frames_are_received_whole_in_order_and_no_wake_up_is_lost() {
+    everywhere(12, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut rng = Rng::new(place.seed);
+        let mut received = Vec::new();
+        let mut arrived = 0;
+        while arrived < 400 {
+            // Few enough for the ring, or more.
+            for _ in 0..rng.below(20) {
+                kernel.model.arrive(&frame(arrived, 60 + rng.below(1455)));
+                arrived += 1;
+                if rng.one_in(10) {
+                    kernel.model.idle(rng.below(50) as u64);
+                }
+            }
+            while kernel.model.arriving() > 0 {
+                if rng.one_in(3) {
+                    received.extend(kernel.drain());
+                } else {
+                    kernel.model.idle(1);
+                }
+                if rng.one_in(20) {
+                    kernel.model.settle();
+                    received.extend(kernel.drain());
+                }
+            }
+            // Asleep and woken.
+            received.extend(kernel.drain());
+            while kernel.take().contains(Events::RECEIVE) {
+                received.extend(kernel.drain());
+            }
+            kernel.model.arrive(&frame(arrived, 100));
+            arrived += 1;
+            loop {
+                kernel.sleep(Events::RECEIVE);
+                let frames = kernel.drain();
+                if !frames.is_empty() {
+                    received.extend(frames);
+                    break;
+                }
+            }
+            kernel.model.settle();
+            received.extend(kernel.drain());
+        }
+        let delivered = kernel.model.take_delivered();
+        assert_eq!(delivered.len() as u64 + kernel.model.dropped(), arrived);
+        assert!(received == delivered);
+        let counters = kernel.counters();
+        assert_eq!(counters["rx_frames"], received.len() as u64);
+        assert_eq!(counters["rx_good_frames"], received.len() as u64);
+    });
+}
+
+#[test]
+fn a_busy_card_interrupts_once() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        assert_eq!(kernel.drain(), Vec::<Vec<u8>>::new());
+        let before = kernel.counters()["interrupts"];
+        for number in 0..10 {
+            kernel.model.arrive(&frame(number, 60));
+            kernel.model.settle();
+            kernel.interrupts();
+        }
+        assert_eq!(kernel.counters()["interrupts"], before + 1);
+        assert_eq!(kernel.take(), Events::RECEIVE);
+        assert_eq!(kernel.drain().len(), 10);
+        // What came before the rings were found empty does not interrupt after.
+        kernel.model.settle();
+        assert_eq!(kernel.take(), Events::empty());
+        assert_eq!(kernel.counters()["interrupts"], before + 1);
+    });
+}
+
+#[test]
+fn an_interrupt_for_nothing_does_no_harm() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for number in 0..50 {
+            while kernel.take().contains(Events::RECEIVE) {
+                kernel.drain();
+            }
+            match place.mode {
+                InterruptMode::Intx => assert_eq!(kernel.nic.on_interrupt(), None),
+                _ => {
+                    for vector in 0..12 {
+                        let events = kernel.nic.on_vector(vector);
+                        assert!(events.is_none_or(|events| !events.contains(Events::LINK)));
+                    }
+                }
+            }
+            kernel.model.arrive(&frame(number, 60));
+            // The interrupt that came for nothing may have been taken for the one to come.
+            let (received, _) = kernel.next();
+            assert_eq!(received, frame(number, 60));
+        }
+    });
+}
+
+#[test]
+fn messages_may_all_come_the_same_way() {
+    // A kernel that has but one vector for all messages.
+    let mut kernel = Kernel::tiny(here());
+    for number in 0..50 {
+        kernel.model.arrive(&frame(number, 60));
+        while kernel.model.take_message().is_some() {
+            kernel.events |= kernel.nic.on_interrupt().unwrap();
+        }
+        assert!(core::mem::take(&mut kernel.events).contains(Events::RECEIVE));
+        assert_eq!(kernel.drain(), [frame(number, 60)]);
+    }
+}
+
+#[test]
+fn a_lost_interrupt_costs_a_second() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.drain();
+        for number in 0..5 {
+            kernel.model.set_defects(Defects {
+                line_cut: true,
+                ..Defects::default()
+            });
+            kernel.model.arrive(&frame(number, 60));
+            kernel.model.settle();
+            kernel.model.set_defects(Defects::default());
+            if place.mode != InterruptMode::Intx {
+                assert_eq!(kernel.take(), Events::empty());
+            }
+            assert_eq!(kernel.nic.tick() | kernel.take(), Events::RECEIVE);
+            assert_eq!(kernel.drain(), [frame(number, 60)]);
+            // And the next one is not lost.
+            kernel.model.arrive(&frame(100 + number, 60));
+            kernel.sleep(Events::RECEIVE);
+            assert_eq!(kernel.drain(), [frame(100 + number, 60)]);
+        }
+    });
+}
+
+#[test]
+fn a_ring_that_ran_full_goes_on() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for lap in 0..10 {
+            for number in 0..40 {
+                kernel.model.arrive(&frame(number, 200));
+            }
+            kernel.model.settle();
+            let frames = kernel.drain();
+            assert!(frames.len() >= 9, "lap {lap}: {}", frames.len());
+            kernel.model.settle();
+            kernel.drain();
+            kernel.model.arrive(&frame(99, 200));
+            kernel.model.settle();
+            assert_eq!(kernel.drain(), [frame(99, 200)]);
+        }
+    });
+}
+
+#[test]
+fn steady_reception_reads_no_register_and_writes_few() {
+    let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
+    kernel.drain();
+    let mut received = 0;
+    let before = kernel.model.register_accesses();
+    for _ in 0..100 {
+        for number in 0..65 {
+            kernel.model.arrive(&frame(number, 60));
+        }
+        // One more than is taken, so that the ring is not found empty.
+        for _ in 0..64 {
+            kernel.receive().unwrap();
+            received += 1;
+        }
+        kernel.receive().unwrap();
+    }
+    let (reads, writes) = kernel.model.register_accesses();
+    assert_eq!(reads, before.0);
+    assert!(
+        (writes - before.1) * 64 <= received + 100,
+        "{}",
+        writes - before.1
+    );
+}
+
+#[test]
+fn jumbo_frames_take_several_descriptors() {
+    everywhere(4, |place| {
+        let config = Config {
+            frame_max: 9014,
+            receive_ring: 32,
+            receive_buffers: 30,
+            transmit_ring: 32,
+            transmit_buffers: 30,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        let mut rng = Rng::new(place.seed);
+        for number in 0..60 {
+            let len = match number {
+                0 => 9014,
+                1..=4 => 2048 * number as usize,
+                5..=7 => 2048 * (number as usize - 4) + 1,
+                _ => 60 + rng.below(8955),
+            };
+            let expected = frame(number, len);
+            kernel.model.arrive(&expected);
+            assert_eq!(kernel.next().0, expected);
+            kernel.send(&expected, false);
+            assert_eq!(kernel.sent(), [expected]);
+        }
+        // Longer ones are not for us.
+        let dropped = kernel.model.dropped();
+        kernel.model.arrive(&frame(1, 9030));
+        kernel.model.settle();
+        assert_eq!(kernel.drain(), Vec::<Vec<u8>>::new());
+        assert_eq!(kernel.model.dropped(), dropped + 1);
+        let error = kernel.nic.send(&frame(1, 9015), false);
+        assert_eq!(error, Err(Error::BadLength { len: 9015 }));
+    });
+}
+
+#[test]
+fn a_buffer_that_is_too_small_loses_one_frame() {
+    let mut kernel = Kernel::tiny(here());
+    kernel.model.arrive(&frame(1, 200));
+    kernel.model.arrive(&frame(2, 200));
+    let error = kernel.nic.receive(&mut [0; 199]);
+    assert_eq!(error, Err(Error::BufferTooSmall { len: 200 }));
+    assert_eq!(kernel.drain(), [frame(2, 200)]);
+    assert_eq!(kernel.counters()["rx_dropped_small_buffer"], 1);
+}
+
+#[test]
+fn damaged_frames_are_dropped_and_counted() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let flow = Flow::number(1);
+        let good = flow.finished(flow.udp(&payload(100)));
+        let mut bad_udp = good.clone();
+        bad_udp[60] ^= 1;
+        let mut bad_ip = good.clone();
+        bad_ip[22] ^= 1;
+        for frame in [&bad_udp, &bad_ip, &good] {
+            kernel.model.arrive(frame);
+        }
+        kernel.model.arrive_damaged(&good);
+        kernel.model.settle();
+        assert_eq!(kernel.drain(), [good]);
+        let counters = kernel.counters();
+        assert_eq!(counters["rx_dropped_checksum"], 2);
+        assert_eq!(counters["rx_dropped_errors"], 1);
+        assert_eq!(counters["rx_frames"], 1);
+        // A listener to everything hears those too.
+        let filters = Filters {
+            promiscuous: true,
+            ..Filters::default()
+        };
+        kernel.nic.set_filters(&filters).unwrap();
+        kernel.model.arrive(&bad_udp);
+        kernel.model.settle();
+        let (frame, info) = kernel.receive().unwrap();
+        assert_eq!((frame, info.transport_checksum), (bad_udp, false));
+    });
+}
+
+#[test]
+fn filters_let_through_what_was_asked_for() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let to = |mac: MacAddress| {
+            let mut bytes = frame(u64::from(mac[5]), 100);
+            bytes[..6].copy_from_slice(&mac);
+            bytes
+        };
+        let group = [0x01, 0x00, 0x5e, 0x12, 0x34, 0x56];
+        let other_group = [0x01, 0x00, 0x5e, 0x12, 0x35, 0x57];
+        let neighbour = [0x02, 0, 0, 0, 0, 7];
+        let stranger = [0x02, 0, 0, 0, 0, 8];
+        let all = [MAC, [0xff; 6], group, other_group, neighbour, stranger].map(to);
+        let mut passes = |filters: &Filters<'_>, expected: &[usize]| {
+            kernel.nic.set_filters(filters).unwrap();
+            for restarted in [false, true] {
+                for frame in &all {
+                    kernel.model.arrive(frame);
+                }
+                kernel.model.settle();
+                let expected: Vec<_> = expected.iter().map(|&at| all[at].clone()).collect();
+                assert_eq!(kernel.drain(), expected, "{filters:?}");
+                if !restarted {
+                    // A reset does not forget them.
+                    kernel.nic.start().unwrap();
+                    kernel.connect();
+                }
+            }
+        };
+        let none = Filters::default();
+        passes(&none, &[0, 1]);
+        passes(
+            &Filters {
+                multicast: &[group],
+                ..none
+            },
+            &[0, 1, 2],
+        );
+        passes(
+            &Filters {
+                unicast: &[stranger; 22],
+                ..none
+            },
+            &[0, 1, 5],
+        );
+        let mut many = vec![stranger; 23];
+        many[22] = neighbour;
+        passes(
+            &Filters {
+                unicast: &many,
+                ..none
+            },
+            &[0, 1, 4, 5],
+        );
+        passes(
+            &Filters {
+                all_multicast: true,
+                ..none
+            },
+            &[0, 1, 2, 3],
+        );
+        passes(
+            &Filters {
+                promiscuous: true,
+                ..none
+            },
+            &[0, 1, 2, 3, 4, 5],
+        );
+        let error = kernel.nic.set_filters(&Filters {
+            unicast: &[stranger; 24],
+            ..none
+        });
+        assert_eq!(error, Err(Error::TooMany { count: 24, max: 23 }));
+    });
+}
+
+#[test]
+fn tags_are_taken_out_and_filtered() {
+    everywhere(1, |place| {
+        for strip in [true, false] {
+            let config = Config {
+                vlan_strip: strip,
+                ..tiny(place.mode)
+            };
+            let mut kernel = Kernel::new(place, config);
+            let whole = tagged(&frame(1, 1514), 0x6abc);
+            kernel.model.arrive(&whole);
+            kernel.model.settle();
+            if strip {
+                let (received, info) = kernel.receive().unwrap();
+                assert_eq!((received, info.vlan), (frame(1, 1514), Some(0x6abc)));
+            } else {
+                // Longer than a frame may be without its tag.
+                assert_eq!(kernel.receive(), Err(Error::WouldBlock));
+                assert_eq!(kernel.counters()["rx_dropped_long"], 1);
+            }
+            kernel.model.arrive(&frame(2, 100));
+            kernel.model.settle();
+            assert_eq!(kernel.receive().unwrap().1.vlan, None);
+            let filters = Filters {
+                vlans: Some(&[5, 0xabc]),
+                ..Filters::default()
+            };
+            kernel.nic.set_filters(&filters).unwrap();
+            for tag in [5, 6, 0xabc, 0xabd] {
+                kernel.model.arrive(&tagged(&frame(tag.into(), 100), tag));
+            }
+            kernel.model.arrive(&frame(3, 100));
+            kernel.model.settle();
+            assert_eq!(kernel.drain().len(), 3);
+            let bad = Filters {
+                vlans: Some(&[4095]),
+                ..Filters::default()
+            };
+            let error = kernel.nic.set_filters(&bad);
+            assert_eq!(error, Err(Error::BadVlan { vlan: 4095 }));
+        }
+    });
+}

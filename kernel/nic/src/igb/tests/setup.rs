@@ -1,0 +1,325 @@
+//! Set-up: order, bounds, what is refused, the link.
+
+use super::*;
+use crate::BusAddr;
+use crate::igb::MICROSOFT_KEY;
+
+#[test]
+fn a_card_is_set_up_and_stopped() {
+    everywhere(3, |place| {
+        let config = tiny(place.mode);
+        let model = place.model(&config);
+        let mut nic = Igb::new(model.bus(), config).unwrap();
+        assert!(model.is_quiet());
+        assert!(!model.line());
+        assert_eq!(nic.mac(), MAC);
+        assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
+        nic.start().unwrap();
+        assert!(!model.is_quiet());
+        // The card was reset once: negotiation is not started anew.
+        assert_eq!(model.negotiations(), 1);
+        nic.stop();
+        assert!(model.is_quiet());
+        assert!(!model.line());
+        assert_eq!(model.negotiations(), 2);
+        assert!(model.now_us() < 100_000, "{}", model.now_us());
+    });
+}
+
+#[test]
+fn every_queue_has_its_place_and_its_vector() {
+    let config = Config {
+        moderation_us: 20,
+        ..Config::new(MODES[0])
+    };
+    let kernel = Kernel::new(here(), config);
+    let model = &kernel.model;
+    for queue in 0..16 {
+        for base in [0xc000, 0xe000].map(|base| base + 0x40 * queue) {
+            assert_eq!(model.register(base + 8), 4096);
+            assert_ne!(model.register(base + 0x28) & 1 << 25, 0);
+        }
+        let entry = model.register(0x5c00 + queue / 4 * 4) >> (queue % 4 * 8) & 0xff;
+        assert_eq!(entry, queue);
+    }
+    for word in 0..10 {
+        let bytes: [u8; 4] = MICROSOFT_KEY[4 * word..4 * word + 4].try_into().unwrap();
+        assert_eq!(
+            model.register(0x5c80 + 4 * word as u32),
+            u32::from_le_bytes(bytes)
+        );
+    }
+    assert_eq!(
+        [0, 1, 2, 9].map(|vector| model.moderation(vector)),
+        [0, 0, 80, 80]
+    );
+    let features = kernel.nic.features();
+    assert_eq!(
+        (features.receive_queues, features.transmit_queues),
+        (16, 16)
+    );
+    assert_eq!(features.vectors, 10);
+}
+
+#[test]
+fn the_link_is_reported_as_it_comes_and_goes() {
+    everywhere(5, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for lap in 1..5 {
+            kernel.model.set_link(false);
+            kernel.sleep(Events::LINK);
+            assert_eq!(kernel.nic.link(), Link::default());
+            kernel.model.set_link(true);
+            kernel.model.elapse(499_000);
+            assert!(!kernel.take().contains(Events::LINK));
+            kernel.connect();
+            assert_eq!(kernel.counters()["link_changes"], 1 + 2 * lap);
+        }
+        // A flap between two looks, and an interrupt that is lost.
+        kernel.model.set_defects(Defects {
+            line_cut: true,
+            ..Defects::default()
+        });
+        kernel.model.set_link(false);
+        assert_eq!(kernel.nic.tick(), Events::LINK);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        assert!(!kernel.nic.link().up);
+    });
+}
+
+#[test]
+fn a_restart_finds_the_link_that_came_up_meanwhile() {
+    let config = tiny(MODES[0]);
+    let model = here().model(&config);
+    let mut nic = Igb::new(model.bus(), config).unwrap();
+    model.elapse(600_000);
+    for _ in 0..3 {
+        nic.start().unwrap();
+        assert_eq!(nic.link(), UP);
+        nic.stop();
+        assert_eq!(nic.link(), Link::default());
+        model.elapse(600_000);
+    }
+}
+
+#[test]
+fn the_eeprom_is_verified_and_compared() {
+    let config = tiny(MODES[0]);
+    let model = here().model(&config);
+    let error = || Igb::new(model.bus(), config).err();
+    assert_eq!(error(), None);
+    let other = [0x00, 0x1b, 0x21, 0x80, 0xff, 0x01];
+    model.replace_eeprom(other);
+    let (registers, eeprom) = (MAC, other);
+    assert_eq!(error(), Some(Error::MacMismatch { registers, eeprom }));
+    model.replace_mac(other);
+    assert_eq!(Igb::new(model.bus(), config).unwrap().mac(), other);
+    model.spoil_eeprom(17, 0x1234);
+    let found = 0xbaba_u16.wrapping_add(0x1234);
+    assert_eq!(error(), Some(Error::EepromChecksum { found }));
+    // Words after the sum do not count.
+    model.replace_mac(MAC);
+    model.spoil_eeprom(64, 0x1234);
+    assert_eq!(error(), None);
+    for found in [[0; 6], [0x01, 0, 0x5e, 0, 0, 1]] {
+        model.replace_mac(found);
+        assert_eq!(error(), Some(Error::BadMacAddress { found }));
+    }
+}
+
+#[test]
+fn what_never_ends_is_a_typed_error() {
+    everywhere(1, |place| {
+        let config = tiny(place.mode);
+        let broken: [(Defects, Error); 6] = [
+            (
+                Defects {
+                    reset_hangs: true,
+                    ..Defects::default()
+                },
+                Error::ResetTimeout,
+            ),
+            (
+                Defects {
+                    eeprom_sticks: true,
+                    ..Defects::default()
+                },
+                Error::NoEeprom,
+            ),
+            (
+                Defects {
+                    mdi_sticks: true,
+                    ..Defects::default()
+                },
+                Error::MdiTimeout,
+            ),
+            (
+                Defects {
+                    mdi_error: true,
+                    ..Defects::default()
+                },
+                Error::MdiTimeout,
+            ),
+            (
+                Defects {
+                    gone: true,
+                    ..Defects::default()
+                },
+                Error::DeviceGone,
+            ),
+            (
+                Defects {
+                    queue_sticks: true,
+                    ..Defects::default()
+                },
+                Error::QueueTimeout { queue: 0 },
+            ),
+        ];
+        for (defects, expected) in broken {
+            let model = place.model(&config);
+            model.set_defects(defects);
+            let result = Igb::new(model.bus(), config).and_then(|mut nic| {
+                let result = nic.start();
+                assert_eq!(nic.send(&[0; 60], false), Err(Error::Stopped));
+                result
+            });
+            assert_eq!(result.err(), Some(expected));
+            assert!(model.now_us() < 300_000, "{expected}: {}", model.now_us());
+        }
+    });
+}
+
+#[test]
+fn an_arena_that_does_not_do_is_refused() {
+    let config = tiny(MODES[0]);
+    let needed = config.arena_size().unwrap();
+    let model = here().model(&config);
+    let found = needed - 1;
+    model.replace_arena(BusAddr(0x10_0000), found);
+    let error = Igb::new(model.bus(), config).err();
+    assert_eq!(error, Some(Error::ArenaTooSmall { needed, found }));
+    let start = BusAddr(0x10_0400);
+    model.replace_arena(start, needed);
+    let error = Igb::new(model.bus(), config).err();
+    assert_eq!(error, Some(Error::ArenaUnreachable { start }));
+    // Above and across 4 GiB are fine.
+    model.replace_arena(BusAddr((1 << 32) - 4096), needed);
+    Igb::new(model.bus(), config).unwrap().start().unwrap();
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused() {
+    let good = Config::new(MODES[0]);
+    assert_eq!(
+        good.arena_size(),
+        Ok(16 * 2 * 4096 + (16 * 128 + 512) * 2048)
+    );
+    let small = Config::small(MODES[0]);
+    assert_eq!(small.arena_size(), Ok(2 * 4096 + 510 * 2048));
+    let bad = [
+        (Config { queues: 0, ..good }, "queues"),
+        (Config { queues: 17, ..good }, "queues"),
+        (
+            Config {
+                receive_ring: 100,
+                ..good
+            },
+            "receive_ring",
+        ),
+        (
+            Config {
+                receive_ring: 4,
+                ..good
+            },
+            "receive_ring",
+        ),
+        (
+            Config {
+                transmit_ring: 8192,
+                ..good
+            },
+            "transmit_ring",
+        ),
+        (
+            Config {
+                receive_buffers: 256,
+                ..good
+            },
+            "receive_buffers",
+        ),
+        (
+            Config {
+                receive_buffers: 0,
+                ..good
+            },
+            "receive_buffers",
+        ),
+        (
+            Config {
+                transmit_buffers: 0,
+                ..good
+            },
+            "transmit_buffers",
+        ),
+        (
+            Config {
+                transmit_buffers: usize::MAX,
+                ..good
+            },
+            "transmit_buffers",
+        ),
+        (
+            Config {
+                frame_max: 1513,
+                ..good
+            },
+            "frame_max",
+        ),
+        (
+            Config {
+                frame_max: 9015,
+                ..good
+            },
+            "frame_max",
+        ),
+        (
+            Config {
+                moderation_us: 8192,
+                ..good
+            },
+            "moderation_us",
+        ),
+    ];
+    for (config, what) in bad {
+        assert_eq!(config.arena_size(), Err(Error::BadConfig { what }));
+        let model = here().model(&good);
+        let error = Igb::new(model.bus(), config).err();
+        assert_eq!(error, Some(Error::BadConfig { what }));
+    }
+}
+
+#[test]
+fn a_stopped_card_is_silent_and_refuses_work() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.send(&[0; 60], true);
+        kernel.nic.stop();
+        while kernel.model.take_message().is_some() {}
+        assert!(kernel.model.is_quiet());
+        let before = kernel.model.register_accesses();
+        assert_eq!(kernel.nic.send(&[0; 60], false), Err(Error::Stopped));
+        assert_eq!(kernel.nic.flush(), Err(Error::Stopped));
+        assert_eq!(kernel.nic.receive(&mut [0; 2000]), Err(Error::Stopped));
+        assert_eq!(kernel.nic.on_interrupt(), None);
+        assert_eq!(kernel.nic.on_vector(2), None);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+        kernel.nic.stop();
+        assert_eq!(kernel.model.register_accesses(), before);
+        assert_eq!(kernel.sent(), Vec::<Vec<u8>>::new());
+        kernel.nic.start().unwrap();
+        kernel.connect();
+        let frame = super::frames::frame(1, 200);
+        kernel.send(&frame, false);
+        assert_eq!(kernel.sent(), [frame]);
+    });
+}

@@ -1,0 +1,183 @@
+//! Transmission without offload: order, batches, full rings.
+
+use super::frames::{Flow, frame, payload};
+use super::*;
+use crate::igb::InterruptMode;
+
+#[test]
+fn lengths_are_kept_and_bad_ones_refused() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for len in [0, 1515, 1536, 65_536] {
+            let error = kernel.nic.send(&vec![0; len], false);
+            assert_eq!(error, Err(Error::BadLength { len }));
+        }
+        let sent: Vec<_> = (1..=64)
+            .chain([1513, 1514])
+            .map(|len| frame(len as u64, len))
+            .collect();
+        for frame in &sent {
+            kernel.send(frame, false);
+        }
+        let expected: Vec<_> = sent.iter().map(|frame| kernel.on_wire(frame)).collect();
+        assert_eq!(kernel.sent(), expected);
+        assert_eq!(kernel.counters()["tx_refused"], 4);
+    });
+}
+
+#[test]
+fn ip_without_a_whole_header_is_refused() {
+    let mut kernel = Kernel::tiny(here());
+    let good = Flow::number(1).udp(&[1]);
+    kernel.nic.send(&good, false).unwrap();
+    let mut short_ihl = good.clone();
+    short_ihl[14] = 0x44;
+    let mut long_ihl = good.clone();
+    long_ihl[14] = 0x4f;
+    let v6 = Flow::number(1).v6().udp(&[1]);
+    for frame in [
+        &short_ihl[..],
+        &long_ihl,
+        &good[..14],
+        &good[..33],
+        &v6[..53],
+    ] {
+        let error = kernel.nic.send(frame, false);
+        assert_eq!(error, Err(Error::BadHeaders));
+    }
+    assert_eq!(kernel.sent(), [good]);
+}
+
+#[test]
+fn frames_of_a_flow_are_sent_in_order_at_every_pace() {
+    everywhere(12, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut rng = Rng::new(place.seed);
+        let mut sent = Vec::new();
+        let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 6];
+        for number in 0..200u16 {
+            let flow = rng.below(6) as u16;
+            let mut body = payload(rng.below(1400) + 4);
+            body[..2].copy_from_slice(&number.to_be_bytes());
+            let frame = Flow::number(flow).udp(&body);
+            kernel.send(&frame, !rng.one_in(6));
+            expected[usize::from(flow)].push(kernel.on_wire(&frame));
+            if rng.one_in(8) {
+                kernel.model.idle(rng.below(100) as u64);
+            }
+            if rng.one_in(20) {
+                sent.extend(kernel.model.take_sent());
+            }
+        }
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        sent.extend(kernel.model.take_sent());
+        for (number, expected) in expected.iter().enumerate() {
+            let port = Flow::number(number as u16).ports[0].to_be_bytes();
+            let of_flow = sent.iter().filter(|sent| sent.bytes[34..36] == port);
+            let queues: Vec<_> = of_flow.clone().map(|sent| sent.queue).collect();
+            assert!(queues.windows(2).all(|pair| pair[0] == pair[1]));
+            assert!(of_flow.map(|sent| &sent.bytes).eq(expected));
+        }
+        let counters = kernel.counters();
+        assert_eq!(counters["tx_frames"], 200);
+        assert_eq!(counters["tx_good_frames"], 200);
+    });
+}
+
+#[test]
+fn a_full_ring_is_would_block_and_then_space() {
+    everywhere(4, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let ring = kernel.nic.transmit_ring();
+        assert_eq!(ring, 15);
+        for _ in 0..20 {
+            let mut queued = 0;
+            while queued < 10_000 && kernel.nic.send(&frame(queued, 100), true).is_ok() {
+                queued += 1;
+            }
+            // The card knows of none of them before the ring is full.
+            assert!((ring as u64..10_000).contains(&queued), "{queued}");
+            kernel.sleep(Events::TRANSMIT_SPACE);
+            for number in 0..4 {
+                kernel.nic.send(&frame(number, 60), true).unwrap();
+            }
+            kernel.nic.flush().unwrap();
+            kernel.model.settle();
+            kernel.take();
+            // Nobody waits any more: the ring falls silent.
+            for _ in 0..3 {
+                kernel.nic.send(&frame(1, 60), false).unwrap();
+                kernel.model.settle();
+                assert_eq!(kernel.take(), Events::empty());
+            }
+            assert!(!kernel.model.line());
+            assert_eq!(kernel.model.take_message(), None);
+            assert_eq!(kernel.nic.tick(), Events::empty());
+        }
+    });
+}
+
+#[test]
+fn buffers_that_are_used_up_are_would_block_too() {
+    everywhere(3, |place| {
+        let config = Config {
+            transmit_buffers: 6,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        let mut expected = 0;
+        for number in 0..200 {
+            kernel.send(&Flow::number(number % 5).udp(&payload(100)), true);
+            expected += 1;
+        }
+        kernel.nic.flush().unwrap();
+        assert_eq!(kernel.sent().len(), expected);
+        assert!(kernel.counters()["tx_ring_full"] > 0);
+    });
+}
+
+#[test]
+fn a_batch_is_one_doorbell_and_one_report() {
+    let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
+    let before = kernel.model.register_accesses();
+    for number in 0..24 {
+        kernel.nic.send(&frame(number, 60), number < 23).unwrap();
+    }
+    let (reads, writes) = kernel.model.register_accesses();
+    assert_eq!((reads - before.0, writes - before.1), (0, 1));
+    assert_eq!(kernel.sent().len(), 24);
+    assert_eq!(kernel.counters()["tx_doorbells"], 1);
+    // No sender waits, so nothing has interrupted.
+    assert_eq!(kernel.take(), Events::empty());
+}
+
+#[test]
+fn a_flush_without_new_frames_rings_no_doorbell() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.nic.flush().unwrap();
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        kernel.model.settle();
+        let before = kernel.model.register_accesses();
+        for _ in 0..10 {
+            kernel.nic.flush().unwrap();
+        }
+        assert_eq!(kernel.model.register_accesses(), before);
+        assert_eq!(kernel.sent().len(), 1);
+    });
+}
+
+#[test]
+fn steady_sending_reads_no_register() {
+    let config = Config::new(InterruptMode::MsiX { vectors: 10 });
+    let mut kernel = Kernel::new(here(), config);
+    let (before, _) = kernel.model.register_accesses();
+    for number in 0..5000u16 {
+        let frame = Flow::number(number % 60).udp(&payload(900));
+        kernel.nic.send(&frame, number % 16 != 0).unwrap();
+    }
+    kernel.nic.flush().unwrap();
+    assert_eq!(kernel.model.register_accesses().0, before);
+    assert_eq!(kernel.sent().len(), 5000);
+}

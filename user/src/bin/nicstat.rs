@@ -1,0 +1,62 @@
+//! Prints what a card is and has counted: `nicstat[,CARD][,-a][,-r][,-w[,SECONDS]]`.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use core::time::Duration;
+use user::nicstat::{BadArguments, END, Options, Report, USAGE, table};
+use user::socket::Server;
+use user::start::Context;
+use user::{args, println, time};
+
+user::entry!(main);
+
+/// The exit code for arguments that make no sense, as is the custom.
+const BAD_USAGE: u32 = 2;
+
+fn main() -> u32 {
+    let options = match Options::parse(args::all()) {
+        Ok(options) => options,
+        Err(BadArguments::Help) => {
+            println!("{USAGE}");
+            return 0;
+        }
+        Err(error) => {
+            println!("nicstat: {error}\n{USAGE}");
+            return BAD_USAGE;
+        }
+    };
+    let mut before = None;
+    loop {
+        match print(&options, before.as_ref()) {
+            Ok(report) => before = Some(report),
+            // Watching goes on over the end of a network server: a new one may come.
+            Err(error) => {
+                println!("nicstat: {error}");
+                if options.interval_s.is_none() {
+                    return 1;
+                }
+            }
+        }
+        match options.interval_s {
+            Some(seconds) => time::sleep(Duration::from_secs(seconds.into())),
+            None => return 0,
+        }
+    }
+}
+
+/// Asks for the card, prints, and returns what to compare the next report with.
+fn print(options: &Options, before: Option<&Report>) -> Result<Report, String> {
+    let server = Server::of_card(options.card).context("no network server")?;
+    let text = server.card().context("cannot ask the network server")?;
+    let report = Report::parse(&text).map_err(|error| alloc::format!("{error}"))?;
+    if options.raw {
+        println!("{text}{END}");
+    } else {
+        println!("{}", table(&report, before, options.all));
+    }
+    Ok(report)
+}

@@ -1,0 +1,218 @@
+//! Which part of the table a counter belongs to, and what it means in words.
+//!
+//! Names are the drivers' (`kernel/nic`). One that is not known here goes where its name
+//! says, without words, so that a new counter needs no change here.
+
+/// A part of the table, in the order they are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Receive,
+    Transmit,
+    Interrupts,
+    Card,
+    /// What did not get through, and why.
+    Losses,
+    /// One counter for each queue and direction.
+    Queues,
+}
+
+impl Group {
+    pub const ALL: [Group; 6] = [
+        Group::Receive,
+        Group::Transmit,
+        Group::Queues,
+        Group::Interrupts,
+        Group::Card,
+        Group::Losses,
+    ];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Group::Receive => "receive",
+            Group::Transmit => "transmit",
+            Group::Queues => "queues",
+            Group::Interrupts => "interrupts",
+            Group::Card => "card",
+            Group::Losses => "drops and errors",
+        }
+    }
+}
+
+/// Words by which a name tells of something lost, if the table below does not know it.
+const LOSSES: [&str; 13] = [
+    "drop",
+    "error",
+    "miss",
+    "lost",
+    "collision",
+    "timeout",
+    "hang",
+    "run",
+    "bad",
+    "no_buffer",
+    "refused",
+    "reset",
+    "fail",
+];
+
+/// Counters that are shown even if they are zero.
+pub const MAIN: [&str; 5] = [
+    "rx_frames",
+    "rx_octets",
+    "tx_frames",
+    "tx_octets",
+    "interrupts",
+];
+
+/// The words are at most that long, so that they fit beside a total of 10 digits and a
+/// change of 6.
+#[cfg(test)]
+const WORDS_MAX: usize = 34;
+
+#[rustfmt::skip]
+const KNOWN: &[(&str, Group, &str)] = &[
+    // The drivers' own counts.
+    ("rx_frames", Group::Receive, "given to the network server"),
+    ("rx_octets", Group::Receive, "bytes of those"),
+    ("rx_batches", Group::Receive, "times that frames were waiting"),
+    ("rx_wakes", Group::Receive, "times that frames were waiting"),
+    ("rx_descriptors", Group::Receive, "descriptors they took"),
+    ("rx_doorbells", Group::Receive, "tail writes: buffers given back"),
+    ("rx_restarts", Group::Losses, "the receiver had no free buffer"),
+    ("tx_frames", Group::Transmit, "taken from the network server"),
+    ("tx_octets", Group::Transmit, "bytes of those"),
+    ("tx_completed", Group::Transmit, "the card is done with"),
+    ("tx_segmented", Group::Transmit, "to be cut into TCP segments"),
+    ("tx_descriptors", Group::Transmit, "data descriptors they took"),
+    ("tx_contexts", Group::Transmit, "context descriptors"),
+    ("tx_doorbells", Group::Transmit, "times the card was told of frames"),
+    ("tx_ring_full", Group::Transmit, "ring was full: the frame waits"),
+    ("interrupts", Group::Interrupts, "all that the driver served"),
+    ("interrupts_of_line", Group::Interrupts, "the card's count of its line"),
+    ("link_changes", Group::Card, "the link came or went"),
+    ("resets", Group::Losses, "reset; frames in flight are lost"),
+    ("rx_dropped_errors", Group::Losses, "the card marked it as damaged"),
+    ("rx_dropped_checksum", Group::Losses, "IPv4, TCP or UDP checksum is wrong"),
+    ("rx_dropped_long", Group::Losses, "longer than the longest frame"),
+    ("rx_dropped_small_buffer", Group::Losses, "the reader's buffer was too small"),
+    ("tx_refused", Group::Losses, "offload that cannot be done"),
+    ("tx_hangs", Group::Losses, "no progress with work pending"),
+    ("bad_descriptors", Group::Losses, "the card wrote what cannot be"),
+    ("mdi_timeouts", Group::Losses, "the PHY did not answer in time"),
+    ("statistics_timeouts", Group::Losses, "the card did not dump its counters"),
+    // The cards' counts, both chips.
+    ("rx_good_frames", Group::Receive, "the card's count of good frames"),
+    ("tx_good_frames", Group::Transmit, "the card's count of good frames"),
+    ("rx_crc_errors", Group::Losses, "wrong frame check sequence"),
+    ("rx_alignment_errors", Group::Losses, "not whole octets, and wrong check"),
+    ("tx_late_collisions", Group::Losses, "collision after 64 octets"),
+    ("tx_deferred", Group::Transmit, "waited: the wire was busy"),
+    // 8255x OSDM, section 6.3.2.2.
+    ("rx_resource_errors", Group::Losses, "no free buffer in memory"),
+    ("rx_overrun_errors", Group::Losses, "card's FIFO full: the bus was slow"),
+    ("rx_collision_errors", Group::Losses, "collision while receiving"),
+    ("rx_short_frames", Group::Losses, "under 64 octets"),
+    ("tx_max_collisions", Group::Losses, "given up after 16 collisions"),
+    ("tx_underruns", Group::Losses, "card's FIFO empty: bus was slow"),
+    ("tx_lost_carrier", Group::Losses, "carrier lost while sending"),
+    ("tx_single_collisions", Group::Transmit, "sent after one collision"),
+    ("tx_multiple_collisions", Group::Transmit, "sent after several collisions"),
+    ("tx_total_collisions", Group::Transmit, "all collisions"),
+    // 82576EB datasheet, section 8.18.
+    ("rx_all_frames", Group::Receive, "those for others and damaged too"),
+    ("rx_good_octets", Group::Receive, "bytes of good frames, with check"),
+    ("rx_all_octets", Group::Receive, "bytes of all frames, with check"),
+    ("rx_broadcasts", Group::Receive, "good, to everybody"),
+    ("rx_multicasts", Group::Receive, "good, to a group"),
+    ("rx_pauses", Group::Receive, "flow control: asked to be silent"),
+    ("tx_all_frames", Group::Transmit, "with segments that the card cut"),
+    ("tx_good_octets", Group::Transmit, "bytes of good frames, with check"),
+    ("tx_all_octets", Group::Transmit, "bytes of all frames, with check"),
+    ("tx_broadcasts", Group::Transmit, "to everybody"),
+    ("tx_multicasts", Group::Transmit, "to a group"),
+    ("tx_segmented_by_card", Group::Transmit, "the card's count of cut frames"),
+    ("tx_pauses", Group::Transmit, "flow control: asked for silence"),
+    ("rx_errors", Group::Losses, "error on the wire while receiving"),
+    ("rx_missed", Group::Losses, "no room in the card's buffer"),
+    ("rx_length_errors", Group::Losses, "shorter or longer than allowed"),
+    ("rx_no_buffer", Group::Losses, "no free descriptor"),
+    ("rx_undersize", Group::Losses, "under 64 octets, right check"),
+    ("rx_fragments", Group::Losses, "under 64 octets, wrong check"),
+    ("rx_oversize", Group::Losses, "too long, right check"),
+    ("rx_jabbers", Group::Losses, "too long, wrong check"),
+];
+
+/// The group of a counter, and its meaning; empty if it is not known.
+pub fn of(name: &str) -> (Group, &'static str) {
+    if let Some(&(_, group, words)) = KNOWN.iter().find(|(known, ..)| *known == name) {
+        return (group, words);
+    }
+    if queue(name).is_some() {
+        return (Group::Queues, "");
+    }
+    let group = match name {
+        _ if LOSSES.iter().any(|word| name.contains(word)) => Group::Losses,
+        _ if name.contains("interrupt") || name.starts_with("vector") => Group::Interrupts,
+        _ if name.starts_with("rx_") => Group::Receive,
+        _ if name.starts_with("tx_") => Group::Transmit,
+        _ => Group::Card,
+    };
+    (group, "")
+}
+
+/// A direction of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Receive,
+    Transmit,
+}
+
+/// The queue whose frames a counter counts: `rx_queue_N`, `tx_queue_N`.
+pub fn queue(name: &str) -> Option<(Direction, u16)> {
+    let (direction, number) = match name.strip_prefix("rx_queue_") {
+        Some(number) => (Direction::Receive, number),
+        None => (Direction::Transmit, name.strip_prefix("tx_queue_")?),
+    };
+    Some((direction, number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_short_and_names_are_known_once() {
+        for (index, (name, _, words)) in KNOWN.iter().enumerate() {
+            assert!(words.len() <= WORDS_MAX, "{name}: {}", words.len());
+            assert!(name.len() <= 32, "{name}");
+            assert!(
+                KNOWN[..index].iter().all(|(other, ..)| other != name),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_counter_that_is_not_known_goes_where_its_name_says() {
+        for (name, group) in [
+            ("rx_strange_errors", Group::Losses),
+            ("tx_dropped_late", Group::Losses),
+            ("rx_vlan_frames", Group::Receive),
+            ("tx_vlan_frames", Group::Transmit),
+            ("vector_3", Group::Interrupts),
+            ("tx_queue_15", Group::Queues),
+            ("rx_queue_first", Group::Receive),
+            ("temperature", Group::Card),
+        ] {
+            assert_eq!(of(name), (group, ""), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_group_is_printed_once() {
+        for (index, group) in Group::ALL.iter().enumerate() {
+            assert!(!Group::ALL[..index].contains(group));
+        }
+        assert!(KNOWN.iter().all(|(_, group, _)| Group::ALL.contains(group)));
+    }
+}
