@@ -83,8 +83,10 @@ fn main(boot: &'static mut BootInfo) -> ! {
     for problem in &scan.problems {
         log::warn!("{problem}");
     }
-    let options = Options::read(&ramdisk, |value| {
-        log::warn!("nic.irq={value}: not one of msix, msi, intx; ignored");
+    let options = Options::read(ramdisk.command_line(), |word| {
+        log::warn!(
+            "{word}: unknown; there are nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo and nic.selftest"
+        );
     });
     let nics = Nics::attach_all(
         &scan.functions,

@@ -1,101 +1,29 @@
 //! The cards: found on PCI, given to one process each, and driven through [`nic::Nic`].
 
-use crate::arch::bus::{MachineBus, Window};
-use crate::arch::messages::{Messages, Vectors};
-use crate::arch::pci::Config;
-use crate::dma::Arena;
+mod attach;
+
+pub use attach::Attaching;
+
 use abi::ipc::{Pid, wait};
 use abi::nic::{Counter, Features, Link, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
-use kernel::options::{Irq, Options};
-use kernel::pci::{self, Address, Driver, Function, Match};
+use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
-use nic::e100::{self, E100};
-use nic::igb::{self, Igb};
 use nic::{Events, Nic};
+
+use attach::{Attached, Interrupts};
 
 type Processes = Table<crate::user_memory::UserMemory>;
 
 /// Interrupts of a line in a row that no card claimed before the line is switched off.
 const UNCLAIMED_MAX: u32 = 10_000;
-/// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
-const CSR_SIZE: usize = 64;
-
-/// The attach table: a chip is a row here and a folder in `kernel/nic/src`.
-const DRIVERS: &[Driver<Attach>] = &[
-    Driver {
-        name: "e100",
-        // Intel 82559ER (8255x OSDM §4.1.1).
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x1209,
-        },
-        attach: attach_e100,
-    },
-    Driver {
-        name: "igb",
-        // Intel 82576 (82576EB datasheet §9.4).
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x10c9,
-        },
-        attach: attach_igb,
-    },
-];
-
-type Attach = fn(&mut Attaching, &Function) -> core::result::Result<Attached, AttachError>;
-
-/// What drivers need to take a card.
-pub struct Attaching {
-    /// Configuration space.
-    pub config: Config,
-    /// Vectors for its messages.
-    pub messages: Messages,
-    /// What the command line says.
-    pub options: Options,
-}
-
-/// A card that a driver has taken.
-struct Attached {
-    nic: Box<dyn Nic + Send>,
-    interrupts: Interrupts,
-}
-
-/// How a card interrupts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interrupts {
-    /// By this line of the interrupt controller.
-    Line(u8),
-    /// By messages.
-    Messages(Vectors),
-    /// Not at all: firmware routed its line nowhere. Frames come with the tick.
-    None,
-}
-
-/// Why a card was not attached.
-enum AttachError {
-    NoRegisters,
-    NoMemory { bytes: usize },
-    Driver(nic::Error),
-}
-
-impl Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AttachError::NoRegisters => f.write_str("firmware gave its registers no address"),
-            AttachError::NoMemory { bytes } => {
-                write!(f, "no {bytes} bytes of contiguous memory: start with more")
-            }
-            AttachError::Driver(error) => error.fmt(f),
-        }
-    }
-}
 
 /// One card.
 struct Card {
+    number: usize,
     nic: Box<dyn Nic + Send>,
     address: Address,
     interrupts: Interrupts,
@@ -116,31 +44,18 @@ impl Nics {
     pub fn attach_all(functions: &[Function], mut attaching: Attaching) -> Self {
         let mut cards: Vec<Card> = Vec::new();
         for function in functions {
-            for driver in pci::drivers(DRIVERS, function) {
-                match function.enable(&mut attaching.config) {
-                    Ok(enabled) => log::info!("{enabled}"),
-                    Err(error) => {
-                        log::error!("{error}");
-                        continue;
-                    }
-                }
-                match (driver.attach)(&mut attaching, function) {
-                    Ok(attached) => {
-                        let number = cards.len();
-                        let Attached { nic, interrupts } = attached;
-                        let mut card = Card {
-                            nic,
-                            address: function.address,
-                            interrupts,
-                            owner: None,
-                        };
-                        card.introduce(number, attaching.options.self_test);
-                        cards.push(card);
-                        break;
-                    }
-                    Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
-                }
-            }
+            let Some(Attached { nic, interrupts }) = attaching.attach(function) else {
+                continue;
+            };
+            let mut card = Card {
+                number: cards.len(),
+                nic,
+                address: function.address,
+                interrupts,
+                owner: None,
+            };
+            card.introduce(attaching.options.self_test);
+            cards.push(card);
         }
         let longest = cards.iter().map(|card| {
             let nic = &card.nic;
@@ -165,10 +80,8 @@ impl Nics {
     /// A message with this vector. Returns whether a process woke.
     pub fn message(&mut self, vector: u8, table: &mut Processes) -> bool {
         self.cards.iter_mut().any(|card| {
-            let Interrupts::Messages(vectors) = card.interrupts else {
-                return false;
-            };
-            let index = vectors.index_of(vector);
+            let vectors = card.interrupts.vectors();
+            let index = vectors.and_then(|vectors| vectors.index_of(vector));
             let events = index.and_then(|index| card.nic.on_vector(index));
             events.is_some_and(|events| card.tell(events, table))
         })
@@ -204,14 +117,11 @@ impl Nics {
 
     /// Once a second: links and watchdogs.
     pub fn tick(&mut self, table: &mut Processes) {
-        for (number, card) in self.cards.iter_mut().enumerate() {
+        for card in &mut self.cards {
             if card.owner.is_none() {
                 continue;
             }
             let events = card.nic.tick();
-            if events.contains(Events::LINK) {
-                log::info!("card {number}: {}", DisplayLink(card.nic.link()));
-            }
             card.tell(events, table);
         }
     }
@@ -378,8 +288,8 @@ fn owned(cards: &mut [Card], number: u64, pid: Pid) -> Result<&mut Card> {
 
 impl Card {
     /// Tells of a new card, and tries it if asked to.
-    fn introduce(&mut self, number: usize, self_test: bool) {
-        let nic = &mut self.nic;
+    fn introduce(&mut self, self_test: bool) {
+        let Card { number, nic, .. } = self;
         log::info!(
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {}",
             nic.name(),
@@ -399,6 +309,9 @@ impl Card {
 
     /// Turns events into notification bits of the owner; returns whether it woke.
     fn tell(&self, events: Events, table: &mut Processes) -> bool {
+        if events.contains(Events::LINK) {
+            log::info!("card {}: {}", self.number, DisplayLink(self.nic.link()));
+        }
         let bits = [
             (Events::RECEIVE, wait::NIC_RECEIVE),
             (Events::TRANSMIT_SPACE, wait::NIC_TRANSMIT),
@@ -435,87 +348,6 @@ fn to_abi(error: nic::Error) -> Error {
         other => {
             log::error!("{other}");
             Error::DeviceFailed
-        }
-    }
-}
-
-fn attach_e100(
-    _: &mut Attaching,
-    function: &Function,
-) -> core::result::Result<Attached, AttachError> {
-    let bus = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
-    let nic = E100::new(bus).map_err(AttachError::Driver)?;
-    Ok(Attached {
-        nic: Box::new(nic),
-        interrupts: line(function),
-    })
-}
-
-fn attach_igb(
-    attaching: &mut Attaching,
-    function: &Function,
-) -> core::result::Result<Attached, AttachError> {
-    let (interrupts, mode) = attaching.interrupts(function, igb::VECTORS);
-    let config = igb::Config::new(mode);
-    let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let bus = bus(function, igb::REGISTERS, bytes)?;
-    let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
-    Ok(Attached {
-        nic: Box::new(nic),
-        interrupts,
-    })
-}
-
-/// A function's registers and an arena.
-fn bus(
-    function: &Function,
-    registers: usize,
-    bytes: usize,
-) -> core::result::Result<MachineBus, AttachError> {
-    let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
-    let arena = Arena::new(bytes).ok_or(AttachError::NoMemory { bytes })?;
-    Ok(MachineBus::new(window, arena))
-}
-
-fn line(function: &Function) -> Interrupts {
-    match function.irq() {
-        Some(irq) if irq < 16 => Interrupts::Line(irq),
-        _ => Interrupts::None,
-    }
-}
-
-impl Attaching {
-    /// Gives a function the best kind of interrupt that it has and the options allow.
-    fn interrupts(&mut self, function: &Function, wanted: u16) -> (Interrupts, igb::InterruptMode) {
-        let Attaching {
-            config,
-            messages,
-            options,
-        } = self;
-        if options.irq <= Irq::MsiX
-            && let Some(vectors) = messages.msi_x(config, function, wanted)
-        {
-            let mode = igb::InterruptMode::MsiX {
-                vectors: vectors.count.into(),
-            };
-            return (Interrupts::Messages(vectors), mode);
-        }
-        if options.irq <= Irq::Msi
-            && let Some(vectors) = messages.msi(config, function)
-        {
-            return (Interrupts::Messages(vectors), igb::InterruptMode::Msi);
-        }
-        (line(function), igb::InterruptMode::Intx)
-    }
-}
-
-impl Display for Interrupts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Interrupts::Line(irq) => write!(f, "irq {irq}"),
-            Interrupts::Messages(vectors) if vectors.count == 1 => f.write_str("1 message"),
-            Interrupts::Messages(vectors) => write!(f, "{} messages", vectors.count),
-            Interrupts::None => f.write_str("no interrupt"),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What the kernel itself reads from its command line; the rest is for `init`.
 
-use crate::ramdisk::Ramdisk;
-
 /// How cards interrupt, best first: a card that lacks the wish gets the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Irq {
@@ -21,21 +19,72 @@ pub struct Options {
     pub irq: Irq,
     /// `nic.selftest`: cards that can send a frame to themselves do so when attached.
     pub self_test: bool,
+    /// `nic.jumbo`: cards that can, carry frames with 9000 bytes of payload.
+    pub jumbo: bool,
+    /// `nic.moderation=US`: least time between two interrupts of a card that can moderate
+    /// them, in microseconds. 0, the default, moderates nothing.
+    pub moderation_us: u16,
 }
 
 impl Options {
-    /// Reads them; tells `complain` of each value that makes no sense and is passed over.
-    pub fn read<'a>(ramdisk: &Ramdisk<'a>, mut complain: impl FnMut(&'a str)) -> Self {
+    /// Reads them from words `name` or `name=value`. Tells `complain` of each word that is
+    /// one of ours and makes no sense; it is passed over.
+    pub fn read<'a>(command_line: &'a str, mut complain: impl FnMut(&'a str)) -> Self {
         let mut options = Options::default();
-        for value in ramdisk.option("nic.irq") {
-            match value {
-                "msix" => options.irq = Irq::MsiX,
-                "msi" => options.irq = Irq::Msi,
-                "intx" => options.irq = Irq::Intx,
-                other => complain(other),
+        for word in command_line.split_ascii_whitespace() {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("nic.irq", "msix") => options.irq = Irq::MsiX,
+                ("nic.irq", "msi") => options.irq = Irq::Msi,
+                ("nic.irq", "intx") => options.irq = Irq::Intx,
+                ("nic.selftest", "") => options.self_test = true,
+                ("nic.jumbo", "") => options.jumbo = true,
+                ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
+                    options.moderation_us = value.parse().unwrap_or(0);
+                }
+                (name, _) if name.starts_with("nic.") => complain(word),
+                _ => {}
             }
         }
-        options.self_test = ramdisk.option("nic.selftest").next().is_some();
         options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> (Options, Vec<&str>) {
+        let mut complaints = Vec::new();
+        let options = Options::read(line, |word| complaints.push(word));
+        (options, complaints)
+    }
+
+    #[test]
+    fn nothing_said_is_the_best_and_others_words_are_theirs() {
+        let (options, complaints) = read("run=hello,nic.irq=msi ip=10.0.2.15/24 irq=intx");
+        assert_eq!((options, complaints.len()), (Options::default(), 0));
+        assert_eq!(options.irq, Irq::MsiX);
+    }
+
+    #[test]
+    fn what_is_said_is_done() {
+        let (options, complaints) =
+            read("nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx");
+        assert!(complaints.is_empty());
+        let said = Options {
+            irq: Irq::Intx,
+            self_test: true,
+            jumbo: true,
+            moderation_us: 250,
+        };
+        assert_eq!(options, said);
+    }
+
+    #[test]
+    fn nonsense_is_complained_of_and_changes_nothing() {
+        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.x=1";
+        let (options, complaints) = read(line);
+        assert_eq!(options, Options::default());
+        assert_eq!(complaints.join(" "), line);
     }
 }

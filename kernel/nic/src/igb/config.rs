@@ -11,7 +11,7 @@ pub const QUEUES: usize = 16;
 /// Longest frame with a payload of 1500 bytes.
 const FRAME_USUAL: usize = 1514;
 /// Longest frame with a payload of 9000 bytes.
-const FRAME_JUMBO: usize = 9014;
+pub const FRAME_JUMBO: usize = 9014;
 /// Descriptors of a ring: as the card allows, and few enough to walk through.
 const RING: core::ops::RangeInclusive<usize> = 8..=4096;
 /// Buffers are named by 16 bits, one value of which means none.

@@ -74,7 +74,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-pub use self::config::{Config, InterruptMode, MICROSOFT_KEY, QUEUES};
+pub use self::config::{Config, FRAME_JUMBO, InterruptMode, MICROSOFT_KEY, QUEUES};
 pub use self::interrupts::VECTORS;
 
 /// Bytes of registers that the driver uses.

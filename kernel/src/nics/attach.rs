@@ -1,0 +1,213 @@
+//! Which driver takes which function, and what it is given: registers, an arena of memory
+//! for DMA, and a way to interrupt.
+
+use crate::arch::bus::{MachineBus, Window};
+use crate::arch::messages::{Messages, Vectors};
+use crate::arch::pci::Config;
+use crate::dma::Arena;
+use alloc::boxed::Box;
+use core::fmt::{self, Display};
+use kernel::options::{Irq, Options};
+use kernel::pci::{self, Driver, Function, Match};
+use nic::e100::{self, E100};
+use nic::igb::{self, Igb};
+use nic::{Bus, Nic};
+
+/// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
+const CSR_SIZE: usize = 64;
+
+/// The attach table: a chip is a row here and a folder in `kernel/nic/src`.
+const DRIVERS: &[Driver<Attach>] = &[
+    Driver {
+        name: "e100",
+        // Intel 82559ER (8255x OSDM §4.1.1).
+        matches: Match::Id {
+            vendor: 0x8086,
+            device: 0x1209,
+        },
+        attach: attach_e100,
+    },
+    Driver {
+        name: "igb",
+        // Intel 82576 (82576EB datasheet §9.4).
+        matches: Match::Id {
+            vendor: 0x8086,
+            device: 0x10c9,
+        },
+        attach: attach_igb,
+    },
+];
+
+type Attach = fn(&mut Attaching, &Function) -> Result<Attached, AttachError>;
+
+/// What drivers need to take a card.
+pub struct Attaching {
+    /// Configuration space.
+    pub config: Config,
+    /// Vectors for its messages.
+    pub messages: Messages,
+    /// What the command line says.
+    pub options: Options,
+}
+
+/// A card that a driver has taken.
+pub struct Attached {
+    pub nic: Box<dyn Nic + Send>,
+    pub interrupts: Interrupts,
+}
+
+/// How a card interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupts {
+    /// By this line of the interrupt controller.
+    Line(u8),
+    /// By one message.
+    Msi(Vectors),
+    /// By a message for each part of the card.
+    MsiX(Vectors),
+    /// Not at all: firmware routed its line nowhere. What waits is found once a second.
+    None,
+}
+
+impl Interrupts {
+    /// The vectors of its messages, if it has any.
+    pub fn vectors(self) -> Option<Vectors> {
+        match self {
+            Interrupts::Msi(vectors) | Interrupts::MsiX(vectors) => Some(vectors),
+            Interrupts::Line(_) | Interrupts::None => None,
+        }
+    }
+}
+
+/// Why a card was not attached.
+enum AttachError {
+    NoRegisters,
+    NoMemory { bytes: usize },
+    Driver(nic::Error),
+}
+
+impl Attaching {
+    /// Has a driver take the function; `None` if there is none for it or, which is told,
+    /// none could.
+    pub fn attach(&mut self, function: &Function) -> Option<Attached> {
+        for driver in pci::drivers(DRIVERS, function) {
+            match function.enable(&mut self.config) {
+                Ok(enabled) => log::info!("{enabled}"),
+                Err(error) => {
+                    log::error!("{error}");
+                    continue;
+                }
+            }
+            match (driver.attach)(self, function) {
+                Ok(attached) => return Some(attached),
+                Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
+            }
+        }
+        None
+    }
+
+    /// Gives a function the best kind of interrupt that it has and the options allow, with
+    /// up to `wanted` messages.
+    fn interrupts(&mut self, function: &Function, wanted: u16) -> Interrupts {
+        let Attaching {
+            config,
+            messages,
+            options,
+        } = self;
+        if options.irq <= Irq::MsiX
+            && let Some(vectors) = messages.msi_x(config, function, wanted)
+        {
+            return Interrupts::MsiX(vectors);
+        }
+        if options.irq <= Irq::Msi
+            && let Some(vectors) = messages.msi(config, function)
+        {
+            return Interrupts::Msi(vectors);
+        }
+        line(function)
+    }
+}
+
+fn attach_e100(_: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+    let bus = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
+    let nic = E100::new(bus).map_err(AttachError::Driver)?;
+    Ok(Attached {
+        nic: Box::new(nic),
+        interrupts: line(function),
+    })
+}
+
+fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+    let interrupts = attaching.interrupts(function, igb::VECTORS);
+    let mode = match interrupts {
+        Interrupts::MsiX(vectors) => igb::InterruptMode::MsiX {
+            vectors: vectors.count.into(),
+        },
+        Interrupts::Msi(_) => igb::InterruptMode::Msi,
+        Interrupts::Line(_) | Interrupts::None => igb::InterruptMode::Intx,
+    };
+    let Options {
+        jumbo,
+        moderation_us,
+        ..
+    } = attaching.options;
+    let sized = |mut config: igb::Config| {
+        config.moderation_us = moderation_us;
+        if jumbo {
+            config.frame_max = igb::FRAME_JUMBO;
+        }
+        let bytes = config.arena_size().map_err(AttachError::Driver)?;
+        Ok((config, bus(function, igb::REGISTERS, bytes)?))
+    };
+    // All queues want 5 MiB; where that is too much, one queue must do.
+    let (config, bus) = match sized(igb::Config::new(mode)) {
+        Err(AttachError::NoMemory { .. }) => sized(igb::Config::small(mode))?,
+        result => result?,
+    };
+    let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    Ok(Attached {
+        nic: Box::new(nic),
+        interrupts,
+    })
+}
+
+/// A function's registers and an arena.
+fn bus(
+    function: &Function,
+    registers: usize,
+    bytes: usize,
+) -> Result<impl Bus + use<>, AttachError> {
+    let arena = Arena::new(bytes).ok_or(AttachError::NoMemory { bytes })?;
+    let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
+    Ok(MachineBus::new(window, arena))
+}
+
+fn line(function: &Function) -> Interrupts {
+    match function.irq() {
+        Some(irq) if irq < 16 => Interrupts::Line(irq),
+        _ => Interrupts::None,
+    }
+}
+
+impl Display for Interrupts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interrupts::Line(irq) => write!(f, "irq {irq}"),
+            Interrupts::Msi(_) => f.write_str("MSI"),
+            Interrupts::MsiX(vectors) => write!(f, "MSI-X with {} messages", vectors.count),
+            Interrupts::None => f.write_str("no interrupt"),
+        }
+    }
+}
+
+impl Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttachError::NoRegisters => f.write_str("firmware gave its registers no address"),
+            AttachError::NoMemory { bytes } => {
+                write!(f, "no {bytes} bytes of contiguous memory: start with more")
+            }
+            AttachError::Driver(error) => error.fmt(f),
+        }
+    }
+}
