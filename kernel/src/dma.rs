@@ -4,6 +4,7 @@
 //! loads, stores and copies.
 
 use crate::arch::paging;
+use abi::layout::PAGE_SIZE;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 
@@ -30,6 +31,13 @@ impl Arena {
             base: memory.cast(),
             len,
         })
+    }
+
+    /// Whether an arena of `len` bytes would leave three quarters of the free memory to
+    /// programs.
+    pub fn is_affordable(len: usize) -> bool {
+        let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
+        len as u64 <= free / 4
     }
 
     /// Length in bytes.

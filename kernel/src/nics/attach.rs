@@ -151,19 +151,17 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
         moderation_us,
         ..
     } = attaching.options;
-    let sized = |mut config: igb::Config| {
-        config.moderation_us = moderation_us;
-        if jumbo {
-            config.frame_max = igb::FRAME_JUMBO;
-        }
-        let bytes = config.arena_size().map_err(AttachError::Driver)?;
-        Ok((config, bus(function, igb::REGISTERS, bytes)?))
-    };
-    // All queues want 5 MiB; where that is too much, one queue must do.
-    let (config, bus) = match sized(igb::Config::new(mode)) {
-        Err(AttachError::NoMemory { .. }) => sized(igb::Config::small(mode))?,
-        result => result?,
-    };
+    let mut config = igb::Config::new(mode);
+    // All queues want 5 MiB; where that is much, one queue must do.
+    if !config.arena_size().is_ok_and(Arena::is_affordable) {
+        config = igb::Config::small(mode);
+    }
+    config.moderation_us = moderation_us;
+    if jumbo {
+        config.frame_max = igb::FRAME_JUMBO;
+    }
+    let bytes = config.arena_size().map_err(AttachError::Driver)?;
+    let bus = bus(function, igb::REGISTERS, bytes)?;
     let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
     Ok(Attached {
         nic: Box::new(nic),
