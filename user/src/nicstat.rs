@@ -2,7 +2,7 @@
 //!
 //! Only the process that attached to a card may ask the kernel about it, so the program asks
 //! the card's network server ([`crate::socket::Server::card`]). The text in between is
-//! written and read in [`report`]; [`table`] lays it out for people.
+//! written and read in [`report`]; [`mod@table`] lays it out for people.
 
 pub mod report;
 pub mod table;

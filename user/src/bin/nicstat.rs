@@ -33,10 +33,10 @@ fn main() -> u32 {
     loop {
         match print(&options, before.as_ref()) {
             Ok(report) => before = Some(report),
-            // Watching goes on over the end of a network server: a new one may come.
             Err(error) => {
                 println!("nicstat: {error}");
-                if options.interval_s.is_none() {
+                // Watching goes on over the end of a network server: a new one may come.
+                if options.interval_s.is_none() || before.is_none() {
                     return 1;
                 }
             }

@@ -159,7 +159,7 @@ fn a_reset_explains_frames_that_are_never_done() {
     let report = report(&[("tx_frames", 7), ("tx_completed", 5), ("resets", 1)]);
     let table = table(&report, None, false);
     assert!(line(&table, "transmit  ").ends_with("2 not done or lost in a reset"));
-    assert!(line(&table, "resets").ends_with("reset; frames in flight are lost"));
+    assert!(line(&table, "resets").ends_with("each loses the frames in flight"));
 }
 
 #[test]

@@ -90,7 +90,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("interrupts", Group::Interrupts, "all that the driver served"),
     ("interrupts_of_line", Group::Interrupts, "the card's count of its line"),
     ("link_changes", Group::Card, "the link came or went"),
-    ("resets", Group::Losses, "reset; frames in flight are lost"),
+    ("resets", Group::Card, "each loses the frames in flight"),
     ("rx_dropped_errors", Group::Losses, "the card marked it as damaged"),
     ("rx_dropped_checksum", Group::Losses, "IPv4, TCP or UDP checksum is wrong"),
     ("rx_dropped_long", Group::Losses, "longer than the longest frame"),
@@ -125,7 +125,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("rx_broadcasts", Group::Receive, "good, to everybody"),
     ("rx_multicasts", Group::Receive, "good, to a group"),
     ("rx_pauses", Group::Receive, "flow control: asked to be silent"),
-    ("tx_all_frames", Group::Transmit, "with segments that the card cut"),
+    ("tx_all_frames", Group::Transmit, "the card's count of all frames"),
     ("tx_good_octets", Group::Transmit, "bytes of good frames, with check"),
     ("tx_all_octets", Group::Transmit, "bytes of all frames, with check"),
     ("tx_broadcasts", Group::Transmit, "to everybody"),
@@ -150,6 +150,12 @@ pub fn of(name: &str) -> (Group, &'static str) {
     if queue(name).is_some() {
         return (Group::Queues, "");
     }
+    if let Some(group) = size_class(name) {
+        return (group, "frames of that many octets");
+    }
+    if numbered(name, "vector_").is_some() {
+        return (Group::Interrupts, "messages with this vector");
+    }
     let group = match name {
         _ if LOSSES.iter().any(|word| name.contains(word)) => Group::Losses,
         _ if name.contains("interrupt") || name.starts_with("vector") => Group::Interrupts,
@@ -169,11 +175,25 @@ pub enum Direction {
 
 /// The queue whose frames a counter counts: `rx_queue_N`, `tx_queue_N`.
 pub fn queue(name: &str) -> Option<(Direction, u16)> {
-    let (direction, number) = match name.strip_prefix("rx_queue_") {
-        Some(number) => (Direction::Receive, number),
-        None => (Direction::Transmit, name.strip_prefix("tx_queue_")?),
+    let receive = numbered(name, "rx_queue_").map(|number| (Direction::Receive, number));
+    receive.or_else(|| Some((Direction::Transmit, numbered(name, "tx_queue_")?)))
+}
+
+/// The number of which a name consists after `prefix`.
+fn numbered(name: &str, prefix: &str) -> Option<u16> {
+    name.strip_prefix(prefix)?.parse().ok()
+}
+
+/// The group of a counter of frames by size: `rx_64`, `tx_65_to_127`.
+fn size_class(name: &str) -> Option<Group> {
+    let (direction, size) = name.split_once('_')?;
+    let group = match direction {
+        "rx" => Group::Receive,
+        "tx" => Group::Transmit,
+        _ => return None,
     };
-    Some((direction, number.parse().ok()?))
+    size.starts_with(|c: char| c.is_ascii_digit())
+        .then_some(group)
 }
 
 #[cfg(test)]
@@ -199,13 +219,30 @@ mod tests {
             ("tx_dropped_late", Group::Losses),
             ("rx_vlan_frames", Group::Receive),
             ("tx_vlan_frames", Group::Transmit),
-            ("vector_3", Group::Interrupts),
+            ("vector_of_link", Group::Interrupts),
             ("tx_queue_15", Group::Queues),
             ("rx_queue_first", Group::Receive),
             ("temperature", Group::Card),
         ] {
             assert_eq!(of(name), (group, ""), "{name}");
         }
+    }
+
+    #[test]
+    fn families_share_their_words() {
+        for (name, group) in [
+            ("rx_64", Group::Receive),
+            ("tx_1024_and_more", Group::Transmit),
+            ("vector_9", Group::Interrupts),
+        ] {
+            let (found, words) = of(name);
+            assert_eq!(found, group, "{name}");
+            assert!((1..=WORDS_MAX).contains(&words.len()), "{name}");
+        }
+        assert_eq!(queue("rx_queue_15"), Some((Direction::Receive, 15)));
+        assert_eq!(queue("tx_queue_0"), Some((Direction::Transmit, 0)));
+        assert_eq!(queue("tx_queue_"), None);
+        assert_eq!(queue("rx_frames"), None);
     }
 
     #[test]
