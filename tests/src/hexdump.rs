@@ -36,6 +36,9 @@ pub fn frames<'a>(lines: impl IntoIterator<Item = &'a str>) -> Outcome<Vec<Vec<u
     Ok(frames)
 }
 
+/// How the line begins that ends the dump of a short frame.
+pub const FOURTH_LINE: &str = "input: 0030";
+
 /// How the line begins that ends the dump of the UDP datagram `Packet NNN`: its payload
 /// starts at byte 42 of the frame, so its number is in the line of byte 48.
 pub fn last_line_of_packet(number: usize) -> String {

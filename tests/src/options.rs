@@ -15,7 +15,8 @@ whose name contains one of them.
   all      the host tests of every package, the grade, and beyond
   list     the names of all cases
 
-  --nic NAME    the card: e100 (the default), igb, or all, one after the other
+  --nic NAME    the card: e100 (the default), igb, or all, one after the other;
+                cases that no card has a part in run only with the first
   --qemu FILE   the QEMU to run (default: qemu-system-x86_64)
   --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)

@@ -317,6 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn misuse_of_either_card_is_seen_and_other_traces_are_not() {
+        for line in [
+            "eepro100: feature is missing in this emulation: x",
+            "e1000e_wrn_regs_write_unknown WARNING: Write to unknown register 0x4, 4 byte(s)",
+            "igb_wrn_rx_desc_modes_not_supp Not supported descriptor type: 3",
+        ] {
+            assert!(is_misuse(line), "{line}");
+        }
+        assert!(!is_misuse(
+            "e1000e_core_read Read from register 0x8, 4 byte(s), value: 0x80080483"
+        ));
+    }
+
+    #[test]
     fn a_failed_case_keeps_its_files_and_a_passed_one_leaves_none() {
         let build = std::env::temp_dir().join(format!("wharf-suite-{}", std::process::id()));
         let arguments = ["grade", "--build", &build.to_string_lossy()].map(str::to_owned);

@@ -5,6 +5,7 @@ use crate::grade::web;
 use crate::machine::{Image, Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{Failure, Outcome, ensure};
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -23,10 +24,11 @@ pub const CASES: &[Case] = &[
         serves(bench, |setup| setup.cpu = Some("max"))
     }),
     Case::new("pci report", pci_report),
-    Case::new("the clock keeps time", clock),
-    Case::new("deadlines finer than a tick", short_sleeps),
-    Case::new("vector registers survive preemption", vector_registers),
-    Case::new("what it cannot start from, it says", refusals),
+    Case::new("nicstat tells of the card and its frames", nicstat),
+    Case::new("the clock keeps time", clock).once(),
+    Case::new("deadlines finer than a tick", short_sleeps).once(),
+    Case::new("vector registers survive preemption", vector_registers).once(),
+    Case::new("what it cannot start from, it says", refusals).once(),
 ];
 
 /// Three boots; the middle one counts.
@@ -110,6 +112,64 @@ fn pci_report(bench: &Bench) -> Outcome {
         ensure(count == 1, || format!("{count} lines {line:?}"))?;
     }
     Ok(())
+}
+
+fn nicstat(bench: &Bench) -> Outcome {
+    let mut machine = bench.boot(&Setup::on_wire("run=echosrv run=nicstat,-r,-w"))?;
+    machine.wait_servers(true, false)?;
+    let before = statistics(&machine)?;
+    let lines = machine.console.lines();
+    for line in [
+        &format!("driver {}", bench.nic.name),
+        "pci 00:03.0",
+        "mac 52:54:00:12:34:56",
+    ] {
+        ensure(lines.iter().any(|l| l == line), || {
+            format!("no line {line:?}")
+        })?;
+    }
+    let wire = machine.wire()?;
+    wire.resolve()?;
+    for sequence in 0..100 {
+        wire.ping(sequence, &[7; 56])?;
+    }
+    let after = statistics(&machine)?;
+    for name in ["rx_frames", "tx_frames"] {
+        let counts = (before.get(name), after.get(name));
+        let (Some(before), Some(after)) = counts else {
+            return Err(Failure(format!("{name}: {counts:?}")));
+        };
+        // 100 echoes, an ARP exchange, and hardly more.
+        ensure((101..120).contains(&(after - before)), || {
+            format!("{name} went from {before} to {after}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The numbers of the next whole report of `nicstat,-r,-w`.
+///
+/// # Errors
+/// If none comes.
+pub fn statistics(machine: &Machine) -> Outcome<BTreeMap<String, u64>> {
+    const END: &str = "nicstat: end";
+    let end_from = |from: usize| -> Outcome<usize> {
+        machine
+            .console
+            .wait_where(from, "a report of nicstat", PATIENCE, |line| line == END)?;
+        let lines = machine.console.lines();
+        let more = lines.iter().skip(from).position(|line| line == END);
+        Ok(from + more.unwrap_or(0) + 1)
+    };
+    // What ends next may have begun too early.
+    let from = end_from(machine.console.mark())?;
+    let to = end_from(from)?;
+    let lines = machine.console.lines();
+    Ok(lines[from..to]
+        .iter()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+        .collect())
 }
 
 /// `testtime` counts from 5 to 0 in five seconds, by this machine's clock as well.

@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
         "60,000 senseless system calls while others serve",
         senseless_calls,
     ),
-    Case::new("transmit ring kept full, 1000 frames", full_ring),
+    Case::new("transmit ring kept full, 2000 frames", full_ring),
     Case::new("cable pulled and plugged in again", link),
 ];
 
@@ -142,11 +142,11 @@ fn senseless_calls(bench: &Bench) -> Outcome {
 }
 
 fn full_ring(bench: &Bench) -> Outcome {
-    let machine = bench.boot(&Setup::new("run=testoutput,1000,burst"))?;
+    let machine = bench.boot(&Setup::new("run=testoutput,2000,burst"))?;
     machine.wait_end_of_run()?;
     let line = machine
         .console
-        .wait_prefix("testoutput: 1000 packets, ring full ", PATIENCE)?;
+        .wait_prefix("testoutput: 2000 packets, ring full ", PATIENCE)?;
     let times: u32 = line
         .split_whitespace()
         .rev()
@@ -155,7 +155,7 @@ fn full_ring(bench: &Bench) -> Outcome {
         .ok_or("no count of a full ring")?;
     ensure(times > 0, || "the ring was never full".to_owned())?;
     bench.note(format!("full {times} times"));
-    frames_are_packets(&machine.captured()?, 1000)
+    frames_are_packets(&machine.captured()?, 2000, bench.nic)
 }
 
 fn link(bench: &Bench) -> Outcome {

@@ -16,9 +16,6 @@ use user::{Error, args, ipc, println};
 
 user::entry!(main);
 
-/// Frames between two doorbells of a burst: more than a ring holds, so that it fills.
-const BATCH: u32 = 64;
-
 fn main() -> Result<(), String> {
     let count = args::parsed(0, "count", 10u32)?;
     let burst = match args::all().nth(1) {
@@ -27,10 +24,12 @@ fn main() -> Result<(), String> {
         Some(other) => return Err(alloc::format!("`{other}`: only `burst` is known")),
     };
     let card = Card::attach(0).context("card 0")?;
+    // Frames between two doorbells of a burst: more than the ring holds, so that it fills.
+    let batch = u32::from(card.info().context("card 0")?.transmit_ring) + 1;
     let mut full = 0u32;
     for number in 0..count {
         let frame = alloc::format!("Packet {number:02}");
-        let more = burst && (number + 1) % BATCH != 0 && number + 1 != count;
+        let more = burst && (number + 1) % batch != 0 && number + 1 != count;
         if !burst {
             println!("Transmitting packet {number}");
         }

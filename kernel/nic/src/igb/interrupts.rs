@@ -7,13 +7,15 @@
 //!   armed --interrupt--> silent, the rings are polled --all empty--> armed, one more look
 //! ```
 //!
-//! To arm is to clear what is past, to unmask, and to read any register: on silicon the first two
-//! are on their way until the read has come back, and a frame that came meanwhile would be lost to
-//! a look that came too early.
+//! With messages for the parts of the card, a message clears its cause (EIAC) and masks it (EIAM;
+//! by hand as well, for QEMU does not). What happens in silence is remembered, and sends a message
+//! when the cause is armed, which is to unmask it: no wake-up is lost, and no register is read. The
+//! message may be about frames that were read long since; one look at the rings tells, and arms
+//! anew without waking anybody.
 //!
-//! With MSI-X, an extended cause whose message does not clear it (EIAC) sends no other until it is
-//! cleared, so that silence costs no register access. Silicon also masks it (EIAM), QEMU does not:
-//! either is woken in the same way. Otherwise, all rings share two causes, masked by hand.
+//! Otherwise all rings share two causes. To arm them is to clear what is past, to unmask, and to
+//! read any register: on silicon the first two are on their way until the read has come back, and a
+//! frame that came meanwhile would be lost to a look that came too early.
 
 use super::chip::Chip;
 use super::config::{Config, InterruptMode};
@@ -126,7 +128,7 @@ impl Interrupts {
         chip.write(regs::IVAR_MISC, (u32::from(OTHER) | regs::IVAR_VALID) << 8);
         if many {
             let rings = self.receive_causes() | self.transmit_cause();
-            chip.write(regs::EIAC, 1 << OTHER);
+            chip.write(regs::EIAC, rings | 1 << OTHER);
             chip.write(regs::EIAM, rings);
             // This register outlives a reset on QEMU.
             for vector in 0..self.vectors {
@@ -150,6 +152,11 @@ impl Interrupts {
         self.arm(chip, self.receive_causes())
     }
 
+    /// Arms the receive rings of a vector, if they are silent. The caller has looked before.
+    pub fn arm_vector<B: Bus>(&mut self, chip: &mut Chip<B>, vector: u16) -> Result<(), Error> {
+        self.arm(chip, 1 << vector).map(drop)
+    }
+
     /// Arms the transmit rings, if they are silent. The caller looks again in any case.
     pub fn arm_transmit<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
         self.arm(chip, self.transmit_cause()).map(drop)
@@ -160,14 +167,13 @@ impl Interrupts {
         if silent == 0 {
             return Ok(false);
         }
-        let (cause, mask) = if self.many() {
-            (regs::EICR, regs::EIMS)
+        if self.many() {
+            chip.write(regs::EIMS, silent);
         } else {
-            (regs::ICR, regs::IMS)
-        };
-        chip.write(cause, silent);
-        chip.write(mask, silent);
-        chip.status()?;
+            chip.write(regs::ICR, silent);
+            chip.write(regs::IMS, silent);
+            chip.status()?;
+        }
         self.armed |= silent;
         Ok(true)
     }
@@ -177,24 +183,41 @@ impl Interrupts {
         self.armed & self.receive_cause(queue as u16) != 0
     }
 
-    /// Counts a ring's interrupt as come, which it did not.
-    pub fn forget(&mut self, queue: usize) {
-        self.armed &= !self.receive_cause(queue as u16);
+    /// Silences a receive ring, as its interrupt would have.
+    pub fn silence<B: Bus>(&mut self, chip: &mut Chip<B>, queue: usize) {
+        self.mask(chip, self.receive_cause(queue as u16));
     }
 
-    /// A message of the card's own came. Needs no register.
-    pub fn message(&mut self, vector: u16) -> Option<Causes> {
+    fn mask<B: Bus>(&mut self, chip: &mut Chip<B>, causes: u32) {
+        let mask = if self.many() { regs::EIMC } else { regs::IMC };
+        chip.write(mask, causes);
+        self.armed &= !causes;
+    }
+
+    /// The receive rings that share a vector.
+    pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> {
+        let queues = if vector < RECEIVE { 0 } else { self.queues };
+        let step = self.vectors.saturating_sub(RECEIVE).max(1);
+        (vector.saturating_sub(RECEIVE)..queues)
+            .step_by(step.into())
+            .map(usize::from)
+    }
+
+    /// A message of the card's own came. `None` if the card has no such message.
+    pub fn message<B: Bus>(&mut self, chip: &mut Chip<B>, vector: u16) -> Option<Causes> {
         let count = self.counts.get_mut(usize::from(vector))?;
         if vector >= self.vectors {
             return None;
         }
         *count += 1;
-        if vector != OTHER {
-            self.armed &= !(1 << vector);
+        // One that is silent already was on its way when it was masked.
+        let come = vector == OTHER || self.armed & 1 << vector != 0;
+        if come && vector != OTHER {
+            self.mask(chip, 1 << vector);
         }
         Some(Causes {
-            receive: vector >= RECEIVE,
-            transmit: vector == TRANSMIT,
+            receive: come && vector >= RECEIVE,
+            transmit: come && vector == TRANSMIT,
             other: vector == OTHER,
         })
     }
@@ -202,7 +225,15 @@ impl Interrupts {
     /// The line, or a message that does not say whose, came: asks the card. `None` if it did not.
     pub fn asked<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<Causes>, Error> {
         if self.many() {
-            return self.asked_among_many(chip);
+            // The messages have cleared their causes: it may be any of them.
+            self.counts[usize::from(OTHER)] += 1;
+            self.mask(chip, self.armed);
+            let all = Causes {
+                receive: true,
+                transmit: true,
+                other: true,
+            };
+            return Ok(Some(all));
         }
         // The read clears the causes and lowers the line.
         let causes = chip.read(regs::ICR)?;
@@ -212,29 +243,12 @@ impl Interrupts {
         self.counts[usize::from(OTHER)] += 1;
         let silenced = causes & self.armed;
         if silenced != 0 {
-            chip.write(regs::IMC, silenced);
-            self.armed &= !silenced;
+            self.mask(chip, silenced);
         }
         Ok(Some(Causes {
             receive: silenced & regs::ICR_RXDW != 0,
             transmit: silenced & regs::ICR_TXDW != 0,
             other: causes & regs::ICR_LSC != 0,
-        }))
-    }
-
-    fn asked_among_many<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<Causes>, Error> {
-        let known = self.armed;
-        // The read clears all of them: what was set now counts as come.
-        let causes = chip.read(regs::EICR)?;
-        let come = causes & known;
-        chip.write(regs::EIMC, come);
-        self.armed &= !come;
-        self.counts[usize::from(OTHER)] += 1;
-        Ok(Some(Causes {
-            receive: come & self.receive_causes() != 0,
-            transmit: come & self.transmit_cause() != 0,
-            // Its message has cleared it.
-            other: true,
         }))
     }
 

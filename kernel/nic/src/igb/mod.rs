@@ -48,6 +48,7 @@
 
 mod chip;
 mod config;
+mod counters;
 mod descriptor;
 mod filters;
 mod interrupts;
@@ -55,8 +56,12 @@ mod offload;
 mod packet;
 mod receive;
 mod regs;
+mod room;
+mod rss;
+mod selftest;
 mod statistics;
 mod transmit;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -65,8 +70,8 @@ use self::chip::Chip;
 use self::config::BUFFER;
 use self::filters::FilterState;
 use self::interrupts::{Causes, Interrupts};
-use self::offload::{Frame, Limits};
 use self::receive::Receive;
+use self::room::Wanted;
 use self::statistics::Statistics;
 use self::transmit::{Pool, Transmit};
 use crate::{
@@ -74,28 +79,15 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-pub use self::config::{Config, FRAME_JUMBO, InterruptMode, MICROSOFT_KEY, QUEUES};
+pub use self::config::{Config, FRAME_JUMBO, InterruptMode, QUEUES};
 pub use self::interrupts::VECTORS;
+pub use self::rss::MICROSOFT_KEY;
 
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;
 
 /// Frames from a receive queue before the next one has its turn.
 const TURN: usize = 16;
-/// Ticks without progress of a busy transmit queue before the card is reset.
-const STUCK_TICKS: u32 = 3;
-/// Ticks between two harvests of the counters, of which the fastest overflows in 48 minutes.
-const HARVEST_TICKS: u32 = 60;
-/// Longest IP packet, with its Ethernet header and a VLAN tag.
-const PACKET_MAX: usize = 65_535 + 18;
-/// Bound of the wait for a link in the self-test, and of that for the frame.
-const SELF_TEST_LINK_US: u32 = 3_000_000;
-const SELF_TEST_FRAME_US: u32 = 100_000;
-/// Length of a wait between two looks in it.
-const SELF_TEST_POLL_US: u32 = 1_000;
-/// EtherType for experiments (IEEE 802, local experimental 1).
-const ETHERTYPE_EXPERIMENT: [u8; 2] = [0x88, 0xb5];
-
 /// An 82576 on its bus: its physical function.
 pub struct Igb<B: Bus> {
     chip: Chip<B>,
@@ -125,20 +117,13 @@ pub struct Igb<B: Bus> {
     counters: Counters,
 }
 
-/// Room that a sender waits for.
-#[derive(Clone, Copy)]
-struct Wanted {
-    queue: usize,
-    descriptors: usize,
-    buffers: usize,
-}
-
 /// What the driver counts itself, besides the rings.
 #[derive(Default)]
 struct Counters {
     tx_ring_full: u64,
     tx_refused: u64,
-    rx_wakes: u64,
+    rx_arms: u64,
+    rx_wakes_for_nothing: u64,
     link_changes: u64,
     resets: u64,
     bad_descriptors: u64,
@@ -215,7 +200,7 @@ impl<B: Bus> Igb<B> {
         self.statistics.discard(chip)?;
         self.filters.apply(chip, self.mac);
         self.interrupts.start(chip)?;
-        spread(chip, &self.config);
+        rss::spread(chip, &self.config);
         let control = chip.read(regs::CTRL)?;
         let strip = if self.config.vlan_strip {
             regs::CTRL_VME
@@ -271,140 +256,6 @@ impl<B: Bus> Igb<B> {
         }
     }
 
-    /// Remembers a breakdown, so that all work ends until the card is reset.
-    fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(
-            error @ (Error::DeviceGone | Error::BadDescriptor { .. } | Error::BadHead { .. }),
-        ) = result
-        {
-            self.break_down(error);
-        }
-        result
-    }
-
-    fn break_down(&mut self, error: Error) {
-        if self.fault.replace(error).is_none() {
-            let lies = matches!(error, Error::BadDescriptor { .. } | Error::BadHead { .. });
-            self.counters.bad_descriptors += u64::from(lies);
-            self.link = Link::default();
-            // Whoever waits for this card shall hear of it.
-            self.pending |= Events::all();
-        }
-    }
-
-    /// Resets a running card that does not work; what was in the rings is lost.
-    fn mend(&mut self) {
-        match self.bring_up(false) {
-            Ok(()) => {
-                self.fault = None;
-                self.pending |= Events::all();
-            }
-            Err(error) => self.break_down(error),
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        // A segmented frame may need two contexts, and a second frame for its last segment; and one
-        // descriptor is kept back.
-        let descriptors = self.config.transmit_ring.saturating_sub(5);
-        let buffers = self.config.transmit_buffers.saturating_sub(1);
-        let room = descriptors.min(buffers) * BUFFER;
-        let segment_max = if room < self.config.frame_max {
-            0
-        } else {
-            room.min(PACKET_MAX)
-        };
-        Limits {
-            frame_max: self.config.frame_max,
-            segment_max,
-        }
-    }
-
-    /// Puts the frames that `plan` made of one into the queue, all or none.
-    fn enqueue(
-        &mut self,
-        queue: usize,
-        first: &Frame<'_>,
-        second: Option<&Frame<'_>>,
-    ) -> Result<(), Error> {
-        let both = || core::iter::once(first).chain(second);
-        let wanted = Wanted {
-            queue,
-            descriptors: both().map(Frame::descriptors).sum(),
-            buffers: both().map(Frame::buffers).sum(),
-        };
-        if !self.has_room(wanted) {
-            self.reclaim();
-            if !self.has_room(wanted) {
-                return self.ring_full(wanted).and(Err(Error::WouldBlock));
-            }
-        }
-        for frame in both() {
-            self.transmit[queue].queue(&mut self.chip, &mut self.pool, frame);
-        }
-        Ok(())
-    }
-
-    fn has_room(&self, wanted: Wanted) -> bool {
-        self.transmit[wanted.queue].free() >= wanted.descriptors
-            && self.pool.len() >= wanted.buffers
-    }
-
-    fn reclaim(&mut self) {
-        for queue in &mut self.transmit {
-            if queue.is_busy() {
-                queue.reclaim(&mut self.chip, &mut self.pool);
-            }
-        }
-    }
-
-    fn kick(&mut self) {
-        for queue in &mut self.transmit {
-            queue.kick(&mut self.chip);
-        }
-    }
-
-    /// There is no room: gets all that is queued on its way, and sees to the event.
-    fn ring_full(&mut self, wanted: Wanted) -> Result<(), Error> {
-        self.counters.tx_ring_full += 1;
-        self.kick();
-        // A waker is worth it for a quarter of the ring, and of the buffers.
-        self.wanted = Some(Wanted {
-            descriptors: wanted.descriptors.max(self.config.transmit_ring / 4),
-            buffers: wanted.buffers.max(self.pool.capacity() / 4),
-            ..wanted
-        });
-        if self.await_space()? {
-            self.pending |= Events::TRANSMIT_SPACE;
-        }
-        Ok(())
-    }
-
-    /// Whether a sender waits and now has room; it waits no longer then.
-    fn has_space(&mut self) -> bool {
-        let Some(wanted) = self.wanted else {
-            return false;
-        };
-        self.reclaim();
-        let room = self.has_room(wanted);
-        if room {
-            self.wanted = None;
-        }
-        room
-    }
-
-    /// The same; if there is none yet, the card will interrupt for more.
-    fn await_space(&mut self) -> Result<bool, Error> {
-        if self.has_space() {
-            return Ok(true);
-        }
-        if self.wanted.is_none() {
-            return Ok(false);
-        }
-        self.interrupts.arm_transmit(&mut self.chip)?;
-        Ok(self.has_space())
-    }
-
     /// The next frame of the queue whose turn it is, or of the others.
     fn next_frame(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, ReceiveInfo)>, Error> {
         let all = self.filters.is_promiscuous();
@@ -431,7 +282,7 @@ impl<B: Bus> Igb<B> {
             // Nothing since the interrupt was armed, or it is on its way.
             return Err(Error::WouldBlock);
         }
-        self.counters.rx_wakes += 1;
+        self.counters.rx_arms += 1;
         self.next_frame(buffer)?.ok_or(Error::WouldBlock)
     }
 
@@ -457,10 +308,22 @@ impl<B: Bus> Igb<B> {
     }
 
     fn serve_message(&mut self, vector: u16) -> Result<Option<Events>, Error> {
-        match self.interrupts.message(vector) {
-            Some(causes) => self.serve(causes).map(Some),
-            None => Ok(None),
+        let Some(mut causes) = self.interrupts.message(&mut self.chip, vector) else {
+            return Ok(None);
+        };
+        if causes.receive && !self.has_frame(vector) {
+            // About frames that were read already.
+            self.counters.rx_wakes_for_nothing += 1;
+            self.interrupts.arm_vector(&mut self.chip, vector)?;
+            causes.receive = false;
         }
+        self.serve(causes).map(Some)
+    }
+
+    /// Whether a frame waits in a ring of this vector.
+    fn has_frame(&mut self, vector: u16) -> bool {
+        let mut rings = self.interrupts.rings_of(vector);
+        rings.any(|ring| self.receive[ring].has_frame(&mut self.chip))
     }
 
     /// What an interrupt brought, with what was found before; `None` if the card did not ask.
@@ -480,108 +343,6 @@ impl<B: Bus> Igb<B> {
         }
         Ok(())
     }
-
-    fn look_after(&mut self) -> Result<(), Error> {
-        self.look_at_link()?;
-        for queue in &self.receive {
-            queue.check(&mut self.chip)?;
-        }
-        for queue in &self.transmit {
-            queue.check(&mut self.chip)?;
-        }
-        for (number, queue) in self.receive.iter().enumerate() {
-            if self.interrupts.is_armed(number) && queue.has_frame(&mut self.chip) {
-                self.interrupts.forget(number);
-                self.pending |= Events::RECEIVE;
-            }
-        }
-        self.kick();
-        self.reclaim();
-        if self.has_space() {
-            self.pending |= Events::TRANSMIT_SPACE;
-        }
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(HARVEST_TICKS) {
-            self.statistics.harvest(&mut self.chip)?;
-        }
-        if self.is_hung() {
-            self.counters.tx_hangs += 1;
-            self.mend();
-        }
-        Ok(())
-    }
-
-    /// Whether a transmit queue has work and does none. Without a link the card may rightly hold
-    /// its frames back.
-    fn is_hung(&mut self) -> bool {
-        let mut hung = false;
-        for ((last, ticks), queue) in self.last_completed.iter_mut().zip(&self.transmit) {
-            let completed = queue.counters.completed;
-            let stands = queue.is_busy() && self.link.up && completed == *last;
-            *ticks = if stands { *ticks + 1 } else { 0 };
-            *last = completed;
-            hung |= *ticks >= STUCK_TICKS;
-        }
-        hung
-    }
-
-    /// Sends the card a frame by itself and waits for it, in loopback.
-    fn loop_back(&mut self, len: usize) -> Result<(), Error> {
-        let mut frame = alloc::vec![0; len];
-        for (index, byte) in frame.iter_mut().enumerate() {
-            *byte = (index * 7 + index / 256) as u8;
-        }
-        frame[..6].copy_from_slice(&self.mac);
-        frame[6..12].copy_from_slice(&self.mac);
-        frame[12..14].copy_from_slice(&ETHERTYPE_EXPERIMENT);
-        self.enqueue(0, &Frame::plain(&frame), None)?;
-        self.kick();
-        let mut received = alloc::vec![0; self.config.frame_max];
-        for _ in 0..SELF_TEST_FRAME_US / SELF_TEST_POLL_US {
-            match self.next_frame(&mut received)? {
-                Some((len, _)) if received[..len] == frame[..] => return Ok(()),
-                // Somebody else's, or its own but spoilt.
-                Some(_) => {}
-                None => self.chip.bus.delay_us(SELF_TEST_POLL_US),
-            }
-        }
-        Err(Error::SelfTest)
-    }
-
-    fn test_loopback(&mut self) -> Result<(), Error> {
-        self.bring_up(true)?;
-        let mut waited_us = 0;
-        while !self.chip.link()?.up && waited_us < SELF_TEST_LINK_US {
-            self.chip.bus.delay_us(SELF_TEST_POLL_US);
-            waited_us += SELF_TEST_POLL_US;
-        }
-        if waited_us >= SELF_TEST_LINK_US {
-            // No cable: the loopback does not need one, but a link (§3.5.6.3).
-            let control = self.chip.read(regs::CTRL)? | regs::CTRL_SLU;
-            let forced = regs::CTRL_FORCE | regs::CTRL_FD | 2 << 8;
-            self.chip.write(regs::CTRL, control | forced);
-        }
-        self.loop_back(60)?;
-        self.loop_back(self.config.frame_max)
-    }
-}
-
-/// Has the card verify checksums, and spread flows over the queues (§7.1.2.8).
-fn spread<B: Bus>(chip: &mut Chip<B>, config: &Config) {
-    let checksums = regs::RXCSUM_IPOFLD | regs::RXCSUM_TUOFLD;
-    chip.write(regs::RXCSUM, checksums | regs::RXCSUM_PCSD);
-    for (register, word) in (regs::RSSRK..)
-        .step_by(4)
-        .zip(config.hash_key.as_chunks().0)
-    {
-        chip.write(register, u32::from_le_bytes(*word));
-    }
-    for word in 0..32usize {
-        let queue = |byte| ((4 * word + byte) % config.queues) as u8;
-        let entries = u32::from_le_bytes([0, 1, 2, 3].map(queue));
-        chip.write(regs::RETA + 4 * word as u32, entries);
-    }
-    chip.write(regs::MRQC, regs::MRQC_RSS | regs::MRQC_FIELDS);
 }
 
 /// Starts reception; the tails follow.
@@ -752,106 +513,3 @@ impl<B: Bus> Nic for Igb<B> {
         self.visit_own(visit);
     }
 }
-
-impl<B: Bus> Igb<B> {
-    fn visit_own(&self, visit: &mut dyn FnMut(&str, u64)) {
-        let tx = |count: fn(&transmit::Counters) -> u64| -> u64 {
-            self.transmit
-                .iter()
-                .map(|queue| count(&queue.counters))
-                .sum()
-        };
-        let rx = |count: fn(&receive::Counters) -> u64| -> u64 {
-            self.receive
-                .iter()
-                .map(|queue| count(&queue.counters))
-                .sum()
-        };
-        let counters = &self.counters;
-        for (name, value) in [
-            ("tx_frames", tx(|queue| queue.frames)),
-            ("tx_octets", tx(|queue| queue.octets)),
-            ("tx_completed", tx(|queue| queue.completed)),
-            ("tx_segmented", tx(|queue| queue.segmented)),
-            ("tx_descriptors", tx(|queue| queue.descriptors)),
-            ("tx_contexts", tx(|queue| queue.contexts)),
-            ("tx_doorbells", tx(|queue| queue.doorbells)),
-            ("tx_ring_full", counters.tx_ring_full),
-            ("tx_refused", counters.tx_refused),
-            ("tx_hangs", counters.tx_hangs),
-            ("rx_frames", rx(|queue| queue.frames)),
-            ("rx_octets", rx(|queue| queue.octets)),
-            ("rx_descriptors", rx(|queue| queue.descriptors)),
-            ("rx_doorbells", rx(|queue| queue.tail_writes)),
-            ("rx_wakes", counters.rx_wakes),
-            ("rx_dropped_errors", rx(|queue| queue.dropped_errors)),
-            ("rx_dropped_checksum", rx(|queue| queue.dropped_checksum)),
-            ("rx_dropped_long", rx(|queue| queue.dropped_long)),
-            (
-                "rx_dropped_small_buffer",
-                rx(|queue| queue.dropped_small_buffer),
-            ),
-            ("link_changes", counters.link_changes),
-            ("resets", counters.resets),
-            ("bad_descriptors", counters.bad_descriptors),
-            ("interrupts", self.interrupts.counts.iter().sum()),
-        ] {
-            visit(name, value);
-        }
-        let vectors = usize::from(self.interrupts.vectors());
-        for (name, &count) in VECTOR_NAMES
-            .iter()
-            .zip(&self.interrupts.counts)
-            .take(vectors)
-        {
-            visit(name, count);
-        }
-        for (name, queue) in RECEIVE_NAMES.iter().zip(&self.receive) {
-            visit(name, queue.counters.frames);
-        }
-        for (name, queue) in TRANSMIT_NAMES.iter().zip(&self.transmit) {
-            visit(name, queue.counters.frames);
-        }
-    }
-}
-
-const VECTOR_NAMES: [&str; interrupts::VECTORS as usize] = [
-    "vector_0", "vector_1", "vector_2", "vector_3", "vector_4", "vector_5", "vector_6", "vector_7",
-    "vector_8", "vector_9",
-];
-const RECEIVE_NAMES: [&str; QUEUES] = [
-    "rx_queue_0",
-    "rx_queue_1",
-    "rx_queue_2",
-    "rx_queue_3",
-    "rx_queue_4",
-    "rx_queue_5",
-    "rx_queue_6",
-    "rx_queue_7",
-    "rx_queue_8",
-    "rx_queue_9",
-    "rx_queue_10",
-    "rx_queue_11",
-    "rx_queue_12",
-    "rx_queue_13",
-    "rx_queue_14",
-    "rx_queue_15",
-];
-const TRANSMIT_NAMES: [&str; QUEUES] = [
-    "tx_queue_0",
-    "tx_queue_1",
-    "tx_queue_2",
-    "tx_queue_3",
-    "tx_queue_4",
-    "tx_queue_5",
-    "tx_queue_6",
-    "tx_queue_7",
-    "tx_queue_8",
-    "tx_queue_9",
-    "tx_queue_10",
-    "tx_queue_11",
-    "tx_queue_12",
-    "tx_queue_13",
-    "tx_queue_14",
-    "tx_queue_15",
-];

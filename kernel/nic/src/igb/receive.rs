@@ -11,7 +11,7 @@
 //! A ring has fewer buffers than descriptors, so that the tail never meets the head, which would
 //! mean "empty" to the card. The buffer of a frame that was read goes into the descriptor at the
 //! tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
-//! descriptors without address to the end of the ring. The card hears of a quarter of the ring at a
+//! descriptors without address to the end of the ring. The card hears of a quarter of them at a
 //! time: a write of the tail is the dearest access of all on QEMU.
 
 use super::chip::Chip;
@@ -22,7 +22,7 @@ use crate::{Bus, Error, ReceiveInfo};
 use alloc::boxed::Box;
 use alloc::vec;
 
-/// Buffers that are worth telling the card of.
+/// Buffers that are worth telling the card of, at most.
 const BATCH_MAX: usize = 64;
 /// Bytes by which the card may exceed the longest frame: a VLAN tag that was not taken out.
 const TAG: usize = 4;
@@ -73,7 +73,7 @@ impl Receive {
         Receive {
             queue,
             ring,
-            batch: (ring / 4).min(BATCH_MAX).min(receive_buffers.div_ceil(2)),
+            batch: (receive_buffers / 4).clamp(1, BATCH_MAX),
             frame_max,
             head: 0,
             tail: 0,

@@ -148,6 +148,13 @@ fn a_batch_is_one_doorbell_and_one_report() {
     assert_eq!((reads - before.0, writes - before.1), (0, 1));
     assert_eq!(kernel.sent().len(), 24);
     assert_eq!(kernel.counters()["tx_doorbells"], 1);
+    assert_eq!(kernel.model.reports(), 1);
+    // A long batch is reported in eighths of the ring, so that space comes back in parts.
+    for number in 0..200 {
+        kernel.nic.send(&frame(number, 60), true).unwrap();
+    }
+    kernel.nic.flush().unwrap();
+    assert_eq!(kernel.model.reports(), 1 + 200 / 32 + 1);
     // No sender waits, so nothing has interrupted.
     assert_eq!(kernel.take(), Events::empty());
 }

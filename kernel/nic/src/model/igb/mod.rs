@@ -10,12 +10,16 @@
 mod bus;
 mod frames;
 mod interrupts;
+mod receive;
 mod rings;
+mod transmit;
 
 pub use self::bus::IgbBus;
 
 use self::interrupts::Interrupts;
-use self::rings::{Incoming, Owners, RxQueue, TxQueue};
+use self::receive::{Incoming, RxQueue};
+use self::rings::Owners;
+use self::transmit::TxQueue;
 use super::{Memory, Pace, Rng};
 use crate::igb::{InterruptMode, QUEUES};
 use crate::{BusAddr, MacAddress};
@@ -135,6 +139,8 @@ struct Card {
     /// Counters of 32 bits, by (offset - 0x4000) / 4, and of 64 bits.
     counters: [u32; 0x44],
     octets: [u64; 4],
+    /// Transmit descriptors written back.
+    reports: u64,
     register_reads: u64,
     register_writes: u64,
 }
@@ -294,6 +300,7 @@ impl IgbModel {
             defects: Defects::default(),
             counters: [0; 0x44],
             octets: [0; 4],
+            reports: 0,
             register_reads: 0,
             register_writes: 0,
         };
@@ -378,6 +385,11 @@ impl IgbModel {
     /// Frames that the card did not want, or dropped because it had no buffer.
     pub fn dropped(&self) -> u64 {
         self.card().dropped
+    }
+
+    /// Transmit descriptors that the card has written back so far.
+    pub fn reports(&self) -> u64 {
+        self.card().reports
     }
 
     /// Whether the card asserts its interrupt line.

@@ -1,0 +1,314 @@
+//! Reception: which frames are wanted, by which queue, and how they are stored.
+
+use super::frames::{self, be16, view};
+use super::interrupts::RXO;
+use super::rings::{SIZE, bin, rx_base};
+use super::{Behaviour, Card, Lie};
+use crate::igb::QUEUES;
+use alloc::vec::Vec;
+use core::mem::take;
+
+/// A frame on its way in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    bytes: Vec<u8>,
+    damaged: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(bytes: &[u8], damaged: bool) -> Self {
+        let bytes = bytes.to_vec();
+        Incoming { bytes, damaged }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RxQueue {
+    pub head: u32,
+    pub tail: u32,
+    pub told: u32,
+    current: Option<Current>,
+}
+
+/// A frame that is being stored.
+#[derive(Debug)]
+struct Current {
+    bytes: Vec<u8>,
+    done: usize,
+    stage: Stage,
+    info: u32,
+    hash: u32,
+    /// Of the last descriptor.
+    status: u32,
+    tag: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Data,
+    Fields,
+    Done,
+}
+
+impl Card {
+    fn linked(&self) -> bool {
+        let control = self.register(0);
+        let forced = control & (3 << 11 | 1 << 6) == 3 << 11 | 1 << 6;
+        let loopback = self.register(0x100) >> 6 & 3 == 1;
+        self.link_up || loopback && forced && self.behaviour == Behaviour::Silicon
+    }
+
+    /// Stores a part of a frame.
+    pub(super) fn receive_step(&mut self) -> bool {
+        if let Some(queue) = (0..QUEUES).find(|&queue| self.rx[queue].current.is_some()) {
+            self.store(queue);
+            return true;
+        }
+        if !self.linked() {
+            self.dropped += take(&mut self.incoming).len() as u64;
+            return false;
+        }
+        if self.register(0x100) & 2 == 0 || self.incoming.is_empty() {
+            return false;
+        }
+        if self.moves_by_itself() && self.gap > 0 {
+            self.gap -= 1;
+            return true;
+        }
+        let wait = self.behaviour == Behaviour::Qemu
+            && (0..QUEUES).all(|queue| self.rx[queue].head == self.rx[queue].tail);
+        if wait {
+            return false;
+        }
+        self.gap = if self.rng.one_in(4) {
+            self.rng.below(40)
+        } else {
+            0
+        };
+        let Some(incoming) = self.incoming.pop_front() else {
+            return false;
+        };
+        self.accept(incoming);
+        true
+    }
+
+    fn accept(&mut self, incoming: Incoming) {
+        let Incoming { mut bytes, damaged } = incoming;
+        if bytes.len() < 60 {
+            bytes.resize(60, 0);
+            self.count(0x40a4, 1);
+        }
+        if !self.wanted(&bytes) {
+            self.dropped += 1;
+            return;
+        }
+        let mut current = Current {
+            bytes: Vec::new(),
+            done: 0,
+            stage: Stage::Data,
+            info: 0,
+            hash: 0,
+            status: 0x03,
+            tag: 0,
+        };
+        let mut queue = 0;
+        if let Some(view) = view(&bytes) {
+            current.status |= verdict(view.ipv4_good(&bytes), 1 << 6, 1 << 30);
+            current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
+            if self.register(0x5818) & 7 == 2 && self.register(0x5000) & 1 << 13 != 0 {
+                let (kind, input) = view.hash_input(&bytes);
+                current.info = kind;
+                current.hash = frames::toeplitz(&self.hash_key(), &input);
+                let entry = current.hash & 0x7f;
+                let word = self.register(0x5c00 + (entry & !3));
+                queue = (word >> (8 * (entry & 3)) & 0xf) as usize;
+            }
+        }
+        if damaged {
+            current.status |= 1 << 31;
+        }
+        let counted = bytes.len();
+        if self.register(0) & 1 << 30 != 0 && be16(&bytes, 12) == 0x8100 {
+            current.tag = be16(&bytes, 14);
+            current.status |= 1 << 3;
+            bytes.drain(12..16);
+        }
+        if self.register(0x100) & 1 << 26 == 0 {
+            bytes.extend([0; 4]);
+        }
+        let base = rx_base(queue);
+        assert!(
+            self.enabled(base),
+            "a frame for queue {queue}, which is not enabled"
+        );
+        if (0..QUEUES)
+            .filter(|&queue| self.enabled(rx_base(queue)))
+            .count()
+            > 1
+        {
+            let drops = self.register(base + 0xc) & 1 << 31 != 0;
+            assert!(drops, "a full queue would hold up the others (DROP_EN)");
+        }
+        let len = self.ring_len(base);
+        let state = &self.rx[queue];
+        let room = (state.tail + len - state.head) % len;
+        if (room as usize) < bytes.len().div_ceil(2048) {
+            self.dropped += 1;
+            if self.behaviour == Behaviour::Silicon {
+                self.count(0x4010, 1);
+            }
+            self.raise(RXO);
+            return;
+        }
+        self.count(0x4074, 1);
+        self.count(0x40d0, 1);
+        for sum in [0, 2] {
+            self.octets[sum] += counted as u64 + 4;
+        }
+        self.count(0x405c + bin(counted), 1);
+        if bytes[..6] == [0xff; 6] {
+            self.count(0x4078, 1);
+        } else if bytes[0] & 1 != 0 {
+            self.count(0x407c, 1);
+        }
+        current.bytes = bytes;
+        self.rx[queue].current = Some(current);
+    }
+
+    fn hash_key(&self) -> [u8; 40] {
+        let mut key = [0; 40];
+        for (word, register) in key
+            .as_chunks_mut::<4>()
+            .0
+            .iter_mut()
+            .zip((0x5c80..).step_by(4))
+        {
+            *word = self.register(register).to_le_bytes();
+        }
+        key
+    }
+
+    fn wanted(&self, bytes: &[u8]) -> bool {
+        let control = self.register(0x100);
+        let tagged = be16(bytes, 12) == 0x8100;
+        let longest = match control & 1 << 5 {
+            0 if tagged => 1518,
+            0 => 1514,
+            _ => self.register(0x5004) as usize - 4,
+        };
+        if bytes.len() > longest {
+            return false;
+        }
+        if tagged && control & 1 << 18 != 0 {
+            let vlan = u32::from(be16(bytes, 14) & 0xfff);
+            if self.register(0x5600 + vlan / 32 * 4) >> (vlan % 32) & 1 == 0 {
+                return false;
+            }
+        }
+        let everybody = bytes[..6] == [0xff; 6];
+        let group = bytes[0] & 1 != 0;
+        if everybody && control & 1 << 15 != 0
+            || group && control & 1 << 4 != 0
+            || !group && control & 1 << 3 != 0
+        {
+            return true;
+        }
+        if group && !everybody {
+            let bit = (u32::from(bytes[5]) << 8 | u32::from(bytes[4])) >> 4 & 0xfff;
+            return self.register(0x5200 + bit / 32 * 4) >> (bit % 32) & 1 != 0;
+        }
+        let low = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let high = u32::from_le_bytes([bytes[4], bytes[5], 0, 0x80]);
+        (0..16)
+            .map(|number| 0x5400 + 8 * number)
+            .chain((0..8).map(|number| 0x54e0 + 8 * number))
+            .any(|at| self.register(at) == low && self.register(at + 4) & 0x8000_ffff == high)
+    }
+
+    /// One of the three steps in which a piece of a frame is stored.
+    fn store(&mut self, queue: usize) {
+        let base = rx_base(queue);
+        let index = self.rx[queue].head;
+        let descriptor = self.descriptor(base, index);
+        let Some(mut current) = self.rx[queue].current.take() else {
+            return;
+        };
+        let start = current.done;
+        let len = (current.bytes.len() - start).min(2048);
+        let last = start + len == current.bytes.len();
+        let status = if last { current.status } else { 1 };
+        let (info, hash) = if last {
+            (current.info, current.hash)
+        } else {
+            (0, 0)
+        };
+        let length = len as u32
+            | if last {
+                u32::from(current.tag) << 16
+            } else {
+                0
+            };
+        match current.stage {
+            Stage::Data => {
+                let buffer = self.buffer(self.words(descriptor), 2048);
+                let piece = &current.bytes[start..start + len];
+                self.memory.bytes_mut(buffer, len).copy_from_slice(piece);
+                self.owners.release(buffer, 2048);
+                current.stage = Stage::Fields;
+            }
+            Stage::Fields => {
+                for (at, word) in [(0, info), (4, hash), (8, status & !1), (12, length)] {
+                    self.memory.store32(descriptor + at, word);
+                }
+                current.stage = Stage::Done;
+            }
+            Stage::Done => {
+                if let Some(lie) = self.defects.lie.take() {
+                    self.lie(queue, lie, descriptor);
+                    return;
+                }
+                self.memory.store32(descriptor + 8, status);
+                self.owners.release(descriptor, SIZE);
+                let ring = self.ring_len(base);
+                self.rx[queue].head = (index + 1) % ring;
+                if last {
+                    self.delivered.push(current.bytes);
+                    self.written_back(queue, false);
+                    return;
+                }
+                current.done += len;
+                current.stage = Stage::Data;
+            }
+        }
+        self.rx[queue].current = Some(current);
+    }
+
+    fn lie(&mut self, queue: usize, lie: Lie, descriptor: usize) {
+        let base = rx_base(queue);
+        let (status, length) = match lie {
+            Lie::Long => (3, 2049),
+            Lie::Empty => (3, 0),
+            Lie::Gap => (1, 100),
+            Lie::Endless => (1, 2048),
+            Lie::Ones => (u32::MAX, u32::MAX),
+        };
+        if lie == Lie::Endless {
+            for index in 0..self.ring_len(base) {
+                let descriptor = self.descriptor(base, index);
+                self.memory.store32(descriptor + 8, status);
+                self.memory.store32(descriptor + 12, length);
+            }
+        }
+        self.memory.store32(descriptor + 8, status);
+        self.memory.store32(descriptor + 12, length);
+        self.written_back(queue, false);
+    }
+}
+
+fn verdict(good: Option<bool>, verified: u32, error: u32) -> u32 {
+    match good {
+        None => 0,
+        Some(true) => verified,
+        Some(false) => verified | error,
+    }
+}
