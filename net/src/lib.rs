@@ -46,7 +46,7 @@ pub use server::Server;
 /// `receive` must return `None` when there is no room to transmit one frame, and
 /// `transmit` when there is none; the server is then polled again when there is.
 pub mod phy {
-    pub use crate::stack::offload::{HEADERS_MAX, announce, is_acceptable, is_tcp, split_fin};
+    pub use crate::stack::offload::{announce, is_acceptable, is_tcp};
     pub use smoltcp::phy::{
         Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
         TxToken,

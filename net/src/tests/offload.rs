@@ -2,8 +2,8 @@
 
 use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use super::world::{Chance, PEER_IP, SERVER_IP};
-use crate::phy::{is_acceptable, is_tcp, split_fin};
-use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpControl, TcpPacket};
+use crate::phy::{is_acceptable, is_tcp};
+use smoltcp::wire::{IpProtocol, TcpControl};
 use std::vec::Vec;
 
 fn segment(control: TcpControl, len: usize) -> Vec<u8> {
@@ -16,36 +16,6 @@ fn segment(control: TcpControl, len: usize) -> Vec<u8> {
         data: Chance(1).octets(len),
     }
     .frame()
-}
-
-/// The TCP fields of a frame: sequence number, FIN, PSH, octets of data.
-fn fields(frame: &[u8]) -> (i32, bool, bool, usize) {
-    let ip = Ipv4Packet::new_checked(&frame[14..]).expect("whole");
-    assert!(ip.verify_checksum());
-    let tcp = TcpPacket::new_checked(ip.payload()).expect("whole");
-    (
-        tcp.seq_number().0,
-        tcp.fin(),
-        tcp.psh(),
-        tcp.payload().len(),
-    )
-}
-
-#[test]
-fn a_fin_leaves_its_segment_and_follows_it() {
-    let mut frame = segment(TcpControl::Fin, 3000);
-    let (seq, fin, _, len) = fields(&frame);
-    assert!(fin && len == 3000);
-    let (last, last_len) = split_fin(&mut frame).expect("a FIN");
-    let (first_seq, fin, _, len) = fields(&frame);
-    assert_eq!((first_seq, fin, len), (seq, false, 3000));
-    // The sequence number wraps on the way.
-    assert_eq!(
-        fields(&last[..last_len]),
-        (seq.wrapping_add(3000), true, false, 0)
-    );
-    assert_eq!(last[..14], frame[..14]);
-    assert_eq!(split_fin(&mut frame), None);
 }
 
 #[test]
@@ -93,6 +63,5 @@ fn damaged_frames_are_looked_at_without_harm() {
         frame.truncate(chance.below(frame.len() as u64 + 1) as usize);
         is_tcp(&frame);
         is_acceptable(&frame);
-        split_fin(&mut frame);
     }
 }

@@ -155,8 +155,6 @@ struct Sender {
 struct Held {
     len: usize,
     options: SendOptions,
-    /// The FIN that follows it, if it is a segment that the card cuts.
-    fin: Option<([u8; phy::HEADERS_MAX], usize)>,
 }
 
 impl Frames {
@@ -207,29 +205,12 @@ impl Sender {
     /// Sends what is in the buffer.
     fn send(&mut self, frame: Held) {
         let sent = self.card.send_with(&self.frame[..frame.len], frame.options);
-        match (sent, frame.fin) {
-            (Ok(()), None) => self.queued = true,
-            (Ok(()), Some((bytes, len))) => {
-                self.queued = true;
-                self.frame[..len].copy_from_slice(&bytes[..len]);
-                self.send(Held {
-                    len,
-                    options: self.options(true),
-                    fin: None,
-                });
-            }
-            (Err(Error::WouldBlock), _) => self.held = Some(frame),
+        match sent {
+            Ok(()) => self.queued = true,
+            Err(Error::WouldBlock) => self.held = Some(frame),
             // The stack's mistake, not the card's: as if it were lost.
-            (Err(Error::BadFrame), _) => {}
-            (Err(error), _) => self.failure = Some(error),
-        }
-    }
-
-    fn options(&self, is_tcp: bool) -> SendOptions {
-        SendOptions {
-            more: true,
-            checksums: self.checksums && is_tcp,
-            segment_size: 0,
+            Err(Error::BadFrame) => {}
+            Err(error) => self.failure = Some(error),
         }
     }
 }
@@ -302,16 +283,12 @@ impl phy::TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let frame = &mut self.sender.frame[..len];
         let result = f(frame);
-        let fin = match self.segment_size {
-            0 => None,
-            _ => phy::split_fin(frame),
-        };
-        let is_tcp = self.sender.checksums && phy::is_tcp(frame);
         let options = SendOptions {
+            more: true,
+            checksums: self.sender.checksums && phy::is_tcp(frame),
             segment_size: self.segment_size,
-            ..self.sender.options(is_tcp)
         };
-        self.sender.send(Held { len, options, fin });
+        self.sender.send(Held { len, options });
         result
     }
 

@@ -271,6 +271,9 @@ impl<B: Bus> Igb<B> {
             }
             self.turn = ((queue + 1) % self.receive.len(), 0);
         }
+        // What belongs to no flow comes by the first queue, as the answer to who has an address: so
+        // it is the first to be looked at when something comes.
+        self.turn = (0, 0);
         Ok(None)
     }
 

@@ -178,3 +178,20 @@ fn fragments_stay_with_each_other() {
     assert_eq!(sent.len(), 40);
     assert!(sent.iter().all(|frame| frame.queue == sent[0].queue));
 }
+
+#[test]
+fn what_belongs_to_no_flow_comes_first() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::new(place, Config::new(place.mode));
+        for number in 0..40 {
+            kernel.drain();
+            let flow = Flow::number(number);
+            let datagram = flow.finished(flow.udp(&payload(30)));
+            let arp = super::frames::frame(number.into(), 60);
+            kernel.model.arrive(&arp);
+            kernel.model.arrive(&datagram);
+            kernel.model.settle();
+            assert_eq!(kernel.drain(), [arp, datagram]);
+        }
+    });
+}
