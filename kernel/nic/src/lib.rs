@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A driver touches the world only through [`Bus`]: registers by byte offset, descriptors by offset
-//! into one DMA arena. It forms no reference into memory that a card may write. It allocates
-//! nothing, blocks nowhere, and bounds every wait for the hardware.
+//! into one DMA arena. It forms no reference into memory that a card may write. Once
+//! made it allocates nothing; it blocks nowhere, and bounds every wait for the hardware.
 //!
 //! What only some cards do ([`Nic::features`]: checksums, segmentation, VLAN tags, filters) has
 //! default methods that refuse, so that a simple chip is a simple driver.
