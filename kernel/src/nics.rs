@@ -5,14 +5,14 @@ mod attach;
 pub use attach::Attaching;
 
 use abi::ipc::{Pid, wait};
-use abi::nic::{Counter, Features, Link, NicInfo, ReceivedFrame, SendOptions};
+use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
-use nic::{Events, Nic};
+use nic::{Events, Filters, Nic};
 
 use attach::{Attached, Interrupts};
 
@@ -145,6 +145,9 @@ impl Nics {
         for card in &mut self.cards {
             if card.owner == Some(pid) {
                 card.nic.stop();
+                // The next owner starts as the first one did. A card without filters has
+                // none to take back.
+                let _ = card.nic.set_filters(&Filters::default());
                 card.owner = None;
             }
         }
@@ -174,6 +177,8 @@ impl Nics {
                 segment_max: features.segment_max as u32,
                 receive_queues: features.receive_queues as u8,
                 transmit_queues: features.transmit_queues as u8,
+                vlan: features.vlan,
+                filters: features.filters,
             },
         };
         write(table, pid, to, &info.to_bytes())?;
@@ -203,7 +208,7 @@ impl Nics {
         let work = nic::SendOptions {
             checksums: options.checksums,
             segment_size: options.segment_size,
-            vlan: None,
+            vlan: options.vlan,
         };
         let sent = card.nic.send_with(frame, &work, options.more);
         let sent = sent.map_err(to_abi);
@@ -230,6 +235,7 @@ impl Nics {
         let frame = ReceivedFrame {
             len: len as u32,
             checksums_right: info.ipv4_checksum && info.transport_checksum,
+            vlan: info.vlan,
         };
         Ok(frame.to_register())
     }
@@ -240,6 +246,34 @@ impl Nics {
         let flushed = card.nic.flush().map_err(to_abi);
         card.tell_own_events(table);
         flushed.map(|()| 0)
+    }
+
+    /// `Syscall::NicFilter`.
+    pub fn filter(
+        &mut self,
+        number: u64,
+        pid: Pid,
+        table: &Processes,
+        (from, len): (u64, u64),
+    ) -> Result<u64> {
+        let card = self.owned(number, pid)?;
+        if len > FilterHead::ARGUMENT_MAX as u64 {
+            return Err(Error::TooLong);
+        }
+        let mut bytes = alloc::vec![0; len as usize];
+        let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
+        table.machine().read(space, from, &mut bytes)?;
+        let (head, unicast, multicast, vlans) = FilterHead::parse(&bytes)?;
+        let vlans: Vec<u16> = vlans.iter().map(|&vlan| u16::from_le_bytes(vlan)).collect();
+        let filters = Filters {
+            promiscuous: head.promiscuous,
+            all_multicast: head.all_multicast,
+            unicast,
+            multicast,
+            vlans: head.vlan_filter.then_some(&vlans),
+        };
+        card.nic.set_filters(&filters).map_err(to_abi)?;
+        Ok(0)
     }
 
     /// `Syscall::NicStatistics`.
@@ -345,6 +379,8 @@ fn to_abi(error: nic::Error) -> Error {
         nic::Error::BufferTooSmall { .. } => Error::TooLong,
         nic::Error::BadHeaders => Error::BadFrame,
         nic::Error::Unsupported => Error::NotSupported,
+        nic::Error::BadVlan { .. } => Error::InvalidArgument,
+        nic::Error::TooMany { .. } => Error::TooLong,
         other => {
             log::error!("{other}");
             Error::DeviceFailed

@@ -1,6 +1,7 @@
 //! What Wharf promises beyond the lab's grade.
 
 mod echo;
+mod filters;
 mod igb;
 mod raw;
 mod system;
@@ -17,4 +18,5 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("The system", system::CASES),
     ("The 82576", igb::CASES),
+    ("Filters and VLANs", filters::CASES),
 ];

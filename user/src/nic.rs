@@ -5,6 +5,42 @@ use alloc::vec::Vec;
 
 pub use abi::nic::{Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, SendOptions};
 
+use abi::nic::FilterHead;
+
+/// Which frames a card receives besides those to its station address and to all stations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// Everything on the wire.
+    pub promiscuous: bool,
+    /// All frames to groups.
+    pub all_multicast: bool,
+    /// Frames to these stations.
+    pub unicast: Vec<MacAddress>,
+    /// Frames to these groups; the card may let others through.
+    pub multicast: Vec<MacAddress>,
+    /// Of frames with a VLAN tag, only those of these numbers; `None`: all.
+    pub vlans: Option<Vec<u16>>,
+}
+
+impl Filters {
+    /// The filters as the kernel takes them; `None` if a list is longer than it can say.
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let vlans = self.vlans.as_deref().unwrap_or_default();
+        let head = FilterHead {
+            promiscuous: self.promiscuous,
+            all_multicast: self.all_multicast,
+            vlan_filter: self.vlans.is_some(),
+            unicast: self.unicast.len().try_into().ok()?,
+            multicast: self.multicast.len().try_into().ok()?,
+            vlans: vlans.len().try_into().ok()?,
+        };
+        let mut bytes = head.to_bytes().to_vec();
+        bytes.extend(self.unicast.iter().chain(&self.multicast).flatten());
+        bytes.extend(vlans.iter().flat_map(|vlan| vlan.to_le_bytes()));
+        Some(bytes)
+    }
+}
+
 /// An attached card. It stays attached until the process ends.
 #[derive(Debug)]
 pub struct Card {
@@ -68,6 +104,15 @@ impl Card {
     /// As there.
     pub fn receive_with(&self, buffer: &mut [u8]) -> Result<ReceivedFrame> {
         sys::nic_receive(self.number, buffer)
+    }
+
+    /// Chooses which frames are received, until the next such call.
+    ///
+    /// # Errors
+    /// As [`sys::nic_filter`]; [`crate::Error::TooLong`] for more than it has room for.
+    pub fn set_filters(&self, filters: &Filters) -> Result<()> {
+        let bytes = filters.to_bytes().ok_or(crate::Error::TooLong)?;
+        sys::nic_filter(self.number, &bytes)
     }
 
     /// Tells the card about all queued frames.

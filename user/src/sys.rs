@@ -349,6 +349,16 @@ pub fn nic_flush(card: u8) -> Result<()> {
     call4(Syscall::NicFlush, [card.into(), 0, 0, 0]).map(|_| ())
 }
 
+/// Chooses which frames are received; `filters` is what [`abi::nic::FilterHead`] says.
+///
+/// # Errors
+/// [`Error::NotSupported`], [`Error::TooLong`] if the card has no room for so many,
+/// [`Error::InvalidArgument`] for a VLAN that is none, [`Error::BadHandle`].
+pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
+    let arguments = [card.into(), address(filters), filters.len() as u64, 0];
+    call4(Syscall::NicFilter, arguments).map(|_| ())
+}
+
 /// Writes [`Counter`]s of [`Counter::SIZE`] bytes each into `buffer`; returns how many.
 ///
 /// # Errors

@@ -49,6 +49,10 @@ pub struct Features {
     pub receive_queues: u8,
     /// Transmit queues in use.
     pub transmit_queues: u8,
+    /// It puts VLAN tags into frames and takes them out.
+    pub vlan: bool,
+    /// It has filters: [`crate::Syscall::NicFilter`].
+    pub filters: bool,
 }
 
 /// How a frame is to be sent: the last argument of [`crate::Syscall::NicSend`].
@@ -60,12 +64,18 @@ pub struct SendOptions {
     pub checksums: bool,
     /// Cut this TCP segment into ones of at most that many bytes of payload; 0: send it whole.
     pub segment_size: u16,
+    /// Put a VLAN tag into the frame: priority and number (IEEE 802.1Q TCI).
+    pub vlan: Option<u16>,
 }
 
 impl SendOptions {
     /// The options in a register.
     pub const fn to_register(self) -> u64 {
-        self.more as u64 | (self.checksums as u64) << 1 | (self.segment_size as u64) << 16
+        let vlan = match self.vlan {
+            Some(tag) => 4 | (tag as u64) << 32,
+            None => 0,
+        };
+        self.more as u64 | (self.checksums as u64) << 1 | (self.segment_size as u64) << 16 | vlan
     }
 
     /// The options from a register. Bits that mean nothing are ignored.
@@ -74,6 +84,10 @@ impl SendOptions {
             more: register & 1 != 0,
             checksums: register & 2 != 0,
             segment_size: (register >> 16) as u16,
+            vlan: match register & 4 {
+                0 => None,
+                _ => Some((register >> 32) as u16),
+            },
         }
     }
 }
@@ -85,26 +99,112 @@ pub struct ReceivedFrame {
     pub len: u32,
     /// The card found the checksums of its IPv4 header and of TCP or UDP right.
     pub checksums_right: bool,
+    /// The VLAN tag (TCI) that the card took out of it.
+    pub vlan: Option<u16>,
 }
 
 impl ReceivedFrame {
     /// The result in a register.
     pub const fn to_register(self) -> u64 {
-        self.len as u64 | (self.checksums_right as u64) << 32
+        let vlan = match self.vlan {
+            Some(tag) => 2 | (tag as u64) << 2,
+            None => 0,
+        };
+        self.len as u64 | (self.checksums_right as u64 | vlan) << 32
     }
 
     /// The result from a register.
     pub const fn from_register(register: u64) -> Self {
+        let more = register >> 32;
         ReceivedFrame {
             len: register as u32,
-            checksums_right: register >> 32 & 1 != 0,
+            checksums_right: more & 1 != 0,
+            vlan: match more & 2 {
+                0 => None,
+                _ => Some((more >> 2) as u16),
+            },
         }
+    }
+}
+
+/// Which frames a card receives besides those to its station address and to all stations:
+/// the fixed part of [`crate::Syscall::NicFilter`]'s argument. Behind it are the addresses of
+/// `unicast` stations and `multicast` groups, 6 bytes each, and `vlans` numbers, 2 bytes each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterHead {
+    /// Everything on the wire.
+    pub promiscuous: bool,
+    /// All frames to groups.
+    pub all_multicast: bool,
+    /// Of frames with a VLAN tag, only those of the numbers listed; otherwise all.
+    pub vlan_filter: bool,
+    /// How many stations, groups and VLANs follow.
+    pub unicast: u16,
+    /// See there.
+    pub multicast: u16,
+    /// See there.
+    pub vlans: u16,
+}
+
+impl FilterHead {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 8;
+    /// The longest argument: more addresses and numbers than any card has places for.
+    pub const ARGUMENT_MAX: usize = Self::SIZE + 6 * (64 + 512) + 2 * 4095;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let flags = u16::from(self.promiscuous)
+            | u16::from(self.all_multicast) << 1
+            | u16::from(self.vlan_filter) << 2;
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .u16(flags)
+            .u16(self.unicast)
+            .u16(self.multicast)
+            .u16(self.vlans);
+        bytes
+    }
+
+    /// The structure from bytes, and the stations, groups and VLANs behind it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if they are not exactly as many as it says.
+    #[expect(clippy::type_complexity, reason = "three lists")]
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[[u8; 6]], &[[u8; 6]], &[[u8; 2]])> {
+        let mut reader = Reader::new(bytes);
+        let flags = reader.u16()?;
+        let head = FilterHead {
+            promiscuous: flags & 1 != 0,
+            all_multicast: flags & 2 != 0,
+            vlan_filter: flags & 4 != 0,
+            unicast: reader.u16()?,
+            multicast: reader.u16()?,
+            vlans: reader.u16()?,
+        };
+        let malformed = crate::Error::Malformed;
+        let rest = bytes.get(Self::SIZE..).ok_or(malformed)?;
+        let (unicast, rest) = rest
+            .split_at_checked(6 * usize::from(head.unicast))
+            .ok_or(malformed)?;
+        let (multicast, vlans) = rest
+            .split_at_checked(6 * usize::from(head.multicast))
+            .ok_or(malformed)?;
+        if vlans.len() != 2 * usize::from(head.vlans) {
+            return Err(malformed);
+        }
+        Ok((
+            head,
+            unicast.as_chunks().0,
+            multicast.as_chunks().0,
+            vlans.as_chunks().0,
+        ))
     }
 }
 
 impl NicInfo {
     /// Bytes on the wire.
-    pub const SIZE: usize = 33;
+    pub const SIZE: usize = 35;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -122,7 +222,9 @@ impl NicInfo {
             .u8(self.features.checksums.into())
             .u32(self.features.segment_max)
             .u8(self.features.receive_queues)
-            .u8(self.features.transmit_queues);
+            .u8(self.features.transmit_queues)
+            .u8(self.features.vlan.into())
+            .u8(self.features.filters.into());
         bytes
     }
 
@@ -155,6 +257,8 @@ impl NicInfo {
                 segment_max: reader.u32()?,
                 receive_queues: reader.u8()?,
                 transmit_queues: reader.u8()?,
+                vlan: reader.u8()? != 0,
+                filters: reader.u8()? != 0,
             },
         })
     }
@@ -246,6 +350,8 @@ mod tests {
                 segment_max: 65_549,
                 receive_queues: 16,
                 transmit_queues: 8,
+                vlan: true,
+                filters: false,
             },
         };
         assert_eq!(NicInfo::from_bytes(&info.to_bytes()), Ok(info));
@@ -259,6 +365,7 @@ mod tests {
             more: true,
             checksums: true,
             segment_size: 1460,
+            vlan: Some(0xefff),
         };
         assert_eq!(SendOptions::from_register(options.to_register()), options);
         assert_eq!(
@@ -271,9 +378,37 @@ mod tests {
         let frame = ReceivedFrame {
             len: 1514,
             checksums_right: true,
+            vlan: Some(0xffff),
         };
         assert_eq!(ReceivedFrame::from_register(frame.to_register()), frame);
+        // The upper half of the numbers is errors.
+        assert!(crate::error::from_register(frame.to_register()).is_ok());
         assert_eq!(ReceivedFrame::from_register(60).len, 60);
+    }
+
+    #[test]
+    fn filters_round_trip_and_count_exactly() {
+        let head = FilterHead {
+            promiscuous: false,
+            all_multicast: true,
+            vlan_filter: true,
+            unicast: 1,
+            multicast: 2,
+            vlans: 1,
+        };
+        let mut bytes = head.to_bytes().to_vec();
+        bytes.extend_from_slice(&[1; 6]);
+        bytes.extend_from_slice(&[2; 12]);
+        bytes.extend_from_slice(&[7, 0]);
+        let (parsed, unicast, multicast, vlans) = FilterHead::parse(&bytes).unwrap();
+        assert_eq!(parsed, head);
+        assert_eq!(unicast, [[1; 6]]);
+        assert_eq!(multicast, [[2; 6]; 2]);
+        assert_eq!(vlans, [[7, 0]]);
+        bytes.push(0);
+        for len in (0..bytes.len() - 1).chain([bytes.len()]) {
+            assert_eq!(FilterHead::parse(&bytes[..len]), Err(Error::Malformed));
+        }
     }
 
     #[test]

@@ -69,6 +69,10 @@ pub enum Syscall {
     NicFlush = 22,
     /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
     NicStatistics = 23,
+    /// `(card, ptr, len)`: chooses which frames are received, besides those to the station
+    /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
+    /// the end of the process.
+    NicFilter = 24,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -79,7 +83,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 24] = [
+    pub const ALL: [Syscall; 25] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -104,6 +108,7 @@ impl Syscall {
         Syscall::NicReceive,
         Syscall::NicFlush,
         Syscall::NicStatistics,
+        Syscall::NicFilter,
     ];
 
     /// The call with this number.
@@ -122,7 +127,7 @@ mod tests {
             assert_eq!(call as usize, number);
             assert_eq!(Syscall::from_number(number as u64), Some(call));
         }
-        assert_eq!(Syscall::from_number(24), None);
+        assert_eq!(Syscall::from_number(Syscall::ALL.len() as u64), None);
         assert_eq!(Syscall::from_number(u64::MAX), None);
     }
 }

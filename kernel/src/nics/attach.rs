@@ -157,9 +157,6 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
         config = igb::Config::small(mode);
     }
     config.moderation_us = moderation_us;
-    // A tag that is taken out cannot be told to programs yet, and a frame of a VLAN must not
-    // look like one of none.
-    config.vlan_strip = false;
     if jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }

@@ -232,6 +232,10 @@ impl phy::Device for Frames {
                     return None;
                 }
             };
+            if received.vlan.is_some() {
+                // Of another network than ours, which has no tags.
+                continue;
+            }
             let len = (received.len as usize).min(self.received.len());
             // A card without offloads leaves all checksums to smoltcp.
             let verified = !self.features.checksums || received.checksums_right;
@@ -287,6 +291,7 @@ impl phy::TxToken for Room<'_> {
             more: true,
             checksums: self.sender.checksums && phy::is_tcp(frame),
             segment_size: self.segment_size,
+            vlan: None,
         };
         self.sender.send(Held { len, options });
         result

@@ -13,6 +13,8 @@
 //! receive_queues 16
 //! checksums yes
 //! segment_max 65549
+//! vlan yes
+//! filters yes
 //! rx_frames 12
 //! ...
 //! ```
@@ -25,7 +27,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 /// The names that are no counters.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 13] = [
     "driver",
     "pci",
     "mac",
@@ -37,6 +39,8 @@ const FIELDS: [&str; 11] = [
     "receive_queues",
     "checksums",
     "segment_max",
+    "vlan",
+    "filters",
 ];
 
 /// Writes the text.
@@ -64,9 +68,11 @@ fn write_info(text: &mut String, info: &NicInfo) -> fmt::Result {
     let features = &info.features;
     writeln!(text, "transmit_queues {}", features.transmit_queues)?;
     writeln!(text, "receive_queues {}", features.receive_queues)?;
-    let checksums = if features.checksums { "yes" } else { "no" };
-    writeln!(text, "checksums {checksums}")?;
-    writeln!(text, "segment_max {}", features.segment_max)
+    let yes = |has| if has { "yes" } else { "no" };
+    writeln!(text, "checksums {}", yes(features.checksums))?;
+    writeln!(text, "segment_max {}", features.segment_max)?;
+    writeln!(text, "vlan {}", yes(features.vlan))?;
+    writeln!(text, "filters {}", yes(features.filters))
 }
 
 struct LinkWords(Link);

@@ -42,17 +42,7 @@ fn head(text: &mut String, report: &Report) -> fmt::Result {
     }
     writeln!(text, "MAC       {}", field("mac"))?;
     writeln!(text, "frames    up to {} bytes", field("frame_max"))?;
-    let checksums = match field("checksums") {
-        "yes" => "checksums",
-        _ => "none",
-    };
-    match field("segment_max") {
-        "0" | "?" => writeln!(text, "offloads  {checksums}")?,
-        longest => writeln!(
-            text,
-            "offloads  {checksums}, TCP segmentation up to {longest} bytes"
-        )?,
-    }
+    writeln!(text, "offloads  {}", offloads(report))?;
     write!(text, "transmit  {}", Rings(report, "transmit"))?;
     if let (Some(given), Some(done)) = (report.counter("tx_frames"), report.counter("tx_completed"))
     {
@@ -63,7 +53,35 @@ fn head(text: &mut String, report: &Report) -> fmt::Result {
             write!(text, " or lost in a reset")?;
         }
     }
-    writeln!(text, "\nreceive   {}", Rings(report, "receive"))
+    write!(text, "\nreceive   {}", Rings(report, "receive"))?;
+    if let Some(waiting) = report.counter(words::WAITING) {
+        write!(text, ", {waiting} waiting")?;
+    }
+    writeln!(text)
+}
+
+/// What the card does by itself.
+fn offloads(report: &Report) -> String {
+    let has = |name| report.field(name) == Some("yes");
+    let mut words = Vec::new();
+    if has("checksums") {
+        words.push(String::from("checksums"));
+    }
+    if let Some(longest @ 1..) = report
+        .field("segment_max")
+        .and_then(|n| n.parse::<u32>().ok())
+    {
+        words.push(alloc::format!("TCP segmentation up to {longest} bytes"));
+    }
+    for (name, word) in [("vlan", "VLAN tags"), ("filters", "filters")] {
+        if has(name) {
+            words.push(word.into());
+        }
+    }
+    if words.is_empty() {
+        return "none".into();
+    }
+    words.join(", ")
 }
 
 /// The ring or rings of one direction.
@@ -160,7 +178,10 @@ fn counters(
         .counters()
         .map(|(name, total)| (name, Count::new(name, total, before)))
         .filter(|(name, count)| {
-            words::of(name).0 == group && (all || MAIN.contains(name) || !count.is_quiet())
+            let in_head = *name == words::WAITING;
+            words::of(name).0 == group
+                && !in_head
+                && (all || MAIN.contains(name) || !count.is_quiet())
         });
     let rows: Vec<(&str, Count)> = of_group.collect();
     if rows.is_empty() {

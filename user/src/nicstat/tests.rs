@@ -21,6 +21,8 @@ fn info() -> NicInfo {
             segment_max: 65_549,
             receive_queues: 16,
             transmit_queues: 16,
+            vlan: true,
+            filters: true,
         },
     }
 }
@@ -85,7 +87,7 @@ fn a_card_is_text_and_back() {
         "driver igb\npci 01:03.1\nmac 52:54:00:12:34:56\nlink up 1000 full\n\
          frame_max 1514\ntransmit_ring 255\nreceive_ring 256\ntransmit_queues 16\n\
          receive_queues 16\nchecksums yes\nsegment_max 65549\n\
-         rx_frames 12\ntx_frames 18446744073709551615\n"
+         vlan yes\nfilters yes\nrx_frames 12\ntx_frames 18446744073709551615\n"
     );
     let report = Report::parse(&written).unwrap();
     assert_eq!(report.field("link"), Some("up 1000 full"));
@@ -136,7 +138,7 @@ fn text_is_cut_at_a_line_end() {
 
 #[test]
 fn the_table_tells_of_card_link_and_rings() {
-    let report = report(&[("tx_frames", 7), ("tx_completed", 5)]);
+    let report = report(&[("tx_frames", 7), ("tx_completed", 5), ("rx_waiting", 3)]);
     let table = table(&report, None, false);
     let head: Vec<&str> = table.lines().take(7).collect();
     assert_eq!(
@@ -146,11 +148,12 @@ fn the_table_tells_of_card_link_and_rings() {
             "link      up, 1000 Mb/s, full duplex",
             "MAC       52:54:00:12:34:56",
             "frames    up to 1514 bytes",
-            "offloads  checksums, TCP segmentation up to 65549 bytes",
+            "offloads  checksums, TCP segmentation up to 65549 bytes, VLAN tags, filters",
             "transmit  16 queues, 255 frames, 2 not done",
-            "receive   16 queues, 256 frames",
+            "receive   16 queues, 256 frames, 3 waiting",
         ]
     );
+    assert!(!table.contains("rx_waiting"));
     assert!(table.ends_with("\ndrops and errors\n  none\n"), "{table}");
 }
 

@@ -64,6 +64,9 @@ pub const MAIN: [&str; 5] = [
     "interrupts",
 ];
 
+/// The one number of a driver that is no count but a state: it stands with the ring.
+pub const WAITING: &str = "rx_waiting";
+
 /// The words are at most that long, so that they fit beside a total of 10 digits and a
 /// change of 6.
 #[cfg(test)]
@@ -74,6 +77,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     // The drivers' own counts.
     ("rx_frames", Group::Receive, "given to the network server"),
     ("rx_octets", Group::Receive, "bytes of those"),
+    (WAITING, Group::Receive, "received and not read yet"),
     ("rx_batches", Group::Receive, "times that frames were waiting"),
     ("rx_arms", Group::Receive, "times the rings were empty"),
     ("rx_wakes_for_nothing", Group::Receive, "woken with nothing there"),

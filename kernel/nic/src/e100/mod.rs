@@ -409,6 +409,7 @@ impl<B: Bus> Nic for E100<B> {
             let _ = self.note(result);
         }
         self.statistics.visit(visit);
+        let waiting = self.receive.waiting(&mut self.chip);
         let (counters, receive) = (&self.counters, &self.receive);
         for (name, value) in [
             ("tx_frames", counters.tx_frames),
@@ -416,6 +417,7 @@ impl<B: Bus> Nic for E100<B> {
             ("tx_completed", self.transmit.completed),
             ("tx_doorbells", self.transmit.kicks),
             ("tx_ring_full", counters.tx_ring_full),
+            ("rx_waiting", waiting as u64),
             ("rx_frames", receive.frames),
             ("rx_octets", receive.octets),
             ("rx_batches", receive.batches),

@@ -158,6 +158,11 @@ impl Receive {
         Ok(complete > 0)
     }
 
+    /// Descriptors that the card has filled and nobody has read.
+    pub fn waiting<B: Bus>(&self, chip: &mut Chip<B>) -> usize {
+        self.complete(chip, self.ready)
+    }
+
     /// How many descriptors from `head` on are complete, of which `known` need no look.
     fn complete<B: Bus>(&self, chip: &mut Chip<B>, known: usize) -> usize {
         (known..RFDS)

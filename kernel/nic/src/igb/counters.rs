@@ -5,7 +5,12 @@ use crate::Bus;
 
 impl<B: Bus> Igb<B> {
     /// Visits the sums over all queues, and then each vector and queue.
-    pub(super) fn visit_own(&self, visit: &mut dyn FnMut(&str, u64)) {
+    pub(super) fn visit_own(&mut self, visit: &mut dyn FnMut(&str, u64)) {
+        let mut waiting = 0;
+        for queue in &self.receive {
+            waiting += queue.waiting(&mut self.chip);
+        }
+        visit("rx_waiting", waiting as u64);
         let tx = |count: fn(&transmit::Counters) -> u64| -> u64 {
             self.transmit
                 .iter()

@@ -167,6 +167,16 @@ impl Receive {
         !matches!(self.look(chip), Ok(None))
     }
 
+    /// Descriptors that the card has filled and nobody has read.
+    pub fn waiting<B: Bus>(&self, chip: &mut Chip<B>) -> usize {
+        (self.head..self.tail)
+            .take_while(|&slot| {
+                let descriptor = self.descriptor(chip, slot);
+                chip.bus.load32(descriptor + rx::STATUS) & rx::DD != 0
+            })
+            .count()
+    }
+
     /// The frame at the head, if all of it is there. Believes nothing.
     fn look<B: Bus>(&self, chip: &mut Chip<B>) -> Result<Option<Frame>, Error> {
         let longest = self.frame_max + TAG;

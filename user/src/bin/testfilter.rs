@@ -1,0 +1,88 @@
+//! Tries a card's filters and VLAN tags: receives what they let through, prints a line about
+//! each frame, and sends it back with both addresses exchanged and the same tag.
+//!
+//! `testfilter[,promiscuous][,groups][,group=MAC][,station=MAC][,vlan=NUMBER][,novlan]`
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use user::ipc::{FOREVER, mask};
+use user::nic::{Card, Filters, MacAddress, SendOptions};
+use user::start::Context;
+use user::{Error, args, ipc, println};
+
+user::entry!(main);
+
+fn main() -> Result<(), String> {
+    let filters = filters(args::all())?;
+    let card = Card::attach(0).context("card 0")?;
+    let info = card.info().context("card 0")?;
+    card.set_filters(&filters).context("the filters")?;
+    println!("testfilter: receiving");
+    let mut buffer = alloc::vec![0; info.frame_max.into()];
+    loop {
+        let received = match card.receive_with(&mut buffer) {
+            Ok(received) => received,
+            Err(Error::WouldBlock) => {
+                ipc::wait(mask::NIC_RECEIVE, FOREVER).context("wait")?;
+                continue;
+            }
+            Err(error) => return Err(error).context("receive"),
+        };
+        let frame = buffer.get_mut(..received.len as usize);
+        let frame = frame.ok_or("the card has received more than there is room for")?;
+        let [to, from, ..] = frame.as_chunks_mut::<6>().0 else {
+            continue;
+        };
+        println!(
+            "testfilter: to {to:02x?} vlan {:?} len {}",
+            received.vlan, received.len
+        );
+        core::mem::swap(to, from);
+        let options = SendOptions {
+            vlan: received.vlan,
+            ..SendOptions::default()
+        };
+        while let Err(error) = card.send_with(frame, options) {
+            if error != Error::WouldBlock {
+                return Err(error).context("send");
+            }
+            ipc::wait(mask::NIC_TRANSMIT, FOREVER).context("wait")?;
+        }
+    }
+}
+
+fn filters<'a>(words: impl Iterator<Item = &'a str>) -> Result<Filters, String> {
+    let mut filters = Filters::default();
+    for word in words {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let bad = || alloc::format!("`{word}` is no filter");
+        match name {
+            "promiscuous" => filters.promiscuous = true,
+            "groups" => filters.all_multicast = true,
+            "group" => filters.multicast.push(mac(value).ok_or_else(bad)?),
+            "station" => filters.unicast.push(mac(value).ok_or_else(bad)?),
+            "novlan" => filters.vlans = Some(Vec::new()),
+            "vlan" => {
+                let number = value.parse().map_err(|_| bad())?;
+                filters.vlans.get_or_insert_default().push(number);
+            }
+            _ => return Err(bad()),
+        }
+    }
+    Ok(filters)
+}
+
+/// `52:54:00:12:34:56`.
+fn mac(text: &str) -> Option<MacAddress> {
+    let mut address = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut address {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(address)
+}
