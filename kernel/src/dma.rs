@@ -1,12 +1,15 @@
 //! Memory that a card reads and writes: a contiguous arena, named by offset.
 //!
 //! No reference into it is ever formed, since the card may change it at any moment: only
-//! loads, stores and copies.
+//! loads, stores and copies. That also holds for memory that a program writes while it
+//! runs, such as the exchange area of a card.
 
 use crate::arch::paging;
 use abi::layout::PAGE_SIZE;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
+use x86_64::PhysAddr;
 
 /// Cards with 32-bit addresses reach the memory below 4 GiB.
 const BELOW_4_GIB: u64 = 1 << 32;
@@ -49,6 +52,12 @@ impl Arena {
     pub fn bus_address(&self, offset: usize) -> u64 {
         assert!(offset <= self.len, "arena offset {offset:#x}");
         self.physical + offset as u64
+    }
+
+    /// Where `range` is in physical memory, to be shown to a program.
+    pub fn physical(&self, range: &Range<usize>) -> PhysAddr {
+        assert!(range.end <= self.len, "arena range {range:x?}");
+        PhysAddr::new(self.physical + range.start as u64)
     }
 
     /// Loads a `T`, once and whole.

@@ -17,4 +17,5 @@ pub mod options;
 pub mod pci;
 pub mod process;
 pub mod ramdisk;
+pub mod runs;
 pub mod symbols;

@@ -95,6 +95,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
             messages: Messages::new(timer.apic_id()),
             options,
         },
+        files,
     );
     for irq in nics.irqs() {
         pic.set_enabled(irq, true);

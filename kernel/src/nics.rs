@@ -1,9 +1,12 @@
 //! The cards: found on PCI, given to one process each, and driven through [`nic::Nic`].
 
 mod attach;
+mod exchange;
 
 pub use attach::Attaching;
 
+use crate::arch::paging;
+use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
 use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
@@ -12,7 +15,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
+use kernel::runs::Runs;
 use nic::{Events, Filters, Nic};
+use x86_64::PhysAddr;
 
 use attach::{Attached, Interrupts};
 
@@ -28,6 +33,14 @@ struct Card {
     address: Address,
     interrupts: Interrupts,
     owner: Option<Pid>,
+    /// Where its arena starts.
+    memory: PhysAddr,
+    /// What it and its owner exchange; made when an owner first asks.
+    exchange: Option<Arena>,
+    /// The owner has been shown its buffers.
+    is_shown: bool,
+    /// It does not work, and that was told.
+    failed: bool,
 }
 
 /// All cards, numbered in the order they were found.
@@ -37,22 +50,37 @@ pub struct Nics {
     unclaimed: [u32; 16],
     /// A frame on its way between a program and a ring.
     frame: Vec<u8>,
+    /// Where the ramdisk is, for cards.
+    ramdisk: Runs,
 }
 
 impl Nics {
     /// Attaches a driver to every function that has one, and tells the story of it.
-    pub fn attach_all(functions: &[Function], mut attaching: Attaching) -> Self {
+    pub fn attach_all(
+        functions: &[Function],
+        mut attaching: Attaching,
+        ramdisk: &'static [u8],
+    ) -> Self {
         let mut cards: Vec<Card> = Vec::new();
         for function in functions {
-            let Some(Attached { nic, interrupts }) = attaching.attach(function) else {
+            let Some(attached) = attaching.attach(function) else {
                 continue;
             };
+            let Attached {
+                nic,
+                memory,
+                interrupts,
+            } = attached;
             let mut card = Card {
                 number: cards.len(),
                 nic,
                 address: function.address,
                 interrupts,
                 owner: None,
+                memory,
+                exchange: None,
+                is_shown: false,
+                failed: false,
             };
             card.introduce(attaching.options.self_test);
             cards.push(card);
@@ -66,6 +94,7 @@ impl Nics {
             frame: alloc::vec![0; longest.unwrap_or(0)],
             cards,
             unclaimed: [0; 16],
+            ramdisk: paging::physical_runs(ramdisk),
         }
     }
 
@@ -149,6 +178,7 @@ impl Nics {
                 // none to take back.
                 let _ = card.nic.set_filters(&Filters::default());
                 card.owner = None;
+                card.is_shown = false;
             }
         }
     }
@@ -211,7 +241,7 @@ impl Nics {
             vlan: options.vlan,
         };
         let sent = card.nic.send_with(frame, &work, options.more);
-        let sent = sent.map_err(to_abi);
+        let sent = card.told(sent);
         card.tell_own_events(table);
         sent.map(|()| 0)
     }
@@ -226,8 +256,9 @@ impl Nics {
     ) -> Result<u64> {
         let card = owned(&mut self.cards, number, pid)?;
         let received = card.nic.receive_with(&mut self.frame[..]);
+        let received = card.told(received);
         card.tell_own_events(table);
-        let (len, info) = received.map_err(to_abi)?;
+        let (len, info) = received?;
         if len as u64 > capacity {
             return Err(Error::TooLong);
         }
@@ -243,7 +274,8 @@ impl Nics {
     /// `Syscall::NicFlush`.
     pub fn flush(&mut self, number: u64, pid: Pid, table: &mut Processes) -> Result<u64> {
         let card = self.owned(number, pid)?;
-        let flushed = card.nic.flush().map_err(to_abi);
+        let flushed = card.nic.flush();
+        let flushed = card.told(flushed);
         card.tell_own_events(table);
         flushed.map(|()| 0)
     }
@@ -272,8 +304,8 @@ impl Nics {
             multicast,
             vlans: head.vlan_filter.then_some(&vlans),
         };
-        card.nic.set_filters(&filters).map_err(to_abi)?;
-        Ok(0)
+        let set = card.nic.set_filters(&filters);
+        card.told(set).map(|()| 0)
     }
 
     /// `Syscall::NicStatistics`.
@@ -359,6 +391,31 @@ impl Card {
         }
     }
 
+    /// A driver's result as a program is told it. A card that fails is told of on the console,
+    /// once, and once more when it works again.
+    fn told<T>(&mut self, result: core::result::Result<T, nic::Error>) -> Result<T> {
+        let result = result.map_err(|error| match error {
+            nic::Error::WouldBlock => Error::WouldBlock,
+            nic::Error::BadLength { .. } | nic::Error::BadHeaders => Error::BadFrame,
+            nic::Error::BufferTooSmall { .. } | nic::Error::TooMany { .. } => Error::TooLong,
+            nic::Error::Unsupported => Error::NotSupported,
+            nic::Error::BadVlan { .. } => Error::InvalidArgument,
+            nic::Error::BadBuffer { .. } => Error::BadHandle,
+            other => {
+                if !self.failed {
+                    self.failed = true;
+                    log::error!("card {}: {other}", self.number);
+                }
+                Error::DeviceFailed
+            }
+        });
+        if self.failed && result.is_ok() {
+            self.failed = false;
+            log::info!("card {}: works again", self.number);
+        }
+        result
+    }
+
     fn tell_own_events(&mut self, table: &mut Processes) {
         let events = self.nic.take_events();
         if !events.is_empty() {
@@ -370,22 +427,6 @@ impl Card {
 fn write(table: &Processes, pid: Pid, to: u64, bytes: &[u8]) -> Result<()> {
     let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
     table.machine().write(space, to, bytes)
-}
-
-fn to_abi(error: nic::Error) -> Error {
-    match error {
-        nic::Error::WouldBlock => Error::WouldBlock,
-        nic::Error::BadLength { .. } => Error::BadFrame,
-        nic::Error::BufferTooSmall { .. } => Error::TooLong,
-        nic::Error::BadHeaders => Error::BadFrame,
-        nic::Error::Unsupported => Error::NotSupported,
-        nic::Error::BadVlan { .. } => Error::InvalidArgument,
-        nic::Error::TooMany { .. } => Error::TooLong,
-        other => {
-            log::error!("{other}");
-            Error::DeviceFailed
-        }
-    }
 }
 
 struct DisplayMac([u8; 6]);

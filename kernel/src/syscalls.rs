@@ -84,6 +84,8 @@ impl Kernel {
             Syscall::NicReceive => self.nics.receive(a, pid, &mut self.table, (b, c)),
             Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
             Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
+            Syscall::NicMap => self.nics.map(a, pid, &mut self.table, b),
+            Syscall::NicExchange => self.nics.exchange(a, pid, &mut self.table),
             Syscall::NicFilter => self.nics.filter(a, pid, &self.table, (b, c)),
         };
         Flow::Return(result)

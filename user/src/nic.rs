@@ -1,8 +1,11 @@
 //! A network card, for the one process that attached to it.
 
+mod mapped;
+
 use crate::{Result, sys};
 use alloc::vec::Vec;
 
+pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
 pub use abi::nic::{Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, SendOptions};
 
 use abi::nic::FilterHead;

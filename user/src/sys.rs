@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use abi::error::from_register;
+use abi::exchange::{self, NicMemory};
 use abi::ipc::Received;
 use abi::nic::{Counter, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Pid, Result, Syscall};
@@ -357,6 +358,29 @@ pub fn nic_flush(card: u8) -> Result<()> {
 pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
     let arguments = [card.into(), address(filters), filters.len() as u64, 0];
     call4(Syscall::NicFilter, arguments).map(|_| ())
+}
+
+/// Has an attached card's buffers shown to this process, at [`abi::layout::nic_window`].
+///
+/// # Errors
+/// [`Error::BadHandle`], [`Error::NoMemory`].
+pub fn nic_map(card: u8) -> Result<NicMemory> {
+    let mut memory = [0; NicMemory::SIZE];
+    call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
+    NicMemory::from_bytes(&memory)
+}
+
+/// Exchanges frames and buffers with an attached card, as `area` says, which is the card's and
+/// is written to; see [`abi::exchange`].
+///
+/// # Errors
+/// [`Error::BadHandle`] for a buffer that is not the caller's, [`Error::BadFrame`] and the like
+/// for a frame that was dropped, [`Error::DeviceFailed`].
+pub fn nic_exchange(card: u8, area: &mut [u32; exchange::WORDS]) -> Result<()> {
+    let arguments = [card.into(), area.as_mut_ptr() as u64, 0, 0];
+    // SAFETY: the area is borrowed exclusively until the call returns, and the kernel writes
+    // nowhere else but into buffers that are not this process's meanwhile.
+    from_register(unsafe { enter(Syscall::NicExchange, arguments) }).map(|_| ())
 }
 
 /// Writes [`Counter`]s of [`Counter::SIZE`] bytes each into `buffer`; returns how many.

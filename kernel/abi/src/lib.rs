@@ -8,6 +8,7 @@
 #![no_std]
 
 pub mod error;
+pub mod exchange;
 pub mod ipc;
 pub mod layout;
 pub mod memory;

@@ -73,6 +73,14 @@ pub enum Syscall {
     /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
     /// the end of the process.
     NicFilter = 24,
+    /// `(card, &mut NicMemory)`: shows the caller his card's frame buffers and an exchange
+    /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
+    NicMap = 25,
+    /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
+    /// its address, as a witness that the caller lets go of it for the time of the call.
+    /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost
+    /// then, and a wake-up follows when it works again.
+    NicExchange = 26,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -83,7 +91,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 25] = [
+    pub const ALL: [Syscall; 27] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -109,6 +117,8 @@ impl Syscall {
         Syscall::NicFlush,
         Syscall::NicStatistics,
         Syscall::NicFilter,
+        Syscall::NicMap,
+        Syscall::NicExchange,
     ];
 
     /// The call with this number.

@@ -35,9 +35,11 @@ extern crate std;
 
 pub mod e100;
 pub mod igb;
+mod in_place;
 pub mod model;
 mod offload;
 
+pub use in_place::{FrameMemory, Piece, Tail};
 pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
 
 use bitflags::bitflags;
@@ -123,6 +125,11 @@ pub enum Error {
     BufferTooSmall {
         /// Length of the frame, in bytes.
         len: usize,
+    },
+    /// No buffer of that number is held by the caller.
+    BadBuffer {
+        /// The number.
+        buffer: u16,
     },
     /// The card, or its driver, does not do this at all: see [`Nic::features`].
     Unsupported,
@@ -228,6 +235,10 @@ impl fmt::Display for Error {
             Error::BufferTooSmall { len } => write!(
                 f,
                 "a frame of {len} bytes was dropped: receive into a buffer of frame_max bytes"
+            ),
+            Error::BadBuffer { buffer } => write!(
+                f,
+                "buffer {buffer} is not held: send and return only buffers that were taken"
             ),
             Error::Unsupported => {
                 f.write_str("this card does not do that: ask for its features first")
@@ -369,6 +380,52 @@ pub trait Nic {
     /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
     /// [`Error::BufferTooSmall`] (the frame is lost), [`Error::Stopped`], or what the hardware did.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    /// Where the frames are that [`Nic::take_buffer`] and [`Nic::receive_piece`] give away.
+    fn frame_memory(&self) -> FrameMemory;
+
+    /// Gives a buffer for a frame of `len` bytes to the caller, who has it until it is sent or
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if there is none (an [`Events::TRANSMIT_SPACE`] follows, and all queued
+    /// frames are on their way), [`Error::BadLength`] if none is that long, [`Error::Stopped`].
+    fn take_buffer(&mut self, len: usize) -> Result<u16, Error>;
+
+    /// Takes a buffer back that will not be sent.
+    ///
+    /// # Errors
+    /// [`Error::BadBuffer`].
+    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error>;
+
+    /// As [`Nic::send_with`] and `more`, with a frame that was built in the first `len` bytes of a
+    /// buffer, and goes on behind `tail`: the card sends both from where they are. The buffer is
+    /// the driver's again, unless this fails.
+    ///
+    /// # Errors
+    /// Those of [`Nic::send_with`], [`Error::BadBuffer`].
+    fn send_buffer(
+        &mut self,
+        buffer: u16,
+        len: usize,
+        tail: Option<Tail>,
+        options: &SendOptions,
+    ) -> Result<(), Error>;
+
+    /// As [`Nic::receive_with`], but the frame stays where the card has put it, and is the caller's
+    /// until [`Nic::return_buffer`]. A long frame may come in several pieces. Without `arm` no wake-up
+    /// is asked for: the caller will look again.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if there is none (with `arm` an [`Events::RECEIVE`] follows),
+    /// [`Error::Stopped`], or what the hardware did.
+    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error>;
+
+    /// Gives a received piece's buffer back to the card.
+    ///
+    /// # Errors
+    /// [`Error::BadBuffer`], or what the hardware did.
+    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error>;
 
     /// To be called when the card's line, which it may share, interrupts. `None`: the card did not
     /// ask. `Some`: it did, and its request is acknowledged.

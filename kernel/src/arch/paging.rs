@@ -16,6 +16,7 @@ use abi::layout::PAGE_SIZE;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::frames::Frames;
+use kernel::runs::Runs;
 use spin::{Mutex, Once};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::mapper::{Mapper, Translate};
@@ -268,6 +269,28 @@ pub fn is_mapped(address: u64) -> bool {
         let table = unsafe { mapper(table) };
         table.translate_addr(address).is_some()
     })
+}
+
+/// Where memory that the kernel sees is physically; empty if a part of it is not mapped.
+pub fn physical_runs(memory: &'static [u8]) -> Runs {
+    let start = memory.as_ptr() as u64;
+    let mut runs = Runs::default();
+    let mut offset = 0;
+    while offset < memory.len() {
+        let here = start + offset as u64;
+        let len = ((PAGE_SIZE - here % PAGE_SIZE) as usize).min(memory.len() - offset);
+        let address = KERNEL_TABLE.get().and_then(|&table| {
+            // SAFETY: only read here; no other reference lives.
+            let table = unsafe { mapper(table) };
+            table.translate_addr(VirtAddr::new(here))
+        });
+        let Some(address) = address else {
+            return Runs::default();
+        };
+        runs.push(address.as_u64(), len);
+        offset += len;
+    }
+    runs
 }
 
 /// Copies from physical memory; `false` if it is not all in the mapping.

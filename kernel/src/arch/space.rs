@@ -16,6 +16,9 @@ use x86_64::{PhysAddr, VirtAddr};
 /// The top-level entry of the ramdisk, shared by all programs.
 const RAMDISK_ENTRY: usize = (RAMDISK_START >> 39) as usize;
 
+/// Marks a page whose frame is somebody else's: it is not freed with the space.
+const BORROWED: Flags = Flags::BIT_9;
+
 /// Physical address of the table under that entry.
 static RAMDISK_TABLE: Once<PhysAddr> = Once::new();
 
@@ -109,13 +112,29 @@ impl Space {
         Ok(())
     }
 
+    /// Shows the program memory that stays somebody else's, at `address`; all of whole pages.
+    /// It may write there only with `writable`, and must not outlive the memory.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`], [`Error::InvalidArgument`] where something is mapped already; what
+    /// was shown stays until the space is dropped.
+    pub fn show(&mut self, address: u64, memory: PhysAddr, len: u64, writable: bool) -> Result<()> {
+        let mut flags = Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | BORROWED;
+        flags.set(Flags::WRITABLE, writable);
+        for offset in (0..len).step_by(PAGE_SIZE as usize) {
+            let frame = PhysFrame::containing_address(memory + offset);
+            self.map(address + offset, frame, flags)?;
+        }
+        Ok(())
+    }
+
     fn map(&self, address: u64, frame: PhysFrame, flags: Flags) -> Result<()> {
         let page = Page::<Size4KiB>::containing_address(VirtAddr::new(address));
         let parents = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
         // SAFETY: the only reference to this table; the user half of it is ours to map.
         let mut table = unsafe { mapper(self.table) };
-        // SAFETY: the frame is fresh or read-only shared, and user pages alias no memory
-        // the kernel holds references to.
+        // SAFETY: the frame is fresh, read-only shared, or memory for DMA; so user pages alias
+        // no memory the kernel holds references to.
         let mapped = unsafe {
             table.map_to_with_table_flags(
                 page,
@@ -175,10 +194,11 @@ impl Drop for Space {
     }
 }
 
-/// Frees every frame and table that the first `entries` entries of a table refer to.
+/// Frees every frame and table that the first `entries` entries of a table refer to, but for
+/// what is borrowed.
 ///
 /// # Safety
-/// Nothing uses the table or what it maps any more, and all of it came from the allocator.
+/// Nothing uses the table or what it maps any more, and the rest came from the allocator.
 unsafe fn free_below(table: PhysFrame, level: u8, entries: usize) {
     // SAFETY: as promised.
     let table = unsafe { table_at(table) };
@@ -191,7 +211,10 @@ unsafe fn free_below(table: PhysFrame, level: u8, entries: usize) {
             // SAFETY: as promised; user space has no large pages.
             unsafe { free_below(frame, level - 1, 512) };
         }
+        let borrowed = entry.flags().contains(BORROWED);
         entry.set_unused();
-        with_frames(|frames| frames.free(frame.start_address().as_u64()));
+        if !borrowed {
+            with_frames(|frames| frames.free(frame.start_address().as_u64()));
+        }
     }
 }

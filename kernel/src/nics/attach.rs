@@ -12,6 +12,7 @@ use kernel::pci::{self, Driver, Function, Match};
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
 use nic::{Bus, Nic};
+use x86_64::PhysAddr;
 
 /// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
 const CSR_SIZE: usize = 64;
@@ -53,6 +54,8 @@ pub struct Attaching {
 /// A card that a driver has taken.
 pub struct Attached {
     pub nic: Box<dyn Nic + Send>,
+    /// Where its arena starts in physical memory.
+    pub memory: PhysAddr,
     pub interrupts: Interrupts,
 }
 
@@ -129,10 +132,11 @@ impl Attaching {
 }
 
 fn attach_e100(_: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
-    let bus = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
+    let (bus, memory) = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
     let nic = E100::new(bus).map_err(AttachError::Driver)?;
     Ok(Attached {
         nic: Box::new(nic),
+        memory,
         interrupts: line(function),
     })
 }
@@ -152,32 +156,36 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
         ..
     } = attaching.options;
     let mut config = igb::Config::new(mode);
-    // All queues want 5 MiB; where that is much, one queue must do.
-    if !config.arena_size().is_ok_and(Arena::is_affordable) {
-        config = igb::Config::small(mode);
+    // All queues want 10 MiB; where that is much, fewer buffers or one queue must do.
+    for smaller in [igb::Config::medium(mode), igb::Config::small(mode)] {
+        if !config.arena_size().is_ok_and(Arena::is_affordable) {
+            config = smaller;
+        }
     }
     config.moderation_us = moderation_us;
     if jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let bus = bus(function, igb::REGISTERS, bytes)?;
+    let (bus, memory) = bus(function, igb::REGISTERS, bytes)?;
     let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
     Ok(Attached {
         nic: Box::new(nic),
+        memory,
         interrupts,
     })
 }
 
-/// A function's registers and an arena.
+/// A function's registers and an arena; and where that is.
 fn bus(
     function: &Function,
     registers: usize,
     bytes: usize,
-) -> Result<impl Bus + use<>, AttachError> {
+) -> Result<(impl Bus + use<>, PhysAddr), AttachError> {
     let arena = Arena::new(bytes).ok_or(AttachError::NoMemory { bytes })?;
+    let memory = arena.physical(&(0..bytes));
     let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
-    Ok(MachineBus::new(window, arena))
+    Ok((MachineBus::new(window, arena), memory))
 }
 
 fn line(function: &Function) -> Interrupts {

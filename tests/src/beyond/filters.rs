@@ -115,12 +115,10 @@ fn tags(bench: &Bench) -> Outcome {
         let got = wire.receive(Instant::now() + PATIENCE)?;
         same_bytes(&got.ok_or("the frame did not come back")?, &back(frame))?;
     }
-    let said: Vec<String> = machine.console.lines().split_off(mark);
     for tag in ["Some(1)", "Some(57444)", "Some(4094)"] {
         let words = format!("vlan {tag} len 114");
-        ensure(said.iter().any(|line| line.ends_with(&words)), || {
-            format!("no line says {words:?} in {said:?}")
-        })?;
+        let says = |line: &str| line.ends_with(&words);
+        machine.console.wait_where(mark, &words, PATIENCE, says)?;
     }
     Ok(())
 }

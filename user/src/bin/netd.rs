@@ -1,4 +1,5 @@
-//! The network server of one card: `netd` or `netd,CARD[,ip=A.B.C.D/BITS][,gw=A.B.C.D]`.
+//! The network server of one card: `netd` or
+//! `netd,CARD[,ip=A.B.C.D/BITS][,gw=A.B.C.D][,vlan=NUMBER]`.
 //! It is the loop around the state machine in the `net` package, and nothing else.
 #![no_std]
 #![no_main]
@@ -8,10 +9,10 @@ extern crate alloc;
 
 use abi::socket::{Answer, Request};
 use alloc::string::String;
-use alloc::vec::Vec;
 use net::{Config, Kernel, Server, phy};
 use user::ipc::{self, Message, Received, mask};
-use user::nic::{Card, Features, NicInfo, SendOptions};
+use user::nic::{Card, Features, Filters, Incoming, Mapped, NicInfo};
+use user::nic::{Receiving, SendOptions, Sending};
 use user::start::Context;
 use user::{Error, Pid, Result, args, nicstat, println, sys, time};
 
@@ -19,8 +20,6 @@ user::entry!(main);
 
 const EVENTS: u32 =
     mask::MESSAGE | mask::DEATH | mask::NIC_RECEIVE | mask::NIC_TRANSMIT | mask::NIC_LINK;
-/// The most that a frame to be cut has: what a socket may have to send, and its headers.
-const SEGMENT_MAX: usize = 64 * 1024;
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
 
@@ -34,7 +33,7 @@ fn main() -> core::result::Result<(), String> {
         println!("netd: {error}; going on without");
         Config::new(info.mac, seed)
     });
-    let device = Frames::new(card, &info);
+    let device = Frames::new(card, &info, vlan(&words)?)?;
     let mut server =
         Server::new(config, device, time::clock_ns()).map_err(|error| alloc::format!("{error}"))?;
 
@@ -45,7 +44,22 @@ fn main() -> core::result::Result<(), String> {
     serve(&mut server).context("the card failed")
 }
 
-/// Serves until the card fails.
+/// The VLAN that the words name, if they do.
+fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
+    let mut words = words.split(' ');
+    let Some(number) = words.find_map(|word| word.strip_prefix("vlan=")) else {
+        return Ok(None);
+    };
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number| (1..=4094).contains(number));
+    number
+        .map(Some)
+        .ok_or("vlan= wants a number from 1 to 4094".into())
+}
+
+/// Serves until the card is taken away.
 fn serve(server: &mut Server<Frames>) -> Result<()> {
     let mut more = false;
     let mut now = time::clock_ns();
@@ -61,20 +75,21 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
             }
             match received {
                 Received::Message(message) => {
-                    if !asks_for_card(&message, &server.device_mut().sender.card) {
+                    if !asks_for_card(&message, server.device_mut().mapped.card()) {
                         server.request(&message, now, &mut Calls);
                     }
                 }
                 Received::Death(client, _) => server.client_died(client, now),
-                // Frames, room or a link: the poll below looks for all of them.
-                Received::Notification(_) => {}
+                // Room or a link: the poll below looks for both.
+                Received::Notification(events) => {
+                    server.device_mut().told(events & mask::NIC_RECEIVE != 0);
+                }
                 Received::TimedOut => break,
             }
             deadline = 0;
         }
-        server.device_mut().resume();
         more = server.poll(now, &mut Calls);
-        server.device_mut().flush()?;
+        more |= server.device_mut().finish(more)?;
     }
 }
 
@@ -130,87 +145,104 @@ impl Kernel for Calls {
 
 /// The card as smoltcp sees it.
 struct Frames {
-    received: Vec<u8>,
+    mapped: Mapped,
     features: Features,
-    sender: Sender,
-}
-
-/// The transmitting half. smoltcp must not fail to send once it was told that there is
-/// room, and the kernel tells only when a frame is given to it. So a frame that found the
-/// ring full is held, and until it is gone there is no room.
-struct Sender {
-    card: Card,
-    /// The card fills in the checksums of TCP.
-    checksums: bool,
-    frame: Vec<u8>,
-    /// The frame in the buffer that found no room.
-    held: Option<Held>,
-    /// Frames were queued that the card has not been told about.
-    queued: bool,
+    frame_max: usize,
+    /// The VLAN it is in: all its frames have this tag, and no others are its own.
+    vlan: Option<u16>,
+    /// A frame that comes will be told.
+    is_armed: bool,
     failure: Option<Error>,
 }
 
-/// A frame on its way.
-#[derive(Clone, Copy)]
-struct Held {
-    len: usize,
-    options: SendOptions,
-}
-
 impl Frames {
-    fn new(card: Card, info: &NicInfo) -> Self {
-        let frame_max = usize::from(info.frame_max);
-        let features = info.features;
-        Frames {
-            received: alloc::vec![0; frame_max],
-            features,
-            sender: Sender {
-                card,
-                checksums: features.checksums,
-                frame: alloc::vec![0; frame_max.max(segment_max(features))],
-                held: None,
-                queued: false,
-                failure: None,
-            },
+    fn new(card: Card, info: &NicInfo, vlan: Option<u16>) -> core::result::Result<Self, String> {
+        if let Some(vlan) = vlan {
+            let filters = Filters {
+                vlans: Some(alloc::vec![vlan]),
+                ..Filters::default()
+            };
+            card.set_filters(&filters)
+                .context("the card has no VLANs")?;
+        }
+        Ok(Frames {
+            mapped: Mapped::new(card).context("cannot map the card's buffers")?,
+            features: info.features,
+            frame_max: info.frame_max.into(),
+            vlan,
+            is_armed: false,
+            failure: None,
+        })
+    }
+
+    /// Something was told: with `received`, that frames have come.
+    fn told(&mut self, received: bool) {
+        if received {
+            self.is_armed = false;
+            self.mapped.receiving.look_again();
         }
     }
 
-    /// Sends the frame that is held, if there is room now.
-    fn resume(&mut self) {
-        self.sender.has_room();
-    }
-
-    /// Tells the card about all frames of a poll.
-    fn flush(&mut self) -> Result<()> {
-        if core::mem::take(&mut self.sender.queued) {
-            self.sender.card.flush()?;
+    /// Ends a poll: has all its frames sent. Returns whether more have come; if not, and there
+    /// is no `more` to do, the next one will be told.
+    fn finish(&mut self, more: bool) -> Result<bool> {
+        let receiving = &self.mapped.receiving;
+        let arm = !more && !receiving.has_frame();
+        if self.mapped.sending.has_queued() || arm && !self.is_armed {
+            self.exchange(arm);
         }
-        self.sender.failure.map_or(Ok(()), Err)
-    }
-}
-
-/// Longest frame that the card is given to cut: no socket has more to send at once.
-fn segment_max(features: Features) -> usize {
-    (features.segment_max as usize).min(SEGMENT_MAX)
-}
-
-impl Sender {
-    fn has_room(&mut self) -> bool {
-        if let Some(held) = self.held.take() {
-            self.send(held);
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(self.mapped.receiving.has_frame()),
         }
-        self.held.is_none()
     }
 
-    /// Sends what is in the buffer.
-    fn send(&mut self, frame: Held) {
-        let sent = self.card.send_with(&self.frame[..frame.len], frame.options);
-        match sent {
-            Ok(()) => self.queued = true,
-            Err(Error::WouldBlock) => self.held = Some(frame),
+    fn exchange(&mut self, arm: bool) {
+        match self.mapped.exchange(arm) {
+            Ok(()) => {}
+            // The frames are lost; the card is mended and will tell.
+            Err(Error::DeviceFailed) => {}
             // The stack's mistake, not the card's: as if it were lost.
-            Err(Error::BadFrame) => {}
+            Err(Error::BadFrame | Error::NotSupported) => {}
             Err(error) => self.failure = Some(error),
+        }
+        self.is_armed |= arm && !self.mapped.receiving.may_have_more();
+    }
+
+    /// Whether there are buffers for a frame, taking some if need be.
+    fn has_room(&mut self) -> bool {
+        let sending = &self.mapped.sending;
+        if sending.has_batch() || !sending.has_buffers() {
+            self.exchange(false);
+        }
+        self.mapped.sending.has_buffers()
+    }
+
+    /// The next frame for us.
+    fn next(&mut self) -> Option<Incoming> {
+        loop {
+            let Some(frame) = self.mapped.receiving.take() else {
+                if !self.mapped.receiving.may_have_more() {
+                    return None;
+                }
+                self.exchange(false);
+                if !self.mapped.receiving.has_frame() {
+                    return None;
+                }
+                continue;
+            };
+            // A tag of priority 0 and number 0 means no VLAN (IEEE 802.1Q §6.9).
+            let vlan = frame
+                .vlan()
+                .map(|tag| tag & 0xfff)
+                .filter(|&number| number != 0);
+            // A card without offloads leaves all checksums to smoltcp.
+            let verified = !self.features.checksums || frame.checksums_right();
+            let receiving = &mut self.mapped.receiving;
+            if vlan == self.vlan && (verified || phy::is_acceptable(receiving.bytes(&frame))) {
+                return Some(frame);
+            }
+            receiving.give_back(frame);
         }
     }
 }
@@ -220,84 +252,100 @@ impl phy::Device for Frames {
     type TxToken<'a> = Room<'a>;
 
     fn receive(&mut self, _: phy::Instant) -> Option<(Frame<'_>, Room<'_>)> {
-        loop {
-            if !self.sender.has_room() {
-                return None;
-            }
-            let received = match self.sender.card.receive_with(&mut self.received) {
-                Ok(received) => received,
-                Err(Error::WouldBlock) => return None,
-                Err(error) => {
-                    self.sender.failure = Some(error);
-                    return None;
-                }
-            };
-            if received.vlan.is_some() {
-                // Of another network than ours, which has no tags.
-                continue;
-            }
-            let len = (received.len as usize).min(self.received.len());
-            // A card without offloads leaves all checksums to smoltcp.
-            let verified = !self.features.checksums || received.checksums_right;
-            if verified || phy::is_acceptable(&self.received[..len]) {
-                let room = Room {
-                    sender: &mut self.sender,
-                    segment_size: 0,
-                };
-                return Some((Frame(&self.received[..len]), room));
-            }
+        // smoltcp must not fail to answer what it was given.
+        if !self.has_room() {
+            return None;
         }
+        let frame = self.next()?;
+        let Mapped {
+            receiving, sending, ..
+        } = &mut self.mapped;
+        let frame = Frame {
+            receiving,
+            frame: Some(frame),
+        };
+        Some((frame, Room::new(sending, self.features, self.vlan)))
     }
 
     fn transmit(&mut self, _: phy::Instant) -> Option<Room<'_>> {
-        self.sender.has_room().then_some(Room {
-            sender: &mut self.sender,
-            segment_size: 0,
-        })
+        let has_room = self.has_room();
+        let sending = &mut self.mapped.sending;
+        has_room.then(|| Room::new(sending, self.features, self.vlan))
     }
 
     fn capabilities(&self) -> phy::DeviceCapabilities {
         let mut capabilities = phy::DeviceCapabilities::default();
         capabilities.medium = phy::Medium::Ethernet;
-        capabilities.max_transmission_unit = self.received.len();
+        capabilities.max_transmission_unit = self.frame_max;
         if self.features.checksums {
-            phy::announce(&mut capabilities, segment_max(self.features));
+            phy::announce(&mut capabilities, self.features.segment_max as usize);
         }
         capabilities
     }
 }
 
-/// A received frame.
-struct Frame<'a>(&'a [u8]);
+/// A received frame, where the card has put it.
+struct Frame<'a> {
+    receiving: &'a mut Receiving,
+    frame: Option<Incoming>,
+}
 
 impl phy::RxToken for Frame<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
+        f(match &self.frame {
+            Some(frame) => self.receiving.bytes(frame),
+            None => &[],
+        })
     }
 }
 
-/// Room for one frame.
+impl Drop for Frame<'_> {
+    fn drop(&mut self) {
+        if let Some(frame) = self.frame.take() {
+            self.receiving.give_back(frame);
+        }
+    }
+}
+
+/// Room for one frame, where the card sends it from.
 struct Room<'a> {
-    sender: &'a mut Sender,
-    /// Payload of the segments that the card cuts it into; 0: it is sent as it is.
-    segment_size: u16,
+    sending: &'a mut Sending,
+    /// The card fills in the checksums of TCP.
+    checksums: bool,
+    options: SendOptions,
+}
+
+impl<'a> Room<'a> {
+    fn new(sending: &'a mut Sending, features: Features, vlan: Option<u16>) -> Self {
+        Room {
+            sending,
+            checksums: features.checksums,
+            options: SendOptions {
+                vlan,
+                ..SendOptions::default()
+            },
+        }
+    }
 }
 
 impl phy::TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let frame = &mut self.sender.frame[..len];
+        let Some(mut buffer) = self.sending.take(len) else {
+            // There was one of each size, and smoltcp knows the longest: it is lost.
+            return f(&mut alloc::vec![0; len]);
+        };
+        let frame = self.sending.bytes_mut(&mut buffer, len);
         let result = f(frame);
         let options = SendOptions {
-            more: true,
-            checksums: self.sender.checksums && phy::is_tcp(frame),
-            segment_size: self.segment_size,
-            vlan: None,
+            checksums: self.checksums && phy::is_tcp(frame),
+            ..self.options
         };
-        self.sender.send(Held { len, options });
+        self.sending.queue(buffer, len, options, None);
         result
     }
 
     fn set_meta(&mut self, meta: phy::PacketMeta) {
-        self.segment_size = meta.segmentation_offload_size.map_or(0, |size| size.get());
+        let size = meta.segmentation_offload_size;
+        self.options.segment_size = size.map_or(0, |size| size.get());
     }
 }

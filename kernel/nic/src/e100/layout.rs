@@ -4,6 +4,7 @@
 //! exist: they are maps, from which the compiler computes the offsets that the driver hands to
 //! [`crate::Bus`]. All values are little-endian.
 
+use crate::FrameMemory;
 use core::mem::{offset_of, size_of};
 
 /// Command blocks. At least one is always kept back: see `transmit.rs`.
@@ -14,13 +15,21 @@ pub const RFDS: usize = 256;
 pub const FRAME_MAX: usize = 1514;
 /// Room for a received frame: even (§6.4.3.1), and more than the card may store.
 const RFD_DATA: usize = 1520;
+/// Buffers to send from, and bytes of each: twice as many as fit into the ring, so that frames can
+/// be built while others are sent.
+pub const BUFFERS: usize = 64;
+pub const BUFFER: usize = 2048;
 /// No address.
 pub const NIL: u32 = 0xffff_ffff;
 
 /// The whole arena.
 #[repr(C)]
 pub struct Arena {
+    /// Shown to the card's owner, to read: a frame carries its descriptor.
     receive: [Rfd; RFDS],
+    /// Shown to the card's owner, to write.
+    buffers: [[u8; BUFFER]; BUFFERS],
+    /// The driver's.
     transmit: [Block; BLOCKS],
     statistics: Dump,
 }
@@ -38,12 +47,19 @@ pub const fn rfd(index: usize) -> usize {
     offset_of!(Arena, receive) + index * size_of::<Rfd>()
 }
 
+/// What the owner is shown.
+pub const MEMORY: FrameMemory = FrameMemory {
+    transmit: offset_of!(Arena, buffers)..offset_of!(Arena, transmit),
+    small: (BUFFERS as u16, BUFFER),
+    large: (0, 0),
+    receive: 0..offset_of!(Arena, buffers),
+};
+
 /// Offset of the counters in the arena.
 pub const STATISTICS: usize = offset_of!(Arena, statistics);
 
 /// A command block (§6.4.2), here as transmit command block in flexible mode (§6.4.2.5), with its
-/// own array of one buffer descriptor and its own buffer. A later zero-copy `send` points the
-/// descriptors elsewhere and leaves the rest as it is.
+/// own array of buffer descriptors: one for the buffer, one for a tail that is elsewhere.
 #[repr(C)]
 struct Block {
     status: u16,
@@ -53,17 +69,21 @@ struct Block {
     /// Bytes in the block itself (15:0, none in flexible mode), transmit threshold (23:16), number
     /// of buffer descriptors (31:24).
     counts: u32,
+    tbds: [Tbd; 2],
+}
+
+/// A transmit buffer descriptor (§6.4.2.5).
+#[repr(C)]
+struct Tbd {
     /// Where the data are.
-    tbd_buffer: u32,
+    buffer: u32,
     /// How many (15:0), and whether this is the last buffer (16).
-    tbd_size: u32,
-    unused: [u32; 2],
-    data: [u8; 1536],
+    size: u32,
 }
 
 /// Offsets and bits of a command block.
 pub mod cb {
-    use super::{Block, offset_of};
+    use super::{Block, Tbd, offset_of};
 
     /// Status, 16 bits: [`C`], [`OK`].
     pub const STATUS: usize = offset_of!(Block, status);
@@ -77,12 +97,10 @@ pub mod cb {
     pub const TBD_ARRAY: usize = offset_of!(Block, tbd_array);
     /// [`TRANSMIT_COUNTS`], 32 bits.
     pub const COUNTS: usize = offset_of!(Block, counts);
-    /// The buffer descriptor: bus address, 32 bits.
-    pub const TBD_BUFFER: usize = offset_of!(Block, tbd_buffer);
-    /// The buffer descriptor: size and [`TBD_EL`], 32 bits.
-    pub const TBD_SIZE: usize = offset_of!(Block, tbd_size);
-    /// The buffer.
-    pub const DATA: usize = offset_of!(Block, data);
+    /// The first buffer descriptor: bus address, then size and [`TBD_EL`], 32 bits each.
+    pub const TBDS: usize = offset_of!(Block, tbds);
+    /// Bytes of one.
+    pub const TBD_LEN: usize = size_of::<Tbd>();
 
     /// Status: the card is done with the block.
     pub const C: u16 = 0x8000;
@@ -104,9 +122,11 @@ pub mod cb {
     /// Command: transmit (§6.4.2.5).
     pub const TRANSMIT: u16 = 4;
 
-    /// One buffer descriptor; no bytes in the block; and a threshold of 0xe0 times 8 bytes, which
-    /// is the whole frame, so that the card never runs dry in the middle of one.
-    pub const TRANSMIT_COUNTS: u32 = 1 << 24 | 0xe0 << 16;
+    /// No bytes in the block; and a threshold of 0xe0 times 8 bytes, which is the whole frame, so
+    /// that the card never runs dry in the middle of one.
+    pub const TRANSMIT_COUNTS: u32 = 0xe0 << 16;
+    /// Position of the number of buffer descriptors.
+    pub const TBD_COUNT_SHIFT: u32 = 24;
     /// The last buffer of the frame.
     pub const TBD_EL: u32 = 1 << 16;
 }
@@ -167,9 +187,17 @@ pub const DUMP_RESET_DONE: u32 = 0xa007;
 
 // The card demands even addresses everywhere, and 16-byte alignment for the counters.
 const _: () = {
-    assert!(offset_of!(Block, data) == 32 && size_of::<Block>().is_multiple_of(32));
+    // CONFIGURE's 22 bytes are the longest argument.
+    assert!(size_of::<Block>() == 32 && cb::ARGUMENT + 22 <= 32);
+    assert!(offset_of!(Arena, buffers).is_multiple_of(4096));
+    assert!(offset_of!(Arena, transmit).is_multiple_of(4096));
     assert!(offset_of!(Rfd, data) == 16 && size_of::<Rfd>() == 1536);
     assert!(size_of::<Dump>() == 84 && STATISTICS.is_multiple_of(16));
-    assert!(FRAME_MAX <= 1536 && RFD_DATA.is_multiple_of(2) && FRAME_MAX + 4 <= RFD_DATA);
+    assert!(
+        FRAME_MAX <= BUFFER
+            && BUFFERS >= BLOCKS
+            && RFD_DATA.is_multiple_of(2)
+            && FRAME_MAX + 4 <= RFD_DATA
+    );
     assert!(BLOCKS > 5 && BLOCKS <= 50 && RFDS >= 128);
 };

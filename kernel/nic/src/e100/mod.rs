@@ -55,11 +55,11 @@ mod transmit;
 mod tests;
 
 use self::chip::Chip;
-use self::layout::cb;
+use self::layout::{MEMORY, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
-use crate::{Bus, Error, Events, Link, MacAddress, Nic};
+use crate::{Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Piece, SendOptions, Tail};
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
 
@@ -322,6 +322,9 @@ impl<B: Bus> Nic for E100<B> {
         self.stop();
         self.fault = None;
         self.pending = Events::empty();
+        // Whoever has buffers is gone.
+        self.receive.forget();
+        self.transmit.pool.refill();
         if let Err(error) = self.bring_up() {
             self.stop();
             return Err(error);
@@ -347,17 +350,15 @@ impl<B: Bus> Nic for E100<B> {
         if frame.is_empty() || frame.len() > FRAME_MAX {
             return Err(Error::BadLength { len: frame.len() });
         }
-        self.ready()?;
-        match self.transmit.queue(&mut self.chip, frame) {
-            Err(Error::WouldBlock) => {
-                let result = self.ring_full();
-                self.note(result)?;
-                return Err(Error::WouldBlock);
-            }
-            result => result?,
+        let buffer = self.take_buffer(frame.len())?;
+        if let Some((offset, _)) = MEMORY.buffer(buffer) {
+            self.chip.bus.copy_in(offset, frame);
         }
-        self.counters.tx_frames += 1;
-        self.counters.tx_octets += frame.len() as u64;
+        let options = SendOptions::default();
+        if let Err(error) = self.send_buffer(buffer, frame.len(), None, &options) {
+            self.drop_buffer(buffer)?;
+            return Err(error);
+        }
         if more { Ok(()) } else { self.flush() }
     }
 
@@ -370,6 +371,84 @@ impl<B: Bus> Nic for E100<B> {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         self.ready()?;
         let result = self.receive.take(&mut self.chip, buffer);
+        self.note(result)
+    }
+
+    fn frame_memory(&self) -> FrameMemory {
+        MEMORY
+    }
+
+    fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
+        if len == 0 || len > layout::BUFFER {
+            return Err(Error::BadLength { len });
+        }
+        self.ready()?;
+        if self.transmit.pool.len() == 0 {
+            self.transmit.reclaim(&mut self.chip);
+        }
+        match self.transmit.pool.take() {
+            Some(buffer) => Ok(buffer),
+            None => {
+                let result = self.ring_full();
+                self.note(result)?;
+                Err(Error::WouldBlock)
+            }
+        }
+    }
+
+    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.transmit.pool.put_back(buffer)
+    }
+
+    fn send_buffer(
+        &mut self,
+        buffer: u16,
+        len: usize,
+        tail: Option<Tail>,
+        options: &SendOptions,
+    ) -> Result<(), Error> {
+        self.transmit.pool.check_held(buffer)?;
+        if *options != SendOptions::default() {
+            return Err(Error::Unsupported);
+        }
+        let whole = len.saturating_add(tail.map_or(0, |tail| tail.len));
+        if len == 0 || whole > FRAME_MAX || tail.is_some_and(|tail| tail.len == 0) {
+            return Err(Error::BadLength { len: whole });
+        }
+        if let Some(Tail {
+            address: start,
+            len,
+        }) = tail
+            && start.0.saturating_add(len as u64) > 1 << 32
+        {
+            return Err(Error::ArenaUnreachable { start });
+        }
+        self.ready()?;
+        match self.transmit.queue(&mut self.chip, (buffer, len), tail) {
+            Err(Error::WouldBlock) => {
+                let result = self.ring_full();
+                self.note(result)?;
+                return Err(Error::WouldBlock);
+            }
+            result => result?,
+        }
+        self.counters.tx_frames += 1;
+        self.counters.tx_octets += whole as u64;
+        Ok(())
+    }
+
+    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
+        self.ready()?;
+        let result = self.receive.lend(&mut self.chip, arm);
+        self.note(result)
+    }
+
+    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.receive.give_back(&mut self.chip, buffer)?;
+        if self.ready().is_err() {
+            return Ok(());
+        }
+        let result = self.receive.go_on(&mut self.chip);
         self.note(result)
     }
 

@@ -1,15 +1,16 @@
 //! The receive ring.
 //!
 //! ```text
-//!          head                                    tail
-//!            v                                       v
-//!    ... |   | C  | C  | C  | C  |    |    |    | EL |  ...
-//!             `- ready -'         ^
-//!              (known)            the card fills these in order, and stops after EL
+//!        oldest      head                                    tail
+//!          v           v                                       v
+//!    ... | C  | C  | C  | C  | C  | C  | C  |    |    |    | EL |  ...
+//!         `- lent -' `- ready -'         ^
+//!                     (known)            the card fills these in order, and stops after EL
 //! ```
 //!
-//! A descriptor that was read becomes the new end of the list: it gets EL, and only then loses the
-//! old end its EL. So the card never runs into frames that nobody has read, which it would
+//! A frame that is read in place is lent: its descriptor is the reader's until he returns it. One
+//! that was returned, with all before it, becomes the new end of the list: it gets EL, and only then
+//! loses the old end its EL. So the card never runs into frames that nobody has read, which it would
 //! overwrite: QEMU's never looks at C, and the manual does not promise that any does (§6.4.3).
 //! When the card reaches EL it stops ("no resources") and drops frames, until RU START gives it the
 //! first clean descriptor.
@@ -17,7 +18,7 @@
 use super::chip::Chip;
 use super::layout::{self, FRAME_MAX, NIL, RFDS, cb, rfd};
 use super::regs;
-use crate::{Bus, Error};
+use crate::{Bus, Error, Piece, ReceiveInfo};
 
 /// Clean descriptors that are worth a restart while frames are still being read.
 const RESTART: usize = RFDS / 4;
@@ -25,10 +26,13 @@ const RESTART: usize = RFDS / 4;
 const CAUSES: u8 = regs::FR | regs::RNR;
 
 /// Where the driver stands in the ring, and what became of the frames.
-#[derive(Default)]
 pub struct Receive {
     /// The next descriptor to read.
     head: usize,
+    /// How many before it are lent, or were returned before an older one was.
+    lent: usize,
+    /// Which descriptors are lent and not returned.
+    out: [bool; RFDS],
     /// How many from `head` on are complete, lengths and data included.
     ready: usize,
     /// The card was seen stopped.
@@ -46,29 +50,75 @@ pub struct Receive {
     pub restarts: u64,
 }
 
+impl Default for Receive {
+    fn default() -> Self {
+        Receive {
+            head: 0,
+            lent: 0,
+            out: [false; RFDS],
+            ready: 0,
+            stopped: false,
+            frames: 0,
+            octets: 0,
+            dropped_errors: 0,
+            dropped_long: 0,
+            dropped_small_buffer: 0,
+            batches: 0,
+            restarts: 0,
+        }
+    }
+}
+
 impl Receive {
-    /// Lays out the ring and has the card fill it.
+    /// Forgets what is lent: whoever had it is gone.
+    pub fn forget(&mut self) {
+        (self.head, self.lent) = (0, 0);
+        self.out = [false; RFDS];
+    }
+
+    /// Lays out the ring, but for what is lent, and has the card fill it.
     pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        for index in 0..RFDS {
+        let clean = RFDS - self.lent;
+        for ahead in 0..clean {
+            let index = (self.head + ahead) % RFDS;
             let descriptor = layout::rfd(index);
             let link = chip.address(layout::rfd((index + 1) % RFDS));
-            let command = if index + 1 == RFDS { rfd::EL } else { 0 };
+            let command = if ahead + 1 == clean { rfd::EL } else { 0 };
             let bus = &mut chip.bus;
             bus.store32(descriptor + rfd::STATUS, u32::from(command) << 16);
             bus.store32(descriptor + rfd::LINK, link);
             bus.store32(descriptor + rfd::RBD, NIL);
             bus.store32(descriptor + rfd::COUNT_AND_SIZE, rfd::EMPTY);
         }
-        self.head = 0;
         self.ready = 0;
         self.start_unit(chip)
     }
 
     /// Reads the next frame into `buffer`.
     pub fn take<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: &mut [u8]) -> Result<usize, Error> {
+        let piece = self.lend(chip, true)?;
+        let len = piece.len;
+        let fits = buffer.get_mut(..len);
+        let taken = fits.map(|buffer| {
+            chip.bus
+                .copy_out(layout::MEMORY.receive.start + piece.offset, buffer)
+        });
+        self.give_back(chip, piece.buffer)?;
+        self.go_on(chip)?;
+        if taken.is_none() {
+            self.frames -= 1;
+            self.octets -= len as u64;
+            self.dropped_small_buffer += 1;
+        }
+        taken.map(|()| len).ok_or(Error::BufferTooSmall { len })
+    }
+
+    /// Lends the next frame to the caller. If there is none, with `arm`, the card interrupts when
+    /// there is.
+    pub fn lend<B: Bus>(&mut self, chip: &mut Chip<B>, arm: bool) -> Result<Piece, Error> {
         // Bad frames are skipped, at most a ring of them.
         for _ in 0..RFDS {
-            if self.ready == 0 && !self.look(chip)? {
+            if self.ready == 0 && !self.look(chip, arm)? {
                 return Err(Error::WouldBlock);
             }
             let descriptor = layout::rfd(self.head);
@@ -76,56 +126,89 @@ impl Receive {
             // EOF and F are not asked for: QEMU never sets them.
             let count = chip.bus.load32(descriptor + rfd::COUNT_AND_SIZE) & rfd::COUNT_MASK;
             let len = count as usize;
-            let verdict = if status & cb::OK == 0 || len == 0 {
+            let index = self.head;
+            self.out[index] = true;
+            self.lent += 1;
+            self.head = (index + 1) % RFDS;
+            self.ready -= 1;
+            if status & cb::OK == 0 || len == 0 {
                 self.dropped_errors += 1;
-                None
             } else if len > FRAME_MAX {
                 self.dropped_long += 1;
-                None
-            } else if let Some(buffer) = buffer.get_mut(..len) {
-                chip.bus.copy_out(descriptor + rfd::DATA, buffer);
+            } else {
                 self.frames += 1;
                 self.octets += u64::from(count);
-                Some(Ok(len))
-            } else {
-                self.dropped_small_buffer += 1;
-                Some(Err(Error::BufferTooSmall { len }))
-            };
-            self.recycle(chip)?;
-            if let Some(result) = verdict {
-                return result;
+                return Ok(Piece {
+                    buffer: index as u16,
+                    offset: descriptor + rfd::DATA - layout::MEMORY.receive.start,
+                    len,
+                    more: false,
+                    info: ReceiveInfo::default(),
+                });
             }
+            self.give_back(chip, index as u16)?;
+            self.go_on(chip)?;
         }
         Err(Error::WouldBlock)
     }
 
-    /// Gives the descriptor at `head` back to the card, as the new end of the list.
-    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let descriptor = layout::rfd(self.head);
-        let old_tail = layout::rfd((self.head + RFDS - 1) % RFDS);
+    /// Takes a lent frame back, and gives the card the descriptors that can be given. To be followed
+    /// by [`Receive::go_on`], if the card works.
+    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
+        let out = self.out.get_mut(usize::from(buffer));
+        let out = out.filter(|out| **out).ok_or(Error::BadBuffer { buffer })?;
+        *out = false;
+        while self.lent > 0 && !self.out[self.oldest()] {
+            self.recycle(chip);
+        }
+        Ok(())
+    }
+
+    /// Restarts a card that has stopped, if that is worth it by now.
+    pub fn go_on<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        if self.stopped {
+            let complete = self.complete(chip, self.ready);
+            // With nothing left to read, nobody may come to look.
+            if complete == 0 || self.beyond() - complete >= RESTART {
+                self.restart(chip)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn oldest(&self) -> usize {
+        (self.head + RFDS - self.lent) % RFDS
+    }
+
+    /// Descriptors from `head` to the end of the list.
+    fn beyond(&self) -> usize {
+        RFDS - self.lent
+    }
+
+    /// Gives the oldest descriptor back to the card, as the new end of the list.
+    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        let index = self.oldest();
+        let descriptor = layout::rfd(index);
+        let old_tail = layout::rfd((index + RFDS - 1) % RFDS);
         let bus = &mut chip.bus;
         bus.store32(descriptor + rfd::COUNT_AND_SIZE, rfd::EMPTY);
         bus.store32(descriptor + rfd::STATUS, u32::from(rfd::EL) << 16);
         bus.fence();
         // 16 bits only: the card may be writing the status beside it.
         bus.store16(old_tail + rfd::COMMAND, 0);
-        self.head = (self.head + 1) % RFDS;
-        self.ready -= 1;
-        if self.stopped && RFDS - self.complete(chip, self.ready) >= RESTART {
-            self.restart(chip)?;
-        }
-        Ok(())
+        self.lent -= 1;
     }
 
-    /// Looks for complete frames. If there are none, has the card interrupt when there are.
-    fn look<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
+    /// Looks for complete frames. If there are none, with `arm`, has the card interrupt when there
+    /// are.
+    fn look<B: Bus>(&mut self, chip: &mut Chip<B>, arm: bool) -> Result<bool, Error> {
         if self.scan(chip)? {
             return Ok(true);
         }
         if self.stopped {
             self.restart(chip)?;
         }
-        if chip.mask() & CAUSES == 0 {
+        if !arm || chip.mask() & CAUSES == 0 {
             // Nothing since the interrupt was enabled, or it is on its way.
             return Ok(false);
         }
@@ -165,12 +248,12 @@ impl Receive {
 
     /// How many descriptors from `head` on are complete, of which `known` need no look.
     fn complete<B: Bus>(&self, chip: &mut Chip<B>, known: usize) -> usize {
-        (known..RFDS)
+        (known..self.beyond())
             .find(|ahead| {
                 let descriptor = layout::rfd((self.head + ahead) % RFDS);
                 chip.bus.load16(descriptor + rfd::STATUS) & cb::C == 0
             })
-            .unwrap_or(RFDS)
+            .unwrap_or(self.beyond())
     }
 
     /// Reads the state of the receive unit, which also is the fence.
@@ -182,12 +265,19 @@ impl Receive {
     /// Restarts a card that has stopped: by START and not by RESUME, which is for a suspended
     /// unit (§6.3.2.2; QEMU would accept either), at the first clean descriptor.
     fn restart<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        self.restarts += 1;
-        self.start_unit(chip)
+        self.start_unit(chip)?;
+        self.restarts += u64::from(!self.stopped);
+        Ok(())
     }
 
     fn start_unit<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let clean = (self.head + self.complete(chip, self.ready)) % RFDS;
+        let complete = self.complete(chip, self.ready);
+        if complete == self.beyond() {
+            // Nothing to fill: what is given back starts it.
+            self.stopped = true;
+            return Ok(());
+        }
+        let clean = (self.head + complete) % RFDS;
         let pointer = chip.address(layout::rfd(clean));
         chip.bus.fence();
         chip.command_with(regs::RUC_START, pointer)?;

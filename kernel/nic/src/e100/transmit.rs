@@ -14,9 +14,10 @@
 //! one that has suspended goes on by RESUME.
 
 use super::chip::Chip;
-use super::layout::{self, BLOCKS, cb};
+use super::layout::{self, BLOCKS, BUFFERS, cb};
 use super::regs;
-use crate::{Bus, Error};
+use crate::in_place::Pool;
+use crate::{Bus, Error, Tail};
 
 /// Frames in flight at most. The block at which the card is suspended is still its own (it looks at
 /// S and the link again on RESUME), so one block is kept back.
@@ -31,7 +32,6 @@ const BLOCK_BOUND_US: u32 = 20_000;
 const POLL_US: u32 = 5;
 
 /// Where the driver stands in the ring.
-#[derive(Default)]
 pub struct Transmit {
     /// The block to fill next.
     next: usize,
@@ -43,10 +43,29 @@ pub struct Transmit {
     new: usize,
     /// A sender waits for space.
     wanted: bool,
+    /// Who has the buffers, and which of them is in each block.
+    pub pool: Pool,
+    buffers: [u16; BLOCKS],
     /// Blocks completed so far.
     pub completed: u64,
     /// Commands given to the card for them.
     pub kicks: u64,
+}
+
+impl Default for Transmit {
+    fn default() -> Self {
+        Transmit {
+            next: 0,
+            clean: 0,
+            in_flight: 0,
+            new: 0,
+            wanted: false,
+            pool: Pool::new(0..BUFFERS as u16),
+            buffers: [0; BLOCKS],
+            completed: 0,
+            kicks: 0,
+        }
+    }
 }
 
 impl Transmit {
@@ -75,13 +94,9 @@ impl Transmit {
             let word = u32::from(command | suspend) << 16;
             chip.bus.store32(block + cb::STATUS, word);
         }
-        *self = Transmit {
-            next: commands.len(),
-            clean: commands.len(),
-            completed: self.completed,
-            kicks: self.kicks,
-            ..Transmit::default()
-        };
+        (self.next, self.clean) = (commands.len(), commands.len());
+        (self.in_flight, self.new, self.wanted) = (0, 0, false);
+        self.pool.empty_rings();
         chip.bus.fence();
         let first = chip.address(layout::block(0));
         chip.command_with(regs::CUC_START, first)?;
@@ -94,10 +109,19 @@ impl Transmit {
         Ok(())
     }
 
-    /// Puts a frame into the ring, without telling the card.
+    /// Puts the first `len` bytes of a buffer that was taken from the pool, and the tail, into the
+    /// ring, without telling the card.
     ///
     /// [`Error::WouldBlock`] if the ring is full.
-    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &[u8]) -> Result<(), Error> {
+    pub fn queue<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        (buffer, len): (u16, usize),
+        tail: Option<Tail>,
+    ) -> Result<(), Error> {
+        let Some((data, _)) = layout::MEMORY.buffer(buffer) else {
+            return Err(Error::BadBuffer { buffer });
+        };
         if self.in_flight == CAPACITY {
             self.reclaim(chip);
             if self.in_flight == CAPACITY {
@@ -114,14 +138,23 @@ impl Transmit {
         };
         // SF because of the manual; QEMU looks at the TBD array address alone.
         let command = cb::TRANSMIT | cb::SF | cb::S | interrupt;
-        let tbd_array = chip.address(block + cb::TBD_BUFFER);
-        let buffer = chip.address(block + cb::DATA);
+        let tbd_array = chip.address(block + cb::TBDS);
+        let pieces = [
+            Some((chip.address(data), len)),
+            // Below 4 GiB: `send_buffer` has looked.
+            tail.map(|tail| (tail.address.0 as u32, tail.len)),
+        ];
+        let count = pieces.iter().flatten().count();
         let bus = &mut chip.bus;
-        bus.copy_in(block + cb::DATA, frame);
+        for (index, (address, len)) in pieces.into_iter().flatten().enumerate() {
+            let tbd = block + cb::TBDS + index * cb::TBD_LEN;
+            let last = if index + 1 == count { cb::TBD_EL } else { 0 };
+            bus.store32(tbd, address);
+            bus.store32(tbd + 4, len as u32 | last);
+        }
+        let counts = cb::TRANSMIT_COUNTS | (count as u32) << cb::TBD_COUNT_SHIFT;
         bus.store32(block + cb::TBD_ARRAY, tbd_array);
-        bus.store32(block + cb::COUNTS, cb::TRANSMIT_COUNTS);
-        bus.store32(block + cb::TBD_BUFFER, buffer);
-        bus.store32(block + cb::TBD_SIZE, frame.len() as u32 | cb::TBD_EL);
+        bus.store32(block + cb::COUNTS, counts);
         // The status is zeroed with it: QEMU keeps old bits when it completes the block.
         bus.store32(block + cb::STATUS, u32::from(command) << 16);
         bus.fence();
@@ -129,6 +162,8 @@ impl Transmit {
         let earlier = bus.load16(previous + cb::COMMAND);
         bus.store16(previous + cb::COMMAND, earlier & !cb::S);
         bus.fence();
+        self.pool.enter_ring(buffer);
+        self.buffers[self.next] = buffer;
         self.next = (self.next + 1) % BLOCKS;
         self.in_flight += 1;
         self.new += 1;
@@ -156,6 +191,7 @@ impl Transmit {
     /// Takes back the blocks that the card has completed.
     pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>) {
         while self.in_flight > 0 && is_complete(chip, self.clean) {
+            self.pool.leave_ring(self.buffers[self.clean]);
             self.clean = (self.clean + 1) % BLOCKS;
             self.in_flight -= 1;
             self.completed += 1;
@@ -184,7 +220,10 @@ impl Transmit {
             return false;
         }
         self.reclaim(chip);
-        if CAPACITY - self.in_flight < SPACE {
+        let blocks = CAPACITY - self.in_flight >= SPACE;
+        // With nothing in flight no more buffers come free but those that the sender has.
+        let buffers = self.pool.len() >= SPACE || self.in_flight == 0;
+        if !blocks || !buffers {
             return false;
         }
         self.wanted = false;

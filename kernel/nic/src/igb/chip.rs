@@ -5,7 +5,7 @@
 
 use super::config::Layout;
 use super::regs;
-use crate::{Bus, Error, Link, MacAddress};
+use crate::{Bus, Error, FrameMemory, Link, MacAddress};
 
 /// Bound of the wait for the card's own requests on the bus to end (§5.2.3.3).
 const MASTER_BOUND_US: u32 = 80_000;
@@ -39,9 +39,20 @@ const PHY_ID: u32 = 2;
 pub struct Chip<B> {
     pub bus: B,
     pub layout: Layout,
+    /// Where the buffers are, of the layout.
+    pub memory: FrameMemory,
 }
 
 impl<B: Bus> Chip<B> {
+    pub fn new(bus: B, layout: Layout) -> Self {
+        let memory = layout.memory();
+        Chip {
+            bus,
+            layout,
+            memory,
+        }
+    }
+
     /// Reads a register of which all ones cannot be the value.
     pub fn read(&mut self, register: u32) -> Result<u32, Error> {
         match self.bus.read32(register) {
@@ -66,9 +77,9 @@ impl<B: Bus> Chip<B> {
         }
     }
 
-    /// The card's address of a buffer, low and high half.
-    pub fn buffer_address(&self, buffer: u16) -> [u32; 2] {
-        self.address(self.layout.buffer(buffer))
+    /// Offset of a buffer of the receive rings.
+    pub fn rx_buffer(&self, buffer: u16) -> usize {
+        self.memory.receive.start + self.layout.rx_buffer(buffer)
     }
 
     /// The card's address of an offset, low and high half.

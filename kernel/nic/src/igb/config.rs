@@ -3,10 +3,15 @@
 use super::descriptor::SIZE;
 use super::interrupts::VECTORS;
 use super::rss::MICROSOFT_KEY;
-use crate::Error;
+use crate::{Error, FrameMemory};
+use core::ops::Range;
 
-/// Bytes of a frame buffer.
+/// Bytes of a buffer of a receive ring, and of a small one to send from.
 pub const BUFFER: usize = 2048;
+/// Bytes of a large buffer to send from: a frame to be cut into segments, or a jumbo frame.
+pub const LARGE: usize = 65_536;
+/// What is shown to processes begins and ends on pages.
+const PAGE: usize = 4096;
 /// Queues of the card, for each direction.
 pub const QUEUES: usize = 16;
 /// Longest frame with a payload of 1500 bytes.
@@ -14,7 +19,7 @@ const FRAME_USUAL: usize = 1514;
 /// Longest frame with a payload of 9000 bytes.
 pub const FRAME_JUMBO: usize = 9014;
 /// Descriptors of a ring: as the card allows, and few enough to walk through.
-const RING: core::ops::RangeInclusive<usize> = 8..=4096;
+const RING: core::ops::RangeInclusive<usize> = 16..=4096;
 /// Buffers are named by 16 bits, one value of which means none.
 const BUFFERS_MAX: usize = u16::MAX as usize;
 /// Longest moderation interval, in microseconds (EITR, bits 14:2).
@@ -42,14 +47,17 @@ pub struct Config {
     pub interrupts: InterruptMode,
     /// Queues in each direction, 1 to 16.
     pub queues: usize,
-    /// Descriptors of each receive ring: a power of two from 8 to 4096.
+    /// Descriptors of each receive ring: a power of two from 16 to 4096.
     pub receive_ring: usize,
     /// Buffers of each receive ring, fewer than descriptors.
     pub receive_buffers: usize,
-    /// Descriptors of each transmit ring: a power of two from 8 to 4096.
+    /// Descriptors of each transmit ring: a power of two from 16 to 4096.
     pub transmit_ring: usize,
-    /// Buffers for frames to send, for all rings together.
+    /// Buffers of 2 KiB to send from, for all rings together.
     pub transmit_buffers: usize,
+    /// Buffers of 64 KiB to send from, for all rings together; without any, the card cuts no
+    /// segments.
+    pub large_buffers: usize,
     /// Longest frame in bytes, checksum not included: 1514 to 9014.
     pub frame_max: usize,
     /// Least time between two interrupts of a receive vector, in microseconds, up to 8191; with
@@ -62,15 +70,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// All sixteen queues, rings of 256: an arena of 5.1 MiB.
+    /// All sixteen queues, rings of 256, with as many buffers as they take: an arena of 9.6 MiB.
     pub fn new(interrupts: InterruptMode) -> Self {
         Config {
             interrupts,
             queues: QUEUES,
             receive_ring: 256,
-            receive_buffers: 128,
+            receive_buffers: 255,
             transmit_ring: 256,
-            transmit_buffers: 512,
+            transmit_buffers: 256,
+            large_buffers: 16,
             frame_max: FRAME_USUAL,
             moderation_us: 0,
             vlan_strip: true,
@@ -78,12 +87,21 @@ impl Config {
         }
     }
 
+    /// All queues, with fewer buffers: an arena of 5 MiB.
+    pub fn medium(interrupts: InterruptMode) -> Self {
+        Config {
+            receive_buffers: 112,
+            large_buffers: 8,
+            ..Config::new(interrupts)
+        }
+    }
+
     /// One queue, rings of 256: an arena of 1 MiB.
     pub fn small(interrupts: InterruptMode) -> Self {
         Config {
             queues: 1,
-            receive_buffers: 255,
-            transmit_buffers: 255,
+            transmit_buffers: 128,
+            large_buffers: 4,
             ..Config::new(interrupts)
         }
     }
@@ -102,7 +120,8 @@ impl Config {
         let buffers = self
             .queues
             .saturating_mul(self.receive_buffers)
-            .saturating_add(self.transmit_buffers);
+            .saturating_add(self.transmit_buffers)
+            .saturating_add(self.large_buffers);
         let sound = [
             ((1..=QUEUES).contains(&self.queues), "queues"),
             (ring(self.receive_ring), "receive_ring"),
@@ -113,9 +132,12 @@ impl Config {
                 "receive_buffers",
             ),
             (
-                self.transmit_buffers.saturating_mul(BUFFER) >= self.frame_max
-                    && buffers <= BUFFERS_MAX,
+                self.transmit_buffers >= 2 && buffers <= BUFFERS_MAX,
                 "transmit_buffers",
+            ),
+            (
+                self.large_buffers > 0 || self.frame_max <= BUFFER,
+                "large_buffers",
             ),
             (
                 (FRAME_USUAL..=FRAME_JUMBO).contains(&self.frame_max),
@@ -134,6 +156,7 @@ impl Config {
             receive_buffers: self.receive_buffers,
             transmit_ring: self.transmit_ring,
             transmit_buffers: self.transmit_buffers,
+            large_buffers: self.large_buffers,
         })
     }
 
@@ -146,8 +169,8 @@ impl Config {
     }
 }
 
-/// The arena: all transmit rings, all receive rings, and the buffers, which are numbered: those for
-/// sending first, then those of each receive ring.
+/// The arena: all transmit rings, all receive rings; then, on pages of their own, the buffers to
+/// send from, small and large, and those of the receive rings.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub queues: usize,
@@ -155,6 +178,7 @@ pub struct Layout {
     pub receive_buffers: usize,
     pub transmit_ring: usize,
     pub transmit_buffers: usize,
+    pub large_buffers: usize,
 }
 
 impl Layout {
@@ -168,24 +192,51 @@ impl Layout {
         self.tx_ring(self.queues) + queue * self.receive_ring * SIZE
     }
 
-    /// Offset of a buffer. Buffers do not cross pages.
-    pub fn buffer(&self, index: u16) -> usize {
-        self.rx_ring(self.queues).next_multiple_of(BUFFER) + usize::from(index) * BUFFER
+    /// What the card's owner is shown.
+    pub fn memory(&self) -> FrameMemory {
+        let transmit = self.rx_ring(self.queues).next_multiple_of(PAGE);
+        let buffers = self.transmit_buffers * BUFFER + self.large_buffers * LARGE;
+        let receive = (transmit + buffers).next_multiple_of(PAGE);
+        let end = receive + self.queues * self.receive_buffers * BUFFER;
+        FrameMemory {
+            transmit: transmit..receive,
+            small: (self.transmit_buffers as u16, BUFFER),
+            large: (self.large_buffers as u16, LARGE),
+            receive: receive..end.next_multiple_of(PAGE),
+        }
     }
 
-    /// The buffers for sending.
-    pub fn tx_buffers(&self) -> core::ops::Range<u16> {
-        0..self.transmit_buffers as u16
+    /// Offset of a buffer of the receive rings, from the start of what they receive into. Buffers
+    /// do not cross pages.
+    pub fn rx_buffer(&self, buffer: u16) -> usize {
+        usize::from(buffer) * BUFFER
     }
 
     /// The buffers of a receive ring.
-    pub fn rx_buffers(&self, queue: usize) -> core::ops::Range<u16> {
-        let first = self.transmit_buffers + queue * self.receive_buffers;
+    pub fn rx_buffers(&self, queue: usize) -> Range<u16> {
+        let first = queue * self.receive_buffers;
         first as u16..(first + self.receive_buffers) as u16
+    }
+
+    /// The receive ring of a buffer; `None` if there is no such buffer.
+    pub fn queue_of(&self, buffer: u16) -> Option<usize> {
+        let queue = usize::from(buffer) / self.receive_buffers;
+        (queue < self.queues).then_some(queue)
+    }
+
+    /// Small buffers to send from.
+    pub fn small_buffers(&self) -> Range<u16> {
+        0..self.transmit_buffers as u16
+    }
+
+    /// Large buffers to send from.
+    pub fn large_buffers(&self) -> Range<u16> {
+        let first = self.transmit_buffers as u16;
+        first..first + self.large_buffers as u16
     }
 
     /// Bytes of all.
     pub fn size(&self) -> usize {
-        self.buffer(self.rx_buffers(self.queues).start)
+        self.memory().receive.end
     }
 }

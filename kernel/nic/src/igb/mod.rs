@@ -71,11 +71,12 @@ use self::config::BUFFER;
 use self::filters::FilterState;
 use self::interrupts::{Causes, Interrupts};
 use self::receive::Receive;
-use self::room::Wanted;
+use self::room::{Buffers, Wanted};
 use self::statistics::Statistics;
-use self::transmit::{Pool, Transmit};
+use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, Features, Filters, Link, MacAddress, Nic, ReceiveInfo, SendOptions,
+    Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Piece, ReceiveInfo,
+    SendOptions, Tail,
 };
 use alloc::vec::Vec;
 
@@ -95,7 +96,7 @@ pub struct Igb<B: Bus> {
     mac: MacAddress,
     link: Link,
     transmit: Vec<Transmit>,
-    pool: Pool,
+    buffers: Buffers,
     receive: Vec<Receive>,
     /// The receive queue whose turn it is, and how many frames it gave in it.
     turn: (usize, usize),
@@ -152,7 +153,7 @@ impl<B: Bus> Igb<B> {
         if !start.0.is_multiple_of(BUFFER as u64) {
             return Err(Error::ArenaUnreachable { start });
         }
-        let mut chip = Chip { bus, layout };
+        let mut chip = Chip::new(bus, layout);
         chip.reset()?;
         let mac = chip.identify()?;
         let queues = 0..config.queues;
@@ -164,7 +165,7 @@ impl<B: Bus> Igb<B> {
                 .clone()
                 .map(|queue| Transmit::new(queue, config.transmit_ring))
                 .collect(),
-            pool: Pool::new(layout.tx_buffers()),
+            buffers: Buffers::new(&layout),
             receive: queues
                 .clone()
                 .map(|queue| {
@@ -216,7 +217,7 @@ impl<B: Bus> Igb<B> {
             queue.start(chip, many)?;
         }
         self.turn = (0, 0);
-        self.pool.refill();
+        self.buffers.empty_rings();
         self.wanted = None;
         for queue in &mut self.transmit {
             queue.start(chip)?;
@@ -256,14 +257,17 @@ impl<B: Bus> Igb<B> {
         }
     }
 
-    /// The next frame of the queue whose turn it is, or of the others.
-    fn next_frame(&mut self, buffer: &mut [u8]) -> Result<Option<(usize, ReceiveInfo)>, Error> {
-        let all = self.filters.is_promiscuous();
+    /// What `read` finds in the queue whose turn it is, or in the others.
+    fn next_of<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
         // Once more than there are queues: the turn of the first may be over.
         for _ in 0..=self.receive.len() {
             let (queue, given) = self.turn;
-            if given < TURN {
-                let taken = self.receive[queue].take(&mut self.chip, buffer, all)?;
+            // A frame that was begun is ended.
+            if given < TURN || self.receive[queue].is_amid_frame() {
+                let taken = read(&mut self.receive[queue], &mut self.chip)?;
                 if taken.is_some() {
                     self.turn = (queue, given + 1);
                     return Ok(taken);
@@ -277,16 +281,23 @@ impl<B: Bus> Igb<B> {
         Ok(None)
     }
 
-    fn take_frame(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
-        if let Some(taken) = self.next_frame(buffer)? {
+    /// The same; if there is nothing, sees to it that the card interrupts when there is.
+    fn next_or_arm<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        if let Some(taken) = self.next_of(&mut read)? {
             return Ok(taken);
+        }
+        for queue in &mut self.receive {
+            queue.tell_if_low(&mut self.chip);
         }
         if !self.interrupts.arm_receive(&mut self.chip)? {
             // Nothing since the interrupt was armed, or it is on its way.
             return Err(Error::WouldBlock);
         }
         self.counters.rx_arms += 1;
-        self.next_frame(buffer)?.ok_or(Error::WouldBlock)
+        self.next_of(read)?.ok_or(Error::WouldBlock)
     }
 
     fn serve(&mut self, causes: Causes) -> Result<Events, Error> {
@@ -372,7 +383,7 @@ impl<B: Bus> Nic for Igb<B> {
     }
 
     fn transmit_ring(&self) -> usize {
-        (self.config.transmit_ring - 1).min(self.pool.capacity())
+        (self.config.transmit_ring - 1).min(self.buffers.capacity())
     }
 
     fn receive_ring(&self) -> usize {
@@ -382,6 +393,9 @@ impl<B: Bus> Nic for Igb<B> {
     fn start(&mut self) -> Result<(), Error> {
         self.stop();
         self.fault = None;
+        // Whoever has buffers is gone.
+        self.buffers.refill();
+        self.receive.iter_mut().for_each(Receive::forget);
         if let Err(error) = self.bring_up(false) {
             self.stop();
             return Err(error);
@@ -411,16 +425,14 @@ impl<B: Bus> Nic for Igb<B> {
     }
 
     fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error> {
-        let limits = self.limits();
-        let planned = packet::parse(frame).and_then(|headers| {
-            let flow = headers.map_or(0, |headers| headers.flow(frame));
-            let (first, second) = offload::plan(frame, headers.as_ref(), options, &limits)?;
-            Ok((flow as usize % self.transmit.len(), first, second))
-        });
-        let (queue, first, second) = planned.inspect_err(|_| self.counters.tx_refused += 1)?;
-        self.ready()?;
-        let result = self.enqueue(queue, &first, second.as_ref());
-        self.note(result)?;
+        let buffer = self.take_buffer(frame.len())?;
+        if let Some((offset, _)) = self.chip.memory.buffer(buffer) {
+            self.chip.bus.copy_in(offset, frame);
+        }
+        if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
+            self.drop_buffer(buffer)?;
+            return Err(error);
+        }
         if more { Ok(()) } else { self.flush() }
     }
 
@@ -436,8 +448,63 @@ impl<B: Bus> Nic for Igb<B> {
 
     fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
-        let result = self.take_frame(buffer);
+        let all = self.filters.is_promiscuous();
+        let result = self.next_or_arm(|queue, chip| queue.take(chip, buffer, all));
         self.note(result)
+    }
+
+    fn frame_memory(&self) -> FrameMemory {
+        self.chip.memory.clone()
+    }
+
+    fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
+        self.ready()?;
+        let result = self.take(len);
+        let result = self.note(result);
+        self.counters.tx_refused += u64::from(matches!(result, Err(Error::BadLength { .. })));
+        result
+    }
+
+    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.buffers.put_back(buffer)
+    }
+
+    fn send_buffer(
+        &mut self,
+        buffer: u16,
+        len: usize,
+        tail: Option<Tail>,
+        options: &SendOptions,
+    ) -> Result<(), Error> {
+        self.ready()?;
+        let result = self.send_from(buffer, len, tail, options);
+        let result = self.note(result);
+        let refused = matches!(
+            result,
+            Err(Error::BadLength { .. } | Error::BadHeaders | Error::BadVlan { .. })
+        );
+        self.counters.tx_refused += u64::from(refused);
+        result
+    }
+
+    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
+        self.ready()?;
+        let all = self.filters.is_promiscuous();
+        let lend = |queue: &mut Receive, chip: &mut Chip<B>| queue.lend(chip, all);
+        let result = match arm {
+            true => self.next_or_arm(lend),
+            false => self
+                .next_of(lend)
+                .and_then(|piece| piece.ok_or(Error::WouldBlock)),
+        };
+        self.note(result)
+    }
+
+    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        let queue = self.chip.layout.queue_of(buffer);
+        let queue = queue.and_then(|queue| self.receive.get_mut(queue));
+        let queue = queue.ok_or(Error::BadBuffer { buffer })?;
+        queue.give_back(&mut self.chip, buffer)
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

@@ -7,13 +7,13 @@
 //! It also clears FIN and PSH in all segments that it cuts, where silicon leaves them in the last.
 //! PSH is advice; but FIN is not, so the last segment of a frame with FIN is sent by itself.
 
-use super::chip::Chip;
-use super::config::BUFFER;
 use super::descriptor::tx;
 use super::packet::{self, FIN, Headers, Network, PSH, Transport};
 use crate::{Bus, Error, SendOptions};
 use core::ops::Range;
 
+/// The longest headers: Ethernet with a tag, IPv4 and TCP with all options; rounded up.
+pub const HEAD: usize = 144;
 /// Frames shorter than this are lengthened, with zeros, to the least length on a wire: the card
 /// takes none of 16 bytes or less (§7.2.1.1), and QEMU's drops those below 14.
 const TAKEN: usize = 17;
@@ -23,11 +23,21 @@ const ZEROS: [u8; WIRE] = [0; WIRE];
 const SEGMENT_LEAST: usize = 64;
 /// The highest VLAN number.
 const VLAN_MAX: u16 = 4094;
+/// The most bytes of one data descriptor: the 16 bits of DTALEN would hold more, but no driver of
+/// this card was seen to try.
+const PIECE: usize = 1 << 15;
 
-/// A frame as it goes into a ring.
-pub struct Frame<'a> {
-    /// Its bytes: those of the first, then those of the second.
-    parts: [&'a [u8]; 2],
+/// A frame as it goes into a ring: bytes of the sender's buffer, and what is done to them.
+pub struct Frame {
+    /// Headers that come first, in a buffer of their own: so many bytes from the start of the
+    /// sender's. 0: there are none.
+    pub header: usize,
+    /// The bytes that are sent from the sender's buffer, zeros behind them included.
+    pub body: Range<usize>,
+    /// Bytes that follow from elsewhere.
+    pub tail: usize,
+    /// Zeros at the end of the body.
+    padding: usize,
     /// 16-bit fields of the headers to be overwritten, by offset.
     patches: [Option<(usize, u16)>; PATCHES],
     /// The 8 bits of TCP flags, by offset.
@@ -44,16 +54,20 @@ pub struct Frame<'a> {
 
 const PATCHES: usize = 4;
 
-impl<'a> Frame<'a> {
-    /// A frame that is sent as it is.
-    pub fn plain(bytes: &'a [u8]) -> Self {
-        let padding = if bytes.len() < TAKEN {
-            WIRE - bytes.len()
+impl Frame {
+    /// A frame of `len` bytes, the last `tail` of which are elsewhere, that is sent as it is.
+    pub fn plain(len: usize, tail: usize) -> Self {
+        let own = len - tail;
+        let padding = if len < TAKEN && tail == 0 {
+            WIRE - len
         } else {
             0
         };
         Frame {
-            parts: [bytes, &ZEROS[..padding]],
+            header: 0,
+            body: 0..own + padding,
+            tail,
+            padding,
             patches: [None; PATCHES],
             flags: None,
             sequence: None,
@@ -66,48 +80,45 @@ impl<'a> Frame<'a> {
 
     /// Notes how much of it the card shall count, headers of segments apart.
     fn sealed(mut self, headers: usize) -> Self {
+        self.options &= (1 << tx::LENGTH_SHIFT) - 1;
         self.options |= ((self.len() - headers) as u32) << tx::LENGTH_SHIFT;
         self
     }
 
     pub fn len(&self) -> usize {
-        self.parts[0].len() + self.parts[1].len()
+        self.header + self.body.len() + self.tail
     }
 
     /// Descriptors it needs at most.
     pub fn descriptors(&self) -> usize {
-        self.buffers() + usize::from(self.context.is_some())
+        let pieces = self.body.len().div_ceil(PIECE) + self.tail.div_ceil(PIECE);
+        usize::from(self.context.is_some()) + usize::from(self.header > 0) + pieces
     }
 
-    /// Buffers it needs.
-    pub fn buffers(&self) -> usize {
-        self.len().div_ceil(BUFFER)
+    /// Writes what differs from the sender's bytes: fields of the headers, which start at `headers`
+    /// in the arena, and zeros behind the body, which starts at `body`.
+    pub fn patch<B: Bus>(&self, bus: &mut B, headers: usize, body: usize) {
+        if self.padding > 0 {
+            let end = body + self.body.len();
+            bus.copy_in(end - self.padding, &ZEROS[..self.padding]);
+        }
+        for (at, value) in self.patches.iter().flatten() {
+            bus.copy_in(headers + at, &value.to_be_bytes());
+        }
+        if let Some((at, flags)) = self.flags {
+            bus.copy_in(headers + at, &[flags]);
+        }
+        if let Some((at, sequence)) = self.sequence {
+            bus.copy_in(headers + at, &sequence.to_be_bytes());
+        }
     }
+}
 
-    /// Copies a range of it into a buffer.
-    pub fn copy_in<B: Bus>(&self, chip: &mut Chip<B>, buffer: u16, range: Range<usize>) {
-        let offset = chip.layout.buffer(buffer);
-        let bus = &mut chip.bus;
-        let [first, second] = self.parts;
-        let of_first = range.start.min(first.len())..range.end.min(first.len());
-        bus.copy_in(offset, &first[of_first.clone()]);
-        if range.end > first.len() {
-            let of_second = range.start.max(first.len()) - first.len()..range.end - first.len();
-            bus.copy_in(offset + of_first.len(), &second[of_second]);
-        }
-        if range.start == 0 {
-            // All headers are in the first buffer.
-            for (at, value) in self.patches.iter().flatten() {
-                bus.copy_in(offset + at, &value.to_be_bytes());
-            }
-            if let Some((at, flags)) = self.flags {
-                bus.copy_in(offset + at, &[flags]);
-            }
-            if let Some((at, sequence)) = self.sequence {
-                bus.copy_in(offset + at, &sequence.to_be_bytes());
-            }
-        }
-    }
+/// The pieces of a run of bytes that have descriptors of their own.
+pub fn pieces(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = run.end;
+    run.step_by(PIECE)
+        .map(move |start| start..end.min(start + PIECE))
 }
 
 /// What the card can be asked for.
@@ -116,23 +127,34 @@ pub struct Limits {
     pub segment_max: usize,
 }
 
+/// A frame that is to be sent: its headers, and how long it is.
+#[derive(Clone, Copy)]
+pub struct Whole<'a> {
+    /// Its first bytes, [`HEAD`] or all.
+    pub head: &'a [u8],
+    /// All its bytes.
+    pub len: usize,
+    /// The last so many of them are not in the sender's buffer.
+    pub tail: usize,
+}
+
 /// What to send for a frame: one, or the second as well.
 ///
 /// # Errors
 /// [`Error::BadLength`], [`Error::BadHeaders`], [`Error::BadVlan`].
-pub fn plan<'a>(
-    frame: &'a [u8],
+pub fn plan(
+    whole: Whole<'_>,
     headers: Option<&Headers>,
     wanted: &SendOptions,
     limits: &Limits,
-) -> Result<(Frame<'a>, Option<Frame<'a>>), Error> {
-    let len = frame.len();
+) -> Result<(Frame, Option<Frame>), Error> {
+    let Whole { head, len, tail } = whole;
     if let Some(tag) = wanted.vlan {
         if tag & 0xfff > VLAN_MAX {
             return Err(Error::BadVlan { vlan: tag & 0xfff });
         }
         // A frame with two tags would need the card to be told of another EtherType.
-        if packet::word(frame, 12) == Some(0x8100) {
+        if packet::word(head, 12) == Some(0x8100) {
             return Err(Error::BadHeaders);
         }
     }
@@ -149,12 +171,17 @@ pub fn plan<'a>(
         if cut {
             return Err(Error::BadHeaders);
         }
-        return Ok((tagged(Frame::plain(frame), wanted.vlan, None), None));
+        return Ok((tagged(Frame::plain(len, tail), wanted.vlan, None), None));
     };
-    let body = frame
-        .get(..headers.end)
-        .filter(|body| body.len() >= headers.body);
-    let whole = body.ok_or(Error::BadHeaders)?;
+    // What is behind the packet is not sent, but a tail always is.
+    let ends = headers.end == len || headers.end < len && tail == 0;
+    if !ends || headers.end < headers.body || len - tail < headers.body {
+        return Err(Error::BadHeaders);
+    }
+    let whole = Whole {
+        len: headers.end,
+        ..whole
+    };
     if !cut {
         let one = checksummed(whole, headers, wanted)?;
         return Ok((one, None));
@@ -164,62 +191,60 @@ pub fn plan<'a>(
         return Err(Error::BadHeaders);
     };
     let fits = segment_size >= SEGMENT_LEAST && payload + segment_size <= limits.frame_max;
-    if !fits || whole.len() < payload {
+    if !fits || whole.len - tail < payload {
         return Err(Error::BadLength {
             len: payload + segment_size,
         });
     }
-    let data = whole.len() - payload;
+    let data = whole.len - payload;
     if data <= segment_size {
         return Ok((checksummed(whole, headers, wanted)?, None));
     }
-    if whole[headers.body + 13] & FIN == 0 {
+    if head[headers.body + 13] & FIN == 0 {
         return Ok((segmented(whole, headers, payload, wanted), None));
     }
+    if tail > 0 {
+        return Err(Error::BadHeaders);
+    }
     let cut_at = payload + (data - 1) / segment_size * segment_size;
-    let mut most = segmented(&whole[..cut_at], headers, payload, wanted);
+    let most = Whole {
+        len: cut_at,
+        ..whole
+    };
+    let mut most = segmented(most, headers, payload, wanted);
     let flags = headers.body + 13;
-    most.flags = Some((flags, whole[flags] & !(FIN | PSH)));
+    most.flags = Some((flags, head[flags] & !(FIN | PSH)));
     let last = last_segment(whole, headers, payload, cut_at, wanted)?;
     Ok((most, Some(last)))
 }
 
 /// A frame whose checksums the card fills in.
-fn checksummed<'a>(
-    whole: &'a [u8],
-    headers: &Headers,
-    wanted: &SendOptions,
-) -> Result<Frame<'a>, Error> {
+fn checksummed(whole: Whole<'_>, headers: &Headers, wanted: &SendOptions) -> Result<Frame, Error> {
     if headers.fragment {
         return Err(Error::BadHeaders);
     }
-    let mut frame = Frame::plain(whole);
+    let mut frame = Frame::plain(whole.len, whole.tail);
     if headers.network == Network::Ipv4 {
         frame.options |= tx::IXSM;
         frame.patches[0] = Some((headers.ip + 10, 0));
     }
     if let Some((transport, payload)) = headers.transport {
-        if payload > whole.len() {
+        if payload > whole.len {
             return Err(Error::BadHeaders);
         }
         frame.options |= tx::TXSM;
-        let seed = headers.pseudo_sum(whole, whole.len() - headers.body);
+        let seed = headers.pseudo_sum(whole.head, whole.len - headers.body);
         frame.patches[1] = Some((checksum_at(headers, transport), seed));
     }
     Ok(tagged(frame, wanted.vlan, Some((headers, 0))))
 }
 
 /// A frame that the card cuts into segments.
-fn segmented<'a>(
-    whole: &'a [u8],
-    headers: &Headers,
-    payload: usize,
-    wanted: &SendOptions,
-) -> Frame<'a> {
+fn segmented(whole: Whole<'_>, headers: &Headers, payload: usize, wanted: &SendOptions) -> Frame {
     let mut frame = Frame {
         options: tx::TXSM,
         command: tx::DATA | tx::TSE,
-        ..Frame::plain(whole)
+        ..Frame::plain(whole.len, whole.tail)
     }
     .sealed(payload);
     match headers.network {
@@ -230,40 +255,38 @@ fn segmented<'a>(
         }
         Network::Ipv6 => frame.patches[2] = Some((headers.ip + 4, 0)),
     }
-    let seed = headers.pseudo_sum(whole, 0);
+    let seed = headers.pseudo_sum(whole.head, 0);
     frame.patches[1] = Some((checksum_at(headers, Transport::Tcp), seed));
     tagged(frame, wanted.vlan, Some((headers, wanted.segment_size)))
 }
 
 /// The last segment of a frame, from `cut_at` on, as the card would have made it.
-fn last_segment<'a>(
-    whole: &'a [u8],
+fn last_segment(
+    whole: Whole<'_>,
     headers: &Headers,
     payload: usize,
     cut_at: usize,
     wanted: &SendOptions,
-) -> Result<Frame<'a>, Error> {
-    let (top, tail) = (&whole[..payload], &whole[cut_at..]);
-    let mut frame = checksummed(top, headers, wanted)?;
-    frame.parts = [top, tail];
-    frame.options &= (1 << tx::LENGTH_SHIFT) - 1;
-    let len = frame.len();
-    frame = frame.sealed(0);
-    let seed = headers.pseudo_sum(whole, len - headers.body);
-    frame.patches[1] = Some((checksum_at(headers, Transport::Tcp), seed));
+) -> Result<Frame, Error> {
+    let head = whole.head;
+    let len = payload + whole.len - cut_at;
+    let alone = Whole { len, ..whole };
+    let mut frame = checksummed(alone, headers, wanted)?;
+    frame.header = payload;
+    frame.body = cut_at..whole.len;
     let done = (cut_at - payload) as u32;
     match headers.network {
         Network::Ipv4 => {
             let segments = done / u32::from(wanted.segment_size);
-            let number = packet::word(whole, headers.ip + 4).ok_or(Error::BadHeaders)?;
+            let number = packet::word(head, headers.ip + 4).ok_or(Error::BadHeaders)?;
             frame.patches[2] = Some((headers.ip + 2, (len - headers.ip) as u16));
             frame.patches[3] = Some((headers.ip + 4, number.wrapping_add(segments as u16)));
         }
         Network::Ipv6 => frame.patches[2] = Some((headers.ip + 4, (len - headers.body) as u16)),
     }
     let at = headers.body + 4;
-    let high = packet::word(whole, at).ok_or(Error::BadHeaders)?;
-    let low = packet::word(whole, at + 2).ok_or(Error::BadHeaders)?;
+    let high = packet::word(head, at).ok_or(Error::BadHeaders)?;
+    let low = packet::word(head, at + 2).ok_or(Error::BadHeaders)?;
     let sequence = u32::from(high) << 16 | u32::from(low);
     frame.sequence = Some((at, sequence.wrapping_add(done)));
     Ok(frame)
@@ -279,7 +302,7 @@ fn checksum_at(headers: &Headers, transport: Transport) -> usize {
 
 /// Adds the VLAN tag, and the context that the frame needs for it and for its `headers`, cut into
 /// segments of a size or 0.
-fn tagged<'a>(mut frame: Frame<'a>, vlan: Option<u16>, work: Option<(&Headers, u16)>) -> Frame<'a> {
+fn tagged(mut frame: Frame, vlan: Option<u16>, work: Option<(&Headers, u16)>) -> Frame {
     if vlan.is_some() {
         frame.command |= tx::VLE;
     }

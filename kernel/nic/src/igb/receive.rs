@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A ring has fewer buffers than descriptors, so that the tail never meets the head, which would
-//! mean "empty" to the card. The buffer of a frame that was read goes into the descriptor at the
-//! tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
+//! mean "empty" to the card. A frame that is read in place is lent: its buffers are the reader's
+//! until he returns them, in any order. A buffer that was read goes into the descriptor at the tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
 //! descriptors without address to the end of the ring. The card hears of a quarter of them at a
 //! time: a write of the tail is the dearest access of all on QEMU.
 
@@ -18,7 +18,7 @@ use super::chip::Chip;
 use super::config::BUFFER;
 use super::descriptor::{SIZE, rx};
 use super::regs;
-use crate::{Bus, Error, ReceiveInfo};
+use crate::{Bus, Error, Piece, ReceiveInfo};
 use alloc::boxed::Box;
 use alloc::vec;
 
@@ -44,6 +44,10 @@ pub struct Receive {
     given: usize,
     /// The buffer in each descriptor.
     buffers: Box<[u16]>,
+    /// Which buffers of this ring are lent, from its first on.
+    lent: Box<[bool]>,
+    /// What is left of a frame whose first pieces are lent: descriptors, and bytes.
+    rest: Option<(usize, usize, ReceiveInfo)>,
     pub counters: Counters,
 }
 
@@ -79,11 +83,19 @@ impl Receive {
             tail: 0,
             given: 0,
             buffers: vec![0; ring].into_boxed_slice(),
+            lent: vec![false; receive_buffers].into_boxed_slice(),
+            rest: None,
             counters: Counters::default(),
         }
     }
 
-    /// Lays out the ring and has the card fill it (§4.5.9). The card was reset before.
+    /// Forgets which buffers are lent: whoever had them is gone.
+    pub fn forget(&mut self) {
+        self.lent.fill(false);
+    }
+
+    /// Lays out the ring and has the card fill it (§4.5.9), with what is not lent. The card was
+    /// reset before.
     pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>, drop: bool) -> Result<(), Error> {
         let base = regs::rx(self.queue as u32);
         chip.write(base + regs::DCTL, 0);
@@ -103,8 +115,11 @@ impl Receive {
         chip.write(base + regs::SRRCTL, size | regs::SRRCTL_ADVANCED | drop);
         enable(chip, base, regs::RXDCTL_THRESHOLDS, self.queue)?;
         (self.head, self.tail, self.given) = (0, 0, 0);
-        for buffer in chip.layout.rx_buffers(self.queue) {
-            self.give(chip, buffer);
+        self.rest = None;
+        for (index, buffer) in chip.layout.rx_buffers(self.queue).enumerate() {
+            if !self.lent[index] {
+                self.give(chip, buffer);
+            }
         }
         Ok(())
     }
@@ -122,12 +137,50 @@ impl Receive {
         self.counters.tail_writes += 1;
     }
 
-    /// Copies the next frame into `buffer`; `None` if there is none. Frames that do no good are
-    /// skipped, at most a ring of them. With `all`, wrong checksums do not matter.
+    /// Copies the next frame into `buffer`; `None` if there is none. With `all`, wrong checksums do
+    /// not matter.
     pub fn take<B: Bus>(
         &mut self,
         chip: &mut Chip<B>,
         buffer: &mut [u8],
+        all: bool,
+    ) -> Result<Option<(usize, ReceiveInfo)>, Error> {
+        let Some((len, info)) = self.next(chip, all)? else {
+            return Ok(None);
+        };
+        let mut room = buffer.get_mut(..len);
+        while let Some(piece) = self.lend_rest(chip) {
+            if let Some(room) = room
+                .as_mut()
+                .and_then(|room| room.split_off_mut(..piece.len))
+            {
+                chip.bus
+                    .copy_out(chip.memory.receive.start + piece.offset, room);
+            }
+            self.give_back(chip, piece.buffer)?;
+        }
+        if room.is_none() {
+            self.counters.frames -= 1;
+            self.counters.octets -= len as u64;
+            self.counters.dropped_small_buffer += 1;
+            return Err(Error::BufferTooSmall { len });
+        }
+        Ok(Some((len, info)))
+    }
+
+    /// Lends the next frame, or piece of one, to the caller; `None` if there is none.
+    pub fn lend<B: Bus>(&mut self, chip: &mut Chip<B>, all: bool) -> Result<Option<Piece>, Error> {
+        if self.rest.is_none() {
+            self.next(chip, all)?;
+        }
+        Ok(self.lend_rest(chip))
+    }
+
+    /// Finds the next frame that is good, and counts it. Frames that do no good are skipped, at most
+    /// a ring of them.
+    fn next<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
         all: bool,
     ) -> Result<Option<(usize, ReceiveInfo)>, Error> {
         for _ in 0..self.ring {
@@ -136,30 +189,68 @@ impl Receive {
             };
             let len = frame.len;
             let counters = &mut self.counters;
-            let verdict = if frame.status & rx::RXE != 0 {
+            counters.descriptors += frame.descriptors as u64;
+            self.rest = Some((frame.descriptors, len, frame.info));
+            if frame.status & rx::RXE != 0 {
                 counters.dropped_errors += 1;
-                None
             } else if frame.status & (rx::IPE | rx::L4E) != 0 && !all {
                 counters.dropped_checksum += 1;
-                None
             } else if len > self.frame_max {
                 counters.dropped_long += 1;
-                None
-            } else if let Some(buffer) = buffer.get_mut(..len) {
+            } else {
                 counters.frames += 1;
                 counters.octets += len as u64;
-                self.copy(chip, buffer);
-                Some(Ok(Some((len, frame.info))))
-            } else {
-                counters.dropped_small_buffer += 1;
-                Some(Err(Error::BufferTooSmall { len }))
-            };
-            self.recycle(chip, frame.descriptors);
-            if let Some(result) = verdict {
-                return result;
+                return Ok(Some((len, frame.info)));
+            }
+            while let Some(piece) = self.lend_rest(chip) {
+                self.give_back(chip, piece.buffer)?;
             }
         }
         Ok(None)
+    }
+
+    /// The next piece of the frame at the head.
+    fn lend_rest<B: Bus>(&mut self, chip: &Chip<B>) -> Option<Piece> {
+        let (descriptors, left, info) = self.rest?;
+        let buffer = self.buffers[self.head % self.ring];
+        let len = left.min(BUFFER);
+        self.head += 1;
+        self.rest = (descriptors > 1).then_some((descriptors - 1, left - len, info));
+        let first = chip.layout.rx_buffers(self.queue).start;
+        self.lent[usize::from(buffer - first)] = true;
+        Some(Piece {
+            buffer,
+            offset: chip.layout.rx_buffer(buffer),
+            len,
+            more: self.rest.is_some(),
+            info,
+        })
+    }
+
+    /// Takes a lent buffer back, and gives it to the card.
+    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
+        let first = chip.layout.rx_buffers(self.queue).start;
+        let index = buffer.checked_sub(first).map(usize::from);
+        let lent = index.and_then(|index| self.lent.get_mut(index));
+        let lent = lent.filter(|lent| **lent);
+        *lent.ok_or(Error::BadBuffer { buffer })? = false;
+        self.give(chip, buffer);
+        if self.tail - self.given >= self.batch {
+            self.tell(chip);
+        }
+        Ok(())
+    }
+
+    /// Whether some pieces of a frame are lent and others not yet.
+    pub fn is_amid_frame(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Tells the card of buffers that it would hear of with others, if it has few others.
+    pub fn tell_if_low<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        if self.given - self.head < self.batch {
+            self.tell(chip);
+        }
     }
 
     /// Whether a whole frame, or one that cannot be, waits at the head.
@@ -243,30 +334,9 @@ impl Receive {
         }
     }
 
-    fn copy<B: Bus>(&self, chip: &mut Chip<B>, buffer: &mut [u8]) {
-        for (count, piece) in buffer.chunks_mut(BUFFER).enumerate() {
-            let index = self.buffers[(self.head + count) % self.ring];
-            let offset = chip.layout.buffer(index);
-            chip.bus.copy_out(offset, piece);
-        }
-    }
-
-    /// Gives the buffers of the frame at the head back.
-    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>, descriptors: usize) {
-        self.counters.descriptors += descriptors as u64;
-        for _ in 0..descriptors {
-            let buffer = self.buffers[self.head % self.ring];
-            self.head += 1;
-            self.give(chip, buffer);
-        }
-        if self.tail - self.given >= self.batch {
-            self.tell(chip);
-        }
-    }
-
     /// Puts a buffer into the descriptor at the tail, without telling the card.
     fn give<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) {
-        let address = chip.buffer_address(buffer);
+        let address = chip.address(chip.rx_buffer(buffer));
         let descriptor = self.descriptor(chip, self.tail);
         chip.store_descriptor(descriptor, rx::empty(address));
         self.buffers[self.tail % self.ring] = buffer;

@@ -1,77 +1,213 @@
 //! Room to send: what a frame needs, who waits for it, and how that ends.
 //!
-//! Descriptors are each queue's own, buffers are for all queues. A frame that finds too few of
-//! either is refused; its sender is told when a quarter of both is free again.
+//! Descriptors are each queue's own, buffers are for all queues. A sender that finds too few of
+//! either is refused, and told when a quarter of both is free again.
 
-use super::Igb;
-use super::config::BUFFER;
-use super::offload::{Frame, Limits};
-use crate::{Bus, Error, Events};
+use super::config::{LARGE, Layout};
+use super::offload::{self, Frame, HEAD, Limits, Whole};
+use super::transmit::Source;
+use super::{Igb, packet};
+use crate::in_place::Pool;
+use crate::{Bus, BusAddr, Error, Events, SendOptions, Tail};
 
 /// Longest IP packet, with its Ethernet header and a VLAN tag.
 const PACKET_MAX: usize = 65_535 + 18;
+/// The buffers to send from.
+pub struct Buffers {
+    small: Pool,
+    large: Pool,
+}
+
+impl Buffers {
+    pub fn new(layout: &Layout) -> Self {
+        Buffers {
+            small: Pool::new(layout.small_buffers()),
+            large: Pool::new(layout.large_buffers()),
+        }
+    }
+
+    /// Takes all back, whoever has them.
+    pub fn refill(&mut self) {
+        self.small.refill();
+        self.large.refill();
+    }
+
+    /// Takes back those that were in rings, which are no more.
+    pub fn empty_rings(&mut self) {
+        self.small.empty_rings();
+        self.large.empty_rings();
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.small.capacity()
+    }
+
+    /// The buffers among which the one of this number is.
+    fn of(&mut self, buffer: u16) -> &mut Pool {
+        match usize::from(buffer) < self.small.capacity() {
+            true => &mut self.small,
+            false => &mut self.large,
+        }
+    }
+
+    /// Those that hold `len` bytes.
+    fn that_hold(&mut self, len: usize) -> &mut Pool {
+        match len <= super::BUFFER {
+            true => &mut self.small,
+            false => &mut self.large,
+        }
+    }
+
+    pub fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.of(buffer).put_back(buffer)
+    }
+
+    pub fn leave_ring(&mut self, buffer: u16) {
+        self.of(buffer).leave_ring(buffer);
+    }
+}
+
 /// Room that a sender waits for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Wanted {
     queue: usize,
     descriptors: usize,
-    buffers: usize,
+    small: usize,
+    large: usize,
 }
 
 impl<B: Bus> Igb<B> {
     /// What the card can be asked for.
     pub(super) fn limits(&self) -> Limits {
-        // A segmented frame may need two contexts, and a second frame for its last segment; and one
-        // descriptor is kept back.
-        let descriptors = self.config.transmit_ring.saturating_sub(5);
-        let buffers = self.config.transmit_buffers.saturating_sub(1);
-        let room = descriptors.min(buffers) * BUFFER;
-        let segment_max = if room < self.config.frame_max {
-            0
-        } else {
-            room.min(PACKET_MAX)
-        };
+        let cuts = self.config.large_buffers > 0;
         Limits {
             frame_max: self.config.frame_max,
-            segment_max,
+            segment_max: if cuts { LARGE.min(PACKET_MAX) } else { 0 },
         }
     }
 
+    /// A buffer for a frame of `len` bytes.
+    pub(super) fn take(&mut self, len: usize) -> Result<u16, Error> {
+        let longest = match self.config.large_buffers {
+            0 => super::BUFFER,
+            _ => LARGE,
+        };
+        if len == 0 || len > longest {
+            return Err(Error::BadLength { len });
+        }
+        if self.buffers.that_hold(len).len() == 0 {
+            self.reclaim();
+        }
+        if let Some(buffer) = self.buffers.that_hold(len).take() {
+            return Ok(buffer);
+        }
+        let mut wanted = Wanted::default();
+        match len <= super::BUFFER {
+            true => wanted.small = 1,
+            false => wanted.large = 1,
+        }
+        self.full(wanted).and(Err(Error::WouldBlock))
+    }
+
+    /// Sends what is in a buffer that was taken, and the tail.
+    pub(super) fn send_from(
+        &mut self,
+        buffer: u16,
+        len: usize,
+        tail: Option<Tail>,
+        options: &SendOptions,
+    ) -> Result<(), Error> {
+        self.buffers.of(buffer).check_held(buffer)?;
+        let found = self.chip.memory.buffer(buffer);
+        let (offset, _) = found
+            .filter(|(_, room)| len <= *room)
+            .ok_or(Error::BadLength { len })?;
+        let mut head = [0; HEAD];
+        let head = &mut head[..len.min(HEAD)];
+        self.chip.bus.copy_out(offset, head);
+        let tail_len = tail.map_or(0, |tail| tail.len);
+        let whole = Whole {
+            head,
+            len: len.saturating_add(tail_len),
+            tail: tail_len,
+        };
+        if len == 0 || tail.is_some_and(|tail| tail.len == 0) {
+            return Err(Error::BadLength { len: whole.len });
+        }
+        let headers = packet::parse(head)?;
+        let flow = headers.map_or(0, |headers| headers.flow(head));
+        let queue = flow as usize % self.transmit.len();
+        let (first, second) = offload::plan(whole, headers.as_ref(), options, &self.limits())?;
+        let source = Source {
+            buffer,
+            offset,
+            header: None,
+            tail: tail.map_or(BusAddr(0), |tail| tail.address),
+            last: second.is_none(),
+        };
+        self.enqueue(queue, &first, second.as_ref(), source)
+    }
+
     /// Puts the frames that `plan` made of one into the queue, all or none.
-    pub(super) fn enqueue(
+    fn enqueue(
         &mut self,
         queue: usize,
-        first: &Frame<'_>,
-        second: Option<&Frame<'_>>,
+        first: &Frame,
+        second: Option<&Frame>,
+        source: Source,
     ) -> Result<(), Error> {
         let both = || core::iter::once(first).chain(second);
         let wanted = Wanted {
             queue,
             descriptors: both().map(Frame::descriptors).sum(),
-            buffers: both().map(Frame::buffers).sum(),
+            // For the headers of the second.
+            small: second.map_or(0, |_| 1),
+            large: 0,
         };
         if !self.has_room(wanted) {
             self.reclaim();
             if !self.has_room(wanted) {
-                return self.ring_full(wanted).and(Err(Error::WouldBlock));
+                return self.full(wanted).and(Err(Error::WouldBlock));
             }
         }
-        for frame in both() {
-            self.transmit[queue].queue(&mut self.chip, &mut self.pool, frame);
+        self.buffers.of(source.buffer).enter_ring(source.buffer);
+        let ring = &mut self.transmit[queue];
+        if let Some(second) = second {
+            let Some(own) = self.buffers.small.take() else {
+                // There was one above.
+                return Err(Error::WouldBlock);
+            };
+            self.buffers.small.enter_ring(own);
+            let bus = &mut self.chip.bus;
+            let at = self.chip.memory.buffer(own).map_or(0, |(at, _)| at);
+            let mut headers = [0; HEAD];
+            let headers = &mut headers[..second.header.min(HEAD)];
+            bus.copy_out(source.offset, headers);
+            bus.copy_in(at, headers);
+            ring.queue(&mut self.chip, first, source);
+            let source = Source {
+                header: Some((own, at)),
+                last: true,
+                ..source
+            };
+            ring.queue(&mut self.chip, second, source);
+        } else {
+            ring.queue(&mut self.chip, first, source);
         }
         Ok(())
     }
 
     fn has_room(&self, wanted: Wanted) -> bool {
         self.transmit[wanted.queue].free() >= wanted.descriptors
-            && self.pool.len() >= wanted.buffers
+            && self.buffers.small.len() >= wanted.small
+            && self.buffers.large.len() >= wanted.large
     }
 
     /// Takes back what the card has reported.
     pub(super) fn reclaim(&mut self) {
         for queue in &mut self.transmit {
             if queue.is_busy() {
-                queue.reclaim(&mut self.chip, &mut self.pool);
+                queue.reclaim(&mut self.chip, &mut self.buffers);
             }
         }
     }
@@ -84,14 +220,17 @@ impl<B: Bus> Igb<B> {
     }
 
     /// There is no room: gets all that is queued on its way, and sees to the event.
-    fn ring_full(&mut self, wanted: Wanted) -> Result<(), Error> {
+    fn full(&mut self, wanted: Wanted) -> Result<(), Error> {
         self.counters.tx_ring_full += 1;
         self.kick();
-        // A waker is worth it for a quarter of the ring, and of the buffers.
+        // A waker is worth it for a quarter of what there is.
+        let (small, large) = (&self.buffers.small, &self.buffers.large);
+        let quarter = |wanted: usize, of: usize| if wanted > 0 { wanted.max(of / 4) } else { 0 };
         self.wanted = Some(Wanted {
-            descriptors: wanted.descriptors.max(self.config.transmit_ring / 4),
-            buffers: wanted.buffers.max(self.pool.capacity() / 4),
-            ..wanted
+            queue: wanted.queue,
+            descriptors: quarter(wanted.descriptors, self.config.transmit_ring),
+            small: quarter(wanted.small, small.capacity()),
+            large: quarter(wanted.large, large.capacity()),
         });
         if self.await_space()? {
             self.pending |= Events::TRANSMIT_SPACE;
@@ -105,7 +244,8 @@ impl<B: Bus> Igb<B> {
             return false;
         };
         self.reclaim();
-        let room = self.has_room(wanted);
+        // With nothing in flight no more comes free but what the sender has himself.
+        let room = self.has_room(wanted) || !self.transmit.iter().any(|ring| ring.is_busy());
         if room {
             self.wanted = None;
         }

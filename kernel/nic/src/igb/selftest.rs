@@ -1,8 +1,7 @@
 //! The self-test: the card sends frames to itself, through its MAC and past the wire (§3.5.6.2).
 
-use super::offload::Frame;
 use super::{Igb, regs};
-use crate::{Bus, Error};
+use crate::{Bus, Error, SendOptions};
 use alloc::vec;
 
 /// Bound of the wait for a link in the self-test, and of that for the frame.
@@ -23,11 +22,15 @@ impl<B: Bus> Igb<B> {
         frame[..6].copy_from_slice(&self.mac);
         frame[6..12].copy_from_slice(&self.mac);
         frame[12..14].copy_from_slice(&ETHERTYPE_EXPERIMENT);
-        self.enqueue(0, &Frame::plain(&frame), None)?;
+        let buffer = self.take(len)?;
+        if let Some((offset, _)) = self.chip.memory.buffer(buffer) {
+            self.chip.bus.copy_in(offset, &frame);
+        }
+        self.send_from(buffer, len, None, &SendOptions::default())?;
         self.kick();
         let mut received = vec![0; self.config.frame_max];
         for _ in 0..FRAME_US / POLL_US {
-            match self.next_frame(&mut received)? {
+            match self.next_of(|queue, chip| queue.take(chip, &mut received, true))? {
                 Some((len, _)) if received[..len] == frame[..] => return Ok(()),
                 // Somebody else's, or its own but spoilt.
                 Some(_) => {}

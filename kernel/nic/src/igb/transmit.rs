@@ -7,55 +7,40 @@
 //!            `--------- the card's ----------' `- not told -'
 //! ```
 //!
-//! A frame is one or more data descriptors (D), each with a buffer of its own, after a context (C)
-//! if it has work for the card of a kind that is not among the last two. The card says when it is
+//! A frame is one or more data descriptors (D), after a context (C) if it has work for the card of a
+//! kind that is not among the last two. The last of them that lies in a buffer carries its number,
+//! so that the buffer is free when that is done. The card says when it is
 //! done with a descriptor only where RS asks for it: at the last of each batch, and each eighth of
 //! the ring. One write of the tail starts a batch.
 
 use super::chip::Chip;
-use super::config::BUFFER;
 use super::descriptor::{SIZE, tx};
-use super::offload::Frame;
+use super::offload::{self, Frame};
 use super::receive::{check_head, enable};
 use super::regs;
-use crate::{Bus, Error};
+use super::room::Buffers;
+use crate::{Bus, BusAddr, Error};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
-use alloc::vec::Vec;
 
 /// A descriptor without buffer.
 const NONE: u16 = u16::MAX;
 /// Contexts that the card remembers for a queue.
 const CONTEXTS: usize = 2;
 
-/// The free buffers of all transmit queues.
-pub struct Pool {
-    free: Vec<u16>,
-    all: core::ops::Range<u16>,
-}
-
-impl Pool {
-    pub fn new(all: core::ops::Range<u16>) -> Self {
-        Pool {
-            free: all.clone().collect(),
-            all,
-        }
-    }
-
-    /// Takes all buffers back, whoever has them.
-    pub fn refill(&mut self) {
-        self.free.clear();
-        self.free.extend(self.all.clone());
-    }
-
-    pub fn len(&self) -> usize {
-        self.free.len()
-    }
-
-    pub fn capacity(&self) -> usize {
-        self.all.len()
-    }
+/// Where the bytes of a frame are.
+#[derive(Clone, Copy)]
+pub struct Source {
+    /// The sender's buffer, and where that is in the arena.
+    pub buffer: u16,
+    pub offset: usize,
+    /// A buffer for headers of the frame's own, and where that is; for a frame that has such.
+    pub header: Option<(u16, usize)>,
+    /// Where its tail is on the bus.
+    pub tail: BusAddr,
+    /// The sender's buffer is free when this frame is sent; otherwise another one follows from it.
+    pub last: bool,
 }
 
 /// A descriptor at which the card reports.
@@ -82,7 +67,7 @@ pub struct Transmit {
     unreported: u64,
     /// Command of the newest descriptor.
     last_command: u32,
-    /// The buffer of each descriptor.
+    /// The buffer that is free when a descriptor is done.
     buffers: Box<[u16]>,
     contexts: [Option<[u32; 4]>; CONTEXTS],
     /// Which of them is the older one.
@@ -153,30 +138,41 @@ impl Transmit {
     }
 
     /// Puts a frame into the ring, without telling the card. The caller has seen to it that there
-    /// are enough descriptors and buffers: see [`Frame::descriptors`].
-    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, pool: &mut Pool, frame: &Frame<'_>) {
+    /// are enough descriptors: see [`Frame::descriptors`].
+    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Frame, source: Source) {
         let mut options = frame.options;
         if let Some(context) = frame.context {
             options |= self.context(chip, context) << tx::INDEX_SHIFT;
         }
-        let len = frame.len();
-        let mut start = 0;
-        while start < len {
-            let piece = (len - start).min(BUFFER);
-            let Some(buffer) = pool.free.pop() else {
-                // The caller has counted them.
-                return;
-            };
-            frame.copy_in(chip, buffer, start..start + piece);
-            let address = chip.buffer_address(buffer);
-            let command = frame.command | piece as u32;
-            start += piece;
-            let last = if start == len { tx::EOP } else { 0 };
-            self.push(chip, tx::data(address, command | last, options), buffer);
+        let headers = source.header.map_or(source.offset, |(_, offset)| offset);
+        frame.patch(&mut chip.bus, headers, source.offset);
+        let mut left = frame.len();
+        let mut piece = |this: &mut Self, chip: &mut Chip<B>, at: BusAddr, len: usize, buffer| {
+            left -= len;
+            let last = if left == 0 { tx::EOP } else { 0 };
+            let command = frame.command | last | len as u32;
+            let address = [at.0 as u32, (at.0 >> 32) as u32];
+            this.push(chip, tx::data(address, command, options), buffer);
+        };
+        if let Some((buffer, offset)) = source.header {
+            let at = chip.bus.bus_addr(offset);
+            piece(self, chip, at, frame.header, buffer);
+        }
+        for run in offload::pieces(frame.body.clone()) {
+            let at = chip.bus.bus_addr(source.offset + run.start);
+            let ends = source.last && run.end == frame.body.end && frame.tail == 0;
+            let buffer = if ends { source.buffer } else { NONE };
+            piece(self, chip, at, run.len(), buffer);
+        }
+        for run in offload::pieces(0..frame.tail) {
+            let at = BusAddr(source.tail.0 + run.start as u64);
+            let ends = source.last && run.end == frame.tail;
+            let buffer = if ends { source.buffer } else { NONE };
+            piece(self, chip, at, run.len(), buffer);
         }
         self.unreported += 1;
         self.counters.frames += 1;
-        self.counters.octets += len as u64;
+        self.counters.octets += frame.len() as u64;
         self.counters.segmented += u64::from(frame.command & tx::TSE != 0);
         let reported = self.reports.back().map_or(self.clean, |last| last.at + 1);
         if self.next - reported >= self.ring / 8 {
@@ -238,7 +234,7 @@ impl Transmit {
     }
 
     /// Takes back what the card has reported.
-    pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>, pool: &mut Pool) {
+    pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>, buffers: &mut Buffers) {
         while let Some(report) = self.reports.front() {
             let descriptor = self.descriptor(chip, report.at);
             if chip.bus.load32(descriptor + tx::STATUS) & tx::DD == 0 {
@@ -250,7 +246,7 @@ impl Transmit {
             for slot in self.clean..end {
                 let buffer = core::mem::replace(&mut self.buffers[slot % self.ring], NONE);
                 if buffer != NONE {
-                    pool.free.push(buffer);
+                    buffers.leave_ring(buffer);
                 }
             }
             self.clean = end;

@@ -40,6 +40,7 @@ fn tiny(mode: InterruptMode) -> Config {
         receive_buffers: 13,
         transmit_ring: 16,
         transmit_buffers: 20,
+        large_buffers: 2,
         ..Config::new(mode)
     }
 }

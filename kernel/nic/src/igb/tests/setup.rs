@@ -212,10 +212,13 @@ fn a_configuration_that_cannot_be_is_refused() {
     let good = Config::new(MODES[0]);
     assert_eq!(
         good.arena_size(),
-        Ok(16 * 2 * 4096 + (16 * 128 + 512) * 2048)
+        Ok(16 * 2 * 4096 + (16 * 255 + 256) * 2048 + 16 * 65_536)
     );
     let small = Config::small(MODES[0]);
-    assert_eq!(small.arena_size(), Ok(2 * 4096 + 510 * 2048));
+    assert_eq!(
+        small.arena_size(),
+        Ok(2 * 4096 + (128 + 256) * 2048 + 4 * 65_536)
+    );
     let bad = [
         (Config { queues: 0, ..good }, "queues"),
         (Config { queues: 17, ..good }, "queues"),

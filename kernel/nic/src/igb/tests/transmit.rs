@@ -139,7 +139,11 @@ fn buffers_that_are_used_up_are_would_block_too() {
 
 #[test]
 fn a_batch_is_one_doorbell_and_one_report() {
-    let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
+    let config = Config {
+        transmit_buffers: 255,
+        ..Config::small(MODES[0])
+    };
+    let mut kernel = Kernel::new(here(), config);
     let before = kernel.model.register_accesses();
     for number in 0..24 {
         kernel.nic.send(&frame(number, 60), number < 23).unwrap();

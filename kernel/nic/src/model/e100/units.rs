@@ -382,15 +382,29 @@ impl Card {
         if self.cu.state != CuState::Idle {
             // A suspended unit will look at its block's S and link again; an active one, besides,
             // at its data.
-            let size = if self.cu.state == CuState::Active && self.cu.phase != Phase::Advance {
-                32 + 1514
-            } else {
-                8
-            };
+            let busy = self.cu.state == CuState::Active && self.cu.phase != Phase::Advance;
+            let size = if busy { 32 } else { 8 };
             assert!(
                 !hits(self.cu.block, size, 32),
                 "the driver writes into the command block that the card is at"
             );
+            let (block, stored) = (self.memory.offset(self.cu.block, 32), len);
+            let sends = self.memory.load16(block + 2) & 7 == 4;
+            for tbd in [block + 16, block + 24]
+                .into_iter()
+                .filter(|_| busy && sends)
+            {
+                let [data, size] = [0, 4].map(|at| self.memory.load32(tbd + at));
+                let len = (size & 0x3fff) as usize;
+                let data = self.memory.offset(data.into(), len);
+                assert!(
+                    offset >= data + len || data >= offset + stored,
+                    "the driver writes into the frame that the card is at"
+                );
+                if size & 1 << 16 != 0 {
+                    break;
+                }
+            }
         }
         if self.ru.state == RuState::Ready {
             let descriptor = self.memory.offset(self.ru.next, 16);

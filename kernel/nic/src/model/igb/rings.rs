@@ -9,44 +9,56 @@ pub(super) const SIZE: usize = 16;
 /// Bytes that have the same owner.
 const UNIT: usize = 16;
 
-/// Who may touch which part of the arena, in units of 16 bytes.
+/// Who may touch which part of the arena, in units of 16 bytes: how often the card was given it.
+/// Frames may share bytes that the card only reads.
 #[derive(Debug)]
 pub(super) struct Owners {
-    card: Box<[bool]>,
+    card: Box<[u8]>,
 }
 
 impl Owners {
     pub(super) fn new(arena: usize) -> Self {
         Owners {
-            card: vec![false; arena.div_ceil(UNIT)].into_boxed_slice(),
+            card: vec![0; arena.div_ceil(UNIT)].into_boxed_slice(),
         }
     }
 
     pub(super) fn release_all(&mut self) {
-        self.card.fill(false);
+        self.card.fill(0);
     }
 
     fn units(offset: usize, len: usize) -> core::ops::Range<usize> {
         offset / UNIT..(offset + len).div_ceil(UNIT)
     }
 
+    /// What the card will write.
     fn give(&mut self, offset: usize, len: usize) {
         for unit in Self::units(offset, len) {
-            assert!(
-                !self.card[unit],
+            assert_eq!(
+                self.card[unit],
+                0,
                 "{:#x} was given to the card twice",
                 unit * UNIT
             );
-            self.card[unit] = true;
+            self.card[unit] = 1;
+        }
+    }
+
+    /// What the card will read.
+    fn show(&mut self, offset: usize, len: usize) {
+        for unit in &mut self.card[Self::units(offset, len)] {
+            *unit += 1;
         }
     }
 
     pub(super) fn release(&mut self, offset: usize, len: usize) {
-        self.card[Self::units(offset, len)].fill(false);
+        for unit in &mut self.card[Self::units(offset, len)] {
+            *unit -= 1;
+        }
     }
 
     pub(super) fn check(&self, offset: usize, len: usize) {
-        let touched = Self::units(offset, len).find(|&unit| self.card[unit]);
+        let touched = Self::units(offset, len).find(|&unit| self.card[unit] > 0);
         assert!(
             touched.is_none(),
             "{offset:#x} is the card's, and was touched"
@@ -140,7 +152,7 @@ impl Card {
             } else if words[2] >> 20 & 15 == 3 {
                 let len = words[2] as usize & 0xffff;
                 let buffer = self.buffer(words, len);
-                self.owners.give(buffer, len);
+                self.owners.show(buffer, len);
             }
             index = (index + 1) % len;
         }
@@ -154,7 +166,7 @@ impl Card {
         };
         let given = (0..len).any(|index| {
             let descriptor = self.descriptor(base, index);
-            self.owners.card[descriptor / UNIT]
+            self.owners.card[descriptor / UNIT] > 0
         });
         assert!(!given || head != tail, "{full}");
     }

@@ -1,0 +1,304 @@
+//! Frames in place: how a card's owner and the kernel hand each other buffers.
+//!
+//! [`crate::Syscall::NicMap`] shows the owner three ranges of memory per card, at
+//! [`crate::layout::nic_window`]: the exchange area of one page, the buffers to send from, and
+//! what the card receives into, which is read-only. A buffer is the owner's from when the kernel
+//! has given it, by number, until he gives it back, by sending or returning it. No address
+//! crosses the boundary.
+//!
+//! The area is an array of 32-bit words. [`crate::Syscall::NicExchange`] reads what the owner
+//! has written there and writes what it did, in this order: buffers returned, frames sent,
+//! buffers given to send from, frames received.
+//!
+//! ```text
+//! word    0  head: what the owner asks        8  head: what was done
+//!        16  frames to send, 6 words each   400  buffers returned, a word each
+//!       656  buffers given, a word each     720  frames received, 4 words each
+//! ```
+
+use crate::nic::SendOptions;
+use crate::wire::{Reader, Writer};
+use crate::{Error, Result};
+
+/// Words of the area.
+pub const WORDS: usize = 1024;
+/// Frames that one exchange sends.
+pub const SENDS_MAX: usize = 64;
+/// Buffers that one exchange returns.
+pub const RETURNS_MAX: usize = 256;
+/// Buffers, of both sizes together, that one exchange gives.
+pub const TAKEN_MAX: usize = 64;
+/// Pieces of frames that one exchange receives.
+pub const RECEIVED_MAX: usize = 64;
+
+/// Head: frames to send.
+pub const SEND_COUNT: usize = 0;
+/// Head: buffers returned.
+pub const RETURN_COUNT: usize = 1;
+/// Head: small buffers wanted to send from.
+pub const SMALL_WANTED: usize = 2;
+/// Head: large ones.
+pub const LARGE_WANTED: usize = 3;
+/// Head: received pieces wanted.
+pub const RECEIVE_WANTED: usize = 4;
+/// Head: not 0 if a wake-up is wanted when there are fewer than that.
+pub const ARM: usize = 5;
+/// Head: frames sent, of those asked for. The rest found no room; a wake-up follows.
+pub const SENT: usize = 8;
+/// Head: buffers given, small ones first.
+pub const TAKEN: usize = 9;
+/// Head: pieces received. If fewer than wanted, there are no more.
+pub const RECEIVED: usize = 10;
+
+/// Words of a frame to send, and where the first one is.
+pub const SEND_WORDS: usize = 6;
+const SENDS: usize = 16;
+const RETURNS: usize = SENDS + SENDS_MAX * SEND_WORDS;
+const TAKENS: usize = RETURNS + RETURNS_MAX;
+/// Words of a received piece.
+pub const RECEIVED_WORDS: usize = 4;
+const RECEIVEDS: usize = TAKENS + TAKEN_MAX;
+const _: () = assert!(RECEIVEDS + RECEIVED_MAX * RECEIVED_WORDS <= WORDS);
+
+/// First word of frame `index` to send.
+pub const fn send_at(index: usize) -> usize {
+    SENDS + index * SEND_WORDS
+}
+
+/// Word of returned buffer `index`.
+pub const fn return_at(index: usize) -> usize {
+    RETURNS + index
+}
+
+/// Word of given buffer `index`.
+pub const fn taken_at(index: usize) -> usize {
+    TAKENS + index
+}
+
+/// First word of received piece `index`.
+pub const fn received_at(index: usize) -> usize {
+    RECEIVEDS + index * RECEIVED_WORDS
+}
+
+/// A frame to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Send {
+    /// The buffer that it was built in, from the start.
+    pub buffer: u16,
+    /// Bytes in the buffer.
+    pub len: u32,
+    /// What the card is asked to do. `more` means nothing: all are on their way afterwards.
+    pub options: SendOptions,
+    /// Bytes of the ramdisk that follow those in the buffer: where, from its start, and how
+    /// many; `None` for none. The card takes them from where they are.
+    pub tail: Option<(u32, u32)>,
+}
+
+impl Send {
+    /// As words of the area.
+    pub const fn to_words(self) -> [u32; SEND_WORDS] {
+        let options = self.options.to_register();
+        let (offset, len) = match self.tail {
+            Some(tail) => tail,
+            None => (0, 0),
+        };
+        [
+            self.buffer as u32,
+            self.len,
+            options as u32,
+            (options >> 32) as u32,
+            offset,
+            len,
+        ]
+    }
+
+    /// From words of the area.
+    pub const fn from_words(words: [u32; SEND_WORDS]) -> Self {
+        let [buffer, len, low, high, offset, tail_len] = words;
+        Send {
+            buffer: buffer as u16,
+            len,
+            options: SendOptions::from_register(low as u64 | (high as u64) << 32),
+            tail: match tail_len {
+                0 => None,
+                _ => Some((offset, tail_len)),
+            },
+        }
+    }
+}
+
+/// A received frame, or a piece of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Number of its buffer.
+    pub buffer: u16,
+    /// Where it starts in what the card receives into.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub len: u32,
+    /// The frame goes on in the next piece.
+    pub more: bool,
+    /// The card found the checksums of its IPv4 header and of TCP or UDP right.
+    pub checksums_right: bool,
+    /// The VLAN tag (TCI) that the card took out of it.
+    pub vlan: Option<u16>,
+}
+
+impl Received {
+    /// As words of the area.
+    pub const fn to_words(self) -> [u32; RECEIVED_WORDS] {
+        let flags = self.more as u32 | (self.checksums_right as u32) << 1;
+        let (flags, tag) = match self.vlan {
+            Some(tag) => (flags | 4, tag),
+            None => (flags, 0),
+        };
+        [
+            self.buffer as u32 | flags << 16,
+            self.offset,
+            self.len,
+            tag as u32,
+        ]
+    }
+
+    /// From words of the area.
+    pub const fn from_words([first, offset, len, tag]: [u32; RECEIVED_WORDS]) -> Self {
+        Received {
+            buffer: first as u16,
+            offset,
+            len,
+            more: first >> 16 & 1 != 0,
+            checksums_right: first >> 16 & 2 != 0,
+            vlan: match first >> 16 & 4 {
+                0 => None,
+                _ => Some(tag as u16),
+            },
+        }
+    }
+}
+
+/// What a card's owner is shown, as [`crate::Syscall::NicMap`] describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NicMemory {
+    /// Small buffers to send from, which come first, and bytes of each.
+    pub small: (u16, u32),
+    /// Large ones, whose numbers follow.
+    pub large: (u16, u32),
+    /// Bytes that the card receives into.
+    pub receive_len: u32,
+}
+
+impl NicMemory {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 16;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .u16(self.small.0)
+            .u16(self.large.0)
+            .u32(self.small.1)
+            .u32(self.large.1)
+            .u32(self.receive_len);
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are too few.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let (small, large) = (reader.u16()?, reader.u16()?);
+        let memory = NicMemory {
+            small: (small, reader.u32()?),
+            large: (large, reader.u32()?),
+            receive_len: reader.u32()?,
+        };
+        match bytes.len() {
+            Self::SIZE.. => Ok(memory),
+            _ => Err(Error::Malformed),
+        }
+    }
+
+    /// Where a buffer to send from starts, from the start of all of them, and its bytes; `None`
+    /// if there is none of that number.
+    pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
+        let ((small, small_len), (large, large_len)) = (self.small, self.large);
+        let (small_len, large_len) = (small_len as usize, large_len as usize);
+        match number.checked_sub(small) {
+            None => Some((usize::from(number) * small_len, small_len)),
+            Some(number) if number < large => Some((
+                usize::from(small) * small_len + usize::from(number) * large_len,
+                large_len,
+            )),
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_round_trip() {
+        let send = Send {
+            buffer: 7,
+            len: 54,
+            options: SendOptions {
+                more: false,
+                checksums: true,
+                segment_size: 1460,
+                vlan: Some(0xe001),
+            },
+            tail: Some((0x0102_0304, 60_000)),
+        };
+        assert_eq!(Send::from_words(send.to_words()), send);
+        let plain = Send {
+            buffer: u16::MAX,
+            len: 60,
+            ..Send::default()
+        };
+        assert_eq!(Send::from_words(plain.to_words()), plain);
+        for (more, checksums_right, vlan) in [
+            (false, false, None),
+            (true, false, Some(0)),
+            (false, true, Some(0xffff)),
+        ] {
+            let received = Received {
+                buffer: 4079,
+                offset: 0x70_0010,
+                len: 1514,
+                more,
+                checksums_right,
+                vlan,
+            };
+            assert_eq!(Received::from_words(received.to_words()), received);
+        }
+    }
+
+    #[test]
+    fn the_parts_of_the_area_do_not_overlap() {
+        assert!(RECEIVED < send_at(0));
+        assert_eq!(send_at(SENDS_MAX), return_at(0));
+        assert_eq!(return_at(RETURNS_MAX), taken_at(0));
+        assert_eq!(taken_at(TAKEN_MAX), received_at(0));
+        assert_eq!((return_at(0), taken_at(0), received_at(0)), (400, 656, 720));
+    }
+
+    #[test]
+    fn memory_round_trips_and_finds_buffers() {
+        let memory = NicMemory {
+            small: (2, 2048),
+            large: (1, 65_536),
+            receive_len: 0x12_3000,
+        };
+        let bytes = memory.to_bytes();
+        assert_eq!(NicMemory::from_bytes(&bytes), Ok(memory));
+        assert_eq!(NicMemory::from_bytes(&bytes[1..]), Err(Error::Malformed));
+        assert_eq!(memory.buffer(1), Some((2048, 2048)));
+        assert_eq!(memory.buffer(2), Some((4096, 65_536)));
+        assert_eq!(memory.buffer(3), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! Frames that are built and parsed where the card finds and puts them.
+//!
+//! Buffers are named by number, and belong to one side at a time: the driver, or whoever took one.
+//! Their memory is all that a process may be shown of an arena: rings and descriptors are elsewhere.
+//! What a process does to a buffer that it does not hold, it does to its own frames.
+
+use crate::{BusAddr, Error, ReceiveInfo};
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Where frame buffers are in the arena. Both ranges begin and end on pages of 4096 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameMemory {
+    /// Buffers to send from: first the small ones, then the large ones. The holder may write.
+    pub transmit: Range<usize>,
+    /// Small buffers, and bytes of each.
+    pub small: (u16, usize),
+    /// Large buffers, whose numbers follow, and bytes of each.
+    pub large: (u16, usize),
+    /// What the card receives into. Nobody but the card writes.
+    pub receive: Range<usize>,
+}
+
+impl FrameMemory {
+    /// Where a buffer to send from is in the arena, and how many bytes it has; `None` if there is
+    /// none of that number.
+    pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
+        let ((small, small_len), (large, large_len)) = (self.small, self.large);
+        let start = self.transmit.start;
+        match number.checked_sub(small) {
+            None => Some((start + usize::from(number) * small_len, small_len)),
+            Some(number) if number < large => {
+                let smalls = usize::from(small) * small_len;
+                Some((start + smalls + usize::from(number) * large_len, large_len))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// A frame's end that is not in its buffer: bytes anywhere the card can reach, contiguous on the
+/// bus, which stay as they are until the frame was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Where they are.
+    pub address: BusAddr,
+    /// How many.
+    pub len: usize,
+}
+
+/// A received frame, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Number of its buffer.
+    pub buffer: u16,
+    /// Where it starts, in bytes from the start of [`FrameMemory::receive`].
+    pub offset: usize,
+    /// Its length in bytes.
+    pub len: usize,
+    /// The frame goes on in the next piece.
+    pub more: bool,
+    /// What the card found out about the frame.
+    pub info: ReceiveInfo,
+}
+
+/// Buffers to send from, of one size: which are free, and who has the others.
+pub(crate) struct Pool {
+    first: u16,
+    free: Vec<u16>,
+    places: Box<[Place]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Free,
+    Held,
+    InRing,
+}
+
+impl Pool {
+    /// The buffers with these numbers.
+    pub fn new(numbers: Range<u16>) -> Self {
+        let count = numbers.len();
+        let mut pool = Pool {
+            first: numbers.start,
+            free: Vec::with_capacity(count),
+            places: vec![Place::Free; count].into_boxed_slice(),
+        };
+        pool.refill();
+        pool
+    }
+
+    /// Takes all buffers back, whoever has them.
+    pub fn refill(&mut self) {
+        self.places.fill(Place::Free);
+        self.collect();
+    }
+
+    /// Takes the buffers back that were in rings, which are no more.
+    pub fn empty_rings(&mut self) {
+        for place in &mut self.places {
+            if *place == Place::InRing {
+                *place = Place::Free;
+            }
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        self.free.clear();
+        let numbered = (self.first..).zip(&self.places);
+        let free = numbered.filter(|(_, place)| **place == Place::Free);
+        self.free.extend(free.map(|(number, _)| number));
+    }
+
+    /// Free buffers.
+    pub fn len(&self) -> usize {
+        self.free.len()
+    }
+
+    /// All buffers.
+    pub fn capacity(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Gives a buffer away.
+    pub fn take(&mut self) -> Option<u16> {
+        let number = self.free.pop()?;
+        *self.place(number)? = Place::Held;
+        Some(number)
+    }
+
+    /// Whether somebody has this buffer.
+    pub fn check_held(&mut self, buffer: u16) -> Result<(), Error> {
+        match self.place(buffer) {
+            Some(Place::Held) => Ok(()),
+            _ => Err(Error::BadBuffer { buffer }),
+        }
+    }
+
+    /// Takes a buffer back from who has it.
+    pub fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.check_held(buffer)?;
+        self.free(buffer);
+        Ok(())
+    }
+
+    /// Notes that a buffer that somebody had is in a ring now.
+    pub fn enter_ring(&mut self, buffer: u16) {
+        if let Some(place) = self.place(buffer) {
+            *place = Place::InRing;
+        }
+    }
+
+    /// Takes a buffer out of a ring.
+    pub fn leave_ring(&mut self, buffer: u16) {
+        if self
+            .place(buffer)
+            .is_some_and(|place| *place == Place::InRing)
+        {
+            self.free(buffer);
+        }
+    }
+
+    fn free(&mut self, buffer: u16) {
+        if let Some(place) = self.place(buffer) {
+            *place = Place::Free;
+            self.free.push(buffer);
+        }
+    }
+
+    fn place(&mut self, buffer: u16) -> Option<&mut Place> {
+        let index = buffer.checked_sub(self.first)?;
+        self.places.get_mut(usize::from(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_has_one_holder_at_a_time() {
+        let mut pool = Pool::new(10..13);
+        let held: Vec<u16> = core::iter::from_fn(|| pool.take()).collect();
+        assert_eq!((held.len(), pool.len(), pool.capacity()), (3, 0, 3));
+        assert!(held.iter().all(|number| (10..13).contains(number)));
+        pool.put_back(10).unwrap();
+        for bad in [10, 9, 13, u16::MAX] {
+            let refused = Err(Error::BadBuffer { buffer: bad });
+            assert_eq!(pool.put_back(bad), refused);
+            assert_eq!(pool.check_held(bad), refused);
+        }
+        pool.enter_ring(11);
+        assert_eq!(pool.put_back(11), Err(Error::BadBuffer { buffer: 11 }));
+        pool.leave_ring(11);
+        // What is not in a ring cannot leave one.
+        pool.leave_ring(11);
+        pool.leave_ring(12);
+        assert_eq!(pool.len(), 2);
+        pool.check_held(12).unwrap();
+    }
+
+    #[test]
+    fn a_reset_takes_what_was_in_the_rings_and_a_new_owner_everything() {
+        let mut pool = Pool::new(0..3);
+        let held = pool.take().unwrap();
+        let sent = pool.take().unwrap();
+        pool.enter_ring(sent);
+        pool.empty_rings();
+        assert_eq!(pool.len(), 2);
+        pool.check_held(held).unwrap();
+        pool.refill();
+        assert_eq!(pool.len(), 3);
+        assert!(pool.check_held(held).is_err());
+    }
+
+    #[test]
+    fn buffers_of_both_sizes_are_where_they_should_be() {
+        let memory = FrameMemory {
+            transmit: 8192..8192 + 2 * 2048 + 65536,
+            small: (2, 2048),
+            large: (1, 65536),
+            receive: 0..8192,
+        };
+        assert_eq!(memory.buffer(1), Some((8192 + 2048, 2048)));
+        assert_eq!(memory.buffer(2), Some((8192 + 4096, 65536)));
+        assert_eq!(memory.buffer(3), None);
+    }
+}
