@@ -28,6 +28,8 @@ struct Card {
     address: Address,
     interrupts: Interrupts,
     owner: Option<Pid>,
+    /// It was said that the card is broken, and not yet that it works again.
+    broken: bool,
 }
 
 /// All cards, numbered in the order they were found.
@@ -53,6 +55,7 @@ impl Nics {
                 address: function.address,
                 interrupts,
                 owner: None,
+                broken: false,
             };
             card.introduce(attaching.options.self_test);
             cards.push(card);
@@ -146,6 +149,7 @@ impl Nics {
             if card.owner == Some(pid) {
                 card.nic.stop();
                 card.owner = None;
+                card.broken = false;
             }
         }
     }
@@ -308,9 +312,9 @@ impl Card {
     }
 
     /// Turns events into notification bits of the owner; returns whether it woke.
-    fn tell(&self, events: Events, table: &mut Processes) -> bool {
+    fn tell(&mut self, events: Events, table: &mut Processes) -> bool {
         if events.contains(Events::LINK) {
-            log::info!("card {}: {}", self.number, DisplayLink(self.nic.link()));
+            self.log_state();
         }
         let bits = [
             (Events::RECEIVE, wait::NIC_RECEIVE),
@@ -322,6 +326,21 @@ impl Card {
         match self.owner {
             Some(owner) if bits != 0 => table.notify(owner, bits, true).unwrap_or(false),
             _ => false,
+        }
+    }
+
+    /// Says how the link is, or that the card broke or works again: once, however often it
+    /// is tried to mend it meanwhile.
+    fn log_state(&mut self) {
+        let (number, link) = (self.number, DisplayLink(self.nic.link()));
+        let was_broken = self.broken;
+        let fault = self.nic.fault();
+        self.broken = fault.is_some();
+        match fault {
+            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
+            Some(_) => {}
+            None if was_broken => log::info!("card {number}: works again, {link}"),
+            None => log::info!("card {number}: {link}"),
         }
     }
 
@@ -345,10 +364,8 @@ fn to_abi(error: nic::Error) -> Error {
         nic::Error::BufferTooSmall { .. } => Error::TooLong,
         nic::Error::BadHeaders => Error::BadFrame,
         nic::Error::Unsupported => Error::NotSupported,
-        other => {
-            log::error!("{other}");
-            Error::DeviceFailed
-        }
+        // The card said why when it broke.
+        _ => Error::DeviceFailed,
     }
 }
 

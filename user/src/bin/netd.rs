@@ -182,8 +182,10 @@ impl Frames {
 
     /// Tells the card about all frames of a poll.
     fn flush(&mut self) -> Result<()> {
-        if core::mem::take(&mut self.sender.queued) {
-            self.sender.card.flush()?;
+        if core::mem::take(&mut self.sender.queued)
+            && let Err(error) = self.sender.card.flush()
+        {
+            self.sender.failed(error);
         }
         self.sender.failure.map_or(Ok(()), Err)
     }
@@ -210,7 +212,15 @@ impl Sender {
             Err(Error::WouldBlock) => self.held = Some(frame),
             // The stack's mistake, not the card's: as if it were lost.
             Err(Error::BadFrame) => {}
-            Err(error) => self.failure = Some(error),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// A broken card is a cable without a peer: frames get lost, connections wait. The
+    /// kernel mends it, and notifies.
+    fn failed(&mut self, error: Error) {
+        if error != Error::DeviceFailed {
+            self.failure = Some(error);
         }
     }
 }
@@ -228,7 +238,7 @@ impl phy::Device for Frames {
                 Ok(received) => received,
                 Err(Error::WouldBlock) => return None,
                 Err(error) => {
-                    self.sender.failure = Some(error);
+                    self.sender.failed(error);
                     return None;
                 }
             };

@@ -306,6 +306,10 @@ impl<B: Bus> Nic for E100<B> {
         self.link
     }
 
+    fn fault(&self) -> Option<Error> {
+        self.fault
+    }
+
     fn frame_max(&self) -> usize {
         FRAME_MAX
     }

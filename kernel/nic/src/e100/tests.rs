@@ -808,12 +808,14 @@ fn a_card_that_is_gone_is_a_typed_error_everywhere() {
             assert_eq!(kernel.nic.on_interrupt(), None);
             assert!(!kernel.nic.link().up);
             kernel.nic.tick();
+            assert_eq!(kernel.nic.fault(), Some(Error::DeviceGone));
             kernel.nic.stop();
             assert_eq!(kernel.nic.start(), Err(Error::DeviceGone));
             assert!(kernel.model.waited_us() - waited_us < 1_000);
 
             kernel.model.set_defects(Defects::default());
             kernel.nic.start().unwrap();
+            assert_eq!(kernel.nic.fault(), None);
             kernel.model.take_sent();
             kernel.nic.send(&frame(1, 60), false).unwrap();
             kernel.model.settle();
