@@ -138,7 +138,7 @@ impl Kernel {
     fn time_tick(&mut self) {
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
-            self.nics.tick(&mut self.table);
+            self.nics.tick(&mut self.table, &mut self.pic);
         }
         self.wake_sleepers();
     }

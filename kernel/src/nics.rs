@@ -4,6 +4,7 @@ mod attach;
 
 pub use attach::Attaching;
 
+use crate::arch::pic::Pic;
 use abi::ipc::{Pid, wait};
 use abi::nic::{Counter, Features, Link, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
@@ -119,18 +120,23 @@ impl Nics {
     }
 
     /// Once a second: links and watchdogs.
-    pub fn tick(&mut self, table: &mut Processes) {
+    pub fn tick(&mut self, table: &mut Processes, pic: &mut Pic) {
         for card in &mut self.cards {
             if card.owner.is_none() {
                 continue;
             }
+            let was_broken = card.broken;
             let events = card.nic.tick();
             card.tell(events, table);
+            if was_broken && !card.broken {
+                let line = card.interrupts;
+                line_on(line, &mut self.unclaimed, pic);
+            }
         }
     }
 
     /// `Syscall::NicAttach`.
-    pub fn attach(&mut self, number: u64, pid: Pid) -> Result<()> {
+    pub fn attach(&mut self, number: u64, pid: Pid, pic: &mut Pic) -> Result<()> {
         let card = self.card(number).ok_or(Error::NotFound)?;
         if card.owner.is_some() {
             return Err(Error::Busy);
@@ -140,6 +146,8 @@ impl Nics {
             Error::DeviceFailed
         })?;
         card.owner = Some(pid);
+        let line = card.interrupts;
+        line_on(line, &mut self.unclaimed, pic);
         Ok(())
     }
 
@@ -278,6 +286,19 @@ impl Nics {
 
     fn owned(&mut self, number: u64, pid: Pid) -> Result<&mut Card> {
         owned(&mut self.cards, number, pid)
+    }
+}
+
+/// Switches a line on again that was stuck: a card that went away while it asked for an
+/// interrupt holds its line until it is reset, which it was now.
+fn line_on(interrupts: Interrupts, unclaimed: &mut [u32; 16], pic: &mut Pic) {
+    if let Interrupts::Line(irq) = interrupts {
+        let unclaimed = &mut unclaimed[usize::from(irq & 15)];
+        if *unclaimed >= UNCLAIMED_MAX {
+            log::info!("irq {irq}: line on again");
+            pic.set_enabled(irq, true);
+        }
+        *unclaimed = 0;
     }
 }
 

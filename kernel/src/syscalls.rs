@@ -75,7 +75,7 @@ impl Kernel {
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
-            Syscall::NicAttach => self.nics.attach(a, pid).map(|()| 0),
+            Syscall::NicAttach => self.nics.attach(a, pid, &mut self.pic).map(|()| 0),
             Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
             Syscall::NicSend => {
                 let options = SendOptions::from_register(d);

@@ -126,6 +126,7 @@ struct Counters {
     tx_ring_full: u64,
     interrupts: u64,
     resets: u64,
+    tx_hangs: u64,
     mdi_timeouts: u64,
 }
 
@@ -276,6 +277,7 @@ impl<B: Bus> E100<B> {
         }
         self.last_completed = completed;
         if self.stuck_ticks >= STUCK_TICKS {
+            self.counters.tx_hangs += 1;
             self.mend();
         }
         Ok(())
@@ -420,6 +422,7 @@ impl<B: Bus> Nic for E100<B> {
             ("tx_completed", self.transmit.completed),
             ("tx_doorbells", self.transmit.kicks),
             ("tx_ring_full", counters.tx_ring_full),
+            ("tx_hangs", counters.tx_hangs),
             ("rx_frames", receive.frames),
             ("rx_octets", receive.octets),
             ("rx_batches", receive.batches),

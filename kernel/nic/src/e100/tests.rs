@@ -751,6 +751,7 @@ fn a_transmitter_that_stands_still_is_reset() {
         assert_eq!(events, [Events::empty(), Events::empty(), Events::all()]);
         let dead_block = Err(Error::BlockTimeout { command: 2 });
         assert_eq!(kernel.nic.send(&frame(2, 60), false), dead_block);
+        assert_eq!(kernel.counters()["tx_hangs"], 1);
         assert_eq!(kernel.nic.start(), dead_block);
         assert_eq!(kernel.nic.send(&frame(2, 60), false), Err(Error::Stopped));
         assert!(kernel.model.is_quiet());
