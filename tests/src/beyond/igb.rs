@@ -2,12 +2,11 @@
 
 use super::echo::{many_clients, megabyte, udp_echo};
 use super::raw::{echo_datagram_from, overrun};
-use super::system::statistics;
+use super::system::{counted, statistics};
 use crate::grade::web;
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{During, Outcome, ensure, pattern, same_bytes};
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The card's address, unless QEMU is told another.
@@ -161,12 +160,6 @@ fn queues(bench: &Bench) -> Outcome {
         vectors.iter().filter(|count| **count > 0).count() >= 8,
         || format!("interrupts by vector: {vectors:?}"),
     )
-}
-
-/// A counter of a report of `nicstat`.
-fn counted(counts: &BTreeMap<String, u64>, name: &str) -> Outcome<u64> {
-    let count = counts.get(name).copied();
-    Ok(count.ok_or_else(|| format!("nicstat has no {name}"))?)
 }
 
 /// A download leaves the driver in frames that the card cuts into segments.
