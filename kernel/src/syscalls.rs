@@ -7,6 +7,7 @@ use crate::arch::space::Space;
 use crate::arch::{cpu, paging, traps};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
+use abi::account::Account;
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::nic::SendOptions;
@@ -84,6 +85,7 @@ impl Kernel {
             Syscall::NicReceive => self.nics.receive(a, pid, &mut self.table, (b, c)),
             Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
             Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
+            Syscall::Accounts => self.write_accounts(pid, (a, b)),
         };
         Flow::Return(result)
     }
@@ -215,6 +217,22 @@ impl Kernel {
         };
         let name = path.rsplit('/').next().unwrap_or(path);
         self.table.add(String::from(name), space, registers, parent)
+    }
+
+    fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
+        let space = self.table.alive(pid)?.space.as_ref();
+        let space = space.ok_or(Error::NotFound)?;
+        let mut count = 0;
+        for line in self.account() {
+            if count == capacity {
+                break;
+            }
+            let offset = count * Account::SIZE as u64;
+            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
+            self.table.machine().write(space, to, &line.to_bytes())?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     fn text(&self, pid: Pid, (pointer, len): (u64, u64)) -> Result<Text> {

@@ -69,6 +69,9 @@ pub enum Syscall {
     NicFlush = 22,
     /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
     NicStatistics = 23,
+    /// `(ptr, cap)`: writes [`crate::account::Account`]s, those of the stages and then those
+    /// of the processes; returns how many.
+    Accounts = 24,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -79,7 +82,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 24] = [
+    pub const ALL: [Syscall; 25] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -104,6 +107,7 @@ impl Syscall {
         Syscall::NicReceive,
         Syscall::NicFlush,
         Syscall::NicStatistics,
+        Syscall::Accounts,
     ];
 
     /// The call with this number.
@@ -122,7 +126,7 @@ mod tests {
             assert_eq!(call as usize, number);
             assert_eq!(Syscall::from_number(number as u64), Some(call));
         }
-        assert_eq!(Syscall::from_number(24), None);
+        assert_eq!(Syscall::from_number(25), None);
         assert_eq!(Syscall::from_number(u64::MAX), None);
     }
 }
