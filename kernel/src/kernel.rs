@@ -7,7 +7,10 @@ use crate::arch::traps::{self, Frame};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
+use abi::Syscall;
+use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, FOREVER, Pid};
+use kernel::account::{self, Accounts};
 use kernel::clock::TICKS_PER_SECOND;
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
@@ -23,6 +26,7 @@ const NON_MASKABLE: u64 = 2;
 /// The first vector that is no exception.
 const FIRST_INTERRUPT: u64 = pic::FIRST_VECTOR as u64;
 const LAST_IRQ: u64 = FIRST_INTERRUPT + 15;
+const TICK: u64 = FIRST_INTERRUPT + pic::TIMER_IRQ as u64;
 const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 
 /// The kernel's state.
@@ -41,6 +45,8 @@ pub struct Kernel {
     pub ticks: u64,
     /// State of [`abi::Syscall::Random`].
     pub random: u64,
+    /// Where time goes.
+    pub accounts: Accounts,
 }
 
 /// What a system call leaves to be done.
@@ -64,41 +70,71 @@ pub fn install(kernel: Kernel) {
 /// vector state counts (see [`traps`]).
 pub fn trap(frame: &mut Frame) -> bool {
     let vector = frame.registers.vector;
+    if vector == NON_MASKABLE {
+        // It can come at any time, in the middle of the kernel too: then it is lost.
+        if let Some(Some(kernel)) = KERNEL.try_lock().as_deref_mut() {
+            kernel.report();
+        }
+        return true;
+    }
     if vector < FIRST_INTERRUPT && !frame.is_user() {
         // A program can delay a debug exception into the kernel's first instruction
-        // (MOV SS; Intel SDM vol. 3, §6.8.3); an NMI can come at any time.
-        if vector == DEBUG || vector == NON_MASKABLE {
+        // (MOV SS; Intel SDM vol. 3, §6.8.3).
+        if vector == DEBUG {
             return true;
         }
         faults::kernel_fault(frame);
     }
     let mut kernel = KERNEL.try_lock().expect("the kernel was entered twice");
     let kernel = kernel.as_mut().expect("the kernel is installed");
+    let stage = stage(vector, frame.registers.rax);
+    kernel
+        .accounts
+        .begin(stage, vector < FIRST_INTERRUPT || vector == traps::SYSCALL);
+    let vector_state = kernel.handle(vector, frame);
+    kernel.accounts.end(kernel.table.current());
+    vector_state
+}
+
+/// What the kernel is entered for.
+fn stage(vector: u64, number: u64) -> Stage {
     match vector {
-        traps::SYSCALL => match kernel.syscall(&frame.registers) {
-            Flow::Return(result) => {
-                frame.registers.rax = abi::error::to_register(result);
-                false
-            }
-            Flow::Yield => {
-                frame.registers.rax = 0;
-                kernel.resume(frame, true)
-            }
-            Flow::Sleep | Flow::Ended => kernel.resume(frame, false),
-        },
-        traps::START => kernel.resume(frame, false),
-        FIRST_INTERRUPT.. => {
-            let rotate = kernel.interrupt(vector);
-            kernel.resume(frame, rotate)
-        }
-        _ => {
-            kernel.fault(frame);
-            kernel.resume(frame, false)
-        }
+        traps::SYSCALL => Syscall::from_number(number).map_or(Stage::Call, account::stage_of),
+        traps::START => Stage::Call,
+        TICK => Stage::Tick,
+        DEADLINE => Stage::Deadline,
+        other if other >= FIRST_INTERRUPT => Stage::Device,
+        _ => Stage::Fault,
     }
 }
 
 impl Kernel {
+    /// Handles a trap; see [`trap`].
+    fn handle(&mut self, vector: u64, frame: &mut Frame) -> bool {
+        match vector {
+            traps::SYSCALL => match self.syscall(&frame.registers) {
+                Flow::Return(result) => {
+                    frame.registers.rax = abi::error::to_register(result);
+                    false
+                }
+                Flow::Yield => {
+                    frame.registers.rax = 0;
+                    self.resume(frame, true)
+                }
+                Flow::Sleep | Flow::Ended => self.resume(frame, false),
+            },
+            traps::START => self.resume(frame, false),
+            FIRST_INTERRUPT.. => {
+                let rotate = self.interrupt(vector);
+                self.resume(frame, rotate)
+            }
+            _ => {
+                self.fault(frame);
+                self.resume(frame, false)
+            }
+        }
+    }
+
     /// Handles an interrupt; returns whether somebody else should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
         match vector {
@@ -138,7 +174,7 @@ impl Kernel {
     fn time_tick(&mut self) {
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
-            self.nics.tick(&mut self.table);
+            self.nics.tick(&mut self.table, &mut self.pic);
         }
         self.wake_sleepers();
     }
@@ -174,6 +210,40 @@ impl Kernel {
         }
     }
 
+    /// The account, line by line.
+    pub fn account(&self) -> impl Iterator<Item = Account> {
+        let stages = Stage::ALL
+            .into_iter()
+            .map(|stage| self.accounts.stage(stage));
+        let processes = self.table.living();
+        stages.chain(processes.map(|process| self.accounts.process(process.pid, &process.name)))
+    }
+
+    /// Tells the console where time goes: the machine's NMI asks for it.
+    fn report(&mut self) {
+        self.accounts.begin(Stage::Report, false);
+        let current = self.table.current();
+        match current.and_then(|pid| self.table.get(pid)) {
+            Some(process) => log::info!("nmi: {} runs", process.name),
+            None => log::info!("nmi: idle"),
+        }
+        for line in self.account() {
+            let kind = match line.holder {
+                Holder::Stage(_) => "stage",
+                Holder::Process(_) => "process",
+            };
+            let Account {
+                user,
+                kernel,
+                count,
+                ..
+            } = line;
+            log::info!("nmi: {kind} {} {user} {kernel} {count}", line.name());
+        }
+        log::info!("nmi: end");
+        self.accounts.end(current);
+    }
+
     /// Chooses who runs next and leaves it in the frame.
     fn resume(&mut self, frame: &mut Frame, rotate: bool) -> bool {
         let before = self.table.current();
@@ -183,6 +253,7 @@ impl Kernel {
             // A system call's frame has no vector state; an interrupt's has.
             return frame.registers.vector != traps::SYSCALL;
         }
+        self.accounts.enter(Stage::Switch);
         if let Some(process) = before.and_then(|pid| self.table.get_mut(pid)) {
             // Whoever sleeps finds its result in `rax` later: nobody sets it before this.
             process.registers = frame.registers;

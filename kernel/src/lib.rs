@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod account;
 pub mod acpi;
 pub mod clock;
 pub mod elf;

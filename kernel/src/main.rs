@@ -19,6 +19,7 @@ use crate::arch::{boot_memory, cpu, gdt, paging, pci, pic::Pic, space, timer::Ti
 use crate::kernel::Kernel;
 use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
+use ::kernel::account::Accounts;
 use ::kernel::options::Options;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
@@ -110,6 +111,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         timer,
         pic,
         ticks: 0,
+        accounts: Accounts::new(cpu::timestamp),
     };
     if let Err(error) = kernel.spawn(INIT, "", None) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");

@@ -6,6 +6,7 @@ mod exchange;
 pub use attach::Attaching;
 
 use crate::arch::paging;
+use crate::arch::pic::Pic;
 use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
 use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, SendOptions};
@@ -39,8 +40,8 @@ struct Card {
     exchange: Option<Arena>,
     /// The owner has been shown its buffers.
     is_shown: bool,
-    /// It does not work, and that was told.
-    failed: bool,
+    /// It was said that the card is broken, and not yet that it works again.
+    broken: bool,
 }
 
 /// All cards, numbered in the order they were found.
@@ -80,7 +81,7 @@ impl Nics {
                 memory,
                 exchange: None,
                 is_shown: false,
-                failed: false,
+                broken: false,
             };
             card.introduce(attaching.options.self_test);
             cards.push(card);
@@ -145,18 +146,23 @@ impl Nics {
     }
 
     /// Once a second: links and watchdogs.
-    pub fn tick(&mut self, table: &mut Processes) {
+    pub fn tick(&mut self, table: &mut Processes, pic: &mut Pic) {
         for card in &mut self.cards {
             if card.owner.is_none() {
                 continue;
             }
+            let was_broken = card.broken;
             let events = card.nic.tick();
             card.tell(events, table);
+            if was_broken && !card.broken {
+                let line = card.interrupts;
+                line_on(line, &mut self.unclaimed, pic);
+            }
         }
     }
 
     /// `Syscall::NicAttach`.
-    pub fn attach(&mut self, number: u64, pid: Pid) -> Result<()> {
+    pub fn attach(&mut self, number: u64, pid: Pid, pic: &mut Pic) -> Result<()> {
         let card = self.card(number).ok_or(Error::NotFound)?;
         if card.owner.is_some() {
             return Err(Error::Busy);
@@ -166,6 +172,8 @@ impl Nics {
             Error::DeviceFailed
         })?;
         card.owner = Some(pid);
+        let line = card.interrupts;
+        line_on(line, &mut self.unclaimed, pic);
         Ok(())
     }
 
@@ -179,6 +187,7 @@ impl Nics {
                 let _ = card.nic.set_filters(&Filters::default());
                 card.owner = None;
                 card.is_shown = false;
+                card.broken = false;
             }
         }
     }
@@ -241,7 +250,7 @@ impl Nics {
             vlan: options.vlan,
         };
         let sent = card.nic.send_with(frame, &work, options.more);
-        let sent = card.told(sent);
+        let sent = sent.map_err(to_abi);
         card.tell_own_events(table);
         sent.map(|()| 0)
     }
@@ -256,7 +265,7 @@ impl Nics {
     ) -> Result<u64> {
         let card = owned(&mut self.cards, number, pid)?;
         let received = card.nic.receive_with(&mut self.frame[..]);
-        let received = card.told(received);
+        let received = received.map_err(to_abi);
         card.tell_own_events(table);
         let (len, info) = received?;
         if len as u64 > capacity {
@@ -275,7 +284,7 @@ impl Nics {
     pub fn flush(&mut self, number: u64, pid: Pid, table: &mut Processes) -> Result<u64> {
         let card = self.owned(number, pid)?;
         let flushed = card.nic.flush();
-        let flushed = card.told(flushed);
+        let flushed = flushed.map_err(to_abi);
         card.tell_own_events(table);
         flushed.map(|()| 0)
     }
@@ -305,7 +314,7 @@ impl Nics {
             vlans: head.vlan_filter.then_some(&vlans),
         };
         let set = card.nic.set_filters(&filters);
-        card.told(set).map(|()| 0)
+        set.map_err(to_abi).map(|()| 0)
     }
 
     /// `Syscall::NicStatistics`.
@@ -343,6 +352,19 @@ impl Nics {
     }
 }
 
+/// Switches a line on again that was stuck: a card that went away while it asked for an
+/// interrupt holds its line until it is reset, which it was now.
+fn line_on(interrupts: Interrupts, unclaimed: &mut [u32; 16], pic: &mut Pic) {
+    if let Interrupts::Line(irq) = interrupts {
+        let unclaimed = &mut unclaimed[usize::from(irq & 15)];
+        if *unclaimed >= UNCLAIMED_MAX {
+            log::info!("irq {irq}: line on again");
+            pic.set_enabled(irq, true);
+        }
+        *unclaimed = 0;
+    }
+}
+
 /// The card `number`, if it is this process's.
 fn owned(cards: &mut [Card], number: u64, pid: Pid) -> Result<&mut Card> {
     usize::try_from(number)
@@ -374,9 +396,9 @@ impl Card {
     }
 
     /// Turns events into notification bits of the owner; returns whether it woke.
-    fn tell(&self, events: Events, table: &mut Processes) -> bool {
+    fn tell(&mut self, events: Events, table: &mut Processes) -> bool {
         if events.contains(Events::LINK) {
-            log::info!("card {}: {}", self.number, DisplayLink(self.nic.link()));
+            self.log_state();
         }
         let bits = [
             (Events::RECEIVE, wait::NIC_RECEIVE),
@@ -391,29 +413,19 @@ impl Card {
         }
     }
 
-    /// A driver's result as a program is told it. A card that fails is told of on the console,
-    /// once, and once more when it works again.
-    fn told<T>(&mut self, result: core::result::Result<T, nic::Error>) -> Result<T> {
-        let result = result.map_err(|error| match error {
-            nic::Error::WouldBlock => Error::WouldBlock,
-            nic::Error::BadLength { .. } | nic::Error::BadHeaders => Error::BadFrame,
-            nic::Error::BufferTooSmall { .. } | nic::Error::TooMany { .. } => Error::TooLong,
-            nic::Error::Unsupported => Error::NotSupported,
-            nic::Error::BadVlan { .. } => Error::InvalidArgument,
-            nic::Error::BadBuffer { .. } => Error::BadHandle,
-            other => {
-                if !self.failed {
-                    self.failed = true;
-                    log::error!("card {}: {other}", self.number);
-                }
-                Error::DeviceFailed
-            }
-        });
-        if self.failed && result.is_ok() {
-            self.failed = false;
-            log::info!("card {}: works again", self.number);
+    /// Says how the link is, or that the card broke or works again: once, however often it
+    /// is tried to mend it meanwhile.
+    fn log_state(&mut self) {
+        let (number, link) = (self.number, DisplayLink(self.nic.link()));
+        let was_broken = self.broken;
+        let fault = self.nic.fault();
+        self.broken = fault.is_some();
+        match fault {
+            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
+            Some(_) => {}
+            None if was_broken => log::info!("card {number}: works again, {link}"),
+            None => log::info!("card {number}: {link}"),
         }
-        result
     }
 
     fn tell_own_events(&mut self, table: &mut Processes) {
@@ -427,6 +439,19 @@ impl Card {
 fn write(table: &Processes, pid: Pid, to: u64, bytes: &[u8]) -> Result<()> {
     let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
     table.machine().write(space, to, bytes)
+}
+
+fn to_abi(error: nic::Error) -> Error {
+    match error {
+        nic::Error::WouldBlock => Error::WouldBlock,
+        nic::Error::BadLength { .. } | nic::Error::BadHeaders => Error::BadFrame,
+        nic::Error::BufferTooSmall { .. } | nic::Error::TooMany { .. } => Error::TooLong,
+        nic::Error::Unsupported => Error::NotSupported,
+        nic::Error::BadVlan { .. } => Error::InvalidArgument,
+        nic::Error::BadBuffer { .. } => Error::BadHandle,
+        // The card said why when it broke.
+        _ => Error::DeviceFailed,
+    }
 }
 
 struct DisplayMac([u8; 6]);

@@ -260,10 +260,15 @@ impl<M: Machine> Table<M> {
         self.current
     }
 
-    /// How many processes have not ended.
-    pub fn alive_count(&self) -> usize {
+    /// The processes that have not ended.
+    pub fn living(&self) -> impl Iterator<Item = &Process<M::Space>> {
         let processes = self.slots.iter().flatten();
-        processes.filter(|process| process.space.is_some()).count()
+        processes.filter(|process| process.space.is_some())
+    }
+
+    /// How many they are.
+    pub fn alive_count(&self) -> usize {
+        self.living().count()
     }
 
     /// Chooses who runs next. The one that has the processor keeps it if it is ready and

@@ -7,6 +7,7 @@ use crate::arch::space::Space;
 use crate::arch::{cpu, paging, traps};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
+use abi::account::Account;
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::nic::SendOptions;
@@ -75,7 +76,7 @@ impl Kernel {
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
-            Syscall::NicAttach => self.nics.attach(a, pid).map(|()| 0),
+            Syscall::NicAttach => self.nics.attach(a, pid, &mut self.pic).map(|()| 0),
             Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
             Syscall::NicSend => {
                 let options = SendOptions::from_register(d);
@@ -85,8 +86,11 @@ impl Kernel {
             Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
             Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.nics.map(a, pid, &mut self.table, b),
-            Syscall::NicExchange => self.nics.exchange(a, pid, &mut self.table),
+            Syscall::NicExchange => self
+                .nics
+                .exchange(a, pid, &mut self.table, &mut self.accounts),
             Syscall::NicFilter => self.nics.filter(a, pid, &self.table, (b, c)),
+            Syscall::Accounts => self.write_accounts(pid, (a, b)),
         };
         Flow::Return(result)
     }
@@ -218,6 +222,22 @@ impl Kernel {
         };
         let name = path.rsplit('/').next().unwrap_or(path);
         self.table.add(String::from(name), space, registers, parent)
+    }
+
+    fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
+        let space = self.table.alive(pid)?.space.as_ref();
+        let space = space.ok_or(Error::NotFound)?;
+        let mut count = 0;
+        for line in self.account() {
+            if count == capacity {
+                break;
+            }
+            let offset = count * Account::SIZE as u64;
+            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
+            self.table.machine().write(space, to, &line.to_bytes())?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     fn text(&self, pid: Pid, (pointer, len): (u64, u64)) -> Result<Text> {

@@ -1,5 +1,6 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod defects;
 mod echo;
 mod filters;
 mod igb;
@@ -16,6 +17,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Raw frames", raw::CASES),
     ("Web server", web::CASES),
     ("Trouble", trouble::CASES),
+    ("Broken cards", defects::CASES),
     ("The system", system::CASES),
     ("The 82576", igb::CASES),
     ("Filters and VLANs", filters::CASES),

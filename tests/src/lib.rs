@@ -9,6 +9,8 @@
 //! [`grade`] is the 2010 lab's grade, [`beyond`] is what Wharf promises on top of it.
 
 pub mod beyond;
+pub mod card;
+pub mod connection;
 pub mod console;
 pub mod frames;
 pub mod grade;
@@ -20,6 +22,7 @@ pub mod monitor;
 pub mod nic;
 pub mod options;
 pub mod pcap;
+pub mod qtest;
 pub mod report;
 pub mod suite;
 pub mod wire;

@@ -6,6 +6,7 @@
 use crate::console::Console;
 use crate::monitor::{Monitor, forwarded_port};
 use crate::nic::Nic;
+use crate::qtest::Qtest;
 use crate::wire::Wire;
 use crate::{During, Failure, Outcome};
 use std::fs::File;
@@ -61,6 +62,10 @@ pub struct Setup {
     pub behind_port: bool,
     /// The processor, as `-cpu` names it.
     pub cpu: Option<&'static str>,
+    /// Whether the test wants a hand in the machine: see [`Machine::qtest`].
+    pub qtest: bool,
+    /// The contents of the card's ROM, which has none otherwise.
+    pub rom: Option<PathBuf>,
     /// What QEMU shall trace, as `-trace` names it, into its log: see [`Machine::traced`].
     pub trace: Option<&'static str>,
 }
@@ -76,6 +81,8 @@ impl Setup {
             card_properties: String::new(),
             machine: None,
             behind_port: false,
+            qtest: false,
+            rom: None,
             trace: None,
             cpu: None,
         }
@@ -136,6 +143,7 @@ pub struct Machine {
     pub console: Console,
     /// QEMU's monitor.
     pub monitor: Monitor,
+    qtest: Option<Qtest>,
     ports: Option<Ports>,
     wire: Option<Wire>,
     capture: PathBuf,
@@ -149,7 +157,8 @@ impl Machine {
     /// # Errors
     /// If QEMU does not start.
     pub fn start(setup: &Setup, image: &Image, place: &Place) -> Outcome<Machine> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("monitor")?;
+        let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("monitor");
+        let (listener, qtest_listener) = (listen()?, listen()?);
         let monitor_port = listener.local_addr()?.port();
         let capture = place.file("frames.pcap");
         let errors = place.file("qemu.log");
@@ -173,15 +182,24 @@ impl Machine {
         command.args(["-serial", "chardev:com1", "-chardev"]);
         command.arg(format!("socket,id=mon,host=127.0.0.1,port={monitor_port}"));
         command.args(["-mon", "chardev=mon,mode=control"]);
+        if setup.qtest {
+            let port = qtest_listener.local_addr()?.port();
+            command.arg("-chardev");
+            command.arg(format!("socket,id=qtest,host=127.0.0.1,port={port}"));
+            command.args(["-qtest", "chardev:qtest", "-qtest-log", "none"]);
+        }
         let slot = if setup.behind_port {
             command.args(["-device", "pcie-root-port,id=rp0,chassis=1,addr=3"]);
             "bus=rp0"
         } else {
             "addr=3"
         };
+        let rom = setup.rom.as_deref().unwrap_or(Path::new(""));
         command.arg("-device").arg(format!(
-            "{},netdev=n0,{slot},romfile={}",
-            place.nic.device, setup.card_properties
+            "{},netdev=n0,{slot},romfile={}{}",
+            place.nic.device,
+            rom.display(),
+            setup.card_properties
         ));
         // Whatever use of a device makes no sense to QEMU: see `suite::is_misuse`.
         command.args(["-d", "guest_errors", "-trace", "e1000e_wrn_regs_*_unknown"]);
@@ -231,8 +249,16 @@ impl Machine {
             return Err("QEMU has no output".into());
         };
         let console = Console::follow(output, log);
-        let monitor = match accept(&listener, &mut child, &errors).and_then(Monitor::new) {
-            Ok(monitor) => monitor,
+        let connected = (|| {
+            let monitor = Monitor::new(accept(&listener, &mut child, &errors)?)?;
+            let qtest = match setup.qtest {
+                true => Some(Qtest::new(accept(&qtest_listener, &mut child, &errors)?)?),
+                false => None,
+            };
+            Ok((monitor, qtest))
+        })();
+        let (monitor, qtest) = match connected {
+            Ok(connected) => connected,
             Err(failure) => {
                 end(&mut child);
                 return Err(failure);
@@ -243,6 +269,7 @@ impl Machine {
             power_on,
             console,
             monitor,
+            qtest,
             ports: None,
             wire,
             capture,
@@ -273,6 +300,15 @@ impl Machine {
     /// If the machine is on the user network.
     pub fn wire(&mut self) -> Outcome<&mut Wire> {
         Ok(self.wire.as_mut().ok_or("this machine is on no wire")?)
+    }
+
+    /// A hand in the machine.
+    ///
+    /// # Errors
+    /// If it was started without.
+    pub fn qtest(&mut self) -> Outcome<&mut Qtest> {
+        let qtest = self.qtest.as_mut();
+        Ok(qtest.ok_or("this machine was started without qtest")?)
     }
 
     /// Waits until the servers that were started say that they serve.

@@ -7,6 +7,7 @@
 //! bytes written by [`wire::Writer`] and read by [`wire::Reader`], never by casting.
 #![no_std]
 
+pub mod account;
 pub mod error;
 pub mod exchange;
 pub mod ipc;

@@ -1,7 +1,7 @@
 //! What a program learns of a card it has attached to.
 
 use crate::Result;
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Writer, text};
 
 /// An Ethernet (MAC-48) address, in transmission order.
 pub type MacAddress = [u8; 6];
@@ -318,12 +318,6 @@ impl Counter {
             value: reader.u64()?,
         })
     }
-}
-
-/// The text before the padding; empty if it is not UTF-8.
-fn text(padded: &[u8]) -> &str {
-    let end = padded.iter().position(|&b| b == 0).unwrap_or(padded.len());
-    core::str::from_utf8(&padded[..end]).unwrap_or("")
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ pub enum Syscall {
     /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost
     /// then, and a wake-up follows when it works again.
     NicExchange = 26,
+    /// `(ptr, cap)`: writes [`crate::account::Account`]s, those of the stages and then those
+    /// of the processes; returns how many.
+    Accounts = 27,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -91,7 +94,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 27] = [
+    pub const ALL: [Syscall; 28] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -119,6 +122,7 @@ impl Syscall {
         Syscall::NicFilter,
         Syscall::NicMap,
         Syscall::NicExchange,
+        Syscall::Accounts,
     ];
 
     /// The call with this number.

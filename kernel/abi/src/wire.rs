@@ -99,6 +99,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The text before the padding of a name; empty if it is not UTF-8.
+pub(crate) fn text(padded: &[u8]) -> &str {
+    let end = padded.iter().position(|&b| b == 0).unwrap_or(padded.len());
+    core::str::from_utf8(&padded[..end]).unwrap_or("")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

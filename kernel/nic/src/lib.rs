@@ -339,6 +339,10 @@ pub trait Nic {
     /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
     fn link(&self) -> Link;
 
+    /// What broke a running card. All work fails so until [`Nic::tick`], which tries each time, has
+    /// mended it; all events come when it breaks, and again when it works.
+    fn fault(&self) -> Option<Error>;
+
     /// Longest frame in bytes, header included and checksum not.
     fn frame_max(&self) -> usize;
 

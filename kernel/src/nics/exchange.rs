@@ -4,12 +4,14 @@
 //! each word of the exchange area is read once, and what it says is checked by the driver,
 //! which knows who has which buffer.
 
-use super::{Card, Nics, Processes, owned, write};
+use super::{Card, Nics, Processes, owned, to_abi, write};
 use crate::dma::Arena;
+use abi::account::Stage;
 use abi::exchange::{self, NicMemory, Received, Send};
 use abi::ipc::Pid;
 use abi::layout::{NIC_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
+use kernel::account::Accounts;
 use kernel::runs::Runs;
 use nic::{BusAddr, FrameMemory, Tail};
 
@@ -29,14 +31,20 @@ impl Nics {
     }
 
     /// `Syscall::NicExchange`.
-    pub fn exchange(&mut self, number: u64, pid: Pid, table: &mut Processes) -> Result<u64> {
+    pub fn exchange(
+        &mut self,
+        number: u64,
+        pid: Pid,
+        table: &mut Processes,
+        accounts: &mut Accounts,
+    ) -> Result<u64> {
         let Nics { cards, ramdisk, .. } = self;
         let card = owned(cards, number, pid)?;
         if !card.is_shown {
             return Err(Error::InvalidArgument);
         }
         let mut area = card.exchange.take().ok_or(Error::InvalidArgument)?;
-        let result = card.hand_over(&mut area, ramdisk);
+        let result = card.hand_over(&mut area, ramdisk, accounts);
         card.exchange = Some(area);
         card.tell_own_events(table);
         result.map(|()| 0)
@@ -78,7 +86,12 @@ impl Card {
     }
 
     /// Does what the area asks for.
-    fn hand_over(&mut self, area: &mut Arena, ramdisk: &Runs) -> Result<()> {
+    fn hand_over(
+        &mut self,
+        area: &mut Arena,
+        ramdisk: &Runs,
+        accounts: &mut Accounts,
+    ) -> Result<()> {
         let asked = |word: usize, max: usize| (load(area, word) as usize).min(max);
         let returns = asked(exchange::RETURN_COUNT, exchange::RETURNS_MAX);
         let sends = asked(exchange::SEND_COUNT, exchange::SENDS_MAX);
@@ -87,8 +100,10 @@ impl Card {
         let receives = asked(exchange::RECEIVE_WANTED, exchange::RECEIVED_MAX);
 
         let returned = self.take_returned(area, returns);
+        let receiving = accounts.enter(Stage::Send);
         let sent = self.send_all(area, sends, ramdisk);
         self.give_buffers(area, (small, large));
+        accounts.back(receiving);
         let arm = load(area, exchange::ARM) != 0;
         let received = self.give_received(area, receives, arm);
         returned.and(sent).and(received)
@@ -98,8 +113,7 @@ impl Card {
     fn take_returned(&mut self, area: &Arena, count: usize) -> Result<()> {
         for index in 0..count {
             let buffer = load(area, exchange::return_at(index)) as u16;
-            let result = self.nic.return_buffer(buffer);
-            self.told(result)?;
+            self.nic.return_buffer(buffer).map_err(to_abi)?;
         }
         Ok(())
     }
@@ -126,8 +140,7 @@ impl Card {
         }
         store(area, exchange::SENT, sent);
         if sent > 0 {
-            let flushed = self.nic.flush();
-            self.told(flushed)?;
+            self.nic.flush().map_err(to_abi)?;
         }
         result
     }
@@ -142,10 +155,9 @@ impl Card {
             Some(tail) => Some(self::tail(ramdisk, tail).ok_or(Error::BadAddress)?),
             None => None,
         };
-        let result = self
-            .nic
-            .send_buffer(send.buffer, send.len as usize, tail, &options);
-        self.told(result)
+        self.nic
+            .send_buffer(send.buffer, send.len as usize, tail, &options)
+            .map_err(to_abi)
     }
 
     /// Gives buffers to send from, as many as there are.
@@ -170,8 +182,7 @@ impl Card {
         let mut given = 0;
         let mut result = Ok(());
         while given < wanted {
-            let received = self.nic.receive_piece(arm);
-            let piece = match self.told(received) {
+            let piece = match self.nic.receive_piece(arm).map_err(to_abi) {
                 Ok(piece) => piece,
                 Err(Error::WouldBlock) => break,
                 Err(error) => {

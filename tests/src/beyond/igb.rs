@@ -2,13 +2,16 @@
 
 use super::echo::{many_clients, megabyte, udp_echo};
 use super::raw::{echo_datagram_from, overrun};
-use super::system::statistics;
+use super::system::{counted, statistics};
+use crate::frames::Packet;
 use crate::grade::web;
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
-use crate::{During, Outcome, ensure, pattern, same_bytes};
-use std::collections::BTreeMap;
+use crate::wire::Wire;
+use crate::{During, Failure, Outcome, ensure, pattern, same_bytes};
 use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The card's address, unless QEMU is told another.
 const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -50,6 +53,8 @@ pub const CASES: &[Case] = &[
     .only("igb"),
     Case::new("link goes and comes, three times", link).only("igb"),
     Case::new("no register read per packet", register_reads).only("igb"),
+    Case::new("frames of up to 9000 bytes", jumbo).only("igb"),
+    Case::new("moderation: fewer interrupts, all served", moderation).only("igb"),
 ];
 
 /// The ways to interrupt, as the kernel's command line has them, and how the line about the
@@ -163,12 +168,6 @@ fn queues(bench: &Bench) -> Outcome {
     )
 }
 
-/// A counter of a report of `nicstat`.
-fn counted(counts: &BTreeMap<String, u64>, name: &str) -> Outcome<u64> {
-    let count = counts.get(name).copied();
-    Ok(count.ok_or_else(|| format!("nicstat has no {name}"))?)
-}
-
 /// A download leaves the driver in frames that the card cuts into segments.
 fn segments(bench: &Bench) -> Outcome {
     const LEN: usize = 10 << 20;
@@ -240,5 +239,115 @@ fn register_reads(bench: &Bench) -> Outcome {
     bench.note(format!("1 for {share} frames ({reads} for {frames})"));
     ensure(reads * 20 < frames, || {
         format!("{reads} register reads for {frames} frames")
+    })
+}
+
+/// With `nic.jumbo`, packets of up to 9000 bytes come and go in one frame each, in several
+/// descriptors of 2 KiB; what is longer is lost, and does no harm.
+fn jumbo(bench: &Bench) -> Outcome {
+    // ICMP's and UDP's headers are as long as each other, behind IPv4's 20 bytes.
+    const LONGEST: usize = 9000 - 28;
+    // A frame that just fills a descriptor, one byte more, some, and the longest.
+    const LENGTHS: [usize; 5] = [2048 - 42, 2049 - 42, 4000, LONGEST - 1, LONGEST];
+    let setup = Setup::on_wire("nic.jumbo run=echosrv run=nicstat,-r,-w");
+    let mut machine = bench.boot(&setup)?;
+    machine.wait_servers(true, false)?;
+    machine.wire()?.resolve()?;
+    let before = statistics(&machine)?;
+    let wire = machine.wire()?;
+    for len in LENGTHS {
+        let what = format!("{len} bytes");
+        wire.ping(len as u16, &pattern(len as u64, len))
+            .during(&what)?;
+        echo_datagram_from(wire, 50000, &pattern(len as u64, len)).during(&what)?;
+    }
+    // The last two are longer than the card lets in, the first is not.
+    for len in [LONGEST + 1, LONGEST + 9, 20_000] {
+        wire.send_datagram((50000, 7), &pattern(1, len))?;
+        wire.ping(1, &pattern(1, LONGEST))
+            .during("after what is too long")?;
+    }
+    let after = statistics(&machine)?;
+    let grown = |name: &str| Ok::<u64, Failure>(counted(&after, name)? - counted(&before, name)?);
+    let long = grown("rx_dropped_long")?;
+    ensure(long == 1, || {
+        format!("{long} frames dropped for their length")
+    })?;
+    // Each length goes twice, and the longest once more after each that is too long.
+    let descriptors = |len: usize| (len + 42).div_ceil(2048);
+    let all: usize = LENGTHS.into_iter().map(descriptors).sum();
+    let all = (2 * all + 3 * descriptors(LONGEST)) as u64;
+    for (way, dropped) in [("rx", descriptors(LONGEST + 1) as u64), ("tx", 0)] {
+        let [frames, used] = ["frames", "descriptors"].map(|what| grown(&format!("{way}_{what}")));
+        let (frames, used) = (frames?, used?);
+        ensure((frames, used) == (13, all + dropped), || {
+            format!("{way}: {frames} frames in {used} descriptors, not 13 in {all}")
+        })?;
+    }
+    let counts = frames_of(machine)?;
+    bench.note(format!("{counts} on the wire above 1514 bytes"));
+    ensure(counts == 2 * (2 * LENGTHS.len() + 3) + 3, || {
+        format!("{counts} frames above 1514 bytes on the wire")
+    })
+}
+
+/// Ends the machine; how many frames on its wire were longer than Ethernet's.
+fn frames_of(machine: Machine) -> Outcome<usize> {
+    let frames = machine.captured()?;
+    Ok(frames.iter().filter(|frame| frame.len() > 1514).count())
+}
+
+/// Frames that come singly make one interrupt each, unless that is moderated.
+fn moderation(bench: &Bench) -> Outcome {
+    const FRAMES: u16 = 500;
+    let mut interrupts = Vec::new();
+    for option in ["", "nic.moderation=5000"] {
+        let setup = Setup::on_wire(&format!("{option} run=echosrv run=nicstat,-r,-w"));
+        let mut machine = bench.boot(&setup)?;
+        machine.wait_servers(true, false)?;
+        machine.wire()?.resolve()?;
+        let before = statistics(&machine)?;
+        paced(machine.wire()?, FRAMES).during(option)?;
+        let after = statistics(&machine)?;
+        let count = |counts| counted(counts, "interrupts");
+        interrupts.push(count(&after)? - count(&before)?);
+    }
+    let [plain, moderated] = interrupts[..] else {
+        return Err("two counts".into());
+    };
+    bench.note(format!("{moderated} instead of {plain} interrupts"));
+    ensure(moderated > 0 && moderated < plain / 4, || {
+        format!("{moderated} interrupts, {plain} without moderation")
+    })
+}
+
+/// Sends datagrams at a pace at which the guest falls asleep between two; all must be echoed.
+fn paced(wire: &Wire, count: u16) -> Outcome {
+    const PACE: Duration = Duration::from_micros(500);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| -> Outcome {
+            for number in 0..count {
+                wire.send_datagram((50000, 7), &number.to_be_bytes())?;
+                thread::sleep(PACE);
+            }
+            Ok(())
+        });
+        let end = Instant::now() + PATIENCE;
+        for number in 0..count {
+            let echo = wire.receive_where(end, |packet| match packet {
+                Packet::Datagram {
+                    ports: (7, 50000),
+                    data,
+                    ..
+                } => Some(data),
+                _ => None,
+            })?;
+            ensure(echo.as_deref() == Some(&number.to_be_bytes()), || {
+                format!("echo {number} is {echo:?}")
+            })?;
+        }
+        sending
+            .join()
+            .unwrap_or_else(|_| Err("the sender died".into()))
     })
 }

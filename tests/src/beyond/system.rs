@@ -172,6 +172,15 @@ pub fn statistics(machine: &Machine) -> Outcome<BTreeMap<String, u64>> {
         .collect())
 }
 
+/// A counter of such a report.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn counted(counts: &BTreeMap<String, u64>, name: &str) -> Outcome<u64> {
+    let count = counts.get(name).copied();
+    Ok(count.ok_or_else(|| format!("nicstat has no {name}"))?)
+}
+
 /// `testtime` counts from 5 to 0 in five seconds, by this machine's clock as well.
 fn clock(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testtime"))?;

@@ -188,7 +188,8 @@ impl Frames {
     fn finish(&mut self, more: bool) -> Result<bool> {
         let receiving = &self.mapped.receiving;
         let arm = !more && !receiving.has_frame();
-        if self.mapped.sending.has_queued() || arm && !self.is_armed {
+        let owes = receiving.owes_many();
+        if self.mapped.sending.has_queued() || owes || arm && !self.is_armed {
             self.exchange(arm);
         }
         match self.failure {

@@ -17,6 +17,9 @@ use core::ptr::NonNull;
 /// Buffers to send from that are kept at hand, small and large.
 const AT_HAND: (usize, usize) = (24, 4);
 
+/// Buffers to be given back that are worth an exchange for their own sake.
+const OWED: usize = 32;
+
 /// An attached card whose buffers are shown to this process.
 pub struct Mapped {
     card: Card,
@@ -199,6 +202,11 @@ impl Receiving {
     /// Forgets that the last look found nothing: something may have come since.
     pub fn look_again(&mut self) {
         self.dry = false;
+    }
+
+    /// Whether so many buffers are to be given back that it is worth an exchange.
+    pub fn owes_many(&self) -> bool {
+        self.returned.len() >= OWED
     }
 
     /// Whether frames wait here to be taken by [`Receiving::take`].

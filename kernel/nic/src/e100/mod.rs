@@ -126,6 +126,7 @@ struct Counters {
     tx_ring_full: u64,
     interrupts: u64,
     resets: u64,
+    tx_hangs: u64,
     mdi_timeouts: u64,
 }
 
@@ -276,6 +277,7 @@ impl<B: Bus> E100<B> {
         }
         self.last_completed = completed;
         if self.stuck_ticks >= STUCK_TICKS {
+            self.counters.tx_hangs += 1;
             self.mend();
         }
         Ok(())
@@ -304,6 +306,10 @@ impl<B: Bus> Nic for E100<B> {
 
     fn link(&self) -> Link {
         self.link
+    }
+
+    fn fault(&self) -> Option<Error> {
+        self.fault
     }
 
     fn frame_max(&self) -> usize {
@@ -497,6 +503,7 @@ impl<B: Bus> Nic for E100<B> {
             ("tx_doorbells", self.transmit.kicks),
             ("tx_ring_full", counters.tx_ring_full),
             ("rx_waiting", waiting as u64),
+            ("tx_hangs", counters.tx_hangs),
             ("rx_frames", receive.frames),
             ("rx_octets", receive.octets),
             ("rx_batches", receive.batches),

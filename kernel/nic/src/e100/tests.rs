@@ -751,6 +751,7 @@ fn a_transmitter_that_stands_still_is_reset() {
         assert_eq!(events, [Events::empty(), Events::empty(), Events::all()]);
         let dead_block = Err(Error::BlockTimeout { command: 2 });
         assert_eq!(kernel.nic.send(&frame(2, 60), false), dead_block);
+        assert_eq!(kernel.counters()["tx_hangs"], 1);
         assert_eq!(kernel.nic.start(), dead_block);
         assert_eq!(kernel.nic.send(&frame(2, 60), false), Err(Error::Stopped));
         assert!(kernel.model.is_quiet());
@@ -808,12 +809,14 @@ fn a_card_that_is_gone_is_a_typed_error_everywhere() {
             assert_eq!(kernel.nic.on_interrupt(), None);
             assert!(!kernel.nic.link().up);
             kernel.nic.tick();
+            assert_eq!(kernel.nic.fault(), Some(Error::DeviceGone));
             kernel.nic.stop();
             assert_eq!(kernel.nic.start(), Err(Error::DeviceGone));
             assert!(kernel.model.waited_us() - waited_us < 1_000);
 
             kernel.model.set_defects(Defects::default());
             kernel.nic.start().unwrap();
+            assert_eq!(kernel.nic.fault(), None);
             kernel.model.take_sent();
             kernel.nic.send(&frame(1, 60), false).unwrap();
             kernel.model.settle();

@@ -378,6 +378,10 @@ impl<B: Bus> Nic for Igb<B> {
         self.link
     }
 
+    fn fault(&self) -> Option<Error> {
+        self.fault
+    }
+
     fn frame_max(&self) -> usize {
         self.config.frame_max
     }

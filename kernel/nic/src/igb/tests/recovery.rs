@@ -12,6 +12,7 @@ impl Kernel {
             let events = self.nic.tick();
             if self.nic.flush().is_ok() && self.counters()["resets"] > resets {
                 assert!(events.contains(Events::RECEIVE | Events::TRANSMIT_SPACE));
+                assert_eq!(self.nic.fault(), None);
                 self.connect();
                 self.model.take_sent();
                 self.model.take_delivered();
@@ -141,6 +142,7 @@ fn a_card_that_leaves_and_comes_back() {
         assert_eq!(kernel.receive(), Err(Error::DeviceGone));
         for _ in 0..3 {
             kernel.nic.tick();
+            assert_eq!(kernel.nic.fault(), Some(Error::DeviceGone));
             assert_eq!(
                 kernel.nic.send(&frame(1, 60), false),
                 Err(Error::DeviceGone)

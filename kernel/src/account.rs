@@ -1,0 +1,276 @@
+//! The account of the processor's time: a stopwatch that is always running for someone.
+//!
+//! ```text
+//!           begin(Message)  enter(Switch)      end(netd)        begin(Device)
+//!   program ......|..............|.................|..................|.....
+//!   echosrv: user | kernel of echosrv              | netd: user       | nobody's
+//!   stage:   User |   Message    |    Switch       |     User         | Device
+//! ```
+//!
+//! It is stopped at each entry into the kernel and at each exit, and between the two
+//! wherever [`Accounts::enter`] is called, each time with one look at the time-stamp
+//! counter. See [`abi::account`] for what the numbers mean.
+
+use crate::process::PROCESS_MAX;
+use abi::account::{Account, Holder, Stage};
+use abi::{Pid, Syscall};
+
+/// The stage that serves a system call.
+pub fn stage_of(call: Syscall) -> Stage {
+    match call {
+        Syscall::Call | Syscall::Reply | Syscall::Wait | Syscall::Notify => Stage::Message,
+        Syscall::LeaseRead | Syscall::LeaseWrite => Stage::Lease,
+        Syscall::NicSend | Syscall::NicFlush => Stage::Send,
+        Syscall::NicReceive | Syscall::NicExchange => Stage::Receive,
+        _ => Stage::Call,
+    }
+}
+
+/// Cycles and how often they began.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    cycles: u64,
+    count: u64,
+}
+
+/// What one process has had.
+#[derive(Clone, Copy)]
+struct Share {
+    pid: Pid,
+    user: u64,
+    kernel: u64,
+    traps: u64,
+}
+
+impl Share {
+    const fn new(pid: Pid) -> Self {
+        Share {
+            pid,
+            user: 0,
+            kernel: 0,
+            traps: 0,
+        }
+    }
+}
+
+/// See the module.
+pub struct Accounts {
+    counter: fn() -> u64,
+    stages: [Sum; Stage::COUNT],
+    /// By slot of the process table; a new process in a slot starts from nothing.
+    shares: [Share; PROCESS_MAX],
+    /// What goes on, since when, and which process it is accounted to.
+    stage: Stage,
+    since: u64,
+    payer: Option<Pid>,
+    /// When the kernel was entered.
+    entered: u64,
+}
+
+impl Accounts {
+    /// An account that begins now, with the kernel at work. `counter` is read often.
+    pub fn new(counter: fn() -> u64) -> Self {
+        let now = counter();
+        Accounts {
+            counter,
+            stages: [Sum::default(); Stage::COUNT],
+            shares: [Share::new(Pid(u32::MAX)); PROCESS_MAX],
+            stage: Stage::Call,
+            since: now,
+            payer: None,
+            entered: now,
+        }
+    }
+
+    /// The kernel is entered, for `stage`. What it does is on account of the program that
+    /// ran, unless that only happened to be there: then `own` is false.
+    pub fn begin(&mut self, stage: Stage, own: bool) {
+        self.enter(stage);
+        self.entered = self.since;
+        if let Some(pid) = self.payer {
+            self.share(pid).traps += 1;
+        }
+        if !own {
+            self.payer = None;
+        }
+    }
+
+    /// The kernel goes over to another stage. Returns the one before, for [`Accounts::back`].
+    pub fn enter(&mut self, stage: Stage) -> Stage {
+        self.stages[stage as usize].count += 1;
+        self.back(stage)
+    }
+
+    /// The kernel goes back to a stage that was entered before.
+    pub fn back(&mut self, stage: Stage) -> Stage {
+        let now = (self.counter)();
+        let cycles = now.wrapping_sub(self.since);
+        let before = core::mem::replace(&mut self.stage, stage);
+        self.stages[before as usize].cycles += cycles;
+        if before == Stage::User
+            && let Some(pid) = self.payer
+        {
+            self.share(pid).user += cycles;
+        }
+        self.since = now;
+        before
+    }
+
+    /// The kernel is left to a process, or to idleness.
+    pub fn end(&mut self, next: Option<Pid>) {
+        self.enter(match next {
+            Some(_) => Stage::User,
+            None => Stage::Idle,
+        });
+        let cycles = self.since.wrapping_sub(self.entered);
+        if let Some(pid) = self.payer {
+            self.share(pid).kernel += cycles;
+        }
+        self.payer = next;
+    }
+
+    fn share(&mut self, pid: Pid) -> &mut Share {
+        let share = &mut self.shares[pid.slot() % PROCESS_MAX];
+        if share.pid != pid {
+            *share = Share::new(pid);
+        }
+        share
+    }
+
+    /// The line of a stage.
+    pub fn stage(&self, stage: Stage) -> Account {
+        let Sum { cycles, count } = self.stages[stage as usize];
+        let (user, kernel) = match stage {
+            Stage::User => (cycles, 0),
+            _ => (0, cycles),
+        };
+        Account::new(Holder::Stage(stage), stage.name(), user, kernel, count)
+    }
+
+    /// The line of a process with that name.
+    pub fn process(&self, pid: Pid, name: &str) -> Account {
+        let share = self.shares[pid.slot() % PROCESS_MAX];
+        let share = match share.pid == pid {
+            true => share,
+            false => Share::new(pid),
+        };
+        let holder = Holder::Process(pid);
+        Account::new(holder, name, share.user, share.kernel, share.traps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        static NOW: Cell<u64> = const { Cell::new(0) };
+    }
+
+    fn pass(cycles: u64) {
+        NOW.set(NOW.get().wrapping_add(cycles));
+    }
+
+    fn accounts(start: u64) -> Accounts {
+        NOW.set(start);
+        Accounts::new(|| NOW.get())
+    }
+
+    fn stage(accounts: &Accounts, stage: Stage) -> (u64, u64) {
+        let line = accounts.stage(stage);
+        (line.user + line.kernel, line.count)
+    }
+
+    fn process(accounts: &Accounts, pid: Pid) -> (u64, u64, u64) {
+        let line = accounts.process(pid, "");
+        (line.user, line.kernel, line.count)
+    }
+
+    const SERVER: Pid = Pid::new(1, 0);
+    const CLIENT: Pid = Pid::new(2, 5);
+
+    #[test]
+    fn a_call_is_the_callers_and_an_interrupt_is_nobodys() {
+        let mut accounts = accounts(1_000);
+        pass(7);
+        accounts.end(Some(CLIENT));
+        pass(100);
+        accounts.begin(Stage::Message, true);
+        pass(10);
+        assert_eq!(accounts.enter(Stage::Switch), Stage::Message);
+        pass(20);
+        accounts.end(Some(SERVER));
+        pass(200);
+        accounts.begin(Stage::Device, false);
+        pass(30);
+        accounts.end(Some(SERVER));
+        pass(50);
+        accounts.begin(Stage::Message, true);
+        pass(3);
+        accounts.end(None);
+        pass(1_000);
+        accounts.begin(Stage::Tick, false);
+        assert_eq!(process(&accounts, CLIENT), (100, 30, 1));
+        assert_eq!(process(&accounts, SERVER), (250, 3, 2));
+        assert_eq!(stage(&accounts, Stage::User), (350, 3));
+        assert_eq!(stage(&accounts, Stage::Message), (13, 2));
+        assert_eq!(stage(&accounts, Stage::Switch), (20, 1));
+        assert_eq!(stage(&accounts, Stage::Device), (30, 1));
+        assert_eq!(stage(&accounts, Stage::Idle), (1_000, 1));
+        assert_eq!(stage(&accounts, Stage::Call), (7, 0));
+        assert_eq!(stage(&accounts, Stage::Tick), (0, 1));
+    }
+
+    #[test]
+    fn all_cycles_are_accounted_for_once() {
+        let mut accounts = accounts(u64::MAX - 500); // and the counter may wrap
+        let mut total = 0;
+        for round in 0..100 {
+            let mut step = |cycles| {
+                pass(cycles);
+                total += cycles;
+            };
+            step(round % 7);
+            accounts.end((round % 3 != 0).then_some(CLIENT));
+            step(round);
+            accounts.begin(Stage::Receive, round % 2 == 0);
+            step(11);
+            let outer = accounts.enter(Stage::Lease);
+            step(5);
+            accounts.back(outer);
+            step(13);
+        }
+        accounts.end(None);
+        let sum = |stages: &[Stage]| -> u64 {
+            let cycles = stages.iter().map(|&s| stage(&accounts, s).0);
+            cycles.sum()
+        };
+        assert_eq!(sum(&Stage::ALL), total);
+        assert_eq!(stage(&accounts, Stage::Lease), (500, 100));
+        assert_eq!(stage(&accounts, Stage::Receive).1, 100);
+        assert_eq!(
+            process(&accounts, CLIENT).0,
+            stage(&accounts, Stage::User).0
+        );
+    }
+
+    #[test]
+    fn a_new_process_in_a_slot_starts_from_nothing() {
+        let mut accounts = accounts(0);
+        let (old, new) = (Pid::new(3, 0), Pid::new(3, 1));
+        accounts.end(Some(old));
+        pass(9);
+        accounts.begin(Stage::Fault, true);
+        assert_eq!(process(&accounts, old), (9, 0, 1));
+        assert_eq!(process(&accounts, new), (0, 0, 0));
+        pass(1);
+        // What the fault cost is still the old one's, though nobody can ask any more.
+        accounts.end(Some(new));
+        pass(4);
+        accounts.begin(Stage::Call, true);
+        assert_eq!(process(&accounts, new), (4, 0, 1));
+        assert_eq!(process(&accounts, old), (0, 0, 0));
+        assert_eq!(accounts.process(new, "init").name(), "init");
+    }
+}
