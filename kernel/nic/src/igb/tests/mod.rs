@@ -3,6 +3,7 @@
 
 mod flows;
 mod frames;
+mod in_place;
 mod offload;
 mod receive;
 mod recovery;

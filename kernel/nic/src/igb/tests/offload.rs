@@ -7,7 +7,7 @@ use crate::SendOptions;
 const FIN: u8 = 1;
 const PSH: u8 = 8;
 const ACK: u8 = 0x10;
-const CHECKSUMS: SendOptions = SendOptions {
+pub const CHECKSUMS: SendOptions = SendOptions {
     checksums: true,
     segment_size: 0,
     vlan: None,
@@ -27,7 +27,7 @@ impl Kernel {
 }
 
 /// The segments that software would have cut.
-fn cut(flow: &Flow, sequence: u32, flags: u8, data: &[u8], size: usize) -> Vec<Vec<u8>> {
+pub fn cut(flow: &Flow, sequence: u32, flags: u8, data: &[u8], size: usize) -> Vec<Vec<u8>> {
     let count = data.chunks(size).count();
     let segment = |(number, chunk): (usize, &[u8])| {
         let last = number + 1 == count;

@@ -1,5 +1,7 @@
 //! The driver against its model, at each pace, as silicon and as QEMU, from many seeds.
 
+mod in_place;
+
 use super::{ARENA_SIZE, E100, FRAME_MAX};
 use crate::model::e100::{Behaviour, Defects, E100Bus, E100Model};
 use crate::model::{Pace, Rng};

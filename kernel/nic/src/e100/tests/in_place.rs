@@ -1,0 +1,290 @@
+//! Frames built and parsed where the card has them.
+
+use super::{Kernel, everywhere, frame};
+use crate::Bus;
+use crate::e100::layout::{MEMORY, RFDS};
+use crate::model::Rng;
+use crate::model::e100::Defects;
+use crate::{BusAddr, Error, Events, Nic, Piece, SendOptions, Tail};
+use std::vec;
+use std::vec::Vec;
+
+const PLAIN: SendOptions = SendOptions {
+    checksums: false,
+    segment_size: 0,
+    vlan: None,
+};
+
+impl Kernel {
+    /// As a process does that has the buffer.
+    fn build(&mut self, bytes: &[u8]) -> u16 {
+        loop {
+            match self.nic.take_buffer(bytes.len()) {
+                Ok(buffer) => {
+                    let (offset, _) = MEMORY.buffer(buffer).unwrap();
+                    self.model.bus().copy_in(offset, bytes);
+                    return buffer;
+                }
+                Err(Error::WouldBlock) => self.sleep(Events::TRANSMIT_SPACE),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn send_built(&mut self, buffer: u16, len: usize, tail: Option<Tail>) {
+        while let Err(error) = self.nic.send_buffer(buffer, len, tail, &PLAIN) {
+            assert_eq!(error, Error::WouldBlock);
+            self.sleep(Events::TRANSMIT_SPACE);
+        }
+    }
+
+    fn read(&mut self, piece: &Piece) -> Vec<u8> {
+        let mut bytes = vec![0; piece.len];
+        let offset = MEMORY.receive.start + piece.offset;
+        self.model.bus().copy_out(offset, &mut bytes);
+        bytes
+    }
+}
+
+#[test]
+fn frames_are_sent_from_where_they_were_built() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let frames: Vec<_> = (0..150)
+            .map(|number| frame(number, 1 + rng.below(1514)))
+            .collect();
+        for bytes in &frames {
+            let buffer = kernel.build(bytes);
+            kernel.send_built(buffer, bytes.len(), None);
+            if rng.one_in(3) {
+                kernel.nic.flush().unwrap();
+            }
+        }
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        let sent = kernel.model.take_sent();
+        let padded = |bytes: &Vec<u8>| {
+            let mut bytes = bytes.clone();
+            let least = sent.iter().map(Vec::len).min().unwrap().min(60);
+            bytes.resize(bytes.len().max(least), 0);
+            bytes
+        };
+        assert_eq!(sent.len(), frames.len());
+        for (sent, built) in sent.iter().zip(frames.iter().map(padded)) {
+            assert!(sent.starts_with(&built) || *sent == built);
+        }
+    });
+}
+
+#[test]
+fn a_tail_is_sent_from_where_it_lies() {
+    everywhere(4, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        // Somewhere the card can reach: a buffer that nobody sends from.
+        let file = frame(99, 1400);
+        let place = kernel.build(&file);
+        let (offset, _) = MEMORY.buffer(place).unwrap();
+        for number in 0..60 {
+            let head = frame(number, 42);
+            let buffer = kernel.build(&head);
+            let (skip, len) = (number as usize * 3, 1000 - number as usize);
+            let tail = Tail {
+                address: BusAddr(kernel.model.bus().bus_addr(offset).0 + skip as u64),
+                len,
+            };
+            kernel.send_built(buffer, head.len(), Some(tail));
+            kernel.nic.flush().unwrap();
+            kernel.model.settle();
+            let expected = [&head[..], &file[skip..skip + len]].concat();
+            assert_eq!(kernel.model.take_sent(), [expected]);
+        }
+        let buffer = kernel.build(&[0; 20]);
+        let tail = |address, len| {
+            Some(Tail {
+                address: BusAddr(address),
+                len,
+            })
+        };
+        let high = kernel
+            .nic
+            .send_buffer(buffer, 20, tail((1 << 32) - 5, 6), &PLAIN);
+        assert!(matches!(high, Err(Error::ArenaUnreachable { .. })));
+        for bad in [
+            tail(0x1000, 1495),
+            tail(0x1000, 0),
+            tail(0x1000, usize::MAX),
+        ] {
+            let refused = kernel.nic.send_buffer(buffer, 20, bad, &PLAIN);
+            assert!(matches!(refused, Err(Error::BadLength { .. })), "{bad:?}");
+        }
+        kernel.nic.drop_buffer(buffer).unwrap();
+    });
+}
+
+#[test]
+fn lent_frames_stay_while_others_come_and_return_in_any_order() {
+    everywhere(6, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut held: Vec<(Piece, Vec<u8>)> = Vec::new();
+        let mut number = 0;
+        let mut taken = 0;
+        while taken < 900 {
+            for _ in 0..rng.below(20) {
+                kernel.model.arrive(&frame(number, 60 + rng.below(1455)));
+                number += 1;
+            }
+            kernel.model.idle(rng.below(200) as u64);
+            loop {
+                match kernel.nic.receive_piece(rng.one_in(2)) {
+                    Ok(piece) => {
+                        let bytes = kernel.read(&piece);
+                        held.push((piece, bytes));
+                        taken += 1;
+                    }
+                    Err(Error::WouldBlock) => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            while held.len() > 100 || !held.is_empty() && rng.one_in(2) {
+                let (piece, bytes) = held.swap_remove(rng.below(held.len()));
+                // Nobody has written to it meanwhile.
+                assert!(kernel.read(&piece) == bytes);
+                kernel.nic.return_buffer(piece.buffer).unwrap();
+                let again = kernel.nic.return_buffer(piece.buffer);
+                assert_eq!(
+                    again,
+                    Err(Error::BadBuffer {
+                        buffer: piece.buffer
+                    })
+                );
+            }
+        }
+        for (piece, _) in held {
+            kernel.nic.return_buffer(piece.buffer).unwrap();
+        }
+        while kernel.model.arriving() > 0 || !kernel.drain().is_empty() {
+            kernel.model.settle();
+        }
+        kernel.take();
+        kernel.drain();
+        kernel.model.arrive(&frame(7, 100));
+        assert_eq!(kernel.next(), frame(7, 100));
+    });
+}
+
+#[test]
+fn a_ring_that_is_lent_out_goes_on_when_frames_return() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut held = Vec::new();
+        for number in 0..RFDS as u64 {
+            kernel.model.arrive(&frame(number, 60));
+            kernel.model.settle();
+            held.push(kernel.nic.receive_piece(true).unwrap());
+        }
+        kernel.model.arrive(&frame(1000, 60));
+        kernel.model.settle();
+        assert_eq!(kernel.nic.receive_piece(true), Err(Error::WouldBlock));
+        // That it dropped one may have woken us.
+        kernel.take();
+        assert_eq!(kernel.nic.receive_piece(true), Err(Error::WouldBlock));
+        // One is enough, as long as it is the oldest.
+        kernel.nic.return_buffer(held[5].buffer).unwrap();
+        kernel.nic.return_buffer(held[0].buffer).unwrap();
+        kernel.model.settle();
+        kernel.model.arrive(&frame(2000, 60));
+        kernel.sleep(Events::RECEIVE);
+        let mut piece = kernel.nic.receive_piece(true).unwrap();
+        if kernel.read(&piece) == frame(1000, 60) {
+            // A card may have kept it until there was room.
+            kernel.nic.return_buffer(held[1].buffer).unwrap();
+            kernel.sleep(Events::RECEIVE);
+            piece = kernel.nic.receive_piece(true).unwrap();
+        }
+        assert_eq!(kernel.read(&piece), frame(2000, 60));
+    });
+}
+
+#[test]
+fn what_is_held_stays_held_across_a_reset_and_not_across_owners() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for number in 0..10 {
+            kernel.model.arrive(&frame(number, 80));
+        }
+        kernel.model.settle();
+        let pieces: Vec<_> = (0..5)
+            .map(|_| kernel.nic.receive_piece(true).unwrap())
+            .collect();
+        let built = kernel.build(&frame(50, 90));
+        kernel.model.set_defects(Defects {
+            gone: true,
+            ..Defects::default()
+        });
+        kernel.nic.tick();
+        kernel.model.set_defects(Defects::default());
+        // They may come back while it is broken, too.
+        kernel.nic.return_buffer(pieces[1].buffer).unwrap();
+        kernel.nic.tick();
+        kernel.model.settle();
+        for (number, piece) in pieces.iter().enumerate() {
+            if number != 1 {
+                assert!(kernel.read(piece) == frame(number as u64, 80));
+            }
+        }
+        // As long as the oldest is held, no more than a ring of them can come.
+        for number in 100..100 + RFDS as u64 - 5 {
+            kernel.model.arrive(&frame(number, 60));
+            kernel.model.settle();
+            assert_eq!(kernel.drain().last(), Some(&frame(number, 60)));
+        }
+        kernel.model.take_sent();
+        kernel.send_built(built, 90, None);
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent(), [frame(50, 90)]);
+        for piece in [&pieces[4], &pieces[0], &pieces[3]] {
+            kernel.nic.return_buffer(piece.buffer).unwrap();
+        }
+        kernel.nic.stop();
+        kernel.nic.start().unwrap();
+        kernel.model.settle();
+        let buffer = pieces[2].buffer;
+        assert_eq!(
+            kernel.nic.return_buffer(buffer),
+            Err(Error::BadBuffer { buffer })
+        );
+    });
+}
+
+#[test]
+fn numbers_that_are_not_held_are_refused() {
+    everywhere(1, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let held = kernel.build(&frame(1, 60));
+        for buffer in (0..70).chain([u16::MAX]).filter(|&buffer| buffer != held) {
+            let refused = Err(Error::BadBuffer { buffer });
+            assert_eq!(kernel.nic.send_buffer(buffer, 60, None, &PLAIN), refused);
+            assert_eq!(kernel.nic.drop_buffer(buffer), refused);
+            assert_eq!(kernel.nic.return_buffer(buffer), refused);
+        }
+        for len in [0, 1515, 2048, usize::MAX] {
+            let refused = kernel.nic.send_buffer(held, len, None, &PLAIN);
+            assert_eq!(refused, Err(Error::BadLength { len }));
+        }
+        let work = SendOptions {
+            checksums: true,
+            ..PLAIN
+        };
+        let refused = kernel.nic.send_buffer(held, 60, None, &work);
+        assert_eq!(refused, Err(Error::Unsupported));
+        kernel.send_built(held, 60, None);
+        let twice = kernel.nic.send_buffer(held, 60, None, &PLAIN);
+        assert_eq!(twice, Err(Error::BadBuffer { buffer: held }));
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent().len(), 1);
+    });
+}
