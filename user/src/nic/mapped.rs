@@ -230,9 +230,7 @@ impl Receiving {
                     is_assembled: false,
                 });
             }
-            if let Some(frame) = self.assemble(received) {
-                return Some(frame);
-            }
+            return self.assemble(received);
         }
     }
 
