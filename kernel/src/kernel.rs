@@ -111,10 +111,10 @@ fn stage(vector: u64, number: u64) -> Stage {
     match vector {
         traps::SYSCALL => Syscall::from_number(number).map_or(Stage::Call, account::stage_of),
         traps::START => Stage::Call,
+        ..FIRST_INTERRUPT => Stage::Fault,
         TICK => Stage::Tick,
         DEADLINE => Stage::Deadline,
-        FIRST_INTERRUPT.. => Stage::Device,
-        _ => Stage::Fault,
+        _ => Stage::Device,
     }
 }
 
