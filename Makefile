@@ -36,13 +36,14 @@ QEMUFLAGS = -accel tcg -machine $(MACHINE_$(NIC)) -smp 1 -m $(MEM) \
 	$(QEMUEXTRA)
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test check nc-7 nc-80 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test bench-icount check nc-7 nc-80 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
 	@echo 'make run-NAME      boot it with one program, e.g. make run-testoutput ARGS=100'
 	@echo 'make grade         the lab'"'"'s grade: Score: 105/105'
 	@echo 'make test          host tests, and on all cards the grade and what goes beyond it'
+	@echo 'make bench-icount  guest instructions per operation, against tests/icount.baseline'
 	@echo 'make check         formatting, clippy and documentation, without warnings'
 	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
 	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
@@ -53,6 +54,7 @@ help:
 	@echo 'variables: NIC=e100|igb  WWW=dir to serve  PCAP=file to capture into  MEM=MiB'
 	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
 	@echo '           QEMU=program  QEMUEXTRA="more flags"'
+	@echo '           BLESS=1 and STAGES=1 for bench-icount: write the baseline, tell more'
 
 setup:
 	@QEMU='$(QEMU)' scripts/setup --quiet
@@ -83,6 +85,9 @@ grade: image
 
 test: image
 	@$(CARGO) run -q -p tests -- all --nic '$(TESTED)' $(HARNESS)
+
+bench-icount: image
+	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)
 
 HARNESS = --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' \
 	--www '$(WWW)' $(CASES)

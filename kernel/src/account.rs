@@ -14,6 +14,7 @@
 use crate::process::PROCESS_MAX;
 use abi::account::{Account, Holder, Stage};
 use abi::{Pid, Syscall};
+use core::marker::PhantomData;
 
 /// The stage that serves a system call.
 pub fn stage_of(call: Syscall) -> Stage {
@@ -24,6 +25,12 @@ pub fn stage_of(call: Syscall) -> Stage {
         Syscall::NicReceive | Syscall::NicExchange => Stage::Receive,
         _ => Stage::Call,
     }
+}
+
+/// A counter that runs for ever: the time-stamp counter, or a test's.
+pub trait Counter {
+    /// How it stands.
+    fn now() -> u64;
 }
 
 /// Cycles and how often they began.
@@ -54,31 +61,42 @@ impl Share {
 }
 
 /// See the module.
-pub struct Accounts {
-    counter: fn() -> u64,
+pub struct Accounts<C: Counter> {
     stages: [Sum; Stage::COUNT],
     /// By slot of the process table; a new process in a slot starts from nothing.
     shares: [Share; PROCESS_MAX],
-    /// What goes on, since when, and which process it is accounted to.
+    /// What goes on, and since when.
     stage: Stage,
     since: u64,
-    payer: Option<Pid>,
-    /// When the kernel was entered.
+    /// When the kernel was entered, and whether for the program whose turn it is.
     entered: u64,
+    own: bool,
+    /// Whose turn it is. What it has in it is settled at its end: so a trap that changes
+    /// nothing, as most, costs a few additions.
+    payer: Option<Pid>,
+    user_before: u64,
+    kernel: u64,
+    traps: u64,
+    counter: PhantomData<C>,
 }
 
-impl Accounts {
-    /// An account that begins now, with the kernel at work. `counter` is read often.
-    pub fn new(counter: fn() -> u64) -> Self {
-        let now = counter();
+impl<C: Counter> Accounts<C> {
+    /// An account that begins now, with the kernel at work.
+    #[expect(clippy::new_without_default, reason = "that begins a measurement")]
+    pub fn new() -> Self {
+        let now = C::now();
         Accounts {
-            counter,
             stages: [Sum::default(); Stage::COUNT],
             shares: [Share::new(Pid(u32::MAX)); PROCESS_MAX],
             stage: Stage::Call,
             since: now,
-            payer: None,
             entered: now,
+            own: false,
+            payer: None,
+            user_before: 0,
+            kernel: 0,
+            traps: 0,
+            counter: PhantomData,
         }
     }
 
@@ -87,12 +105,8 @@ impl Accounts {
     pub fn begin(&mut self, stage: Stage, own: bool) {
         self.enter(stage);
         self.entered = self.since;
-        if let Some(pid) = self.payer {
-            self.share(pid).traps += 1;
-        }
-        if !own {
-            self.payer = None;
-        }
+        self.own = own;
+        self.traps += 1;
     }
 
     /// The kernel goes over to another stage. Returns the one before, for [`Accounts::back`].
@@ -103,15 +117,9 @@ impl Accounts {
 
     /// The kernel goes back to a stage that was entered before.
     pub fn back(&mut self, stage: Stage) -> Stage {
-        let now = (self.counter)();
-        let cycles = now.wrapping_sub(self.since);
+        let now = C::now();
         let before = core::mem::replace(&mut self.stage, stage);
-        self.stages[before as usize].cycles += cycles;
-        if before == Stage::User
-            && let Some(pid) = self.payer
-        {
-            self.share(pid).user += cycles;
-        }
+        self.stages[before as usize].cycles += now.wrapping_sub(self.since);
         self.since = now;
         before
     }
@@ -122,19 +130,41 @@ impl Accounts {
             Some(_) => Stage::User,
             None => Stage::Idle,
         });
-        let cycles = self.since.wrapping_sub(self.entered);
-        if let Some(pid) = self.payer {
-            self.share(pid).kernel += cycles;
+        if self.own {
+            self.kernel += self.since.wrapping_sub(self.entered);
         }
-        self.payer = next;
+        if next != self.payer {
+            self.settle();
+            self.payer = next;
+        }
     }
 
-    fn share(&mut self, pid: Pid) -> &mut Share {
-        let share = &mut self.shares[pid.slot() % PROCESS_MAX];
-        if share.pid != pid {
-            *share = Share::new(pid);
+    /// Ends a turn.
+    fn settle(&mut self) {
+        if let Some(pid) = self.payer {
+            let turn = self.turn(pid);
+            self.shares[pid.slot() % PROCESS_MAX] = turn;
         }
+        self.user_before = self.stages[Stage::User as usize].cycles;
+        self.kernel = 0;
+        self.traps = 0;
+    }
+
+    /// The share of the process whose turn it is, with that.
+    fn turn(&self, pid: Pid) -> Share {
+        let mut share = self.share(pid);
+        share.user += self.stages[Stage::User as usize].cycles - self.user_before;
+        share.kernel += self.kernel;
+        share.traps += self.traps;
         share
+    }
+
+    fn share(&self, pid: Pid) -> Share {
+        let share = self.shares[pid.slot() % PROCESS_MAX];
+        match share.pid == pid {
+            true => share,
+            false => Share::new(pid),
+        }
     }
 
     /// The line of a stage.
@@ -149,10 +179,9 @@ impl Accounts {
 
     /// The line of a process with that name.
     pub fn process(&self, pid: Pid, name: &str) -> Account {
-        let share = self.shares[pid.slot() % PROCESS_MAX];
-        let share = match share.pid == pid {
-            true => share,
-            false => Share::new(pid),
+        let share = match self.payer == Some(pid) {
+            true => self.turn(pid),
+            false => self.share(pid),
         };
         let holder = Holder::Process(pid);
         Account::new(holder, name, share.user, share.kernel, share.traps)
@@ -172,17 +201,25 @@ mod tests {
         NOW.set(NOW.get().wrapping_add(cycles));
     }
 
-    fn accounts(start: u64) -> Accounts {
-        NOW.set(start);
-        Accounts::new(|| NOW.get())
+    struct Hand;
+
+    impl Counter for Hand {
+        fn now() -> u64 {
+            NOW.get()
+        }
     }
 
-    fn stage(accounts: &Accounts, stage: Stage) -> (u64, u64) {
+    fn accounts(start: u64) -> Accounts<Hand> {
+        NOW.set(start);
+        Accounts::new()
+    }
+
+    fn stage(accounts: &Accounts<Hand>, stage: Stage) -> (u64, u64) {
         let line = accounts.stage(stage);
         (line.user + line.kernel, line.count)
     }
 
-    fn process(accounts: &Accounts, pid: Pid) -> (u64, u64, u64) {
+    fn process(accounts: &Accounts<Hand>, pid: Pid) -> (u64, u64, u64) {
         let line = accounts.process(pid, "");
         (line.user, line.kernel, line.count)
     }
@@ -270,6 +307,9 @@ mod tests {
         pass(4);
         accounts.begin(Stage::Call, true);
         assert_eq!(process(&accounts, new), (4, 0, 1));
+        pass(2);
+        accounts.end(None);
+        assert_eq!(process(&accounts, new), (4, 2, 1));
         assert_eq!(process(&accounts, old), (0, 0, 0));
         assert_eq!(accounts.process(new, "init").name(), "init");
     }

@@ -1,5 +1,6 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
+use crate::arch::cpu;
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
@@ -10,7 +11,7 @@ use crate::user_memory::UserMemory;
 use abi::Syscall;
 use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, FOREVER, Pid};
-use kernel::account::{self, Accounts};
+use kernel::account::{self, Accounts, Counter};
 use kernel::clock::TICKS_PER_SECOND;
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
@@ -46,7 +47,16 @@ pub struct Kernel {
     /// State of [`abi::Syscall::Random`].
     pub random: u64,
     /// Where time goes.
-    pub accounts: Accounts,
+    pub accounts: Accounts<Tsc>,
+}
+
+/// The time-stamp counter.
+pub struct Tsc;
+
+impl Counter for Tsc {
+    fn now() -> u64 {
+        cpu::timestamp()
+    }
 }
 
 /// What a system call leaves to be done.
@@ -101,10 +111,10 @@ fn stage(vector: u64, number: u64) -> Stage {
     match vector {
         traps::SYSCALL => Syscall::from_number(number).map_or(Stage::Call, account::stage_of),
         traps::START => Stage::Call,
+        ..FIRST_INTERRUPT => Stage::Fault,
         TICK => Stage::Tick,
         DEADLINE => Stage::Deadline,
-        other if other >= FIRST_INTERRUPT => Stage::Device,
-        _ => Stage::Fault,
+        _ => Stage::Device,
     }
 }
 

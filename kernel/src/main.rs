@@ -111,7 +111,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         timer,
         pic,
         ticks: 0,
-        accounts: Accounts::new(cpu::timestamp),
+        accounts: Accounts::new(),
     };
     if let Err(error) = kernel.spawn(INIT, "", None) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");

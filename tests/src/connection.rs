@@ -1,8 +1,8 @@
 //! The client's end of a TCP connection (RFC 9293), played by hand on the [`Wire`]: no
 //! timer of this machine's kernel has a part in it, and what it sends when is known.
 //!
-//! It takes segments in order only, acknowledges each second full one and whatever it has
-//! taken before it sends, and repeats itself while nothing comes.
+//! It takes segments in order only, acknowledges each second full one, the rest when no more
+//! comes or with what it sends, and repeats itself while nothing comes.
 
 use crate::frames::{Packet, Segment, flag};
 use crate::machine::PATIENCE;
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// The most that one segment carries: what fits an Ethernet frame.
 pub const SEGMENT_MAX: usize = 1460;
 
+/// How long it waits for a second segment before it acknowledges one.
+const DELAY: Duration = Duration::from_millis(4);
 /// How long nothing may come before it repeats itself.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -39,7 +41,18 @@ impl Connection {
     /// # Errors
     /// As [`Wire::open`].
     pub fn open(wire: &Wire, ports: (u16, u16)) -> Outcome<Connection> {
-        let (next, expected) = wire.open(ports)?;
+        let mut connection = Connection::begin(wire, ports)?;
+        connection.acknowledge(wire)?;
+        Ok(connection)
+    }
+
+    /// The same, but that the guest's SYN is acknowledged by what is sent next, and not by
+    /// a segment of its own.
+    ///
+    /// # Errors
+    /// As [`Wire::begin`].
+    pub fn begin(wire: &Wire, ports: (u16, u16)) -> Outcome<Connection> {
+        let (next, expected) = wire.begin(ports)?;
         Ok(Connection {
             ports,
             next,
@@ -70,6 +83,13 @@ impl Connection {
     /// # Errors
     /// If they do not come, or the guest ends the connection before.
     pub fn receive(&mut self, wire: &Wire, len: usize) -> Outcome<Vec<u8>> {
+        self.fill(wire, len)?;
+        let rest = self.taken.split_off(len);
+        Ok(std::mem::replace(&mut self.taken, rest))
+    }
+
+    /// Waits until `len` bytes are there to be taken.
+    fn fill(&mut self, wire: &Wire, len: usize) -> Outcome {
         let end = Instant::now() + PATIENCE;
         while self.taken.len() < len {
             ensure(!self.ended, || {
@@ -77,8 +97,35 @@ impl Connection {
             })?;
             self.step(wire, end)?;
         }
-        let rest = self.taken.split_off(len);
-        Ok(std::mem::replace(&mut self.taken, rest))
+        Ok(())
+    }
+
+    /// Waits for bytes up to and with the next `end`.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn receive_through(&mut self, wire: &Wire, end: &[u8]) -> Outcome<Vec<u8>> {
+        let mut looked = 0;
+        loop {
+            let found = self.taken[looked..].windows(end.len());
+            if let Some(at) = found.into_iter().position(|window| window == end) {
+                return self.receive(wire, looked + at + end.len());
+            }
+            looked = (self.taken.len() + 1).saturating_sub(end.len());
+            self.fill(wire, self.taken.len() + 1)?;
+        }
+    }
+
+    /// Waits for the guest's FIN; nothing more may come before it.
+    ///
+    /// # Errors
+    /// If it does not come.
+    pub fn wait_end(&mut self, wire: &Wire) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        while !self.ended {
+            self.step(wire, end)?;
+        }
+        same_bytes(&self.taken, &[])
     }
 
     /// Sends bytes and expects them back.
@@ -108,7 +155,9 @@ impl Connection {
                 self.put(wire, fin, flag::ACK | flag::FIN, &[])?;
             }
         }
-        self.acknowledge(wire)?;
+        if self.acknowledged != self.expected {
+            self.acknowledge(wire)?;
+        }
         same_bytes(&self.taken, &[])
     }
 
@@ -132,12 +181,24 @@ impl Connection {
     /// Takes the next segment of this connection; `false` if none comes soon.
     fn look(&mut self, wire: &Wire) -> Outcome<bool> {
         let (ours, theirs) = self.ports;
-        let seen = wire.receive_where(Instant::now() + AGAIN, |packet| match packet {
-            Packet::Segment { segment, data, .. } if segment.ports == (theirs, ours) => {
-                Some((segment, data))
+        let next = |within| {
+            wire.receive_where(Instant::now() + within, |packet| match packet {
+                Packet::Segment { segment, data, .. } if segment.ports == (theirs, ours) => {
+                    Some((segment, data))
+                }
+                _ => None,
+            })
+        };
+        let mut seen = None;
+        if self.acknowledged != self.expected {
+            seen = next(DELAY)?;
+            if seen.is_none() {
+                self.acknowledge(wire)?;
             }
-            _ => None,
-        })?;
+        }
+        if seen.is_none() {
+            seen = next(AGAIN)?;
+        }
         let Some((segment, data)) = seen else {
             return Ok(false);
         };
@@ -167,7 +228,7 @@ impl Connection {
             .wrapping_add(data.len() as u32 + u32::from(fin));
         self.ended |= fin;
         let since = self.expected.wrapping_sub(self.acknowledged) as usize;
-        if since >= 2 * SEGMENT_MAX || fin {
+        if since >= 2 * SEGMENT_MAX {
             self.acknowledge(wire)?;
         }
         Ok(())
@@ -265,6 +326,11 @@ mod tests {
             connection.echo(&wire, &words).unwrap();
         }
         assert!(connection.repeats > 0, "{connection:?}");
+        connection.send(&wire, b"one\r\ntwo\r\n\r\nrest").unwrap();
+        for (end, part) in [("\r\n\r\n", "one\r\ntwo\r\n\r\n"), ("st", "rest")] {
+            let got = connection.receive_through(&wire, end.as_bytes());
+            assert_eq!(got.unwrap(), part.as_bytes());
+        }
         connection.close(&wire).unwrap();
         wire.send(&[]).unwrap(); // the fake's sign to end
         fake.join().unwrap();

@@ -1,6 +1,6 @@
 //! Ethernet frames by hand: built as a test wants them, wrong ones included, and taken
 //! apart with every checksum verified. ARP (RFC 826), IPv4 (RFC 791), ICMP echo
-//! (RFC 792), UDP (RFC 768), TCP (RFC 9293); no options, no fragments.
+//! (RFC 792), UDP (RFC 768), TCP (RFC 9293); no options but a SYN's, no fragments.
 
 /// An Ethernet address.
 pub type Mac = [u8; 6];
@@ -164,14 +164,24 @@ pub fn datagram(ips: (Ip, Ip), ports: (u16, u16), data: &[u8]) -> Vec<u8> {
     ipv4(ips.0, ips.1, UDP, &message)
 }
 
-/// A TCP segment in its IPv4 packet, with a window of 64 KiB.
+/// Options of a SYN (RFC 9293 §3.7.1, RFC 7323 §2.2): segments of 1460 bytes, and windows
+/// in units of 4 bytes, as all segments then have them.
+const SYN_OPTIONS: [u8; 8] = [2, 4, 0x05, 0xb4, 1, 3, 3, 2];
+
+/// A TCP segment in its IPv4 packet, with a window of 256 KiB.
 pub fn segment(ips: (Ip, Ip), header: Segment, data: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend(header.ports.0.to_be_bytes());
     message.extend(header.ports.1.to_be_bytes());
     message.extend(header.seq.to_be_bytes());
     message.extend(header.ack.to_be_bytes());
-    message.extend([0x50, header.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    let options: &[u8] = match header.flags & flag::SYN {
+        0 => &[],
+        _ => &SYN_OPTIONS,
+    };
+    let words = 5 + options.len() as u8 / 4;
+    message.extend([words << 4, header.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    message.extend(options);
     message.extend(data);
     let sum = transport_checksum(ips, TCP, &message);
     message[16..18].copy_from_slice(&sum.to_be_bytes());

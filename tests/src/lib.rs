@@ -8,6 +8,8 @@
 //!
 //! [`grade`] is the 2010 lab's grade, [`beyond`] is what Wharf promises on top of it.
 
+pub mod account;
+pub mod baseline;
 pub mod beyond;
 pub mod card;
 pub mod connection;
@@ -17,6 +19,7 @@ pub mod grade;
 pub mod hexdump;
 pub mod host;
 pub mod http;
+pub mod icount;
 pub mod machine;
 pub mod monitor;
 pub mod nic;

@@ -3,6 +3,7 @@
 //! The flags are those of the Makefile, but for what a test needs otherwise: the
 //! console on a pipe, the monitor on a socket, ports that QEMU itself finds free.
 
+use crate::account::{self, Account};
 use crate::console::Console;
 use crate::monitor::{Monitor, forwarded_port};
 use crate::nic::Nic;
@@ -66,6 +67,9 @@ pub struct Setup {
     pub qtest: bool,
     /// The contents of the card's ROM, which has none otherwise.
     pub rom: Option<PathBuf>,
+    /// Whether the machine's clock counts its instructions, a nanosecond each, while it is
+    /// at work.
+    pub icount: bool,
     /// What QEMU shall trace, as `-trace` names it, into its log: see [`Machine::traced`].
     pub trace: Option<&'static str>,
 }
@@ -83,6 +87,7 @@ impl Setup {
             behind_port: false,
             qtest: false,
             rom: None,
+            icount: false,
             trace: None,
             cpu: None,
         }
@@ -182,6 +187,9 @@ impl Machine {
         command.args(["-serial", "chardev:com1", "-chardev"]);
         command.arg(format!("socket,id=mon,host=127.0.0.1,port={monitor_port}"));
         command.args(["-mon", "chardev=mon,mode=control"]);
+        if setup.icount {
+            command.args(["-icount", "shift=0,sleep=on"]);
+        }
         if setup.qtest {
             let port = qtest_listener.local_addr()?.port();
             command.arg("-chardev");
@@ -309,6 +317,27 @@ impl Machine {
     pub fn qtest(&mut self) -> Outcome<&mut Qtest> {
         let qtest = self.qtest.as_mut();
         Ok(qtest.ok_or("this machine was started without qtest")?)
+    }
+
+    /// The kernel's account of time: see [`Account`].
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn account(&mut self) -> Outcome<Account> {
+        // An NMI that comes while the kernel is at work is lost.
+        const TRIES: usize = 50;
+        for _ in 0..TRIES {
+            let from = self.console.mark();
+            self.monitor.command("nmi")?;
+            let soon = Duration::from_millis(200);
+            let told = self
+                .console
+                .wait_where(from, account::END, soon, |line| line == account::END);
+            if told.is_ok() {
+                return Account::read(&self.console.lines());
+            }
+        }
+        Err("the kernel does not tell its account".into())
     }
 
     /// Waits until the servers that were started say that they serve.

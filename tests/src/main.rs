@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use tests::nic::Nic;
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
-use tests::{beyond, grade, host, suite};
+use tests::{beyond, grade, host, icount, suite};
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let report = Report::new();
+    if options.verb == Verb::Icount {
+        return end(icount::run(&options, &report));
+    }
     let mut tally = Tally::default();
     if options.verb == Verb::All && options.names.is_empty() {
         report.heading("Host tests");
@@ -41,9 +44,19 @@ fn main() -> ExitCode {
             }
         }
     }
-    if options.verb != Verb::Grade {
-        println!("\n{tally}");
+    if options.verb == Verb::Grade {
+        return status(tally);
     }
+    end(tally)
+}
+
+/// Ends with the sum.
+fn end(tally: Tally) -> ExitCode {
+    println!("\n{tally}");
+    status(tally)
+}
+
+fn status(tally: Tally) -> ExitCode {
     match tally {
         Tally { failed: 0, passed } if passed > 0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -13,6 +13,7 @@ whose name contains one of them.
   grade    the lab's grade
   beyond   what Wharf promises on top of it
   all      the host tests of every package, the grade, and beyond
+  icount   guest instructions per operation, held against tests/icount.baseline
   list     the names of all cases
 
   --nic NAME    the card: e100 (the default), igb, or all, one after the other;
@@ -21,6 +22,8 @@ whose name contains one of them.
   --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)
   --www DIR     the files that the image was built with (www)
+  --bless       icount: write what was counted to the baseline
+  --stages      icount: say where the instructions go
   --keep        keep the files of cases that pass, too, in passed/
   --help        this text
 
@@ -37,6 +40,8 @@ pub enum Verb {
     Beyond,
     /// Everything, host tests included.
     All,
+    /// Instructions per operation.
+    Icount,
     /// Only tell the names.
     List,
 }
@@ -56,6 +61,10 @@ pub struct Options {
     pub bin: PathBuf,
     /// The directory of the files that the image serves.
     pub www: PathBuf,
+    /// Whether what is counted becomes the baseline.
+    pub bless: bool,
+    /// Whether it is told where instructions go.
+    pub stages: bool,
     /// Whether cases that pass keep their files, too.
     pub keep: bool,
     /// Parts of names of cases to run; empty: all.
@@ -75,6 +84,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         build: "build".into(),
         bin: "target/release".into(),
         www: "www".into(),
+        bless: false,
+        stages: false,
         keep: false,
         names: Vec::new(),
     };
@@ -88,6 +99,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--keep" => options.keep = true,
+            "--bless" => options.bless = true,
+            "--stages" => options.stages = true,
             "--nic" => {
                 let name = value()?;
                 options.nics = Nic::named(&name)
@@ -103,6 +116,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
                     "grade" => Verb::Grade,
                     "beyond" => Verb::Beyond,
                     "all" => Verb::All,
+                    "icount" => Verb::Icount,
                     "list" => Verb::List,
                     _ => return Err(format!("unknown verb {word}")),
                 });
@@ -134,6 +148,8 @@ mod tests {
         assert_eq!(options.qemu, "q");
         let options = read("all --nic all").unwrap().unwrap();
         assert_eq!((options.verb, options.nics.len()), (Verb::All, 2));
+        let options = read("icount --bless --stages").unwrap().unwrap();
+        assert!(options.verb == Verb::Icount && options.bless && options.stages);
         assert_eq!(read("beyond").unwrap().unwrap().nics[0].name, "e100");
     }
 

@@ -165,65 +165,73 @@ pub fn run(
     let mut tally = Tally::default();
     let mut points = Points::default();
     for case in cases.iter().filter(|case| case.wanted(nic, options)) {
-        report.running(case.name);
-        let directory = directory_name(&format!("{} {}", nic.name, case.name));
-        let bench = Bench {
-            options,
-            nic,
-            dir: options.build.join("running").join(&directory),
-            booted: Cell::new(0),
-            note: RefCell::default(),
-        };
-        let start = Instant::now();
-        let outcome = fresh(&bench.dir)
-            .and_then(|()| (case.run)(&bench))
-            // A case that went well may still have shown what no run may show.
-            .and_then(|()| logs_are_clean(&bench.dir));
-        let passed = outcome.is_ok();
-        let worth = Points {
-            got: if passed { case.points } else { 0 },
-            of: case.points,
-        };
-        report.row(&Row {
-            name: case.name,
-            passed,
-            points: (case.points > 0).then_some(worth),
-            took: start.elapsed(),
-            note: &bench.note.borrow(),
-        });
-        let place = |folder: &str| options.build.join(folder).join(&directory);
-        for folder in ["failed", "passed"] {
-            // What an earlier run has kept; there may be nothing.
-            let _ = std::fs::remove_dir_all(place(folder));
+        let passed = attempt(case.name, case.points, nic, options, report, case.run);
+        tally.passed += usize::from(passed);
+        tally.failed += usize::from(!passed);
+        points += worth(passed, case.points);
+    }
+    (tally, points)
+}
+
+fn worth(passed: bool, points: u32) -> Points {
+    Points {
+        got: if passed { points } else { 0 },
+        of: points,
+    }
+}
+
+/// Runs something on a bench of its own, and prints its row. Returns whether it passed.
+pub fn attempt(
+    name: &str,
+    points: u32,
+    nic: &'static Nic,
+    options: &Options,
+    report: &Report,
+    run: impl FnOnce(&Bench) -> Outcome,
+) -> bool {
+    report.running(name);
+    let directory = directory_name(&format!("{} {name}", nic.name));
+    let bench = Bench {
+        options,
+        nic,
+        dir: options.build.join("running").join(&directory),
+        booted: Cell::new(0),
+        note: RefCell::default(),
+    };
+    let start = Instant::now();
+    let outcome = fresh(&bench.dir)
+        .and_then(|()| run(&bench))
+        // What went well may still have shown what no run may show.
+        .and_then(|()| logs_are_clean(&bench.dir));
+    let passed = outcome.is_ok();
+    report.row(&Row {
+        name,
+        passed,
+        points: (points > 0).then_some(worth(passed, points)),
+        took: start.elapsed(),
+        note: &bench.note.borrow(),
+    });
+    let place = |folder: &str| options.build.join(folder).join(&directory);
+    for folder in ["failed", "passed"] {
+        // What an earlier run has kept; there may be nothing.
+        let _ = std::fs::remove_dir_all(place(folder));
+    }
+    let kept = match outcome {
+        Ok(()) if options.keep => keep(&bench.dir, &place("passed")),
+        Ok(()) => std::fs::remove_dir_all(&bench.dir).during("cleaning up"),
+        Err(failure) => {
+            report.detail(&failure.0);
+            report.detail(&qemus_words(&bench.dir));
+            report.detail(&format!("kept: {}/", place("failed").display()));
+            keep(&bench.dir, &place("failed"))
         }
-        let kept = match outcome {
-            Ok(()) if options.keep => keep(&bench.dir, &place("passed")),
-            Ok(()) => std::fs::remove_dir_all(&bench.dir).during("cleaning up"),
-            Err(failure) => {
-                report.detail(&failure.0);
-                report.detail(&qemus_words(&bench.dir));
-                report.detail(&format!("kept: {}/", place("failed").display()));
-                keep(&bench.dir, &place("failed"))
-            }
-        };
-        if let Err(why) = kept {
-            report.detail(&format!("{}: {why}", bench.dir.display()));
-        }
-        tally += match passed {
-            true => Tally {
-                passed: 1,
-                failed: 0,
-            },
-            false => Tally {
-                passed: 0,
-                failed: 1,
-            },
-        };
-        points += worth;
+    };
+    if let Err(why) = kept {
+        report.detail(&format!("{}: {why}", bench.dir.display()));
     }
     // Empty, unless something could not be moved out of it.
     let _ = std::fs::remove_dir(options.build.join("running"));
-    (tally, points)
+    passed
 }
 
 /// The name as one path component: letters and digits, joined by single dashes.

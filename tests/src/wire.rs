@@ -210,6 +210,16 @@ impl Wire {
     /// # Errors
     /// If the guest does not accept it.
     pub fn open(&self, ports: (u16, u16)) -> Outcome<(u32, u32)> {
+        let next = self.begin(ports)?;
+        self.send_segment(ports, next, flag::ACK, &[])?;
+        Ok(next)
+    }
+
+    /// The same, but for the acknowledgement of the guest's SYN, which has to follow.
+    ///
+    /// # Errors
+    /// As [`Wire::open`].
+    pub fn begin(&self, ports: (u16, u16)) -> Outcome<(u32, u32)> {
         let seq = 0x1000_0000 + u32::from(ports.0);
         let header = Segment {
             ports,
@@ -229,9 +239,7 @@ impl Wire {
             }
             _ => None,
         })?;
-        let next = (seq + 1, theirs.wrapping_add(1));
-        self.send_segment(ports, next, flag::ACK, &[])?;
-        Ok(next)
+        Ok((seq + 1, theirs.wrapping_add(1)))
     }
 
     /// Sends `frame` again and again until something comes that `wanted` takes.

@@ -2,10 +2,12 @@
 //!
 //! Only the process that attached to a card may ask the kernel about it, so the program asks
 //! the card's network server ([`crate::socket::Server::card`]). The text in between is
-//! written and read in [`report`]; [`mod@table`] lays it out for people.
+//! written and read in [`report`]; [`mod@table`] lays it out for people. [`time`] does so
+//! with the kernel's account of the processor's time.
 
 pub mod report;
 pub mod table;
+pub mod time;
 mod words;
 
 pub use report::{BadLine, Report, describe, whole_lines};
@@ -15,10 +17,11 @@ use alloc::string::String;
 
 /// How to call the program.
 pub const USAGE: &str = "\
-usage: nicstat[,CARD][,-a][,-r][,-w[,SECONDS]]
+usage: nicstat[,CARD][,-a][,-r][,-t][,-w[,SECONDS]]
   CARD         which card, counted from 0; 0 if not said
   -a           also the counters that are zero
   -r           plain lines of `name value`, then `nicstat: end`
+  -t           where time goes instead: cycles since the start or the last look
   -w[,SECONDS] again and again, with what changed; every second if not said";
 
 /// The last line of a plain report.
@@ -36,6 +39,8 @@ pub struct Options {
     pub all: bool,
     /// Print the text as the server wrote it.
     pub raw: bool,
+    /// Tell where time goes, and not of the card.
+    pub time: bool,
     /// Seconds between reports; `None` for one report only.
     pub interval_s: Option<u32>,
 }
@@ -76,6 +81,7 @@ impl Options {
             match word {
                 "-a" => options.all = true,
                 "-r" => options.raw = true,
+                "-t" => options.time = true,
                 "-w" => {
                     let seconds = arguments.next_if(|next| !next.starts_with('-'));
                     options.interval_s = Some(seconds.map_or(Ok(1), interval)?);

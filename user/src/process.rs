@@ -1,7 +1,10 @@
 //! Children, and the ends of other processes.
 
 use crate::Result;
+use abi::account::Account;
 use abi::ipc::{FOREVER, Received, wait};
+
+use alloc::vec::Vec;
 
 pub use crate::sys::{kill, watch};
 pub use abi::Pid;
@@ -16,6 +19,18 @@ pub const FOLDER: &str = "bin/";
 /// As [`crate::sys::spawn`].
 pub fn spawn(name: &str, args: &str) -> Result<Pid> {
     crate::sys::spawn(&alloc::format!("{FOLDER}{name}"), args)
+}
+
+/// Where the processor's time has gone since the start, stage by stage and process by
+/// process.
+///
+/// # Errors
+/// [`crate::Error::Malformed`] from another version's kernel.
+pub fn accounts() -> Result<Vec<Account>> {
+    let mut bytes = alloc::vec![0; Account::COUNT_MAX * Account::SIZE];
+    let count = crate::sys::accounts(&mut bytes)?;
+    let lines = bytes.chunks_exact(Account::SIZE).take(count);
+    lines.map(Account::from_bytes).collect()
 }
 
 /// Waits for the end of any child or watched process.

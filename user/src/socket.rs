@@ -36,12 +36,9 @@ impl Server {
     /// # Errors
     /// [`Error::NotFound`] if there is neither, or no such card; what `init` says.
     pub fn of_card(card: u8) -> Result<Server> {
-        let name = service::network_server(card);
-        let name = core::str::from_utf8(&name).map_err(|_| Error::InvalidArgument)?;
-        match sys::lookup(name) {
-            Ok(pid) => return Ok(Server { pid }),
+        match Server::running(card) {
             Err(Error::NotFound) => {}
-            Err(error) => return Err(error),
+            result => return result,
         }
         let init = sys::lookup(service::INIT)?;
         let request = service::Request::NetworkServer { card };
@@ -52,6 +49,16 @@ impl Server {
             }),
             _ => Err(Error::Malformed),
         }
+    }
+
+    /// The server of a card, if it is running.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it is not.
+    pub fn running(card: u8) -> Result<Server> {
+        let name = service::network_server(card);
+        let name = core::str::from_utf8(&name).map_err(|_| Error::InvalidArgument)?;
+        sys::lookup(name).map(|pid| Server { pid })
     }
 
     /// The server's state, as lines of "name value".

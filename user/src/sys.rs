@@ -5,6 +5,7 @@
 //! a borrow for the time of the call is enough to make it sound.
 #![allow(unsafe_code)]
 
+use abi::account::Account;
 use abi::error::from_register;
 use abi::exchange::{self, NicMemory};
 use abi::ipc::Received;
@@ -391,6 +392,17 @@ pub fn nic_statistics(card: u8, buffer: &mut [u8]) -> Result<usize> {
     let room = buffer.len() / Counter::SIZE;
     call_filling(Syscall::NicStatistics, [card.into(), 0, 0, 0], 1, buffer)
         .map(|count| (count as usize).min(room))
+}
+
+/// Writes [`Account`]s of [`Account::SIZE`] bytes each into `buffer`; returns how many.
+///
+/// # Errors
+/// None, of a buffer of this program.
+pub fn accounts(buffer: &mut [u8]) -> Result<usize> {
+    let arguments = [address(buffer), (buffer.len() / Account::SIZE) as u64, 0, 0];
+    // SAFETY: the buffer is borrowed exclusively until the call returns, and holds that many.
+    let count = from_register(unsafe { enter(Syscall::Accounts, arguments) })?;
+    Ok((count as usize).min(buffer.len() / Account::SIZE))
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub const CASES: &[Case] = &[
     }),
     Case::new("pci report", pci_report),
     Case::new("nicstat tells of the card and its frames", nicstat),
+    Case::new("nicstat tells where time goes", time_goes),
+    Case::new("an NMI tells it too, and harms nobody", nmi).once(),
     Case::new("the clock keeps time", clock).once(),
     Case::new("deadlines finer than a tick", short_sleeps).once(),
     Case::new("vector registers survive preemption", vector_registers).once(),
@@ -152,24 +154,26 @@ fn nicstat(bench: &Bench) -> Outcome {
 /// # Errors
 /// If none comes.
 pub fn statistics(machine: &Machine) -> Outcome<BTreeMap<String, u64>> {
-    const END: &str = "nicstat: end";
-    let end_from = |from: usize| -> Outcome<usize> {
-        machine
-            .console
-            .wait_where(from, "a report of nicstat", PATIENCE, |line| line == END)?;
-        let lines = machine.console.lines();
-        let more = lines.iter().skip(from).position(|line| line == END);
-        Ok(from + more.unwrap_or(0) + 1)
-    };
     // What ends next may have begun too early.
-    let from = end_from(machine.console.mark())?;
-    let to = end_from(from)?;
+    let from = end_of_report(machine, machine.console.mark())?;
+    let to = end_of_report(machine, from)?;
     let lines = machine.console.lines();
     Ok(lines[from..to]
         .iter()
         .filter_map(|line| line.split_once(' '))
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect())
+}
+
+/// Waits for the end of a report from a line on; returns the line after it.
+fn end_of_report(machine: &Machine, from: usize) -> Outcome<usize> {
+    const END: &str = "nicstat: end";
+    machine
+        .console
+        .wait_where(from, "a report of nicstat", PATIENCE, |line| line == END)?;
+    let lines = machine.console.lines();
+    let more = lines.iter().skip(from).position(|line| line == END);
+    Ok(from + more.unwrap_or(0) + 1)
 }
 
 /// A counter of such a report.
@@ -179,6 +183,75 @@ pub fn statistics(machine: &Machine) -> Outcome<BTreeMap<String, u64>> {
 pub fn counted(counts: &BTreeMap<String, u64>, name: &str) -> Outcome<u64> {
     let count = counts.get(name).copied();
     Ok(count.ok_or_else(|| format!("nicstat has no {name}"))?)
+}
+
+/// Each second `nicstat,-t` tells what was added, which is what 100 frames took.
+fn time_goes(bench: &Bench) -> Outcome {
+    let mut machine = bench.boot(&Setup::on_wire("run=echosrv run=nicstat,-t,-r,-w"))?;
+    machine.wait_servers(true, false)?;
+    machine.wire()?.resolve()?;
+    let from = end_of_report(&machine, machine.console.mark())?;
+    for sequence in 0..100 {
+        machine.wire()?.ping(sequence, &[7; 56])?;
+    }
+    let to = end_of_report(&machine, machine.console.mark())?;
+    // Cycles in programs, cycles in the kernel, and times.
+    let mut sums = BTreeMap::<&str, [u64; 3]>::new();
+    let lines = machine.console.lines();
+    for line in &lines[from..to] {
+        let words: Vec<&str> = line.split(' ').collect();
+        if let ["stage" | "process", name, ref numbers @ ..] = words[..] {
+            for (sum, number) in sums.entry(name).or_default().iter_mut().zip(numbers) {
+                *sum += number.parse::<u64>().map_err(|_| line.as_str())?;
+            }
+        }
+    }
+    let what = |name: &str| sums.get(name).copied().unwrap_or_default();
+    let netd = what("netd");
+    bench.note(format!(
+        "{} cycles of netd for a frame",
+        (netd[0] + netd[1]) / 100
+    ));
+    for name in ["netd", "receive", "send"] {
+        let [user, kernel, times] = what(name);
+        ensure(user + kernel > 100 * 100 && times >= 100, || {
+            format!("{name}: {user} and {kernel} cycles, {times} times")
+        })?;
+    }
+    for name in ["idle", "user", "device", "tick", "message", "switch"] {
+        let [user, kernel, times] = what(name);
+        ensure(user + kernel > 0 && times > 0, || {
+            format!("{name} took nothing")
+        })?;
+    }
+    Ok(())
+}
+
+/// The kernel answers an NMI, whoever runs, and all cycles of programs are some program's.
+fn nmi(bench: &Bench) -> Outcome {
+    let mut machine = bench.boot(&Setup::new("run=testfpu,1 run=testfpu,2"))?;
+    machine.console.wait_prefix("clock: ", PATIENCE)?;
+    let mut interrupted = 0;
+    for _ in 0..30 {
+        let account = machine.account()?;
+        interrupted += u32::from(!account.idle);
+        let user = account.stages.get("user").map_or(0, |line| line.user);
+        let programs: u64 = account.processes.values().map(|line| line.user).sum();
+        // Those that have ended are not told of any more.
+        let lines = machine.console.lines();
+        let ended = lines.iter().any(|line| line.starts_with("testfpu,"));
+        ensure(user == programs || ended, || {
+            format!("{user} cycles in programs, {programs} of them all")
+        })?;
+    }
+    bench.note(format!("{interrupted} of 30 struck a program"));
+    ensure(interrupted > 0, || "no program was struck".to_owned())?;
+    for seed in 1..=2 {
+        machine
+            .console
+            .wait_prefix(&result_of_testfpu(seed), PATIENCE)?;
+    }
+    machine.wait_end_of_run()
 }
 
 /// `testtime` counts from 5 to 0 in five seconds, by this machine's clock as well.
@@ -212,14 +285,20 @@ fn short_sleeps(bench: &Bench) -> Outcome {
 fn vector_registers(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testfpu,1 run=testfpu,2 run=testfpu,3"))?;
     for seed in 1..=3 {
-        let mut x = 1.0 / (f64::from(seed) + 2.0);
-        for _ in 0..20_000_000 {
-            x = 3.99 * x * (1.0 - x);
-        }
-        let wanted = format!("testfpu,{seed}: {:016x}", x.to_bits());
-        machine.console.wait_prefix(&wanted, PATIENCE)?;
+        machine
+            .console
+            .wait_prefix(&result_of_testfpu(seed), PATIENCE)?;
     }
     Ok(())
+}
+
+/// How the line begins that `testfpu` prints if nothing disturbed its registers.
+fn result_of_testfpu(seed: u8) -> String {
+    let mut x = 1.0 / (f64::from(seed) + 2.0);
+    for _ in 0..20_000_000 {
+        x = 3.99 * x * (1.0 - x);
+    }
+    format!("testfpu,{seed}: {:016x}", x.to_bits())
 }
 
 /// One clear line on the serial port, then nothing.

@@ -52,11 +52,12 @@ fn arguments_are_read() {
     let parse = |words: &[&str]| Options::parse(words.iter().copied());
     assert_eq!(parse(&[]), Ok(Options::default()));
     assert_eq!(
-        parse(&["1", "-w", "5", "-a", "-r"]),
+        parse(&["1", "-w", "5", "-a", "-r", "-t"]),
         Ok(Options {
             card: 1,
             all: true,
             raw: true,
+            time: true,
             interval_s: Some(5),
         })
     );

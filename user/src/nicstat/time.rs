@@ -1,0 +1,281 @@
+//! Where time goes: the kernel's account since the last look, in cycles of the time-stamp
+//! counter, laid out for people; and what each packet, call and connection took of it.
+
+use super::table::WIDTH;
+use abi::account::{Account, Holder, Stage};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+/// What can be counted beside the cycles: name of a counter of the card or the network
+/// server, and what it counts.
+const UNITS: [(&str, &str); 5] = [
+    ("rx_frames", "frame received"),
+    ("tx_frames", "frame sent"),
+    ("requests", "call of the network server"),
+    ("udp_received", "datagram received"),
+    ("tcp_accepted", "connection accepted"),
+];
+
+/// The account at one moment, and what the network server had counted then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    accounts: Vec<Account>,
+    counts: [Option<u64>; UNITS.len()],
+}
+
+impl Look {
+    /// A look. `texts` are lines of "name value", which may tell how often things happened.
+    pub fn new(accounts: Vec<Account>, texts: &[&str]) -> Self {
+        let value = |wanted: &str| {
+            let mut lines = texts.iter().flat_map(|text| text.lines());
+            let (_, value) =
+                lines.find_map(|line| line.split_once(' ').filter(|(name, _)| *name == wanted))?;
+            value.parse().ok()
+        };
+        Look {
+            accounts,
+            counts: UNITS.map(|(name, _)| value(name)),
+        }
+    }
+
+    /// What was added since `before`. A process that is not in that began from nothing.
+    pub fn since(&self, before: &Look) -> Look {
+        let added = |now: &Account| {
+            let mut accounts = before.accounts.iter();
+            let then = accounts.find(|then| then.holder == now.holder);
+            then.map_or(*now, |then| Account {
+                user: now.user.saturating_sub(then.user),
+                kernel: now.kernel.saturating_sub(then.kernel),
+                count: now.count.saturating_sub(then.count),
+                ..*now
+            })
+        };
+        let pairs = self.counts.iter().zip(before.counts);
+        let mut counts = [None; UNITS.len()];
+        for (count, (now, then)) in counts.iter_mut().zip(pairs) {
+            // A new network server counts from 0.
+            *count = now.map(|now| now.saturating_sub(then.unwrap_or(0)));
+        }
+        Look {
+            accounts: self.accounts.iter().map(added).collect(),
+            counts,
+        }
+    }
+
+    /// Lines of `stage NAME USER KERNEL COUNT`, or `process`.
+    pub fn raw(&self) -> String {
+        let mut text = String::new();
+        for account in &self.accounts {
+            let kind = match account.holder {
+                Holder::Stage(_) => "stage",
+                Holder::Process(_) => "process",
+            };
+            let Account {
+                user,
+                kernel,
+                count,
+                ..
+            } = account;
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{kind} {} {user} {kernel} {count}", account.name());
+        }
+        text
+    }
+
+    /// The table.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let _ = self.write_stages(&mut text);
+        let _ = self.write_processes(&mut text);
+        let _ = self.write_units(&mut text);
+        text
+    }
+
+    fn stages(&self) -> impl Iterator<Item = (Stage, &Account)> {
+        self.accounts
+            .iter()
+            .filter_map(|account| match account.holder {
+                Holder::Stage(stage) => Some((stage, account)),
+                Holder::Process(_) => None,
+            })
+    }
+
+    fn write_stages(&self, text: &mut String) -> fmt::Result {
+        let all: u64 = self.stages().map(|(_, account)| cycles(account)).sum();
+        writeln!(
+            text,
+            "{:<12} {:>15} {:>8} {:>12} {:>12}",
+            "stage", "cycles", "share", "times", "each"
+        )?;
+        for (_, account) in self.stages().filter(|(_, account)| !is_quiet(account)) {
+            writeln!(
+                text,
+                "  {:<10} {:>15} {:>8} {:>12} {:>12}",
+                account.name(),
+                cycles(account),
+                Share(cycles(account), all),
+                account.count,
+                each(cycles(account), account.count)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_processes(&self, text: &mut String) -> fmt::Result {
+        writeln!(
+            text,
+            "\n{:<18} {:>15} {:>15} {:>12}",
+            "program", "user", "kernel", "traps"
+        )?;
+        for account in &self.accounts {
+            if matches!(account.holder, Holder::Process(_)) && !is_quiet(account) {
+                writeln!(
+                    text,
+                    "  {:<16} {:>15} {:>15} {:>12}",
+                    account.name(),
+                    account.user,
+                    account.kernel,
+                    account.count
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Idleness apart, all cycles, over what they may have been for.
+    fn write_units(&self, text: &mut String) -> fmt::Result {
+        let busy = self.stages().filter(|(stage, _)| *stage != Stage::Idle);
+        let busy: u64 = busy.map(|(_, account)| cycles(account)).sum();
+        let mut heading = "\n";
+        for ((_, what), count) in UNITS.iter().zip(self.counts) {
+            if let Some(count @ 1..) = count {
+                let line = alloc::format!("{} cycles for each {what}, of {count}", busy / count);
+                debug_assert!(line.len() <= WIDTH);
+                writeln!(text, "{heading}{line}")?;
+                heading = "";
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cycles(account: &Account) -> u64 {
+    account.user.saturating_add(account.kernel)
+}
+
+fn is_quiet(account: &Account) -> bool {
+    cycles(account) == 0 && account.count == 0
+}
+
+fn each(cycles: u64, count: u64) -> u64 {
+    cycles.checked_div(count).unwrap_or(0)
+}
+
+/// A part of a whole, in percent.
+struct Share(u64, u64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Share(part, whole) = *self;
+        let permille = u128::from(part) * 1000;
+        let permille = permille.checked_div(u128::from(whole)).unwrap_or(0);
+        let text = alloc::format!("{}.{} %", permille / 10, permille % 10);
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::Pid;
+
+    fn stage(stage: Stage, cycles: u64, count: u64) -> Account {
+        let (user, kernel) = match stage {
+            Stage::User => (cycles, 0),
+            _ => (0, cycles),
+        };
+        Account::new(Holder::Stage(stage), stage.name(), user, kernel, count)
+    }
+
+    fn process(pid: u32, name: &str, [user, kernel, count]: [u64; 3]) -> Account {
+        Account::new(Holder::Process(Pid(pid)), name, user, kernel, count)
+    }
+
+    fn before() -> Look {
+        let accounts = vec![
+            stage(Stage::Idle, 500, 2),
+            stage(Stage::User, 100, 10),
+            stage(Stage::Device, 7, 1),
+            process(1, "netd", [100, 50, 8]),
+        ];
+        Look::new(accounts, &["rx_frames 10\n", "requests 5\n"])
+    }
+
+    fn now() -> Look {
+        let accounts = vec![
+            stage(Stage::Idle, 1_400, 4),
+            stage(Stage::User, 180, 18),
+            stage(Stage::Device, 27, 3),
+            stage(Stage::Tick, 0, 0),
+            process(1, "netd", [150, 60, 12]),
+            process(2, "httpd", [30, 9, 4]),
+        ];
+        let texts = [
+            "link up 1000 full\nrx_frames 30\n",
+            "requests 5\ntcp_accepted 1\n",
+        ];
+        Look::new(accounts, &texts)
+    }
+
+    #[test]
+    fn a_difference_is_of_the_same_process() {
+        let since = now().since(&before());
+        let raw = since.raw();
+        let expected = "stage idle 0 900 2\nstage user 80 0 8\nstage device 0 20 2\n\
+            stage tick 0 0 0\nprocess netd 50 10 4\nprocess httpd 30 9 4\n";
+        assert_eq!(raw, expected);
+        assert_eq!(since.counts, [Some(20), None, Some(0), None, Some(1)]);
+        // A counter that begins anew is not a negative one.
+        let restarted = Look::new(Vec::new(), &["rx_frames 3\n"]);
+        assert_eq!(restarted.since(&now()).counts[0], Some(0));
+    }
+
+    #[test]
+    fn the_table_leaves_out_what_is_quiet() {
+        let text = now().since(&before()).table();
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        let line = |start: &str| {
+            let mut lines = text.lines();
+            let line = lines.find(|line| line.trim_start().starts_with(start));
+            let words = line.unwrap_or_else(|| panic!("no {start} in\n{text}"));
+            words.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("idle"), "idle 900 90.0 % 2 450");
+        assert_eq!(line("user"), "user 80 8.0 % 8 10");
+        assert_eq!(line("httpd"), "httpd 30 9 4");
+        assert!(!text.contains("tick"), "{text}");
+        assert_eq!(line("5 cycles"), "5 cycles for each frame received, of 20");
+        assert_eq!(
+            line("100 cycles"),
+            "100 cycles for each connection accepted, of 1"
+        );
+        assert!(!text.contains("call of"), "{text}");
+    }
+
+    #[test]
+    fn nothing_divides_by_nothing() {
+        let text = Look::default().table();
+        assert!(
+            text.contains("stage") && !text.contains("each frame"),
+            "{text}"
+        );
+        assert_eq!(
+            Look::new(vec![stage(Stage::Idle, 0, 1)], &[])
+                .table()
+                .matches("0.0 %")
+                .count(),
+            1
+        );
+    }
+}
