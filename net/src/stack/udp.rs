@@ -242,7 +242,8 @@ impl Udp {
         if octets.len() > DATAGRAM_MAX.min(limit) {
             return Err(Error::TooLong);
         }
-        let port = self.get_mut(id).ok_or(Error::NotConnected)?;
+        let port = self.slots.get_mut(id.0).and_then(Option::as_mut);
+        let port = port.ok_or(Error::NotConnected)?;
         let reachable = hop.is_none_or(|hop| neighbors.knows(hop, now));
         if reachable && octets.len() <= single && port.count(hop) == 0 {
             let socket: &mut Socket = sockets.get_mut(port.handle);
@@ -266,6 +267,7 @@ impl Udp {
                     break;
                 }
                 dropped += 1;
+                self.changed.push(id.0);
             }
             if full(port) {
                 self.counters.dropped_unresolved += dropped + 1;

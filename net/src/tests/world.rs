@@ -173,7 +173,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut nic = nic(usize::MAX);
         let mut config = smoltcp::iface::Config::new(EthernetAddress(PEER_MAC).into());
         config.random_seed = 77;
