@@ -8,5 +8,6 @@ mod hostile;
 mod listening;
 mod offload;
 mod requests;
+mod scale;
 mod streams;
 mod world;
