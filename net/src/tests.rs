@@ -10,4 +10,4 @@ mod offload;
 mod requests;
 mod scale;
 mod streams;
-mod world;
+pub(crate) mod world;

@@ -1,15 +1,16 @@
 //! A look at a received frame before smoltcp gets it.
 //!
-//! smoltcp has no listener object and decides by scanning sockets, so what must be
-//! decided per connection is decided here: see [`super::tcp`]. Frames that no host may
-//! send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
+//! smoltcp has no listener object and decides by scanning sockets, so whose a frame is is
+//! decided here, and what must be decided per connection in [`super::tcp`]. Frames that
+//! no host may send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
 
 use super::Tuple;
+use super::fragments::{Datagram, Owner};
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, TcpPacket, TcpSeqNumber,
+    Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// What a frame is, as far as it matters before smoltcp sees it.
@@ -19,12 +20,23 @@ pub(super) enum Frame {
     Refused,
     /// Somebody said where he is.
     Arp(Ipv4Addr, EthernetAddress),
-    /// A datagram to this host; the neighbour who sent it lives.
-    Ip(Ipv4Addr, EthernetAddress),
     /// A TCP segment to this host. Its checksum is not verified.
     Segment(Segment),
+    /// Another IPv4 datagram.
+    Ip(Ip),
     /// Anything else.
     Other,
+}
+
+/// An IPv4 datagram that is not a TCP segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ip {
+    /// It came to this host's own address: this neighbour lives.
+    pub from: Option<(Ipv4Addr, EthernetAddress)>,
+    /// Whose it is, if it has ports.
+    pub owner: Option<Owner>,
+    /// The datagram that it is a fragment of.
+    pub fragment: Option<Datagram>,
 }
 
 /// A TCP segment's header.
@@ -110,17 +122,24 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         return Frame::Refused;
     }
     let unicast = to_me && destination == own.address;
-    if packet.next_header() != IpProtocol::Tcp {
-        return match unicast {
-            true => Frame::Ip(source, mac),
-            false => Frame::Other,
-        };
-    }
-    if !unicast {
+    let protocol = packet.next_header();
+    let first = packet.frag_offset() == 0;
+    let fragment = (packet.more_frags() || !first).then(|| Datagram {
+        source,
+        destination,
+        protocol: protocol.into(),
+        identification: packet.ident(),
+    });
+    if protocol == IpProtocol::Tcp && !unicast {
         return Frame::Refused;
     }
-    if packet.more_frags() || packet.frag_offset() != 0 {
-        return Frame::Ip(source, mac);
+    if protocol != IpProtocol::Tcp || fragment.is_some() {
+        let owner = first.then(|| owner(protocol, source, packet.payload()));
+        return Frame::Ip(Ip {
+            from: unicast.then_some((source, mac)),
+            owner: owner.flatten(),
+            fragment,
+        });
     }
     let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
         return Frame::Refused;
@@ -138,6 +157,19 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         rst: tcp.rst(),
         len: tcp.payload().len(),
     })
+}
+
+/// Whose the datagram is that begins with this payload.
+fn owner(protocol: IpProtocol, source: Ipv4Addr, payload: &[u8]) -> Option<Owner> {
+    // Both begin with the ports.
+    let ports = UdpPacket::new_unchecked(payload.get(..8)?);
+    let peer = SocketAddrV4::new(source, ports.src_port());
+    let port = ports.dst_port();
+    match protocol {
+        IpProtocol::Tcp => Some(Owner::Stream(Tuple { port, peer })),
+        IpProtocol::Udp => Some(Owner::Datagrams(port)),
+        _ => None,
+    }
 }
 
 /// Whether no other host can have this address.

@@ -14,19 +14,39 @@ pub(super) struct Queue {
 impl Queue {
     /// Puts a slot at the end, unless it is queued already.
     pub fn push(&mut self, slot: usize) {
-        if self.queued.len() <= slot {
-            self.queued.resize(slot + 1, false);
-        }
-        if !core::mem::replace(&mut self.queued[slot], true) {
+        if self.enter(slot) {
             self.order.push_back(slot);
         }
     }
 
-    /// Takes the slot that has waited longest.
+    /// Puts a slot at the front, unless it is queued already.
+    pub fn push_front(&mut self, slot: usize) {
+        if self.enter(slot) {
+            self.order.push_front(slot);
+        }
+    }
+
+    fn enter(&mut self, slot: usize) -> bool {
+        if self.queued.len() <= slot {
+            self.queued.resize(slot + 1, false);
+        }
+        !core::mem::replace(&mut self.queued[slot], true)
+    }
+
+    /// Takes the slot at the front.
     pub fn pop(&mut self) -> Option<usize> {
         let slot = self.order.pop_front()?;
         self.queued[slot] = false;
         Some(slot)
+    }
+
+    #[cfg(test)]
+    pub fn contains(&self, slot: usize) -> bool {
+        self.queued.get(slot) == Some(&true)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
     }
 }
 
@@ -42,8 +62,10 @@ mod tests {
         }
         assert_eq!(queue.pop(), Some(3));
         queue.push(3);
+        queue.push_front(4);
+        queue.push_front(3);
         let rest: Vec<usize> = core::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(rest, [1, 2, 3]);
-        assert_eq!(queue.pop(), None);
+        assert_eq!(rest, [4, 1, 2, 3]);
+        assert!(queue.is_empty() && queue.pop().is_none());
     }
 }

@@ -149,6 +149,7 @@ impl Play {
     fn check(&mut self, is_call: bool, act: impl FnOnce(&mut Play)) {
         let before = self.look();
         act(self);
+        self.stack.audit(self.now);
         let mut announced = BTreeSet::new();
         while let Some(change) = self.stack.next_change() {
             assert!(announced.insert(change), "{change:?} twice");

@@ -1,4 +1,5 @@
-//! What a request and its response cost while other connections are idle.
+//! What a request and its response cost while other connections are idle: as many looks
+//! of smoltcp at sockets as without them.
 //!
 //! `cargo test -p net --release scale -- --nocapture` prints the time of each pair: a
 //! segment with 64 octets arrives, a program takes them and sends them back, which leaves
@@ -6,7 +7,7 @@
 
 use super::frames::*;
 use super::world::*;
-use crate::stack::{ConnectionId, Stack};
+use crate::stack::{ConnectionId, DatagramId, Stack};
 use crate::{Config, Limits};
 use smoltcp::wire::TcpControl;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::vec::Vec;
 
 const LEN: usize = 64;
 const ROUNDS: usize = 200;
+const BATCH: usize = 64;
 
 /// A server with established connections of one peer.
 struct Server {
@@ -29,13 +31,15 @@ impl Server {
         config.limits = Limits {
             tcp_receive: 4096,
             tcp_transmit: 4096,
+            udp_receive: 4096,
+            udp_transmit: 4096,
             memory: 64 << 20,
             backlog: 16,
             ..config.limits
         };
         let now = 5 * SECOND;
         let mut server = Server {
-            stack: Stack::new(config, nic(64), now),
+            stack: Stack::new(config, nic(BATCH), now),
             now,
             connections: Vec::new(),
         };
@@ -93,12 +97,31 @@ impl Server {
         assert!(self.stack.deadline() > Some(self.now));
     }
 
+    /// Takes a datagram and sends it back; returns how many frames left.
+    fn echo(&mut self, port: DatagramId, request: &[u8]) -> usize {
+        self.now += 10_000;
+        self.stack.device_mut().arrived.push_back(request.to_vec());
+        self.stack.poll(self.now);
+        while self.stack.next_change().is_some() {}
+        let mut taken = [0; LEN];
+        let from = self.stack.receive_datagram(port, |octets, from| {
+            taken.copy_from_slice(octets);
+            Ok(from)
+        });
+        let sent = self
+            .stack
+            .send_datagram(port, from.unwrap(), &taken, self.now);
+        assert_eq!(sent, Ok(()));
+        self.stack.transmit(self.now);
+        self.stack.device_mut().sent.drain(..).count()
+    }
+
     /// Median time of a pair, if `active` of the connections take turns.
     fn time(&mut self, active: usize) -> Duration {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
-            let batch: Vec<(usize, Vec<u8>)> = (0..64)
-                .map(|turn| (self.connections.len() * turn / 64) % active)
+            let batch: Vec<(usize, Vec<u8>)> = (0..BATCH)
+                .map(|turn| (self.connections.len() * turn / BATCH) % active)
                 .collect::<Vec<_>>()
                 .into_iter()
                 .map(|connection| (connection, self.request(connection)))
@@ -107,9 +130,9 @@ impl Server {
             for (connection, request) in batch {
                 self.serve(connection, request);
             }
-            times.push(start.elapsed() / 64);
+            times.push(start.elapsed() / BATCH as u32);
             let sent = self.stack.device_mut().sent.drain(..);
-            assert_eq!(sent.len(), 64);
+            assert_eq!(sent.len(), BATCH);
         }
         times.sort();
         times[ROUNDS / 2]
@@ -118,10 +141,40 @@ impl Server {
 
 #[test]
 fn idle_connections_cost_nothing() {
+    let mut looks = Vec::new();
     for count in [1, 16, 64, 256, 1000] {
         let mut server = Server::new(count);
+        let before = server.stack.figures().socket_looks;
         let one = server.time(1);
+        let pairs = (ROUNDS * BATCH) as u64;
+        looks.push((server.stack.figures().socket_looks - before, pairs));
         let all = server.time(count);
         std::println!("{count:5} connections: one active {one:?}, all active {all:?}");
+        server.stack.audit(server.now);
+    }
+    // The frame, the turn that finds nothing to send yet, and that of the response.
+    assert!(
+        looks.iter().all(|&(looks, pairs)| looks == 3 * pairs),
+        "{looks:?}"
+    );
+}
+
+#[test]
+fn idle_datagram_ports_cost_nothing() {
+    for count in [1, 16, 100] {
+        let mut server = Server::new(0);
+        let open = |port| server.stack.open_datagrams(port).unwrap();
+        let ports: Vec<DatagramId> = (1000..1000 + count).map(open).collect();
+        let request = udp((PEER_IP, 5000), 1000, &[7; LEN]);
+        let before = server.stack.figures().socket_looks;
+        let start = Instant::now();
+        for _ in 0..ROUNDS * BATCH {
+            let echo = server.echo(ports[0], &request);
+            assert_eq!(echo, 1);
+        }
+        let time = start.elapsed() / (ROUNDS * BATCH) as u32;
+        std::println!("{count:5} datagram ports: {time:?}");
+        let looks = server.stack.figures().socket_looks - before;
+        assert_eq!(looks, 2 * (ROUNDS * BATCH) as u64);
     }
 }

@@ -322,6 +322,7 @@ impl World {
             rounds += 1;
             assert!(rounds < 10_000, "the server never has enough");
         }
+        self.server.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);
         let Peer {
             nic,
