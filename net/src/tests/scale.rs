@@ -29,8 +29,8 @@ impl Server {
     fn new(count: usize) -> Self {
         let mut config = Config::new(SERVER_MAC, 1);
         config.limits = Limits {
-            tcp_receive: 4096,
-            tcp_transmit: 4096,
+            tcp_receive: 16 << 10,
+            tcp_transmit: 32 << 10,
             udp_receive: 4096,
             udp_transmit: 4096,
             memory: 64 << 20,
@@ -177,4 +177,54 @@ fn idle_datagram_ports_cost_nothing() {
         let looks = server.stack.figures().socket_looks - before;
         assert_eq!(looks, 2 * (ROUNDS * BATCH) as u64);
     }
+}
+
+/// A connection for one request, from SYN to TIME-WAIT; the peer's ports are its own.
+fn short_connection(server: &mut Server, peer: u16) {
+    server.now += 10_000;
+    let syn = Segment::syn(peer, 7, 1000);
+    let answer = Segment::read(&server.frames(&syn.frame())[0]).unwrap();
+    let mut request = Segment::after(&answer, TcpControl::None);
+    assert_eq!(server.frames(&request.frame()).len(), 0);
+    let (id, _) = server.stack.accept(7).unwrap();
+    request.data = vec![7; LEN];
+    assert_eq!(server.frames(&request.frame()).len(), 0);
+    let taken = server.stack.receive_from(id, |octets| Ok(octets.len()));
+    assert_eq!(taken, Ok(LEN));
+    let sent = server.stack.send(id, |buffer| {
+        buffer[..LEN].fill(8);
+        Ok(LEN)
+    });
+    assert_eq!(sent, Ok(LEN));
+    server.stack.close(id, server.now);
+    server.stack.transmit(server.now);
+    let sent: Vec<Vec<u8>> = server.stack.device_mut().sent.drain(..).collect();
+    let response = Segment::read(sent.last().unwrap()).unwrap();
+    assert_eq!(response.control, TcpControl::Fin);
+    let fin = Segment::after(&response, TcpControl::Fin);
+    assert_eq!(server.frames(&fin.frame()).len(), 1);
+    while server.stack.next_change().is_some() {}
+}
+
+#[test]
+fn idle_connections_do_not_slow_short_ones() {
+    let mut looks = Vec::new();
+    for count in [0, 16, 256, 1000] {
+        let mut server = Server::new(count);
+        // So many ends are remembered.
+        let first = 1024 + count as u16;
+        for number in 0..2048 {
+            short_connection(&mut server, first + number);
+        }
+        let before = server.stack.figures().socket_looks;
+        let start = Instant::now();
+        for number in 2048..10_048 {
+            short_connection(&mut server, first + number);
+        }
+        let time = start.elapsed() / 8000;
+        looks.push(server.stack.figures().socket_looks - before);
+        std::println!("{count:5} connections: a short one {time:?}");
+        server.stack.audit(server.now);
+    }
+    assert!(looks.iter().all(|&each| each == looks[0]), "{looks:?}");
 }
