@@ -3,6 +3,7 @@
 
 mod changes;
 mod datagrams;
+mod fragments;
 mod frames;
 mod hostile;
 mod listening;

@@ -1,98 +1,186 @@
-//! Whose a fragment is.
+//! Datagrams that arrive in fragments, put together before anybody looks at them
+//! (RFC 791 §3.2, RFC 1122 §3.3.2).
 //!
-//! smoltcp puts a datagram together and hands it to a socket when its last fragment has
-//! come, but only the first has the ports. So the ports of the last few first fragments
-//! are remembered; there are more of them than datagrams that smoltcp puts together at
-//! the same time. Whoever makes so many that some are forgotten occupies those too.
+//! Only the first fragment has the ports and only the whole a checksum, so neither whose
+//! it is nor whether it is intact can be told before. smoltcp would put them together
+//! behind that look; and it lets four that are never completed keep out all others for a
+//! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
+//! it ends the datagram (as RFC 5722 §4 wants for IPv6).
 
-use super::Tuple;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use smoltcp::wire::{EthernetFrame, Ipv4Packet};
 
-/// Four times smoltcp's `REASSEMBLY_BUFFER_COUNT`, which Cargo.toml sets.
-const REMEMBERED: usize = 16;
+/// Datagrams put together at the same time.
+const DATAGRAMS_MAX: usize = 16;
+/// Octets kept for all of them, each fragment counted with [`OVERHEAD`].
+const OCTETS_MAX: usize = 192 << 10;
+/// What a fragment takes apart from its data.
+const OVERHEAD: usize = 64;
+/// RFC 1122 §3.3.2: 60 to 120 s after the first came.
+const LIFETIME_NS: u64 = 60_000_000_000;
 
-/// Whose a datagram is.
+/// What the fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// A connection's, if there is one.
-    Stream(Tuple),
-    /// That port's, if it is open.
-    Datagrams(u16),
+struct Datagram {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    identification: u16,
 }
 
-/// What the fragments of a datagram have in common (RFC 791 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Datagram {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
-    pub protocol: u8,
-    pub identification: u16,
+struct Partial {
+    datagram: Datagram,
+    expires: u64,
+    /// The first fragment's, Ethernet's and IPv4's.
+    header: Vec<u8>,
+    /// The data by offset.
+    pieces: BTreeMap<usize, Vec<u8>>,
+    /// Octets of data that have come.
+    received: usize,
+    /// Octets of data, once the last fragment has told.
+    len: Option<usize>,
+}
+
+/// One fragment of a datagram.
+struct Piece<'a> {
+    start: usize,
+    is_last: bool,
+    header: &'a [u8],
+    data: &'a [u8],
 }
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Fragments {
-    owners: VecDeque<(Datagram, Owner)>,
+pub(crate) struct Fragments {
+    /// The oldest first.
+    partial: VecDeque<Partial>,
+    /// Datagrams that were given up.
+    pub failed: u64,
 }
 
 impl Fragments {
-    /// The owner of a fragment's datagram as far as it is known. `first` is what the
-    /// first fragment says.
-    pub fn owner(&mut self, datagram: Datagram, first: Option<Owner>) -> Option<Owner> {
-        let known = self.owners.iter().rposition(|(one, _)| *one == datagram);
-        let Some(owner) = first else {
-            return known.map(|index| self.owners[index].1);
+    /// Takes a frame with a fragment. Returns the frame of the whole datagram, if it is
+    /// the last that was missing.
+    pub fn add(&mut self, frame: &[u8], now: u64) -> Option<Vec<u8>> {
+        self.expire(now);
+        let (datagram, piece) = parse(frame)?;
+        let known = self.partial.iter().position(|p| p.datagram == datagram);
+        let mut partial = match known.and_then(|index| self.partial.remove(index)) {
+            Some(partial) => partial,
+            None => Partial {
+                datagram,
+                expires: now.saturating_add(LIFETIME_NS),
+                header: Vec::new(),
+                pieces: BTreeMap::new(),
+                received: 0,
+                len: None,
+            },
         };
-        if let Some(index) = known {
-            self.owners.remove(index);
-        } else if self.owners.len() == REMEMBERED {
-            self.owners.pop_front();
+        if !partial.takes(&piece) {
+            self.failed += 1;
+            return None;
         }
-        self.owners.push_back((datagram, owner));
-        Some(owner)
+        if partial.is_complete() {
+            return partial.whole();
+        }
+        let octets = |partials: &VecDeque<Partial>| partials.iter().map(Partial::octets).sum();
+        let others: usize = octets(&self.partial);
+        let mut all = others + partial.octets();
+        while all > OCTETS_MAX || self.partial.len() >= DATAGRAMS_MAX {
+            self.failed += 1;
+            all -= self.partial.pop_front()?.octets();
+        }
+        // In its place by age: all live equally long.
+        let index = self
+            .partial
+            .partition_point(|p| p.expires <= partial.expires);
+        self.partial.insert(index, partial);
+        None
+    }
+
+    /// Gives up what was not completed in time.
+    pub fn expire(&mut self, now: u64) {
+        while self.partial.front().is_some_and(|p| p.expires <= now) {
+            self.partial.pop_front();
+            self.failed += 1;
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn datagram(identification: u16) -> Datagram {
-        Datagram {
-            source: Ipv4Addr::new(10, 0, 2, 2),
-            destination: Ipv4Addr::new(10, 0, 2, 15),
-            protocol: 17,
-            identification,
+impl Partial {
+    /// Takes a piece. `false` if it contradicts the others.
+    fn takes(&mut self, piece: &Piece<'_>) -> bool {
+        let (start, end) = (piece.start, piece.start + piece.data.len());
+        if self.len.is_some_and(|len| end > len) {
+            return false;
         }
-    }
-
-    #[test]
-    fn the_first_fragment_tells_for_the_others() {
-        let mut fragments = Fragments::default();
-        assert_eq!(fragments.owner(datagram(1), None), None);
-        let (seven, nine) = (Owner::Datagrams(7), Owner::Datagrams(9));
-        assert_eq!(fragments.owner(datagram(1), Some(seven)), Some(seven));
-        assert_eq!(fragments.owner(datagram(2), Some(nine)), Some(nine));
-        assert_eq!(fragments.owner(datagram(1), None), Some(seven));
-        assert_eq!(fragments.owner(datagram(1), Some(nine)), Some(nine));
-        assert_eq!(fragments.owner(datagram(1), None), Some(nine));
-        let mut other = datagram(1);
-        other.protocol = 6;
-        assert_eq!(fragments.owner(other, None), None);
-    }
-
-    #[test]
-    fn the_oldest_is_forgotten() {
-        let mut fragments = Fragments::default();
-        for number in 0..=REMEMBERED as u16 {
-            fragments.owner(datagram(number), Some(Owner::Datagrams(number)));
-            assert!(fragments.owners.len() <= REMEMBERED);
+        if let Some((&before, data)) = self.pieces.range(..=start).next_back() {
+            if before == start && data.len() == piece.data.len() {
+                return true;
+            }
+            if before + data.len() > start {
+                return false;
+            }
         }
-        assert_eq!(fragments.owner(datagram(0), None), None);
-        assert_eq!(
-            fragments.owner(datagram(1), None),
-            Some(Owner::Datagrams(1))
-        );
+        let behind = self.pieces.range(start..).next();
+        if behind.is_some_and(|(&behind, _)| piece.is_last || behind < end) {
+            return false;
+        }
+        if piece.is_last && self.len.replace(end).is_some() {
+            return false;
+        }
+        if start == 0 {
+            self.header = piece.header.to_vec();
+        }
+        self.received += piece.data.len();
+        self.pieces.insert(start, piece.data.to_vec());
+        true
     }
+
+    /// Nothing overlaps and nothing is behind the end, so the sum tells.
+    fn is_complete(&self) -> bool {
+        self.len == Some(self.received)
+    }
+
+    fn octets(&self) -> usize {
+        self.received + self.pieces.len() * OVERHEAD
+    }
+
+    /// The frame that would have carried it all. `None` if none could.
+    fn whole(self) -> Option<Vec<u8>> {
+        let total_len = u16::try_from(self.header.len() - 14 + self.received).ok()?;
+        let mut frame = self.header;
+        for data in self.pieces.values() {
+            frame.extend_from_slice(data);
+        }
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        packet.set_total_len(total_len);
+        packet.set_more_frags(false);
+        packet.fill_checksum();
+        Some(frame)
+    }
+}
+
+fn parse(frame: &[u8]) -> Option<(Datagram, Piece<'_>)> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    let datagram = Datagram {
+        source: packet.src_addr(),
+        destination: packet.dst_addr(),
+        protocol: packet.next_header().into(),
+        identification: packet.ident(),
+    };
+    let header_len = usize::from(packet.header_len());
+    let piece = Piece {
+        start: packet.frag_offset().into(),
+        is_last: !packet.more_frags(),
+        header: &frame[..14 + header_len],
+        data: packet.payload(),
+    };
+    // All but the last are whole blocks of 8 octets; none is behind the longest datagram.
+    let blocks = piece.is_last || piece.data.len().is_multiple_of(8);
+    let fits = piece.start + piece.data.len() + header_len <= usize::from(u16::MAX);
+    (blocks && fits && !piece.data.is_empty()).then_some((datagram, piece))
 }

@@ -2,7 +2,7 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frame ─▶ peek ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   frame ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
 //!   udp queue ─▶ neighbors known? ─▶ agenda ─▶ smoltcp ─▶ frame
 //! ```
 //!
@@ -23,6 +23,7 @@ mod neighbors;
 pub(crate) mod offload;
 mod peek;
 mod queue;
+mod receive;
 mod tcp;
 mod time_wait;
 mod udp;
@@ -33,19 +34,20 @@ pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 use crate::config::Config;
 use abi::{Error, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{acknowledge, ask, intact};
+use emit::ask;
 use engine::Engine;
-use fragments::{Fragments, Owner};
+pub(crate) use fragments::Fragments;
 use index::{Key, derived};
-use link::{OneFrame, Port};
+use link::Port;
 use memory::Memory;
 use neighbors::Neighbors;
 use peek::Frame;
+use receive::Receiver;
 use smoltcp::iface::SocketSet;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
-use tcp::{Course, Tcp};
+use tcp::Tcp;
 use udp::Udp;
 
 /// Frames received in one poll.
@@ -90,6 +92,7 @@ pub(crate) struct Tuple {
 pub(crate) struct Figures {
     pub frames_received: u64,
     pub frames_refused: u64,
+    pub reassembly_failed: u64,
     pub socket_looks: u64,
     pub connections: usize,
     pub half_open: usize,
@@ -156,6 +159,7 @@ impl<D: Device> Stack<D> {
         Figures {
             frames_received: self.frames_received,
             frames_refused: self.frames_refused,
+            reassembly_failed: self.fragments.failed,
             socket_looks: self.engine.looks,
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
@@ -186,6 +190,7 @@ impl<D: Device> Stack<D> {
         self.polled_at = now;
         self.port.full = false;
         self.engine.maintain(now);
+        self.fragments.expire(now);
         let mut received = 0;
         while received < RECEIVE_BUDGET
             && self.engine.finish_fragments(&mut self.port, now)
@@ -251,57 +256,24 @@ impl<D: Device> Stack<D> {
             return false;
         };
         self.frames_received += 1;
-        frame.consume(|frame| {
-            let mut one = OneFrame {
-                frame: Some(frame),
-                reply: Some(reply),
-            };
-            let (engine, tcp, udp) = (&mut self.engine, &mut self.tcp, &mut self.udp);
-            match peek::look(frame, &self.config) {
-                Frame::Refused => self.frames_refused += 1,
-                Frame::Arp(address, mac) => {
-                    engine.ingress(&mut one, None, now);
-                    self.neighbors.heard(address, mac, now);
-                    tcp.heard(address);
+        let mut receiver = Receiver {
+            config: &self.config,
+            checksums: &self.checksums,
+            engine: &mut self.engine,
+            tcp: &mut self.tcp,
+            udp: &mut self.udp,
+            neighbors: &mut self.neighbors,
+            memory: &mut self.memory,
+            refused: &mut self.frames_refused,
+            now,
+        };
+        frame.consume(|frame| match peek::look(frame, receiver.config) {
+            Frame::Fragment => {
+                if let Some(whole) = self.fragments.add(frame, now) {
+                    receiver.process(peek::look(&whole, receiver.config), &whole, reply);
                 }
-                Frame::Segment(segment) => {
-                    self.neighbors
-                        .lives(*segment.tuple.peer.ip(), segment.mac, now);
-                    let last_word = match tcp.before(&segment, now, &mut self.memory) {
-                        Course::Drop => None,
-                        Course::Repeat(last_word) => {
-                            intact(frame, &self.checksums).then_some(last_word)
-                        }
-                        Course::Connection(id) => {
-                            engine.ingress(&mut one, tcp.set(id), now);
-                            tcp.after(id, &segment, now, &mut self.memory)
-                        }
-                        Course::Nobody => {
-                            engine.ingress(&mut one, None, now);
-                            None
-                        }
-                    };
-                    if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                        acknowledge(reply, &self.config, &self.checksums, &segment, last_word);
-                    }
-                }
-                Frame::Ip(ip) => {
-                    if let Some((address, mac)) = ip.from {
-                        self.neighbors.lives(address, mac, now);
-                    }
-                    let owner = match ip.fragment {
-                        Some(datagram) => self.fragments.owner(datagram, ip.owner),
-                        None => ip.owner,
-                    };
-                    let set = match owner {
-                        Some(Owner::Stream(tuple)) => tcp.set_of(&tuple),
-                        Some(Owner::Datagrams(port)) => udp.set_of(port),
-                        None => None,
-                    };
-                    engine.ingress(&mut one, set, now);
-                }
-                Frame::Other => engine.ingress(&mut one, None, now),
             }
+            seen => receiver.process(seen, frame, reply),
         });
         true
     }

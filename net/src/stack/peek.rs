@@ -5,7 +5,6 @@
 //! no host may send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
 
 use super::Tuple;
-use super::fragments::{Datagram, Owner};
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::{
@@ -24,6 +23,8 @@ pub(super) enum Frame {
     Segment(Segment),
     /// Another IPv4 datagram.
     Ip(Ip),
+    /// A part of a datagram.
+    Fragment,
     /// Anything else.
     Other,
 }
@@ -33,10 +34,8 @@ pub(super) enum Frame {
 pub(super) struct Ip {
     /// It came to this host's own address: this neighbour lives.
     pub from: Option<(Ipv4Addr, EthernetAddress)>,
-    /// Whose it is, if it has ports.
-    pub owner: Option<Owner>,
-    /// The datagram that it is a fragment of.
-    pub fragment: Option<Datagram>,
+    /// The port it is for, if it is UDP.
+    pub port: Option<u16>,
 }
 
 /// A TCP segment's header.
@@ -122,24 +121,24 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         return Frame::Refused;
     }
     let unicast = to_me && destination == own.address;
-    let protocol = packet.next_header();
-    let first = packet.frag_offset() == 0;
-    let fragment = (packet.more_frags() || !first).then(|| Datagram {
-        source,
-        destination,
-        protocol: protocol.into(),
-        identification: packet.ident(),
-    });
-    if protocol == IpProtocol::Tcp && !unicast {
-        return Frame::Refused;
+    if packet.more_frags() || packet.frag_offset() != 0 {
+        let everyone = destination.is_broadcast() || destination == own.broadcast();
+        return match unicast || everyone {
+            true => Frame::Fragment,
+            false => Frame::Refused,
+        };
     }
-    if protocol != IpProtocol::Tcp || fragment.is_some() {
-        let owner = first.then(|| owner(protocol, source, packet.payload()));
+    let protocol = packet.next_header();
+    if protocol != IpProtocol::Tcp {
+        let udp = UdpPacket::new_checked(packet.payload());
+        let udp = udp.ok().filter(|_| protocol == IpProtocol::Udp);
         return Frame::Ip(Ip {
             from: unicast.then_some((source, mac)),
-            owner: owner.flatten(),
-            fragment,
+            port: udp.map(|udp| udp.dst_port()),
         });
+    }
+    if !unicast {
+        return Frame::Refused;
     }
     let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
         return Frame::Refused;
@@ -157,19 +156,6 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         rst: tcp.rst(),
         len: tcp.payload().len(),
     })
-}
-
-/// Whose the datagram is that begins with this payload.
-fn owner(protocol: IpProtocol, source: Ipv4Addr, payload: &[u8]) -> Option<Owner> {
-    // Both begin with the ports.
-    let ports = UdpPacket::new_unchecked(payload.get(..8)?);
-    let peer = SocketAddrV4::new(source, ports.src_port());
-    let port = ports.dst_port();
-    match protocol {
-        IpProtocol::Tcp => Some(Owner::Stream(Tuple { port, peer })),
-        IpProtocol::Udp => Some(Owner::Datagrams(port)),
-        _ => None,
-    }
 }
 
 /// Whether no other host can have this address.

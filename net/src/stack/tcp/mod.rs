@@ -212,14 +212,6 @@ impl Tcp {
         Some(connection.solo.set())
     }
 
-    /// The socket that gets a segment of which only the ports are known.
-    pub fn set_of(&mut self, tuple: &Tuple) -> Option<&mut SocketSet<'static>> {
-        let id = *self.by_tuple.get(tuple)?;
-        self.changed.push(id.0);
-        self.agenda.touch(id.0);
-        self.set(id)
-    }
-
     fn buffer_octets(&self) -> usize {
         self.limits.tcp_receive + self.limits.tcp_transmit
     }
