@@ -233,6 +233,14 @@ impl Config {
         (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0
     }
 
+    /// The neighbour that datagrams for a host go to.
+    pub(crate) fn next_hop(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        match self.contains(to) {
+            true => Some(to),
+            false => self.gateway,
+        }
+    }
+
     /// The address of all hosts of the server's network.
     pub(crate) fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.address.to_bits() | !self.mask())

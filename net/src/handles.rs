@@ -4,6 +4,7 @@ use crate::config::Limits;
 use crate::stack::{ConnectionId, DatagramId};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
@@ -17,7 +18,7 @@ pub(crate) struct Socket {
     pub owner: Pid,
     /// Requests that would wait answer instead.
     pub non_blocking: bool,
-    /// Given by `bind`, or chosen for it.
+    /// Given by `bind`, or chosen for it: see [`Handles::bind`].
     pub local: Option<SocketAddrV4>,
     pub state: State,
 }
@@ -38,6 +39,13 @@ pub(crate) enum State {
     },
 }
 
+impl State {
+    /// Whether the socket's port is one for datagrams.
+    pub fn is_datagram(&self) -> bool {
+        matches!(self, State::Datagram { .. })
+    }
+}
+
 struct Slot {
     generation: u32,
     socket: Option<Socket>,
@@ -47,6 +55,10 @@ struct Slot {
 pub(crate) struct Handles {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// How many sockets each process has.
+    owned: BTreeMap<Pid, usize>,
+    /// Ports that sockets are bound to, those for datagrams apart.
+    bound: BTreeSet<(bool, u16)>,
     limits: Limits,
 }
 
@@ -55,6 +67,8 @@ impl Handles {
         Handles {
             slots: Vec::new(),
             free: Vec::new(),
+            owned: BTreeMap::new(),
+            bound: BTreeSet::new(),
             limits,
         }
     }
@@ -66,7 +80,7 @@ impl Handles {
 
     /// Whether this process may have one more.
     pub fn has_room(&self, owner: Pid) -> bool {
-        let own = self.of(owner).count();
+        let own = self.owned.get(&owner).copied().unwrap_or(0);
         self.len() < self.limits.sockets.min(1 << SLOT_BITS)
             && own < self.limits.sockets_per_process
     }
@@ -84,6 +98,7 @@ impl Handles {
             });
             self.slots.len() as u32 - 1
         });
+        *self.owned.entry(owner).or_default() += 1;
         let slot = &mut self.slots[index as usize];
         slot.socket = Some(Socket {
             owner,
@@ -128,6 +143,16 @@ impl Handles {
             generation => generation + 1,
         };
         self.free.push(index);
+        if let Some(own) = self.owned.get_mut(&owner) {
+            *own -= 1;
+            if *own == 0 {
+                self.owned.remove(&owner);
+            }
+        }
+        if let Some(local) = socket.local {
+            let port = (socket.state.is_datagram(), local.port());
+            self.bound.remove(&port);
+        }
         Ok(socket)
     }
 
@@ -140,9 +165,19 @@ impl Handles {
         self.slots.iter().enumerate().filter_map(handle)
     }
 
-    /// All sockets.
-    pub fn iter(&self) -> impl Iterator<Item = &Socket> {
-        self.slots.iter().filter_map(|slot| slot.socket.as_ref())
+    /// Whether a socket of the same kind is bound to the port. There is one address, so
+    /// "any" and it overlap.
+    pub fn is_bound(&self, port: u16, state: State) -> bool {
+        self.bound.contains(&(state.is_datagram(), port))
+    }
+
+    /// Gives a socket its local address, once; nobody of the same kind may have the port.
+    pub fn bind(&mut self, handle: Handle, owner: Pid, local: SocketAddrV4) -> Result<()> {
+        let socket = self.get_mut(handle, owner)?;
+        socket.local = Some(local);
+        let port = (socket.state.is_datagram(), local.port());
+        self.bound.insert(port);
+        Ok(())
     }
 }
 
@@ -193,5 +228,31 @@ mod tests {
         assert!(handles.insert(B, State::Idle).is_ok() && handles.insert(B, State::Idle).is_ok());
         assert_eq!(handles.insert(B, State::Idle), Err(Error::NoMemory));
         assert_eq!(handles.of(A).count(), 3);
+        let all: Vec<Handle> = handles.of(A).collect();
+        for handle in all {
+            handles.remove(handle, A).unwrap();
+        }
+        assert!(handles.has_room(A) && handles.insert(A, State::Idle).is_ok());
+        assert_eq!(handles.owned.values().sum::<usize>(), handles.len());
+    }
+
+    #[test]
+    fn a_port_is_bound_per_kind_until_its_socket_is_gone() {
+        let mut handles = Handles::new(Limits::default());
+        let datagrams = State::Datagram {
+            port: None,
+            peer: None,
+        };
+        let local = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
+        let socket = handles.insert(A, State::Idle).unwrap();
+        assert_eq!(handles.bind(socket, B, local), Err(Error::BadHandle));
+        assert!(!handles.is_bound(80, State::Idle));
+        handles.bind(socket, A, local).unwrap();
+        handles.get_mut(socket, A).unwrap().state = State::Listening;
+        assert!(handles.is_bound(80, State::Idle) && !handles.is_bound(80, datagrams));
+        let other = handles.insert(B, datagrams).unwrap();
+        handles.bind(other, B, local).unwrap();
+        handles.remove(socket, A).unwrap();
+        assert!(!handles.is_bound(80, State::Idle) && handles.is_bound(80, datagrams));
     }
 }

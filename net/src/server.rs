@@ -262,7 +262,7 @@ impl<D: Device> Server<D> {
         let state = socket.state;
         let port = match address.port {
             0 => self.free_port(state)?,
-            port if self.is_bound(port, state) => return Err(Error::AddressInUse),
+            port if self.handles.is_bound(port, state) => return Err(Error::AddressInUse),
             port => port,
         };
         self.bind_to(handle, client, SocketAddrV4::new(ip, port))
@@ -274,8 +274,7 @@ impl<D: Device> Server<D> {
         if let State::Datagram { port, .. } = &mut socket.state {
             *port = Some(self.stack.open_datagrams(local.port())?);
         }
-        socket.local = Some(local);
-        Ok(())
+        self.handles.bind(handle, client, local)
     }
 
     /// The local port of a socket; one is chosen if it has none.
@@ -290,25 +289,15 @@ impl<D: Device> Server<D> {
         Ok(port)
     }
 
-    /// Whether a socket of the same kind is bound to the port. There is one address, so
-    /// "any" and it overlap.
-    fn is_bound(&self, port: u16, state: State) -> bool {
-        let datagram = |state: &State| matches!(state, State::Datagram { .. });
-        self.handles.iter().any(|socket| {
-            socket.local.is_some_and(|local| local.port() == port)
-                && datagram(&socket.state) == datagram(&state)
-        })
-    }
-
     /// A random port that nothing uses (RFC 6056 §3.3.1).
     fn free_port(&mut self, state: State) -> Result<u16> {
         let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
         let start = self.random() % count;
-        let is_datagram = matches!(state, State::Datagram { .. });
         (0..count)
             .map(|step| EPHEMERAL.start() + ((start + step) % count) as u16)
             .find(|&port| {
-                !self.is_bound(port, state) && (is_datagram || !self.stack.uses_port(port))
+                let used = !state.is_datagram() && self.stack.uses_port(port);
+                !used && !self.handles.is_bound(port, state)
             })
             .ok_or(Error::AddressInUse)
     }

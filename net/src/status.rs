@@ -18,6 +18,8 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
     let numbers = [
         ("frames_received", figures.frames_received),
         ("frames_refused", figures.frames_refused),
+        ("reassembly_failed", figures.reassembly_failed),
+        ("socket_looks", figures.socket_looks),
         ("connections", figures.connections as u64),
         ("half_open", figures.half_open as u64),
         ("orphans", figures.orphans as u64),

@@ -1,11 +1,14 @@
 //! The server against a bare smoltcp peer on a wire, and against hand-made frames, with
 //! a virtual clock and seeded faults.
 
+mod changes;
 mod datagrams;
+mod fragments;
 mod frames;
 mod hostile;
 mod listening;
 mod offload;
 mod requests;
+mod scale;
 mod streams;
-mod world;
+pub(crate) mod world;

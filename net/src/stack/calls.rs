@@ -19,7 +19,7 @@ impl<D: Device> Stack<D> {
     }
 
     pub fn unlisten(&mut self, port: u16, now: u64) {
-        self.tcp.unlisten(port, now, &mut self.sockets);
+        self.tcp.unlisten(port, now, &mut self.memory);
     }
 
     pub fn can_accept(&self, port: u16) -> bool {
@@ -39,13 +39,12 @@ impl<D: Device> Stack<D> {
         if self.hop(*tuple.peer.ip())?.is_none() {
             return Err(Error::Unreachable);
         }
-        let (sockets, memory) = (&mut self.sockets, &mut self.memory);
-        self.tcp
-            .connect(tuple, now, &mut self.interface, sockets, memory)
+        let interface = self.engine.interface();
+        self.tcp.connect(tuple, now, interface, &mut self.memory)
     }
 
     pub fn stage(&self, id: ConnectionId) -> Stage {
-        self.tcp.stage(id, &self.sockets)
+        self.tcp.stage(id)
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
@@ -62,22 +61,22 @@ impl<D: Device> Stack<D> {
 
     /// Octets that wait to be read.
     pub fn received(&self, id: ConnectionId) -> usize {
-        self.tcp.received(id, &self.sockets)
+        self.tcp.received(id)
     }
 
     /// Whether nothing more will arrive than waits to be read.
     pub fn at_end(&self, id: ConnectionId) -> bool {
-        self.tcp.at_end(id, &self.sockets)
+        self.tcp.at_end(id)
     }
 
     /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
     pub fn room(&self, id: ConnectionId) -> Option<usize> {
-        self.tcp.room(id, &self.sockets)
+        self.tcp.room(id)
     }
 
     /// Whether both directions have ended.
     pub fn hung_up(&self, id: ConnectionId) -> bool {
-        self.tcp.hung_up(id, &self.sockets)
+        self.tcp.hung_up(id)
     }
 
     /// Lets `fill` put octets into the transmit buffer; it says how many.
@@ -86,7 +85,7 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        self.tcp.send(id, &mut self.sockets, fill)
+        self.tcp.send(id, fill)
     }
 
     /// Lets `drain` look at received octets; it says how many it took.
@@ -95,26 +94,25 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         drain: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
-        self.tcp.receive(id, &mut self.sockets, drain)
+        self.tcp.receive(id, drain)
     }
 
     pub fn finish(&mut self, id: ConnectionId) {
-        self.tcp.finish(id, &mut self.sockets);
+        self.tcp.finish(id);
     }
 
     pub fn deafen(&mut self, id: ConnectionId) {
-        self.tcp.deafen(id, &mut self.sockets);
+        self.tcp.deafen(id);
     }
 
     /// Lets go of a connection: what is queued is still sent, then FIN.
     pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp.close(id, now, &mut self.sockets, &mut self.memory);
+        self.tcp.close(id, now, &mut self.memory);
     }
 
     /// Lets go of a connection with a RST.
     pub fn abort(&mut self, id: ConnectionId, now: u64) {
-        self.tcp
-            .drop_held(id, now, &mut self.sockets, &mut self.memory);
+        self.tcp.drop_held(id, now, &mut self.memory);
     }
 
     // --- datagrams --------------------------------------------------------------------
@@ -124,19 +122,17 @@ impl<D: Device> Stack<D> {
     /// # Errors
     /// [`Error::NoMemory`], [`Error::InvalidArgument`] for port 0.
     pub fn open_datagrams(&mut self, port: u16) -> Result<DatagramId> {
-        self.udp.open(port, &mut self.sockets, &mut self.memory)
+        self.udp.open(port, &mut self.memory)
     }
 
     /// Closes a port; what is queued is still sent.
     pub fn close_datagrams(&mut self, id: DatagramId, now: u64) {
-        self.udp
-            .close(id, Some(now), &mut self.sockets, &mut self.memory);
+        self.udp.close(id, Some(now), &mut self.memory);
     }
 
     /// Closes a port at once.
     pub fn drop_datagrams(&mut self, id: DatagramId) {
-        self.udp
-            .close(id, None, &mut self.sockets, &mut self.memory);
+        self.udp.close(id, None, &mut self.memory);
     }
 
     /// Queues a datagram.
@@ -155,18 +151,17 @@ impl<D: Device> Stack<D> {
             return Err(Error::InvalidArgument);
         }
         let hop = self.hop(*to.ip())?;
-        let (neighbors, sockets) = (&mut self.neighbors, &mut self.sockets);
-        self.udp
-            .send(id, (to, hop), octets, now, neighbors, sockets)
+        let neighbors = &mut self.neighbors;
+        self.udp.send(id, (to, hop), octets, now, neighbors)
     }
 
     pub fn can_send_datagram(&self, id: DatagramId) -> bool {
-        self.udp.can_send(id, &self.sockets)
+        self.udp.can_send(id)
     }
 
     /// The sender of the next datagram that waits.
     pub fn datagram_sender(&mut self, id: DatagramId) -> Option<SocketAddrV4> {
-        self.udp.sender(id, &mut self.sockets)
+        self.udp.sender(id)
     }
 
     /// Lets `take` look at the next datagram; it is gone if that succeeds.
@@ -178,11 +173,11 @@ impl<D: Device> Stack<D> {
         id: DatagramId,
         take: impl FnOnce(&[u8], SocketAddrV4) -> Result<R>,
     ) -> Result<R> {
-        self.udp.receive(id, &mut self.sockets, take)
+        self.udp.receive(id, take)
     }
 
     /// Throws the next datagram away.
     pub fn skip_datagram(&mut self, id: DatagramId) {
-        self.udp.skip(id, &mut self.sockets);
+        self.udp.skip(id);
     }
 }

@@ -2,20 +2,28 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frame ─▶ peek ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!   udp queue ─▶ neighbors known? ─▶ smoltcp ─▶ frame
+//!   frame ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   udp queue ─▶ neighbors known? ─▶ agenda ─▶ smoltcp ─▶ frame
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded.
+//! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded, and no work
+//! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
 
+mod agenda;
 mod calls;
+mod deadlines;
 mod emit;
+mod engine;
+mod fragments;
+mod index;
 mod link;
 mod memory;
 mod neighbors;
 pub(crate) mod offload;
 mod peek;
+mod queue;
+mod receive;
 mod tcp;
 mod time_wait;
 mod udp;
@@ -25,26 +33,27 @@ pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
 use abi::{Error, Result};
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{acknowledge, ask, intact};
-use link::{OneFrame, Port};
+use emit::ask;
+use engine::Engine;
+pub(crate) use fragments::Fragments;
+use index::{Key, derived};
+use link::Port;
 use memory::Memory;
 use neighbors::Neighbors;
 use peek::Frame;
-use smoltcp::iface::{Interface, PollResult, SocketSet};
+use receive::Receiver;
+use smoltcp::iface::SocketSet;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Cidr};
+use smoltcp::wire::{IpAddress, IpEndpoint};
 use tcp::Tcp;
-use time_wait::Verdict;
 use udp::Udp;
 
 /// Frames received in one poll.
 const RECEIVE_BUDGET: usize = 64;
-/// Rounds of transmission in one poll; each sends at most one frame of every socket.
-const TRANSMIT_BUDGET: usize = 64;
+/// Turns of sockets in one poll; each sends at most one frame.
+const TRANSMIT_BUDGET: usize = 256;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
 const RETRY_NS: u64 = 1_000_000;
 /// As [`RETRY_NS`], when the card is full: it will say when it is not.
@@ -55,8 +64,19 @@ const RETRY_FULL_NS: u64 = 50_000_000;
 pub(crate) struct ConnectionId(usize);
 
 /// A datagram port, held likewise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DatagramId(usize);
+
+/// Something whose readiness may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// Data, its end, an error, room to send, or it was established.
+    Stream(ConnectionId),
+    /// Something to accept at this port, or not any more.
+    Listener(u16),
+    /// A datagram, or room to send one.
+    Datagrams(DatagramId),
+}
 
 /// What tells connections of one address apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +92,8 @@ pub(crate) struct Tuple {
 pub(crate) struct Figures {
     pub frames_received: u64,
     pub frames_refused: u64,
+    pub reassembly_failed: u64,
+    pub socket_looks: u64,
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
@@ -86,11 +108,8 @@ pub(crate) struct Figures {
 pub(crate) struct Stack<D: Device> {
     config: Config,
     port: Port<D>,
-    /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
-    interface: Box<Interface>,
-    sockets: SocketSet<'static>,
-    /// Always empty: what smoltcp has to do apart from sockets.
-    no_sockets: SocketSet<'static>,
+    engine: Engine,
+    fragments: Fragments,
     tcp: Tcp,
     udp: Udp,
     neighbors: Neighbors,
@@ -109,26 +128,16 @@ impl<D: Device> Stack<D> {
             full: false,
         };
         let capabilities = port.capabilities();
-        let mut settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
-        settings.random_seed = config.seed;
-        let mut interface = Box::new(Interface::new(settings, &mut port, instant(now)));
-        interface.update_ip_addrs(|addresses| {
-            // The list is empty and holds at least one.
-            let cidr = Ipv4Cidr::new(config.address, config.prefix_len);
-            let _ = addresses.push(IpCidr::Ipv4(cidr));
-        });
-        if let Some(gateway) = config.gateway {
-            // So does the table of routes.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
-        }
+        // Peers see numbers that smoltcp draws; they must not tell the tables' key.
+        let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
+        let key = Key::new(config.seed);
         Stack {
             config,
             port,
-            interface,
-            sockets: SocketSet::new(Vec::new()),
-            no_sockets: SocketSet::new(Vec::new()),
-            tcp: Tcp::new(config.limits, config.timers),
-            udp: Udp::new(config.limits, capabilities.max_transmission_unit),
+            engine,
+            fragments: Fragments::default(),
+            tcp: Tcp::new(config.limits, config.timers, key),
+            udp: Udp::new(config.limits, capabilities.max_transmission_unit, key),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             checksums: capabilities.checksum,
@@ -150,6 +159,8 @@ impl<D: Device> Stack<D> {
         Figures {
             frames_received: self.frames_received,
             frames_refused: self.frames_refused,
+            reassembly_failed: self.fragments.failed,
+            socket_looks: self.engine.looks,
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
@@ -161,6 +172,16 @@ impl<D: Device> Stack<D> {
         }
     }
 
+    /// Takes the next announcement that the readiness of something may have changed; by
+    /// a frame, by time, or by a call. None is lost; some change nothing, and may be about
+    /// what nobody holds. Each thing is announced once until the announcement is taken.
+    ///
+    /// What a call takes away is not announced: octets that it read, room that it filled.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no request waits for them yet"))]
+    pub fn next_change(&mut self) -> Option<Change> {
+        self.tcp.next_change().or_else(|| self.udp.next_change())
+    }
+
     // --- frames and time --------------------------------------------------------------
 
     /// Receives and sends what can be, within bounds. Returns whether more could be done
@@ -168,9 +189,13 @@ impl<D: Device> Stack<D> {
     pub fn poll(&mut self, now: u64) -> bool {
         self.polled_at = now;
         self.port.full = false;
-        self.interface.poll_maintenance(instant(now));
+        self.engine.maintain(now);
+        self.fragments.expire(now);
         let mut received = 0;
-        while received < RECEIVE_BUDGET && self.finish_fragments(now) && self.receive(now) {
+        while received < RECEIVE_BUDGET
+            && self.engine.finish_fragments(&mut self.port, now)
+            && self.receive(now)
+        {
             received += 1;
         }
         let quiet = self.transmit(now);
@@ -179,48 +204,50 @@ impl<D: Device> Stack<D> {
 
     /// Sends what can be, within bounds. Returns whether nothing is left that could be.
     pub fn transmit(&mut self, now: u64) -> bool {
+        self.port.full = false;
         self.ask_neighbors(now);
-        let mut quiet = self.transmit_sockets(now);
-        let (sockets, memory) = (&mut self.sockets, &mut self.memory);
-        self.udp.sweep(now, sockets, memory);
-        if self.tcp.sweep(now, sockets, memory) {
-            quiet = self.transmit_sockets(now);
-            self.tcp.sweep(now, &mut self.sockets, &mut self.memory);
+        self.udp.expire(now, &mut self.memory);
+        self.tcp.expire(now, &mut self.memory);
+        let quiet = self.take_turns(now);
+        match self.tcp.bound_orphans(now) {
+            true => self.take_turns(now),
+            false => quiet,
         }
-        quiet
     }
 
-    fn transmit_sockets(&mut self, now: u64) -> bool {
-        for _ in 0..TRANSMIT_BUDGET {
-            let idle = self.finish_fragments(now);
-            self.udp
-                .feed(now, !idle, &self.neighbors, &mut self.sockets);
-            if !idle {
+    /// Lets the sockets that have something to do take turns. Each sends a frame at most
+    /// and is behind the others then; the card's being full makes the one wait that found
+    /// it so, in front of them.
+    fn take_turns(&mut self, now: u64) -> bool {
+        self.tcp.advance(now);
+        self.udp.advance(now);
+        for turn in 0..TRANSMIT_BUDGET {
+            if !self.engine.finish_fragments(&mut self.port, now) {
                 return true;
             }
-            let result =
-                self.interface
-                    .poll_egress(instant(now), &mut self.port, &mut self.sockets);
-            if result == PollResult::None {
+            self.udp.feed(now, &self.neighbors);
+            let taken = match turn % 2 {
+                0 => self.stream_turn(now) || self.datagram_turn(now),
+                _ => self.datagram_turn(now) || self.stream_turn(now),
+            };
+            if !taken || self.port.full {
                 return true;
             }
         }
-        self.port.full
+        self.tcp.is_idle() && self.udp.is_idle()
     }
 
-    /// Sends the rest of a fragmented datagram. `false` if the card is full before its
-    /// end. Until then nothing may be done that could fragment another: smoltcp has one
-    /// buffer for it and does not look whether it is in use.
-    fn finish_fragments(&mut self, now: u64) -> bool {
-        let now = instant(now);
-        while self.interface.poll_at(now, &self.no_sockets).is_some() {
-            if self.port.full {
-                return false;
-            }
-            self.interface
-                .poll_egress(now, &mut self.port, &mut self.no_sockets);
-        }
-        true
+    fn stream_turn(&mut self, now: u64) -> bool {
+        let (engine, port) = (&mut self.engine, &mut self.port);
+        let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now).1;
+        let hop = |peer| self.config.next_hop(peer);
+        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+    }
+
+    fn datagram_turn(&mut self, now: u64) -> bool {
+        let (engine, port) = (&mut self.engine, &mut self.port);
+        let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now);
+        self.udp.take_turn(&mut self.memory, turn)
     }
 
     /// Receives one frame, if there is one and room for the reply.
@@ -229,50 +256,24 @@ impl<D: Device> Stack<D> {
             return false;
         };
         self.frames_received += 1;
-        frame.consume(|frame| {
-            let seen = peek::look(frame, &self.config);
-            let (sockets, memory) = (&mut self.sockets, &mut self.memory);
-            match seen {
-                Frame::Refused => {
-                    self.frames_refused += 1;
-                    return;
+        let mut receiver = Receiver {
+            config: &self.config,
+            checksums: &self.checksums,
+            engine: &mut self.engine,
+            tcp: &mut self.tcp,
+            udp: &mut self.udp,
+            neighbors: &mut self.neighbors,
+            memory: &mut self.memory,
+            refused: &mut self.frames_refused,
+            now,
+        };
+        frame.consume(|frame| match peek::look(frame, receiver.config) {
+            Frame::Fragment => {
+                if let Some(whole) = self.fragments.add(frame, now) {
+                    receiver.process(peek::look(&whole, receiver.config), &whole, reply);
                 }
-                Frame::Arp(address, mac) => self.neighbors.heard(address, mac, now),
-                Frame::Ip(address, mac) => self.neighbors.lives(address, mac, now),
-                Frame::Segment(segment) => {
-                    self.neighbors
-                        .lives(*segment.tuple.peer.ip(), segment.mac, now);
-                    match self.tcp.before(&segment, now, sockets, memory) {
-                        Verdict::Pass => {}
-                        Verdict::Drop => return,
-                        Verdict::Repeat(last_word) => {
-                            if intact(frame, &self.checksums) {
-                                acknowledge(
-                                    reply,
-                                    &self.config,
-                                    &self.checksums,
-                                    &segment,
-                                    last_word,
-                                );
-                            }
-                            return;
-                        }
-                    }
-                }
-                Frame::Other => {}
             }
-            let mut one = OneFrame {
-                frame: Some(frame),
-                reply: Some(reply),
-            };
-            self.interface
-                .poll_ingress_single(instant(now), &mut one, sockets);
-            if let Frame::Segment(segment) = seen
-                && let Some(last_word) = self.tcp.after(&segment, now, sockets, memory)
-                && let Some(reply) = one.reply.take()
-            {
-                acknowledge(reply, &self.config, &self.checksums, &segment, last_word);
-            }
+            seen => receiver.process(seen, frame, reply),
         });
         true
     }
@@ -294,13 +295,12 @@ impl<D: Device> Stack<D> {
 
     /// When to poll next though nothing happens; `None`: never.
     pub fn deadline(&mut self) -> Option<u64> {
-        let at = self
-            .interface
-            .poll_at(instant(self.polled_at), &self.sockets)
-            .map(|at| u64::try_from(at.total_micros()).unwrap_or(0) * 1000)
-            .map(|at| self.not_before(at));
+        let busy = !self.tcp.is_idle()
+            || !self.udp.is_idle()
+            || self.engine.is_fragmenting(self.polled_at);
+        let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
-        [at, self.tcp.deadline(), self.udp.deadline(), asking]
+        [at_once, self.tcp.deadline(), self.udp.deadline(), asking]
             .into_iter()
             .flatten()
             .min()
@@ -318,6 +318,16 @@ impl<D: Device> Stack<D> {
         }
     }
 
+    /// Panics if a socket that has something to do is not on the agenda for it, or if
+    /// tables disagree.
+    #[cfg(test)]
+    pub fn audit(&mut self, now: u64) {
+        if !self.engine.is_fragmenting(now) {
+            self.tcp.audit(&mut self.engine, now);
+            self.udp.audit(&mut self.engine, now);
+        }
+    }
+
     /// The neighbour that datagrams for `to` go to; `None` for a group of hosts.
     ///
     /// # Errors
@@ -330,10 +340,8 @@ impl<D: Device> Stack<D> {
             Ok(None)
         } else if peek::impossible_source(to, own) {
             Err(Error::Unreachable)
-        } else if own.contains(to) {
-            Ok(Some(to))
         } else {
-            own.gateway.map(Some).ok_or(Error::Unreachable)
+            own.next_hop(to).map(Some).ok_or(Error::Unreachable)
         }
     }
 }

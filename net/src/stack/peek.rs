@@ -1,15 +1,15 @@
 //! A look at a received frame before smoltcp gets it.
 //!
-//! smoltcp has no listener object and decides by scanning sockets, so what must be
-//! decided per connection is decided here: see [`super::tcp`]. Frames that no host may
-//! send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
+//! smoltcp has no listener object and decides by scanning sockets, so whose a frame is is
+//! decided here, and what must be decided per connection in [`super::tcp`]. Frames that
+//! no host may send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
 
 use super::Tuple;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, TcpPacket, TcpSeqNumber,
+    Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// What a frame is, as far as it matters before smoltcp sees it.
@@ -19,12 +19,23 @@ pub(super) enum Frame {
     Refused,
     /// Somebody said where he is.
     Arp(Ipv4Addr, EthernetAddress),
-    /// A datagram to this host; the neighbour who sent it lives.
-    Ip(Ipv4Addr, EthernetAddress),
     /// A TCP segment to this host. Its checksum is not verified.
     Segment(Segment),
+    /// Another IPv4 datagram.
+    Ip(Ip),
+    /// A part of a datagram.
+    Fragment,
     /// Anything else.
     Other,
+}
+
+/// An IPv4 datagram that is not a TCP segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ip {
+    /// It came to this host's own address: this neighbour lives.
+    pub from: Option<(Ipv4Addr, EthernetAddress)>,
+    /// The port it is for, if it is UDP.
+    pub port: Option<u16>,
 }
 
 /// A TCP segment's header.
@@ -110,17 +121,24 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         return Frame::Refused;
     }
     let unicast = to_me && destination == own.address;
-    if packet.next_header() != IpProtocol::Tcp {
-        return match unicast {
-            true => Frame::Ip(source, mac),
-            false => Frame::Other,
+    if packet.more_frags() || packet.frag_offset() != 0 {
+        let everyone = destination.is_broadcast() || destination == own.broadcast();
+        return match unicast || everyone {
+            true => Frame::Fragment,
+            false => Frame::Refused,
         };
+    }
+    let protocol = packet.next_header();
+    if protocol != IpProtocol::Tcp {
+        let udp = UdpPacket::new_checked(packet.payload());
+        let udp = udp.ok().filter(|_| protocol == IpProtocol::Udp);
+        return Frame::Ip(Ip {
+            from: unicast.then_some((source, mac)),
+            port: udp.map(|udp| udp.dst_port()),
+        });
     }
     if !unicast {
         return Frame::Refused;
-    }
-    if packet.more_frags() || packet.frag_offset() != 0 {
-        return Frame::Ip(source, mac);
     }
     let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
         return Frame::Refused;

@@ -173,7 +173,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut nic = nic(usize::MAX);
         let mut config = smoltcp::iface::Config::new(EthernetAddress(PEER_MAC).into());
         config.random_seed = 77;
@@ -322,6 +322,7 @@ impl World {
             rounds += 1;
             assert!(rounds < 10_000, "the server never has enough");
         }
+        self.server.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);
         let Peer {
             nic,

@@ -1,9 +1,9 @@
 //! Listeners, and which SYN gets a socket.
 
-use super::{Connection, Listener, Role, Sockets, Tcp};
+use super::{Listener, Role, Tcp};
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
 
 impl Tcp {
@@ -14,22 +14,21 @@ impl Tcp {
             .and_modify(|listener| listener.backlog = backlog)
             .or_insert(Listener {
                 backlog,
-                half_open: 0,
+                half_open: BTreeSet::new(),
                 ready: VecDeque::new(),
             });
     }
 
     /// Ends listening. What has not been accepted is aborted.
-    pub fn unlisten(&mut self, port: u16, now: u64, sockets: &mut Sockets) {
-        self.listeners.remove(&port);
-        for index in 0..self.slots.len() {
-            let id = ConnectionId(index);
-            if let Some(connection) = self.get(id)
-                && connection.tuple.port == port
-                && matches!(connection.role, Role::HalfOpen { .. } | Role::Waiting)
-            {
-                self.abort(id, now, sockets);
-            }
+    pub fn unlisten(&mut self, port: u16, now: u64, memory: &mut Memory) {
+        let Some(listener) = self.listeners.remove(&port) else {
+            return;
+        };
+        for id in listener.half_open.into_iter().map(|(_, id)| id) {
+            self.drop_held(id, now, memory);
+        }
+        for id in listener.ready {
+            self.drop_held(id, now, memory);
         }
     }
 
@@ -48,66 +47,49 @@ impl Tcp {
         Some((id, peer))
     }
 
-    /// Makes room for one more half-open connection, if the rules allow one.
+    /// Makes a half-open connection, and room for it, if the rules allow one more.
     pub(super) fn admit(
         &mut self,
         tuple: Tuple,
         now: u64,
-        sockets: &mut Sockets,
         memory: &mut Memory,
-    ) -> Option<()> {
+    ) -> Option<ConnectionId> {
         let listener = self.listeners.get(&tuple.port)?;
-        if listener.half_open + listener.ready.len() >= listener.backlog {
+        if listener.half_open.len() + listener.ready.len() >= listener.backlog {
             // A flood must not lock everyone out until its connections expire.
-            self.evict_half_open(Some(tuple.port), now, sockets, memory)?;
+            let oldest = listener.half_open.first().map(|&(_, id)| id);
+            self.evict_half_open(oldest, now, memory)?;
         }
         if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, sockets, Some(memory));
+            self.abort_oldest_orphan(now, Some(memory));
         }
         if !memory.has(self.buffer_octets()) {
-            self.evict_half_open(None, now, sockets, memory)?;
+            let oldest = self.half_open.first().map(|(_, slot)| ConnectionId(slot));
+            self.evict_half_open(oldest, now, memory)?;
         }
         let mut socket = self.new_socket(memory)?;
         if socket.listen(tuple.port).is_err() {
             memory.give_back(self.buffer_octets());
             return None;
         }
-        let handle = sockets.add(socket);
-        self.insert(tuple, handle, Role::HalfOpen { since: now });
-        if let Some(listener) = self.listeners.get_mut(&tuple.port) {
-            listener.half_open += 1;
-        }
-        self.expire_by(now + nanoseconds(self.timers.half_open));
-        Some(())
+        Some(self.insert(tuple, socket, Role::HalfOpen { since: now }))
     }
 
-    /// Removes the half-open connection that has waited longest, on this port or on any.
+    /// Removes a half-open connection, if it has waited long enough.
     fn evict_half_open(
         &mut self,
-        port: Option<u16>,
+        oldest: Option<ConnectionId>,
         now: u64,
-        sockets: &mut Sockets,
         memory: &mut Memory,
     ) -> Option<()> {
-        let victim = self.oldest_half_open(port, now)?;
-        self.remove(victim, sockets, memory);
+        let protected = nanoseconds(self.timers.half_open_protected);
+        let victim = oldest?;
+        match self.get(victim)?.role {
+            Role::HalfOpen { since } if since.saturating_add(protected) <= now => {}
+            _ => return None,
+        }
+        self.remove(victim, memory);
         self.counters.half_open_expired += 1;
         Some(())
-    }
-
-    fn oldest_half_open(&self, port: Option<u16>, now: u64) -> Option<ConnectionId> {
-        let protected = nanoseconds(self.timers.half_open_protected);
-        let since = |(index, slot): (usize, &Option<Connection>)| match slot {
-            Some(Connection {
-                tuple,
-                role: Role::HalfOpen { since },
-                ..
-            }) if port.is_none_or(|port| port == tuple.port) && since + protected <= now => {
-                Some((*since, index))
-            }
-            _ => None,
-        };
-        let (_, index) = self.slots.iter().enumerate().filter_map(since).min()?;
-        Some(ConnectionId(index))
     }
 }

@@ -9,24 +9,31 @@
 //!
 //! **Ends.** A connection that its program closed is an orphan until what was queued and
 //! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`super::time_wait`].
-//! What a program has not read yet stays readable: its socket leaves the set that smoltcp
-//! scans and is kept until it is closed.
+//! What a program has not read yet stays readable: the connection is detached then, which
+//! means that smoltcp is not given it any more, and kept until it is closed.
 
+#[cfg(test)]
+mod audit;
 mod ends;
 mod listening;
 mod programs;
+mod roles;
 mod segments;
+mod turns;
 
+use super::agenda::Agenda;
+use super::deadlines::Deadlines;
+use super::engine::Solo;
+use super::index::{Index, Key};
 use super::memory::Memory;
-use super::time_wait::TimeWait;
-use super::{ConnectionId, Tuple};
+use super::queue::Queue;
+use super::time_wait::{LastWord, TimeWait};
+use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use abi::Error;
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::iface::{SocketHandle, SocketSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use slab::Slab;
+use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 
@@ -48,18 +55,12 @@ enum Role {
     Dying { until: u64 },
 }
 
-/// Where the socket is.
-enum Place {
-    /// In the set that smoltcp serves.
-    Attached(SocketHandle),
-    /// Over, but perhaps not read to its end.
-    Detached(Box<Socket<'static>>),
-}
-
 struct Connection {
     tuple: Tuple,
-    place: Place,
+    solo: Solo<Socket<'static>>,
     role: Role,
+    /// Over, but perhaps not read to its end.
+    detached: bool,
     /// Was ever established.
     established: bool,
     /// The peer's FIN has come.
@@ -74,7 +75,8 @@ struct Connection {
 
 struct Listener {
     backlog: usize,
-    half_open: usize,
+    /// By age.
+    half_open: BTreeSet<(u64, ConnectionId)>,
     ready: VecDeque<ConnectionId>,
 }
 
@@ -101,47 +103,44 @@ pub(crate) enum Stage {
     Failed(Error),
 }
 
+/// What is to be done with a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It is for this connection.
+    Connection(ConnectionId),
+    /// It is for no connection: smoltcp answers.
+    Nobody,
+    /// It is to be dropped.
+    Drop,
+    /// It is to be answered with this acknowledgement.
+    Repeat(LastWord),
+}
+
 /// All of TCP that smoltcp does not do.
 pub(super) struct Tcp {
-    slots: Vec<Option<Connection>>,
-    by_tuple: BTreeMap<Tuple, ConnectionId>,
+    slots: Slab<Connection>,
+    by_tuple: Index<Tuple, ConnectionId>,
+    /// How many connections use a local port.
+    ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
     time_wait: TimeWait,
+    agenda: Agenda,
+    /// When half-open connections, orphans and the dying expire.
+    half_open: Deadlines,
+    orphans: Deadlines,
+    dying: Deadlines,
     limits: Limits,
     timers: Timers,
     pub counters: TcpCounters,
-    /// When the next half-open connection or orphan expires.
-    deadline: Option<u64>,
+    /// Connections whose readiness may have changed, and listeners.
+    changed: Queue,
+    changed_listeners: BTreeSet<u16>,
 }
 
-type Sockets = SocketSet<'static>;
-
 impl Connection {
-    fn socket<'a>(&'a self, sockets: &'a Sockets) -> &'a Socket<'static> {
-        match &self.place {
-            Place::Attached(handle) => sockets.get(*handle),
-            Place::Detached(socket) => socket,
-        }
-    }
-
-    fn socket_mut<'a>(&'a mut self, sockets: &'a mut Sockets) -> &'a mut Socket<'static> {
-        match &mut self.place {
-            Place::Attached(handle) => sockets.get_mut(*handle),
-            Place::Detached(socket) => socket,
-        }
-    }
-
-    fn detach(&mut self, sockets: &mut Sockets) {
-        if let Place::Attached(handle) = self.place
-            && let smoltcp::socket::Socket::Tcp(socket) = sockets.remove(handle)
-        {
-            self.place = Place::Detached(Box::new(socket));
-        }
-    }
-
     /// Throws received octets away; returns how many.
-    fn discard(&mut self, sockets: &mut Sockets) -> usize {
-        let socket = self.socket_mut(sockets);
+    fn discard(&mut self) -> usize {
+        let socket = self.solo.get_mut();
         let mut discarded = 0;
         while let Ok(count @ 1..) = socket.recv(|octets| (octets.len(), octets.len())) {
             discarded += count;
@@ -151,56 +150,66 @@ impl Connection {
 }
 
 impl Tcp {
-    pub fn new(limits: Limits, timers: Timers) -> Self {
+    pub fn new(limits: Limits, timers: Timers, key: Key) -> Self {
         Tcp {
-            slots: Vec::new(),
-            by_tuple: BTreeMap::new(),
+            slots: Slab::new(),
+            by_tuple: Index::with_hasher(key),
+            ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait),
+            agenda: Agenda::default(),
+            half_open: Deadlines::default(),
+            orphans: Deadlines::default(),
+            dying: Deadlines::default(),
             limits,
             timers,
             counters: TcpCounters::default(),
-            deadline: None,
+            changed: Queue::default(),
+            changed_listeners: BTreeSet::new(),
         }
     }
 
+    pub fn next_change(&mut self) -> Option<Change> {
+        let listener = self.changed_listeners.pop_first();
+        listener.map(Change::Listener).or_else(|| {
+            let index = self.changed.pop()?;
+            Some(Change::Stream(ConnectionId(index)))
+        })
+    }
+
     pub fn connections(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.slots.len()
     }
 
     pub fn half_open(&self) -> usize {
-        self.listeners.values().map(|l| l.half_open).sum()
+        self.half_open.len()
     }
 
     pub fn orphans(&self) -> usize {
-        let orphan = |c: &&Connection| matches!(c.role, Role::Orphan { .. } | Role::Dying { .. });
-        self.slots.iter().flatten().filter(orphan).count()
+        self.orphans.len() + self.dying.len()
     }
 
     pub fn time_waits(&self) -> usize {
         self.time_wait.len()
     }
 
-    pub fn deadline(&self) -> Option<u64> {
-        self.deadline
-    }
-
     /// Whether a connection uses this local port.
     pub fn uses_port(&self, port: u16) -> bool {
-        let anyone = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-        let first = Tuple { port, peer: anyone };
-        self.by_tuple
-            .range(first..)
-            .next()
-            .is_some_and(|(tuple, _)| tuple.port == port)
+        self.ports.contains_key(&port)
     }
 
     fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        self.slots.get(id.0)?.as_ref()
+        self.slots.get(id.0)
     }
 
     fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.slots.get_mut(id.0)?.as_mut()
+        self.slots.get_mut(id.0)
+    }
+
+    /// The socket of a connection, as smoltcp takes it.
+    pub fn set(&mut self, id: ConnectionId) -> Option<&mut SocketSet<'static>> {
+        let connection = self.get_mut(id)?;
+        Some(connection.solo.set())
     }
 
     fn buffer_octets(&self) -> usize {
@@ -222,51 +231,59 @@ impl Tcp {
         Some(socket)
     }
 
-    fn insert(&mut self, tuple: Tuple, handle: SocketHandle, role: Role) -> ConnectionId {
+    fn insert(&mut self, tuple: Tuple, socket: Socket<'static>, role: Role) -> ConnectionId {
         let connection = Connection {
             tuple,
-            place: Place::Attached(handle),
+            solo: Solo::new(socket),
             role,
+            detached: false,
             established: false,
             peer_finished: false,
             finished: false,
             deaf: false,
             error: None,
         };
-        let index = match self.slots.iter().position(Option::is_none) {
-            Some(index) => index,
-            None => {
-                self.slots.push(None);
-                self.slots.len() - 1
-            }
-        };
-        self.slots[index] = Some(connection);
-        self.by_tuple.insert(tuple, ConnectionId(index));
-        ConnectionId(index)
+        let id = ConnectionId(self.slots.insert(connection));
+        self.by_tuple.insert(tuple, id);
+        *self.ports.entry(tuple.port).or_default() += 1;
+        self.agenda.touch(id.0);
+        self.enter_role(id, tuple.port, role);
+        id
     }
 
     /// Forgets a connection and frees its buffers.
-    fn remove(&mut self, id: ConnectionId, sockets: &mut Sockets, memory: &mut Memory) {
-        let Some(connection) = self.slots.get_mut(id.0).and_then(Option::take) else {
+    fn remove(&mut self, id: ConnectionId, memory: &mut Memory) {
+        let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
-        if let Place::Attached(handle) = connection.place {
-            sockets.remove(handle);
-        }
         memory.give_back(self.buffer_octets());
+        self.agenda.forget(id.0);
+        self.changed.push(id.0);
         self.forget_tuple(connection.tuple, id);
-        if let Some(listener) = self.listeners.get_mut(&connection.tuple.port) {
-            match connection.role {
-                Role::HalfOpen { .. } => listener.half_open -= 1,
-                Role::Waiting => listener.ready.retain(|&ready| ready != id),
-                _ => {}
-            }
-        }
+        self.leave_role(id, connection.tuple.port, connection.role);
+    }
+
+    /// Takes a connection from smoltcp for good. It can still be read.
+    fn detach(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.detached = true;
+        let tuple = connection.tuple;
+        self.agenda.forget(id.0);
+        self.forget_tuple(tuple, id);
     }
 
     fn forget_tuple(&mut self, tuple: Tuple, id: ConnectionId) {
-        if self.by_tuple.get(&tuple) == Some(&id) {
-            self.by_tuple.remove(&tuple);
+        if self.by_tuple.get(&tuple) != Some(&id) {
+            return;
+        }
+        self.by_tuple.remove(&tuple);
+        if let Some(count) = self.ports.get_mut(&tuple.port) {
+            *count -= 1;
+            if *count == 0 {
+                self.ports.remove(&tuple.port);
+            }
         }
     }
 }

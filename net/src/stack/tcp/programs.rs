@@ -1,6 +1,6 @@
 //! What programs do with connections.
 
-use super::{Role, Sockets, Stage, Tcp, short};
+use super::{Role, Stage, Tcp, short};
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, Tuple};
 use abi::{Error, Result};
@@ -15,14 +15,13 @@ impl Tcp {
         tuple: Tuple,
         now: u64,
         interface: &mut Interface,
-        sockets: &mut Sockets,
         memory: &mut Memory,
     ) -> Result<ConnectionId> {
         if self.by_tuple.contains_key(&tuple) || self.time_wait.holds(&tuple, now) {
             return Err(Error::AddressInUse);
         }
         if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, sockets, Some(memory));
+            self.abort_oldest_orphan(now, Some(memory));
         }
         let mut socket = self.new_socket(memory).ok_or(Error::NoMemory)?;
         socket.set_timeout(Some(short(self.timers.connect)));
@@ -34,20 +33,19 @@ impl Tcp {
             memory.give_back(self.buffer_octets());
             return Err(Error::AddressNotAvailable);
         }
-        let handle = sockets.add(socket);
         self.counters.connected += 1;
-        Ok(self.insert(tuple, handle, Role::Held))
+        Ok(self.insert(tuple, socket, Role::Held))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
         Some(self.get(id)?.tuple)
     }
 
-    pub fn stage(&self, id: ConnectionId, sockets: &Sockets) -> Stage {
+    pub fn stage(&self, id: ConnectionId) -> Stage {
         let Some(connection) = self.get(id) else {
             return Stage::Failed(Error::NotConnected);
         };
-        let state = connection.socket(sockets).state();
+        let state = connection.solo.get().state();
         match (connection.established, connection.error) {
             (true, _) => Stage::Open,
             (false, Some(error)) => Stage::Failed(error),
@@ -66,30 +64,30 @@ impl Tcp {
     }
 
     /// Octets that wait to be read.
-    pub fn received(&self, id: ConnectionId, sockets: &Sockets) -> usize {
+    pub fn received(&self, id: ConnectionId) -> usize {
         self.get(id)
-            .map_or(0, |connection| connection.socket(sockets).recv_queue())
+            .map_or(0, |connection| connection.solo.get().recv_queue())
     }
 
     /// Whether nothing will arrive any more.
-    pub fn at_end(&self, id: ConnectionId, sockets: &Sockets) -> bool {
+    pub fn at_end(&self, id: ConnectionId) -> bool {
         self.get(id)
-            .is_none_or(|connection| connection.deaf || !connection.socket(sockets).may_recv())
+            .is_none_or(|connection| connection.deaf || !connection.solo.get().may_recv())
     }
 
     /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
-    pub fn room(&self, id: ConnectionId, sockets: &Sockets) -> Option<usize> {
-        let socket = self.get(id)?.socket(sockets);
+    pub fn room(&self, id: ConnectionId) -> Option<usize> {
+        let socket = self.get(id)?.solo.get();
         socket
             .may_send()
             .then(|| socket.send_capacity() - socket.send_queue())
     }
 
     /// Whether both directions have ended.
-    pub fn hung_up(&self, id: ConnectionId, sockets: &Sockets) -> bool {
+    pub fn hung_up(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| {
             (connection.peer_finished && connection.finished)
-                || connection.socket(sockets).state() == State::Closed
+                || connection.solo.get().state() == State::Closed
         })
     }
 
@@ -97,49 +95,55 @@ impl Tcp {
     pub fn send(
         &mut self,
         id: ConnectionId,
-        sockets: &mut Sockets,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        connection
-            .socket_mut(sockets)
-            .send(|buffer| {
-                let filled = fill(buffer);
-                (filled.unwrap_or(0), filled)
-            })
-            .map_err(|_| Error::BrokenPipe)?
+        let socket = connection.solo.get_mut();
+        let sent = socket.send(|buffer| {
+            let filled = fill(buffer);
+            (filled.unwrap_or(0), filled)
+        });
+        self.agenda.touch(id.0);
+        sent.map_err(|_| Error::BrokenPipe)?
     }
 
     /// Lets `drain` look at received octets; it says how many it took.
     pub fn receive(
         &mut self,
         id: ConnectionId,
-        sockets: &mut Sockets,
         drain: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        connection
-            .socket_mut(sockets)
-            .recv(|octets| {
-                let drained = drain(octets);
-                (drained.unwrap_or(0), drained)
-            })
-            .unwrap_or(Ok(0))
+        let socket = connection.solo.get_mut();
+        let received = socket.recv(|octets| {
+            let drained = drain(octets);
+            (drained.unwrap_or(0), drained)
+        });
+        let detached = connection.detached;
+        // The window may have to be told.
+        if !detached && matches!(received, Ok(Ok(1..))) {
+            self.agenda.touch(id.0);
+        }
+        received.unwrap_or(Ok(0))
     }
 
     /// Ends sending: FIN after what is queued.
-    pub fn finish(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+    pub fn finish(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.finished = true;
-            connection.socket_mut(sockets).close();
+            connection.solo.get_mut().close();
+            self.changed.push(id.0);
+            self.agenda.touch(id.0);
         }
     }
 
     /// Ends receiving: what arrives is discarded.
-    pub fn deafen(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+    pub fn deafen(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.deaf = true;
-            connection.discard(sockets);
+            connection.discard();
+            self.changed.push(id.0);
+            self.agenda.touch(id.0);
         }
     }
 }

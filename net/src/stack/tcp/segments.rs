@@ -1,6 +1,6 @@
 //! What happens before and after smoltcp processes a segment.
 
-use super::{Role, Sockets, Tcp, short};
+use super::{Course, Role, Tcp, short};
 use crate::stack::ConnectionId;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
@@ -10,48 +10,48 @@ use smoltcp::socket::tcp::State;
 
 impl Tcp {
     /// Decides on a segment before smoltcp gets it.
-    pub fn before(
-        &mut self,
-        segment: &Segment,
-        now: u64,
-        sockets: &mut Sockets,
-        memory: &mut Memory,
-    ) -> Verdict {
+    pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
         if let Some(&id) = self.by_tuple.get(&segment.tuple) {
             return match self.get(id).map(|connection| connection.role) {
-                Some(Role::Dying { .. }) => Verdict::Drop,
-                _ => Verdict::Pass,
+                Some(Role::Dying { .. }) => Course::Drop,
+                _ => Course::Connection(id),
             };
         }
         match self.time_wait.segment(segment, now) {
             Verdict::Pass => {}
-            verdict => return verdict,
+            Verdict::Drop => return Course::Drop,
+            Verdict::Repeat(last_word) => return Course::Repeat(last_word),
         }
-        let wanted = segment.opens() && self.listeners.contains_key(&segment.tuple.port);
-        if wanted && self.admit(segment.tuple, now, sockets, memory).is_none() {
-            self.counters.syns_dropped += 1;
-            return Verdict::Drop;
+        if !segment.opens() || !self.listeners.contains_key(&segment.tuple.port) {
+            return Course::Nobody;
         }
-        Verdict::Pass
+        match self.admit(segment.tuple, now, memory) {
+            Some(id) => Course::Connection(id),
+            None => {
+                self.counters.syns_dropped += 1;
+                Course::Drop
+            }
+        }
     }
 
     /// Takes note of what smoltcp made of a segment. Returns the acknowledgement that the
     /// connection still owes and that no socket is left to send.
     pub fn after(
         &mut self,
+        id: ConnectionId,
         segment: &Segment,
         now: u64,
-        sockets: &mut Sockets,
         memory: &mut Memory,
     ) -> Option<LastWord> {
-        let id = *self.by_tuple.get(&segment.tuple)?;
+        self.changed.push(id.0);
+        self.agenda.touch(id.0);
         let timers = self.timers;
-        let connection = self.slots.get_mut(id.0)?.as_mut()?;
-        let state = connection.socket(sockets).state();
+        let connection = self.slots.get_mut(id.0)?;
+        let state = connection.solo.get().state();
         match state {
             // The SYN was malformed, or a RST took back a half-open connection.
             State::Listen => {
-                self.remove(id, sockets, memory);
+                self.remove(id, memory);
                 return None;
             }
             State::SynSent | State::SynReceived => return None,
@@ -69,29 +69,26 @@ impl Tcp {
         }
         if state != State::Closed && !connection.established {
             connection.established = true;
-            let socket = connection.socket_mut(sockets);
+            let socket = connection.solo.get_mut();
             socket.set_timeout(Some(short(timers.silence)));
             if let Role::HalfOpen { .. } = connection.role {
-                connection.role = Role::Waiting;
-                let listener = self.listeners.get_mut(&segment.tuple.port)?;
-                listener.half_open -= 1;
-                listener.ready.push_back(id);
+                self.set_role(id, Role::Waiting);
             }
         }
-        let connection = self.slots.get_mut(id.0)?.as_mut()?;
+        let connection = self.slots.get_mut(id.0)?;
         if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
-            let discarded = connection.discard(sockets);
+            let discarded = connection.discard();
             // Everything we had to say has arrived, and yet the peer goes on: tell him
             // that nobody listens (RFC 9293 §3.10.4, and RFC 1122 §4.2.2.13).
             let unheard = discarded > 0 && state == State::FinWait2;
             if unheard && matches!(connection.role, Role::Orphan { .. }) {
                 self.counters.orphans_aborted += 1;
-                self.abort(id, now, sockets);
+                self.abort(id, now);
                 return None;
             }
         }
         match state {
-            State::TimeWait => self.enter_time_wait(id, segment, now, sockets, memory),
+            State::TimeWait => self.enter_time_wait(id, segment, now, memory),
             _ => None,
         }
     }
@@ -102,7 +99,6 @@ impl Tcp {
         id: ConnectionId,
         segment: &Segment,
         now: u64,
-        sockets: &mut Sockets,
         memory: &mut Memory,
     ) -> Option<LastWord> {
         // The segment that completed the exchange carries both last numbers: it ends with
@@ -111,13 +107,10 @@ impl Tcp {
             seq: segment.ack?,
             ack: segment.end(),
         };
-        let tuple = segment.tuple;
-        self.time_wait.insert(tuple, last_word, now);
-        self.forget_tuple(tuple, id);
-        let connection = self.get_mut(id)?;
-        match connection.role {
-            Role::Held | Role::Waiting => connection.detach(sockets),
-            _ => self.remove(id, sockets, memory),
+        self.time_wait.insert(segment.tuple, last_word, now);
+        match self.get(id)?.role {
+            Role::Held | Role::Waiting => self.detach(id),
+            _ => self.remove(id, memory),
         }
         Some(last_word)
     }

@@ -1,0 +1,146 @@
+//! The deadlines of slots: a binary heap in which every slot has at most one entry, whose
+//! place is known, so that it can be changed where it is.
+//!
+//! A deadline changes with nearly every segment and is seldom reached. So nothing is
+//! allocated for a change, and nothing stale is left behind that would wake the server.
+
+use alloc::vec::Vec;
+
+/// In [`Deadlines::places`]: none.
+const NOWHERE: usize = usize::MAX;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Deadlines {
+    /// Each is at most as late as its children, those at twice its index and 1 or 2.
+    heap: Vec<(u64, usize)>,
+    /// Where each slot is in the heap.
+    places: Vec<usize>,
+}
+
+impl Deadlines {
+    /// How many slots have one.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// The earliest, and whose it is.
+    pub fn first(&self) -> Option<(u64, usize)> {
+        self.heap.first().copied()
+    }
+
+    /// The slot with the earliest deadline, if that has come.
+    pub fn due(&self, now: u64) -> Option<usize> {
+        self.first()
+            .filter(|&(at, _)| at <= now)
+            .map(|(_, slot)| slot)
+    }
+
+    /// Gives a slot this deadline in the place of any other.
+    pub fn set(&mut self, slot: usize, at: u64) {
+        if self.places.len() <= slot {
+            self.places.resize(slot + 1, NOWHERE);
+        }
+        let index = match self.places[slot] {
+            NOWHERE => {
+                self.heap.push((at, slot));
+                self.heap.len() - 1
+            }
+            index => index,
+        };
+        self.heap[index].0 = at;
+        self.settle(index);
+    }
+
+    /// Takes a slot's deadline away.
+    pub fn clear(&mut self, slot: usize) {
+        let Some(place) = self.places.get_mut(slot) else {
+            return;
+        };
+        let index = core::mem::replace(place, NOWHERE);
+        if index == NOWHERE {
+            return;
+        }
+        self.heap.swap_remove(index);
+        if index < self.heap.len() {
+            self.settle(index);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn get(&self, slot: usize) -> Option<u64> {
+        let entry = self.heap.iter().find(|(_, other)| *other == slot);
+        entry.map(|&(at, _)| at)
+    }
+
+    /// Moves the entry at `index`, the only one that may be misplaced, to its place.
+    fn settle(&mut self, mut index: usize) {
+        let entry = self.heap[index];
+        while let Some(parent) = index.checked_sub(1).map(|index| index / 2)
+            && entry < self.heap[parent]
+        {
+            self.put(index, self.heap[parent]);
+            index = parent;
+        }
+        loop {
+            let mut child = 2 * index + 1;
+            let right = self.heap.get(child + 1);
+            if right.is_some_and(|right| *right < self.heap[child]) {
+                child += 1;
+            }
+            match self.heap.get(child) {
+                Some(&next) if next < entry => self.put(index, next),
+                _ => break,
+            }
+            index = child;
+        }
+        self.put(index, entry);
+    }
+
+    fn put(&mut self, index: usize, entry: (u64, usize)) {
+        self.heap[index] = entry;
+        self.places[entry.1] = index;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::world::Chance;
+    use alloc::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn it_agrees_with_a_sorted_set() {
+        let mut chance = Chance(1);
+        let mut deadlines = Deadlines::default();
+        let mut all: BTreeMap<usize, u64> = BTreeMap::new();
+        for _ in 0..100_000 {
+            let slot = chance.below(40) as usize;
+            match chance.below(3) {
+                0 => {
+                    deadlines.clear(slot);
+                    all.remove(&slot);
+                }
+                _ => {
+                    let at = chance.below(50);
+                    deadlines.set(slot, at);
+                    all.insert(slot, at);
+                }
+            }
+            let sorted: BTreeSet<(u64, usize)> = all.iter().map(|(&s, &at)| (at, s)).collect();
+            assert_eq!(deadlines.first(), sorted.first().copied());
+            assert_eq!(deadlines.len(), all.len());
+        }
+    }
+
+    #[test]
+    fn only_what_has_come_is_due() {
+        let mut deadlines = Deadlines::default();
+        assert_eq!(deadlines.due(u64::MAX), None);
+        deadlines.set(7, 100);
+        deadlines.clear(3);
+        assert_eq!((deadlines.due(99), deadlines.due(100)), (None, Some(7)));
+        deadlines.set(7, 200);
+        assert_eq!((deadlines.due(199), deadlines.due(200)), (None, Some(7)));
+    }
+}

@@ -1,0 +1,173 @@
+//! smoltcp's interface, always with one socket or none.
+//!
+//! smoltcp finds the socket of a frame, those that have something to send and the next
+//! deadline by a scan of the set that it is given. So each socket has a set of its own
+//! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
+//! for frames is decided by [`super::agenda`].
+
+use super::link::{OneFrame, Port};
+use super::{RETRY_NS, instant};
+use crate::config::Config;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::marker::PhantomData;
+use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::{Device, TxToken};
+use smoltcp::socket::AnySocket;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+
+/// A set of one socket.
+pub(super) struct Solo<T> {
+    set: SocketSet<'static>,
+    handle: SocketHandle,
+    kind: PhantomData<T>,
+}
+
+impl<T: AnySocket<'static>> Solo<T> {
+    pub fn new(socket: T) -> Self {
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let handle = set.add(socket);
+        Solo {
+            set,
+            handle,
+            kind: PhantomData,
+        }
+    }
+
+    pub fn get(&self) -> &T {
+        self.set.get(self.handle)
+    }
+
+    pub fn get_mut(&mut self) -> &mut T {
+        self.set.get_mut(self.handle)
+    }
+
+    pub fn set(&mut self) -> &mut SocketSet<'static> {
+        &mut self.set
+    }
+}
+
+/// What a socket waits for after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A frame, or its program.
+    Nothing,
+    /// Then.
+    Time(u64),
+    /// It has more to send.
+    Turn,
+    /// The card is full.
+    Room,
+    /// It could not send, though there was room; it tries again then.
+    Neighbor(u64),
+}
+
+/// See the module.
+pub(super) struct Engine {
+    /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
+    interface: Box<Interface>,
+    /// Always empty: what smoltcp has to do apart from sockets.
+    nobody: SocketSet<'static>,
+    /// How often smoltcp was given a socket to look at.
+    pub looks: u64,
+}
+
+impl Engine {
+    pub fn new<D: Device>(config: &Config, seed: u64, port: &mut Port<D>, now: u64) -> Self {
+        let mut settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
+        settings.random_seed = seed;
+        let mut interface = Box::new(Interface::new(settings, port, instant(now)));
+        interface.update_ip_addrs(|addresses| {
+            // The list is empty and holds at least one.
+            let cidr = Ipv4Cidr::new(config.address, config.prefix_len);
+            let _ = addresses.push(IpCidr::Ipv4(cidr));
+        });
+        if let Some(gateway) = config.gateway {
+            // So does the table of routes.
+            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+        Engine {
+            interface,
+            nobody: SocketSet::new(Vec::new()),
+            looks: 0,
+        }
+    }
+
+    /// What a socket needs to connect.
+    pub fn interface(&mut self) -> &mut Interface {
+        &mut self.interface
+    }
+
+    /// Once per poll.
+    pub fn maintain(&mut self, now: u64) {
+        self.interface.poll_maintenance(instant(now));
+    }
+
+    /// Processes a frame for the socket of `set`, or for none.
+    pub fn ingress<T: TxToken>(
+        &mut self,
+        frame: &mut OneFrame<'_, T>,
+        set: Option<&mut SocketSet<'static>>,
+        now: u64,
+    ) {
+        self.looks += u64::from(set.is_some());
+        let set = set.unwrap_or(&mut self.nobody);
+        self.interface.poll_ingress_single(instant(now), frame, set);
+    }
+
+    /// Gives the socket of `set` its turn: it sends one frame at most. Returns whether it
+    /// sent one.
+    pub fn egress<D: Device>(
+        &mut self,
+        port: &mut Port<D>,
+        set: &mut SocketSet<'static>,
+        now: u64,
+    ) -> (bool, Next) {
+        self.looks += 1;
+        match self.wants(set, now) {
+            Next::Turn => {}
+            next => return (false, next),
+        }
+        let result = self.interface.poll_egress(instant(now), port, set);
+        let sent = result != PollResult::None;
+        let next = match (self.wants(set, now), sent) {
+            (Next::Turn, _) if port.full => Next::Room,
+            // It must not spin if smoltcp does not do what it wants to.
+            (Next::Turn, false) => Next::Neighbor(now.saturating_add(RETRY_NS)),
+            (Next::Time(at), false) => Next::Neighbor(at),
+            (next, _) => next,
+        };
+        (sent, next)
+    }
+
+    pub(super) fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
+        let Some(at) = self.interface.poll_at(instant(now), set) else {
+            return Next::Nothing;
+        };
+        let at = u64::try_from(at.total_micros()).unwrap_or(0) * 1000;
+        match at <= now {
+            true => Next::Turn,
+            false => Next::Time(at),
+        }
+    }
+
+    /// Whether a fragmented datagram has not left completely.
+    pub fn is_fragmenting(&mut self, now: u64) -> bool {
+        let at = self.interface.poll_at(instant(now), &self.nobody);
+        at.is_some()
+    }
+
+    /// Sends the rest of a fragmented datagram. `false` if the card is full before its
+    /// end. Until then nothing may be done that could fragment another: smoltcp has one
+    /// buffer for it and does not look whether it is in use.
+    pub fn finish_fragments<D: Device>(&mut self, port: &mut Port<D>, now: u64) -> bool {
+        while self.is_fragmenting(now) {
+            if port.full {
+                return false;
+            }
+            self.interface
+                .poll_egress(instant(now), port, &mut self.nobody);
+        }
+        true
+    }
+}

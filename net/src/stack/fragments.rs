@@ -1,0 +1,186 @@
+//! Datagrams that arrive in fragments, put together before anybody looks at them
+//! (RFC 791 §3.2, RFC 1122 §3.3.2).
+//!
+//! Only the first fragment has the ports and only the whole a checksum, so neither whose
+//! it is nor whether it is intact can be told before. smoltcp would put them together
+//! behind that look; and it lets four that are never completed keep out all others for a
+//! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
+//! it ends the datagram (as RFC 5722 §4 wants for IPv6).
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use smoltcp::wire::{EthernetFrame, Ipv4Packet};
+
+/// Datagrams put together at the same time.
+const DATAGRAMS_MAX: usize = 16;
+/// Octets kept for all of them, each fragment counted with [`OVERHEAD`].
+const OCTETS_MAX: usize = 192 << 10;
+/// What a fragment takes apart from its data.
+const OVERHEAD: usize = 64;
+/// RFC 1122 §3.3.2: 60 to 120 s after the first came.
+const LIFETIME_NS: u64 = 60_000_000_000;
+
+/// What the fragments of a datagram have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Datagram {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    identification: u16,
+}
+
+struct Partial {
+    datagram: Datagram,
+    expires: u64,
+    /// The first fragment's, Ethernet's and IPv4's.
+    header: Vec<u8>,
+    /// The data by offset.
+    pieces: BTreeMap<usize, Vec<u8>>,
+    /// Octets of data that have come.
+    received: usize,
+    /// Octets of data, once the last fragment has told.
+    len: Option<usize>,
+}
+
+/// One fragment of a datagram.
+struct Piece<'a> {
+    start: usize,
+    is_last: bool,
+    header: &'a [u8],
+    data: &'a [u8],
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Fragments {
+    /// The oldest first.
+    partial: VecDeque<Partial>,
+    /// Datagrams that were given up.
+    pub failed: u64,
+}
+
+impl Fragments {
+    /// Takes a frame with a fragment. Returns the frame of the whole datagram, if it is
+    /// the last that was missing.
+    pub fn add(&mut self, frame: &[u8], now: u64) -> Option<Vec<u8>> {
+        self.expire(now);
+        let (datagram, piece) = parse(frame)?;
+        let known = self.partial.iter().position(|p| p.datagram == datagram);
+        let mut partial = match known.and_then(|index| self.partial.remove(index)) {
+            Some(partial) => partial,
+            None => Partial {
+                datagram,
+                expires: now.saturating_add(LIFETIME_NS),
+                header: Vec::new(),
+                pieces: BTreeMap::new(),
+                received: 0,
+                len: None,
+            },
+        };
+        if !partial.takes(&piece) {
+            self.failed += 1;
+            return None;
+        }
+        if partial.is_complete() {
+            return partial.whole();
+        }
+        let octets = |partials: &VecDeque<Partial>| partials.iter().map(Partial::octets).sum();
+        let others: usize = octets(&self.partial);
+        let mut all = others + partial.octets();
+        while all > OCTETS_MAX || self.partial.len() >= DATAGRAMS_MAX {
+            self.failed += 1;
+            all -= self.partial.pop_front()?.octets();
+        }
+        // In its place by age: all live equally long.
+        let index = self
+            .partial
+            .partition_point(|p| p.expires <= partial.expires);
+        self.partial.insert(index, partial);
+        None
+    }
+
+    /// Gives up what was not completed in time.
+    pub fn expire(&mut self, now: u64) {
+        while self.partial.front().is_some_and(|p| p.expires <= now) {
+            self.partial.pop_front();
+            self.failed += 1;
+        }
+    }
+}
+
+impl Partial {
+    /// Takes a piece. `false` if it contradicts the others.
+    fn takes(&mut self, piece: &Piece<'_>) -> bool {
+        let (start, end) = (piece.start, piece.start + piece.data.len());
+        if self.len.is_some_and(|len| end > len) {
+            return false;
+        }
+        if let Some((&before, data)) = self.pieces.range(..=start).next_back() {
+            if before == start && data.len() == piece.data.len() {
+                return true;
+            }
+            if before + data.len() > start {
+                return false;
+            }
+        }
+        let behind = self.pieces.range(start..).next();
+        if behind.is_some_and(|(&behind, _)| piece.is_last || behind < end) {
+            return false;
+        }
+        if piece.is_last && self.len.replace(end).is_some() {
+            return false;
+        }
+        if start == 0 {
+            self.header = piece.header.to_vec();
+        }
+        self.received += piece.data.len();
+        self.pieces.insert(start, piece.data.to_vec());
+        true
+    }
+
+    /// Nothing overlaps and nothing is behind the end, so the sum tells.
+    fn is_complete(&self) -> bool {
+        self.len == Some(self.received)
+    }
+
+    fn octets(&self) -> usize {
+        self.received + self.pieces.len() * OVERHEAD
+    }
+
+    /// The frame that would have carried it all. `None` if none could.
+    fn whole(self) -> Option<Vec<u8>> {
+        let total_len = u16::try_from(self.header.len() - 14 + self.received).ok()?;
+        let mut frame = self.header;
+        for data in self.pieces.values() {
+            frame.extend_from_slice(data);
+        }
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        packet.set_total_len(total_len);
+        packet.set_more_frags(false);
+        packet.fill_checksum();
+        Some(frame)
+    }
+}
+
+fn parse(frame: &[u8]) -> Option<(Datagram, Piece<'_>)> {
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    let datagram = Datagram {
+        source: packet.src_addr(),
+        destination: packet.dst_addr(),
+        protocol: packet.next_header().into(),
+        identification: packet.ident(),
+    };
+    let header_len = usize::from(packet.header_len());
+    let piece = Piece {
+        start: packet.frag_offset().into(),
+        is_last: !packet.more_frags(),
+        header: &frame[..14 + header_len],
+        data: packet.payload(),
+    };
+    // All but the last are whole blocks of 8 octets; none is behind the longest datagram.
+    let blocks = piece.is_last || piece.data.len().is_multiple_of(8);
+    let fits = piece.start + piece.data.len() + header_len <= usize::from(u16::MAX);
+    (blocks && fits && !piece.data.is_empty()).then_some((datagram, piece))
+}

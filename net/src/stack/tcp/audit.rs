@@ -1,0 +1,64 @@
+//! For the tests: whether the books agree with the sockets, by looking at all of them.
+
+use super::{Role, Tcp};
+use crate::stack::ConnectionId;
+use crate::stack::engine::{Engine, Next};
+use alloc::collections::BTreeMap;
+use smoltcp::socket::tcp::State;
+
+impl Tcp {
+    pub fn audit(&mut self, engine: &mut Engine, now: u64) {
+        let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
+        let (mut half_open, mut orphans, mut dying, mut waiting) = (0, 0, 0, 0);
+        for (slot, connection) in &mut self.slots {
+            let (id, port) = (ConnectionId(slot), connection.tuple.port);
+            let listener = self.listeners.get(&port);
+            match connection.role {
+                Role::HalfOpen { since } => {
+                    half_open += 1;
+                    assert!(listener.unwrap().half_open.contains(&(since, id)));
+                }
+                Role::Waiting => {
+                    waiting += 1;
+                    assert!(listener.unwrap().ready.contains(&id));
+                }
+                Role::Held => {}
+                Role::Orphan { deadline, .. } => {
+                    orphans += 1;
+                    assert_eq!(self.orphans.get(slot), Some(deadline));
+                }
+                Role::Dying { until } => {
+                    dying += 1;
+                    assert_eq!(self.dying.get(slot), Some(until));
+                }
+            }
+            if connection.detached {
+                continue;
+            }
+            assert_eq!(self.by_tuple.get(&connection.tuple), Some(&id));
+            *ports.entry(port).or_default() += 1;
+            let looks_at = self.agenda.looks_at(slot).unwrap_or(u64::MAX);
+            match engine.wants(connection.solo.set(), now) {
+                Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
+                Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
+                _ => {}
+            }
+            let socket = connection.solo.get();
+            let over = socket.state() == State::Closed;
+            let unnoticed = match connection.role {
+                Role::Dying { .. } => socket.remote_endpoint().is_none(),
+                Role::Orphan { left, .. } => left != (socket.send_queue(), socket.state()),
+                _ => over,
+            };
+            assert!(!unnoticed || looks_at == 0, "{id:?} is over");
+        }
+        assert_eq!(self.ports, ports);
+        assert_eq!(self.by_tuple.len(), ports.values().sum::<usize>());
+        let counts = (self.half_open.len(), self.orphans.len(), self.dying.len());
+        assert_eq!(counts, (half_open, orphans, dying));
+        let listeners = self.listeners.values();
+        let listed = listeners.map(|l| (l.half_open.len(), l.ready.len()));
+        let listed = listed.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+        assert_eq!(listed, (half_open, waiting));
+    }
+}

@@ -1,0 +1,122 @@
+//! What a connection does when its turn or its time has come.
+
+use super::{Role, Tcp};
+use crate::stack::engine::Next;
+use crate::stack::memory::Memory;
+use crate::stack::{ConnectionId, nanoseconds};
+use abi::Error;
+use core::net::Ipv4Addr;
+use smoltcp::iface::SocketSet;
+use smoltcp::socket::tcp::State;
+
+impl Tcp {
+    /// The time has come for some connections.
+    pub fn advance(&mut self, now: u64) {
+        self.agenda.advance(now);
+    }
+
+    /// A neighbour was heard of.
+    pub fn heard(&mut self, neighbor: Ipv4Addr) {
+        self.agenda.heard(neighbor);
+    }
+
+    /// Whether no connection waits for its turn.
+    pub fn is_idle(&self) -> bool {
+        self.agenda.is_idle()
+    }
+
+    /// When something is due next.
+    pub fn deadline(&self) -> Option<u64> {
+        let expiries = [&self.half_open, &self.orphans, &self.dying];
+        let expiries = expiries.into_iter().filter_map(|expiry| expiry.first());
+        let expiries = expiries.map(|(at, _)| at);
+        expiries.chain(self.agenda.deadline()).min()
+    }
+
+    /// Gives the next connection its turn: `turn` lets smoltcp send, and `hop` names the
+    /// neighbour that segments for a peer go to. Returns whether there was one.
+    pub fn take_turn(
+        &mut self,
+        now: u64,
+        memory: &mut Memory,
+        turn: impl FnOnce(&mut SocketSet<'static>) -> Next,
+        hop: impl FnOnce(Ipv4Addr) -> Option<Ipv4Addr>,
+    ) -> bool {
+        let Some(slot) = self.agenda.next() else {
+            return false;
+        };
+        let Some(connection) = self.slots.get_mut(slot) else {
+            return true;
+        };
+        if !connection.detached {
+            let next = turn(connection.solo.set());
+            let neighbor = match next {
+                Next::Neighbor(_) => hop(*connection.tuple.peer.ip()),
+                _ => None,
+            };
+            self.agenda.note(slot, next, neighbor);
+            self.settle(ConnectionId(slot), now, memory);
+        }
+        true
+    }
+
+    /// Ends the connections whose time is over.
+    pub fn expire(&mut self, now: u64, memory: &mut Memory) {
+        while let Some(slot) = self.half_open.due(now) {
+            self.counters.half_open_expired += 1;
+            self.remove(ConnectionId(slot), memory);
+        }
+        while let Some(slot) = self.dying.due(now) {
+            self.remove(ConnectionId(slot), memory);
+        }
+        while let Some(slot) = self.orphans.due(now) {
+            self.settle(ConnectionId(slot), now, memory);
+        }
+    }
+
+    /// Takes note of what became of a connection, and ends it if it is over.
+    fn settle(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
+        let Some(connection) = self.get(id) else {
+            return;
+        };
+        let socket = connection.solo.get();
+        let (state, queued) = (socket.state(), socket.send_queue());
+        let reset_pending = socket.remote_endpoint().is_some();
+        match connection.role {
+            Role::Dying { .. } if reset_pending => {}
+            Role::Dying { .. } => self.remove(id, memory),
+            _ if state == State::Closed => self.closed(id, now, memory),
+            Role::Orphan { deadline, left } => {
+                let progress = left != (queued, state);
+                let left = (queued, state);
+                if progress {
+                    let deadline = now.saturating_add(nanoseconds(self.timers.orphan));
+                    self.set_role(id, Role::Orphan { deadline, left });
+                } else if deadline <= now {
+                    self.counters.orphans_aborted += 1;
+                    self.abort(id, now);
+                }
+            }
+            Role::HalfOpen { .. } | Role::Waiting | Role::Held => {}
+        }
+    }
+
+    /// smoltcp is through with a connection.
+    fn closed(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
+        self.changed.push(id.0);
+        let Some(connection) = self.slots.get_mut(id.0) else {
+            return;
+        };
+        let orderly = connection.peer_finished && connection.finished;
+        if connection.error.is_none() && !orderly {
+            connection.error = Some(Error::TimedOut);
+            self.counters.timeouts += 1;
+        }
+        let reset_pending = connection.solo.get().remote_endpoint().is_some();
+        match connection.role {
+            Role::Held => self.detach(id),
+            _ if reset_pending => self.abort(id, now),
+            _ => self.remove(id, memory),
+        }
+    }
+}
