@@ -5,7 +5,9 @@
 //! which knows who has which buffer.
 
 use super::{Card, Nics, Processes, owned, to_abi, write};
+
 use crate::dma::Arena;
+use crate::kernel::Tsc;
 use abi::account::Stage;
 use abi::exchange::{self, NicMemory, Received, Send};
 use abi::ipc::Pid;
@@ -36,7 +38,7 @@ impl Nics {
         number: u64,
         pid: Pid,
         table: &mut Processes,
-        accounts: &mut Accounts,
+        accounts: &mut Accounts<Tsc>,
     ) -> Result<u64> {
         let Nics { cards, ramdisk, .. } = self;
         let card = owned(cards, number, pid)?;
@@ -90,7 +92,7 @@ impl Card {
         &mut self,
         area: &mut Arena,
         ramdisk: &Runs,
-        accounts: &mut Accounts,
+        accounts: &mut Accounts<Tsc>,
     ) -> Result<()> {
         let asked = |word: usize, max: usize| (load(area, word) as usize).min(max);
         let returns = asked(exchange::RETURN_COUNT, exchange::RETURNS_MAX);
