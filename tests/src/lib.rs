@@ -8,6 +8,7 @@
 //!
 //! [`grade`] is the 2010 lab's grade, [`beyond`] is what Wharf promises on top of it.
 
+pub mod bench;
 pub mod beyond;
 pub mod console;
 pub mod frames;
@@ -20,6 +21,7 @@ pub mod monitor;
 pub mod nic;
 pub mod options;
 pub mod pcap;
+pub mod peer;
 pub mod report;
 pub mod suite;
 pub mod wire;

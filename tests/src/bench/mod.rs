@@ -1,0 +1,3 @@
+//! `make bench`: Wharf and Linux, side by side on the same emulated cards.
+
+pub mod files;
