@@ -23,6 +23,7 @@ pub mod session;
 pub mod stats;
 pub mod table;
 pub mod tcp;
+pub mod udp;
 
 use crate::Outcome;
 use lab::Lab;

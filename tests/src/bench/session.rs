@@ -6,10 +6,11 @@ use super::gauge::{Gauge, Reading, wait_quiet};
 use super::guest::{BOOT, Role, Running, Start};
 use super::lab::Lab;
 use super::load::{self, Plan};
-use super::metric::{Guest, Load, Metric, WireKind};
+use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
 use super::namespace::segments_resent;
 use super::options::Task;
 use super::results::{Results, Sample};
+use super::udp::{Echo, per_million};
 use super::{download, tcp};
 use crate::{During, Outcome};
 use std::time::Duration;
@@ -63,11 +64,12 @@ impl Session<'_> {
             Task::Boot => self.wire == WireKind::User,
             Task::Idle => self.wire == WireKind::Tap,
             Task::Echo | Task::Bulk | Task::Http | Task::Download => self.wire != WireKind::Dgram,
-            Task::Udp | Task::Raw | Task::Memory | Task::Image => false,
+            Task::Udp => self.wire == WireKind::Dgram,
+            Task::Raw | Task::Memory | Task::Image => false,
         };
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
-            (Task::Echo | Task::Bulk | Task::Idle, Guest::Nginx) => false,
+            (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
             (Task::Boot, guest) => guest != Guest::Bare,
             (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
         };
@@ -80,7 +82,10 @@ impl Session<'_> {
         }
         let guest = match running {
             Some(guest) => guest,
-            None => running.insert(self.start(Role::Serve { big: true })?),
+            None => {
+                let big = self.wire != WireKind::Dgram; // nobody can ask for it there
+                running.insert(self.start(Role::Serve { big })?)
+            }
         };
         match task {
             Task::Echo => self.echo(guest),
@@ -88,7 +93,8 @@ impl Session<'_> {
             Task::Http => self.http(guest),
             Task::Download => self.download(guest),
             Task::Idle => self.idle(guest),
-            Task::Boot | Task::Udp | Task::Raw | Task::Memory | Task::Image => Ok(()),
+            Task::Udp => self.udp(guest),
+            Task::Boot | Task::Raw | Task::Memory | Task::Image => Ok(()),
         }
     }
 
@@ -210,6 +216,57 @@ impl Session<'_> {
             let rate = download::download(guest.http, BIG, duration)?;
             Ok((vec![(Metric::Download, rate / 1e6)], gauge.read()?))
         })
+    }
+
+    fn udp(&mut self, guest: &Running) -> Outcome {
+        let socket = guest
+            .frames
+            .as_ref()
+            .ok_or("this guest has no raw frames")?;
+        for size in [SMALL, 1400] {
+            let mut echo = Echo::new(socket, size)?;
+            let metric = |what| Metric::Udp { size, what };
+            let duration = match size {
+                SMALL => self.seconds(10.0, 2.0),
+                _ => self.seconds(3.0, 1.0),
+            };
+            let what = format!("udp {size} p50, lost, stalls");
+            self.take(&what, Some(guest.pid()), |_, gauge| {
+                let mut singly = echo.singly(duration)?;
+                let reading = gauge.read()?;
+                let lost = per_million(singly.lost, singly.times.count() as u64);
+                let figures = vec![
+                    (metric(Datagrams::P50), singly.times.percentile(0.5) / 1e3),
+                    (metric(Datagrams::Lost), lost),
+                    (metric(Datagrams::Stalls), singly.stalls as f64),
+                ];
+                Ok((figures, reading))
+            })?;
+            let duration = self.seconds(3.0, 1.0);
+            let what = format!("udp {size} x32 rate, lost");
+            self.take(&what, Some(guest.pid()), |_, gauge| {
+                let windowed = echo.windowed(32, duration)?;
+                let lost = per_million(windowed.lost, windowed.answered);
+                let figures = vec![
+                    (metric(Datagrams::Rate), windowed.rate),
+                    (metric(Datagrams::RateLost), lost),
+                ];
+                Ok((figures, gauge.read()?))
+            })?;
+            if size == SMALL {
+                let duration = self.seconds(3.0, 1.5);
+                self.take(
+                    "udp answered of 100,000/s",
+                    Some(guest.pid()),
+                    |_, gauge| {
+                        let flooded = echo.flooded(100_000.0, duration)?;
+                        let figures = vec![(metric(Datagrams::Answered), flooded.answered)];
+                        Ok((figures, gauge.read()?))
+                    },
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn idle(&mut self, guest: &Running) -> Outcome {

@@ -6,6 +6,9 @@ use super::results::{Key, Results};
 use super::session::show;
 use std::fmt::Write;
 
+/// Columns of the longest name of a metric.
+const NAME: usize = 37;
+
 /// The whole table.
 pub fn table(results: &Results) -> String {
     let mut text = String::new();
@@ -38,7 +41,7 @@ fn columns(results: &Results, card: &str, wire: WireKind) -> Vec<Guest> {
 
 fn write_heading(text: &mut String, results: &Results, key: Key) {
     // Writing to a string does not fail.
-    let _ = write!(text, "\n{:30}", format!("{}, {}", key.0, key.1.name()));
+    let _ = write!(text, "\n{:NAME$}", format!("{}, {}", key.0, key.1.name()));
     for guest in columns(results, key.0, key.1) {
         let _ = write!(text, " {:>14}", guest.name());
     }
@@ -46,7 +49,7 @@ fn write_heading(text: &mut String, results: &Results, key: Key) {
 }
 
 fn write_rows(text: &mut String, results: &Results, key: Key) {
-    let _ = write!(text, "{:30}", key.2.to_string());
+    let _ = write!(text, "{:NAME$}", key.2.to_string());
     for guest in columns(results, key.0, key.1) {
         let cell = match results.figure(key, guest) {
             None => String::new(),
@@ -67,7 +70,7 @@ fn write_rows(text: &mut String, results: &Results, key: Key) {
         }
         Some((first, others)) => {
             write_verdict(text, results, first);
-            let indent = 30 + 15 * columns(results, key.0, key.1).len();
+            let indent = NAME + 15 * columns(results, key.0, key.1).len();
             for goal in others {
                 let _ = write!(text, "\n{:indent$}", "");
                 write_verdict(text, results, goal);
