@@ -89,6 +89,7 @@ test: image
 bench: image
 	@QEMU='$(QEMU)' scripts/setup --quiet --bench
 	@CARGO='$(CARGO)' scripts/linux-peer '$(BUILD)/linux-peer'
+	@$(CARGO) build -q --release -p floor
 	@$(CARGO) build -q --release -p tests --bin bench
 	@'$(TARGET)/release/bench' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' $(BENCH)
 

@@ -144,7 +144,7 @@ impl Lab<'_> {
 fn wharf(role: Role) -> (String, &'static str) {
     match role {
         Role::Serve { .. } => (String::new(), "Waiting for http connections"),
-        Role::Send(size) => (format!("run=rawsend,{size}"), "rawsend: sending"),
+        Role::Send(size) => (format!("run=rawsend,{size},3600"), "rawsend: sending"),
         Role::Count => ("run=rawcount".to_owned(), "rawcount: counting"),
     }
 }

@@ -40,6 +40,8 @@ fn set_up() -> Outcome {
         "tuntap add dev tap0 mode tap",
         "addr add 10.0.2.2/24 dev tap0",
         "link set tap0 up",
+        // Whom raw frames are sent to: the guest's card, but not its stack.
+        "neigh add 10.0.2.77 lladdr 52:54:00:12:34:56 dev tap0 nud permanent",
     ] {
         let output = Command::new("ip")
             .args(line.split(' '))

@@ -17,7 +17,8 @@ bench.svg into build/.
   --only LIST    of boot, echo, bulk, http, download, udp, raw, idle, memory, image
   --peers LIST   of epoll, nginx; both is the default
   --rounds N     how often each is measured (5; 3 with --quick)
-  --quick        shorter runs, fewer loads, only epoll: for a look while tuning
+  --quick        shorter runs, fewer loads, only epoll, no raw, no memory unless asked
+                 for: for a look while tuning
   --noise CORES  what may be busy with something else in a run that counts (0.15)
   --retries N    how often a run that was too noisy is repeated (2)
   --qemu FILE    the QEMU to run (default: qemu-system-x86_64)
@@ -111,7 +112,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     let mut options = Options {
         nics: nic::ALL,
         wires: WireKind::ALL.to_vec(),
-        tasks: TASKS.iter().map(|(_, task)| *task).collect(),
+        tasks: Vec::new(),
         peers: Vec::new(),
         rounds: 0,
         quick: false,
@@ -160,6 +161,13 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     if options.rounds == 0 {
         options.rounds = if options.quick { 3 } else { 5 };
     }
+    if options.tasks.is_empty() {
+        let all = TASKS.iter().map(|(_, task)| *task);
+        let long = [Task::Raw, Task::Memory];
+        options.tasks = all
+            .filter(|task| !options.quick || !long.contains(task))
+            .collect();
+    }
     if options.peers.is_empty() {
         options.peers = match options.quick {
             true => vec![Peer::Epoll],
@@ -204,6 +212,9 @@ mod tests {
         assert_eq!((options.rounds, options.tasks.len()), (5, 10));
         assert_eq!(options.peers, [Peer::Epoll, Peer::Nginx]);
         let quick = read("--quick").unwrap().unwrap();
+        assert!(quick.tasks.contains(&Task::Boot) && !quick.tasks.contains(&Task::Raw));
+        let asked = read("--quick --only raw").unwrap().unwrap();
+        assert_eq!(asked.tasks, [Task::Raw]);
         assert_eq!((quick.rounds, &quick.peers[..]), (3, &[Peer::Epoll][..]));
     }
 

@@ -62,23 +62,26 @@ impl Session<'_> {
     fn is_about(&self, task: Task) -> bool {
         let wire = match task {
             Task::Boot => self.wire == WireKind::User,
-            Task::Idle => self.wire == WireKind::Tap,
+            Task::Idle | Task::Raw => self.wire == WireKind::Tap,
             Task::Echo | Task::Bulk | Task::Http | Task::Download => self.wire != WireKind::Dgram,
             Task::Udp => self.wire == WireKind::Dgram,
-            Task::Raw | Task::Memory | Task::Image => false,
+            Task::Memory | Task::Image => false,
         };
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
             (Task::Boot, guest) => guest != Guest::Bare,
+            (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
             (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
         };
         wire && guest
     }
 
     fn task(&mut self, task: Task, running: &mut Option<Running>) -> Outcome {
-        if task == Task::Boot {
-            return self.boot();
+        match task {
+            Task::Boot => return self.boot(),
+            Task::Raw => return self.raw(),
+            _ => {}
         }
         let guest = match running {
             Some(guest) => guest,
@@ -98,7 +101,7 @@ impl Session<'_> {
         }
     }
 
-    fn start(&self, role: Role) -> Outcome<Running> {
+    pub(super) fn start(&self, role: Role) -> Outcome<Running> {
         let start = Start {
             guest: self.guest,
             role,
@@ -112,7 +115,7 @@ impl Session<'_> {
     }
 
     /// `full` seconds, or `quick` ones if the run shall be short.
-    fn seconds(&self, full: f64, quick: f64) -> Duration {
+    pub(super) fn seconds(&self, full: f64, quick: f64) -> Duration {
         Duration::from_secs_f64(if self.lab.options.quick { quick } else { full })
     }
 
