@@ -12,8 +12,8 @@ const TEXT: &str = "#1c2733";
 const FAINT: &str = "#c9d1d9";
 
 /// Places in pixels.
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 300.0;
+const WIDTH: f64 = 940.0;
+const LEFT: f64 = 330.0;
 const RIGHT: f64 = WIDTH - 70.0;
 const TOP: f64 = 92.0;
 const ROW: f64 = 38.0;
@@ -61,9 +61,14 @@ pub fn svg(results: &Results, cards: &[&'static str], title: &str) -> String {
     text(&mut svg, (24.0, 32.0), "start", "16", &escape(title));
     let legend = cards.iter().enumerate();
     for (at, card) in legend {
-        let x = 24.0 + 90.0 * at as f64;
+        let x = 24.0 + 130.0 * at as f64;
         rectangle(&mut svg, (x, 48.0, 12.0, 12.0), CARDS[at % 2]);
-        text(&mut svg, (x + 18.0, 59.0), "start", "13", &escape(card));
+        let name = match *card {
+            "e100" => "E100 (82559ER)",
+            "igb" => "igb (82576)",
+            other => other,
+        };
+        text(&mut svg, (x + 18.0, 59.0), "start", "13", name);
     }
     let note = "times better than the better Linux server; | is what it must reach";
     text(&mut svg, (RIGHT, 59.0), "end", "12", note);

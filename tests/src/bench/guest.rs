@@ -77,9 +77,11 @@ impl Running {
         let errors = lab.file("qemu.log");
         let image = lab.image(start.guest, start.role)?;
 
-        // `exec`, so that the process that is watched is QEMU itself.
-        let mut command = Command::new("sh");
-        command.args(["-c", r#"ulimit -t "$0"; exec "$@""#]);
+        // QEMU shall end with the benchmark, however that ends. `setpriv` and `sh` both become
+        // what they start, so that the process that is watched is QEMU itself.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "sh", "-c"]);
+        command.arg(r#"ulimit -t "$0"; exec "$@""#);
         command.arg(CPU_SECONDS.to_string()).arg(&lab.options.qemu);
         command.args(["-accel", "tcg", "-machine", lab.nic.machine, "-smp", "1"]);
         command.arg("-m").arg(start.memory.to_string());

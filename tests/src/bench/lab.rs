@@ -7,6 +7,7 @@ use super::options::Options;
 use crate::nic::Nic;
 use crate::suite::repository;
 use crate::{During, Outcome, ensure};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,6 +30,9 @@ pub struct Lab<'a> {
     pub options: &'a Options,
     /// The card.
     pub nic: &'static Nic,
+    /// How many runs may still be repeated because of noise: where it never ends, repeating
+    /// all would only take three times as long.
+    pub repeats: &'a Cell<u32>,
 }
 
 /// Makes what the guests are started from: Wharf's images with the files to serve. The

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// Answers before this are not counted: connections open, caches fill.
 const WARM_UP: Duration = Duration::from_millis(200);
 
+/// Longest that all connections together take until each has had an answer.
+const RAMP: Duration = Duration::from_secs(30);
+
 /// An answer that takes longer is one that failed.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,8 @@ enum State {
     Waiting,
     /// The answer is there; the server has yet to close.
     Closing,
+    /// It is kept, had an answer, and waits for the others.
+    Ready,
 }
 
 /// What a connection needs next.
@@ -77,6 +82,12 @@ struct Connection {
     filled: usize,
 }
 
+impl Connection {
+    fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
+}
+
 struct Client<'a> {
     address: SockaddrIn,
     keep: bool,
@@ -87,6 +98,9 @@ struct Client<'a> {
     known_head: Vec<u8>,
     loaded: Loaded,
     counts_from: Instant,
+    /// Connections that are kept are opened one after the other, each when the one before has
+    /// had an answer: QEMU's user network takes no more than one at a time.
+    ramping: bool,
 }
 
 /// Asks for `file` as `plan` says.
@@ -107,16 +121,24 @@ pub fn run(address: SocketAddrV4, file: File, plan: &Plan) -> Outcome<Loaded> {
         epoll: Epoll::new(EpollCreateFlags::empty()).map_err(failed)?,
         known_head: Vec::new(),
         loaded: Loaded::default(),
-        counts_from: start + WARM_UP,
+        counts_from: start,
+        ramping: true,
     };
     let mut connections = Vec::new();
-    for token in 0..usize::from(plan.connections) {
-        connections.push(client.open(token, Vec::new())?);
-    }
-    let end = client.counts_from + plan.duration;
+    let mut end = start + RAMP;
     let mut next_look = start + Duration::from_secs(1);
     let mut events = [EpollEvent::empty(); 128];
     loop {
+        let ready = connections.iter().all(Connection::is_ready);
+        if client.ramping && connections.len() < usize::from(plan.connections) {
+            if ready || !plan.keep {
+                connections.push(client.open(connections.len(), Vec::new())?);
+                continue;
+            }
+        } else if client.ramping && (ready || !plan.keep) {
+            client.begin(&mut connections)?;
+            end = client.counts_from + plan.duration;
+        }
         let count = match client.epoll.wait(&mut events, 100_u8) {
             Err(Errno::EINTR) => 0,
             other => other.map_err(failed)?,
@@ -140,13 +162,21 @@ pub fn run(address: SocketAddrV4, file: File, plan: &Plan) -> Outcome<Loaded> {
         if now >= next_look {
             next_look = now + Duration::from_secs(1);
             for (token, connection) in connections.iter_mut().enumerate() {
-                if now - connection.since > ANSWER {
+                if now - connection.since > ANSWER && !connection.is_ready() {
                     client.fail("no answer".to_owned())?;
                     client.reopen(token, connection)?;
                 }
             }
         }
     }
+    ensure(!client.ramping, || {
+        let ready = connections.iter().filter(|c| c.is_ready()).count();
+        let why = client.loaded.first_error.as_deref().unwrap_or("silence");
+        format!(
+            "only {ready} of {} connections were answered: {why}",
+            plan.connections
+        )
+    })?;
     let late = connections.iter().filter(|c| c.since.elapsed() > OPEN);
     for _ in late {
         client.fail("no answer until the end".to_owned())?;
@@ -195,6 +225,21 @@ impl Client<'_> {
         Ok(())
     }
 
+    /// Asks on all connections at once; what counts begins soon.
+    fn begin(&mut self, connections: &mut [Connection]) -> Outcome {
+        self.ramping = false;
+        let now = Instant::now();
+        self.counts_from = now + WARM_UP;
+        for connection in connections.iter_mut().filter(|c| c.is_ready()) {
+            connection.state = State::Waiting;
+            connection.since = now;
+            if let Err(why) = self.ask(connection) {
+                self.fail(why)?; // and the server's end of it will be seen
+            }
+        }
+        Ok(())
+    }
+
     fn fail(&mut self, why: String) -> Outcome {
         self.loaded.errors += 1;
         self.loaded.first_error.get_or_insert(why);
@@ -229,6 +274,7 @@ impl Client<'_> {
                 (State::Closing, 0) => return Ok(Next::Reopen),
                 (State::Closing, _) => return Err("bytes after the answer".to_owned()),
                 (_, 0) => return Err("the server closed early".to_owned()),
+                (State::Ready, _) => return Err("bytes without a request".to_owned()),
                 _ => connection.filled += len,
             }
             if !self.is_complete(&connection.buffer[..connection.filled])? {
@@ -236,17 +282,22 @@ impl Client<'_> {
             }
             let now = Instant::now();
             self.loaded.answers += 1;
-            if now >= self.counts_from {
+            if !self.ramping && now >= self.counts_from {
                 let took = now - connection.since;
                 self.loaded.times.push(took.as_nanos() as u64);
             }
             connection.filled = 0;
             connection.since = now;
-            if self.keep {
-                self.ask(connection)?;
-                return Ok(Next::Wait);
+            if !self.keep {
+                connection.state = State::Closing;
+                continue;
             }
-            connection.state = State::Closing;
+            if self.ramping {
+                connection.state = State::Ready;
+            } else {
+                self.ask(connection)?;
+            }
+            return Ok(Next::Wait);
         }
     }
 
@@ -300,95 +351,4 @@ fn check_head(head: &[u8], len: usize) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::files::INDEX;
-    use crate::peer::{Ports, Server, Site};
-    use std::net::{Ipv4Addr, TcpListener};
-
-    fn plan(keep: bool, connections: u16) -> Plan {
-        Plan {
-            keep,
-            connections,
-            duration: Duration::from_millis(100),
-        }
-    }
-
-    /// The peer of the benchmark, with these contents as its index, as long as the tests run.
-    fn peer(name: &str, contents: &[u8]) -> SocketAddrV4 {
-        let id = std::process::id();
-        let directory = std::env::temp_dir().join(format!("wharf-load-{name}-{id}"));
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join(INDEX.name), contents).unwrap();
-        let site = Site::load(&directory).unwrap();
-        std::fs::remove_dir_all(&directory).unwrap();
-        let mut server = Server::bind(Ports { echo: 0, http: 0 }, Some(site)).unwrap();
-        let port = server.addresses()[1].port();
-        std::thread::spawn(move || server.run());
-        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
-    }
-
-    #[test]
-    fn a_good_server_is_loaded_without_errors() {
-        let address = peer("good", &INDEX.contents());
-        for keep in [true, false] {
-            for connections in [1, 16] {
-                let loaded = run(address, INDEX, &plan(keep, connections)).unwrap();
-                assert_eq!((loaded.errors, loaded.first_error), (0, None));
-                assert!(loaded.times.count() > 20, "{keep} {connections}");
-                assert!(loaded.answers as usize > loaded.times.count());
-                assert!(loaded.seconds >= 0.1);
-            }
-        }
-    }
-
-    #[test]
-    fn wrong_answers_are_errors_and_nobody_is_a_failure() {
-        let mut wrong = INDEX.contents();
-        wrong[1000] ^= 1;
-        let words = run(peer("wrong", &wrong), INDEX, &plan(true, 2))
-            .unwrap_err()
-            .0;
-        assert!(words.contains("another body"), "{words}");
-        wrong.pop();
-        let words = run(peer("short", &wrong), INDEX, &plan(true, 2))
-            .unwrap_err()
-            .0;
-        assert!(words.contains("Content-Length"), "{words}");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let nobody = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let words = run(nobody, INDEX, &plan(true, 2)).unwrap_err().0;
-        assert!(words.contains("connecting"), "{words}");
-    }
-
-    #[test]
-    fn a_server_that_stops_answering_is_noticed_at_the_end() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            // One good answer, then silence on a connection that stays open.
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
-            answer.extend(INDEX.contents());
-            std::thread::sleep(WARM_UP);
-            assert!(std::io::Read::read(&mut stream, &mut request).unwrap() > 0);
-            std::io::Write::write_all(&mut stream, &answer).unwrap();
-            while std::io::Read::read(&mut stream, &mut request).unwrap() > 0 {}
-        });
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let duration = Duration::from_millis(1500);
-        let loaded = run(
-            address,
-            INDEX,
-            &Plan {
-                duration,
-                ..plan(true, 1)
-            },
-        )
-        .unwrap();
-        assert_eq!((loaded.answers, loaded.errors), (1, 1));
-    }
-}
+mod tests;

@@ -37,6 +37,7 @@ use metric::{Guest, Metric, WireKind};
 use options::{Options, Peer, Task};
 use results::{Results, Sample};
 use session::Session;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Measures what the command line asks for, prints the table, writes the files. Returns
@@ -50,9 +51,15 @@ pub fn run(options: &Options) -> Outcome<bool> {
     }
     lab::prepare(options)?;
     let mut results = Results::default();
+    let repeats = Cell::new(options.rounds * if options.quick { 3 } else { 10 });
+    let lab = |nic| Lab {
+        options,
+        nic,
+        repeats: &repeats,
+    };
     for round in 1..=options.rounds {
         for nic in options.nics {
-            let lab = Lab { options, nic };
+            let lab = lab(nic);
             for &wire in &options.wires {
                 let mut guests = guests(options);
                 if round % 2 == 0 {
@@ -73,7 +80,7 @@ pub fn run(options: &Options) -> Outcome<bool> {
         }
     }
     for nic in options.nics {
-        once(&Lab { options, nic }, &mut results);
+        once(&lab(nic), &mut results);
     }
     report(options, &results)?;
     Ok(results.failures.is_empty())

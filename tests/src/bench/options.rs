@@ -20,7 +20,8 @@ bench.svg into build/.
   --quick        shorter runs, fewer loads, only epoll, no raw, no memory unless asked
                  for: for a look while tuning
   --noise CORES  what may be busy with something else in a run that counts (0.15)
-  --retries N    how often a run that was too noisy is repeated (2)
+  --retries N    how often a run that was too noisy is repeated (2); of all runs of a
+                 round no more than 10 are, with --quick 3
   --qemu FILE    the QEMU to run (default: qemu-system-x86_64)
   --build DIR    where images are made and results go (build)
   --bin DIR      where cargo has put Wharf's binaries (target/release)

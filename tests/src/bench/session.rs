@@ -22,7 +22,7 @@ pub const MEMORY: u32 = 256;
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long to wait for the machine to become quiet before a run is repeated.
-const QUIET: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Figures of one run.
 pub type Figures = Vec<(Metric, f64)>;
@@ -299,16 +299,16 @@ impl Session<'_> {
             if kept.as_ref().is_none_or(is_better) {
                 kept = Some((figures, reading));
             }
-            if reading.foreign <= options.noise {
+            let left = self.lab.repeats.get();
+            if reading.foreign <= options.noise || attempt == options.retries || left == 0 {
                 break;
             }
+            self.lab.repeats.set(left - 1);
             self.say(&format!(
-                "{what}: {:.2} cores were busy with something else",
+                "{what}: again, {:.2} cores were busy with something else",
                 reading.foreign
             ));
-            if attempt < options.retries {
-                wait_quiet(pid.unwrap_or(own), options.noise, QUIET).during(what)?;
-            }
+            wait_quiet(pid.unwrap_or(own), options.noise, QUIET).during(what)?;
         }
         let Some((figures, reading)) = kept else {
             return Err("nothing was measured".into());
@@ -318,7 +318,10 @@ impl Session<'_> {
             .iter()
             .map(|(metric, value)| show(*value, metric.unit()))
             .collect();
-        let mark = if noisy { "  (too noisy to count)" } else { "" };
+        let mark = match noisy {
+            true => format!("  (too noisy to count: {:.2} cores)", reading.foreign),
+            false => String::new(),
+        };
         self.say(&format!("{what}: {}{mark}", words.join(", ")));
         for (metric, value) in figures {
             let sample = Sample {
