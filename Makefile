@@ -36,7 +36,7 @@ QEMUFLAGS = -accel tcg -machine $(MACHINE_$(NIC)) -smp 1 -m $(MEM) \
 	$(QEMUEXTRA)
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test bench-icount check nc-7 nc-80 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-icount check nc-7 nc-80 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
@@ -44,6 +44,7 @@ help:
 	@echo 'make grade         the lab'"'"'s grade: Score: 105/105'
 	@echo 'make test          host tests, and on all cards the grade and what goes beyond it'
 	@echo 'make bench-icount  guest instructions per operation, against tests/icount.baseline'
+	@echo 'make bench         measures it beside Linux; BENCH="--quick --card igb ...", BENCH=--help'
 	@echo 'make check         formatting, clippy and documentation, without warnings'
 	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
 	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
@@ -88,6 +89,14 @@ test: image
 
 bench-icount: image
 	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)
+
+# The Linux guest comes from Debian's packages, once; what is measured, BENCH says.
+bench: image
+	@QEMU='$(QEMU)' scripts/setup --quiet --bench
+	@CARGO='$(CARGO)' scripts/linux-peer '$(BUILD)/linux-peer'
+	@$(CARGO) build -q --release -p floor
+	@$(CARGO) build -q --release -p tests --bin bench
+	@'$(TARGET)/release/bench' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' $(BENCH)
 
 HARNESS = --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' \
 	--www '$(WWW)' $(CASES)

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod baseline;
+pub mod bench;
 pub mod beyond;
 pub mod card;
 pub mod connection;
@@ -25,6 +26,7 @@ pub mod monitor;
 pub mod nic;
 pub mod options;
 pub mod pcap;
+pub mod peer;
 pub mod qtest;
 pub mod report;
 pub mod suite;

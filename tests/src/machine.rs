@@ -418,13 +418,17 @@ impl Drop for Machine {
     }
 }
 
-fn end(child: &mut Child) {
+pub(crate) fn end(child: &mut Child) {
     // Both fail only if QEMU has ended already.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-fn accept(listener: &TcpListener, child: &mut Child, errors: &Path) -> Outcome<TcpStream> {
+pub(crate) fn accept(
+    listener: &TcpListener,
+    child: &mut Child,
+    errors: &Path,
+) -> Outcome<TcpStream> {
     listener.set_nonblocking(true)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -448,7 +452,7 @@ fn accept(listener: &TcpListener, child: &mut Child, errors: &Path) -> Outcome<T
 
 /// User and system time of a line of `/proc/PID/stat` (proc(5): fields 14 and 15, in
 /// ticks of which Linux tells user space 100 a second).
-fn cpu_time(stat: &str) -> Option<Duration> {
+pub(crate) fn cpu_time(stat: &str) -> Option<Duration> {
     // The program's name, in parentheses, may itself hold spaces and parentheses.
     let (_, after) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = after.split_whitespace().collect();

@@ -41,6 +41,7 @@ pub mod nic;
 pub mod nicstat;
 pub mod process;
 pub mod ramdisk;
+pub mod raw;
 pub mod socket;
 pub mod start;
 pub mod stream;

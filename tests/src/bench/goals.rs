@@ -1,0 +1,304 @@
+//! What the figures must and shall reach: the table of issue 4.
+
+use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
+use super::results::{Key, Ratio, Results};
+
+/// What Wharf's figure is compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Against {
+    /// The better of the epoll server and nginx.
+    Peers,
+    /// The better of them, started from the packed kernel.
+    BzImage,
+    /// The guest without an operating system; or so many per second, whatever that does.
+    Bare(Option<f64>),
+    /// Another figure of its own.
+    Own(Metric),
+    /// Nothing: the figure itself.
+    Itself,
+}
+
+/// A bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// At most.
+    AtMost(f64),
+    /// At least.
+    AtLeast(f64),
+}
+
+impl Limit {
+    /// Whether a value keeps to it.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Limit::AtMost(limit) => value <= limit,
+            Limit::AtLeast(limit) => value >= limit,
+        }
+    }
+}
+
+/// One cell of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Goal {
+    /// What it is about.
+    pub key: Key,
+    /// Compared with what.
+    pub against: Against,
+    /// What it must reach.
+    pub must: Limit,
+    /// What it shall reach; the same where the issue names only one.
+    pub aim: Limit,
+}
+
+/// How far a goal was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What was aimed at.
+    Aim,
+    /// What must be.
+    Must,
+    /// Less.
+    Missed,
+}
+
+/// A goal, judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// The quotient, or the figure itself.
+    pub ratio: Ratio,
+    /// Whose figure it was divided by, if another guest's.
+    pub other: Option<Guest>,
+    /// How far it got.
+    pub verdict: Verdict,
+}
+
+/// All goals for the card of this name.
+pub fn goals(card: &'static str) -> Vec<Goal> {
+    // The issue has a column for each card.
+    let igb = card == "igb";
+    let by_card = |e100: (f64, f64), other: (f64, f64)| if igb { other } else { e100 };
+    let mut goals = Vec::new();
+    let mut add = |wire, metric, against, must, aim| {
+        goals.push(Goal {
+            key: (card, wire, metric),
+            against,
+            must,
+            aim,
+        });
+    };
+    let mut at_most = |wire, metric, against, (must, aim)| {
+        add(
+            wire,
+            metric,
+            against,
+            Limit::AtMost(must),
+            Limit::AtMost(aim),
+        );
+    };
+    use WireKind::{Dgram, Tap, User};
+    let small = |what| Metric::Udp { size: SMALL, what };
+
+    for (wire, metric) in [
+        (Dgram, small(Datagrams::Lost)),
+        (Dgram, small(Datagrams::Stalls)),
+        (Tap, Metric::EchoStalls),
+        (Tap, Metric::EchoLost),
+        (User, Metric::EchoStalls),
+    ] {
+        at_most(wire, metric, Against::Itself, (0.0, 0.0));
+    }
+    let faster = |times: f64| (1.0 / times, 1.0 / times);
+    let boot = by_card((10.0, 7.0), (7.0, 4.0));
+    at_most(User, Metric::Boot, Against::BzImage, faster(boot.0));
+    at_most(User, Metric::Boot, Against::Peers, faster(boot.1));
+    at_most(
+        Dgram,
+        small(Datagrams::P50),
+        Against::Peers,
+        by_card((0.6, 0.4), (0.5, 0.35)),
+    );
+    at_most(
+        Tap,
+        Metric::EchoP50,
+        Against::Peers,
+        by_card((0.7, 0.5), (0.5, 0.35)),
+    );
+    at_most(Tap, Metric::CpuPerRequest, Against::Peers, (0.5, 0.3));
+    at_most(Tap, Metric::Idle, Against::Peers, (1.0, 1.0));
+    at_most(User, Metric::Memory, Against::Peers, faster(6.0));
+    at_most(User, Metric::Image, Against::BzImage, faster(5.0));
+
+    let mut at_least = |wire, metric, against, (must, aim)| {
+        add(
+            wire,
+            metric,
+            against,
+            Limit::AtLeast(must),
+            Limit::AtLeast(aim),
+        );
+    };
+    at_least(
+        Dgram,
+        small(Datagrams::Rate),
+        Against::Peers,
+        by_card((4.0, 6.0), (3.0, 5.0)),
+    );
+    at_least(
+        Dgram,
+        small(Datagrams::Answered),
+        Against::Peers,
+        (4.0, 4.0),
+    );
+    let own = Against::Own(small(Datagrams::Rate));
+    at_least(Dgram, small(Datagrams::Answered), own, (0.9, 0.9));
+    at_least(
+        Tap,
+        Metric::Bulk,
+        Against::Peers,
+        by_card((1.5, 3.0), (1.2, 2.0)),
+    );
+    let rate = |keep, connections| Metric::Http {
+        keep,
+        connections,
+        what: Load::Rate,
+    };
+    for connections in [16, 64] {
+        at_least(Tap, rate(true, connections), Against::Peers, (2.0, 4.0));
+        at_least(Tap, rate(false, connections), Against::Peers, (2.5, 4.0));
+    }
+    let own = Against::Own(rate(true, 16));
+    at_least(Tap, rate(true, 256), own, (0.8, 0.8));
+    at_least(
+        Tap,
+        Metric::Download,
+        Against::Peers,
+        by_card((1.3, 2.0), (1.0, 1.5)),
+    );
+    at_least(User, Metric::Download, Against::Peers, (1.5, 2.0));
+    let bare = Against::Bare(igb.then_some(600_000.0));
+    at_least(Tap, Metric::Send(60), bare, (0.85, 0.85));
+    goals
+}
+
+/// Judges a goal; `None` if it was not measured, or not what it is compared with.
+pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
+    let key = goal.key;
+    let own = results.figure(key, Guest::Wharf)?;
+    let best = |guests: &[Guest]| results.best_of(key, guests).map(|(guest, _)| guest);
+    let other = match goal.against {
+        Against::Peers => Some((key, best(&[Guest::Epoll, Guest::Nginx])?)),
+        Against::BzImage => Some((key, best(&[Guest::EpollBzImage, Guest::NginxBzImage])?)),
+        Against::Bare(_) => Some((key, best(&[Guest::Bare])?)),
+        Against::Own(metric) => Some(((key.0, key.1, metric), Guest::Wharf)),
+        Against::Itself => None,
+    };
+    let ratio = match other {
+        Some(other) => results.ratio(key, other)?,
+        None => Ratio {
+            value: own.value,
+            least: own.least,
+            greatest: own.greatest,
+        },
+    };
+    let enough = matches!(goal.against, Against::Bare(Some(rate)) if own.value >= rate);
+    let verdict = if enough || goal.aim.holds(ratio.value) {
+        Verdict::Aim
+    } else if goal.must.holds(ratio.value) {
+        Verdict::Must
+    } else {
+        Verdict::Missed
+    };
+    Some(Judged {
+        ratio,
+        other: other
+            .map(|(_, guest)| guest)
+            .filter(|guest| *guest != Guest::Wharf),
+        verdict,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::sample;
+    use super::*;
+
+    fn verdict(results: &Results, card: &'static str, metric: Metric) -> Vec<Option<Verdict>> {
+        let goals = goals(card);
+        let about = goals.iter().filter(|goal| goal.key.2 == metric);
+        about
+            .map(|goal| judge(results, goal).map(|judged| judged.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn every_row_of_the_issue_has_its_bounds() {
+        for card in ["e100", "igb"] {
+            let goals = goals(card);
+            assert_eq!(goals.len(), 25);
+            for (at, goal) in goals.iter().enumerate() {
+                assert_eq!(goal.key.0, card);
+                // Who reaches the aim reaches what must be.
+                let (Limit::AtMost(aim) | Limit::AtLeast(aim)) = goal.aim;
+                assert!(goal.must.holds(aim), "{goal:?}");
+                assert!(!goals[..at].contains(goal), "{goal:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_better_peer_is_what_counts() {
+        let key = ("igb", WireKind::Tap, Metric::EchoP50);
+        let mut results = Results::default();
+        results.add(key, Guest::Wharf, sample(1, 40.0, false));
+        assert_eq!(verdict(&results, "igb", Metric::EchoP50), [None]);
+        results.add(key, Guest::Nginx, sample(1, 200.0, false));
+        assert_eq!(
+            verdict(&results, "igb", Metric::EchoP50),
+            [Some(Verdict::Aim)]
+        );
+        results.add(key, Guest::Epoll, sample(1, 100.0, false));
+        assert_eq!(
+            verdict(&results, "igb", Metric::EchoP50),
+            [Some(Verdict::Must)]
+        );
+        results.add(key, Guest::Epoll, sample(1, 50.0, false));
+        assert_eq!(
+            verdict(&results, "igb", Metric::EchoP50),
+            [Some(Verdict::Missed)]
+        );
+    }
+
+    #[test]
+    fn one_stall_in_one_round_is_one_too_many() {
+        let key = ("e100", WireKind::User, Metric::EchoStalls);
+        let mut results = Results::default();
+        results.add(key, Guest::Wharf, sample(1, 0.0, false));
+        let judged = |results: &Results| {
+            let goals = goals("e100");
+            let goal = goals.iter().find(|goal| goal.key == key).unwrap();
+            judge(results, goal).unwrap().verdict
+        };
+        assert_eq!(judged(&results), Verdict::Aim);
+        results.add(key, Guest::Wharf, sample(2, 1.0, false));
+        results.add(key, Guest::Wharf, sample(3, 0.0, false));
+        assert_eq!(judged(&results), Verdict::Missed);
+    }
+
+    #[test]
+    fn on_the_82576_a_rate_is_enough_whatever_the_bare_guest_does() {
+        let mut results = Results::default();
+        for (card, wharf) in [("igb", 610_000.0), ("e100", 610_000.0)] {
+            let key = (card, WireKind::Tap, Metric::Send(60));
+            results.add(key, Guest::Wharf, sample(1, wharf, false));
+            results.add(key, Guest::Bare, sample(1, 800_000.0, false));
+        }
+        assert_eq!(
+            verdict(&results, "igb", Metric::Send(60)),
+            [Some(Verdict::Aim)]
+        );
+        assert_eq!(
+            verdict(&results, "e100", Metric::Send(60)),
+            [Some(Verdict::Missed)]
+        );
+    }
+}

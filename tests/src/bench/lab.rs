@@ -1,0 +1,161 @@
+//! Where the benchmark of one card runs: what guests are started from, and their files.
+
+use super::files::{BIG, File, INDEX};
+use super::guest::Role;
+use super::metric::Guest;
+use super::options::Options;
+use crate::nic::Nic;
+use crate::suite::repository;
+use crate::{During, Outcome, ensure};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What QEMU starts.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// For `-kernel`.
+    pub kernel: PathBuf,
+    /// For `-initrd`.
+    pub module: Option<PathBuf>,
+    /// For `-append`.
+    pub append: String,
+    /// How the line begins that tells that the guest is ready.
+    pub ready: &'static str,
+}
+
+/// The place.
+pub struct Lab<'a> {
+    /// The command line.
+    pub options: &'a Options,
+    /// The card.
+    pub nic: &'static Nic,
+    /// How many runs may still be repeated because of noise: where it never ends, repeating
+    /// all would only take three times as long.
+    pub repeats: &'a Cell<u32>,
+}
+
+/// Makes what the guests are started from: Wharf's images with the files to serve. The
+/// Linux guest has been made by `scripts/linux-peer`.
+///
+/// # Errors
+/// If it cannot be made, or Linux is not there.
+pub fn prepare(options: &Options) -> Outcome {
+    for (name, files) in [("wharf", &[INDEX][..]), ("wharf-big", &[INDEX, BIG])] {
+        let out = options.build.join("bench").join(name);
+        let www = out.join("www");
+        std::fs::create_dir_all(&www)?;
+        for file in files {
+            write_if_different(&www.join(file.name), *file)?;
+        }
+        let output = Command::new(repository().join("scripts/image"))
+            .args([&options.bin, &out, &www])
+            .output()
+            .during("scripts/image")?;
+        ensure(output.status.success(), || {
+            format!("scripts/image: {}", String::from_utf8_lossy(&output.stderr))
+        })?;
+    }
+    let stamp = linux(options).join("stamp");
+    ensure(stamp.exists(), || {
+        format!("there is no {}: run make bench", stamp.display())
+    })
+}
+
+/// So that the file's date, which is in the image, is the same in every run.
+fn write_if_different(path: &Path, file: File) -> Outcome {
+    let contents = file.contents();
+    if std::fs::read(path).is_ok_and(|there| there == contents) {
+        return Ok(());
+    }
+    std::fs::write(path, contents).during(file.name)
+}
+
+/// Where `scripts/linux-peer` has put its guest.
+pub fn linux(options: &Options) -> PathBuf {
+    options.build.join("linux-peer")
+}
+
+impl Lab<'_> {
+    /// A file of the running guest.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.options.build.join("bench").join(name)
+    }
+
+    /// What to start.
+    ///
+    /// # Errors
+    /// If this guest has no such role.
+    pub fn image(&self, guest: Guest, role: Role) -> Outcome<Image> {
+        let linux = linux(self.options);
+        let (kernel, module) = match guest {
+            Guest::Wharf => {
+                let big = role == Role::Serve { big: true };
+                let folder = self.file(if big { "wharf-big" } else { "wharf" });
+                (folder.join("boot.elf"), Some(folder.join("wharf.tar")))
+            }
+            Guest::Epoll => (linux.join("vmlinux"), Some(linux.join("epoll.cpio"))),
+            Guest::Nginx => (linux.join("vmlinux"), Some(linux.join("nginx.cpio"))),
+            Guest::EpollBzImage => (linux.join("bzImage"), Some(linux.join("epoll.cpio"))),
+            Guest::NginxBzImage => (linux.join("bzImage"), Some(linux.join("nginx.cpio"))),
+            Guest::Bare => (self.options.bin.join("floor"), None),
+        };
+        let (append, ready) = match guest {
+            Guest::Wharf => wharf(role),
+            Guest::Bare => bare(role).ok_or("the bare guest only sends")?,
+            Guest::Epoll | Guest::EpollBzImage => self.linux(role, "epoll"),
+            Guest::Nginx | Guest::NginxBzImage => self.linux(role, "nginx"),
+        };
+        Ok(Image {
+            kernel,
+            module,
+            append,
+            ready,
+        })
+    }
+
+    fn linux(&self, role: Role, server: &str) -> (String, &'static str) {
+        let (what, ready) = match role {
+            Role::Serve { big: true } => ("big".to_owned(), "serving"),
+            Role::Serve { big: false } => (String::new(), "serving"),
+            Role::Send(size) => (format!("send={size}"), "sending"),
+            Role::Count => ("count".to_owned(), "counting"),
+        };
+        let card = self.nic.name;
+        let common = "console=ttyS0 quiet panic=-1 mitigations=off";
+        (format!("{common} card={card} http={server} {what}"), ready)
+    }
+
+    /// Bytes of what a user would ship: kernel and module, Linux's packed.
+    ///
+    /// # Errors
+    /// If one of the files is not there.
+    pub fn size(&self, guest: Guest) -> Outcome<u64> {
+        let image = self.image(guest, Role::Serve { big: false })?;
+        let packed = |module: &PathBuf| match guest {
+            Guest::Wharf => module.clone(),
+            _ => module.with_extension("cpio.xz"),
+        };
+        let files = [Some(image.kernel), image.module.as_ref().map(packed)];
+        let mut sum = 0;
+        for file in files.into_iter().flatten() {
+            sum += file.metadata().during(&file.to_string_lossy())?.len();
+        }
+        Ok(sum)
+    }
+}
+
+fn wharf(role: Role) -> (String, &'static str) {
+    match role {
+        Role::Serve { .. } => (String::new(), "Waiting for http connections"),
+        Role::Send(size) => (format!("run=rawsend,{size},3600"), "rawsend: sending"),
+        Role::Count => ("run=rawcount".to_owned(), "rawcount: counting"),
+    }
+}
+
+fn bare(role: Role) -> Option<(String, &'static str)> {
+    match role {
+        Role::Send(size) => Some((size.to_string(), "floor: sending")),
+        Role::Serve { .. } | Role::Count => None,
+    }
+}

@@ -1,0 +1,274 @@
+//! What is measured, of whom, and over what.
+
+use std::fmt;
+
+/// What the card is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WireKind {
+    /// QEMU's user network, with ports of this machine forwarded.
+    User,
+    /// A tap device in the benchmark's own network namespace.
+    Tap,
+    /// Raw frames in UDP datagrams on loopback: no TCP but the guest's in the way.
+    Dgram,
+}
+
+impl WireKind {
+    /// All of them.
+    pub const ALL: [WireKind; 3] = [WireKind::User, WireKind::Tap, WireKind::Dgram];
+
+    /// Its name on the command line and in the results.
+    pub fn name(self) -> &'static str {
+        match self {
+            WireKind::User => "user",
+            WireKind::Tap => "tap",
+            WireKind::Dgram => "dgram",
+        }
+    }
+}
+
+/// Whose figure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guest {
+    /// Wharf.
+    Wharf,
+    /// Linux started by PVH, with the bare epoll server.
+    Epoll,
+    /// The same with nginx.
+    Nginx,
+    /// As `Epoll`, from the packed kernel that Debian ships.
+    EpollBzImage,
+    /// As `Nginx`, from the packed kernel.
+    NginxBzImage,
+    /// No operating system: `tests/floor`.
+    Bare,
+}
+
+impl Guest {
+    /// All of them.
+    pub const ALL: [Guest; 6] = [
+        Guest::Wharf,
+        Guest::Epoll,
+        Guest::Nginx,
+        Guest::EpollBzImage,
+        Guest::NginxBzImage,
+        Guest::Bare,
+    ];
+
+    /// Its name in the results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Guest::Wharf => "wharf",
+            Guest::Epoll => "epoll",
+            Guest::Nginx => "nginx",
+            Guest::EpollBzImage => "epoll-bzimage",
+            Guest::NginxBzImage => "nginx-bzimage",
+            Guest::Bare => "bare",
+        }
+    }
+}
+
+/// Which way a figure is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The lower.
+    Lower,
+    /// The higher.
+    Higher,
+}
+
+/// What is told of a load of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Load {
+    /// Answers per second.
+    Rate,
+    /// Half of the answers came within.
+    P50,
+    /// All but a hundredth of the answers came within.
+    P99,
+    /// Connections that failed, and answers that were wrong.
+    Errors,
+}
+
+/// Data of the datagrams that fit into a frame of 64 bytes.
+pub const SMALL: u16 = 18;
+
+/// What is told of datagrams that are echoed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Datagrams {
+    /// With one in flight, half of them were back within.
+    P50,
+    /// With one in flight, lost per million.
+    Lost,
+    /// With one in flight, times that nothing came back for 100 ms.
+    Stalls,
+    /// With 32 in flight, per second.
+    Rate,
+    /// With 32 in flight, lost per million.
+    RateLost,
+    /// Answered per second when 100,000 per second are offered.
+    Answered,
+}
+
+/// A figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Power-on to the first HTTP 200.
+    Boot,
+    /// TCP echo of 64 bytes: half of them were back within.
+    EchoP50,
+    /// All but a hundredth of them.
+    EchoP99,
+    /// The slowest.
+    EchoWorst,
+    /// Those that took longer than 100 ms.
+    EchoStalls,
+    /// Segments that this machine had to send again meanwhile; on the tap only.
+    EchoLost,
+    /// TCP echo of as much as goes, both ways at once.
+    Bulk,
+    /// GET of 1 KiB.
+    Http {
+        /// Whether connections are kept, or there is a new one per request.
+        keep: bool,
+        /// How many at once.
+        connections: u16,
+        /// What of it.
+        what: Load,
+    },
+    /// QEMU's CPU time per request, 64 connections kept.
+    CpuPerRequest,
+    /// GET of 10 MiB.
+    Download,
+    /// UDP echo in frames of this size.
+    Udp {
+        /// Bytes of data.
+        size: u16,
+        /// What of it.
+        what: Datagrams,
+    },
+    /// Raw frames of this many bytes, sent.
+    Send(u16),
+    /// Raw frames of this many bytes, received.
+    Receive(u16),
+    /// CPU time per second of a guest with nothing to do.
+    Idle,
+    /// The least memory with which it serves.
+    Memory,
+    /// Kernel and module.
+    Image,
+}
+
+impl Metric {
+    /// Its unit.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Boot => "s",
+            Metric::EchoP50 | Metric::EchoP99 => "us",
+            Metric::EchoWorst => "ms",
+            Metric::EchoStalls | Metric::EchoLost => "",
+            Metric::Bulk | Metric::Download => "MB/s",
+            Metric::Http { what, .. } => match what {
+                Load::Rate => "/s",
+                Load::P50 | Load::P99 => "ms",
+                Load::Errors => "",
+            },
+            Metric::CpuPerRequest => "ms",
+            Metric::Udp { what, .. } => match what {
+                Datagrams::P50 => "us",
+                Datagrams::Lost | Datagrams::RateLost => "ppm",
+                Datagrams::Stalls => "",
+                Datagrams::Rate | Datagrams::Answered => "/s",
+            },
+            Metric::Send(_) | Metric::Receive(_) => "/s",
+            Metric::Idle => "core",
+            Metric::Memory | Metric::Image => "MiB",
+        }
+    }
+
+    /// Which way it is better.
+    pub fn better(self) -> Better {
+        match self {
+            Metric::Bulk
+            | Metric::Download
+            | Metric::Send(_)
+            | Metric::Receive(_)
+            | Metric::Http {
+                what: Load::Rate, ..
+            }
+            | Metric::Udp {
+                what: Datagrams::Rate | Datagrams::Answered,
+                ..
+            } => Better::Higher,
+            _ => Better::Lower,
+        }
+    }
+
+    /// Whether it counts what must not happen at all, so that the worst of all rounds
+    /// counts instead of the median.
+    pub fn is_count_of_failures(self) -> bool {
+        matches!(
+            self,
+            Metric::EchoStalls
+                | Metric::EchoLost
+                | Metric::Http {
+                    what: Load::Errors,
+                    ..
+                }
+                | Metric::Udp {
+                    what: Datagrams::Lost | Datagrams::Stalls | Datagrams::RateLost,
+                    ..
+                }
+        )
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Metric::Boot => f.write_str("power-on to HTTP 200"),
+            Metric::EchoP50 => f.write_str("TCP echo 64 B, p50"),
+            Metric::EchoP99 => f.write_str("TCP echo 64 B, p99"),
+            Metric::EchoWorst => f.write_str("TCP echo 64 B, worst"),
+            Metric::EchoStalls => f.write_str("TCP echo, stalls > 100 ms"),
+            Metric::EchoLost => f.write_str("TCP echo, segments lost"),
+            Metric::Bulk => f.write_str("TCP echo bulk, both ways"),
+            Metric::Http {
+                keep,
+                connections,
+                what,
+            } => {
+                let kind = if keep { "kept" } else { "new" };
+                let what = match what {
+                    Load::Rate => "rate",
+                    Load::P50 => "p50",
+                    Load::P99 => "p99",
+                    Load::Errors => "errors",
+                };
+                write!(f, "HTTP {kind} x{connections}, {what}")
+            }
+            Metric::CpuPerRequest => f.write_str("QEMU CPU per request"),
+            Metric::Download => f.write_str("10 MiB download"),
+            Metric::Udp { size, what } => {
+                let what = match what {
+                    Datagrams::P50 => "p50",
+                    Datagrams::Lost => "lost",
+                    Datagrams::Stalls => "stalls > 100 ms",
+                    Datagrams::Rate => "32 in flight",
+                    Datagrams::RateLost => "lost of 32",
+                    Datagrams::Answered => "of 100,000/s",
+                };
+                match size {
+                    // With headers and the card's checksum these are the smallest frames.
+                    SMALL => write!(f, "UDP echo 64 B frames, {what}"),
+                    _ => write!(f, "UDP echo {size} B, {what}"),
+                }
+            }
+            Metric::Send(size) => write!(f, "raw transmit {size} B"),
+            Metric::Receive(size) => write!(f, "raw receive {size} B"),
+            Metric::Idle => f.write_str("idle CPU"),
+            Metric::Memory => f.write_str("least memory"),
+            Metric::Image => f.write_str("kernel and module"),
+        }
+    }
+}

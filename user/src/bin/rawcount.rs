@@ -1,0 +1,61 @@
+//! `rawcount` takes frames from the card for ever, and twice a second tells how many so far
+//! and how many the card and its driver have lost. `make bench` sends them.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use user::ipc::mask;
+use user::nic::Card;
+use user::start::Context;
+use user::{Error, ipc, println, raw, time};
+
+user::entry!(main);
+
+/// Nanoseconds between two lines.
+const INTERVAL: u64 = 500_000_000;
+
+/// Frames between two looks at the clock.
+const BATCH: u32 = 64;
+
+fn main() -> Result<(), String> {
+    let card = Card::attach(0).context("card 0")?;
+    let info = card.info().context("card 0")?;
+    let mut frame = alloc::vec![0; info.frame_max.into()];
+    let (mut count, mut told) = (0_u64, 0_u64);
+    println!("rawcount: counting");
+    let mut last = time::clock_ns();
+    loop {
+        for _ in 0..BATCH {
+            match card.receive(&mut frame) {
+                Ok(_) => count += 1,
+                Err(Error::WouldBlock) => {
+                    ipc::wait(mask::NIC_RECEIVE, last + INTERVAL).context("wait")?;
+                    break;
+                }
+                Err(error) => return Err(error).context("receive"),
+            }
+        }
+        let now = time::clock_ns();
+        if now - last >= INTERVAL {
+            let rate = raw::per_second(count - told, now - last);
+            let lost = lost(&card).context("statistics")?;
+            println!(
+                "rawcount: at {} ms: {count} frames, {rate} a second, {lost} lost",
+                now / 1_000_000
+            );
+            (last, told) = (now, count);
+        }
+    }
+}
+
+/// What the card and the driver say they have lost so far.
+fn lost(card: &Card) -> user::Result<u64> {
+    let counters = card.statistics()?;
+    let losses = counters
+        .iter()
+        .filter(|counter| raw::is_loss(counter.name()));
+    Ok(losses.map(|counter| counter.value).sum())
+}
