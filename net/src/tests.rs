@@ -4,7 +4,7 @@
 mod changes;
 mod datagrams;
 mod fragments;
-mod frames;
+pub(crate) mod frames;
 mod hostile;
 mod listening;
 mod offload;

@@ -1,4 +1,5 @@
-//! The two frames that the stack sends without smoltcp.
+//! The two frames that the stack sends without smoltcp. The token fills in checksums, as
+//! in smoltcp's frames.
 
 use super::peek::Segment;
 use super::time_wait::LastWord;
@@ -10,24 +11,10 @@ use smoltcp::wire::{
     EthernetRepr, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr,
 };
 
-/// Whether a segment's checksums are right, as far as they are software's job.
-pub(super) fn intact(frame: &[u8], checksums: &ChecksumCapabilities) -> bool {
-    let parsed = || -> core::result::Result<(), smoltcp::wire::Error> {
-        let ethernet = EthernetFrame::new_checked(frame)?;
-        let ip = Ipv4Packet::new_checked(ethernet.payload())?;
-        Ipv4Repr::parse(&ip, checksums)?;
-        let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
-        let tcp = TcpPacket::new_checked(ip.payload())?;
-        TcpRepr::parse(&tcp, &source, &destination, checksums).map(drop)
-    };
-    parsed().is_ok()
-}
-
 /// Sends the last acknowledgement of a connection that has no socket any more.
 pub(super) fn acknowledge(
     token: impl TxToken,
     own: &Config,
-    checksums: &ChecksumCapabilities,
     segment: &Segment,
     last_word: LastWord,
 ) {
@@ -58,15 +45,16 @@ pub(super) fn acknowledge(
         dst_addr: segment.mac,
         ethertype: EthernetProtocol::Ipv4,
     };
+    let checksums = ChecksumCapabilities::ignored();
     let len = ethernet.buffer_len() + ip.buffer_len() + tcp.buffer_len();
     token.consume(len, |buffer| {
         let mut frame = EthernetFrame::new_unchecked(buffer);
         ethernet.emit(&mut frame);
         let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-        ip.emit(&mut packet, checksums);
+        ip.emit(&mut packet, &checksums);
         let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
         let (source, destination) = (own.address.into(), IpAddress::Ipv4(*peer.ip()));
-        tcp.emit(&mut segment, &source, &destination, checksums);
+        tcp.emit(&mut segment, &source, &destination, &checksums);
     });
 }
 

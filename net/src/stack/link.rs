@@ -1,13 +1,30 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
-use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
+use super::checksum;
+use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
+use smoltcp::phy::{PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// The card, remembering whether it ran out of room.
+/// The card, and for smoltcp one that does checksums: see [`checksum`].
 pub(super) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
     pub full: bool,
+    /// What the card leaves to software.
+    pub software: ChecksumCapabilities,
+    /// The checksum of the UDP datagram that smoltcp fragments, or will next.
+    pub large: u16,
+}
+
+impl<D: Device> Port<D> {
+    pub fn new(device: D) -> Self {
+        Port {
+            full: false,
+            software: device.capabilities().checksum,
+            large: 0,
+            device,
+        }
+    }
 }
 
 impl<D: Device> Device for Port<D> {
@@ -16,22 +33,58 @@ impl<D: Device> Device for Port<D> {
     where
         Self: 'a;
     type TxToken<'a>
-        = D::TxToken<'a>
+        = Fill<'a, D::TxToken<'a>>
     where
         Self: 'a;
 
     fn receive(&mut self, now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        self.device.receive(now)
+        let (frame, reply) = self.device.receive(now)?;
+        Some((frame, Fill::new(reply, &self.software, self.large)))
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
         let token = self.device.transmit(now);
         self.full |= token.is_none();
-        token
+        Some(Fill::new(token?, &self.software, self.large))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        self.device.capabilities()
+        let mut capabilities = self.device.capabilities();
+        capabilities.checksum.ipv4 = Checksum::None;
+        capabilities.checksum.tcp = Checksum::None;
+        capabilities.checksum.udp = Checksum::None;
+        capabilities
+    }
+}
+
+/// Room for a frame, in which checksums are filled in.
+pub(super) struct Fill<'a, T> {
+    token: T,
+    software: &'a ChecksumCapabilities,
+    large: u16,
+}
+
+impl<'a, T> Fill<'a, T> {
+    pub fn new(token: T, software: &'a ChecksumCapabilities, large: u16) -> Self {
+        Fill {
+            token,
+            software,
+            large,
+        }
+    }
+}
+
+impl<T: TxToken> TxToken for Fill<'_, T> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        self.token.consume(len, |frame| {
+            let result = f(frame);
+            checksum::fill(frame, self.software, self.large);
+            result
+        })
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.token.set_meta(meta);
     }
 }
 

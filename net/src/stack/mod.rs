@@ -12,6 +12,7 @@
 
 mod agenda;
 mod calls;
+mod checksum;
 mod deadlines;
 mod emit;
 mod engine;
@@ -38,7 +39,7 @@ use emit::ask;
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use index::{Key, derived};
-use link::Port;
+use link::{Fill, Port};
 use memory::Memory;
 use neighbors::Neighbors;
 use peek::Frame;
@@ -92,6 +93,7 @@ pub(crate) struct Tuple {
 pub(crate) struct Figures {
     pub frames_received: u64,
     pub frames_refused: u64,
+    pub frames_damaged: u64,
     pub reassembly_failed: u64,
     pub socket_looks: u64,
     pub connections: usize,
@@ -114,35 +116,32 @@ pub(crate) struct Stack<D: Device> {
     udp: Udp,
     neighbors: Neighbors,
     memory: Memory,
-    checksums: ChecksumCapabilities,
     frames_received: u64,
     frames_refused: u64,
+    frames_damaged: u64,
     polled_at: u64,
 }
 
 impl<D: Device> Stack<D> {
     /// A stack for validated settings.
     pub fn new(config: Config, device: D, now: u64) -> Self {
-        let mut port = Port {
-            device,
-            full: false,
-        };
-        let capabilities = port.capabilities();
+        let mut port = Port::new(device);
         // Peers see numbers that smoltcp draws; they must not tell the tables' key.
         let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
         let key = Key::new(config.seed);
+        let frame_max = port.capabilities().max_transmission_unit;
         Stack {
             config,
             port,
             engine,
             fragments: Fragments::default(),
             tcp: Tcp::new(config.limits, config.timers, key),
-            udp: Udp::new(config.limits, capabilities.max_transmission_unit, key),
+            udp: Udp::new(config.limits, frame_max, key),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
-            checksums: capabilities.checksum,
             frames_received: 0,
             frames_refused: 0,
+            frames_damaged: 0,
             polled_at: now,
         }
     }
@@ -159,6 +158,7 @@ impl<D: Device> Stack<D> {
         Figures {
             frames_received: self.frames_received,
             frames_refused: self.frames_refused,
+            frames_damaged: self.frames_damaged,
             reassembly_failed: self.fragments.failed,
             socket_looks: self.engine.looks,
             connections: self.tcp.connections(),
@@ -225,7 +225,8 @@ impl<D: Device> Stack<D> {
             if !self.engine.finish_fragments(&mut self.port, now) {
                 return true;
             }
-            self.udp.feed(now, &self.neighbors);
+            let large = self.udp.feed(now, self.config.address, &self.neighbors);
+            self.port.large = large.unwrap_or(self.port.large);
             let taken = match turn % 2 {
                 0 => self.stream_turn(now) || self.datagram_turn(now),
                 _ => self.datagram_turn(now) || self.stream_turn(now),
@@ -258,19 +259,24 @@ impl<D: Device> Stack<D> {
         self.frames_received += 1;
         let mut receiver = Receiver {
             config: &self.config,
-            checksums: &self.checksums,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
             neighbors: &mut self.neighbors,
             memory: &mut self.memory,
             refused: &mut self.frames_refused,
+            damaged: &mut self.frames_damaged,
             now,
         };
-        frame.consume(|frame| match peek::look(frame, receiver.config) {
+        let software = &self.port.software;
+        let reply = Fill::new(reply, software, 0);
+        frame.consume(|frame| match peek::look(frame, &self.config, software) {
             Frame::Fragment => {
                 if let Some(whole) = self.fragments.add(frame, now) {
-                    receiver.process(peek::look(&whole, receiver.config), &whole, reply);
+                    // No card has verified it.
+                    let all = ChecksumCapabilities::default();
+                    let seen = peek::look(&whole, &self.config, &all);
+                    receiver.process(seen, &whole, reply);
                 }
             }
             seen => receiver.process(seen, frame, reply),

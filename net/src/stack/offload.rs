@@ -3,6 +3,7 @@
 //! A card with offloads verifies checksums, fills them in, and cuts long TCP segments. It
 //! does not vouch for every frame it delivers.
 
+use super::checksum::Sum;
 use core::num::NonZeroUsize;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities};
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
@@ -31,14 +32,18 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
     let Some(ip) = ipv4(frame) else {
         return true;
     };
-    if !ip.verify_checksum() {
+    let header = frame.get(14..14 + usize::from(ip.header_len()));
+    if !Sum::default().add(header.unwrap_or_default()).is_right() {
         return false;
     }
     if ip.next_header() != IpProtocol::Tcp {
         return true;
     }
-    let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
-    tcp(frame).is_some_and(|tcp| tcp.verify_checksum(&source, &destination))
+    let pseudo = |len| Sum::default().pseudo(ip.src_addr(), ip.dst_addr(), IpProtocol::Tcp, len);
+    tcp(frame).is_some_and(|tcp| {
+        let segment = tcp.into_inner();
+        pseudo(segment.len()).add(segment).is_right()
+    })
 }
 
 fn ipv4(frame: &[u8]) -> Option<Ipv4Packet<&[u8]>> {

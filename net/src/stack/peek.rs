@@ -5,8 +5,10 @@
 //! no host may send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
 
 use super::Tuple;
+use super::checksum::Sum;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
     Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
@@ -17,9 +19,11 @@ use smoltcp::wire::{
 pub(super) enum Frame {
     /// Not for this host, or not from a possible sender, or cut short.
     Refused,
+    /// A checksum is wrong.
+    Damaged,
     /// Somebody said where he is.
     Arp(Ipv4Addr, EthernetAddress),
-    /// A TCP segment to this host. Its checksum is not verified.
+    /// A TCP segment to this host.
     Segment(Segment),
     /// Another IPv4 datagram.
     Ip(Ip),
@@ -71,8 +75,8 @@ impl Segment {
     }
 }
 
-/// Looks at a frame.
-pub(super) fn look(frame: &[u8], own: &Config) -> Frame {
+/// Looks at a frame, and verifies the checksums that are software's job.
+pub(super) fn look(frame: &[u8], own: &Config, software: &ChecksumCapabilities) -> Frame {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
         return Frame::Refused;
     };
@@ -82,7 +86,10 @@ pub(super) fn look(frame: &[u8], own: &Config) -> Frame {
     }
     match ethernet.ethertype() {
         EthernetProtocol::Arp => arp(ethernet.payload(), own),
-        EthernetProtocol::Ipv4 => ipv4(ethernet.payload(), ethernet.src_addr(), to_me, own),
+        EthernetProtocol::Ipv4 => {
+            let from = (ethernet.src_addr(), to_me);
+            ipv4(ethernet.payload(), from, own, software)
+        }
         _ => Frame::Other,
     }
 }
@@ -112,13 +119,22 @@ fn arp(payload: &[u8], own: &Config) -> Frame {
     }
 }
 
-fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Frame {
+fn ipv4(
+    payload: &[u8],
+    (mac, to_me): (EthernetAddress, bool),
+    own: &Config,
+    software: &ChecksumCapabilities,
+) -> Frame {
     let Ok(packet) = Ipv4Packet::new_checked(payload) else {
         return Frame::Refused;
     };
     let (source, destination) = (packet.src_addr(), packet.dst_addr());
     if packet.version() != 4 || impossible_source(source, own) || !mac.is_unicast() {
         return Frame::Refused;
+    }
+    let header = &payload[..usize::from(packet.header_len())];
+    if software.ipv4.rx() && !Sum::default().add(header).is_right() {
+        return Frame::Damaged;
     }
     let unicast = to_me && destination == own.address;
     if packet.more_frags() || packet.frag_offset() != 0 {
@@ -132,6 +148,12 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
     if protocol != IpProtocol::Tcp {
         let udp = UdpPacket::new_checked(packet.payload());
         let udp = udp.ok().filter(|_| protocol == IpProtocol::Udp);
+        if let Some(udp) = &udp
+            && software.udp.rx()
+            && !udp_is_right(&packet, udp)
+        {
+            return Frame::Damaged;
+        }
         return Frame::Ip(Ip {
             from: unicast.then_some((source, mac)),
             port: udp.map(|udp| udp.dst_port()),
@@ -143,6 +165,9 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
     let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
         return Frame::Refused;
     };
+    if software.tcp.rx() && !transport_sum(&packet, packet.payload()).is_right() {
+        return Frame::Damaged;
+    }
     Frame::Segment(Segment {
         mac,
         tuple: Tuple {
@@ -156,6 +181,20 @@ fn ipv4(payload: &[u8], mac: EthernetAddress, to_me: bool, own: &Config) -> Fram
         rst: tcp.rst(),
         len: tcp.payload().len(),
     })
+}
+
+/// Whether UDP's checksum is right, or there is none (RFC 768).
+fn udp_is_right(ip: &Ipv4Packet<&[u8]>, udp: &UdpPacket<&[u8]>) -> bool {
+    let datagram = ip.payload().get(..udp.len().into());
+    let right = |datagram| transport_sum(ip, datagram).is_right();
+    udp.checksum() == 0 || datagram.is_some_and(right)
+}
+
+/// The sum over a segment or datagram, with its pseudo header.
+fn transport_sum(ip: &Ipv4Packet<&[u8]>, octets: &[u8]) -> Sum {
+    Sum::default()
+        .pseudo(ip.src_addr(), ip.dst_addr(), ip.next_header(), octets.len())
+        .add(octets)
 }
 
 /// Whether no other host can have this address.

@@ -1,6 +1,6 @@
 //! What becomes of a received frame.
 
-use super::emit::{acknowledge, intact};
+use super::emit::acknowledge;
 use super::engine::Engine;
 use super::link::OneFrame;
 use super::memory::Memory;
@@ -10,18 +10,18 @@ use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
 use super::udp::Udp;
 use crate::config::Config;
-use smoltcp::phy::{ChecksumCapabilities, TxToken};
+use smoltcp::phy::TxToken;
 
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
     pub config: &'a Config,
-    pub checksums: &'a ChecksumCapabilities,
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
     pub neighbors: &'a mut Neighbors,
     pub memory: &'a mut Memory,
     pub refused: &'a mut u64,
+    pub damaged: &'a mut u64,
     pub now: u64,
 }
 
@@ -36,6 +36,7 @@ impl Receiver<'_> {
         match seen {
             // A whole datagram is no fragment of another.
             Frame::Refused | Frame::Fragment => *self.refused += 1,
+            Frame::Damaged => *self.damaged += 1,
             Frame::Arp(address, mac) => {
                 self.engine.ingress(&mut one, None, now);
                 self.neighbors.heard(address, mac, now);
@@ -46,7 +47,7 @@ impl Receiver<'_> {
                 self.neighbors.lives(neighbor, segment.mac, now);
                 let last_word = self.segment(&segment, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, self.checksums, &segment, last_word);
+                    acknowledge(reply, self.config, &segment, last_word);
                 }
             }
             Frame::Ip(ip) => {
@@ -70,10 +71,7 @@ impl Receiver<'_> {
         let now = self.now;
         match self.tcp.before(segment, now, self.memory) {
             Course::Drop => None,
-            Course::Repeat(last_word) => {
-                let frame = one.frame.unwrap_or_default();
-                intact(frame, self.checksums).then_some(last_word)
-            }
+            Course::Repeat(last_word) => Some(last_word),
             Course::Connection(id) => {
                 self.engine.ingress(one, self.tcp.set(id), now);
                 self.tcp.after(id, segment, now, self.memory)

@@ -2,6 +2,7 @@
 
 use super::frames::{arp, arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
+use crate::stack::Fragments;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
 use abi::{Error, Pid};
 use smoltcp::wire::{
@@ -129,6 +130,17 @@ fn long_datagrams_are_fragmented_and_reassembled() {
         assert!(data.iter().all(|&octet| octet == data[0]));
     }
     assert_eq!(got, sizes);
+    // And the whole has a checksum.
+    let mut together = Fragments::default();
+    let whole = |frame: &Vec<u8>| together.add(frame, SECOND);
+    let wholes: Vec<Vec<u8>> = pieces.iter().filter_map(whole).collect();
+    assert_eq!(wholes.len(), sizes.len());
+    for frame in wholes {
+        let packet = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+        let datagram = UdpPacket::new_checked(packet.payload()).unwrap();
+        let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
+        assert!(datagram.checksum() != 0 && datagram.verify_checksum(&from, &to));
+    }
     assert_eq!(
         world.now(SERVER, send(socket), &vec![0; 16357]).0,
         Err(Error::TooLong)
@@ -373,6 +385,30 @@ fn pings_are_answered_long_ones_too() {
     ));
     let frames = world.frames();
     assert!(frames.iter().all(|frame| frame[26..30] == SERVER_IP));
+}
+
+#[test]
+fn damaged_datagrams_are_dropped_and_counted() {
+    let mut world = World::new(13);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.non_blocking(SERVER, socket);
+    world.inject(&arp_reply(PEER_IP));
+    let mut whole = udp((PEER_IP, 5000), 7, &[9; 3000]);
+    whole[2000] ^= 1;
+    for frame in fragments(IpProtocol::Udp, &whole[34..], 1480) {
+        world.inject(&frame);
+    }
+    let mut small = udp((PEER_IP, 5000), 7, b"small");
+    small[44] ^= 1;
+    world.inject(&small);
+    let mut closed = udp((PEER_IP, 5000), 9, b"no port");
+    closed[44] ^= 1;
+    world.inject(&closed);
+    assert!(world.frames().is_empty());
+    let request = Request::RecvFrom { socket };
+    let answer = world.now(SERVER, request, &[0; 4000]).0;
+    assert_eq!(answer, Err(Error::WouldBlock));
+    assert_eq!(world.figure("frames_damaged"), 3);
 }
 
 #[test]

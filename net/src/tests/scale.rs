@@ -65,34 +65,41 @@ impl Server {
     }
 
     /// The next request on a connection; its response is foreseen.
-    fn request(&mut self, connection: usize) -> Vec<u8> {
+    fn request(&mut self, connection: usize, len: usize) -> Vec<u8> {
         let (_, segment) = &mut self.connections[connection];
-        segment.data = vec![7; LEN];
+        segment.data = vec![7; len];
         segment.control = TcpControl::Psh;
         let frame = segment.frame();
-        segment.seq += LEN as u32;
-        segment.ack = segment.ack.map(|ack| ack + LEN as u32);
+        segment.seq += len as u32;
+        segment.ack = segment.ack.map(|ack| ack + len as u32);
         frame
     }
 
     /// A request and its response, as the loop around the server would do it.
-    fn serve(&mut self, connection: usize, request: Vec<u8>) {
+    fn serve(&mut self, connection: usize, request: Vec<u8>, len: usize) {
         self.now += 10_000;
         let id = self.connections[connection].0;
-        let mut taken = [0; LEN];
         self.stack.device_mut().arrived.push_back(request);
         self.stack.poll(self.now);
         while self.stack.next_change().is_some() {}
-        let drained = self.stack.receive_from(id, |octets| {
-            taken[..octets.len()].copy_from_slice(octets);
-            Ok(octets.len())
-        });
-        assert_eq!(drained, Ok(LEN));
-        let sent = self.stack.send(id, |buffer| {
-            buffer[..LEN].copy_from_slice(&taken);
-            Ok(LEN)
-        });
-        assert_eq!(sent, Ok(LEN));
+        // The rings wrap: in two pieces now and then.
+        let mut taken = [0; 1460];
+        let mut count = 0;
+        while count < len {
+            let take = |octets: &[u8]| {
+                taken[count..count + octets.len()].copy_from_slice(octets);
+                Ok(octets.len())
+            };
+            count += self.stack.receive_from(id, take).unwrap();
+        }
+        while count > 0 {
+            let give = |buffer: &mut [u8]| {
+                let some = count.min(buffer.len());
+                buffer[..some].copy_from_slice(&taken[len - count..][..some]);
+                Ok(some)
+            };
+            count -= self.stack.send(id, give).unwrap();
+        }
         self.stack.transmit(self.now);
         assert!(self.stack.deadline() > Some(self.now));
     }
@@ -117,18 +124,18 @@ impl Server {
     }
 
     /// Median time of a pair, if `active` of the connections take turns.
-    fn time(&mut self, active: usize) -> Duration {
+    fn time(&mut self, active: usize, len: usize) -> Duration {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let batch: Vec<(usize, Vec<u8>)> = (0..BATCH)
                 .map(|turn| (self.connections.len() * turn / BATCH) % active)
                 .collect::<Vec<_>>()
                 .into_iter()
-                .map(|connection| (connection, self.request(connection)))
+                .map(|connection| (connection, self.request(connection, len)))
                 .collect();
             let start = Instant::now();
             for (connection, request) in batch {
-                self.serve(connection, request);
+                self.serve(connection, request, len);
             }
             times.push(start.elapsed() / BATCH as u32);
             let sent = self.stack.device_mut().sent.drain(..);
@@ -145,11 +152,12 @@ fn idle_connections_cost_nothing() {
     for count in [1, 16, 64, 256, 1000] {
         let mut server = Server::new(count);
         let before = server.stack.figures().socket_looks;
-        let one = server.time(1);
+        let one = server.time(1, LEN);
         let pairs = (ROUNDS * BATCH) as u64;
         looks.push((server.stack.figures().socket_looks - before, pairs));
-        let all = server.time(count);
-        std::println!("{count:5} connections: one active {one:?}, all active {all:?}");
+        let all = server.time(count, LEN);
+        let large = server.time(1, 1460);
+        std::println!("{count:5} connections: one active {one:?}, all {all:?}, 1460 {large:?}");
         server.stack.audit(server.now);
     }
     // The frame, the turn that finds nothing to send yet, and that of the response.

@@ -1,17 +1,34 @@
 //! Datagrams on their way into smoltcp's queue.
 
 use super::{DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
+use crate::stack::checksum::{Sum, of_udp};
 use crate::stack::neighbors::Neighbors;
 use crate::stack::{DatagramId, ip_endpoint};
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::wire::IpProtocol;
 
 /// A datagram that waits.
 pub(super) struct Outgoing {
     hop: Option<Ipv4Addr>,
     to: SocketAddrV4,
     octets: Vec<u8>,
+}
+
+impl Outgoing {
+    /// UDP's checksum (RFC 768).
+    fn checksum(&self, own: Ipv4Addr, port: u16) -> u16 {
+        let len = 8 + self.octets.len();
+        let [from, to, octets] = [port, self.to.port(), len as u16].map(u16::to_be_bytes);
+        let sum = Sum::default()
+            .pseudo(own, *self.to.ip(), IpProtocol::Udp, len)
+            .add(&from)
+            .add(&to)
+            .add(&octets)
+            .add(&self.octets);
+        of_udp(sum)
+    }
 }
 
 impl Port {
@@ -92,7 +109,10 @@ impl Udp {
     }
 
     /// Hands smoltcp the datagrams that can leave. Its fragmentation buffer must be free.
-    pub fn feed(&mut self, now: u64, neighbors: &Neighbors) {
+    /// Returns the checksum of the datagram that will be fragmented, if one was handed over:
+    /// none of its fragments is all of it.
+    pub fn feed(&mut self, now: u64, own: Ipv4Addr, neighbors: &Neighbors) -> Option<u16> {
+        let mut large_checksum = None;
         while let Some(slot) = self.hungry.pop() {
             let Some(port) = self.slots.get_mut(slot) else {
                 continue;
@@ -113,6 +133,7 @@ impl Udp {
                     break;
                 }
                 if large {
+                    large_checksum = Some(outgoing.checksum(own, port.port));
                     self.fragmenting = Some(slot);
                 }
                 self.counters.sent += 1;
@@ -124,6 +145,7 @@ impl Udp {
                 self.waiting.remove(&slot);
             }
         }
+        large_checksum
     }
 
     /// A neighbour does not answer: what waits for it is dropped.
