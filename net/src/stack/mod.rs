@@ -16,6 +16,7 @@ mod memory;
 mod neighbors;
 pub(crate) mod offload;
 mod peek;
+mod queue;
 mod tcp;
 mod time_wait;
 mod udp;
@@ -55,8 +56,19 @@ const RETRY_FULL_NS: u64 = 50_000_000;
 pub(crate) struct ConnectionId(usize);
 
 /// A datagram port, held likewise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DatagramId(usize);
+
+/// Something whose readiness may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Change {
+    /// Data, its end, an error, room to send, or it was established.
+    Stream(ConnectionId),
+    /// Something to accept at this port, or not any more.
+    Listener(u16),
+    /// A datagram, or room to send one.
+    Datagrams(DatagramId),
+}
 
 /// What tells connections of one address apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,6 +171,16 @@ impl<D: Device> Stack<D> {
             tcp: self.tcp.counters,
             udp: self.udp.counters,
         }
+    }
+
+    /// Takes the next announcement that the readiness of something may have changed; by
+    /// a frame, by time, or by a call. None is lost; some change nothing, and may be about
+    /// what nobody holds. Each thing is announced once until the announcement is taken.
+    ///
+    /// What a call takes away is not announced: octets that it read, room that it filled.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no request waits for them yet"))]
+    pub fn next_change(&mut self) -> Option<Change> {
+        self.tcp.next_change().or_else(|| self.udp.next_change())
     }
 
     // --- frames and time --------------------------------------------------------------
@@ -267,6 +289,9 @@ impl<D: Device> Stack<D> {
             };
             self.interface
                 .poll_ingress_single(instant(now), &mut one, sockets);
+            if let Frame::Ip(..) | Frame::Other = seen {
+                self.udp.changed_all();
+            }
             if let Frame::Segment(segment) = seen
                 && let Some(last_word) = self.tcp.after(&segment, now, sockets, memory)
                 && let Some(reply) = one.reply.take()

@@ -8,7 +8,8 @@
 
 use super::memory::Memory;
 use super::neighbors::Neighbors;
-use super::{DatagramId, ip_endpoint, socket_address};
+use super::queue::Queue;
+use super::{Change, DatagramId, ip_endpoint, socket_address};
 use crate::config::Limits;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
@@ -41,6 +42,8 @@ struct Port {
     port: u16,
     waiting: VecDeque<Outgoing>,
     waiting_octets: usize,
+    /// What [`queued`] said last.
+    queued: (usize, bool),
     /// Closed by its program; gone when empty, or then.
     lingers_until: Option<u64>,
 }
@@ -61,6 +64,8 @@ pub(super) struct Udp {
     unfragmented_max: usize,
     /// The socket that smoltcp holds a datagram to fragment of.
     fragmenting: Option<SocketHandle>,
+    /// Ports whose readiness may have changed.
+    changed: Queue,
     pub counters: UdpCounters,
 }
 
@@ -93,6 +98,7 @@ impl Udp {
             limits,
             unfragmented_max: frame_max.saturating_sub(14 + 20 + 8),
             fragmenting: None,
+            changed: Queue::default(),
             counters: UdpCounters::default(),
         }
     }
@@ -103,6 +109,18 @@ impl Udp {
 
     fn get_mut(&mut self, id: DatagramId) -> Option<&mut Port> {
         self.slots.get_mut(id.0)?.as_mut()
+    }
+
+    pub fn next_change(&mut self) -> Option<Change> {
+        let index = self.changed.pop()?;
+        Some(Change::Datagrams(DatagramId(index)))
+    }
+
+    /// A datagram may have arrived at any port.
+    pub fn changed_all(&mut self) {
+        for index in 0..self.slots.len() {
+            self.changed.push(index);
+        }
     }
 
     pub fn sockets(&self) -> usize {
@@ -143,6 +161,7 @@ impl Udp {
             port,
             waiting: VecDeque::new(),
             waiting_octets: 0,
+            queued: (0, true),
             lingers_until: None,
         };
         let index = match self.slots.iter().position(Option::is_none) {
@@ -183,11 +202,14 @@ impl Udp {
     /// Frees closed ports that have nothing left to send.
     pub fn sweep(&mut self, now: u64, sockets: &mut Sockets, memory: &mut Memory) {
         for index in 0..self.slots.len() {
-            let Some(port) = &self.slots[index] else {
+            let Some(port) = &mut self.slots[index] else {
                 continue;
             };
-            let queued = sockets.get::<Socket>(port.handle).send_queue();
-            let empty = queued == 0 && port.waiting.is_empty();
+            let queued = queued(sockets.get(port.handle));
+            if core::mem::replace(&mut port.queued, queued) != queued {
+                self.changed.push(index);
+            }
+            let empty = queued.0 == 0 && port.waiting.is_empty();
             if port
                 .lingers_until
                 .is_some_and(|until| empty || until <= now)
@@ -227,6 +249,7 @@ impl Udp {
             socket
                 .send_slice(octets, ip_endpoint(to))
                 .map_err(|_| Error::WouldBlock)?;
+            port.queued = queued(socket);
             self.counters.sent += 1;
             return Ok(());
         }
@@ -279,7 +302,10 @@ impl Udp {
         {
             self.fragmenting = None;
         }
-        for port in self.slots.iter_mut().flatten() {
+        for (slot, port) in self.slots.iter_mut().enumerate() {
+            let Some(port) = port else {
+                continue;
+            };
             let socket: &mut Socket = sockets.get_mut(port.handle);
             let mut index = 0;
             while let Some(outgoing) = port.waiting.get(index) {
@@ -302,15 +328,20 @@ impl Udp {
                 }
                 self.counters.sent += 1;
                 port.remove(index);
+                port.queued = queued(socket);
+                self.changed.push(slot);
             }
         }
     }
 
     /// A neighbour does not answer: what waits for it is dropped.
     pub fn give_up(&mut self, hop: Ipv4Addr) {
-        for port in self.slots.iter_mut().flatten() {
-            while port.remove_oldest(Some(hop)).is_some() {
+        for (slot, port) in self.slots.iter_mut().enumerate() {
+            while let Some(port) = port
+                && port.remove_oldest(Some(hop)).is_some()
+            {
                 self.counters.dropped_unresolved += 1;
+                self.changed.push(slot);
             }
         }
     }
@@ -357,4 +388,9 @@ impl Udp {
             let _ = sockets.get_mut::<Socket>(port.handle).recv();
         }
     }
+}
+
+/// What decides whether smoltcp's queue has room.
+fn queued(socket: &Socket) -> (usize, bool) {
+    (socket.send_queue(), socket.can_send())
 }

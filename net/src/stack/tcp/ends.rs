@@ -72,6 +72,7 @@ impl Tcp {
 
     /// smoltcp is through with a connection.
     fn closed(&mut self, id: ConnectionId, now: u64, sockets: &mut Sockets, memory: &mut Memory) {
+        self.changed.push(id.0);
         let Some(connection) = self.slots.get_mut(id.0).and_then(Option::as_mut) else {
             return;
         };
@@ -156,13 +157,7 @@ impl Tcp {
         connection.socket_mut(sockets).abort();
         connection.role = Role::Dying { until };
         let port = connection.tuple.port;
-        if let Some(listener) = self.listeners.get_mut(&port) {
-            match role {
-                Role::HalfOpen { .. } => listener.half_open -= 1,
-                Role::Waiting => listener.ready.retain(|&ready| ready != id),
-                _ => {}
-            }
-        }
+        self.leave_listener(id, port, role);
         self.expire_by(until);
     }
 

@@ -18,12 +18,13 @@ mod programs;
 mod segments;
 
 use super::memory::Memory;
+use super::queue::Queue;
 use super::time_wait::TimeWait;
-use super::{ConnectionId, Tuple};
+use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use abi::Error;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -110,6 +111,9 @@ pub(super) struct Tcp {
     limits: Limits,
     timers: Timers,
     pub counters: TcpCounters,
+    /// Connections whose readiness may have changed, and listeners.
+    changed: Queue,
+    changed_listeners: BTreeSet<u16>,
     /// When the next half-open connection or orphan expires.
     deadline: Option<u64>,
 }
@@ -160,8 +164,18 @@ impl Tcp {
             limits,
             timers,
             counters: TcpCounters::default(),
+            changed: Queue::default(),
+            changed_listeners: BTreeSet::new(),
             deadline: None,
         }
+    }
+
+    pub fn next_change(&mut self) -> Option<Change> {
+        let listener = self.changed_listeners.pop_first();
+        listener.map(Change::Listener).or_else(|| {
+            let index = self.changed.pop()?;
+            Some(Change::Stream(ConnectionId(index)))
+        })
     }
 
     pub fn connections(&self) -> usize {
@@ -255,12 +269,22 @@ impl Tcp {
         }
         memory.give_back(self.buffer_octets());
         self.forget_tuple(connection.tuple, id);
-        if let Some(listener) = self.listeners.get_mut(&connection.tuple.port) {
-            match connection.role {
-                Role::HalfOpen { .. } => listener.half_open -= 1,
-                Role::Waiting => listener.ready.retain(|&ready| ready != id),
-                _ => {}
+        self.leave_listener(id, connection.tuple.port, connection.role);
+    }
+
+    /// A connection that nobody has accepted will not be accepted.
+    fn leave_listener(&mut self, id: ConnectionId, port: u16, role: Role) {
+        self.changed.push(id.0);
+        let Some(listener) = self.listeners.get_mut(&port) else {
+            return;
+        };
+        match role {
+            Role::HalfOpen { .. } => listener.half_open -= 1,
+            Role::Waiting => {
+                listener.ready.retain(|&ready| ready != id);
+                self.changed_listeners.insert(port);
             }
+            _ => {}
         }
     }
 

@@ -129,6 +129,7 @@ impl Tcp {
 
     /// Ends sending: FIN after what is queued.
     pub fn finish(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+        self.changed.push(id.0);
         if let Some(connection) = self.get_mut(id) {
             connection.finished = true;
             connection.socket_mut(sockets).close();
@@ -137,6 +138,7 @@ impl Tcp {
 
     /// Ends receiving: what arrives is discarded.
     pub fn deafen(&mut self, id: ConnectionId, sockets: &mut Sockets) {
+        self.changed.push(id.0);
         if let Some(connection) = self.get_mut(id) {
             connection.deaf = true;
             connection.discard(sockets);

@@ -45,6 +45,7 @@ impl Tcp {
         memory: &mut Memory,
     ) -> Option<LastWord> {
         let id = *self.by_tuple.get(&segment.tuple)?;
+        self.changed.push(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?.as_mut()?;
         let state = connection.socket(sockets).state();
@@ -76,6 +77,7 @@ impl Tcp {
                 let listener = self.listeners.get_mut(&segment.tuple.port)?;
                 listener.half_open -= 1;
                 listener.ready.push_back(id);
+                self.changed_listeners.insert(segment.tuple.port);
             }
         }
         let connection = self.slots.get_mut(id.0)?.as_mut()?;

@@ -1,0 +1,49 @@
+//! A queue of slots in which each is at most once, so that it is bounded by their number
+//! and putting one into it that is there already costs nothing.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Queue {
+    order: VecDeque<usize>,
+    queued: Vec<bool>,
+}
+
+impl Queue {
+    /// Puts a slot at the end, unless it is queued already.
+    pub fn push(&mut self, slot: usize) {
+        if self.queued.len() <= slot {
+            self.queued.resize(slot + 1, false);
+        }
+        if !core::mem::replace(&mut self.queued[slot], true) {
+            self.order.push_back(slot);
+        }
+    }
+
+    /// Takes the slot that has waited longest.
+    pub fn pop(&mut self) -> Option<usize> {
+        let slot = self.order.pop_front()?;
+        self.queued[slot] = false;
+        Some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_in_it_at_most_once_and_they_leave_in_order() {
+        let mut queue = Queue::default();
+        for slot in [3, 1, 3, 2, 1] {
+            queue.push(slot);
+        }
+        assert_eq!(queue.pop(), Some(3));
+        queue.push(3);
+        let rest: Vec<usize> = core::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(rest, [1, 2, 3]);
+        assert_eq!(queue.pop(), None);
+    }
+}
