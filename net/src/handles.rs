@@ -1,15 +1,16 @@
 //! The table of sockets: who owns which, and numbers that never mean another one.
 
+use crate::batch::Armed;
 use crate::config::Limits;
-use crate::stack::{ConnectionId, DatagramId};
+use crate::stack::{Change, ConnectionId, DatagramId};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
-/// Bits of a handle that are the slot; the rest are the slot's generation.
-const SLOT_BITS: u32 = 12;
-const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+/// The other bits of a handle are the slot's generation.
+const SLOT_BITS: u32 = Handle::SLOT_BITS;
 const GENERATION_MAX: u32 = u32::MAX >> SLOT_BITS;
 
 /// A program's socket.
@@ -19,7 +20,22 @@ pub(crate) struct Socket {
     pub non_blocking: bool,
     /// Given by `bind`, or chosen for it.
     pub local: Option<SocketAddrV4>,
+    /// Changed by [`Handles::set_state`] only.
     pub state: State,
+    /// What batches want of it.
+    pub armed: Armed,
+}
+
+impl Socket {
+    /// What the stack calls it when it announces a change.
+    fn subject(&self) -> Option<Change> {
+        match self.state {
+            State::Idle | State::Datagram { port: None, .. } => None,
+            State::Listening => self.local.map(|local| Change::Listener(local.port())),
+            State::Stream(id) => Some(Change::Stream(id)),
+            State::Datagram { port: Some(id), .. } => Some(Change::Datagrams(id)),
+        }
+    }
 }
 
 /// What a socket has become.
@@ -47,6 +63,10 @@ struct Slot {
 pub(crate) struct Handles {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// How many sockets each process has; only those that have some.
+    owned: BTreeMap<Pid, usize>,
+    /// The sockets by what the stack calls them.
+    subjects: BTreeMap<Change, Handle>,
     limits: Limits,
 }
 
@@ -55,6 +75,8 @@ impl Handles {
         Handles {
             slots: Vec::new(),
             free: Vec::new(),
+            owned: BTreeMap::new(),
+            subjects: BTreeMap::new(),
             limits,
         }
     }
@@ -66,7 +88,7 @@ impl Handles {
 
     /// Whether this process may have one more.
     pub fn has_room(&self, owner: Pid) -> bool {
-        let own = self.of(owner).count();
+        let own = self.owned.get(&owner).copied().unwrap_or(0);
         self.len() < self.limits.sockets.min(1 << SLOT_BITS)
             && own < self.limits.sockets_per_process
     }
@@ -85,13 +107,50 @@ impl Handles {
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
-        slot.socket = Some(Socket {
+        let socket = slot.socket.insert(Socket {
             owner,
             non_blocking: false,
             local: None,
             state,
+            armed: Armed::default(),
         });
-        Ok(Handle(slot.generation << SLOT_BITS | index))
+        let handle = Handle(slot.generation << SLOT_BITS | index);
+        if let Some(subject) = socket.subject() {
+            self.subjects.insert(subject, handle);
+        }
+        *self.owned.entry(owner).or_default() += 1;
+        Ok(handle)
+    }
+
+    /// Makes something else of a socket.
+    ///
+    /// # Errors
+    /// As [`Handles::get`].
+    pub fn set_state(&mut self, handle: Handle, owner: Pid, state: State) -> Result<()> {
+        let socket = self.get_mut(handle, owner)?;
+        let old = socket.subject();
+        socket.state = state;
+        let new = socket.subject();
+        self.forget_subject(old, handle);
+        if let Some(subject) = new {
+            self.subjects.insert(subject, handle);
+        }
+        Ok(())
+    }
+
+    fn forget_subject(&mut self, subject: Option<Change>, handle: Handle) {
+        if let Some(subject) = subject
+            && self.subjects.get(&subject) == Some(&handle)
+        {
+            self.subjects.remove(&subject);
+        }
+    }
+
+    /// The socket that an announcement is about, if anybody holds it.
+    pub fn announced(&mut self, change: Change) -> Option<(Handle, &mut Socket)> {
+        let handle = *self.subjects.get(&change)?;
+        let socket = self.slots.get_mut(handle.slot())?.socket.as_mut()?;
+        Some((handle, socket))
     }
 
     /// The socket, if it is this process's.
@@ -100,7 +159,7 @@ impl Handles {
     /// [`Error::BadHandle`] otherwise, whatever the reason.
     pub fn get(&self, handle: Handle, owner: Pid) -> Result<&Socket> {
         self.slots
-            .get((handle.0 & SLOT_MASK) as usize)
+            .get(handle.slot())
             .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
             .and_then(|slot| slot.socket.as_ref())
             .filter(|socket| socket.owner == owner)
@@ -110,7 +169,7 @@ impl Handles {
     /// As [`Handles::get`].
     pub fn get_mut(&mut self, handle: Handle, owner: Pid) -> Result<&mut Socket> {
         self.slots
-            .get_mut((handle.0 & SLOT_MASK) as usize)
+            .get_mut(handle.slot())
             .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
             .and_then(|slot| slot.socket.as_mut())
             .filter(|socket| socket.owner == owner)
@@ -120,14 +179,21 @@ impl Handles {
     /// Takes the socket out; its handle is void.
     pub fn remove(&mut self, handle: Handle, owner: Pid) -> Result<Socket> {
         self.get(handle, owner)?;
-        let index = handle.0 & SLOT_MASK;
-        let slot = &mut self.slots[index as usize];
+        let index = handle.slot();
+        let slot = &mut self.slots[index];
         let socket = slot.socket.take().ok_or(Error::BadHandle)?;
         slot.generation = match slot.generation {
             GENERATION_MAX => 1,
             generation => generation + 1,
         };
-        self.free.push(index);
+        self.free.push(index as u32);
+        self.forget_subject(socket.subject(), handle);
+        if let Some(count) = self.owned.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.owned.remove(&owner);
+            }
+        }
         Ok(socket)
     }
 
@@ -193,5 +259,32 @@ mod tests {
         assert!(handles.insert(B, State::Idle).is_ok() && handles.insert(B, State::Idle).is_ok());
         assert_eq!(handles.insert(B, State::Idle), Err(Error::NoMemory));
         assert_eq!(handles.of(A).count(), 3);
+        let first = handles.of(A).next().unwrap();
+        handles.remove(first, A).unwrap();
+        assert!(handles.has_room(A));
+        for handle in handles.of(A).collect::<Vec<_>>() {
+            handles.remove(handle, A).unwrap();
+        }
+        assert!(!handles.owned.contains_key(&A));
+    }
+
+    #[test]
+    fn an_announcement_finds_the_socket_as_it_is_now() {
+        let mut handles = Handles::new(Limits::default());
+        let listener = handles.insert(A, State::Idle).unwrap();
+        let port = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
+        handles.get_mut(listener, A).unwrap().local = Some(port);
+        let found = |handles: &mut Handles, port| {
+            let announced = handles.announced(Change::Listener(port));
+            announced.map(|(handle, _)| handle)
+        };
+        assert_eq!(found(&mut handles, 80), None);
+        handles.set_state(listener, A, State::Listening).unwrap();
+        assert_eq!(found(&mut handles, 80), Some(listener));
+        assert_eq!(found(&mut handles, 81), None);
+        let stolen = handles.set_state(listener, B, State::Idle);
+        assert_eq!(stolen, Err(Error::BadHandle));
+        handles.remove(listener, A).unwrap();
+        assert!(found(&mut handles, 80).is_none() && handles.subjects.is_empty());
     }
 }

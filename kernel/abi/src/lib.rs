@@ -7,6 +7,7 @@
 //! bytes written by [`wire::Writer`] and read by [`wire::Reader`], never by casting.
 #![no_std]
 
+pub mod batch;
 pub mod error;
 pub mod ipc;
 pub mod layout;
