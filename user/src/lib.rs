@@ -43,7 +43,6 @@ pub mod process;
 pub mod ramdisk;
 pub mod socket;
 pub mod start;
-pub mod stream;
 pub mod supervisor;
 pub mod sys;
 pub mod time;

@@ -13,8 +13,7 @@
 //! multiple of 8.
 //!
 //! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it is
-//! in the socket's buffer (which wakes the caller only if it had to wait for room),
-//! [`Event::Closed`] instead if it also closes the socket, [`Event::Failed`], or
+//! in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`] instead if it also closes the socket, [`Event::Failed`], or
 //! [`Event::Cut`]. While the call lasts the server goes on as room appears. A send of which
 //! only bytes of lease 2 are left goes on in the next calls, too, so lease 2 must stay the
 //! same until then. One with bytes of lease 1 left is cut when the call returns; when there
@@ -31,7 +30,7 @@ mod event;
 mod operation;
 
 pub use event::{Event, NOT_OF_THIS_CALL};
-pub use operation::{End, Operation, Part, Send};
+pub use operation::{End, Operation, Part, Send, Tell};
 
 /// The most operations in one call.
 pub const OPERATIONS_MAX: usize = 1024;

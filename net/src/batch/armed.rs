@@ -1,6 +1,6 @@
 //! What a program wants to hear of a socket, and what it is sending.
 
-use abi::batch::{End, Event, NOT_OF_THIS_CALL, OPERATIONS, Part, SOURCE, Send};
+use abi::batch::{End, Event, NOT_OF_THIS_CALL, OPERATIONS, Part, SOURCE, Send, Tell};
 use abi::socket::Handle;
 
 /// See the module.
@@ -45,7 +45,7 @@ pub(crate) struct Sending {
     pub waited: bool,
     pub receive: u32,
     pub end: End,
-    pub quiet: bool,
+    pub tell: Tell,
 }
 
 impl Sending {
@@ -60,7 +60,7 @@ impl Sending {
             waited: false,
             receive: send.receive,
             end: send.end,
-            quiet: send.quiet,
+            tell: send.tell,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::handles::State;
 use crate::kernel::{Kernel, read_exactly};
 use crate::server::Server;
 use crate::stack::{ConnectionId, DATAGRAM_MAX, Stage};
-use abi::batch::{End, Event, OPERATIONS, SOURCE, Send};
+use abi::batch::{End, Event, OPERATIONS, SOURCE, Send, Tell};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use core::net::SocketAddrV4;
@@ -159,7 +159,10 @@ impl<D: Device> Server<D> {
             client.enqueue(socket, armed);
         }
         let waited = sending.waited;
-        Ok((!sending.quiet).then_some(Event::Sent { socket, waited }))
+        if sending.tell == Tell::Now {
+            turn.events.wake();
+        }
+        Ok((sending.tell != Tell::Never).then_some(Event::Sent { socket, waited }))
     }
 
     pub(super) fn begin_send_to(

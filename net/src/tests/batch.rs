@@ -7,7 +7,7 @@ mod send;
 
 use super::world::*;
 use abi::batch::{
-    End, Event, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, area_min, padded,
+    End, Event, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell, area_min, padded,
 };
 use abi::ipc::LEASES_MAX;
 use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, Request, SocketAddress};
@@ -57,7 +57,7 @@ impl Ops {
             part: Part::default(),
             receive: 0,
             end: End::Stays,
-            quiet: false,
+            tell: Tell::Later,
         };
         change(&mut send);
         self.push(Operation::Send(send), inline);
@@ -390,7 +390,7 @@ fn nonsense_harms_nobody() {
                     receive: chance.below(2) as u32 * 3000,
                     // Closing is rare, or nothing is left to try.
                     end: [End::Stays, End::Finish][usize::from(chance.percent(2))],
-                    quiet: chance.percent(50),
+                    tell: [Tell::Later, Tell::Now, Tell::Never][chance.below(3) as usize],
                 }),
                 3 => Operation::SendTo {
                     socket,

@@ -26,6 +26,19 @@ pub enum End {
     Close = 2,
 }
 
+/// Whether [`super::Event::Sent`] is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tell {
+    /// With what is heard next; it wakes the caller only if it had to wait for room.
+    #[default]
+    Later = 0,
+    /// At once.
+    Now = 1,
+    /// Not at all.
+    Never = 2,
+}
+
 /// Queues bytes of a stream: those behind the operation, then those of lease 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
@@ -39,8 +52,8 @@ pub struct Send {
     pub receive: u32,
     /// What follows then.
     pub end: End,
-    /// [`super::Event::Sent`] is not wanted.
-    pub quiet: bool,
+    /// Whether that is told.
+    pub tell: Tell,
 }
 
 /// What a program wants done.
@@ -144,8 +157,8 @@ impl Operation {
                 part,
                 receive,
                 end,
-                quiet,
-            }) => (4, end as u8, quiet.into(), socket, receive, inline, part),
+                tell,
+            }) => (4, end as u8, tell as u16, socket, receive, inline, part),
             Operation::SendTo {
                 socket,
                 address: SocketAddress { ip, port },
@@ -169,7 +182,7 @@ impl Operation {
     ///
     /// # Errors
     /// [`Error::NoSuchCall`] for an unknown operation, [`Error::InvalidArgument`] for an
-    /// unknown end or direction.
+    /// unknown end, direction or [`Tell`].
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
@@ -202,7 +215,12 @@ impl Operation {
                     2 => End::Close,
                     _ => return Err(Error::InvalidArgument),
                 },
-                quiet: short != 0,
+                tell: match short {
+                    0 => Tell::Later,
+                    1 => Tell::Now,
+                    2 => Tell::Never,
+                    _ => return Err(Error::InvalidArgument),
+                },
             }),
             5 => Operation::SendTo {
                 socket,
@@ -246,7 +264,7 @@ mod tests {
             },
             receive: 4096,
             end: End::Close,
-            quiet: true,
+            tell: Tell::Never,
         };
         let mut operations = std::vec![
             Operation::Accept {
@@ -276,8 +294,9 @@ mod tests {
             operations.push(Operation::Shutdown { socket, direction });
         }
         for end in [End::Stays, End::Finish, End::Close] {
-            let quiet = end == End::Finish;
-            operations.push(Operation::Send(Send { end, quiet, ..send }));
+            for tell in [Tell::Later, Tell::Now, Tell::Never] {
+                operations.push(Operation::Send(Send { end, tell, ..send }));
+            }
         }
         for operation in operations {
             let bytes = operation.to_bytes();
@@ -295,6 +314,18 @@ mod tests {
     #[test]
     fn hostile_operations_are_refused() {
         let close = Operation::Close { socket: SOCKET };
+        let send = Operation::Send(Send {
+            socket: SOCKET,
+            inline: 0,
+            part: Part::default(),
+            receive: 0,
+            end: End::Stays,
+            tell: Tell::Now,
+        });
+        let mut bytes = send.to_bytes();
+        bytes[2] = 3;
+        let refused = Operation::from_bytes(&bytes);
+        assert_eq!(refused, Err(Error::InvalidArgument));
         for (at, value, error) in [
             (0, 0, Error::NoSuchCall),
             (0, 200, Error::NoSuchCall),

@@ -32,7 +32,7 @@ impl Echo {
     fn echo(&mut self, socket: Handle, bytes: &[u8]) {
         let ops = core::mem::take(&mut self.ops);
         self.ops = ops.send(socket, bytes, |send| {
-            (send.receive, send.quiet) = (3000, true);
+            (send.receive, send.tell) = (3000, Tell::Never);
         });
     }
 

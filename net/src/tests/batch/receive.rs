@@ -171,7 +171,7 @@ fn silent_sockets_cost_nothing() {
         assert_eq!(events[0].1, b"ping");
         ops = Ops::new().send(socket, b"pong", |send| {
             send.receive = 100;
-            send.quiet = true;
+            send.tell = Tell::Never;
         });
     }
     // At each turn: it was armed, its data came, and perhaps the acknowledgement of ours.

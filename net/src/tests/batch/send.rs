@@ -19,8 +19,14 @@ fn what_is_queued_at_once_wakes_nobody_and_is_told_later() {
         [sent(socket, false), received]
     );
     // Quietly: not even that.
-    let ops = Ops::new().send(socket, b"answer", |send| send.quiet = true);
+    let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Never);
     assert_eq!(world.look(PROGRAM, &ops), []);
+    // Or at once.
+    let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Now);
+    let token = world.batch(PROGRAM, &ops);
+    world.act();
+    let told = world.batch_answer(token).expect("it waits for nothing");
+    assert_eq!(bare(&told), [sent(socket, false)]);
 }
 
 #[test]
