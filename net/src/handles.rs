@@ -1,16 +1,16 @@
 //! The table of sockets: who owns which, and numbers that never mean another one.
 
+use crate::batch::Armed;
 use crate::config::Limits;
-use crate::stack::{ConnectionId, DatagramId};
+use crate::stack::{Change, ConnectionId, DatagramId};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
-/// Bits of a handle that are the slot; the rest are the slot's generation.
-const SLOT_BITS: u32 = 12;
-const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+/// The other bits of a handle are the slot's generation.
+const SLOT_BITS: u32 = Handle::SLOT_BITS;
 const GENERATION_MAX: u32 = u32::MAX >> SLOT_BITS;
 
 /// A program's socket.
@@ -20,7 +20,22 @@ pub(crate) struct Socket {
     pub non_blocking: bool,
     /// Given by `bind`, or chosen for it: see [`Handles::bind`].
     pub local: Option<SocketAddrV4>,
+    /// Changed by [`Handles::set_state`] only.
     pub state: State,
+    /// What batches want of it.
+    pub armed: Armed,
+}
+
+impl Socket {
+    /// What the stack calls it when it announces a change.
+    fn subject(&self) -> Option<Change> {
+        match self.state {
+            State::Idle | State::Datagram { port: None, .. } => None,
+            State::Listening => self.local.map(|local| Change::Listener(local.port())),
+            State::Stream(id) => Some(Change::Stream(id)),
+            State::Datagram { port: Some(id), .. } => Some(Change::Datagrams(id)),
+        }
+    }
 }
 
 /// What a socket has become.
@@ -55,10 +70,12 @@ struct Slot {
 pub(crate) struct Handles {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// How many sockets each process has.
+    /// How many sockets each process has; only those that have some.
     owned: BTreeMap<Pid, usize>,
     /// Ports that sockets are bound to, those for datagrams apart.
     bound: BTreeSet<(bool, u16)>,
+    /// The sockets by what the stack calls them.
+    subjects: BTreeMap<Change, Handle>,
     limits: Limits,
 }
 
@@ -69,6 +86,7 @@ impl Handles {
             free: Vec::new(),
             owned: BTreeMap::new(),
             bound: BTreeSet::new(),
+            subjects: BTreeMap::new(),
             limits,
         }
     }
@@ -100,13 +118,49 @@ impl Handles {
         });
         *self.owned.entry(owner).or_default() += 1;
         let slot = &mut self.slots[index as usize];
-        slot.socket = Some(Socket {
+        let socket = slot.socket.insert(Socket {
             owner,
             non_blocking: false,
             local: None,
             state,
+            armed: Armed::default(),
         });
-        Ok(Handle(slot.generation << SLOT_BITS | index))
+        let handle = Handle(slot.generation << SLOT_BITS | index);
+        if let Some(subject) = socket.subject() {
+            self.subjects.insert(subject, handle);
+        }
+        Ok(handle)
+    }
+
+    /// Makes something else of a socket.
+    ///
+    /// # Errors
+    /// As [`Handles::get`].
+    pub fn set_state(&mut self, handle: Handle, owner: Pid, state: State) -> Result<()> {
+        let socket = self.get_mut(handle, owner)?;
+        let old = socket.subject();
+        socket.state = state;
+        let new = socket.subject();
+        self.forget_subject(old, handle);
+        if let Some(subject) = new {
+            self.subjects.insert(subject, handle);
+        }
+        Ok(())
+    }
+
+    fn forget_subject(&mut self, subject: Option<Change>, handle: Handle) {
+        if let Some(subject) = subject
+            && self.subjects.get(&subject) == Some(&handle)
+        {
+            self.subjects.remove(&subject);
+        }
+    }
+
+    /// The socket that an announcement is about, if anybody holds it.
+    pub fn announced(&mut self, change: Change) -> Option<(Handle, &mut Socket)> {
+        let handle = *self.subjects.get(&change)?;
+        let socket = self.slots.get_mut(handle.slot())?.socket.as_mut()?;
+        Some((handle, socket))
     }
 
     /// The socket, if it is this process's.
@@ -115,7 +169,7 @@ impl Handles {
     /// [`Error::BadHandle`] otherwise, whatever the reason.
     pub fn get(&self, handle: Handle, owner: Pid) -> Result<&Socket> {
         self.slots
-            .get((handle.0 & SLOT_MASK) as usize)
+            .get(handle.slot())
             .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
             .and_then(|slot| slot.socket.as_ref())
             .filter(|socket| socket.owner == owner)
@@ -125,7 +179,7 @@ impl Handles {
     /// As [`Handles::get`].
     pub fn get_mut(&mut self, handle: Handle, owner: Pid) -> Result<&mut Socket> {
         self.slots
-            .get_mut((handle.0 & SLOT_MASK) as usize)
+            .get_mut(handle.slot())
             .filter(|slot| slot.generation == handle.0 >> SLOT_BITS)
             .and_then(|slot| slot.socket.as_mut())
             .filter(|socket| socket.owner == owner)
@@ -135,17 +189,18 @@ impl Handles {
     /// Takes the socket out; its handle is void.
     pub fn remove(&mut self, handle: Handle, owner: Pid) -> Result<Socket> {
         self.get(handle, owner)?;
-        let index = handle.0 & SLOT_MASK;
-        let slot = &mut self.slots[index as usize];
+        let index = handle.slot();
+        let slot = &mut self.slots[index];
         let socket = slot.socket.take().ok_or(Error::BadHandle)?;
         slot.generation = match slot.generation {
             GENERATION_MAX => 1,
             generation => generation + 1,
         };
-        self.free.push(index);
-        if let Some(own) = self.owned.get_mut(&owner) {
-            *own -= 1;
-            if *own == 0 {
+        self.free.push(index as u32);
+        self.forget_subject(socket.subject(), handle);
+        if let Some(count) = self.owned.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
                 self.owned.remove(&owner);
             }
         }
@@ -254,5 +309,25 @@ mod tests {
         handles.bind(other, B, local).unwrap();
         handles.remove(socket, A).unwrap();
         assert!(!handles.is_bound(80, State::Idle) && handles.is_bound(80, datagrams));
+    }
+
+    #[test]
+    fn an_announcement_finds_the_socket_as_it_is_now() {
+        let mut handles = Handles::new(Limits::default());
+        let listener = handles.insert(A, State::Idle).unwrap();
+        let port = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
+        handles.get_mut(listener, A).unwrap().local = Some(port);
+        let found = |handles: &mut Handles, port| {
+            let announced = handles.announced(Change::Listener(port));
+            announced.map(|(handle, _)| handle)
+        };
+        assert_eq!(found(&mut handles, 80), None);
+        handles.set_state(listener, A, State::Listening).unwrap();
+        assert_eq!(found(&mut handles, 80), Some(listener));
+        assert_eq!(found(&mut handles, 81), None);
+        let stolen = handles.set_state(listener, B, State::Idle);
+        assert_eq!(stolen, Err(Error::BadHandle));
+        handles.remove(listener, A).unwrap();
+        assert!(found(&mut handles, 80).is_none() && handles.subjects.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use abi::{Pid, Result};
 use alloc::vec::Vec;
 
 /// So that two leases together cannot be more than an answer can count.
-const LENT_MAX: usize = i32::MAX as usize;
+pub(crate) const LENT_MAX: usize = i32::MAX as usize;
 
 /// A call, with how far it has come. Each attempt at it goes on where the last ended, so
 /// that to park a call is to keep it and try again.

@@ -1,5 +1,6 @@
 //! The server: requests in, answers out; what cannot be answered yet waits.
 
+use crate::batch;
 use crate::config::{Config, ConfigError};
 use crate::handles::{Handles, Socket, State};
 use crate::kernel::{Kernel, write_exactly};
@@ -15,18 +16,23 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::Device;
 
-/// Ports for those who do not care (RFC 6335 §6).
-const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
-
 /// The network server of one card. See the crate for the loop around it.
 pub struct Server<D: Device> {
     pub(crate) stack: Stack<D>,
     pub(crate) handles: Handles,
     parked: Vec<Call>,
+    /// Who makes batches.
+    pub(crate) clients: Vec<batch::Client>,
     watched: BTreeSet<Pid>,
     /// Datagrams on their way from lent memory to a queue.
     pub(crate) scratch: Vec<u8>,
-    random: u64,
+    /// Operations on their way from lent memory.
+    pub(crate) window: Vec<u8>,
+    /// A batch gave the stack something to send, or room to tell of.
+    pub(crate) moved: bool,
+    /// How often a batch looked at a socket.
+    pub(crate) batch_sockets_served: u64,
+    pub(crate) random: u64,
     /// Something was done since the last poll.
     dirty: bool,
     pub(crate) requests: u64,
@@ -44,8 +50,12 @@ impl<D: Device> Server<D> {
             stack: Stack::new(config, device, now_ns),
             handles: Handles::new(config.limits),
             parked: Vec::new(),
+            clients: Vec::new(),
             watched: BTreeSet::new(),
             scratch: Vec::new(),
+            window: Vec::new(),
+            moved: false,
+            batch_sockets_served: 0,
             random: config.seed,
             dirty: false,
             requests: 0,
@@ -70,10 +80,22 @@ impl<D: Device> Server<D> {
         self.dirty = true;
         // A process has one call at a time: an older one of it has ended without us.
         self.parked.retain(|call| call.client != message.sender);
+        self.forget_batch(message.sender);
         let mut call = match Call::new(message) {
             Ok(call) => call,
             Err(error) => return kernel.answer(message.token, Err(error)),
         };
+        if let Request::Batch {
+            operations,
+            timeout_ms,
+        } = call.request
+        {
+            let batch = (operations, timeout_ms);
+            if let Err(error) = self.batch(message, batch, now_ns, kernel) {
+                kernel.answer(message.token, Err(error));
+            }
+            return;
+        }
         match self.attempt(&mut call, now_ns, kernel).transpose() {
             Some(answer) => kernel.answer(call.token, answer),
             None => match self.watch(call.client, kernel) {
@@ -84,7 +106,7 @@ impl<D: Device> Server<D> {
     }
 
     /// Sees to it that the end of a client that leaves something with us is told to us.
-    fn watch(&mut self, client: Pid, kernel: &mut impl Kernel) -> Result<()> {
+    pub(crate) fn watch(&mut self, client: Pid, kernel: &mut impl Kernel) -> Result<()> {
         if !self.watched.contains(&client) {
             kernel.watch(client)?;
             self.watched.insert(client);
@@ -97,6 +119,7 @@ impl<D: Device> Server<D> {
         self.dirty = true;
         self.watched.remove(&client);
         self.parked.retain(|call| call.client != client);
+        self.forget_client(client);
         let handles: Vec<Handle> = self.handles.of(client).collect();
         for handle in handles {
             if let Ok(socket) = self.handles.remove(handle, client) {
@@ -124,8 +147,11 @@ impl<D: Device> Server<D> {
             false
         });
         self.parked = parked;
+        moved |= self.serve_batches(now_ns, kernel);
         if moved {
             more |= !self.stack.transmit(now_ns);
+            // What that made room for.
+            more |= self.has_due_batches(now_ns);
         }
         more
     }
@@ -137,11 +163,15 @@ impl<D: Device> Server<D> {
         }
         let stack = self.stack.deadline();
         let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        stack.unwrap_or(FOREVER).min(calls.unwrap_or(FOREVER))
+        [stack, calls, self.batch_deadline()]
+            .into_iter()
+            .flatten()
+            .fold(FOREVER, u64::min)
     }
 
     /// The server's state as lines of text, "name value".
     pub fn status(&self) -> String {
+        let waiting = self.parked.len() + self.waiting_batches();
         status::text(
             self.config(),
             &self.stack.figures(),
@@ -149,7 +179,8 @@ impl<D: Device> Server<D> {
                 ("requests", self.requests),
                 ("polls", self.polls),
                 ("sockets", self.handles.len() as u64),
-                ("waiting_calls", self.parked.len() as u64),
+                ("waiting_calls", waiting as u64),
+                ("batch_sockets_served", self.batch_sockets_served),
                 ("clients", self.watched.len() as u64),
             ],
         )
@@ -203,8 +234,11 @@ impl<D: Device> Server<D> {
                 self.shutdown(socket, call.client, direction).map(done)
             }
             Request::Close { socket } => {
-                let socket = self.handles.remove(socket, call.client)?;
-                self.free(&socket, now, false);
+                let closed = self.handles.remove(socket, call.client)?;
+                if closed.armed.queued {
+                    self.forget_ready(socket, call.client);
+                }
+                self.free(&closed, now, false);
                 Ok(Some(Answer::Done))
             }
             Request::LocalAddress { socket } => {
@@ -228,6 +262,8 @@ impl<D: Device> Server<D> {
             }
             // The card is the shell's, which answers before it asks us.
             Request::Card => Err(Error::NotSupported),
+            // It is not attempted, but served when something changed.
+            Request::Batch { .. } => Err(Error::Malformed),
         }
     }
 
@@ -246,95 +282,8 @@ impl<D: Device> Server<D> {
         self.handles.insert(client, state).map(Answer::Socket)
     }
 
-    fn bind(&mut self, handle: Handle, client: Pid, address: SocketAddress) -> Result<()> {
-        let socket = self.handles.get(handle, client)?;
-        let fresh = matches!(
-            socket.state,
-            State::Idle | State::Datagram { port: None, .. }
-        );
-        if socket.local.is_some() || !fresh {
-            return Err(Error::InvalidArgument);
-        }
-        let ip = Ipv4Addr::from(address.ip);
-        if !ip.is_unspecified() && ip != self.config().address {
-            return Err(Error::AddressNotAvailable);
-        }
-        let state = socket.state;
-        let port = match address.port {
-            0 => self.free_port(state)?,
-            port if self.handles.is_bound(port, state) => return Err(Error::AddressInUse),
-            port => port,
-        };
-        self.bind_to(handle, client, SocketAddrV4::new(ip, port))
-    }
-
-    /// Gives a socket its local address, which is free.
-    fn bind_to(&mut self, handle: Handle, client: Pid, local: SocketAddrV4) -> Result<()> {
-        let socket = self.handles.get_mut(handle, client)?;
-        if let State::Datagram { port, .. } = &mut socket.state {
-            *port = Some(self.stack.open_datagrams(local.port())?);
-        }
-        self.handles.bind(handle, client, local)
-    }
-
-    /// The local port of a socket; one is chosen if it has none.
-    pub(crate) fn bound_port(&mut self, handle: Handle, client: Pid) -> Result<u16> {
-        let socket = self.handles.get(handle, client)?;
-        if let Some(local) = socket.local {
-            return Ok(local.port());
-        }
-        let port = self.free_port(socket.state)?;
-        let local = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-        self.bind_to(handle, client, local)?;
-        Ok(port)
-    }
-
-    /// A random port that nothing uses (RFC 6056 §3.3.1).
-    fn free_port(&mut self, state: State) -> Result<u16> {
-        let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
-        let start = self.random() % count;
-        (0..count)
-            .map(|step| EPHEMERAL.start() + ((start + step) % count) as u16)
-            .find(|&port| {
-                let used = !state.is_datagram() && self.stack.uses_port(port);
-                !used && !self.handles.is_bound(port, state)
-            })
-            .ok_or(Error::AddressInUse)
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014), the upper half.
-    fn random(&mut self) -> u32 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 32) as u32
-    }
-
-    fn local_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
-        let socket = self.handles.get(handle, client)?;
-        if let State::Stream(id) = socket.state
-            && let Some(tuple) = self.stack.tuple(id)
-        {
-            return Ok(SocketAddrV4::new(self.config().address, tuple.port));
-        }
-        let nothing = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-        Ok(socket.local.unwrap_or(nothing))
-    }
-
-    fn peer_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
-        match self.handles.get(handle, client)?.state {
-            State::Stream(id) if self.stack.stage(id) == crate::stack::Stage::Open => {
-                self.stack.tuple(id).map(|tuple| tuple.peer)
-            }
-            State::Datagram { peer, .. } => peer,
-            _ => None,
-        }
-        .ok_or(Error::NotConnected)
-    }
-
     /// Frees what a socket held that is not in the table any more.
-    fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
+    pub(crate) fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
         match (socket.state, socket.local) {
             (State::Stream(id), _) if abort => self.stack.abort(id, now),
             (State::Stream(id), _) => self.stack.close(id, now),
@@ -350,7 +299,7 @@ fn done((): ()) -> Option<Answer> {
     Some(Answer::Done)
 }
 
-fn address_of(address: SocketAddrV4) -> SocketAddress {
+pub(crate) fn address_of(address: SocketAddrV4) -> SocketAddress {
     SocketAddress {
         ip: address.ip().octets(),
         port: address.port(),

@@ -19,8 +19,7 @@ impl<D: Device> Server<D> {
         }
         let port = self.bound_port(handle, client)?;
         self.stack.listen(port, backlog.into());
-        self.handles.get_mut(handle, client)?.state = State::Listening;
-        Ok(())
+        self.handles.set_state(handle, client, State::Listening)
     }
 
     pub(crate) fn accept(&mut self, handle: Handle, client: Pid) -> Result<Option<Answer>> {
@@ -65,7 +64,7 @@ impl<D: Device> Server<D> {
                 Stage::Failed(error) => {
                     // Told once; then the socket can try again.
                     self.stack.close(id, now);
-                    self.handles.get_mut(handle, call.client)?.state = State::Idle;
+                    self.handles.set_state(handle, call.client, State::Idle)?;
                     Err(error)
                 }
             },
@@ -76,7 +75,8 @@ impl<D: Device> Server<D> {
                 }
                 let port = self.bound_port(handle, call.client)?;
                 let id = self.stack.connect(Tuple { port, peer }, now)?;
-                self.handles.get_mut(handle, call.client)?.state = State::Stream(id);
+                let state = State::Stream(id);
+                self.handles.set_state(handle, call.client, state)?;
                 call.begun = true;
                 wait(non_blocking)
             }
@@ -85,7 +85,7 @@ impl<D: Device> Server<D> {
     }
 
     /// The connection of a stream socket.
-    fn connection(&self, handle: Handle, client: Pid) -> Result<(ConnectionId, bool)> {
+    pub(crate) fn connection(&self, handle: Handle, client: Pid) -> Result<(ConnectionId, bool)> {
         let socket = self.handles.get(handle, client)?;
         match socket.state {
             State::Stream(id) => Ok((id, socket.non_blocking)),

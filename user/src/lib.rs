@@ -44,7 +44,6 @@ pub mod ramdisk;
 pub mod raw;
 pub mod socket;
 pub mod start;
-pub mod stream;
 pub mod supervisor;
 pub mod sys;
 pub mod time;

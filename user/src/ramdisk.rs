@@ -89,6 +89,11 @@ pub fn ramdisk() -> Result<&'static Ramdisk<'static>> {
     RAMDISK.try_call_once(|| Ramdisk::new(crate::start::raw_ramdisk()))
 }
 
+/// All of it, as the tar it is. The contents of its files are slices of these bytes.
+pub fn bytes() -> &'static [u8] {
+    crate::start::raw_ramdisk()
+}
+
 /// The file at `path` of this system's ramdisk.
 ///
 /// # Errors

@@ -7,13 +7,16 @@ use crate::sys::{self, Lent};
 use crate::{Error, Pid, Result};
 use abi::ipc::MESSAGE_MAX;
 use abi::service;
-use abi::socket::{Answer, Handle, Kind, Request};
+use abi::socket::{Answer, Kind, Request};
 use alloc::string::String;
 
+pub mod batch;
 mod poll;
+mod table;
 
-pub use abi::socket::{Direction, POLL_FOREVER, POLL_MAX, SocketAddress, poll as events};
+pub use abi::socket::{Direction, Handle, POLL_FOREVER, POLL_MAX, SocketAddress, poll as events};
 pub use poll::{PollSet, Pollable};
+pub use table::Table;
 
 /// The card whose server is used where none is named.
 const DEFAULT_CARD: u8 = 0;
@@ -265,6 +268,11 @@ impl TcpListener {
         self.socket.server
     }
 
+    /// Its number there, for [`batch`].
+    pub fn handle(&self) -> Handle {
+        self.socket.handle
+    }
+
     /// Whether [`TcpListener::accept`] answers [`Error::WouldBlock`] instead of waiting.
     ///
     /// # Errors
@@ -380,6 +388,11 @@ impl UdpSocket {
     /// As [`Server::of_card`] and [`Server::datagram`].
     pub fn bind(address: SocketAddress) -> Result<UdpSocket> {
         Server::of_card(DEFAULT_CARD)?.datagram(address)
+    }
+
+    /// Its number at its network server, for [`batch`].
+    pub fn handle(&self) -> Handle {
+        self.socket.handle
     }
 
     /// Sets the peer of [`UdpSocket::send`]; datagrams of others are not received.

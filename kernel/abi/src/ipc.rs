@@ -45,7 +45,7 @@ impl core::fmt::Display for Pid {
 /// Longest message and longest answer, in bytes. More is lent.
 pub const MESSAGE_MAX: usize = 128;
 /// Most leases with one call.
-pub const LEASES_MAX: usize = 2;
+pub const LEASES_MAX: usize = 3;
 /// A deadline that never comes.
 pub const FOREVER: u64 = u64::MAX;
 
@@ -309,11 +309,12 @@ mod tests {
                     writable: true,
                 },
                 Lease::default(),
+                Lease::default(),
             ],
         };
         let mut bytes = call.to_bytes();
         assert_eq!(Call::from_bytes(&bytes), Ok(call));
-        bytes[4] = 3;
+        bytes[4] = LEASES_MAX as u8 + 1;
         assert_eq!(Call::from_bytes(&bytes), Err(Error::Malformed));
     }
 
@@ -322,7 +323,7 @@ mod tests {
         let message = Message {
             token: 77,
             sender: Pid::new(200, 4),
-            lease_count: 2,
+            lease_count: 3,
             leases: [
                 LeaseInfo {
                     len: 1 << 40,
@@ -330,6 +331,10 @@ mod tests {
                 },
                 LeaseInfo {
                     len: 2,
+                    writable: false,
+                },
+                LeaseInfo {
+                    len: 3,
                     writable: false,
                 },
             ],

@@ -8,6 +8,7 @@
 #![no_std]
 
 pub mod account;
+pub mod batch;
 pub mod error;
 pub mod exchange;
 pub mod ipc;

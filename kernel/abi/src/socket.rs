@@ -13,6 +13,17 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Handle(pub u32);
 
+impl Handle {
+    /// Bits of the number that are the slot.
+    pub const SLOT_BITS: u32 = 12;
+
+    /// Index into the server's table of sockets: of two sockets that are open at a time,
+    /// never the same.
+    pub const fn slot(self) -> usize {
+        (self.0 & ((1 << Self::SLOT_BITS) - 1)) as usize
+    }
+}
+
 /// An IPv4 address in transmission order, and a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SocketAddress {
@@ -49,6 +60,21 @@ pub enum Direction {
     Send = 1,
     /// Both.
     Both = 2,
+}
+
+impl Direction {
+    /// The direction with this number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is none.
+    pub const fn from_number(number: u8) -> Result<Self> {
+        match number {
+            0 => Ok(Direction::Receive),
+            1 => Ok(Direction::Send),
+            2 => Ok(Direction::Both),
+            _ => Err(Error::InvalidArgument),
+        }
+    }
 }
 
 /// Bits of [`PollEntry::wanted`] and [`PollEntry::ready`].
@@ -197,6 +223,14 @@ pub enum Request {
         /// In milliseconds; [`POLL_FOREVER`] waits without end, 0 only looks.
         timeout_ms: u32,
     },
+    /// Does the operations in lease 1 and waits for outcomes, which it writes into lease 0
+    /// (writable): see [`crate::batch`]. Answers [`Answer::Count`] of bytes written.
+    Batch {
+        /// How many operations.
+        operations: u16,
+        /// In milliseconds; [`POLL_FOREVER`] waits without end, 0 only looks.
+        timeout_ms: u32,
+    },
     /// Writes the server's state as lines of text, "name value", into lease 0. Answers
     /// [`Answer::Count`].
     Status,
@@ -235,6 +269,13 @@ impl Request {
             Request::Poll { timeout_ms } => (15, Some(Handle(timeout_ms)), 0, None),
             Request::Status => (16, None, 0, None),
             Request::Card => (17, None, 0, None),
+            Request::Batch {
+                operations: port,
+                timeout_ms,
+            } => {
+                let operations = SocketAddress { ip: [0; 4], port };
+                (18, Some(Handle(timeout_ms)), 0, Some(operations))
+            }
         };
         let SocketAddress { ip, port } = address.unwrap_or_default();
         let mut bytes = [0; Self::SIZE_MAX];
@@ -282,12 +323,7 @@ impl Request {
             9 => Request::RecvFrom { socket },
             10 => Request::Shutdown {
                 socket,
-                direction: match detail {
-                    0 => Direction::Receive,
-                    1 => Direction::Send,
-                    2 => Direction::Both,
-                    _ => return Err(Error::InvalidArgument),
-                },
+                direction: Direction::from_number(detail)?,
             },
             11 => Request::Close { socket },
             12 => Request::LocalAddress { socket },
@@ -301,6 +337,10 @@ impl Request {
             },
             16 => Request::Status,
             17 => Request::Card,
+            18 => Request::Batch {
+                operations: address.port,
+                timeout_ms: socket.0,
+            },
             _ => return Err(Error::NoSuchCall),
         })
     }
@@ -410,6 +450,10 @@ mod tests {
             Request::SetNonBlocking { socket, on: true },
             Request::Poll {
                 timeout_ms: POLL_FOREVER,
+            },
+            Request::Batch {
+                operations: 513,
+                timeout_ms: 77,
             },
             Request::Status,
             Request::Card,

@@ -153,6 +153,7 @@ fn call_to(target: Pid, len: u64) -> Call {
                 writable: true,
             },
             Lease::default(),
+            Lease::default(),
         ],
     }
 }

@@ -177,7 +177,6 @@ impl<D: Device> Stack<D> {
     /// what nobody holds. Each thing is announced once until the announcement is taken.
     ///
     /// What a call takes away is not announced: octets that it read, room that it filled.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no request waits for them yet"))]
     pub fn next_change(&mut self) -> Option<Change> {
         self.tcp.next_change().or_else(|| self.udp.next_change())
     }

@@ -106,8 +106,8 @@ impl Chance {
 
 struct Lent {
     client: Pid,
-    memory: Vec<u8>,
-    behind: Vec<u8>,
+    /// The first may be writable.
+    leases: [Vec<u8>; LEASES_MAX],
     writable: bool,
 }
 
@@ -118,22 +118,31 @@ pub struct FakeKernel {
     answers: BTreeMap<u64, (Result<Answer>, Vec<u8>)>,
     pub watched: BTreeSet<Pid>,
     pub dead: BTreeSet<Pid>,
+    /// How often lent memory was read or written.
+    pub copies: u64,
+    /// The memory lent is not what it seemed.
+    pub refuse_writes: bool,
 }
 
 impl Kernel for FakeKernel {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         let lent = self.lent.get(&token).ok_or(Error::PeerDied)?;
-        let memory = [&lent.memory, &lent.behind][usize::from(lease)];
-        let end = offset.checked_add(into.len()).ok_or(Error::BadAddress)?;
-        into.copy_from_slice(memory.get(offset..end).ok_or(Error::BadAddress)?);
-        Ok(into.len())
+        let memory = &lent.leases[usize::from(lease)];
+        // As the kernel: short at the end of the lease.
+        let memory = memory.get(offset..).unwrap_or(&[]);
+        let count = into.len().min(memory.len());
+        into[..count].copy_from_slice(&memory[..count]);
+        self.copies += 1;
+        Ok(count)
     }
 
     fn write(&mut self, token: u64, offset: usize, from: &[u8]) -> Result<usize> {
         let lent = self.lent.get_mut(&token).ok_or(Error::PeerDied)?;
         let end = offset.checked_add(from.len()).ok_or(Error::BadAddress)?;
-        let place = lent.memory.get_mut(offset..end).ok_or(Error::BadAddress)?;
-        if !lent.writable {
+        let place = &mut lent.leases[0];
+        let place = place.get_mut(offset..end).ok_or(Error::BadAddress)?;
+        self.copies += 1;
+        if !lent.writable || self.refuse_writes {
             return Err(Error::BadAddress);
         }
         place.copy_from_slice(from);
@@ -144,7 +153,8 @@ impl Kernel for FakeKernel {
         let lent = self.lent.remove(&token);
         let lent = lent.expect("a call is answered once, while its caller lives");
         assert!(!self.dead.contains(&lent.client));
-        self.answers.insert(token, (answer, lent.memory));
+        let [memory, ..] = lent.leases;
+        self.answers.insert(token, (answer, memory));
     }
 
     fn watch(&mut self, client: Pid) -> Result<()> {
@@ -403,44 +413,45 @@ impl World {
         memory: &[u8],
         behind: &[u8],
     ) -> u64 {
-        self.call_leases(client, &request.to_bytes(), Some((memory, true)), behind)
+        let leases = [memory, behind, &[]];
+        self.call_leases(client, &request.to_bytes(), leases, 2, true)
     }
 
     pub fn call_raw(&mut self, client: Pid, request: &[u8], lent: Option<(&[u8], bool)>) -> u64 {
-        self.call_leases(client, request, lent, &[])
+        let (memory, writable) = lent.unwrap_or((&[], false));
+        let count = u32::from(lent.is_some());
+        self.call_leases(client, request, [memory, &[], &[]], count, writable)
     }
 
-    fn call_leases(
+    /// Calls with the first `count` of these leases.
+    pub fn call_leases(
         &mut self,
         client: Pid,
         request: &[u8],
-        lent: Option<(&[u8], bool)>,
-        behind: &[u8],
+        lent: [&[u8]; LEASES_MAX],
+        count: u32,
+        writable: bool,
     ) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
-        let (memory, writable) = lent.unwrap_or((&[], false));
         let mut payload = [0; MESSAGE_MAX];
         payload[..request.len()].copy_from_slice(request);
-        let mut leases = [LeaseInfo::default(); LEASES_MAX];
-        leases[0] = LeaseInfo {
+        let mut leases = lent.map(|memory| LeaseInfo {
             len: memory.len() as u64,
-            writable,
-        };
-        leases[1].len = behind.len() as u64;
+            writable: false,
+        });
+        leases[0].writable = writable;
         let message = Message {
             token,
             sender: client,
-            lease_count: u32::from(lent.is_some()) + u32::from(!behind.is_empty()),
+            lease_count: count,
             leases,
             len: request.len() as u32,
             payload,
         };
-        let memory = memory.to_vec();
         let lent = Lent {
             client,
-            memory,
-            behind: behind.to_vec(),
+            leases: lent.map(<[u8]>::to_vec),
             writable,
         };
         self.kernel.lent.insert(token, lent);

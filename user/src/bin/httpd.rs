@@ -8,7 +8,8 @@ extern crate alloc;
 use alloc::string::String;
 use user::http::server::Server;
 use user::http::site::Site;
-use user::socket::{self, PollSet, TcpListener, TcpStream, any, events};
+use user::socket::batch::Batch;
+use user::socket::{self, TcpListener, any};
 use user::start::Context;
 use user::{Error, println, ramdisk, time};
 
@@ -19,8 +20,8 @@ const PORT: u16 = 80;
 const ROOT: &str = "www/";
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 128;
-/// Connections taken before the others' turn.
-const ACCEPTS: usize = 32;
+/// Bytes heard in one turn.
+const AREA: usize = 64 * 1024;
 
 fn main() -> Result<(), String> {
     let files = ramdisk::ramdisk().context("the ramdisk")?;
@@ -35,7 +36,6 @@ fn main() -> Result<(), String> {
     loop {
         let network = socket::Server::of_card(0).context("no network server")?;
         let listener = network.listen(any(PORT), BACKLOG).context("TCP port 80")?;
-        listener.set_nonblocking(true).context("TCP port 80")?;
         println!("Waiting for http connections...");
         match serve(&listener, &mut server) {
             // The sockets are gone with it: open them at the next one.
@@ -46,55 +46,24 @@ fn main() -> Result<(), String> {
     }
 }
 
-fn serve(listener: &TcpListener, server: &mut Server<'_, TcpStream>) -> user::Result<()> {
-    let mut set = PollSet::new();
+fn serve(listener: &TcpListener, server: &mut Server<'static>) -> user::Result<()> {
+    let mut batch = Batch::new(listener.server(), AREA, ramdisk::bytes());
+    let mut now = time::clock_ns();
     loop {
-        set.clear();
-        let room = server.has_room();
-        let door = set.push(listener, if room { events::READABLE } else { 0 })?;
-        for (stream, wanted) in server.wanted() {
-            set.push(stream, wanted)?;
-        }
-        set.wait(timeout_ms(server.deadline()))?;
-        let now = time::clock_ns();
-        server.pump(|place| set.ready(door + 1 + place) != 0, now);
-        if set.ready(door) != 0 {
-            accept(listener, server, now)?;
+        server.prepare(listener.handle(), batch.operations(), now)?;
+        let (events, operations) = batch.wait(timeout_ms(server.deadline(), now))?;
+        now = time::clock_ns();
+        for event in events {
+            server.hear(event, operations, now);
         }
     }
 }
 
-fn accept(
-    listener: &TcpListener,
-    server: &mut Server<'_, TcpStream>,
-    now: u64,
-) -> user::Result<()> {
-    for _ in 0..ACCEPTS {
-        if !server.has_room() {
-            break;
-        }
-        match listener.accept() {
-            Ok((stream, _)) => {
-                if stream.set_nonblocking(true).is_ok() {
-                    server.accept(stream, now);
-                }
-            }
-            Err(Error::WouldBlock) => break,
-            Err(error @ (Error::PeerDied | Error::BadHandle)) => return Err(error),
-            // One connection that failed is no reason to stop.
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// From now to the deadline, rounded up, in milliseconds.
-fn timeout_ms(deadline: Option<u64>) -> u32 {
+/// From `now` to the deadline, rounded up, in milliseconds.
+fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
     let Some(deadline) = deadline else {
         return socket::POLL_FOREVER;
     };
-    let left = deadline
-        .saturating_sub(time::clock_ns())
-        .div_ceil(1_000_000);
+    let left = deadline.saturating_sub(now).div_ceil(1_000_000);
     u32::try_from(left).unwrap_or(socket::POLL_FOREVER - 1)
 }

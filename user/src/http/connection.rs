@@ -1,24 +1,27 @@
-//! One client's connection, as a state machine over a [`Stream`].
+//! One client's connection, as a state machine: it is told what happened and says what to
+//! do, in operations of the next call ([`crate::socket::batch`]).
 //!
 //! ```text
 //!            +--------------------------------------------+
 //!            v                                            |
-//!   read a head -> answer -> write head and body -> discard content
-//!      |  refused, or the last one                        
-//!      +----------> write -> end our direction -> discard what comes -> close
+//!   hear a head -> answer -> send head and body -> discard content
+//!      |  refused, or the last one
+//!      +----------> send -> end our direction -> discard what comes -> close
 //! ```
 //!
-//! Nothing is read while output waits, so a client that does not take its answers cannot
+//! Nothing is heard while output waits, so a client that does not take its answers cannot
 //! make us hold more. Requests that arrive together are answered together, in order.
 
-use super::answer::Answer;
+mod input;
+mod output;
+
 use super::content::Content;
-use super::request::{FIELDS_MAX, HEAD_MAX, Method, Parsed, Request};
-use super::response::{Persistence, Status};
+use super::request::HEAD_MAX;
+use super::response::Status;
 use super::site::Site;
 use super::status::Counters;
-use crate::socket::events;
-use crate::stream::Stream;
+use crate::socket::Handle;
+use crate::socket::batch::{Event, Operations};
 use crate::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,13 +43,11 @@ pub mod limits {
 }
 use limits::*;
 
-/// No more requests are answered before the output, once longer than this, is written.
+/// No more requests are answered before the output, once longer than this, is sent.
 pub const OUTPUT_MAX: usize = 8 * 1024;
-/// Size of the input buffer until a longer head comes.
-const INPUT_MIN: usize = 2048;
-/// Reads and writes before it is another connection's turn.
-const ROUNDS: usize = 8;
-/// Most bytes read and thrown away after a refusal.
+/// Most bytes heard at once.
+pub const RECEIVE_MAX: usize = 4096;
+/// Most bytes heard and thrown away after a refusal.
 const LINGER_MAX: usize = 256 * 1024;
 
 /// What a connection needs to answer.
@@ -61,14 +62,66 @@ pub struct Context<'s, 'a> {
     pub now: u64,
     /// The network server's state, in lines of "name value".
     pub network: &'s dyn Fn() -> String,
+    /// What is to be done.
+    pub operations: &'s mut Operations<'a>,
 }
 
-/// What to do with a connection after a turn.
+/// What has happened to a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'b, 'a> {
+    /// Bytes have come.
+    Received(&'b [u8]),
+    /// The client has ended its direction.
+    Ended,
+    /// The output is queued; perhaps not at once.
+    Sent {
+        /// It had to wait, until now.
+        waited: bool,
+    },
+    /// So much of the output is queued, and this is the rest.
+    Cut(usize, &'b [u8], &'a [u8]),
+    /// There is room for the rest.
+    Room,
+    /// The client has taken nothing for so long, in nanoseconds.
+    Stalled(u64),
+    /// The connection is closed.
+    Closed,
+    /// The connection has failed.
+    Failed,
+    /// [`Connection::deadline`] has passed.
+    Expired,
+}
+
+impl<'b, 'a> News<'b, 'a> {
+    /// The news in an event, and whose they are; `None` if they are of no connection.
+    pub fn of(event: Event<'b, 'a>) -> Option<(Handle, Self)> {
+        Some(match event {
+            Event::Received { socket, bytes } => (socket, News::Received(bytes)),
+            Event::Ended { socket } => (socket, News::Ended),
+            Event::Sent { socket, waited } => (socket, News::Sent { waited }),
+            Event::Cut {
+                socket,
+                count,
+                head,
+                body,
+            } => (socket, News::Cut(count, head, body)),
+            Event::Room { socket } => (socket, News::Room),
+            Event::Closed { socket } => (socket, News::Closed),
+            Event::Progress {
+                socket, idle_ms, ..
+            } => (socket, News::Stalled(u64::from(idle_ms) * 1_000_000)),
+            Event::Failed { socket, .. } => (socket, News::Failed),
+            Event::Accepted { .. } | Event::Datagram { .. } | Event::Unsent { .. } => return None,
+        })
+    }
+}
+
+/// What to do with a connection then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// Wait for [`Connection::wanted`] or [`Connection::deadline`].
+    /// Keep it.
     Open,
-    /// Close it: what was written is still sent.
+    /// Forget it: it is closed.
     Closed,
 }
 
@@ -84,21 +137,28 @@ enum Phase {
     Lingering { left: usize },
 }
 
+/// Output on its way.
+#[derive(Debug)]
+enum Output<'a> {
+    /// None.
+    None,
+    /// The network has all of it, to queue as there is room: so much, since then.
+    Handed { len: u64, at: u64 },
+    /// There was no room for this.
+    Cut { head: Vec<u8>, body: &'a [u8] },
+}
+
 /// One client.
 #[derive(Debug)]
 pub struct Connection<'a> {
-    /// `start..end` has arrived and is not consumed.
+    handle: Handle,
+    /// What has arrived and is not consumed.
     input: Vec<u8>,
-    start: usize,
-    end: usize,
     /// Something in it has not been looked at.
     fresh: bool,
     /// What of the last request's content is to be discarded.
     content: Content,
-    /// Heads and small bodies, `sent` of them written; then `body`.
-    output: Vec<u8>,
-    sent: usize,
-    body: &'a [u8],
+    output: Output<'a>,
     phase: Phase,
     /// When the present activity must be over, and when it must have made progress.
     limit: u64,
@@ -106,250 +166,119 @@ pub struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// A connection accepted at `now`.
-    pub fn new(now: u64) -> Self {
+    /// A connection accepted at `now`, of which at most [`RECEIVE_MAX`] bytes are wanted.
+    pub fn new(handle: Handle, now: u64) -> Self {
         Connection {
+            handle,
             input: Vec::new(),
-            start: 0,
-            end: 0,
             fresh: false,
             content: Content::Done,
-            output: Vec::new(),
-            sent: 0,
-            body: &[],
+            output: Output::None,
             phase: Phase::Serving,
             limit: now + HEAD_NS,
             patience: u64::MAX,
         }
     }
 
-    /// Reads, answers and writes what can be now.
-    pub fn pump(&mut self, stream: &impl Stream, context: &mut Context<'_, 'a>) -> Flow {
-        // A short read has taken all there was; asking again would be a call for nothing.
-        let mut drained = false;
-        for _ in 0..ROUNDS {
-            let goes_on = if self.has_output() {
-                self.write(stream, context)
-            } else if self.phase != Phase::Serving {
-                self.wind_down(stream, context.now)
-            } else if self.fresh {
-                self.answer_all(context);
-                Ok(true)
-            } else if drained {
-                Ok(false)
-            } else {
-                self.read(stream, context.now, &mut drained)
-            };
-            match goes_on {
-                Ok(true) => {}
-                Ok(false) | Err(Error::WouldBlock) => return Flow::Open,
-                Err(_) => return Flow::Closed,
+    /// Does what follows from what happened.
+    pub fn hear(&mut self, news: News<'_, 'a>, context: &mut Context<'_, 'a>) -> Flow {
+        let goes_on = match news {
+            News::Received(bytes) => self.received(bytes, context),
+            News::Sent { waited } => self.sent(waited, context),
+            News::Cut(count, head, body) => {
+                self.cut(count, head, body, context);
+                Ok(())
+            }
+            News::Room => self.send_rest(context),
+            News::Stalled(idle_ns) => self.stalled(idle_ns, context),
+            News::Expired => self.expired(context),
+            News::Closed => {
+                self.count_sent(context.counters);
+                return Flow::Closed;
+            }
+            // The client wants nothing more, and all it asked is answered.
+            News::Ended | News::Failed => Err(Error::NotConnected),
+        };
+        match goes_on {
+            Ok(()) => Flow::Open,
+            Err(_) => {
+                // One that cannot even be closed is lost until the program ends; a call
+                // has room for several operations of every connection.
+                let _ = context.operations.close(self.handle);
+                Flow::Closed
             }
         }
-        Flow::Open
     }
 
-    /// The deadline has passed.
-    pub fn expire(&mut self, stream: &impl Stream, context: &mut Context<'_, 'a>) -> Flow {
-        context.counters.timed_out += 1;
-        let in_head = self.content == Content::Done && self.start < self.end;
-        if self.phase == Phase::Serving && !self.has_output() && in_head {
-            self.refuse(Status::REQUEST_TIMEOUT, context);
-            return self.pump(stream, context);
-        }
-        Flow::Closed
-    }
-
-    /// The events to wait for.
-    pub fn wanted(&self) -> u16 {
-        if self.has_output() {
-            events::WRITABLE
-        } else if self.fresh && self.phase == Phase::Serving {
-            // A turn ended with requests left over: come back at once.
-            events::READABLE | events::WRITABLE
-        } else {
-            events::READABLE
-        }
-    }
-
-    /// When to call [`Connection::expire`].
+    /// When to tell it [`News::Expired`].
     pub fn deadline(&self) -> u64 {
         self.limit.min(self.patience)
     }
 
     /// Between requests, with nothing under way.
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Serving
-            && !self.has_output()
-            && self.start == self.end
-            && self.content == Content::Done
+        self.is_quiet() && matches!(self.output, Output::None)
     }
 
-    fn has_output(&self) -> bool {
-        self.sent < self.output.len() || !self.body.is_empty()
+    /// As [`Connection::is_idle`], if output that was handed over at `now` is queued.
+    pub fn may_be_idle(&self, now: u64) -> bool {
+        let sent = match self.output {
+            Output::None => true,
+            Output::Handed { at, .. } => at == now,
+            Output::Cut { .. } => false,
+        };
+        self.is_quiet() && sent
     }
 
-    /// Writes; false if the stream took less than all.
-    fn write(&mut self, stream: &impl Stream, context: &mut Context<'_, 'a>) -> Result<bool> {
-        let head = &self.output[self.sent..];
-        let count = stream.write(head, self.body)?;
-        context.counters.bytes_sent += count as u64;
-        let of_head = count.min(head.len());
-        self.sent += of_head;
-        self.body = self.body.get(count - of_head..).unwrap_or(&[]);
-        self.patience = context.now + STALL_NS;
-        if self.has_output() {
-            return Ok(false);
-        }
-        self.output.clear();
-        self.sent = 0;
-        self.patience = u64::MAX;
-        let idle = self.start == self.end && self.content == Content::Done;
-        self.limit = context.now + if idle { IDLE_NS } else { HEAD_NS };
-        Ok(true)
+    fn is_quiet(&self) -> bool {
+        self.phase == Phase::Serving && self.input.is_empty() && self.content == Content::Done
     }
 
-    /// Reads what fits.
-    fn read(&mut self, stream: &impl Stream, now: u64, drained: &mut bool) -> Result<bool> {
-        if self.start > 0 {
-            self.input.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.end == self.input.len() {
-            // Full, and no complete head in it: `answer_all` refuses one of HEAD_MAX.
-            let len = (self.input.len() * 2).clamp(INPUT_MIN, HEAD_MAX);
-            crate::buffer::set_len(&mut self.input, len)?;
-        }
-        let room = self.input.len() - self.end;
-        let count = stream.read(&mut self.input[self.end..])?.min(room);
-        if count == 0 {
-            // The client has ended its direction and all it asked is answered.
-            return Err(Error::NotConnected);
-        }
-        if self.start == self.end && self.content == Content::Done {
-            // The first byte of a head. Never later than it was: empty lines are ignored,
-            // so they must not gain time.
-            self.limit = self.limit.min(now + HEAD_NS);
-        }
-        let news = &self.input[self.end..self.end + count];
-        // A head cannot be complete, nor be refused, before its line ends, so that one
-        // that comes byte by byte is not parsed byte by byte.
-        self.fresh = self.content != Content::Done
-            || news.contains(&b'\n')
-            || self.end + count == self.input.len();
-        self.end += count;
-        *drained = count < room;
-        Ok(true)
+    /// How much more is wanted.
+    fn appetite(&self) -> usize {
+        RECEIVE_MAX.min(HEAD_MAX.saturating_sub(self.input.len()))
     }
 
-    /// Answers the requests that have arrived, up to one with a large body.
-    fn answer_all(&mut self, context: &mut Context<'_, 'a>) {
-        while self.fresh
-            && self.phase == Phase::Serving
-            && self.body.is_empty()
-            && self.output.len() < OUTPUT_MAX
-        {
-            match self.content.discard(&self.input[self.start..self.end]) {
-                Ok(count) => self.start += count,
-                // It was answered before its content came.
-                Err(_) => self.phase = Phase::Last { linger: true },
+    fn receive(&self, context: &mut Context<'_, 'a>) -> Result<()> {
+        context.operations.receive(self.handle, self.appetite())
+    }
+
+    fn stalled(&mut self, idle_ns: u64, context: &mut Context<'_, 'a>) -> Result<()> {
+        if matches!(self.output, Output::Handed { .. }) {
+            if idle_ns >= STALL_NS {
+                context.counters.timed_out += 1;
+                return Err(Error::TimedOut);
             }
-            if self.content != Content::Done {
-                self.fresh = false;
-            } else if self.phase == Phase::Serving {
-                self.answer_next(context);
-            }
+            self.patience = context.now + (STALL_NS - idle_ns);
         }
-        if self.start == self.end && self.input.len() > INPUT_MIN {
-            // A long head was the exception: give its memory back.
-            self.input = Vec::new();
-            (self.start, self.end) = (0, 0);
-        }
-        if self.has_output() {
-            let len = (self.output.len() + self.body.len()) as u64;
-            self.limit = context.now + RESPONSE_NS + len.saturating_mul(1_000_000_000 / RATE);
+        Ok(())
+    }
+
+    fn expired(&mut self, context: &mut Context<'_, 'a>) -> Result<()> {
+        if context.now < self.limit && matches!(self.output, Output::Handed { .. }) {
+            // Only the network knows whether it has stalled.
             self.patience = context.now + STALL_NS;
+            return context.operations.progress(self.handle);
         }
-    }
-
-    /// Answers the next request if its head is complete.
-    fn answer_next(&mut self, context: &mut Context<'_, 'a>) {
-        // Empty lines before a request are ignored (RFC 9112 §2.2), and not kept.
-        let waiting = &self.input[self.start..self.end];
-        let empty = waiting
-            .iter()
-            .take_while(|byte| b"\r\n".contains(byte))
-            .count();
-        self.start += empty;
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let (request, len) = match Request::parse(&self.input[self.start..self.end], &mut fields) {
-            Ok(Parsed::Partial) => {
-                self.fresh = false;
-                return;
-            }
-            Ok(Parsed::Complete(request, len)) => (request, len),
-            Err(status) => return self.refuse(status, context),
-        };
-        self.content = request.content;
-        // A client that waits for "100 Continue" may or may not send its content now:
-        // what comes next could be either (RFC 9110 §10.1.1).
-        let unsure = request.expects_continue && self.content != Content::Done;
-        let persistence = match request.persistent && !unsure {
-            false => Persistence::Closes,
-            true if request.http11 => Persistence::Stays,
-            true => Persistence::Kept,
-        };
-        let mut answer = Answer {
-            out: &mut self.output,
-            counters: &mut *context.counters,
-            persistence,
-            with_body: request.method != Method::Head,
-        };
-        let more = (context.open, context.now, context.network);
-        self.body = answer.to(&request, context.site, more);
-        self.start += len;
-        self.fresh = self.start < self.end;
-        if persistence == Persistence::Closes {
-            let linger = self.content != Content::Done || self.fresh;
-            self.phase = Phase::Last { linger };
+        context.counters.timed_out += 1;
+        let in_head = self.content == Content::Done && !self.input.is_empty();
+        if self.phase != Phase::Serving || !matches!(self.output, Output::None) || !in_head {
+            return Err(Error::TimedOut);
         }
-    }
-
-    /// Says why and stops.
-    fn refuse(&mut self, status: Status, context: &mut Context<'_, 'a>) {
-        let mut answer = Answer {
-            out: &mut self.output,
-            counters: &mut *context.counters,
-            persistence: Persistence::Closes,
-            with_body: !self.input[self.start..self.end].starts_with(b"HEAD "),
-        };
-        answer.error(status, "");
-        self.phase = Phase::Last { linger: true };
-        self.limit = context.now + RESPONSE_NS;
-        self.patience = context.now + STALL_NS;
-    }
-
-    /// After the last output: ends our direction, waits for the client to end its own.
-    fn wind_down(&mut self, stream: &impl Stream, now: u64) -> Result<bool> {
-        let left = match self.phase {
-            Phase::Lingering { left } => left,
-            Phase::Last { linger: true } => {
-                stream.finish()?;
-                self.limit = now + LINGER_NS;
-                crate::buffer::set_len(&mut self.input, INPUT_MIN)?;
-                LINGER_MAX
-            }
-            Phase::Serving | Phase::Last { linger: false } => return Err(Error::NotConnected),
-        };
-        self.phase = Phase::Lingering { left };
-        let count = stream.read(&mut self.input)?;
-        let left = left.checked_sub(count.max(1)).ok_or(Error::TooLong)?;
-        self.phase = Phase::Lingering { left };
-        if count == 0 {
-            return Err(Error::NotConnected);
-        }
-        Ok(true)
+        let input = core::mem::take(&mut self.input);
+        let Context {
+            operations,
+            counters,
+            now,
+            ..
+        } = context;
+        operations.send_with(self.handle, |out| {
+            let start = out.len();
+            self.refuse(Status::REQUEST_TIMEOUT, &input, out, counters);
+            let len = out.len() - start;
+            Some((&[], self.hand_over(len, 0, *now)))
+        })?;
+        Ok(())
     }
 }
 

@@ -1,121 +1,158 @@
 //! All connections, and what they share.
 
-use super::connection::{Connection, Context, Flow};
+use super::connection::{Connection, Context, Flow, News, RECEIVE_MAX};
 use super::site::Site;
 use super::status::Counters;
-use crate::stream::Stream;
+use crate::Result;
+use crate::socket::batch::{Event, Operations};
+use crate::socket::{Handle, Table};
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 /// The most connections at a time.
 pub const CLIENTS_MAX: usize = 256;
+/// Connections taken in one turn, so that the others have theirs.
+const ACCEPTS: usize = 32;
 
-/// A web server over streams of type `S`.
-pub struct Server<'a, S> {
+/// A web server over the sockets of one batch.
+pub struct Server<'a> {
     site: Site<'a>,
     counters: Counters,
-    clients: Vec<Client<'a, S>>,
+    clients: Table<Connection<'a>>,
     network: Box<dyn Fn() -> String>,
+    /// Connections that the network may still give us.
+    granted: usize,
+    /// No connection's deadline is earlier.
+    earliest: u64,
 }
 
-struct Client<'a, S> {
-    stream: S,
-    connection: Connection<'a>,
-}
-
-impl<'a, S: Stream> Server<'a, S> {
+impl<'a> Server<'a> {
     /// A server of `site`. `network` tells the network server's state, in lines of
     /// "name value", for the status page.
     pub fn new(site: Site<'a>, network: impl Fn() -> String + 'static) -> Self {
         Server {
             site,
             counters: Counters::default(),
-            clients: Vec::new(),
+            clients: Table::new(),
             network: Box::new(network),
+            granted: 0,
+            earliest: u64::MAX,
         }
     }
 
-    /// Whether a new connection could be served: if all places are taken, only in that of
+    /// How many new connections could be served: if all places are taken, one in that of
     /// one that is idle.
-    pub fn has_room(&self) -> bool {
-        self.clients.len() < CLIENTS_MAX
-            || self
-                .clients
-                .iter()
-                .any(|client| client.connection.is_idle())
+    fn room(&self, now: u64) -> usize {
+        match CLIENTS_MAX.saturating_sub(self.clients.len()) {
+            0 => self.clients.iter().any(|(_, c)| c.may_be_idle(now)).into(),
+            free => free.min(ACCEPTS),
+        }
     }
 
-    /// Takes a new connection and serves it at once: its request may have come with it.
-    /// Without a free place the connection that has been idle the longest is closed, or
-    /// the new one if none is.
-    pub fn accept(&mut self, stream: S, now: u64) {
+    /// Before each wait: ends the connections whose time is up, and says how many new ones
+    /// are welcome at `listener`.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooLong`], which the bounds of this server do not let happen.
+    pub fn prepare(
+        &mut self,
+        listener: Handle,
+        operations: &mut Operations<'a>,
+        now: u64,
+    ) -> Result<()> {
+        if self.earliest <= now {
+            self.expire(operations, now);
+        }
+        let room = self.room(now);
+        // Not for each that comes: half is enough to go on with.
+        if self.granted > room || self.granted * 2 < room {
+            operations.accept(listener, room, RECEIVE_MAX)?;
+            self.granted = room;
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, operations: &mut Operations<'a>, now: u64) {
+        let due = |(handle, client): (Handle, &Connection<'_>)| {
+            (client.deadline() <= now).then_some(handle)
+        };
+        let due: alloc::vec::Vec<Handle> = self.clients.iter().filter_map(due).collect();
+        for handle in due {
+            self.tell(handle, News::Expired, operations, now);
+        }
+        let deadlines = self.clients.iter().map(|(_, c)| c.deadline());
+        self.earliest = deadlines.min().unwrap_or(u64::MAX);
+    }
+
+    /// When to [`Server::prepare`] though nothing happens.
+    pub fn deadline(&self) -> Option<u64> {
+        (self.earliest != u64::MAX).then_some(self.earliest)
+    }
+
+    /// Takes note of what has happened, and does what follows.
+    pub fn hear(&mut self, event: Event<'_, 'a>, operations: &mut Operations<'a>, now: u64) {
+        if let Event::Accepted { socket, .. } = event {
+            self.accept(socket, operations, now);
+        } else if let Some((socket, news)) = News::of(event) {
+            if matches!(news, News::Failed) && self.clients.get_mut(socket).is_none() {
+                // The listener: it takes no more until it is asked to.
+                self.granted = 0;
+            }
+            self.tell(socket, news, operations, now);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        handle: Handle,
+        news: News<'_, 'a>,
+        operations: &mut Operations<'a>,
+        now: u64,
+    ) {
+        let open = self.clients.len();
+        let Some(connection) = self.clients.get_mut(handle) else {
+            return;
+        };
+        let mut context = Context {
+            site: &self.site,
+            counters: &mut self.counters,
+            open,
+            now,
+            network: &self.network,
+            operations,
+        };
+        match connection.hear(news, &mut context) {
+            Flow::Open => self.earliest = self.earliest.min(connection.deadline()),
+            Flow::Closed => drop(self.clients.remove(handle)),
+        }
+    }
+
+    /// Takes a new connection. Without a free place the one that has been idle the longest
+    /// is closed, or the new one if none is.
+    fn accept(&mut self, handle: Handle, operations: &mut Operations<'a>, now: u64) {
         self.counters.accepted += 1;
+        self.granted = self.granted.saturating_sub(1);
         if self.clients.len() >= CLIENTS_MAX {
-            let idle = self.clients.iter().enumerate();
-            let longest = idle
-                .filter(|(_, client)| client.connection.is_idle())
-                .min_by_key(|(_, client)| client.connection.deadline());
-            let Some((at, _)) = longest else {
+            let idle = self.clients.iter().filter(|(_, client)| client.is_idle());
+            let longest = idle.min_by_key(|(_, client)| client.deadline());
+            let Some((victim, _)) = longest else {
+                // As in Connection::hear: there is room for this.
+                let _ = operations.close(handle);
                 return;
             };
-            self.clients.swap_remove(at);
+            self.clients.remove(victim);
+            let _ = operations.close(victim);
             self.counters.evicted += 1;
         }
-        let connection = Connection::new(now);
-        let mut client = Client { stream, connection };
-        let mut context = Context {
-            site: &self.site,
-            counters: &mut self.counters,
-            open: self.clients.len() + 1,
-            now,
-            network: &self.network,
-        };
-        if client.connection.pump(&client.stream, &mut context) == Flow::Open {
-            self.clients.push(client);
-        }
-    }
-
-    /// Each connection's stream and the events it waits for, in order.
-    pub fn wanted(&self) -> impl Iterator<Item = (&S, u16)> {
-        let clients = self.clients.iter();
-        clients.map(|client| (&client.stream, client.connection.wanted()))
-    }
-
-    /// Serves the connections that are ready, by their place in [`Server::wanted`], and
-    /// ends those whose time is up.
-    pub fn pump(&mut self, mut is_ready: impl FnMut(usize) -> bool, now: u64) {
-        let mut context = Context {
-            site: &self.site,
-            counters: &mut self.counters,
-            open: self.clients.len(),
-            now,
-            network: &self.network,
-        };
-        let mut place = 0;
-        self.clients.retain_mut(|Client { stream, connection }| {
-            let ready = is_ready(place);
-            place += 1;
-            let flow = if ready {
-                connection.pump(stream, &mut context)
-            } else if connection.deadline() <= now {
-                connection.expire(stream, &mut context)
-            } else {
-                Flow::Open
-            };
-            flow == Flow::Open
-        });
-    }
-
-    /// When [`Server::pump`] is to be called even if no connection is ready.
-    pub fn deadline(&self) -> Option<u64> {
-        let clients = self.clients.iter();
-        clients.map(|client| client.connection.deadline()).min()
+        let connection = Connection::new(handle, now);
+        self.earliest = self.earliest.min(connection.deadline());
+        self.clients.insert(handle, connection);
     }
 
     /// Forgets all connections: the network they were on is gone.
     pub fn clear(&mut self) {
         self.clients.clear();
+        (self.granted, self.earliest) = (0, u64::MAX);
     }
 
     /// What was counted so far.

@@ -13,19 +13,19 @@ const NET: Pid = Pid(3);
 const INIT: Pid = Pid(1);
 
 /// A request and its leases, as the server gets them.
-struct Served {
-    request: Request,
+pub(super) struct Served {
+    pub request: Request,
     leases: Vec<Lease>,
 }
 
 impl Served {
-    fn read(&self, lease: usize) -> Vec<u8> {
+    pub fn read(&self, lease: usize) -> Vec<u8> {
         let Lease { address, len, .. } = self.leases[lease];
         // SAFETY: lent by the call that is being answered.
         unsafe { fake::read(address, len) }
     }
 
-    fn write(&self, lease: usize, bytes: &[u8]) {
+    pub fn write(&self, lease: usize, bytes: &[u8]) {
         let lease = self.leases[lease];
         assert!(lease.writable && bytes.len() as u64 <= lease.len);
         // SAFETY: lent writable by the call that is being answered.
@@ -35,7 +35,7 @@ impl Served {
 
 /// Installs a kernel with `init` and, if `running`, a network server that answers with
 /// `serve`; returns the log of what was asked.
-fn network(
+pub(super) fn network(
     running: bool,
     mut serve: impl FnMut(&Served) -> Result<Answer> + 'static,
 ) -> Rc<RefCell<Vec<Request>>> {
@@ -78,7 +78,7 @@ fn network(
 }
 
 /// A server on which everything works; sockets are numbered from 1.
-fn agreeable() -> impl FnMut(&Served) -> Result<Answer> {
+pub(super) fn agreeable() -> impl FnMut(&Served) -> Result<Answer> {
     let mut next = 0;
     move |served| {
         next += 1;
@@ -91,7 +91,7 @@ fn agreeable() -> impl FnMut(&Served) -> Result<Answer> {
     }
 }
 
-const PEER: SocketAddress = SocketAddress {
+pub(super) const PEER: SocketAddress = SocketAddress {
     ip: [10, 0, 2, 2],
     port: 40000,
 };

@@ -1,12 +1,13 @@
-//! Conversations with one connection, on a virtual clock. The driver plays `poll`: it
-//! pumps only when what the connection waits for is so, which is how a stall shows.
+//! Conversations with one connection, on a virtual clock.
 
-use super::super::content::CONTENT_MAX;
+mod course;
+
 use super::super::request::TARGET_MAX;
 use super::*;
 use crate::ramdisk::Ramdisk;
 use crate::ramdisk::tests::tar;
-use crate::stream::tests::Pipe;
+use crate::socket::batch::Events;
+use crate::socket::batch::fake::{LISTENER, Line, Network};
 use std::collections::HashMap;
 
 const MODIFIED: u64 = 784_111_777;
@@ -17,10 +18,8 @@ fn big() -> Vec<u8> {
     (0..300_000u32).map(|n| (n * 31 + n / 256) as u8).collect()
 }
 
-fn site(members: &[(&str, &[u8], u64)]) -> Site<'static> {
-    let tar: &'static [u8] = tar(members).leak();
-    let disk: &'static Ramdisk<'static> = Box::leak(Box::new(Ramdisk::new(tar).unwrap()));
-    Site::new(disk, "www/")
+fn disk(members: &[(&str, &[u8], u64)]) -> &'static [u8] {
+    tar(members).leak()
 }
 
 /// One client and what it talks to.
@@ -28,14 +27,17 @@ struct Talk {
     site: Site<'static>,
     counters: Counters,
     now: u64,
-    pipe: Pipe,
+    network: Network,
+    client: Handle,
+    operations: Operations<'static>,
+    parked: Option<Operations<'static>>,
     connection: Connection<'static>,
     open: bool,
 }
 
 impl Talk {
     fn new() -> Self {
-        Talk::with(site(&[
+        Talk::with(disk(&[
             ("www/index.html", b"<h1>home</h1>", MODIFIED),
             ("www/big.bin", &big(), MODIFIED),
             ("www/empty.txt", b"", 0),
@@ -45,18 +47,33 @@ impl Talk {
         ]))
     }
 
-    fn with(site: Site<'static>) -> Self {
+    fn with(source: &'static [u8]) -> Self {
+        let disk: &'static Ramdisk<'static> = Box::leak(Box::new(Ramdisk::new(source).unwrap()));
+        let mut network = Network::new();
+        let client = network.connect();
+        let mut operations = Operations::new(source);
+        operations.accept(LISTENER, 1, RECEIVE_MAX).unwrap();
+        let accepted = network.call(&mut None, &mut operations, false);
+        assert!(accepted.is_some());
         Talk {
-            site,
+            site: Site::new(disk, "www/"),
             counters: Counters::default(),
             now: 0,
-            pipe: Pipe::new(),
-            connection: Connection::new(0),
+            network,
+            client,
+            operations,
+            parked: None,
+            connection: Connection::new(client, 0),
             open: true,
         }
     }
 
-    fn turn(&mut self, expired: bool) {
+    /// The client's end.
+    fn line(&mut self) -> &mut Line {
+        self.network.line(self.client)
+    }
+
+    fn hear(&mut self, news: News<'_, 'static>) {
         assert!(self.open);
         let mut context = Context {
             site: &self.site,
@@ -64,26 +81,42 @@ impl Talk {
             open: 1,
             now: self.now,
             network: &|| "ip 10.0.2.15/24\n".into(),
+            operations: &mut self.operations,
         };
-        let flow = match expired {
-            true => self.connection.expire(&&self.pipe, &mut context),
-            false => self.connection.pump(&&self.pipe, &mut context),
-        };
-        self.open = flow == Flow::Open;
+        self.open = self.connection.hear(news, &mut context) == Flow::Open;
         assert!(self.connection.input.len() <= HEAD_MAX);
-        assert!(self.connection.output.capacity() <= 4 * OUTPUT_MAX);
     }
 
-    /// Pumps as long as the connection is open and ready.
+    /// One call and what follows; returns whether anything was heard.
+    fn turn(&mut self, timeout: bool) -> bool {
+        self.network.now = self.now;
+        let (parked, operations) = (&mut self.parked, &mut self.operations);
+        let Some((area, done)) = self.network.call(parked, operations, timeout) else {
+            return false;
+        };
+        assert!(self.network.longest_head <= OUTPUT_MAX + 2048);
+        for event in Events::new(&area, &done) {
+            let (handle, news) = News::of(event).unwrap();
+            assert_eq!(handle, self.client);
+            self.hear(news);
+        }
+        !area.is_empty()
+    }
+
+    /// Turns as long as there is something to hear. At the end some other connection's
+    /// news end the call, which brings what wakes nobody.
     fn run(&mut self) {
         for _ in 0..100_000 {
-            let wanted = self.connection.wanted();
-            let readable = wanted & events::READABLE != 0 && self.pipe.readable();
-            let writable = wanted & events::WRITABLE != 0 && self.pipe.writable();
-            if !self.open || !(readable || writable) {
+            if self.turn(false) {
+                continue;
+            }
+            let waits = self.connection.fresh || self.connection.phase != Phase::Serving;
+            let line = self.line();
+            let told = !line.is_sent() || line.armed() > 0 || line.closed;
+            assert!(!self.open || !waits || told, "sleeps over work");
+            if !self.turn(true) {
                 return;
             }
-            self.turn(false);
         }
         panic!("never rests");
     }
@@ -94,17 +127,23 @@ impl Talk {
         assert!(deadline > self.now && deadline < self.now + 3600 * SECOND);
         let waited = deadline - self.now;
         self.now = deadline;
-        self.turn(true);
-        if self.open {
-            self.run();
-        }
+        self.expire();
         waited
     }
 
-    fn say(&mut self, request: impl AsRef<[u8]>) -> Vec<u8> {
-        self.pipe.send(request.as_ref());
+    /// Tells the connection if its time is up.
+    fn expire(&mut self) {
         self.run();
-        self.pipe.received()
+        if self.open && self.connection.deadline() <= self.now {
+            self.hear(News::Expired);
+            self.run();
+        }
+    }
+
+    fn say(&mut self, request: impl AsRef<[u8]>) -> Vec<u8> {
+        self.line().send(request);
+        self.run();
+        self.line().received()
     }
 
     /// Sends one request; there must be exactly one response.
@@ -225,16 +264,17 @@ fn head_says_what_get_says_without_the_body() {
 #[test]
 fn a_large_body_is_lent_not_copied() {
     let mut talk = Talk::new();
-    talk.pipe.take(1000);
-    talk.pipe.send(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    talk.line().take(1000);
+    talk.line()
+        .send(b"GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
     talk.run();
-    assert!(talk.connection.output.len() < 1000);
-    assert!(talk.connection.body.len() > 299_000);
-    let mut said = talk.pipe.received();
-    while talk.connection.has_output() {
-        talk.pipe.take(7777);
+    assert!(talk.network.longest_head < 1000);
+    let mut said = talk.line().received();
+    while !talk.connection.is_idle() {
+        assert!(talk.connection.input.capacity() == 0);
+        talk.line().take(7777);
         talk.run();
-        said.extend(talk.pipe.received());
+        said.extend(talk.line().received());
     }
     let (response, rest) = Response::parse(&said, false);
     assert_eq!(response.status, 200);
@@ -355,8 +395,8 @@ fn statuses_and_whether_the_connection_survives() {
         if survives {
             assert_eq!(talk.get("/", "").status, 200, "after {request}");
         } else {
-            assert!(talk.pipe.finished() && talk.open, "{request}");
-            talk.pipe.end();
+            assert!(talk.line().finished && talk.open, "{request}");
+            talk.line().end();
             talk.run();
             assert!(!talk.open, "{request}");
         }
@@ -377,7 +417,7 @@ fn a_folder_without_its_slash_is_a_redirect() {
 
 #[test]
 fn the_site_may_have_its_own_page_for_404() {
-    let mut talk = Talk::with(site(&[("www/404.html", b"lost at sea", 0)]));
+    let mut talk = Talk::with(disk(&[("www/404.html", b"lost at sea", 0)]));
     let response = talk.get("/none", "");
     assert_eq!(
         (response.status, &response.body[..]),
@@ -404,235 +444,6 @@ fn persistence_of_both_versions() {
     assert_eq!((response.field("connection"), talk.open), ("close", false));
 }
 
-/// Requests of every kind one after another, and how many responses they get.
-fn conversation() -> (String, usize) {
-    let mut text = String::new();
-    let requests = [
-        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-        "HEAD /big.bin HTTP/1.1\r\nHost: a\r\n\r\n",
-        "\r\n\r\nGET /none HTTP/1.1\nHost: a\n\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nGET / HTTP/1",
-        "GET /big.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=5-4999\r\n\r\n",
-        "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nGET /\r\n0\r\nX: y\r\n\r\n",
-        "GET /docs/a%20b.css HTTP/1.1\r\nHost: a\r\n\r\n",
-    ];
-    for round in 0..30 {
-        text.push_str(requests[round % requests.len()]);
-    }
-    text.push_str("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    (text, 31)
-}
-
-#[test]
-fn pipelined_requests_are_answered_in_order_however_they_arrive() {
-    let (text, count) = conversation();
-    let mut whole = Talk::new();
-    let said = whole.say(&text);
-    assert_eq!(whole.counters.requests, count as u64);
-    assert!(!whole.open);
-    let mut seed = 1u32;
-    for pieces in 0..60 {
-        let mut talk = Talk::new();
-        let mut rest = text.as_bytes();
-        let mut heard = Vec::new();
-        while !rest.is_empty() && talk.open {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let size = match pieces {
-                0 => 1,
-                _ => 1 + (seed >> 8) as usize % (pieces * 20),
-            };
-            let (now, later) = rest.split_at(size.min(rest.len()));
-            if pieces % 2 == 1 {
-                talk.pipe.trickle(1 + pieces);
-            }
-            heard.extend(talk.say(now));
-            rest = later;
-        }
-        assert!(heard == said, "pieces {pieces}");
-        assert!(!talk.open);
-    }
-}
-
-#[test]
-fn a_thousand_requests_at_once_do_not_stall_or_pile_up() {
-    let mut talk = Talk::new();
-    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let said = talk.say(request.repeat(1000));
-    assert_eq!(talk.counters.requests, 1000);
-    assert_eq!(said.len() % 1000, 0);
-    // And if the client does not take the answers, the rest stays unread.
-    talk.pipe.take(0);
-    talk.say(request.repeat(1000));
-    assert!(talk.counters.requests < 1100);
-    assert!(talk.pipe.unread() > 20_000);
-    talk.pipe.take(usize::MAX);
-    talk.run();
-    assert_eq!(talk.counters.requests, 2000);
-}
-
-#[test]
-fn a_client_that_ends_its_direction_gets_its_answers() {
-    let mut talk = Talk::new();
-    talk.pipe.send(
-        "GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n"
-            .repeat(3)
-            .as_bytes(),
-    );
-    talk.pipe.end();
-    talk.run();
-    assert_eq!(talk.counters.requests, 3);
-    assert!(!talk.open && talk.pipe.received().len() > 900_000);
-    // One that ends in the middle of a head wanted nothing.
-    let mut talk = Talk::new();
-    talk.pipe.end();
-    assert_eq!(talk.say("GET / HT"), b"");
-    assert!(!talk.open);
-}
-
-#[test]
-fn content_of_unknown_fate_ends_the_connection() {
-    let mut talk = Talk::new();
-    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n";
-    let response = talk.ask(format!("{head}Expect: 100-continue\r\n\r\n"));
-    assert_eq!(
-        (response.status, response.field("connection")),
-        (405, "close")
-    );
-    talk.say("hello");
-    talk.pipe.end();
-    talk.run();
-    assert!(!talk.open);
-    // Without content there is nothing to be unsure of.
-    let mut talk = Talk::new();
-    assert_eq!(
-        talk.get("/", "Expect: 100-continue\r\n")
-            .field("connection"),
-        ""
-    );
-    // Chunks without end.
-    let mut talk = Talk::new();
-    let head = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(talk.ask(head).status, 200);
-    talk.say("400\r\n".to_string() + &"x".repeat(1024) + "\r\n");
-    assert!(talk.open && !talk.pipe.finished());
-    for _ in 0..CONTENT_MAX / 1024 {
-        talk.say("400\r\n".to_string() + &"x".repeat(1024) + "\r\n");
-    }
-    assert!(talk.pipe.finished());
-}
-
-#[test]
-fn a_slow_head_is_refused_in_time() {
-    let mut talk = Talk::new();
-    talk.say("GET / HTTP/1.1\r\n");
-    for byte in "Host: a long name".bytes() {
-        talk.now += SECOND / 2;
-        talk.say([byte]);
-    }
-    assert_eq!(talk.connection.deadline(), HEAD_NS);
-    talk.wait();
-    let (response, _) = Response::parse(&talk.pipe.received(), false);
-    assert_eq!(
-        (response.status, response.field("connection")),
-        (408, "close")
-    );
-    assert!(talk.pipe.finished());
-    talk.wait();
-    assert!(!talk.open);
-    assert_eq!(talk.counters.timed_out, 2);
-}
-
-#[test]
-fn an_idle_connection_is_closed_without_a_word() {
-    let mut talk = Talk::new();
-    assert_eq!(talk.wait(), HEAD_NS);
-    assert!(!talk.open && talk.pipe.received().is_empty());
-
-    let mut talk = Talk::new();
-    talk.now = 5 * SECOND;
-    talk.get("/", "");
-    talk.now += SECOND;
-    // Empty lines are no request and gain no time.
-    for _ in 0..10 {
-        talk.say("\r\n\r\n");
-    }
-    assert!(talk.connection.deadline() <= 5 * SECOND + IDLE_NS);
-    talk.wait();
-    assert!(!talk.open && talk.pipe.received().is_empty());
-}
-
-#[test]
-fn content_that_does_not_come_ends_the_connection() {
-    let mut talk = Talk::new();
-    talk.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n");
-    for _ in 0..9 {
-        talk.now += SECOND;
-        talk.say("x");
-    }
-    assert_eq!(talk.wait(), SECOND);
-    assert!(!talk.open);
-}
-
-#[test]
-fn a_client_that_takes_nothing_or_too_little_is_given_up() {
-    let mut talk = Talk::new();
-    talk.pipe.take(0);
-    talk.say("GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(talk.wait(), STALL_NS);
-    assert!(!talk.open);
-
-    let mut talk = Talk::new();
-    talk.pipe.take(0);
-    talk.say("GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
-    while talk.now < talk.connection.deadline() {
-        talk.now += SECOND;
-        talk.pipe.take(100);
-        talk.run();
-    }
-    let most = RESPONSE_NS + 301_000 * SECOND / RATE;
-    assert!(
-        talk.now > 5 * STALL_NS && talk.now <= most + SECOND,
-        "{}",
-        talk.now
-    );
-}
-
-#[test]
-fn a_refused_client_that_keeps_sending_is_cut_off() {
-    let mut talk = Talk::new();
-    talk.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
-    assert!(talk.pipe.finished());
-    for _ in 0..LINGER_MAX / 1000 {
-        talk.say([0; 1000]);
-        assert!(talk.open);
-    }
-    talk.say([0; 1000]);
-    assert!(!talk.open);
-    let mut talk = Talk::new();
-    talk.ask("GARBAGE\r\n\r\n");
-    assert_eq!(talk.wait(), LINGER_NS);
-    assert!(!talk.open);
-}
-
-#[test]
-fn a_long_head_gives_its_memory_back() {
-    let mut talk = Talk::new();
-    let cookie = format!("Cookie: {}\r\n", "c".repeat(10_000));
-    assert_eq!(talk.get("/", &cookie).status, 200);
-    assert!(talk.connection.input.capacity() <= INPUT_MIN);
-    assert_eq!(talk.get("/", "").status, 200);
-    assert_eq!(talk.connection.input.capacity(), INPUT_MIN);
-}
-
-#[test]
-fn a_reset_ends_it() {
-    let mut talk = Talk::new();
-    talk.get("/", "");
-    talk.pipe.reset();
-    talk.turn(false);
-    assert!(!talk.open);
-}
-
 #[test]
 fn the_status_page_is_alive() {
     let mut talk = Talk::new();
@@ -648,42 +459,4 @@ fn the_status_page_is_alive() {
         text.contains("\"network\":{\"ip\":\"10.0.2.15/24\"}"),
         "{text}"
     );
-}
-
-/// Whatever comes, the connection neither panics nor grows nor rests with work undone.
-#[test]
-fn noise_does_no_harm() {
-    let (text, _) = conversation();
-    let mut seed = 7u64;
-    let mut random = move |below: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 33) as usize % below
-    };
-    for _ in 0..3000 {
-        let mut talk = Talk::new();
-        let mut bytes = text.as_bytes()[random(400)..][..400 + random(400)].to_vec();
-        for _ in 0..random(12) {
-            let at = random(bytes.len());
-            match random(4) {
-                0 => bytes[at] = random(256) as u8,
-                1 => {
-                    bytes.remove(at);
-                }
-                2 => bytes.insert(at, b"\r\n :/%?0\0"[random(9)]),
-                _ => {
-                    let copy = bytes[at..(at + 40).min(bytes.len())].to_vec();
-                    bytes.splice(at..at, copy);
-                }
-            }
-        }
-        talk.pipe.trickle(1 + random(300));
-        talk.say(&bytes);
-        if talk.open {
-            talk.pipe.end();
-            talk.run();
-        }
-        assert!(!talk.open);
-        let said = talk.pipe.received();
-        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 "));
-    }
 }

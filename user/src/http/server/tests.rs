@@ -4,112 +4,197 @@ use super::super::connection::limits::{HEAD_NS, IDLE_NS};
 use super::*;
 use crate::ramdisk::Ramdisk;
 use crate::ramdisk::tests::tar;
-use crate::socket::events;
-use crate::stream::tests::Pipe;
+use crate::socket::batch::Events;
+use crate::socket::batch::fake::{LISTENER, Network};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn server() -> Server<'static, &'static Pipe> {
-    let tar: &'static [u8] = tar(&[("www/index.html", b"home", 1)]).leak();
-    let disk: &'static Ramdisk<'static> = Box::leak(Box::new(Ramdisk::new(tar).unwrap()));
-    Server::new(Site::new(disk, "www/"), String::new)
+struct World {
+    network: Network,
+    server: Server<'static>,
+    operations: Operations<'static>,
+    parked: Option<Operations<'static>>,
+    now: u64,
 }
 
-/// A client that stays reachable for the test.
-fn client() -> &'static Pipe {
-    Box::leak(Box::new(Pipe::new()))
+impl World {
+    fn new() -> Self {
+        let source: &'static [u8] = tar(&[("www/index.html", b"home", 1)]).leak();
+        let disk: &'static Ramdisk<'static> = Box::leak(Box::new(Ramdisk::new(source).unwrap()));
+        World {
+            network: Network::new(),
+            server: Server::new(Site::new(disk, "www/"), String::new),
+            operations: Operations::new(source),
+            parked: None,
+            now: 0,
+        }
+    }
+
+    fn turn(&mut self, timeout: bool) -> bool {
+        if self.parked.is_none() {
+            let operations = &mut self.operations;
+            let prepared = self.server.prepare(LISTENER, operations, self.now);
+            prepared.unwrap();
+        }
+        let late = self.server.deadline().is_some_and(|at| at <= self.now);
+        self.network.now = self.now;
+        let (parked, operations) = (&mut self.parked, &mut self.operations);
+        let call = self.network.call(parked, operations, timeout || late);
+        let Some((area, done)) = call else {
+            return false;
+        };
+        for event in Events::new(&area, &done) {
+            self.server.hear(event, &mut self.operations, self.now);
+        }
+        true
+    }
+
+    /// Turns until the program sleeps.
+    fn run(&mut self) {
+        for _ in 0..10_000 {
+            if !self.turn(false) {
+                return;
+            }
+        }
+        panic!("never rests");
+    }
+
+    /// As when other news end the call, or its time is up.
+    fn wake(&mut self) {
+        self.turn(true);
+        self.run();
+    }
+
+    fn client(&mut self) -> Handle {
+        let client = self.network.connect();
+        self.run();
+        client
+    }
+
+    fn say(&mut self, client: Handle, words: &[u8]) -> Vec<u8> {
+        self.network.line(client).send(words);
+        self.run();
+        self.network.line(client).received()
+    }
 }
 
 #[test]
 fn a_request_that_came_with_the_connection_is_answered_at_once() {
-    let mut server = server();
-    let pipe = client();
-    pipe.send(GET);
-    server.accept(pipe, 0);
-    assert!(pipe.received().ends_with(b"home"));
-    let wanted: Vec<_> = server.wanted().map(|(_, wanted)| wanted).collect();
-    assert_eq!(wanted, [events::READABLE]);
-    // One that said all it had to is not even kept.
-    let pipe = client();
-    pipe.send(b"GET / HTTP/1.0\r\n\r\n");
-    server.accept(pipe, 0);
-    assert!(pipe.received().ends_with(b"home"));
-    assert_eq!((server.open(), server.counters().accepted), (1, 2));
+    let mut world = World::new();
+    let client = world.network.connect();
+    world.network.line(client).send(GET);
+    world.run();
+    assert!(world.network.line(client).received().ends_with(b"home"));
+    assert!(world.network.line(client).armed() > 0);
+    // One that said all it had to is not kept.
+    let client = world.network.connect();
+    let line = world.network.line(client);
+    line.send(b"GET / HTTP/1.0\r\n\r\n");
+    world.run();
+    let line = world.network.line(client);
+    assert!(line.received().ends_with(b"home") && line.closed);
+    world.wake();
+    assert_eq!(
+        (world.server.open(), world.server.counters().accepted),
+        (1, 2)
+    );
 }
 
 #[test]
-fn only_the_ready_are_served() {
-    let mut server = server();
-    let pipes: Vec<_> = (0..5).map(|_| client()).collect();
-    for pipe in &pipes {
-        server.accept(pipe, 0);
-        pipe.send(GET);
+fn a_request_costs_one_call() {
+    let mut world = World::new();
+    let clients: Vec<Handle> = (0..16).map(|_| world.client()).collect();
+    for client in &clients {
+        world.network.line(*client).send(GET);
     }
-    server.pump(|place| place == 1 || place == 3, 1);
-    let served: Vec<_> = pipes
-        .iter()
-        .map(|pipe| !pipe.received().is_empty())
-        .collect();
-    assert_eq!(served, [false, true, false, true, false]);
+    // All that are ready, and their answers with the next call.
+    assert!(world.turn(false));
+    assert_eq!(world.operations.len(), 16);
+    assert!(!world.turn(false));
+    for client in clients {
+        assert!(world.network.line(client).received().ends_with(b"home"));
+    }
 }
 
 #[test]
 fn a_full_house_gives_the_place_of_the_idlest() {
-    let mut server = server();
-    let pipes: Vec<_> = (0..CLIENTS_MAX).map(|_| client()).collect();
-    for (at, pipe) in pipes.iter().enumerate() {
-        pipe.send(GET);
-        server.accept(pipe, at as u64 * 1000);
+    let mut world = World::new();
+    let mut clients = Vec::new();
+    for at in 0..CLIENTS_MAX as u64 {
+        world.now = at * 1000;
+        let client = world.client();
+        world.say(client, GET);
+        clients.push(client);
     }
-    assert!(server.has_room());
+    assert_eq!(world.network.accepting(), 1);
     // The first is busy again, so the second has been idle the longest.
-    pipes[0].send(b"GET /");
-    server.pump(|place| place == 0, 300_000);
-    let newcomer = client();
-    server.accept(newcomer, 300_001);
-    assert_eq!((server.open(), server.counters().evicted), (CLIENTS_MAX, 1));
-    assert!(
-        server
-            .wanted()
-            .all(|(pipe, _)| !std::ptr::eq(*pipe, pipes[1]))
-    );
-    // All busy: nobody is thrown out in the middle of a request.
-    for (pipe, _) in server.wanted() {
-        pipe.send(b"GET / HT");
+    world.now = 300_000;
+    world.say(clients[0], b"GET /");
+    world.now = 300_001;
+    clients.push(world.client());
+    assert!(world.network.line(clients[1]).closed);
+    clients.remove(1);
+    let state = |world: &World| (world.server.open(), world.server.counters().evicted);
+    assert_eq!(state(&world), (CLIENTS_MAX, 1));
+    // All busy: nobody is thrown out in the middle of a request, and nobody comes.
+    for client in &clients {
+        world.say(*client, b"GET / HT");
     }
-    server.pump(|_| true, 300_002);
-    assert!(!server.has_room());
-    server.accept(client(), 300_003);
-    assert_eq!((server.open(), server.counters().evicted), (CLIENTS_MAX, 1));
+    assert_eq!(world.network.accepting(), 0);
+    let late = world.client();
+    assert_eq!(state(&world), (CLIENTS_MAX, 1));
+    // One that ends makes room for the one that waits.
+    world.network.line(clients[5]).end();
+    world.run();
+    assert!(world.say(late, GET).ends_with(b"home"));
+    assert_eq!(state(&world), (CLIENTS_MAX, 1));
 }
 
 #[test]
 fn those_whose_time_is_up_are_ended() {
-    let mut server = server();
-    assert_eq!(server.deadline(), None);
-    let (idle, slow) = (client(), client());
-    idle.send(GET);
-    server.accept(idle, 0);
-    slow.send(b"GET /");
-    server.accept(slow, 0);
-    idle.received();
-    assert_eq!(server.deadline(), Some(HEAD_NS));
-    server.pump(|_| false, HEAD_NS - 1);
-    assert_eq!(server.open(), 2);
-    server.pump(|_| false, HEAD_NS);
-    assert!(slow.received().starts_with(b"HTTP/1.1 408 "));
-    slow.end();
-    server.pump(|place| place == 1, HEAD_NS + 1);
-    assert_eq!((server.open(), server.deadline()), (1, Some(IDLE_NS)));
-    server.pump(|_| false, IDLE_NS);
-    assert!(idle.received().is_empty());
-    assert_eq!((server.open(), server.counters().timed_out), (0, 2));
+    let mut world = World::new();
+    assert_eq!(world.server.deadline(), None);
+    let (idle, slow) = (world.client(), world.client());
+    world.say(idle, GET);
+    world.say(slow, b"GET /");
+    assert_eq!(world.server.deadline(), Some(HEAD_NS));
+    world.now = HEAD_NS - 1;
+    world.wake();
+    assert_eq!(world.server.open(), 2);
+    world.now = HEAD_NS;
+    world.run();
+    let said = world.network.line(slow).received();
+    assert!(said.starts_with(b"HTTP/1.1 408 "));
+    world.network.line(slow).end();
+    world.run();
+    assert_eq!(world.server.open(), 1);
+    while let Some(deadline) = world.server.deadline() {
+        assert!(deadline <= IDLE_NS);
+        world.now = deadline.max(world.now);
+        world.wake();
+    }
+    assert_eq!(world.now, IDLE_NS);
+    let line = world.network.line(idle);
+    assert!(line.received().is_empty() && line.closed);
+    assert_eq!(
+        (world.server.open(), world.server.counters().timed_out),
+        (0, 2)
+    );
 }
 
 #[test]
 fn clearing_forgets_everybody() {
-    let mut server = server();
-    server.accept(client(), 0);
-    server.clear();
-    assert_eq!((server.open(), server.counters().accepted), (0, 1));
+    let mut world = World::new();
+    world.client();
+    world.server.clear();
+    assert_eq!(
+        (world.server.open(), world.server.counters().accepted),
+        (0, 1)
+    );
+    assert_eq!(world.server.deadline(), None);
+    // The next network is asked for connections, too.
+    world.network = Network::new();
+    world.parked = None;
+    world.client();
+    assert_eq!(world.server.open(), 1);
 }

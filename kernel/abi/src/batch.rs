@@ -1,0 +1,65 @@
+//! Many socket operations and their outcomes in one call, [`Request::Batch`](crate::socket::Request::Batch).
+//!
+//! ```text
+//!   lease 1 (read)       operation | bytes to send, padded | operation | operation | ...
+//!   lease 2 (read)       anything, e.g. all files: a send may go on with a part of it
+//!   lease 0 (writable)   event | bytes received, padded | event | event | ...
+//! ```
+//!
+//! A program makes one such call per turn: it hands in what it wants done, sleeps, and gets
+//! what has happened. What it wants to hear of a socket stays armed at the server from call
+//! to call until it is heard, so a socket that is silent costs nothing. Records are of
+//! [`Operation::SIZE`] and [`Event::SIZE`] bytes; the bytes behind one are padded to a
+//! multiple of 8.
+//!
+//! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it is
+//! in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`] instead if it also closes the socket, [`Event::Failed`], or
+//! [`Event::Cut`]. While the call lasts the server goes on as room appears. A send of which
+//! only bytes of lease 2 are left goes on in the next calls, too, so lease 2 must stay the
+//! same until then. One with bytes of lease 1 left is cut when the call returns; when there
+//! is room again, [`Event::Room`] says so. Until a send is over, nothing that arrives on its
+//! socket is delivered, and no other is taken.
+//!
+//! **Datagrams** leave in order and without an event. One that finds no room waits as long
+//! as the call lasts, and is then cut. Meanwhile none is delivered on that socket.
+//!
+//! The call returns when there is something to say, with as much as fits; the rest keeps for
+//! the next call. Lease 0 must have [`area_min`] bytes.
+
+mod event;
+mod operation;
+
+pub use event::{Event, NOT_OF_THIS_CALL};
+pub use operation::{End, Operation, Part, Send, Tell};
+
+/// The most operations in one call.
+pub const OPERATIONS_MAX: usize = 1024;
+
+/// The lease that events are written to.
+pub const AREA: u8 = 0;
+/// The lease that operations are read from.
+pub const OPERATIONS: u8 = 1;
+/// The lease that a [`Part`] is of.
+pub const SOURCE: u8 = 2;
+
+/// The least length of lease 0 for so many operations: each may have an outcome at once,
+/// and there must be room for news.
+pub const fn area_min(operations: usize) -> usize {
+    operations * Event::SIZE + 512
+}
+
+/// The length with the padding behind it.
+pub const fn padded(len: usize) -> usize {
+    len.next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_every_outcome() {
+        assert_eq!((padded(0), padded(1), padded(8)), (0, 8, 8));
+        assert!(area_min(OPERATIONS_MAX) >= OPERATIONS_MAX * Event::SIZE + 512);
+    }
+}

@@ -1,0 +1,250 @@
+//! What a program hears.
+
+use crate::socket::{Handle, SocketAddress};
+use crate::wire::{Reader, Writer};
+use crate::{Error, Result};
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new connection.
+    Accepted {
+        /// The listener.
+        listener: Handle,
+        /// The connection.
+        socket: Handle,
+        /// Its other end.
+        peer: SocketAddress,
+    },
+    /// Bytes of a stream; it is not armed any more.
+    Received {
+        /// The socket.
+        socket: Handle,
+        /// How many bytes lie behind the event.
+        len: u32,
+    },
+    /// The peer has ended its direction, and all its bytes were received.
+    Ended {
+        /// The socket.
+        socket: Handle,
+    },
+    /// A datagram.
+    Datagram {
+        /// The socket.
+        socket: Handle,
+        /// The sender.
+        from: SocketAddress,
+        /// How many bytes lie behind the event.
+        len: u32,
+    },
+    /// All bytes of a send are queued.
+    Sent {
+        /// The socket.
+        socket: Handle,
+        /// They had to wait for room.
+        waited: bool,
+    },
+    /// A send ended early, because the call returned or by [`super::Operation::Cancel`].
+    Cut {
+        /// The socket.
+        socket: Handle,
+        /// Which operation of this call, counted from 0; [`NOT_OF_THIS_CALL`].
+        operation: u16,
+        /// How many of its bytes are queued.
+        count: u32,
+    },
+    /// After [`Event::Cut`]: a good part of the socket's buffer is free again.
+    Room {
+        /// The socket.
+        socket: Handle,
+    },
+    /// A send with [`super::End::Close`] is queued whole, and the handle given back.
+    Closed {
+        /// The socket.
+        socket: Handle,
+    },
+    /// How a send goes.
+    Progress {
+        /// The socket.
+        socket: Handle,
+        /// How many bytes of it are queued; 0 if there is none.
+        count: u32,
+        /// How long ago the last of them was, in milliseconds.
+        idle_ms: u32,
+    },
+    /// An operation was refused, or a socket that was armed or sending has failed, and is
+    /// neither any more.
+    Failed {
+        /// The socket.
+        socket: Handle,
+        /// Which operation of this call; [`NOT_OF_THIS_CALL`].
+        operation: u16,
+        /// Why.
+        error: Error,
+    },
+}
+
+/// In place of an operation's number.
+pub const NOT_OF_THIS_CALL: u16 = u16::MAX;
+
+impl Event {
+    /// Bytes on the wire, without those behind it.
+    pub const SIZE: usize = 24;
+
+    /// How many bytes lie behind it.
+    pub fn inline(&self) -> usize {
+        match *self {
+            Event::Received { len, .. } | Event::Datagram { len, .. } => len as usize,
+            _ => 0,
+        }
+    }
+
+    /// The event as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        // kind, detail, short, socket, word, address, inline
+        let ip = [0; 4];
+        let (kind, detail, short, socket, word, ip, inline) = match *self {
+            Event::Accepted {
+                listener,
+                socket,
+                peer: SocketAddress { ip, port },
+            } => (1, 0, port, listener, socket.0, ip, 0),
+            Event::Received { socket, len } => (2, 0, 0, socket, 0, ip, len),
+            Event::Ended { socket } => (3, 0, 0, socket, 0, ip, 0),
+            Event::Datagram {
+                socket,
+                from: SocketAddress { ip, port },
+                len,
+            } => (4, 0, port, socket, 0, ip, len),
+            Event::Sent { socket, waited } => (5, waited.into(), 0, socket, 0, ip, 0),
+            Event::Cut {
+                socket,
+                operation,
+                count,
+            } => (6, 0, operation, socket, count, ip, 0),
+            Event::Room { socket } => (7, 0, 0, socket, 0, ip, 0),
+            Event::Closed { socket } => (8, 0, 0, socket, 0, ip, 0),
+            Event::Progress {
+                socket,
+                count,
+                idle_ms,
+            } => (9, 0, 0, socket, count, idle_ms.to_le_bytes(), 0),
+            Event::Failed {
+                socket,
+                operation,
+                error,
+            } => (10, 0, operation, socket, error.number().into(), ip, 0),
+        };
+        let mut bytes = [0; Self::SIZE];
+        let mut writer = Writer::new(&mut bytes);
+        writer.u8(kind).u8(detail).u16(short).u32(socket.0);
+        writer.u32(word).bytes(&ip).u32(inline);
+        bytes
+    }
+
+    /// The event from bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if it is of no known kind.
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
+        let socket = Handle(reader.u32()?);
+        let (word, ip, len) = (reader.u32()?, reader.array()?, reader.u32()?);
+        let address = SocketAddress { ip, port: short };
+        Ok(match kind {
+            1 => Event::Accepted {
+                listener: socket,
+                socket: Handle(word),
+                peer: address,
+            },
+            2 => Event::Received { socket, len },
+            3 => Event::Ended { socket },
+            4 => Event::Datagram {
+                socket,
+                from: address,
+                len,
+            },
+            5 => Event::Sent {
+                socket,
+                waited: detail != 0,
+            },
+            6 => Event::Cut {
+                socket,
+                operation: short,
+                count: word,
+            },
+            7 => Event::Room { socket },
+            8 => Event::Closed { socket },
+            9 => Event::Progress {
+                socket,
+                count: word,
+                idle_ms: u32::from_le_bytes(ip),
+            },
+            10 => Event::Failed {
+                socket,
+                operation: short,
+                error: Error::from_number(u16::try_from(word).unwrap_or(0)),
+            },
+            _ => return Err(Error::Malformed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCKET: Handle = Handle(0xdead_beef);
+    const ADDRESS: SocketAddress = SocketAddress {
+        ip: [10, 0, 2, 15],
+        port: 7,
+    };
+
+    #[test]
+    fn events_round_trip() {
+        let socket = SOCKET;
+        for event in [
+            Event::Accepted {
+                listener: Handle(9),
+                socket,
+                peer: ADDRESS,
+            },
+            Event::Received { socket, len: 5 },
+            Event::Ended { socket },
+            Event::Datagram {
+                socket,
+                from: ADDRESS,
+                len: 18,
+            },
+            Event::Sent {
+                socket,
+                waited: true,
+            },
+            Event::Cut {
+                socket,
+                operation: 3,
+                count: u32::MAX,
+            },
+            Event::Room { socket },
+            Event::Closed { socket },
+            Event::Progress {
+                socket,
+                count: 7,
+                idle_ms: 15_000,
+            },
+            Event::Failed {
+                socket,
+                operation: NOT_OF_THIS_CALL,
+                error: Error::ConnectionReset,
+            },
+        ] {
+            assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
+        }
+    }
+
+    #[test]
+    fn an_unknown_event_is_malformed() {
+        assert_eq!(Event::from_bytes(&[77; 24]), Err(Error::Malformed));
+    }
+}

@@ -1,0 +1,341 @@
+//! What a program wants done.
+
+use crate::socket::{Direction, Handle, SocketAddress};
+use crate::wire::{Reader, Writer};
+use crate::{Error, Result};
+
+/// A part of lease 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Where it begins.
+    pub offset: u32,
+    /// Its length in bytes.
+    pub len: u32,
+}
+
+/// What becomes of the sending direction after a send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// It stays open.
+    #[default]
+    Stays = 0,
+    /// FIN follows.
+    Finish = 1,
+    /// The handle is given back, and FIN follows.
+    Close = 2,
+}
+
+/// Whether [`super::Event::Sent`] is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tell {
+    /// With what is heard next; it wakes the caller only if it had to wait for room.
+    #[default]
+    Later = 0,
+    /// At once.
+    Now = 1,
+    /// Not at all.
+    Never = 2,
+}
+
+/// Queues bytes of a stream: those behind the operation, then those of lease 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// The socket.
+    pub socket: Handle,
+    /// How many bytes lie behind the operation.
+    pub inline: u32,
+    /// What follows them.
+    pub part: Part,
+    /// As [`Operation::Receive`] of so many bytes when all is queued; 0: nothing is armed.
+    pub receive: u32,
+    /// What follows then.
+    pub end: End,
+    /// Whether that is told.
+    pub tell: Tell,
+}
+
+/// What a program wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Arms a listener: each connection becomes an [`super::Event::Accepted`].
+    Accept {
+        /// The listener.
+        socket: Handle,
+        /// How many, until armed anew; 0 disarms.
+        count: u16,
+        /// Each is armed by [`Operation::Receive`] of so many bytes; 0: it is not.
+        receive: u32,
+    },
+    /// Arms a stream: the next bytes become an [`super::Event::Received`], their end an
+    /// [`super::Event::Ended`].
+    Receive {
+        /// The socket.
+        socket: Handle,
+        /// The most bytes; 0 disarms.
+        max: u32,
+    },
+    /// Arms a datagram socket: each datagram becomes an [`super::Event::Datagram`].
+    ReceiveFrom {
+        /// The socket.
+        socket: Handle,
+        /// How many, until armed anew; 0 disarms.
+        count: u16,
+        /// The most bytes of each; more are lost.
+        max: u32,
+    },
+    /// See there.
+    Send(Send),
+    /// Sends the bytes behind the operation as one datagram.
+    SendTo {
+        /// The socket.
+        socket: Handle,
+        /// The receiver.
+        address: SocketAddress,
+        /// How many bytes.
+        inline: u32,
+    },
+    /// Ends one or both directions of a stream.
+    Shutdown {
+        /// The socket.
+        socket: Handle,
+        /// Which.
+        direction: Direction,
+    },
+    /// Gives the handle back. What is queued is still sent, then FIN; what is left of a
+    /// send is not.
+    Close {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Disarms a socket; a send that is not over is cut.
+    Cancel {
+        /// The socket.
+        socket: Handle,
+    },
+    /// Asks how a send goes: answered by [`super::Event::Progress`].
+    Progress {
+        /// The socket.
+        socket: Handle,
+    },
+}
+
+impl Operation {
+    /// Bytes on the wire, without those behind it.
+    pub const SIZE: usize = 24;
+    /// Where the number of bytes behind it is: at the same place in all.
+    const INLINE_AT: usize = 12;
+
+    /// How many bytes lie behind the operation in these, whether they make sense or not.
+    pub fn inline_of(bytes: &[u8; Self::SIZE]) -> usize {
+        let mut word = [0; 4];
+        word.copy_from_slice(&bytes[Self::INLINE_AT..Self::INLINE_AT + 4]);
+        u32::from_le_bytes(word) as usize
+    }
+
+    /// The socket that it is about, in these bytes, whether they make sense or not.
+    pub fn socket_of(bytes: &[u8; Self::SIZE]) -> Handle {
+        Handle(u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
+    }
+
+    /// The operation as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        // kind, detail, short, socket, word, inline, part
+        let none = Part::default();
+        let (kind, detail, short, socket, word, inline, part) = match *self {
+            Operation::Accept {
+                socket,
+                count,
+                receive,
+            } => (1, 0, count, socket, receive, 0, none),
+            Operation::Receive { socket, max } => (2, 0, 0, socket, max, 0, none),
+            Operation::ReceiveFrom { socket, count, max } => (3, 0, count, socket, max, 0, none),
+            Operation::Send(Send {
+                socket,
+                inline,
+                part,
+                receive,
+                end,
+                tell,
+            }) => (4, end as u8, tell as u16, socket, receive, inline, part),
+            Operation::SendTo {
+                socket,
+                address: SocketAddress { ip, port },
+                inline,
+            } => (5, 0, port, socket, u32::from_le_bytes(ip), inline, none),
+            Operation::Shutdown { socket, direction } => {
+                (6, direction as u8, 0, socket, 0, 0, none)
+            }
+            Operation::Close { socket } => (7, 0, 0, socket, 0, 0, none),
+            Operation::Cancel { socket } => (8, 0, 0, socket, 0, 0, none),
+            Operation::Progress { socket } => (9, 0, 0, socket, 0, 0, none),
+        };
+        let mut bytes = [0; Self::SIZE];
+        let mut writer = Writer::new(&mut bytes);
+        writer.u8(kind).u8(detail).u16(short).u32(socket.0);
+        writer.u32(word).u32(inline).u32(part.offset).u32(part.len);
+        bytes
+    }
+
+    /// The operation from bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCall`] for an unknown operation, [`Error::InvalidArgument`] for an
+    /// unknown end, direction or [`Tell`].
+    pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
+        let socket = Handle(reader.u32()?);
+        let (word, inline) = (reader.u32()?, reader.u32()?);
+        let part = Part {
+            offset: reader.u32()?,
+            len: reader.u32()?,
+        };
+        Ok(match kind {
+            1 => Operation::Accept {
+                socket,
+                count: short,
+                receive: word,
+            },
+            2 => Operation::Receive { socket, max: word },
+            3 => Operation::ReceiveFrom {
+                socket,
+                count: short,
+                max: word,
+            },
+            4 => Operation::Send(Send {
+                socket,
+                inline,
+                part,
+                receive: word,
+                end: match detail {
+                    0 => End::Stays,
+                    1 => End::Finish,
+                    2 => End::Close,
+                    _ => return Err(Error::InvalidArgument),
+                },
+                tell: match short {
+                    0 => Tell::Later,
+                    1 => Tell::Now,
+                    2 => Tell::Never,
+                    _ => return Err(Error::InvalidArgument),
+                },
+            }),
+            5 => Operation::SendTo {
+                socket,
+                address: SocketAddress {
+                    ip: word.to_le_bytes(),
+                    port: short,
+                },
+                inline,
+            },
+            6 => Operation::Shutdown {
+                socket,
+                direction: Direction::from_number(detail)?,
+            },
+            7 => Operation::Close { socket },
+            8 => Operation::Cancel { socket },
+            9 => Operation::Progress { socket },
+            _ => return Err(Error::NoSuchCall),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCKET: Handle = Handle(0xdead_beef);
+    const ADDRESS: SocketAddress = SocketAddress {
+        ip: [10, 0, 2, 15],
+        port: 7,
+    };
+
+    #[test]
+    fn operations_round_trip() {
+        let socket = SOCKET;
+        let send = Send {
+            socket,
+            inline: 300,
+            part: Part {
+                offset: u32::MAX,
+                len: 1 << 30,
+            },
+            receive: 4096,
+            end: End::Close,
+            tell: Tell::Never,
+        };
+        let mut operations = std::vec![
+            Operation::Accept {
+                socket,
+                count: 32,
+                receive: 2048,
+            },
+            Operation::Receive {
+                socket,
+                max: u32::MAX,
+            },
+            Operation::ReceiveFrom {
+                socket,
+                count: u16::MAX,
+                max: 1500,
+            },
+            Operation::SendTo {
+                socket,
+                address: ADDRESS,
+                inline: 18,
+            },
+            Operation::Close { socket },
+            Operation::Cancel { socket },
+            Operation::Progress { socket },
+        ];
+        for direction in [Direction::Receive, Direction::Send, Direction::Both] {
+            operations.push(Operation::Shutdown { socket, direction });
+        }
+        for end in [End::Stays, End::Finish, End::Close] {
+            for tell in [Tell::Later, Tell::Now, Tell::Never] {
+                operations.push(Operation::Send(Send { end, tell, ..send }));
+            }
+        }
+        for operation in operations {
+            let bytes = operation.to_bytes();
+            assert_eq!(Operation::from_bytes(&bytes), Ok(operation));
+            assert_eq!(Operation::socket_of(&bytes), socket);
+            let inline = match operation {
+                Operation::Send(_) => 300,
+                Operation::SendTo { .. } => 18,
+                _ => 0,
+            };
+            assert_eq!(Operation::inline_of(&bytes), inline);
+        }
+    }
+
+    #[test]
+    fn hostile_operations_are_refused() {
+        let close = Operation::Close { socket: SOCKET };
+        let send = Operation::Send(Send {
+            socket: SOCKET,
+            inline: 0,
+            part: Part::default(),
+            receive: 0,
+            end: End::Stays,
+            tell: Tell::Now,
+        });
+        let mut bytes = send.to_bytes();
+        bytes[2] = 3;
+        let refused = Operation::from_bytes(&bytes);
+        assert_eq!(refused, Err(Error::InvalidArgument));
+        for (at, value, error) in [
+            (0, 0, Error::NoSuchCall),
+            (0, 200, Error::NoSuchCall),
+            (0, 4, Error::InvalidArgument),
+            (0, 6, Error::InvalidArgument),
+        ] {
+            let mut bytes = close.to_bytes();
+            bytes[1] = 9;
+            bytes[at] = value;
+            assert_eq!(Operation::from_bytes(&bytes), Err(error), "{value}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The answer to a batch while it is being filled: events, one behind the other, in the
+//! area that the program lent.
+
+use crate::kernel::{Kernel, write_exactly};
+use abi::Result;
+use abi::batch::{Event, padded};
+use alloc::vec::Vec;
+
+/// Octets fewer than these are collected, and written together; so many are written from
+/// where they are. A copy within the server costs less than a call of the kernel up to
+/// about here.
+const DIRECT_MIN: usize = 1024;
+/// No more is collected.
+const STAGED_MAX: usize = 16 * 1024;
+
+/// See the module.
+pub(super) struct Events {
+    token: u64,
+    /// Octets of the area.
+    area: usize,
+    /// Octets written to it.
+    written: usize,
+    /// What goes behind those.
+    staged: Vec<u8>,
+    /// Octets kept free for the outcomes of operations.
+    reserved: usize,
+    /// Something was said that the program waits for.
+    news: bool,
+}
+
+impl Events {
+    pub fn new(token: u64, area: usize, operations: usize) -> Self {
+        Events {
+            token,
+            area,
+            written: 0,
+            staged: Vec::new(),
+            reserved: operations * Event::SIZE,
+            news: false,
+        }
+    }
+
+    /// Whether the program is to be woken.
+    pub fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// Octets that may lie behind one more event; `None` if it does not fit itself.
+    pub fn room(&self) -> Option<usize> {
+        let used = self.written + self.staged.len() + self.reserved + Event::SIZE;
+        // Whole words, so that the padding fits, too.
+        self.area.checked_sub(used).map(|room| room & !7)
+    }
+
+    /// Says what came of an operation, for which room was kept. It wakes nobody.
+    pub fn outcome(&mut self, event: &Event) {
+        self.settle();
+        self.staged.extend_from_slice(&event.to_bytes());
+    }
+
+    /// An operation has no outcome any more.
+    pub fn settle(&mut self) {
+        self.reserved = self.reserved.saturating_sub(Event::SIZE);
+    }
+
+    /// The program is to be woken.
+    pub fn wake(&mut self) {
+        self.news = true;
+    }
+
+    /// Says what the program waits for. `false` if it does not fit.
+    pub fn tell(&mut self, event: &Event) -> bool {
+        let fits = self.room().is_some();
+        if fits {
+            self.staged.extend_from_slice(&event.to_bytes());
+            self.news = true;
+        }
+        fits
+    }
+
+    /// Says that octets have come, which `tell` has found room for: `pieces` of them
+    /// follow, by [`Events::octets`], and then [`Events::pad`].
+    pub fn octets(&mut self, octets: &[u8], kernel: &mut impl Kernel) -> Result<()> {
+        if octets.len() < DIRECT_MIN {
+            self.staged.extend_from_slice(octets);
+            if self.staged.len() > STAGED_MAX {
+                self.flush(kernel)?;
+            }
+        } else {
+            self.flush(kernel)?;
+            write_exactly(kernel, self.token, self.written, octets)?;
+            self.written += octets.len();
+        }
+        Ok(())
+    }
+
+    /// Ends an event's octets.
+    pub fn pad(&mut self) {
+        let end = self.written + self.staged.len();
+        let padding = padded(end) - end;
+        match self.staged.is_empty() {
+            // What lies there does not matter.
+            true => self.written += padding,
+            false => self.staged.resize(self.staged.len() + padding, 0),
+        }
+    }
+
+    fn flush(&mut self, kernel: &mut impl Kernel) -> Result<()> {
+        if !self.staged.is_empty() {
+            write_exactly(kernel, self.token, self.written, &self.staged)?;
+            self.written += self.staged.len();
+            self.staged.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left; returns how many octets the area holds.
+    pub fn finish(&mut self, kernel: &mut impl Kernel) -> Result<usize> {
+        self.flush(kernel)?;
+        Ok(self.written)
+    }
+}

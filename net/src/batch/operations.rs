@@ -1,0 +1,271 @@
+//! Reading a batch's operations out of lease 1, and doing them.
+
+use super::sends::Unsent;
+use super::{Client, Turn};
+use crate::handles::State;
+use crate::kernel::{Kernel, read_exactly};
+use crate::server::Server;
+use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
+use abi::socket::{Direction, Handle};
+use abi::{Error, Result};
+use alloc::vec::Vec;
+use smoltcp::phy::Device;
+
+/// Octets of lease 1 that are read at once.
+const WINDOW: usize = 8 * 1024;
+
+/// The octets behind an operation.
+#[derive(Clone, Copy)]
+pub(super) struct Inline<'w> {
+    /// Where they are in lease 1.
+    pub offset: usize,
+    /// They, unless they are too many to have been read with the operation.
+    pub octets: Option<&'w [u8]>,
+}
+
+/// What is to be said of an operation that was done.
+pub(super) enum Outcome {
+    /// Nothing.
+    Silent,
+    /// This, but it is no reason to wake anybody.
+    Told(Event),
+    /// Something, later.
+    Waits,
+}
+
+/// A piece of lease 1.
+struct Window {
+    octets: Vec<u8>,
+    start: usize,
+}
+
+impl Window {
+    /// The octets `from..from + len` of the lease, if they are in the window.
+    fn get(&self, from: usize, len: usize) -> Option<&[u8]> {
+        let at = from.checked_sub(self.start)?;
+        self.octets.get(at..at.checked_add(len)?)
+    }
+
+    /// Moves the window to `start`.
+    fn move_to(
+        &mut self,
+        start: usize,
+        lent: usize,
+        token: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<()> {
+        self.start = start;
+        self.octets
+            .resize(lent.saturating_sub(start).min(WINDOW), 0);
+        read_exactly(kernel, token, (OPERATIONS, start), &mut self.octets)
+    }
+}
+
+impl<D: Device> Server<D> {
+    /// Does so many operations.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`] if lease 1 cannot be read. What an operation is refused for is
+    /// an event.
+    pub(super) fn operate(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        operations: usize,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<()> {
+        let mut window = Window {
+            octets: core::mem::take(&mut self.window),
+            start: 0,
+        };
+        window.octets.clear();
+        let done = self.operate_in(&mut window, client, turn, operations, now, kernel);
+        self.window = window.octets;
+        done
+    }
+
+    fn operate_in(
+        &mut self,
+        window: &mut Window,
+        client: &mut Client,
+        turn: &mut Turn,
+        operations: usize,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<()> {
+        let lent = turn.lent[usize::from(OPERATIONS)];
+        let mut at = 0;
+        for number in 0..operations {
+            if window.get(at, Operation::SIZE).is_none() {
+                window.move_to(at, lent, turn.token, kernel)?;
+            }
+            let head = window.get(at, Operation::SIZE);
+            let Some(head) = head.and_then(|octets| octets.first_chunk()) else {
+                self.refuse(turn, Handle(0), number, Error::Malformed);
+                return Ok(());
+            };
+            let (socket, len) = (Operation::socket_of(head), Operation::inline_of(head));
+            let offset = at + Operation::SIZE;
+            if len > lent.saturating_sub(offset) {
+                // Where the next one begins is anybody's guess.
+                self.refuse(turn, socket, number, Error::Malformed);
+                return Ok(());
+            }
+            let inline = Inline {
+                offset,
+                octets: window.get(offset, len),
+            };
+            let outcome = Operation::from_bytes(head).and_then(|operation| {
+                let number = number as u16;
+                self.one(client, turn, (operation, number), inline, now, kernel)
+            });
+            match outcome {
+                Ok(Outcome::Silent) => turn.events.settle(),
+                Ok(Outcome::Told(event)) => turn.events.outcome(&event),
+                Ok(Outcome::Waits) => {}
+                Err(error) => self.refuse(turn, socket, number, error),
+            }
+            at = offset + padded(len);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, turn: &mut Turn, socket: Handle, number: usize, error: Error) {
+        turn.events.outcome(&Event::Failed {
+            socket,
+            operation: number as u16,
+            error,
+        });
+        turn.events.wake();
+    }
+
+    fn one(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        (operation, number): (Operation, u16),
+        inline: Inline<'_>,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Outcome> {
+        let pid = client.pid;
+        match operation {
+            Operation::Accept {
+                socket,
+                count,
+                receive,
+            } => {
+                let kind = |state| match state {
+                    State::Listening => Ok(()),
+                    State::Datagram { .. } => Err(Error::NotSupported),
+                    _ => Err(Error::InvalidArgument),
+                };
+                self.arm(client, socket, (count, receive), kind)
+            }
+            Operation::Receive { socket, max } => {
+                self.open_stream(socket, pid)?;
+                self.arm(client, socket, ((max > 0).into(), max), |_| Ok(()))
+            }
+            Operation::ReceiveFrom { socket, count, max } => {
+                let kind = |state| match state {
+                    State::Datagram { .. } => Ok(()),
+                    _ => Err(Error::NotSupported),
+                };
+                self.arm(client, socket, (count, max), kind)
+            }
+            Operation::Send(send) => {
+                self.begin_send(client, turn, (send, number), inline, now, kernel)
+            }
+            Operation::SendTo {
+                socket,
+                address,
+                inline: len,
+            } => {
+                let unsent = Unsent {
+                    socket,
+                    operation: number,
+                    to: core::net::SocketAddrV4::new(address.ip.into(), address.port),
+                    offset: inline.offset,
+                    len: len as usize,
+                };
+                self.begin_send_to(client, turn, unsent, inline, now, kernel)
+            }
+            Operation::Shutdown { socket, direction } => {
+                let sending = self.handles.get(socket, pid)?.armed.send.is_some();
+                if sending && direction != Direction::Receive {
+                    return Err(Error::Busy);
+                }
+                self.shutdown(socket, pid, direction)?;
+                Ok(Outcome::Silent)
+            }
+            Operation::Close { socket } => {
+                self.close(client, turn, socket, now)?;
+                Ok(Outcome::Silent)
+            }
+            Operation::Cancel { socket } => {
+                let armed = &mut self.handles.get_mut(socket, pid)?.armed;
+                (armed.count, armed.room) = (0, false);
+                let Some(send) = armed.send.take() else {
+                    return Ok(Outcome::Silent);
+                };
+                if send.fresh {
+                    turn.events.settle();
+                }
+                Ok(Outcome::Told(send.cut(socket)))
+            }
+            Operation::Progress { socket } => {
+                let armed = &self.handles.get(socket, pid)?.armed;
+                turn.events.wake();
+                let idle_ms = now.saturating_sub(armed.moved_at) / 1_000_000;
+                Ok(Outcome::Told(Event::Progress {
+                    socket,
+                    count: armed.send.map_or(0, |send| send.sent as u32),
+                    idle_ms: u32::try_from(idle_ms).unwrap_or(u32::MAX),
+                }))
+            }
+        }
+    }
+
+    /// Arms a socket of the right kind; what is ready already is a change, too.
+    fn arm(
+        &mut self,
+        client: &mut Client,
+        socket: Handle,
+        (count, max): (u16, u32),
+        kind: impl FnOnce(State) -> Result<()>,
+    ) -> Result<Outcome> {
+        let slot = self.handles.get_mut(socket, client.pid)?;
+        kind(slot.state)?;
+        (slot.armed.count, slot.armed.max) = (count, max);
+        if count > 0 {
+            client.enqueue(socket, &mut slot.armed);
+        }
+        Ok(Outcome::Silent)
+    }
+
+    /// Gives a handle back.
+    pub(super) fn close(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        socket: Handle,
+        now: u64,
+    ) -> Result<()> {
+        let closed = self.handles.remove(socket, client.pid)?;
+        if closed.armed.queued {
+            client.ready.retain(|&ready| ready != socket);
+        }
+        if let Some(send) = closed.armed.send
+            && send.fresh
+        {
+            turn.events.outcome(&send.cut(socket));
+        }
+        self.free(&closed, now, false);
+        self.moved = true;
+        Ok(())
+    }
+}
+
+// A number of an operation is never mistaken for none.
+const _: () = assert!(abi::batch::OPERATIONS_MAX < NOT_OF_THIS_CALL as usize);

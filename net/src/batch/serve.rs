@@ -1,0 +1,323 @@
+//! Looking at a socket that changed, and saying what is so.
+
+use super::armed::{Armed, Sending};
+use super::sends::Progress;
+use super::{Client, Turn};
+use crate::handles::State;
+use crate::kernel::Kernel;
+use crate::server::{Server, address_of};
+use crate::stack::{ConnectionId, DatagramId};
+use abi::batch::{Event, NOT_OF_THIS_CALL};
+use abi::socket::Handle;
+use abi::{Error, Pid, Result};
+use core::net::SocketAddrV4;
+use smoltcp::phy::Device;
+
+/// Connections accepted, or datagrams delivered, before it is another socket's turn.
+const TURN: usize = 32;
+/// Fewer octets of a stream than this are not delivered just because no more fit: the next
+/// answer has room for all.
+const SLIVER: usize = 512;
+/// Octets taken from a connection whose peer may want to hear of the room.
+const WINDOW_UPDATE: usize = 2048;
+
+/// What became of a socket in a ready queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It waits for its next change.
+    Done,
+    /// There is more of it, in its turn.
+    Again,
+    /// What there is does not fit into this answer.
+    Full,
+}
+
+impl<D: Device> Server<D> {
+    /// Serves one socket.
+    ///
+    /// # Errors
+    /// If the program's memory cannot be written, which ends its call.
+    pub(super) fn serve(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        handle: Handle,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Served> {
+        self.batch_sockets_served += 1;
+        let Ok(socket) = self.handles.get(handle, client.pid) else {
+            return Ok(Served::Done);
+        };
+        match socket.state {
+            State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, kernel),
+            State::Listening => {
+                let port = socket.local.map_or(0, |local| local.port());
+                self.serve_listener(client, turn, handle, port)
+            }
+            State::Datagram {
+                port: Some(id),
+                peer,
+            } => self.serve_datagrams(client.pid, turn, handle, (id, peer), now, kernel),
+            State::Idle | State::Datagram { port: None, .. } => Ok(Served::Done),
+        }
+    }
+
+    fn armed(&mut self, handle: Handle, pid: Pid) -> Result<&mut Armed> {
+        Ok(&mut self.handles.get_mut(handle, pid)?.armed)
+    }
+
+    fn serve_stream(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        (handle, id): (Handle, ConnectionId),
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Served> {
+        let pid = client.pid;
+        if let Some(sending) = self.armed(handle, pid)?.send {
+            let stays = self.serve_send(client, turn, (handle, id), sending, now, kernel)?;
+            if let Some(served) = stays {
+                return Ok(served);
+            }
+        }
+        if self.armed(handle, pid)?.room {
+            let worth = self.config().limits.tcp_transmit / 4;
+            if self.stack.room(id).is_none_or(|room| room >= worth) {
+                if !turn.events.tell(&Event::Room { socket: handle }) {
+                    return Ok(Served::Full);
+                }
+                self.armed(handle, pid)?.room = false;
+            }
+        }
+        self.deliver(turn, (handle, id), pid, kernel)
+    }
+
+    /// Goes on with a send; returns what became of the socket unless that is over and the
+    /// socket still there.
+    fn serve_send(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        (handle, id): (Handle, ConnectionId),
+        mut sending: Sending,
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Served>> {
+        let pid = client.pid;
+        // A send of an earlier call has no room kept for its outcome.
+        if !sending.fresh && turn.events.room().is_none() {
+            return Ok(Some(Served::Full));
+        }
+        let sent = sending.sent;
+        let progress = self.go_on(id, &mut sending, turn.token, kernel);
+        let armed = self.armed(handle, pid)?;
+        if sending.sent != sent {
+            armed.moved_at = now;
+        }
+        let event = match progress {
+            Ok(Progress::Waits) => {
+                armed.send = Some(sending);
+                return Ok(Some(Served::Done));
+            }
+            Ok(Progress::Whole) => {
+                armed.send = None;
+                self.sent_whole(client, turn, handle, &sending, now)?
+            }
+            Err(error) => {
+                (armed.send, armed.count) = (None, 0);
+                let operation = match sending.fresh {
+                    true => sending.operation,
+                    false => NOT_OF_THIS_CALL,
+                };
+                Some(Event::Failed {
+                    socket: handle,
+                    operation,
+                    error,
+                })
+            }
+        };
+        match event {
+            Some(event) if sending.fresh => {
+                turn.events.outcome(&event);
+                turn.events.wake();
+            }
+            // There is room: see above.
+            Some(event) => drop(turn.events.tell(&event)),
+            None if sending.fresh => turn.events.settle(),
+            None => {}
+        }
+        let gone = self.handles.get(handle, pid).is_err();
+        Ok((gone || progress.is_err()).then_some(Served::Done))
+    }
+
+    /// Delivers what has arrived on a stream, or its end.
+    fn deliver(
+        &mut self,
+        turn: &mut Turn,
+        (socket, id): (Handle, ConnectionId),
+        pid: Pid,
+        kernel: &mut impl Kernel,
+    ) -> Result<Served> {
+        let armed = self.armed(socket, pid)?;
+        if armed.count == 0 {
+            return Ok(Served::Done);
+        }
+        let max = armed.max as usize;
+        let waiting = self.stack.received(id).min(max);
+        if waiting == 0 {
+            let event = match self.stack.has_error(id) {
+                false if !self.stack.at_end(id) => return Ok(Served::Done),
+                false => Event::Ended { socket },
+                // Taken below, when it is told.
+                true => Event::Failed {
+                    socket,
+                    operation: NOT_OF_THIS_CALL,
+                    error: Error::ConnectionReset,
+                },
+            };
+            return self.tell_end(turn, (socket, id), pid, event);
+        }
+        let count = match turn.events.room() {
+            Some(room) if room >= waiting => waiting,
+            Some(room) if room >= SLIVER || (room > 0 && !turn.events.has_news()) => room,
+            _ => return Ok(Served::Full),
+        };
+        let len = count as u32;
+        turn.events.tell(&Event::Received { socket, len });
+        let mut taken = 0;
+        // The receive buffer is a ring: two pieces at most.
+        while taken < count {
+            let (left, events) = (count - taken, &mut turn.events);
+            let piece = self.stack.receive_from(id, |octets| {
+                let piece = octets.len().min(left);
+                events.octets(&octets[..piece], kernel)?;
+                Ok(piece)
+            })?;
+            if piece == 0 {
+                return Err(Error::ConnectionReset);
+            }
+            taken += piece;
+        }
+        turn.events.pad();
+        self.moved |= count >= WINDOW_UPDATE;
+        self.armed(socket, pid)?.count = 0;
+        Ok(Served::Done)
+    }
+
+    fn tell_end(
+        &mut self,
+        turn: &mut Turn,
+        (socket, id): (Handle, ConnectionId),
+        pid: Pid,
+        mut event: Event,
+    ) -> Result<Served> {
+        if turn.events.room().is_none() {
+            return Ok(Served::Full);
+        }
+        if let Event::Failed { error, .. } = &mut event {
+            *error = self.stack.take_error(id).unwrap_or(*error);
+        }
+        turn.events.tell(&event);
+        self.armed(socket, pid)?.count = 0;
+        Ok(Served::Done)
+    }
+
+    fn serve_listener(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        listener: Handle,
+        port: u16,
+    ) -> Result<Served> {
+        let pid = client.pid;
+        for _ in 0..TURN {
+            let (count, max) = match self.armed(listener, pid)? {
+                Armed { count: 0, .. } => return Ok(Served::Done),
+                Armed { count, max, .. } => (*count, *max),
+            };
+            if !self.stack.can_accept(port) {
+                return Ok(Served::Done);
+            }
+            if turn.events.room().is_none() {
+                return Ok(Served::Full);
+            }
+            if !self.handles.has_room(pid) {
+                self.armed(listener, pid)?.count = 0;
+                turn.events.tell(&Event::Failed {
+                    socket: listener,
+                    operation: NOT_OF_THIS_CALL,
+                    error: Error::NoMemory,
+                });
+                return Ok(Served::Done);
+            }
+            let Some((id, peer)) = self.stack.accept(port) else {
+                return Ok(Served::Done);
+            };
+            let socket = self.handles.insert(pid, State::Stream(id))?;
+            turn.events.tell(&Event::Accepted {
+                listener,
+                socket,
+                peer: address_of(peer),
+            });
+            self.armed(listener, pid)?.count = count - 1;
+            if max > 0 {
+                let armed = self.armed(socket, pid)?;
+                (armed.count, armed.max) = (1, max);
+                client.enqueue(socket, armed);
+            }
+        }
+        Ok(Served::Again)
+    }
+
+    fn serve_datagrams(
+        &mut self,
+        pid: Pid,
+        turn: &mut Turn,
+        socket: Handle,
+        (id, peer): (DatagramId, Option<SocketAddrV4>),
+        now: u64,
+        kernel: &mut impl Kernel,
+    ) -> Result<Served> {
+        if self.armed(socket, pid)?.unsent > 0
+            && self.go_on_sending_to(turn, socket, pid, now, kernel)? == Progress::Waits
+        {
+            return Ok(Served::Done);
+        }
+        for _ in 0..TURN {
+            let max = match self.armed(socket, pid)? {
+                Armed { count: 0, .. } => return Ok(Served::Done),
+                Armed { max, .. } => *max as usize,
+            };
+            if !self.skip_strangers(id, peer) {
+                return Ok(Served::Done);
+            }
+            let Some(room) = turn.events.room() else {
+                return Ok(Served::Full);
+            };
+            let events = &mut turn.events;
+            let delivered = self.stack.receive_datagram(id, |octets, from| {
+                let mut count = octets.len().min(max);
+                if count > room {
+                    if events.has_news() {
+                        return Err(Error::WouldBlock);
+                    }
+                    // The whole area is too small for it.
+                    count = room;
+                }
+                let (from, len) = (address_of(from), count as u32);
+                events.tell(&Event::Datagram { socket, from, len });
+                events.octets(&octets[..count], kernel)?;
+                events.pad();
+                Ok(())
+            });
+            match delivered {
+                Ok(()) => self.armed(socket, pid)?.count -= 1,
+                Err(Error::WouldBlock) => return Ok(Served::Full),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Served::Again)
+    }
+}

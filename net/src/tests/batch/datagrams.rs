@@ -1,0 +1,236 @@
+//! Batches over datagram sockets.
+
+use super::*;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+fn receive_from(socket: Handle, count: u16, max: u32) -> Ops {
+    Ops::new().with(Operation::ReceiveFrom { socket, count, max })
+}
+
+fn server(port: u16) -> IpEndpoint {
+    IpEndpoint::new(IpAddress::Ipv4(SERVER_IP.into()), port)
+}
+
+fn peer(port: u16) -> SocketAddress {
+    SocketAddress { ip: PEER_IP, port }
+}
+
+fn datagram(socket: Handle, port: u16, len: u32) -> Event {
+    let from = peer(port);
+    Event::Datagram { socket, from, len }
+}
+
+/// Lets the peer and the server know each other's station addresses.
+fn acquaint(world: &mut World, socket: Handle, from: SocketHandle) {
+    let to = server(7);
+    world.peer.udp(from).send_slice(b"hello", to).unwrap();
+    let token = world.batch(PROGRAM, &receive_from(socket, 1, 100));
+    assert_eq!(world.events_of(token)[0].1, b"hello");
+}
+
+#[test]
+fn a_burst_comes_and_goes_in_one_call_each() {
+    let mut world = World::new(150);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    for round in 0..20u8 {
+        for n in 0..32u8 {
+            let octets = vec![n ^ round; usize::from(n)];
+            world.peer.udp(from).send_slice(&octets, server(7)).unwrap();
+        }
+        let token = world.batch(PROGRAM, &receive_from(socket, 1000, 2000));
+        let events = world.events_of(token);
+        assert_eq!(events.len(), 32);
+        let mut ops = Ops::new();
+        for (n, (event, octets)) in events.iter().enumerate() {
+            assert_eq!(*event, datagram(socket, 999, n as u32));
+            ops = ops.send_to(socket, peer(999), octets);
+        }
+        // They leave without a word.
+        assert_eq!(world.look(PROGRAM, &ops), []);
+        world.pass(MS);
+        for n in 0..32u8 {
+            let (octets, _) = world.peer.udp(from).recv().unwrap();
+            assert!(octets.len() == usize::from(n) && octets.iter().all(|o| *o == n ^ round));
+        }
+    }
+}
+
+#[test]
+fn the_count_the_length_and_the_area_are_kept() {
+    let mut world = World::new(151);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    for len in [100, 1400, 1300, 50] {
+        let octets = vec![1; len];
+        world.peer.udp(from).send_slice(&octets, server(7)).unwrap();
+    }
+    world.pass(SECOND);
+    let first = world.look(PROGRAM, &receive_from(socket, 2, 1200));
+    let expected = [datagram(socket, 999, 100), datagram(socket, 999, 1200)];
+    assert_eq!(bare(&first), expected);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    // The area is too small for the third: it is given what there is. The fourth waits.
+    let ops = receive_from(socket, 9, 60_000);
+    let token = world.batch_from(PROGRAM, &ops, (area_min(1), &[]), 0);
+    world.act();
+    let third = world.batch_answer(token).unwrap();
+    assert_eq!(bare(&third), [datagram(socket, 999, 512)]);
+    let fourth = world.look(PROGRAM, &Ops::new());
+    assert_eq!(bare(&fourth), [datagram(socket, 999, 50)]);
+    assert_eq!(world.look(PROGRAM, &receive_from(socket, 0, 0)), []);
+}
+
+#[test]
+fn strangers_are_not_heard_by_a_connected_socket() {
+    let mut world = World::new(152);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let address = peer(999);
+    let connect = Request::Connect { socket, address };
+    world.ask(PROGRAM, connect).unwrap();
+    let token = world.batch(PROGRAM, &receive_from(socket, 9, 100));
+    let (friend, stranger) = (world.peer.open_udp(999), world.peer.open_udp(998));
+    world
+        .peer
+        .udp(stranger)
+        .send_slice(b"no", server(7))
+        .unwrap();
+    world.pass(SECOND);
+    assert_eq!(world.answer(token), None);
+    world
+        .peer
+        .udp(friend)
+        .send_slice(b"yes", server(7))
+        .unwrap();
+    assert_eq!(world.events_of(token)[0].1, b"yes");
+}
+
+#[test]
+fn datagrams_without_room_wait_and_are_cut_when_the_call_returns() {
+    let mut world = World::new(153);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    // The card takes nothing any more.
+    world.server.device_mut().room = 0;
+    let mut ops = receive_from(socket, 9, 100);
+    for n in 0..200u8 {
+        ops = ops.send_to(socket, peer(999), &[n; 100]);
+    }
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &[]), 50);
+    let events = world.events_of(token);
+    let cut = events.len();
+    // What fits the stack's own queue is its own.
+    assert!((100..140).contains(&cut), "{cut}");
+    for (at, (event, _)) in events.iter().enumerate() {
+        let operation = (201 - cut + at) as u16;
+        let count = 0;
+        let expected = Event::Cut {
+            socket,
+            operation,
+            count,
+        };
+        assert_eq!(*event, expected, "the last ones, in order");
+    }
+    world.server.device_mut().room = 64;
+    world.pass(SECOND);
+    for n in 0..200 - cut as u8 {
+        let (octets, _) = world.peer.udp(from).recv().unwrap();
+        assert_eq!(octets, [n; 100]);
+    }
+    assert!(world.peer.udp(from).recv().is_err());
+}
+
+#[test]
+fn waiting_datagrams_leave_while_the_call_lasts() {
+    let mut world = World::new(154);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    world.slow_card = Some(2);
+    world.server.device_mut().room = 4;
+    let mut ops = receive_from(socket, 1, 100);
+    for n in 0..200u8 {
+        ops = ops.send_to(socket, peer(999), &vec![n; 1200]);
+    }
+    let token = world.batch(PROGRAM, &ops);
+    // What arrives meanwhile is not delivered before they have left.
+    world.peer.udp(from).send_slice(b"then", server(7)).unwrap();
+    let mut got = 0u8;
+    world.until(10 * SECOND, "all 200", |world| {
+        while let Ok((octets, _)) = world.peer.udp(from).recv() {
+            assert_eq!(octets[0], got);
+            got += 1;
+        }
+        got == 200
+    });
+    assert_eq!(world.events_of(token)[0].1, b"then");
+}
+
+#[test]
+fn what_cannot_be_sent_fails_by_its_number_and_the_rest_goes() {
+    let mut world = World::new(155);
+    let socket = world.socket(PROGRAM, Kind::Datagram);
+    let from = world.peer.open_udp(999);
+    let long = vec![0; 16_400];
+    let nowhere = SocketAddress::default();
+    let unreachable = SocketAddress {
+        ip: [240, 0, 0, 1],
+        port: 1,
+    };
+    let ops = Ops::new()
+        .send_to(socket, peer(999), b"one")
+        .send_to(socket, peer(999), &long)
+        .send_to(socket, nowhere, b"x")
+        .send_to(socket, unreachable, b"x")
+        .send_to(socket, peer(999), &long[..9000]);
+    let events = bare(&world.look(PROGRAM, &ops));
+    let failed = |operation, error| failed(socket, operation, error);
+    assert_eq!(
+        events,
+        [
+            failed(1, Error::TooLong),
+            failed(2, Error::InvalidArgument),
+            failed(3, Error::Unreachable),
+        ]
+    );
+    world.pass(SECOND);
+    assert_eq!(world.peer.udp(from).recv().unwrap().0, b"one");
+    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.pass(5 * SECOND);
+    world.assert_empty();
+}
+
+#[test]
+fn two_sockets_do_not_hold_each_other_up() {
+    let mut world = World::new(156);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let other = world.bound(PROGRAM, Kind::Datagram, 8);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    // A flood for one of them: both are served in turns.
+    for _ in 0..60 {
+        world
+            .peer
+            .udp(from)
+            .send_slice(&[1; 500], server(7))
+            .unwrap();
+    }
+    world
+        .peer
+        .udp(from)
+        .send_slice(b"other", server(8))
+        .unwrap();
+    world.pass(SECOND);
+    let mut ops = receive_from(socket, 1000, 500);
+    let operation = Operation::ReceiveFrom {
+        socket: other,
+        count: 1000,
+        max: 500,
+    };
+    ops.push(operation, &[]);
+    let events = bare(&world.look(PROGRAM, &ops));
+    let place = events.iter().position(|e| *e == datagram(other, 999, 5));
+    assert_eq!((place, events.len()), (Some(32), 61));
+}

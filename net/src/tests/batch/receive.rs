@@ -1,0 +1,214 @@
+//! What batches deliver, and to whom.
+
+use super::*;
+use crate::{Config, Limits};
+use std::collections::BTreeMap;
+
+#[test]
+fn a_connection_and_its_first_request_come_in_one_answer() {
+    let mut world = World::new(120);
+    let listener = world.listener(PROGRAM, 80, 8);
+    let accept = Operation::Accept {
+        socket: listener,
+        count: 10,
+        receive: 100,
+    };
+    let token = world.batch(PROGRAM, &Ops::new().with(accept));
+    let peer = world.peer.connect(40000, 80);
+    // The handshake and the request arrive together, as over a slow wire.
+    world.peer.tcp(peer).send_slice(b"GET /").ok();
+    let first = world.events_of(token);
+    let Event::Accepted {
+        socket, peer: from, ..
+    } = first[0].0
+    else {
+        panic!("{first:?}")
+    };
+    assert_eq!((from.ip, from.port), (PEER_IP, 40000));
+    world.until(SECOND, "established", |world| {
+        world.peer.tcp(peer).state() == State::Established
+    });
+    world.peer.tcp(peer).send_slice(b"GET / HTTP/1.1").unwrap();
+    // It was armed with the listener.
+    let second = world.events(PROGRAM, &Ops::new());
+    let received = Event::Received { socket, len: 14 };
+    assert_eq!(second, [(received, b"GET / HTTP/1.1".to_vec())]);
+    // And is not any more, until armed again.
+    world.peer.tcp(peer).send_slice(b"more").unwrap();
+    world.pass(SECOND);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    let third = world.look(PROGRAM, &Ops::new().receive(socket));
+    assert_eq!(third[0].1, b"more");
+}
+
+#[test]
+fn an_end_and_a_reset_are_told_once_each() {
+    let mut world = World::new(121);
+    let (listener, socket, peer) = connected(&mut world, PROGRAM);
+    let (other, other_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    world.peer.tcp(peer).send_slice(b"last").unwrap();
+    world.peer.tcp(peer).close();
+    world.peer.tcp(other_peer).abort();
+    world.pass(10 * MS);
+    let ops = Ops::new().receive(socket).receive(other);
+    let first = bare(&world.look(PROGRAM, &ops));
+    let received = Event::Received { socket, len: 4 };
+    assert_eq!(first, [received, broken(other, Error::ConnectionReset)]);
+    let ended = Event::Ended { socket };
+    let ops = Ops::new().receive(socket);
+    assert_eq!(bare(&world.look(PROGRAM, &ops)), [ended]);
+    world.pass(SECOND);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    // After the failure there is only the end.
+    let again = bare(&world.look(PROGRAM, &Ops::new().receive(other)));
+    assert_eq!(again, [Event::Ended { socket: other }]);
+}
+
+#[test]
+fn an_area_too_small_for_all_is_filled_again_and_again_and_fairly() {
+    let mut world = World::new(122);
+    let listener = world.listener(PROGRAM, 80, 64);
+    let mut clients = BTreeMap::new();
+    let mut ops = Ops::new();
+    for n in 0..40 {
+        let (socket, peer) = world.connection(PROGRAM, listener, 40000 + n, 80);
+        let text = Chance(n.into()).octets(3000);
+        world.peer.tcp(peer).send_slice(&text).unwrap();
+        clients.insert(socket, (text, Vec::new()));
+        ops = ops.receive(socket);
+    }
+    world.pass(SECOND);
+    let mut rounds = 0;
+    let mut firsts = Vec::new();
+    while clients.values().any(|(text, got)| text != got) {
+        let area = area_min(ops.count.into()) + 7000;
+        let token = world.batch_from(PROGRAM, &ops, (area, &[]), POLL_FOREVER);
+        let heard = world.events_of(token);
+        ops = Ops::new();
+        assert!(!heard.is_empty());
+        for (event, bytes) in heard {
+            let Event::Received { socket, .. } = event else {
+                panic!("{event:?}")
+            };
+            let (text, got) = clients.get_mut(&socket).unwrap();
+            if got.is_empty() {
+                firsts.push(rounds);
+            }
+            got.extend(bytes);
+            if got.len() < text.len() {
+                ops = ops.receive(socket);
+            }
+        }
+        rounds += 1;
+    }
+    // 40 times 3000 octets through areas of about 7500: two or three at a time, and
+    // nobody came a second time before everybody's first.
+    assert!((16..=28).contains(&rounds), "{rounds}");
+    assert!(firsts.last() <= Some(&20), "{firsts:?}");
+}
+
+#[test]
+fn a_listener_stops_at_its_count_and_at_the_limit() {
+    let limits = Limits {
+        sockets_per_process: 6,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..Config::new(SERVER_MAC, 123)
+    };
+    let mut world = World::with(config);
+    let listener = world.listener(PROGRAM, 80, 16);
+    for n in 0..8 {
+        world.peer.connect(40000 + n, 80);
+    }
+    world.pass(SECOND);
+    let accept = |count| {
+        Ops::new().with(Operation::Accept {
+            socket: listener,
+            count,
+            receive: 0,
+        })
+    };
+    let accepted = |events: &Events| {
+        let accepted = |event: &&(Event, Vec<u8>)| matches!(event.0, Event::Accepted { .. });
+        events.iter().filter(accepted).count()
+    };
+    assert_eq!(accepted(&world.look(PROGRAM, &accept(2))), 2);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    let third = world.look(PROGRAM, &accept(100));
+    assert_eq!((accepted(&third), third.len()), (3, 4));
+    assert_eq!(third[3].0, broken(listener, Error::NoMemory));
+    // Disarmed: it says so once.
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    let Event::Accepted { socket, .. } = third[0].0 else {
+        panic!()
+    };
+    let mut ops = accept(1);
+    ops.push(Operation::Close { socket }, &[]);
+    assert_eq!(accepted(&world.look(PROGRAM, &ops)), 1);
+    assert_eq!(accepted(&world.look(PROGRAM, &accept(0))), 0);
+}
+
+#[test]
+fn silent_sockets_cost_nothing() {
+    let mut world = World::new(124);
+    let listener = world.listener(PROGRAM, 80, 64);
+    let mut ops = Ops::new();
+    let mut peers = Vec::new();
+    for n in 0..200 {
+        let (socket, peer) = world.connection(PROGRAM, listener, 40000 + n, 80);
+        ops = ops.receive(socket);
+        peers.push((socket, peer));
+    }
+    assert_eq!(world.look(PROGRAM, &ops), []);
+    let (socket, peer) = peers[77];
+    let (served, copies) = (world.figure("batch_sockets_served"), world.kernel.copies);
+    let mut ops = Ops::new();
+    for _ in 0..100 {
+        world.peer.tcp(peer).send_slice(b"ping").unwrap();
+        let events = world.events(PROGRAM, &ops);
+        assert_eq!(events[0].1, b"ping");
+        ops = Ops::new().send(socket, b"pong", |send| {
+            send.receive = 100;
+            send.tell = Tell::Never;
+        });
+    }
+    // At each turn: it was armed, its data came, and perhaps the acknowledgement of ours.
+    let served = world.figure("batch_sockets_served") - served;
+    assert!(served <= 300, "{served} looks at sockets for 100 turns");
+    // The operations are read once and the answer is written once.
+    assert_eq!(world.kernel.copies - copies, 199);
+}
+
+#[test]
+fn two_programs_hear_of_their_own_sockets_only() {
+    let mut world = World::new(139);
+    let (_, mine, my_peer) = connected(&mut world, PROGRAM);
+    let listener = world.listener(OTHER, 81, 8);
+    let (theirs, their_peer) = world.connection(OTHER, listener, 41000, 81);
+    let my_token = world.batch(PROGRAM, &Ops::new().receive(mine));
+    let their_token = world.batch(OTHER, &Ops::new().receive(theirs));
+    world.peer.tcp(their_peer).send_slice(b"theirs").unwrap();
+    assert_eq!(world.events_of(their_token)[0].1, b"theirs");
+    assert_eq!(world.answer(my_token), None);
+    world.die(OTHER);
+    world.peer.tcp(my_peer).send_slice(b"mine").unwrap();
+    assert_eq!(world.events_of(my_token)[0].1, b"mine");
+}
+
+#[test]
+fn an_area_that_cannot_be_written_ends_the_call() {
+    let mut world = World::new(140);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    world.peer.tcp(peer).send_slice(&[5; 3000]).unwrap();
+    world.pass(MS);
+    let token = world.batch(PROGRAM, &Ops::new().receive(socket));
+    world.kernel.refuse_writes = true;
+    world.act();
+    let (answer, _) = world.answer(token).unwrap();
+    assert_eq!(answer, Err(Error::BadAddress));
+    world.kernel.refuse_writes = false;
+    assert_eq!(world.figure("waiting_calls"), 0);
+    assert_eq!(world.look(PROGRAM, &Ops::new().receive(socket)).len(), 1);
+}

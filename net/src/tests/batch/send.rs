@@ -1,0 +1,378 @@
+//! What batches send, and how they hear of it.
+
+use super::*;
+use abi::socket::Direction;
+
+#[test]
+fn what_is_queued_at_once_wakes_nobody_and_is_told_later() {
+    let mut world = World::new(130);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let ops = Ops::new().send(socket, b"answer", |send| send.receive = 100);
+    let token = world.batch(PROGRAM, &ops);
+    world.pass(10 * SECOND);
+    assert_eq!(world.answer(token), None);
+    assert_eq!(heard(&mut world, peer), b"answer");
+    world.peer.tcp(peer).send_slice(b"question").unwrap();
+    let received = Event::Received { socket, len: 8 };
+    assert_eq!(
+        bare(&world.events_of(token)),
+        [sent(socket, false), received]
+    );
+    // Quietly: not even that.
+    let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Never);
+    assert_eq!(world.look(PROGRAM, &ops), []);
+    // Or at once.
+    let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Now);
+    let token = world.batch(PROGRAM, &ops);
+    world.act();
+    let told = world.batch_answer(token).expect("it waits for nothing");
+    assert_eq!(bare(&told), [sent(socket, false)]);
+}
+
+#[test]
+fn a_large_send_goes_on_while_the_call_lasts() {
+    let mut world = World::new(131);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let source = Chance(1).octets(3 << 20);
+    let part = Part {
+        offset: 1000,
+        len: (3 << 20) - 1000,
+    };
+    let ops = Ops::new().send(socket, b"head", |send| send.part = part);
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+    let mut got = Vec::new();
+    world.until(100 * SECOND, "all", |world| {
+        got.extend(heard(world, peer));
+        got.len() == 4 + part.len as usize
+    });
+    assert!(got[..4] == *b"head" && got[4..] == source[1000..]);
+    let answer = world.batch_answer(token).expect("it says when it is done");
+    assert_eq!(bare(&answer), [sent(socket, true)]);
+    // A quarter of the buffer at a time, in at most two pieces.
+    let most = 2 * (got.len() / 8192) as u64 + 10;
+    assert!(world.kernel.copies <= most, "{}", world.kernel.copies);
+}
+
+#[test]
+fn a_send_from_the_source_stands_from_call_to_call() {
+    let mut world = World::new(132);
+    let (listener, socket, peer) = connected(&mut world, PROGRAM);
+    let (other, other_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    let source = Chance(2).octets(1 << 20);
+    let mut ops = Ops::new()
+        .receive(other)
+        .send(socket, b"head", |send| send.part.len = 1 << 20);
+    let mut got = Vec::new();
+    let mut turns = 0;
+    // The other connection interrupts it again and again.
+    loop {
+        world.peer.tcp(other_peer).send_slice(b"x").unwrap();
+        let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+        let events = bare(&world.events_of(token));
+        got.extend(heard(&mut world, peer));
+        turns += 1;
+        ops = Ops::new();
+        if events.contains(&sent(socket, true)) {
+            break;
+        }
+        let received = matches!(events[..], [Event::Received { socket, .. }] if socket == other);
+        assert!(received, "{events:?}");
+        ops = ops.receive(other);
+        // Between calls nothing is lent, and nothing moves.
+        world.pass(MS);
+    }
+    assert!(turns > 10, "{turns}");
+    world.until(10 * SECOND, "all", |world| {
+        got.extend(heard(world, peer));
+        got.len() == 4 + (1 << 20)
+    });
+    assert!(got[4..] == source);
+}
+
+#[test]
+fn a_send_of_inline_bytes_is_cut_when_the_call_returns() {
+    let mut world = World::new(133);
+    let (listener, socket, peer) = connected(&mut world, PROGRAM);
+    let (other, other_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    let data = Chance(3).octets(400_000);
+    let mut ops = Ops::new();
+    ops.push(Operation::Progress { socket: other }, &[]);
+    let ops = ops
+        .send(socket, &data, |send| send.receive = 10)
+        .receive(other);
+    let token = world.batch(PROGRAM, &ops);
+    // The peer reads nothing: its buffer and ours fill up.
+    world.pass(SECOND);
+    let answer = world.batch_answer(token);
+    assert!(answer.is_some(), "the progress was asked for");
+    let events = bare(&answer.unwrap());
+    let Event::Cut {
+        operation: 1,
+        count,
+        ..
+    } = events[1]
+    else {
+        panic!("{events:?}")
+    };
+    // Its rest, which waits now until something happens.
+    let rest = &data[count as usize..];
+    let ops = Ops::new().send(socket, rest, |send| send.receive = 10);
+    let token = world.batch(PROGRAM, &ops);
+    world.pass(SECOND);
+    world.peer.tcp(other_peer).send_slice(b"!").unwrap();
+    let events = bare(&world.events_of(token));
+    let Event::Cut {
+        operation: 0,
+        count: more,
+        ..
+    } = events[1]
+    else {
+        panic!("{events:?}")
+    };
+    assert!(
+        (64 << 10..100 << 10).contains(&(count + more)),
+        "{count} {more}"
+    );
+    assert_eq!(
+        world.look(PROGRAM, &Ops::new()),
+        [],
+        "nothing until there is room"
+    );
+    let mut got = heard(&mut world, peer);
+    assert_eq!(
+        bare(&world.events(PROGRAM, &Ops::new())),
+        [Event::Room { socket }]
+    );
+    assert_eq!(world.look(PROGRAM, &Ops::new()), [], "told once");
+    let rest = &data[(count + more) as usize..];
+    let ops = Ops::new().send(socket, rest, |send| send.receive = 10);
+    let token = world.batch(PROGRAM, &ops);
+    world.until(100 * SECOND, "all", |world| {
+        got.extend(heard(world, peer));
+        got.len() == data.len()
+    });
+    assert!(got == data);
+    assert_eq!(bare(&world.events_of(token)), [sent(socket, true)]);
+}
+
+#[test]
+fn nothing_is_delivered_on_a_socket_that_is_sending() {
+    let mut world = World::new(134);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let source = vec![1; 300_000];
+    let ops = Ops::new()
+        .receive(socket)
+        .send(socket, b"", |send| {
+            send.part.len = 300_000;
+            send.receive = 50;
+        })
+        .send(socket, b"busy", |_| {});
+    world.peer.tcp(peer).send_slice(b"pipelined").unwrap();
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+    world.pass(SECOND);
+    let busy = Event::Failed {
+        socket,
+        operation: 2,
+        error: Error::Busy,
+    };
+    assert_eq!(bare(&world.batch_answer(token).unwrap()), [busy]);
+    let token = world.batch_from(PROGRAM, &Ops::new(), (AREA, &source), POLL_FOREVER);
+    let mut got = 0;
+    world.until(100 * SECOND, "all", |world| {
+        got += heard(world, peer).len();
+        got == 300_000
+    });
+    let events = world.batch_answer(token).unwrap();
+    let received = Event::Received { socket, len: 9 };
+    assert_eq!(bare(&events), [sent(socket, true), received]);
+    assert_eq!(events[1].1, b"pipelined");
+}
+
+#[test]
+fn what_follows_a_send_follows_it() {
+    let mut world = World::new(135);
+    let (listener, socket, peer) = connected(&mut world, PROGRAM);
+    let (other, other_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    let source = vec![9; 100_000];
+    // One fits at once, one does not.
+    let ops = Ops::new()
+        .send(socket, b"all", |send| {
+            (send.end, send.receive) = (End::Finish, 100);
+        })
+        .send(other, b"", |send| {
+            (send.end, send.part.len) = (End::Close, 100_000);
+        });
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+    let mut got = Vec::new();
+    world.until(100 * SECOND, "both ends", |world| {
+        got.extend(heard(world, other_peer));
+        let ended = |world: &mut World, peer| world.peer.tcp(peer).state() == State::CloseWait;
+        ended(world, peer) && ended(world, other_peer)
+    });
+    assert_eq!(
+        (heard(&mut world, peer), got.len()),
+        (b"all".to_vec(), 100_000)
+    );
+    let closed = Event::Closed { socket: other };
+    let events = bare(&world.batch_answer(token).unwrap());
+    assert_eq!(events, [sent(socket, false), closed]);
+    // It was armed behind the FIN.
+    world.peer.tcp(peer).send_slice(b"bye").unwrap();
+    let received = world.events(PROGRAM, &Ops::new());
+    assert_eq!(received[0].1, b"bye");
+    assert_eq!(world.figure("sockets"), 2, "the closed one is gone");
+    // One that closes at once says so without waking anybody.
+    let (third, third_peer) = world.connection(PROGRAM, listener, 40002, 80);
+    let ops = Ops::new()
+        .receive(socket)
+        .send(third, b"short", |send| send.end = End::Close);
+    let token = world.batch(PROGRAM, &ops);
+    world.pass(SECOND);
+    assert_eq!(world.answer(token), None);
+    assert_eq!(heard(&mut world, third_peer), b"short");
+    world.peer.tcp(peer).close();
+    let ops = bare(&world.events_of(token));
+    assert_eq!(
+        ops,
+        [Event::Closed { socket: third }, Event::Ended { socket }]
+    );
+}
+
+#[test]
+fn a_connection_that_breaks_under_a_send_fails_it() {
+    let mut world = World::new(136);
+    let (listener, socket, peer) = connected(&mut world, PROGRAM);
+    let (other, other_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    let source = vec![1; 500_000];
+    let ops = Ops::new()
+        .send(socket, b"", |send| send.part.len = 500_000)
+        .send(other, &source, |send| send.end = End::Close);
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+    world.pass(SECOND);
+    world.peer.tcp(peer).abort();
+    let failed = |socket, operation| Event::Failed {
+        socket,
+        operation,
+        error: Error::ConnectionReset,
+    };
+    let events = bare(&world.events_of(token));
+    assert_eq!(events[0], failed(socket, 0));
+    assert!(matches!(events[1], Event::Cut { operation: 1, .. }));
+    let ops = Ops::new().send(other, &source, |send| send.end = End::Close);
+    let token = world.batch(PROGRAM, &ops);
+    world.pass(SECOND);
+    world.peer.tcp(other_peer).abort();
+    assert_eq!(bare(&world.events_of(token)), [failed(other, 0)]);
+    // Neither is armed or sending; the handles are still there to be closed.
+    let ops = Ops::new()
+        .with(Operation::Close { socket })
+        .with(Operation::Close { socket: other });
+    assert_eq!(world.look(PROGRAM, &ops), []);
+}
+
+#[test]
+fn the_progress_of_a_send_can_be_asked_for_and_the_send_be_cancelled() {
+    let mut world = World::new(137);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let source = vec![1; 500_000];
+    let send = Ops::new().send(socket, b"", |send| send.part.len = 500_000);
+    let token = world.batch_from(PROGRAM, &send, (AREA, &source), 15_000);
+    world.pass(15 * SECOND);
+    assert_eq!(world.batch_answer(token), Some(vec![]));
+    let ask = Ops::new().with(Operation::Progress { socket });
+    let progress = |world: &mut World, source: &[u8]| {
+        let token = world.batch_from(PROGRAM, &ask, (AREA, source), POLL_FOREVER);
+        world.act();
+        match bare(&world.batch_answer(token).expect("an answer at once"))[..] {
+            [Event::Progress { count, idle_ms, .. }] => (count, idle_ms),
+            ref other => panic!("{other:?}"),
+        }
+    };
+    let (count, idle_ms) = progress(&mut world, &source);
+    // The peer's buffer and ours.
+    assert!((80 << 10..110 << 10).contains(&count), "{count}");
+    assert!((14_000..=15_000).contains(&idle_ms), "{idle_ms}");
+    heard(&mut world, peer);
+    let token = world.batch_from(PROGRAM, &Ops::new(), (AREA, &source), 2000);
+    world.pass(2 * SECOND);
+    assert_eq!(world.batch_answer(token), Some(vec![]));
+    let (more, idle_ms) = progress(&mut world, &source);
+    assert!(more > count + 50_000 && idle_ms < 2000, "{more} {idle_ms}");
+    let cancel = Ops::new().with(Operation::Cancel { socket });
+    let cut = Event::Cut {
+        socket,
+        operation: NOT_OF_THIS_CALL,
+        count: more,
+    };
+    assert_eq!(bare(&world.look(PROGRAM, &cancel)), [cut]);
+    assert_eq!(progress(&mut world, &source).0, 0);
+    // The source is not what it was: that is the program's own fault.
+    let token = world.batch_from(PROGRAM, &send, (AREA, &source), 0);
+    world.act();
+    assert_eq!(world.batch_answer(token), Some(vec![]));
+    let token = world.batch_from(PROGRAM, &Ops::new(), (AREA, &[]), POLL_FOREVER);
+    world.until(SECOND, "room", |world| {
+        heard(world, peer);
+        world.kernel.copies > 0 && world.figure("waiting_calls") == 0
+    });
+    let events = bare(&world.batch_answer(token).unwrap());
+    assert_eq!(events, [broken(socket, Error::BadAddress)]);
+}
+
+#[test]
+fn one_who_does_not_read_holds_nobody_up() {
+    let mut world = World::new(138);
+    let listener = world.listener(PROGRAM, 80, 64);
+    let source = vec![3; 1 << 20];
+    let mut ops = Ops::new();
+    for n in 0..30 {
+        let (socket, _) = world.connection(PROGRAM, listener, 40000 + n, 80);
+        ops = ops.send(socket, b"", |send| send.part.len = 1 << 20);
+    }
+    let (socket, peer) = world.connection(PROGRAM, listener, 41000, 80);
+    ops = ops.receive(socket);
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), 2000);
+    world.pass(2 * SECOND);
+    assert_eq!(world.batch_answer(token), Some(vec![]));
+    let served = world.figure("batch_sockets_served");
+    let mut ops = Ops::new();
+    for round in 0..50 {
+        world.peer.tcp(peer).send_slice(b"ping").unwrap();
+        let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+        let events = world.events_of(token);
+        assert_eq!(events.last().unwrap().1, b"ping", "round {round}");
+        ops = Ops::new().send(socket, b"pong", |send| send.receive = 100);
+    }
+    // The stalled ones are not even looked at.
+    let served = world.figure("batch_sockets_served") - served;
+    assert!(served <= 150, "{served}");
+}
+
+#[test]
+fn a_direction_can_be_ended_and_requests_beside_batches_work() {
+    let mut world = World::new(141);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let direction = Direction::Send;
+    let ops = Ops::new()
+        .receive(socket)
+        .with(Operation::Shutdown { socket, direction });
+    assert_eq!(world.look(PROGRAM, &ops), []);
+    world.pass(MS);
+    assert_eq!(world.peer.tcp(peer).state(), State::CloseWait);
+    world.peer.tcp(peer).send_slice(b"for recv").unwrap();
+    world.pass(MS);
+    // Armed or not, who asks gets it.
+    let (answer, memory) = world.now(PROGRAM, Request::Recv { socket }, &[0; 20]);
+    assert_eq!(answer, Ok(Answer::Count(8)));
+    assert_eq!(&memory[..8], b"for recv");
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    world.peer.tcp(peer).send_slice(b"for the batch").unwrap();
+    assert_eq!(world.events(PROGRAM, &Ops::new())[0].1, b"for the batch");
+    let refused = Event::Failed {
+        socket,
+        operation: 0,
+        error: Error::BrokenPipe,
+    };
+    let ops = Ops::new().send(socket, b"x", |_| {});
+    assert_eq!(bare(&world.look(PROGRAM, &ops)), [refused]);
+}

@@ -1,0 +1,174 @@
+//! From what has come to answers.
+
+use super::super::answer::Answer;
+use super::super::content::Content;
+use super::super::request::{FIELDS_MAX, HEAD_MAX, Method, Parsed, Request};
+use super::super::response::{Persistence, Status};
+use super::super::site::Site;
+use super::super::status::Counters;
+use super::limits::HEAD_NS;
+use super::{Connection, Context, OUTPUT_MAX, Phase};
+use crate::{Error, Result};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+impl<'a> Connection<'a> {
+    pub(super) fn received(&mut self, bytes: &[u8], context: &mut Context<'_, 'a>) -> Result<()> {
+        if let Phase::Lingering { left } = self.phase {
+            let left = left.checked_sub(bytes.len().max(1)).ok_or(Error::TooLong)?;
+            self.phase = Phase::Lingering { left };
+            return self.receive(context);
+        }
+        if self.input.is_empty() && self.content == Content::Done {
+            // The first byte of a head. Never later than it was: empty lines are ignored,
+            // so they must not gain time.
+            self.limit = self.limit.min(context.now + HEAD_NS);
+        }
+        // A head cannot be complete, nor be refused, before its line ends, so that one
+        // that comes byte by byte is not parsed byte by byte.
+        self.fresh = self.content != Content::Done
+            || bytes.contains(&b'\n')
+            || self.input.len() + bytes.len() >= HEAD_MAX;
+        if self.input.is_empty() {
+            // Most requests come whole: they are read where they are.
+            let taken = self.serve(bytes, context)?;
+            self.input
+                .extend_from_slice(bytes.get(taken..).unwrap_or(&[]));
+        } else {
+            self.input.extend_from_slice(bytes);
+            self.serve_input(context)?;
+        }
+        self.settle(context)
+    }
+
+    pub(super) fn serve_input(&mut self, context: &mut Context<'_, 'a>) -> Result<()> {
+        let mut input = core::mem::take(&mut self.input);
+        let taken = self.serve(&input, context);
+        match &taken {
+            // A long head was the exception: give its memory back.
+            Ok(taken) if *taken == input.len() => {}
+            Ok(taken) => {
+                input.drain(..*taken);
+                self.input = input;
+            }
+            Err(_) => {}
+        }
+        taken.map(|_| ())
+    }
+
+    /// Answers what it can of `input`, up to one request with a large body, and hands the
+    /// answers over; returns how many bytes it took.
+    fn serve(&mut self, input: &[u8], context: &mut Context<'_, 'a>) -> Result<usize> {
+        if !self.fresh {
+            return Ok(0);
+        }
+        let mut taken = 0;
+        let Context {
+            operations,
+            site,
+            counters,
+            open,
+            now,
+            network,
+        } = context;
+        let more = (*open, *now, *network);
+        operations.send_with(self.handle, |out| {
+            let start = out.len();
+            let mut body: &'a [u8] = &[];
+            while self.fresh
+                && self.phase == Phase::Serving
+                && body.is_empty()
+                && out.len() - start < OUTPUT_MAX
+            {
+                let rest = input.get(taken..).unwrap_or(&[]);
+                match self.content.discard(rest) {
+                    Ok(count) => taken += count,
+                    // It was answered before its content came.
+                    Err(_) => self.phase = Phase::Last { linger: true },
+                }
+                if self.content != Content::Done {
+                    self.fresh = false;
+                } else if self.phase == Phase::Serving {
+                    let rest = input.get(taken..).unwrap_or(&[]);
+                    let (count, large) = self.answer_next(rest, out, site, counters, more);
+                    taken += count;
+                    body = large;
+                }
+            }
+            let len = out.len() - start + body.len();
+            let ends = matches!(self.phase, Phase::Last { .. });
+            (len > 0 || ends).then(|| (body, self.hand_over(len, input.len() - taken, *now)))
+        })?;
+        Ok(taken)
+    }
+
+    /// Answers the next request if its head is complete; returns how many bytes of the
+    /// input it took, and a large body.
+    fn answer_next(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        site: &Site<'a>,
+        counters: &mut Counters,
+        more: (usize, u64, &dyn Fn() -> String),
+    ) -> (usize, &'a [u8]) {
+        // Empty lines before a request are ignored (RFC 9112 §2.2), and not kept.
+        let empty = input
+            .iter()
+            .take_while(|byte| b"\r\n".contains(byte))
+            .count();
+        let input = input.get(empty..).unwrap_or(&[]);
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let (request, len) = match Request::parse(input, &mut fields) {
+            Ok(Parsed::Partial) => {
+                self.fresh = false;
+                return (empty, &[]);
+            }
+            Ok(Parsed::Complete(request, len)) => (request, len),
+            Err(status) => {
+                self.refuse(status, input, out, counters);
+                return (empty + input.len(), &[]);
+            }
+        };
+        self.content = request.content;
+        // A client that waits for "100 Continue" may or may not send its content now:
+        // what comes next could be either (RFC 9110 §10.1.1).
+        let unsure = request.expects_continue && self.content != Content::Done;
+        let persistence = match request.persistent && !unsure {
+            false => Persistence::Closes,
+            true if request.http11 => Persistence::Stays,
+            true => Persistence::Kept,
+        };
+        let mut answer = Answer {
+            out,
+            counters,
+            persistence,
+            with_body: request.method != Method::Head,
+        };
+        let body = answer.to(&request, site, more);
+        self.fresh = len < input.len();
+        if persistence == Persistence::Closes {
+            let linger = self.content != Content::Done || self.fresh;
+            self.phase = Phase::Last { linger };
+        }
+        (empty + len, body)
+    }
+
+    /// Says why and stops.
+    pub(super) fn refuse(
+        &mut self,
+        status: Status,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) {
+        let mut answer = Answer {
+            out,
+            counters,
+            persistence: Persistence::Closes,
+            with_body: !input.starts_with(b"HEAD "),
+        };
+        answer.error(status, "");
+        self.phase = Phase::Last { linger: true };
+    }
+}

@@ -1,0 +1,217 @@
+//! The call that a batch becomes, seen by a network server that the test plays.
+
+use super::super::tests::{PEER, agreeable, network};
+use super::*;
+use crate::socket::{TcpListener, any};
+use abi::batch::{Event as Wire, NOT_OF_THIS_CALL, Operation, Part, Send, padded};
+use abi::socket::{Answer, Handle};
+use std::cell::Cell;
+use std::rc::Rc;
+
+const A: Handle = Handle(0x5001);
+const B: Handle = Handle(0x5002);
+
+/// Operations as the server reads them, with the bytes behind each.
+fn parse(mut bytes: &[u8]) -> Vec<(Operation, Vec<u8>)> {
+    let mut operations = Vec::new();
+    while let Some((head, behind)) = bytes.split_first_chunk() {
+        let len = Operation::inline_of(head);
+        let operation = Operation::from_bytes(head).unwrap();
+        operations.push((operation, behind[..len].to_vec()));
+        bytes = &behind[padded(len)..];
+    }
+    operations
+}
+
+fn area(events: &[(Wire, &[u8])]) -> Vec<u8> {
+    let mut area = Vec::new();
+    for (event, bytes) in events {
+        area.extend(event.to_bytes());
+        area.extend(*bytes);
+        area.resize(padded(area.len()), 0);
+    }
+    area
+}
+
+#[test]
+fn operations_are_lent_and_events_come_back() {
+    let mut next = agreeable();
+    network(true, move |served| match served.request {
+        Request::Batch {
+            operations,
+            timeout_ms,
+        } => {
+            assert_eq!((operations, timeout_ms), (5, 250));
+            assert_eq!(served.read(2), b"the source");
+            let send = Send {
+                socket: A,
+                inline: 5,
+                part: Part { offset: 4, len: 6 },
+                receive: 100,
+                end: End::Stays,
+                tell: Tell::Later,
+            };
+            let expected = [
+                (
+                    Operation::Accept {
+                        socket: Handle(1),
+                        count: 9,
+                        receive: 4096,
+                    },
+                    &b""[..],
+                ),
+                (Operation::Receive { socket: B, max: 7 }, b""),
+                (Operation::Send(send), b"head "),
+                (
+                    Operation::SendTo {
+                        socket: B,
+                        address: PEER,
+                        inline: 4,
+                    },
+                    b"ping",
+                ),
+                (Operation::Close { socket: B }, b""),
+            ];
+            let expected = expected.map(|(operation, bytes)| (operation, bytes.to_vec()));
+            assert_eq!(parse(&served.read(1)), expected);
+            let accepted = Wire::Accepted {
+                listener: Handle(1),
+                socket: Handle(77),
+                peer: PEER,
+            };
+            let received = Wire::Received { socket: B, len: 3 };
+            let events = area(&[(accepted, b""), (received, b"abc")]);
+            served.write(0, &events);
+            Ok(Answer::Count(events.len() as u32))
+        }
+        _ => next(served),
+    });
+    let listener = TcpListener::bind(any(80)).unwrap();
+    let source: &'static [u8] = b"the source";
+    let mut batch = Batch::new(listener.server(), 0, source);
+    let operations = batch.operations();
+    assert!(operations.is_empty());
+    operations.accept(listener.handle(), 9, 4096).unwrap();
+    operations.receive(B, 7).unwrap();
+    let then = Then::receive(100);
+    operations.send(A, b"head ", &source[4..], then).unwrap();
+    assert_eq!(
+        operations.send_with(A, |out| {
+            out.extend(b"never mind");
+            None
+        }),
+        Ok(false)
+    );
+    let foreign: &'static [u8] = b"not of the source";
+    let refused = operations.send(A, b"head", foreign, then);
+    assert_eq!(refused, Err(Error::BadAddress));
+    operations.send_to(B, b"ping", PEER).unwrap();
+    operations.close(B).unwrap();
+    assert_eq!(operations.len(), 5);
+    let (events, operations) = batch.wait(250).unwrap();
+    assert!(operations.is_empty());
+    assert_eq!(
+        events.collect::<Vec<_>>(),
+        [
+            Event::Accepted {
+                listener: Handle(1),
+                socket: Handle(77),
+                peer: PEER
+            },
+            Event::Received {
+                socket: B,
+                bytes: b"abc"
+            }
+        ]
+    );
+}
+
+#[test]
+fn what_was_cut_comes_back_as_bytes() {
+    let source: &'static [u8] = b"a source of bodies";
+    let mut done = Operations::new(source);
+    done.send(A, b"head", &source[2..8], Then::close()).unwrap();
+    done.send_to(B, b"datagram", PEER).unwrap();
+    let cut = |socket, operation, count| {
+        let event = Wire::Cut {
+            socket,
+            operation,
+            count,
+        };
+        (event, &b""[..])
+    };
+    let area = area(&[
+        cut(A, 0, 1),
+        cut(A, 0, 6),
+        cut(B, 1, 0),
+        cut(A, NOT_OF_THIS_CALL, 9),
+        // A server that lies.
+        cut(A, 0, u32::MAX),
+        cut(A, 2, 0),
+    ]);
+    let rest = |count, head, body| Event::Cut {
+        socket: A,
+        count,
+        head,
+        body,
+    };
+    let events: Vec<_> = Events::new(&area, &done).collect();
+    assert_eq!(
+        events,
+        [
+            rest(1, b"ead", b"source"),
+            rest(6, b"", b"urce"),
+            Event::Unsent {
+                socket: B,
+                to: PEER,
+                bytes: b"datagram"
+            },
+            rest(9, b"", b""),
+            rest(u32::MAX as usize, b"", b""),
+            rest(0, b"", b""),
+        ]
+    );
+}
+
+#[test]
+fn a_server_that_lies_is_not_believed() {
+    let done = Operations::new(&[]);
+    let mut bytes = area(&[(Wire::Received { socket: A, len: 5 }, b"12345")]);
+    bytes.extend(area(&[(Wire::Room { socket: A }, b"")]));
+    let heard = |bytes: &[u8]| Events::new(bytes, &done).count();
+    assert_eq!(heard(&bytes), 2);
+    // Cut short, longer than the area, of no kind.
+    assert_eq!(heard(&bytes[..30]), 0);
+    bytes[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(heard(&bytes), 0);
+    bytes[0] = 99;
+    assert_eq!(heard(&bytes), 0);
+
+    let count = Rc::new(Cell::new(u32::MAX));
+    let lie = count.clone();
+    let mut next = agreeable();
+    network(true, move |served| match served.request {
+        Request::Batch { .. } if lie.get() == 0 => Err(Error::PeerDied),
+        Request::Batch { .. } => Ok(Answer::Count(lie.get())),
+        _ => next(served),
+    });
+    let listener = TcpListener::bind(any(80)).unwrap();
+    let mut batch = Batch::new(listener.server(), 0, &[]);
+    assert_eq!(batch.wait(0).err(), Some(Error::Malformed));
+    count.set(0);
+    assert_eq!(batch.wait(0).err(), Some(Error::PeerDied));
+}
+
+#[test]
+fn there_may_be_so_many_operations_and_no_more() {
+    let mut operations = Operations::new(&[]);
+    for _ in 0..OPERATIONS_MAX {
+        operations.progress(A).unwrap();
+    }
+    let full = Err(Error::TooLong);
+    assert_eq!(operations.receive(A, 1), full);
+    assert_eq!(operations.receive_from(A, 1, 1), full);
+    assert_eq!(operations.send_to(A, b"x", PEER), full);
+    assert_eq!(operations.send(A, b"x", &[], Then::close()), full);
+    assert_eq!(operations.len(), OPERATIONS_MAX);
+}
