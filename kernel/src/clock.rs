@@ -1,10 +1,10 @@
 //! Time: from counts of the time-stamp counter to nanoseconds, and from a deadline to a
 //! count of the local APIC's timer.
 
-/// Clock ticks per second: the lab's 100 Hz.
-pub const TICKS_PER_SECOND: u64 = 100;
-/// Nanoseconds of one tick.
-pub const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;
+/// How long a program has the processor while others want it: a tick of the lab's 100 Hz clock.
+pub const QUANTUM_NS: u64 = 10_000_000;
+/// How often the cards are looked after.
+pub const SECOND_NS: u64 = 1_000_000_000;
 
 /// A counter of known frequency, read as nanoseconds since `start`.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,12 @@ impl Clock {
         ((counts * u128::from(self.scale)) >> 32) as u64
     }
 
+    /// The counter's value at `ns` nanoseconds.
+    pub fn count_at(&self, ns: u64) -> u64 {
+        let counts = (u128::from(ns) << 32) / u128::from(self.scale);
+        self.start.saturating_add(counts as u64)
+    }
+
     /// How many counts are `ns` nanoseconds, at most `u32::MAX`.
     pub fn counts(&self, ns: u64) -> u32 {
         let counts = (u128::from(ns) << 32) / u128::from(self.scale);
@@ -42,6 +48,8 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const TICK_NS: u64 = 10_000_000;
+
     #[test]
     fn a_gigahertz_counts_nanoseconds() {
         let clock = Clock::calibrated(1_000, 10_000_000, 10_000_000);
@@ -49,6 +57,7 @@ mod tests {
         assert_eq!(clock.ns(500), 0);
         assert_eq!(clock.ns(1_000_001_000), 1_000_000_000);
         assert_eq!(clock.counts(1_000), 1_000);
+        assert_eq!(clock.count_at(5_000_000_000), 5_000_001_000);
     }
 
     #[test]

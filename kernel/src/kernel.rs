@@ -10,9 +10,10 @@ use crate::nics::Nics;
 use crate::user_memory::UserMemory;
 use abi::Syscall;
 use abi::account::{Account, Holder, Stage};
-use abi::ipc::{Exit, FOREVER, Pid};
+use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
-use kernel::clock::TICKS_PER_SECOND;
+use kernel::clock::{QUANTUM_NS, SECOND_NS};
+use kernel::idle::Watch;
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
 use spin::Mutex;
@@ -27,7 +28,6 @@ const NON_MASKABLE: u64 = 2;
 /// The first vector that is no exception.
 const FIRST_INTERRUPT: u64 = pic::FIRST_VECTOR as u64;
 const LAST_IRQ: u64 = FIRST_INTERRUPT + 15;
-const TICK: u64 = FIRST_INTERRUPT + pic::TIMER_IRQ as u64;
 const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 
 /// The kernel's state.
@@ -42,8 +42,10 @@ pub struct Kernel {
     pub timer: Timer,
     /// The interrupt lines.
     pub pic: Pic,
-    /// Clock interrupts since the start.
-    pub ticks: u64,
+    /// When the cards are to be looked after next.
+    pub next_tick: u64,
+    /// How long to watch before halting.
+    pub watch: Watch,
     /// State of [`abi::Syscall::Random`].
     pub random: u64,
     /// Where time goes.
@@ -112,7 +114,6 @@ fn stage(vector: u64, number: u64) -> Stage {
         traps::SYSCALL => Syscall::from_number(number).map_or(Stage::Call, account::stage_of),
         traps::START => Stage::Call,
         ..FIRST_INTERRUPT => Stage::Fault,
-        TICK => Stage::Tick,
         DEADLINE => Stage::Deadline,
         _ => Stage::Device,
     }
@@ -153,18 +154,12 @@ impl Kernel {
                 if self.pic.is_spurious(irq) {
                     return false;
                 }
-                let rotate = if irq == pic::TIMER_IRQ {
-                    self.time_tick();
-                    true
-                } else {
-                    let woke = self.nics.interrupt(irq, &mut self.table);
-                    if self.nics.is_stuck(irq) {
-                        self.pic.set_enabled(irq, false);
-                    }
-                    woke
-                };
+                let woke = self.nics.interrupt(irq, &mut self.table);
+                if self.nics.is_stuck(irq) {
+                    self.pic.set_enabled(irq, false);
+                }
                 self.pic.end_of_interrupt(irq);
-                rotate
+                woke
             }
             _ if Messages::is_message(vector) => {
                 let woke = self.nics.message(vector as u8, &mut self.table);
@@ -173,34 +168,30 @@ impl Kernel {
             }
             DEADLINE => {
                 self.timer.on_deadline();
-                self.wake_sleepers();
+                self.on_deadline();
                 true
             }
             _ => false,
         }
     }
 
-    /// The 100 Hz clock.
-    fn time_tick(&mut self) {
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
-            self.nics.tick(&mut self.table, &mut self.pic);
-        }
-        self.wake_sleepers();
-    }
-
-    /// Milliseconds since power-on, in steps of a tick.
-    pub fn time_msec(&self) -> u64 {
-        self.ticks * (1000 / TICKS_PER_SECOND)
-    }
-
-    fn wake_sleepers(&mut self) {
+    /// A deadline has passed: of a sleeper, of the program that runs, or of the cards.
+    fn on_deadline(&mut self) {
         let now = self.timer.now();
-        self.table.expire(now);
-        let next = self.table.next_deadline();
-        if next != FOREVER {
-            self.timer.arm(next, now);
+        if now >= self.next_tick {
+            let before = self.accounts.enter(Stage::Tick);
+            self.next_tick = now + SECOND_NS;
+            self.nics.tick(&mut self.table, &mut self.pic);
+            self.accounts.back(before);
         }
+        self.table.expire(now);
+        let next = self.table.next_deadline().min(self.next_tick);
+        self.timer.arm(next, now);
+    }
+
+    /// Milliseconds since the kernel started.
+    pub fn time_msec(&self) -> u64 {
+        self.timer.now() / 1_000_000
     }
 
     /// Ends the program whose exception this is.
@@ -258,6 +249,10 @@ impl Kernel {
     fn resume(&mut self, frame: &mut Frame, rotate: bool) -> bool {
         let before = self.table.current();
         let next = self.table.schedule(rotate);
+        if next.is_some() && self.table.has_others_ready() {
+            let now = self.timer.now();
+            self.timer.arm(now + QUANTUM_NS, now);
+        }
         let goes_on = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
         if before == next && before.is_some_and(goes_on) {
             // A system call's frame has no vector state; an interrupt's has.
@@ -272,6 +267,9 @@ impl Kernel {
                 _ => frame.fpu,
             };
         }
+        if before.is_none() && next.is_some() {
+            self.watch.end(self.timer.now());
+        }
         match next.and_then(|pid| self.table.get(pid)) {
             Some(process) => {
                 frame.registers = process.registers;
@@ -280,7 +278,10 @@ impl Kernel {
                     space.activate();
                 }
             }
-            None => frame.set_idle(),
+            None => {
+                let until = self.watch.begin(self.timer.now());
+                frame.set_idle(self.timer.count_at(until));
+            }
         }
         true
     }

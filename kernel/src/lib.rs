@@ -13,6 +13,7 @@ pub mod acpi;
 pub mod clock;
 pub mod elf;
 pub mod frames;
+pub mod idle;
 pub mod ipc;
 pub mod options;
 pub mod pci;

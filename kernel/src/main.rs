@@ -20,6 +20,8 @@ use crate::kernel::Kernel;
 use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
 use ::kernel::account::Accounts;
+use ::kernel::clock::SECOND_NS;
+use ::kernel::idle::Watch;
 use ::kernel::options::Options;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
@@ -71,7 +73,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         files.len() / 1024,
         protections.join(" ").trim_end(),
     );
-    log::info!("clock: {} MHz, tick 100 Hz", timer.mhz());
+    log::info!("clock: {} MHz", timer.mhz());
 
     let mut config = pci::Config::new(boot.rsdp_addr.into_option());
     let scan = ::kernel::pci::scan(&mut config);
@@ -102,7 +104,8 @@ fn main(boot: &'static mut BootInfo) -> ! {
         pic.set_enabled(irq, true);
     }
 
-    pic.set_enabled(arch::pic::TIMER_IRQ, true);
+    let next_tick = timer.now() + SECOND_NS;
+    timer.arm(next_tick, timer.now());
     let mut kernel = Kernel {
         table: Table::new(UserMemory),
         nics,
@@ -110,7 +113,8 @@ fn main(boot: &'static mut BootInfo) -> ! {
         random: timer.now() ^ cpu::timestamp(),
         timer,
         pic,
-        ticks: 0,
+        next_tick,
+        watch: Watch::default(),
         accounts: Accounts::new(),
     };
     if let Err(error) = kernel.spawn(INIT, "", None) {

@@ -287,6 +287,11 @@ impl<M: Machine> Table<M> {
         self.current
     }
 
+    /// Whether processes wait for the processor.
+    pub fn has_others_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Makes a process ready that was not. With `first`, before all others: it was woken
     /// by a device, which does not wait.
     pub(crate) fn make_ready(&mut self, pid: Pid, first: bool) {

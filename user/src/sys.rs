@@ -126,7 +126,7 @@ pub fn print(text: &[u8]) -> Result<usize> {
     call4(Syscall::Print, [address(text), len, 0, 0]).map(|count| count as usize)
 }
 
-/// Milliseconds since power-on, counted by the 100 Hz clock.
+/// Milliseconds since the kernel started.
 pub fn time_msec() -> u64 {
     call0(Syscall::TimeMsec).unwrap_or(0)
 }

@@ -19,7 +19,7 @@ pub enum Stage {
     User = 1,
     /// Serves an interrupt of a card.
     Device = 2,
-    /// Serves the 100 Hz clock, and once a second looks after the cards.
+    /// Looks after the cards, once a second.
     Tick = 3,
     /// Serves the timer of a deadline finer than that.
     Deadline = 4,

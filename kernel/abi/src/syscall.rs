@@ -16,7 +16,7 @@ pub enum Syscall {
     Yield = 1,
     /// `(ptr, len)`: writes up to [`PRINT_MAX`] bytes to the console; returns how many.
     Print = 2,
-    /// `()`: milliseconds since power-on, counted by the 100 Hz clock.
+    /// `()`: milliseconds since the kernel started.
     TimeMsec = 3,
     /// `()`: monotonic nanoseconds since the kernel started.
     ClockNs = 4,

@@ -6,8 +6,6 @@ use x86_64::instructions::port::Port;
 
 /// Vector of IRQ 0; IRQ 15 is 15 above it.
 pub const FIRST_VECTOR: u8 = 32;
-/// The interrupt line of the 8254 timer.
-pub const TIMER_IRQ: u8 = 0;
 /// The line by which the second controller reaches the first.
 const CASCADE_IRQ: u8 = 2;
 

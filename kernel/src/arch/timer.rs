@@ -1,10 +1,10 @@
-//! Time sources: the 8254 ticks at 100 Hz, the time-stamp counter is the clock, and the
-//! local APIC's timer wakes at deadlines finer than a tick.
+//! Time sources: the time-stamp counter is the clock, the local APIC's timer interrupts at
+//! the next deadline, and at no other time; the 8254 measures both at the start.
 
 use super::cpu;
 use super::paging;
 use crate::mmio::Mmio;
-use kernel::clock::{Clock, TICK_NS, TICKS_PER_SECOND};
+use kernel::clock::Clock;
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::port::Port;
@@ -12,7 +12,6 @@ use x86_64::registers::model_specific::Msr;
 
 /// Frequency of the 8254's input (Intel 8254 data sheet; PC design), in Hz.
 const PIT_HZ: u64 = 1_193_182;
-const PIT_CHANNEL_0: u16 = 0x40;
 const PIT_CHANNEL_2: u16 = 0x42;
 const PIT_COMMAND: u16 = 0x43;
 /// Bit 0 gates channel 2, bit 1 is its speaker.
@@ -57,7 +56,7 @@ pub const SPURIOUS_VECTOR: u8 = 255;
 /// The time-stamp counter as a clock, once it is measured.
 static CLOCK: Once<Clock> = Once::new();
 
-/// All of it, calibrated and ticking.
+/// All of it, calibrated.
 pub struct Timer {
     clock: Clock,
     apic: Mmio,
@@ -67,7 +66,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Starts the tick and measures the clocks.
+    /// Measures the clocks.
     ///
     /// # Errors
     /// In words, if the machine has no working 8254 or no memory to map the APIC.
@@ -98,7 +97,6 @@ impl Timer {
         let elapsed_ns = u64::from(first.pit - last.pit) * 1_000_000_000 / PIT_HZ;
         let apic_counts = u64::from(first.apic.wrapping_sub(last.apic));
 
-        start_tick();
         let clock = Clock::calibrated(first.tsc, last.tsc - first.tsc, elapsed_ns);
         Ok(Timer {
             clock: *CLOCK.call_once(|| clock),
@@ -118,10 +116,16 @@ impl Timer {
         self.clock.counts(1_000)
     }
 
-    /// Asks for an interrupt at `deadline`, unless the tick comes first anyway or one is
-    /// due that is not later: an early wake-up costs little, arming costs a device access.
+    /// The time-stamp counter's value at `ns` of [`Timer::now`].
+    pub fn count_at(&self, ns: u64) -> u64 {
+        self.clock.count_at(ns)
+    }
+
+    /// Asks for an interrupt at `deadline`, unless one is due that is not later: an early
+    /// wake-up costs little, arming costs a device access. The counter may end before a
+    /// deadline that is minutes away: then it is early, too.
     pub fn arm(&mut self, deadline: u64, now: u64) {
-        if deadline >= self.armed || deadline > now + TICK_NS {
+        if deadline >= self.armed {
             return;
         }
         let counts = self.apic_clock.counts(deadline.saturating_sub(now));
@@ -152,19 +156,6 @@ pub fn delay_us(us: u32) {
     let end = clock.ns(cpu::timestamp()) + u64::from(us) * 1_000;
     while clock.ns(cpu::timestamp()) < end {
         core::hint::spin_loop();
-    }
-}
-
-/// Channel 0 as a rate generator.
-fn start_tick() {
-    let divisor = ((PIT_HZ + TICKS_PER_SECOND / 2) / TICKS_PER_SECOND) as u16;
-    let mut command = Port::<u8>::new(PIT_COMMAND);
-    let mut channel = Port::<u8>::new(PIT_CHANNEL_0);
-    // SAFETY: these are the PC's timer ports; the interrupt it raises has a handler.
-    unsafe {
-        command.write(0x34); // channel 0, both bytes, mode 2
-        channel.write(divisor as u8);
-        channel.write((divisor >> 8) as u8);
     }
 }
 

@@ -1,0 +1,86 @@
+//! Whether to watch before halting.
+//!
+//! A processor that halts takes a while to wake: some 20 microseconds under an emulator, where a
+//! thread of the host has to be woken, and less on silicon. Where the next frame is about to come,
+//! that is most of the time an answer takes. So an idle processor watches for as long as the last
+//! pauses were, and halts at once where those were long. This is what Linux's `haltpoll` governor
+//! does for its guests (`drivers/cpuidle/governors/haltpoll.c`), with its figures.
+
+/// The longest watch, and the longest pause that is worth one, in nanoseconds.
+pub const LONGEST_NS: u64 = 200_000;
+/// The first watch after long pauses.
+const FIRST_NS: u64 = 50_000;
+
+/// How long to watch, from how long the pauses were.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    window_ns: u64,
+    /// When the pause began, if there is one.
+    since: Option<u64>,
+}
+
+impl Watch {
+    /// A pause begins, or goes on; returns until when to watch.
+    pub fn begin(&mut self, now: u64) -> u64 {
+        *self.since.get_or_insert(now) + self.window_ns
+    }
+
+    /// Something is to be done, and the pause over.
+    pub fn end(&mut self, now: u64) {
+        let Some(since) = self.since.take() else {
+            return;
+        };
+        let paused = now.saturating_sub(since);
+        if paused > LONGEST_NS {
+            self.window_ns /= 2;
+            if self.window_ns < FIRST_NS {
+                self.window_ns = 0;
+            }
+        } else if paused > self.window_ns {
+            self.window_ns = (self.window_ns * 2).clamp(FIRST_NS, LONGEST_NS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pauses of that length, one after the other; returns how long each was watched.
+    fn pauses(watch: &mut Watch, lengths: &[u64]) -> Vec<u64> {
+        let mut now = 1_000_000;
+        let mut watched = Vec::new();
+        for length in lengths {
+            now += 10_000;
+            watched.push(watch.begin(now) - now);
+            now += length;
+            watch.end(now);
+        }
+        watched
+    }
+
+    #[test]
+    fn short_pauses_are_watched_and_long_ones_are_not() {
+        let mut watch = Watch::default();
+        let watched = pauses(&mut watch, &[70_000, 70_000, 70_000, 70_000]);
+        assert_eq!(watched, [0, 50_000, 100_000, 100_000]);
+        let watched = pauses(&mut watch, &[190_000, 190_000]);
+        assert_eq!(watched, [100_000, 200_000]);
+        let watched = pauses(&mut watch, &[10_000_000; 4]);
+        assert_eq!(watched, [200_000, 100_000, 50_000, 0]);
+        // A second between two looks at the cards costs nothing.
+        assert_eq!(pauses(&mut watch, &[1_000_000_000; 3]), [0; 3]);
+    }
+
+    #[test]
+    fn an_interrupt_with_nothing_to_do_does_not_begin_the_pause_anew() {
+        let mut watch = Watch::default();
+        pauses(&mut watch, &[60_000]);
+        let until = watch.begin(5_000_000);
+        assert_eq!(until, 5_050_000);
+        assert_eq!(watch.begin(5_040_000), until);
+        watch.end(5_060_000);
+        watch.end(9_000_000);
+        assert_eq!(watch.begin(9_000_000), 9_100_000);
+    }
+}
