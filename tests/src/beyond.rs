@@ -1,5 +1,6 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod counts;
 mod echo;
 mod igb;
 mod raw;
@@ -13,6 +14,7 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("Raw frames", raw::CASES),
+    ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
     ("Trouble", trouble::CASES),
     ("The system", system::CASES),
