@@ -70,8 +70,10 @@ impl Session<'_> {
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
-            (Task::Boot, guest) => guest != Guest::Bare,
+            (Task::Boot, guest) => ![Guest::Bare, Guest::Client].contains(&guest),
             (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
+            (Task::Idle, Guest::Client) => false,
+            (_, Guest::Client) => self.wire != WireKind::User,
             (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
         };
         wire && guest
