@@ -10,7 +10,8 @@ usage: make bench [BENCH='OPTION...']
 
 Boots Wharf and Linux in turn on the same emulated cards, measures both over several
 rounds, and prints medians, ratios and what issue 4 wants of them. Writes bench.json and
-bench.svg into build/.
+bench.svg into build/. All of it takes about an hour; --quick with one card and one wire
+less than three minutes.
 
   --card NAME    e100, igb, or all (the default)
   --wire LIST    of user, tap, dgram; all is the default
