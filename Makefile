@@ -36,7 +36,7 @@ QEMUFLAGS = -accel tcg -machine $(MACHINE_$(NIC)) -smp 1 -m $(MEM) \
 	$(QEMUEXTRA)
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-icount check nc-7 nc-80 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-guests bench-icount check nc-7 nc-80 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
@@ -90,11 +90,13 @@ test: image
 bench-icount: image
 	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)
 
-# The Linux guest comes from Debian's packages, once; what is measured, BENCH says.
-bench: image
+# Wharf, Linux (from Debian's packages, once) and the bare guest.
+bench-guests: image
 	@QEMU='$(QEMU)' scripts/setup --quiet --bench
 	@CARGO='$(CARGO)' scripts/linux-peer '$(BUILD)/linux-peer'
 	@$(CARGO) build -q --release -p floor
+
+bench: $(if $(filter --help -h,$(BENCH)),,bench-guests)
 	@$(CARGO) build -q --release -p tests --bin bench
 	@'$(TARGET)/release/bench' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' $(BENCH)
 

@@ -1,5 +1,6 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod counts;
 mod defects;
 mod echo;
 mod filters;
@@ -15,6 +16,7 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("Raw frames", raw::CASES),
+    ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),

@@ -5,8 +5,10 @@
 //! all that the read asked for; nothing is allocated or opened per request.
 
 mod connection;
+mod reflect;
 mod site;
 
+pub use reflect::reflected;
 pub use site::Site;
 
 use connection::{Connection, Next, Service};

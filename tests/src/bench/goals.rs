@@ -201,7 +201,9 @@ pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
         },
     };
     let enough = matches!(goal.against, Against::Bare(Some(rate)) if own.value >= rate);
-    let verdict = if enough || goal.aim.holds(ratio.value) {
+    let verdict = if has_errors(results, key) {
+        Verdict::Missed
+    } else if enough || goal.aim.holds(ratio.value) {
         Verdict::Aim
     } else if goal.must.holds(ratio.value) {
         Verdict::Must
@@ -215,6 +217,23 @@ pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
             .filter(|guest| *guest != Guest::Wharf),
         verdict,
     })
+}
+
+/// Whether the load that a rate is of had failures: then the rate reaches nothing.
+fn has_errors(results: &Results, (card, wire, metric): Key) -> bool {
+    let Metric::Http {
+        keep, connections, ..
+    } = metric
+    else {
+        return false;
+    };
+    let errors = Metric::Http {
+        keep,
+        connections,
+        what: Load::Errors,
+    };
+    let errors = results.figure((card, wire, errors), Guest::Wharf);
+    errors.is_some_and(|errors| errors.value > 0.0)
 }
 
 #[cfg(test)]
@@ -266,6 +285,24 @@ mod tests {
             verdict(&results, "igb", Metric::EchoP50),
             [Some(Verdict::Missed)]
         );
+    }
+
+    #[test]
+    fn a_rate_with_failures_reaches_nothing() {
+        let metric = |what| Metric::Http {
+            keep: true,
+            connections: 16,
+            what,
+        };
+        let key = |what| ("igb", WireKind::Tap, metric(what));
+        let mut results = Results::default();
+        results.add(key(Load::Rate), Guest::Wharf, sample(1, 500.0, false));
+        results.add(key(Load::Rate), Guest::Epoll, sample(1, 100.0, false));
+        results.add(key(Load::Errors), Guest::Wharf, sample(1, 0.0, false));
+        let judged = |results: &Results| verdict(results, "igb", metric(Load::Rate));
+        assert_eq!(judged(&results), [Some(Verdict::Aim)]);
+        results.add(key(Load::Errors), Guest::Wharf, sample(2, 1.0, false));
+        assert_eq!(judged(&results), [Some(Verdict::Missed)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One QEMU with one of the guests in it. The flags are the same for all guests, and those
 //! of `make qemu`, but for where the console and the ports are.
 
-use super::lab::Lab;
+use super::lab::{Lab, linux};
 use super::metric::{Guest, WireKind};
 use super::namespace::TAP;
 use crate::console::Console;
@@ -72,6 +72,9 @@ impl Running {
     /// # Errors
     /// If it does not start.
     pub fn start(lab: &Lab, start: &Start) -> Outcome<Running> {
+        if start.guest == Guest::Client {
+            return Running::start_server(lab, start.wire);
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("monitor")?;
         let monitor_port = listener.local_addr()?.port();
         let errors = lab.file("qemu.log");
@@ -139,6 +142,44 @@ impl Running {
             let port = |port| forwarded_port(&usernet, "TCP", port);
             running.echo = (Ipv4Addr::LOCALHOST, port(7)?).into();
             running.http = (Ipv4Addr::LOCALHOST, port(80)?).into();
+        }
+        Ok(running)
+    }
+
+    /// Starts the server that the client is measured against where there is no guest.
+    fn start_server(lab: &Lab, wire: WireKind) -> Outcome<Running> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        command.arg(linux(lab.options).join("epoll-peer"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut frames = None;
+        if wire == WireKind::Dgram {
+            let (ours, theirs) = loopback_pair()?;
+            command.arg("reflect").stdin(OwnedFd::from(theirs));
+            frames = Some(ours);
+        } else {
+            command.arg("local");
+        }
+        let power_on = Instant::now();
+        let mut child = command.spawn().during("starting the server")?;
+        drop(command); // with our copy of its end of the wire
+        let Some(output) = child.stdout.take() else {
+            return Err("the server has no output".into());
+        };
+        let ready = "serving on";
+        let mut running = Running {
+            child,
+            power_on,
+            console: Console::follow(output, File::create(lab.file("serial.log"))?),
+            echo: (Ipv4Addr::LOCALHOST, 0).into(),
+            http: (Ipv4Addr::LOCALHOST, 0).into(),
+            frames,
+            ready,
+        };
+        let line = running.console.wait_prefix(ready, BOOT)?;
+        let mut ports = line.split(' ').filter_map(|word| word.parse::<u16>().ok());
+        for address in [&mut running.echo, &mut running.http] {
+            address.set_port(ports.next().unwrap_or(0)); // on raw frames there are none
         }
         Ok(running)
     }

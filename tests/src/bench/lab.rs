@@ -99,10 +99,11 @@ impl Lab<'_> {
             Guest::EpollBzImage => (linux.join("bzImage"), Some(linux.join("epoll.cpio"))),
             Guest::NginxBzImage => (linux.join("bzImage"), Some(linux.join("nginx.cpio"))),
             Guest::Bare => (self.options.bin.join("floor"), None),
+            Guest::Client => return Err("there is no guest".into()),
         };
         let (append, ready) = match guest {
             Guest::Wharf => wharf(role),
-            Guest::Bare => bare(role).ok_or("the bare guest only sends")?,
+            Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest only sends")?,
             Guest::Epoll | Guest::EpollBzImage => self.linux(role, "epoll"),
             Guest::Nginx | Guest::NginxBzImage => self.linux(role, "nginx"),
         };

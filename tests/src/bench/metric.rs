@@ -42,17 +42,21 @@ pub enum Guest {
     NginxBzImage,
     /// No operating system: `tests/floor`.
     Bare,
+    /// No guest: the client against the bare epoll server on this machine, or against one
+    /// that only turns frames round. No guest can be faster than that.
+    Client,
 }
 
 impl Guest {
     /// All of them.
-    pub const ALL: [Guest; 6] = [
+    pub const ALL: [Guest; 7] = [
         Guest::Wharf,
         Guest::Epoll,
         Guest::Nginx,
         Guest::EpollBzImage,
         Guest::NginxBzImage,
         Guest::Bare,
+        Guest::Client,
     ];
 
     /// Its name in the results.
@@ -64,6 +68,7 @@ impl Guest {
             Guest::EpollBzImage => "epoll-bzimage",
             Guest::NginxBzImage => "nginx-bzimage",
             Guest::Bare => "bare",
+            Guest::Client => "client alone",
         }
     }
 }

@@ -62,6 +62,9 @@ pub fn run(options: &Options) -> Outcome<bool> {
             let lab = lab(nic);
             for &wire in &options.wires {
                 let mut guests = guests(options);
+                if round > 1 {
+                    guests.retain(|guest| *guest != Guest::Client);
+                }
                 if round % 2 == 0 {
                     // What drifts within a round does not always meet the same guest.
                     guests.reverse();
@@ -112,13 +115,14 @@ fn once(lab: &Lab, results: &mut Results) {
     };
     for guest in guests(options) {
         let is_packed = [Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest);
+        let is_system = ![Guest::Bare, Guest::Client].contains(&guest);
         if options.tasks.contains(&Task::Image) && (is_packed || guest == Guest::Wharf) {
             let size = lab
                 .size(guest)
                 .map(|bytes| bytes as f64 / f64::from(1 << 20));
             add(Metric::Image, guest, size);
         }
-        if options.tasks.contains(&Task::Memory) && !is_packed && guest != Guest::Bare {
+        if options.tasks.contains(&Task::Memory) && !is_packed && is_system {
             let (enough, limit) = match guest {
                 Guest::Wharf => (64, 10),
                 _ => (256, 30),
@@ -170,6 +174,9 @@ fn guests(options: &Options) -> Vec<Guest> {
     }
     if options.tasks.contains(&Task::Raw) {
         guests.push(Guest::Bare);
+    }
+    if options.peers.contains(&Peer::Client) {
+        guests.push(Guest::Client);
     }
     guests
 }

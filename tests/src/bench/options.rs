@@ -10,12 +10,14 @@ usage: make bench [BENCH='OPTION...']
 
 Boots Wharf and Linux in turn on the same emulated cards, measures both over several
 rounds, and prints medians, ratios and what issue 4 wants of them. Writes bench.json and
-bench.svg into build/.
+bench.svg into build/. All of it takes about an hour; --quick with one card and one wire
+less than three minutes.
 
   --card NAME    e100, igb, or all (the default)
   --wire LIST    of user, tap, dgram; all is the default
   --only LIST    of boot, echo, bulk, http, download, udp, raw, idle, memory, image
-  --peers LIST   of epoll, nginx; both is the default
+  --peers LIST   of epoll, nginx, and client: no guest at all, in the first round, which
+                 tells what the client can do; all is the default
   --rounds N     how often each is measured (5; 3 with --quick)
   --quick        shorter runs, fewer loads, only epoll, no raw, no memory unless asked
                  for: for a look while tuning
@@ -76,6 +78,8 @@ pub enum Peer {
     Epoll,
     /// nginx.
     Nginx,
+    /// No guest.
+    Client,
 }
 
 /// The command line, read.
@@ -124,7 +128,11 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         bin: "target/release".into(),
     };
     let wires = WireKind::ALL.map(|wire| (wire.name(), wire));
-    let peers = [("epoll", Peer::Epoll), ("nginx", Peer::Nginx)];
+    let peers = [
+        ("epoll", Peer::Epoll),
+        ("nginx", Peer::Nginx),
+        ("client", Peer::Client),
+    ];
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -172,7 +180,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     if options.peers.is_empty() {
         options.peers = match options.quick {
             true => vec![Peer::Epoll],
-            false => vec![Peer::Epoll, Peer::Nginx],
+            false => vec![Peer::Epoll, Peer::Nginx, Peer::Client],
         };
     }
     Ok(Some(options))
@@ -211,7 +219,7 @@ mod tests {
         let options = read("").unwrap().unwrap();
         assert_eq!((options.nics.len(), options.wires.len()), (2, 3));
         assert_eq!((options.rounds, options.tasks.len()), (5, 10));
-        assert_eq!(options.peers, [Peer::Epoll, Peer::Nginx]);
+        assert_eq!(options.peers, [Peer::Epoll, Peer::Nginx, Peer::Client]);
         let quick = read("--quick").unwrap().unwrap();
         assert!(quick.tasks.contains(&Task::Boot) && !quick.tasks.contains(&Task::Raw));
         let asked = read("--quick --only raw").unwrap().unwrap();

@@ -13,6 +13,7 @@ use super::results::{Results, Sample};
 use super::udp::{Echo, per_million};
 use super::{download, tcp};
 use crate::{During, Outcome};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 /// Memory in MiB of every guest that is measured.
@@ -70,8 +71,10 @@ impl Session<'_> {
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
-            (Task::Boot, guest) => guest != Guest::Bare,
+            (Task::Boot, guest) => ![Guest::Bare, Guest::Client].contains(&guest),
             (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
+            (Task::Idle, Guest::Client) => false,
+            (_, Guest::Client) => self.wire != WireKind::User,
             (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
         };
         wire && guest
@@ -182,35 +185,45 @@ impl Session<'_> {
                     connections,
                     duration,
                 };
-                let kind = if keep { "kept" } else { "new" };
-                let what = format!("http {kind} x{connections} rate, p50, p99, errors");
-                self.take(&what, Some(guest.pid()), |_, gauge| {
-                    let mut loaded = load::run(address, INDEX, &plan)?;
-                    let reading = gauge.read()?;
-                    if let Some(why) = &loaded.first_error {
-                        eprintln!("      {} errors, the first: {why}", loaded.errors);
-                    }
-                    let metric = |what| Metric::Http {
-                        keep,
-                        connections,
-                        what,
-                    };
-                    let rate = loaded.times.count() as f64 / loaded.seconds;
-                    let mut figures = vec![
-                        (metric(Load::Rate), rate),
-                        (metric(Load::P50), loaded.times.percentile(0.5) / 1e6),
-                        (metric(Load::P99), loaded.times.percentile(0.99) / 1e6),
-                        (metric(Load::Errors), loaded.errors as f64),
-                    ];
-                    if keep && connections == 64 {
-                        let answers = loaded.answers.max(1) as f64;
-                        figures.push((Metric::CpuPerRequest, reading.qemu / answers * 1e3));
-                    }
-                    Ok((figures, reading))
-                })?;
+                // One that fails says nothing about the next.
+                if let Err(failure) = self.load(guest, address, &plan) {
+                    self.failed(&format!("http: {failure}"));
+                }
             }
         }
         Ok(())
+    }
+
+    fn load(&mut self, guest: &Running, address: SocketAddrV4, plan: &Plan) -> Outcome {
+        let &Plan {
+            keep, connections, ..
+        } = plan;
+        let kind = if keep { "kept" } else { "new" };
+        let what = format!("http {kind} x{connections} rate, p50, p99, errors");
+        self.take(&what, Some(guest.pid()), |_, gauge| {
+            let mut loaded = load::run(address, INDEX, plan)?;
+            let reading = gauge.read()?;
+            if let Some(why) = &loaded.first_error {
+                eprintln!("      {} errors, the first: {why}", loaded.errors);
+            }
+            let metric = |what| Metric::Http {
+                keep,
+                connections,
+                what,
+            };
+            let rate = loaded.times.count() as f64 / loaded.seconds;
+            let mut figures = vec![
+                (metric(Load::Rate), rate),
+                (metric(Load::P50), loaded.times.percentile(0.5) / 1e6),
+                (metric(Load::P99), loaded.times.percentile(0.99) / 1e6),
+                (metric(Load::Errors), loaded.errors as f64),
+            ];
+            if keep && connections == 64 {
+                let answers = loaded.answers.max(1) as f64;
+                figures.push((Metric::CpuPerRequest, reading.qemu / answers * 1e3));
+            }
+            Ok((figures, reading))
+        })
     }
 
     fn download(&mut self, guest: &Running) -> Outcome {

@@ -49,17 +49,24 @@ impl Site {
     /// # Errors
     /// If one cannot be read.
     pub fn load(directory: &Path) -> Result<Site, Error> {
-        let mut files = HashMap::new();
+        let mut files = Vec::new();
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
-                let answer = Answer::new("200 OK", std::fs::read(entry.path())?);
                 let name = entry.file_name().to_string_lossy().into_owned();
-                files.insert(format!("/{name}"), answer);
+                files.push((name, std::fs::read(entry.path())?));
             }
         }
-        let not_found = Answer::new("404 Not Found", Vec::new());
-        Ok(Site { files, not_found })
+        Ok(Site::new(files))
+    }
+
+    /// Serves these: names, and what they hold.
+    pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Site {
+        let answer = |(name, body)| (format!("/{name}"), Answer::new("200 OK", body));
+        Site {
+            files: files.into_iter().map(answer).collect(),
+            not_found: Answer::new("404 Not Found", Vec::new()),
+        }
     }
 
     /// The answer for a request's target.

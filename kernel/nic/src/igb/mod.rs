@@ -262,18 +262,22 @@ impl<B: Bus> Igb<B> {
         &mut self,
         mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
+        let queues = self.receive.len();
+        let (mut queue, mut given) = self.turn;
         // Once more than there are queues: the turn of the first may be over.
-        for _ in 0..=self.receive.len() {
-            let (queue, given) = self.turn;
+        for _ in 0..=queues {
+            let ring = &mut self.receive[queue];
             // A frame that was begun is ended.
-            if given < TURN || self.receive[queue].is_amid_frame() {
-                let taken = read(&mut self.receive[queue], &mut self.chip)?;
+            let amid = ring.is_amid_frame();
+            if amid || given < TURN && ring.is_done(&mut self.chip) {
+                let taken = read(ring, &mut self.chip)?;
                 if taken.is_some() {
                     self.turn = (queue, given + 1);
                     return Ok(taken);
                 }
             }
-            self.turn = ((queue + 1) % self.receive.len(), 0);
+            queue = if queue + 1 == queues { 0 } else { queue + 1 };
+            given = 0;
         }
         // What belongs to no flow comes by the first queue, as the answer to who has an address: so
         // it is the first to be looked at when something comes.

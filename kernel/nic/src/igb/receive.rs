@@ -42,6 +42,8 @@ pub struct Receive {
     head: usize,
     tail: usize,
     given: usize,
+    /// Where the status of the descriptor at the head is.
+    status_at: usize,
     /// The buffer in each descriptor.
     buffers: Box<[u16]>,
     /// Which buffers of this ring are lent, from its first on.
@@ -82,6 +84,7 @@ impl Receive {
             head: 0,
             tail: 0,
             given: 0,
+            status_at: 0,
             buffers: vec![0; ring].into_boxed_slice(),
             lent: vec![false; receive_buffers].into_boxed_slice(),
             rest: None,
@@ -115,6 +118,7 @@ impl Receive {
         chip.write(base + regs::SRRCTL, size | regs::SRRCTL_ADVANCED | drop);
         enable(chip, base, regs::RXDCTL_THRESHOLDS, self.queue)?;
         (self.head, self.tail, self.given) = (0, 0, 0);
+        self.status_at = self.descriptor(chip, 0) + rx::STATUS;
         self.rest = None;
         for (index, buffer) in chip.layout.rx_buffers(self.queue).enumerate() {
             if !self.lent[index] {
@@ -214,7 +218,7 @@ impl Receive {
         let (descriptors, left, info) = self.rest?;
         let buffer = self.buffers[self.head % self.ring];
         let len = left.min(BUFFER);
-        self.head += 1;
+        self.advance(chip);
         self.rest = (descriptors > 1).then_some((descriptors - 1, left - len, info));
         let first = chip.layout.rx_buffers(self.queue).start;
         self.lent[usize::from(buffer - first)] = true;
@@ -251,6 +255,20 @@ impl Receive {
         if self.given - self.head < self.batch {
             self.tell(chip);
         }
+    }
+
+    /// Whether the card is done with the descriptor at the head, so that a look is worth it. All
+    /// rings are asked this for every batch, so it is one load.
+    #[inline]
+    pub fn is_done<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
+        // Without a buffer in it, the descriptor says what was.
+        self.head != self.tail && chip.bus.load32(self.status_at) & rx::DD != 0
+    }
+
+    /// Goes to the next descriptor.
+    fn advance<B: Bus>(&mut self, chip: &Chip<B>) {
+        self.head += 1;
+        self.status_at = self.descriptor(chip, self.head) + rx::STATUS;
     }
 
     /// Whether a whole frame, or one that cannot be, waits at the head.
@@ -349,7 +367,7 @@ impl Receive {
     }
 
     fn descriptor<B: Bus>(&self, chip: &Chip<B>, slot: usize) -> usize {
-        chip.layout.rx_ring(self.queue) + slot % self.ring * SIZE
+        chip.layout.rx_ring(self.queue) + (slot & (self.ring - 1)) * SIZE
     }
 }
 

@@ -93,3 +93,24 @@ fn a_server_that_stops_answering_is_noticed_at_the_end() {
     .unwrap();
     assert_eq!((loaded.answers, loaded.errors), (2, 1));
 }
+
+#[test]
+fn connections_that_do_not_come_up_are_errors_and_the_others_are_measured() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        // Serves one connection; the second is accepted by the system, but never read.
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n".to_vec();
+        answer.extend(INDEX.contents());
+        let mut request = [0; 4096];
+        while std::io::Read::read(&mut stream, &mut request).unwrap_or(0) > 0 {
+            std::io::Write::write_all(&mut stream, &answer).unwrap();
+        }
+        drop(listener);
+    });
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let loaded = run(address, INDEX, &plan(true, 2)).unwrap();
+    assert_eq!(loaded.errors, 1);
+    assert!(loaded.times.count() > 20);
+}
