@@ -16,8 +16,22 @@ use abi::account::{Account, Holder, Stage};
 use abi::{Pid, Syscall};
 use core::marker::PhantomData;
 
-/// The stage that serves a system call.
-pub fn stage_of(call: Syscall) -> Stage {
+/// The stage that serves the system call of this number.
+pub fn stage_of(number: u64) -> Stage {
+    const STAGES: [Stage; Syscall::ALL.len()] = {
+        let mut stages = [Stage::Call; Syscall::ALL.len()];
+        let mut number = 0;
+        while number < stages.len() {
+            stages[number] = stage_of_call(Syscall::ALL[number]);
+            number += 1;
+        }
+        stages
+    };
+    let stage = STAGES.get(usize::try_from(number).unwrap_or(usize::MAX));
+    *stage.unwrap_or(&Stage::Call)
+}
+
+const fn stage_of_call(call: Syscall) -> Stage {
     match call {
         Syscall::Call | Syscall::Reply | Syscall::Wait | Syscall::Notify => Stage::Message,
         Syscall::LeaseRead | Syscall::LeaseWrite => Stage::Lease,
@@ -222,6 +236,18 @@ mod tests {
     fn process(accounts: &Accounts<Hand>, pid: Pid) -> (u64, u64, u64) {
         let line = accounts.process(pid, "");
         (line.user, line.kernel, line.count)
+    }
+
+    #[test]
+    fn system_calls_have_their_stages_and_nonsense_has_one() {
+        assert_eq!(stage_of(Syscall::Wait as u64), Stage::Message);
+        assert_eq!(stage_of(Syscall::LeaseWrite as u64), Stage::Lease);
+        assert_eq!(stage_of(Syscall::NicFlush as u64), Stage::Send);
+        assert_eq!(stage_of(Syscall::NicReceive as u64), Stage::Receive);
+        assert_eq!(stage_of(Syscall::Accounts as u64), Stage::Call);
+        for number in [Syscall::ALL.len() as u64, u64::MAX] {
+            assert_eq!(stage_of(number), Stage::Call);
+        }
     }
 
     const SERVER: Pid = Pid::new(1, 0);

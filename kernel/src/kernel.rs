@@ -8,7 +8,6 @@ use crate::arch::traps::{self, Frame};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
-use abi::Syscall;
 use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
@@ -111,7 +110,7 @@ pub fn trap(frame: &mut Frame) -> bool {
 /// What the kernel is entered for.
 fn stage(vector: u64, number: u64) -> Stage {
     match vector {
-        traps::SYSCALL => Syscall::from_number(number).map_or(Stage::Call, account::stage_of),
+        traps::SYSCALL => account::stage_of(number),
         traps::START => Stage::Call,
         ..FIRST_INTERRUPT => Stage::Fault,
         DEADLINE => Stage::Deadline,

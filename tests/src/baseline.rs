@@ -48,13 +48,32 @@ pub fn change(then: u64, now: u64) -> f64 {
     now as f64 / then as f64 - 1.0
 }
 
-/// The middle of some counts, and how far they are apart, as a part of it.
-pub fn middle(counts: &[u64]) -> Option<(u64, f64)> {
+/// Counts of the same thing, taken together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Middle {
+    /// The one in the middle.
+    pub count: u64,
+    /// How far all are apart, as a part of it.
+    pub spread: f64,
+    /// The same, but for the least and the greatest.
+    pub core_spread: f64,
+}
+
+/// The middle of some counts, if there are any.
+pub fn middle(counts: &[u64]) -> Option<Middle> {
     let mut sorted = counts.to_vec();
     sorted.sort_unstable();
-    let middle = *sorted.get(sorted.len() / 2)?;
-    let (first, last) = (*sorted.first()?, *sorted.last()?);
-    Some((middle, (last - first) as f64 / middle as f64))
+    let count = *sorted.get(sorted.len() / 2)?;
+    let spread = |counts: &[u64]| match counts {
+        [first, .., last] => (last - first) as f64 / count as f64,
+        _ => 0.0,
+    };
+    let core = sorted.get(1..sorted.len() - 1).unwrap_or_default();
+    Some(Middle {
+        count,
+        spread: spread(&sorted),
+        core_spread: spread(core),
+    })
 }
 
 /// 1234567 as 1,234,567.
@@ -98,9 +117,12 @@ mod tests {
         assert!((change(200, 210) - 0.05).abs() < 1e-9);
         assert!((change(200, 190) + 0.05).abs() < 1e-9);
         assert_eq!(middle(&[]), None);
-        let (middle, spread) = middle(&[103, 100, 101, 99, 102]).unwrap();
-        assert_eq!(middle, 101);
-        assert!((spread - 4.0 / 101.0).abs() < 1e-9);
+        let five = middle(&[103, 100, 101, 99, 102]).unwrap();
+        assert_eq!(five.count, 101);
+        assert!((five.spread - 4.0 / 101.0).abs() < 1e-9);
+        assert!((five.core_spread - 2.0 / 101.0).abs() < 1e-9);
+        let one = middle(&[7]).unwrap();
+        assert_eq!((one.count, one.spread, one.core_spread), (7, 0.0, 0.0));
     }
 
     #[test]

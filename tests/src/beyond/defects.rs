@@ -21,6 +21,8 @@ struct Scene {
     machine: Machine,
     card: Card,
     connection: Connection,
+    /// Of ours, for the next connection: the end of the one before may get lost.
+    port: u16,
 }
 
 impl Scene {
@@ -42,6 +44,7 @@ impl Scene {
             machine,
             card,
             connection,
+            port: 40001,
         })
     }
 
@@ -55,7 +58,8 @@ impl Scene {
         for number in 0..20 {
             self.connection.echo(wire, &pattern(number, 1400))?;
         }
-        let mut another = Connection::open(wire, (40001, 7))?;
+        let mut another = Connection::open(wire, (self.port, 7))?;
+        self.port += 1;
         another.echo(wire, &pattern(2, 3000))?;
         another.close(wire)
     }
