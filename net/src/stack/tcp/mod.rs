@@ -156,7 +156,7 @@ impl Tcp {
             by_tuple: Index::with_hasher(key),
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            time_wait: TimeWait::new(limits.time_wait, timers.time_wait),
+            time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
             half_open: Deadlines::default(),
             orphans: Deadlines::default(),
