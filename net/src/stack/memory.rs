@@ -1,16 +1,31 @@
-//! Buffers, counted.
+//! Buffers, counted; and the sockets of connections that ended, for those that begin.
+//!
+//! A connection's buffers are large and must be cleared when they are new, which costs
+//! more than all segments of a short connection. So some sockets are kept with theirs.
+//! They give way to whatever else needs the memory.
 
 use alloc::vec::Vec;
+use smoltcp::socket::tcp::{Socket, SocketBuffer};
+
+/// Sockets that are kept.
+const SPARE_MAX: usize = 32;
 
 /// How many octets of buffers exist, and may.
 pub(super) struct Memory {
     used: usize,
     limit: usize,
+    spare: Vec<Socket<'static>>,
+    spare_octets: usize,
 }
 
 impl Memory {
     pub fn new(limit: usize) -> Self {
-        Memory { used: 0, limit }
+        Memory {
+            used: 0,
+            limit,
+            spare: Vec::new(),
+            spare_octets: 0,
+        }
     }
 
     /// Octets in use.
@@ -28,8 +43,15 @@ impl Memory {
         if !self.has(len) {
             return None;
         }
+        while self.limit - self.used - self.spare_octets < len {
+            self.drop_spare();
+        }
         let mut buffer = Vec::new();
-        buffer.try_reserve_exact(len).ok()?;
+        while buffer.try_reserve_exact(len).is_err() {
+            if !self.drop_spare() {
+                return None;
+            }
+        }
         buffer.resize(len, 0);
         self.used += len;
         Some(buffer)
@@ -39,5 +61,83 @@ impl Memory {
     pub fn give_back(&mut self, len: usize) {
         debug_assert!(len <= self.used);
         self.used = self.used.saturating_sub(len);
+    }
+
+    /// A closed socket with buffers of that many octets; all sockets are alike in that.
+    pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<Socket<'static>> {
+        if let Some(mut socket) = self.spare.pop() {
+            let octets = octets(&socket);
+            self.spare_octets -= octets;
+            self.used += octets;
+            socket.set_timeout(None);
+            return Some(socket);
+        }
+        let receive = self.take(receive)?;
+        let Some(transmit) = self.take(transmit) else {
+            self.give_back(receive.len());
+            return None;
+        };
+        let buffers = (SocketBuffer::new(receive), SocketBuffer::new(transmit));
+        Some(Socket::new(buffers.0, buffers.1))
+    }
+
+    /// Keeps a socket that is not needed any more, or frees it.
+    pub fn give_back_socket(&mut self, mut socket: Socket<'static>) {
+        let octets = octets(&socket);
+        self.give_back(octets);
+        if self.spare.len() < SPARE_MAX {
+            // It forgets what it was when it listens or connects; it must be closed for that.
+            socket.abort();
+            self.spare.push(socket);
+            self.spare_octets += octets;
+        }
+    }
+
+    fn drop_spare(&mut self) -> bool {
+        let spare = self.spare.pop();
+        self.spare_octets -= spare.as_ref().map_or(0, octets);
+        spare.is_some()
+    }
+}
+
+fn octets(socket: &Socket<'_>) -> usize {
+    socket.recv_capacity() + socket.send_capacity()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_kept_within_the_limit_and_give_way() {
+        let mut memory = Memory::new(1000);
+        let sockets: Vec<_> = (0..3).map_while(|_| memory.take_socket(100, 200)).collect();
+        assert_eq!((sockets.len(), memory.used()), (3, 900));
+        assert!(memory.take_socket(100, 200).is_none());
+        assert_eq!(memory.used(), 900);
+        for socket in sockets {
+            memory.give_back_socket(socket);
+        }
+        assert_eq!((memory.used(), memory.spare.len()), (0, 3));
+        let socket = memory.take_socket(100, 200).unwrap();
+        assert_eq!((memory.used(), memory.spare.len()), (300, 2));
+        // 100 octets are free beside the two that are kept.
+        let buffer = memory.take(100).unwrap();
+        assert_eq!((memory.used(), memory.spare.len()), (400, 2));
+        assert!(memory.take(601).is_none() && memory.take(500).is_some());
+        assert_eq!((memory.used(), memory.spare.len()), (900, 0));
+        memory.give_back_socket(socket);
+        memory.give_back(buffer.len());
+        assert_eq!((memory.used(), memory.spare_octets), (500, 300));
+    }
+
+    #[test]
+    fn no_more_are_kept_than_are_worth_it() {
+        let mut memory = Memory::new(1 << 20);
+        let sockets: Vec<_> = (0..100).map_while(|_| memory.take_socket(8, 8)).collect();
+        for socket in sockets {
+            memory.give_back_socket(socket);
+        }
+        assert_eq!((memory.used(), memory.spare.len()), (0, SPARE_MAX));
     }
 }

@@ -220,10 +220,10 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance(now);
+        if !self.engine.finish_fragments(&mut self.port, now) {
+            return true;
+        }
         for turn in 0..TRANSMIT_BUDGET {
-            if !self.engine.finish_fragments(&mut self.port, now) {
-                return true;
-            }
             let large = self.udp.feed(now, self.config.address, &self.neighbors);
             self.port.large = large.unwrap_or(self.port.large);
             let taken = match turn % 2 {
@@ -247,7 +247,12 @@ impl<D: Device> Stack<D> {
     fn datagram_turn(&mut self, now: u64) -> bool {
         let (engine, port) = (&mut self.engine, &mut self.port);
         let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now);
-        self.udp.take_turn(&mut self.memory, turn)
+        let taken = self.udp.take_turn(&mut self.memory, turn);
+        if taken {
+            // Only datagrams are fragmented; if this did not finish, the card is full.
+            self.engine.finish_fragments(&mut self.port, now);
+        }
+        taken
     }
 
     /// Receives one frame, if there is one and room for the reply.

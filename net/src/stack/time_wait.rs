@@ -6,8 +6,9 @@
 //! This table keeps 40 octets instead, and is consulted before smoltcp sees a segment.
 
 use super::Tuple;
+use super::index::{Index, Key};
 use super::peek::Segment;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::VecDeque;
 use core::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
 
@@ -38,17 +39,20 @@ struct Entry {
 
 /// The connections that ended lately. The oldest makes room for the newest.
 pub(super) struct TimeWait {
-    entries: BTreeMap<Tuple, Entry>,
-    by_expiry: BTreeSet<(u64, Tuple)>,
+    entries: Index<Tuple, Entry>,
+    /// In the order in which they expire, which is that in which they came: all are
+    /// remembered equally long. What is not an entry's time is left over from one that
+    /// was removed or began again.
+    order: VecDeque<(u64, Tuple)>,
     capacity: usize,
     duration_ns: u64,
 }
 
 impl TimeWait {
-    pub fn new(capacity: usize, duration: Duration) -> Self {
+    pub fn new(capacity: usize, duration: Duration, key: Key) -> Self {
         TimeWait {
-            entries: BTreeMap::new(),
-            by_expiry: BTreeSet::new(),
+            entries: Index::with_hasher(key),
+            order: VecDeque::new(),
             capacity,
             duration_ns: super::nanoseconds(duration),
         }
@@ -68,25 +72,53 @@ impl TimeWait {
 
     /// Remembers a connection's end.
     pub fn insert(&mut self, tuple: Tuple, last_word: LastWord, now: u64) {
-        self.remove(&tuple);
-        while let Some(&(expires, oldest)) = self.by_expiry.first() {
-            if expires > now && self.entries.len() < self.capacity {
-                break;
+        let until = now.saturating_add(self.duration_ns);
+        if self.is_current(until, &tuple) {
+            // Once in the order is enough.
+            self.entries.insert(
+                tuple,
+                Entry {
+                    last_word,
+                    expires: until,
+                },
+            );
+            return;
+        }
+        self.entries.remove(&tuple);
+        while let Some(&(expires, oldest)) = self.order.front() {
+            if self.is_current(expires, &oldest) {
+                if expires > now && self.entries.len() < self.capacity {
+                    break;
+                }
+                self.entries.remove(&oldest);
             }
-            self.remove(&oldest);
+            self.order.pop_front();
         }
         if self.capacity == 0 {
             return;
         }
-        let expires = now.saturating_add(self.duration_ns);
-        self.entries.insert(tuple, Entry { last_word, expires });
-        self.by_expiry.insert((expires, tuple));
+        if self.order.len() >= 2 * self.capacity {
+            // At least every other is left over.
+            let entries = &self.entries;
+            let current = |(expires, tuple): &(u64, Tuple)| {
+                entries.get(tuple).is_some_and(|e| e.expires == *expires)
+            };
+            self.order.retain(current);
+        }
+        self.entries.insert(
+            tuple,
+            Entry {
+                last_word,
+                expires: until,
+            },
+        );
+        self.order.push_back((until, tuple));
     }
 
-    fn remove(&mut self, tuple: &Tuple) {
-        if let Some(entry) = self.entries.remove(tuple) {
-            self.by_expiry.remove(&(entry.expires, *tuple));
-        }
+    fn is_current(&self, expires: u64, tuple: &Tuple) -> bool {
+        self.entries
+            .get(tuple)
+            .is_some_and(|entry| entry.expires == expires)
     }
 
     /// Judges a segment that belongs to no open connection.
@@ -97,18 +129,18 @@ impl TimeWait {
         };
         let last_word = entry.last_word;
         if entry.expires <= now {
-            self.remove(tuple);
+            self.entries.remove(tuple);
             return Verdict::Pass;
         }
         if segment.rst {
             // Only the exact number ends it: RFC 5961 §3.2, and what RFC 1337 warns of.
             if segment.seq == last_word.ack {
-                self.remove(tuple);
+                self.entries.remove(tuple);
             }
             return Verdict::Drop;
         }
         if segment.opens() && segment.seq > last_word.ack {
-            self.remove(tuple);
+            self.entries.remove(tuple);
             return Verdict::Pass;
         }
         if segment.fin {
@@ -157,7 +189,7 @@ mod tests {
     };
 
     fn table() -> TimeWait {
-        let mut table = TimeWait::new(3, Duration::from_secs(60));
+        let mut table = TimeWait::new(3, Duration::from_secs(60), Key::new(1));
         table.insert(tuple(1), LAST_WORD, 0);
         table
     }
@@ -203,9 +235,29 @@ mod tests {
         for port in 1..100 {
             table.insert(tuple(port), LAST_WORD, u64::from(port));
             assert!(table.len() <= 3);
-            assert_eq!(table.by_expiry.len(), table.entries.len());
+            assert!(table.order.len() <= 6);
         }
         assert!(table.holds(&tuple(99), 100) && table.holds(&tuple(97), 100));
         assert!(!table.holds(&tuple(96), 100));
+    }
+
+    #[test]
+    fn what_begins_again_stays_and_leaves_nothing_behind() {
+        let mut table = table();
+        table.insert(tuple(2), LAST_WORD, 1);
+        let mut fin = segment(1, 999);
+        fin.fin = true;
+        for now in 2..1000 {
+            for _ in 0..3 {
+                assert_eq!(table.segment(&fin, now), Verdict::Repeat(LAST_WORD));
+            }
+            assert!(table.order.len() <= 6 && table.len() == 2);
+        }
+        table.insert(tuple(3), LAST_WORD, 1000);
+        table.insert(tuple(4), LAST_WORD, 1001);
+        // The second has been there longest without a word.
+        assert!(table.holds(&tuple(1), 1001) && !table.holds(&tuple(2), 1001));
+        table.insert(tuple(5), LAST_WORD, 200 * SECOND);
+        assert_eq!((table.len(), table.order.len()), (1, 1));
     }
 }

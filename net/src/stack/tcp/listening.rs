@@ -69,7 +69,7 @@ impl Tcp {
         }
         let mut socket = self.new_socket(memory)?;
         if socket.listen(tuple.port).is_err() {
-            memory.give_back(self.buffer_octets());
+            memory.give_back_socket(socket);
             return None;
         }
         Some(self.insert(tuple, socket, Role::HalfOpen { since: now }))

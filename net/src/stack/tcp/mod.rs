@@ -34,7 +34,7 @@ use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use slab::Slab;
 use smoltcp::iface::SocketSet;
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::time::Duration;
 
 /// How long the RST of an aborted connection may wait for room and a neighbour.
@@ -156,7 +156,7 @@ impl Tcp {
             by_tuple: Index::with_hasher(key),
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            time_wait: TimeWait::new(limits.time_wait, timers.time_wait),
+            time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
             half_open: Deadlines::default(),
             orphans: Deadlines::default(),
@@ -217,12 +217,8 @@ impl Tcp {
     }
 
     fn new_socket(&self, memory: &mut Memory) -> Option<Socket<'static>> {
-        let receive = memory.take(self.limits.tcp_receive)?;
-        let Some(transmit) = memory.take(self.limits.tcp_transmit) else {
-            memory.give_back(receive.len());
-            return None;
-        };
-        let mut socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(transmit));
+        let (receive, transmit) = (self.limits.tcp_receive, self.limits.tcp_transmit);
+        let mut socket = memory.take_socket(receive, transmit)?;
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(short(self.timers.ack_delay)));
@@ -256,7 +252,9 @@ impl Tcp {
         let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
-        memory.give_back(self.buffer_octets());
+        if let Some(socket) = connection.solo.into_socket() {
+            memory.give_back_socket(socket);
+        }
         self.agenda.forget(id.0);
         self.changed.push(id.0);
         self.forget_tuple(connection.tuple, id);

@@ -30,7 +30,7 @@ impl Tcp {
             .connect(interface.context(), peer, tuple.port)
             .is_err()
         {
-            memory.give_back(self.buffer_octets());
+            memory.give_back_socket(socket);
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
