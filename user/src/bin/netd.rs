@@ -150,8 +150,6 @@ struct Frames {
     frame_max: usize,
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
     vlan: Option<u16>,
-    /// A frame that comes will be told.
-    is_armed: bool,
     failure: Option<Error>,
 }
 
@@ -170,7 +168,6 @@ impl Frames {
             features: info.features,
             frame_max: info.frame_max.into(),
             vlan,
-            is_armed: false,
             failure: None,
         })
     }
@@ -178,7 +175,6 @@ impl Frames {
     /// Something was told: with `received`, that frames have come.
     fn told(&mut self, received: bool) {
         if received {
-            self.is_armed = false;
             self.mapped.receiving.look_again();
         }
     }
@@ -189,7 +185,7 @@ impl Frames {
         let receiving = &self.mapped.receiving;
         let arm = !more && !receiving.has_frame();
         let owes = receiving.owes_many();
-        if self.mapped.sending.has_queued() || owes || arm && !self.is_armed {
+        if self.mapped.sending.has_queued() || owes || arm && !receiving.is_armed() {
             self.exchange(arm);
         }
         match self.failure {
@@ -207,7 +203,6 @@ impl Frames {
             Err(Error::BadFrame | Error::NotSupported) => {}
             Err(error) => self.failure = Some(error),
         }
-        self.is_armed |= arm && !self.mapped.receiving.may_have_more();
     }
 
     /// Whether there are buffers for a frame, taking some if need be.

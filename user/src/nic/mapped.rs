@@ -40,6 +40,8 @@ pub struct Receiving {
     assembled: Vec<u8>,
     /// The last look found all that there was.
     dry: bool,
+    /// A wake-up was asked for and has not come: there is nothing to look for.
+    armed: bool,
     /// Pieces that made no sense.
     refused: u64,
 }
@@ -122,6 +124,7 @@ impl Mapped {
                 returned: Vec::with_capacity(exchange::RETURNS_MAX),
                 assembled: Vec::new(),
                 dry: false,
+                armed: false,
                 refused: 0,
             },
             sending: Sending {
@@ -178,15 +181,19 @@ impl Receiving {
         }
         area[exchange::RETURN_COUNT] = returned as u32;
         let room = exchange::RECEIVED_MAX - self.waiting.len().min(exchange::RECEIVED_MAX);
-        area[exchange::RECEIVE_WANTED] = room as u32;
+        area[exchange::RECEIVE_WANTED] = if self.armed { 0 } else { room as u32 };
         area[exchange::ARM] = arm.into();
         area[exchange::RECEIVED] = 0;
     }
 
     fn done(&mut self, area: &[u32; WORDS]) {
         let wanted = area[exchange::RECEIVE_WANTED];
+        if wanted == 0 {
+            return;
+        }
         let count = area[exchange::RECEIVED].min(wanted);
         self.dry = count < wanted;
+        self.armed = self.dry && area[exchange::ARM] != 0;
         for index in 0..count as usize {
             let first = exchange::received_at(index);
             let words = core::array::from_fn(|word| area[first + word]);
@@ -199,9 +206,15 @@ impl Receiving {
         !self.dry
     }
 
-    /// Forgets that the last look found nothing: something may have come since.
+    /// The wake-up has come, and with it something to look for.
     pub fn look_again(&mut self) {
         self.dry = false;
+        self.armed = false;
+    }
+
+    /// Whether a wake-up follows when a frame comes.
+    pub fn is_armed(&self) -> bool {
+        self.armed
     }
 
     /// Whether so many buffers are to be given back that it is worth an exchange.

@@ -49,6 +49,8 @@ pub struct Interrupts {
     moderation_us: u16,
     /// Bits of the causes that may interrupt: of EICR with messages of their own, or of ICR.
     armed: u32,
+    /// The receive rings that would not, one bit each.
+    silent: u32,
     /// Messages, or interrupts of the line, by vector.
     pub counts: [u64; VECTORS as usize],
 }
@@ -61,6 +63,7 @@ impl Interrupts {
             queues: config.queues as u16,
             moderation_us: config.moderation_us,
             armed: 0,
+            silent: 0,
             counts: [0; VECTORS as usize],
         }
     }
@@ -107,6 +110,7 @@ impl Interrupts {
     /// changed. No ring interrupts yet.
     pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
         self.armed = 0;
+        self.note_silent();
         let many = self.many();
         let mode = if many {
             regs::GPIE_MSIX | regs::GPIE_EIAME | regs::GPIE_PBA
@@ -175,7 +179,22 @@ impl Interrupts {
             chip.status()?;
         }
         self.armed |= silent;
+        self.note_silent();
         Ok(true)
+    }
+
+    fn note_silent(&mut self) {
+        let silent = (0..self.queues).filter(|&queue| self.armed & self.receive_cause(queue) == 0);
+        self.silent = silent.fold(0, |all, queue| all | 1 << queue);
+    }
+
+    /// The receive rings to be polled, one bit each: those that would not interrupt, or all if
+    /// all would, for somebody polls who was not told to.
+    pub fn polled_rings(&self) -> u32 {
+        match self.silent {
+            0 => u32::MAX,
+            silent => silent,
+        }
     }
 
     /// Whether a receive ring would interrupt.
@@ -192,6 +211,7 @@ impl Interrupts {
         let mask = if self.many() { regs::EIMC } else { regs::IMC };
         chip.write(mask, causes);
         self.armed &= !causes;
+        self.note_silent();
     }
 
     /// The receive rings that share a vector.

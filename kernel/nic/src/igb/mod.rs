@@ -257,9 +257,10 @@ impl<B: Bus> Igb<B> {
         }
     }
 
-    /// What `read` finds in the queue whose turn it is, or in the others.
+    /// What `read` finds in the queue whose turn it is, or in the others, of those in `rings`.
     fn next_of<T>(
         &mut self,
+        rings: u32,
         mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         let queues = self.receive.len();
@@ -269,7 +270,8 @@ impl<B: Bus> Igb<B> {
             let ring = &mut self.receive[queue];
             // A frame that was begun is ended.
             let amid = ring.is_amid_frame();
-            if amid || given < TURN && ring.is_done(&mut self.chip) {
+            let polled = rings & 1 << queue != 0 && given < TURN;
+            if amid || polled && ring.is_done(&mut self.chip) {
                 let taken = read(ring, &mut self.chip)?;
                 if taken.is_some() {
                     self.turn = (queue, given + 1);
@@ -290,7 +292,8 @@ impl<B: Bus> Igb<B> {
         &mut self,
         mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
-        if let Some(taken) = self.next_of(&mut read)? {
+        let polled = self.interrupts.polled_rings();
+        if let Some(taken) = self.next_of(polled, &mut read)? {
             return Ok(taken);
         }
         for queue in &mut self.receive {
@@ -301,7 +304,7 @@ impl<B: Bus> Igb<B> {
             return Err(Error::WouldBlock);
         }
         self.counters.rx_arms += 1;
-        self.next_of(read)?.ok_or(Error::WouldBlock)
+        self.next_of(polled, read)?.ok_or(Error::WouldBlock)
     }
 
     fn serve(&mut self, causes: Causes) -> Result<Events, Error> {
@@ -502,7 +505,7 @@ impl<B: Bus> Nic for Igb<B> {
         let result = match arm {
             true => self.next_or_arm(lend),
             false => self
-                .next_of(lend)
+                .next_of(self.interrupts.polled_rings(), lend)
                 .and_then(|piece| piece.ok_or(Error::WouldBlock)),
         };
         self.note(result)

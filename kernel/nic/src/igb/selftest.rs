@@ -30,7 +30,9 @@ impl<B: Bus> Igb<B> {
         self.kick();
         let mut received = vec![0; self.config.frame_max];
         for _ in 0..FRAME_US / POLL_US {
-            match self.next_of(|queue, chip| queue.take(chip, &mut received, true))? {
+            match self.next_of(u32::MAX, |queue, chip| {
+                queue.take(chip, &mut received, true)
+            })? {
                 Some((len, _)) if received[..len] == frame[..] => return Ok(()),
                 // Somebody else's, or its own but spoilt.
                 Some(_) => {}

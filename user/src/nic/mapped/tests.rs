@@ -253,6 +253,9 @@ fn a_card_that_fails_loses_frames_and_nothing_else() {
     assert_eq!(card.borrow().sent[4].tail, Some((7, 8)));
     card.borrow_mut().fails = None;
     card.borrow_mut().arriving.push_back((0, 60, false));
+    // Not asked for before it was told.
+    process.exchange(true).unwrap();
+    assert!(process.receiving.is_armed() && !process.receiving.has_frame());
     process.receiving.look_again();
     process.exchange(true).unwrap();
     assert!(process.receiving.has_frame());
