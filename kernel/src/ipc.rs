@@ -116,7 +116,7 @@ impl<M: Machine> Table<M> {
         Ok(len as u64)
     }
 
-    /// `Syscall::Wait`. `None` when the caller now sleeps.
+    /// `Syscall::Wait`: whether more events are there; `None` when the caller now sleeps.
     ///
     /// # Errors
     /// [`Error::BadAddress`] if the buffer cannot be written. That is tried before an event
@@ -128,13 +128,18 @@ impl<M: Machine> Table<M> {
         deadline: u64,
         buffer: u64,
         now: u64,
-    ) -> Result<Option<()>> {
+    ) -> Result<Option<bool>> {
         let space = self.space(pid)?;
+        // Its last byte, and its first ones: it has two pages at most.
+        let last = buffer.checked_add(Received::SIZE as u64 - 1);
         self.machine
-            .write(space, buffer, &Received::TimedOut.to_bytes())?;
+            .write(space, last.ok_or(Error::BadAddress)?, &[0])?;
+        let timed_out = Received::TimedOut;
+        self.machine
+            .write(space, buffer, timed_out.wire().bytes())?;
         let received = match self.take_event(pid, mask) {
             Some(received) => received,
-            None if deadline <= now => return Ok(Some(())),
+            None if deadline <= now => return Ok(Some(false)),
             None => {
                 let process = self.get_mut(pid).ok_or(Error::NotFound)?;
                 process.state = State::Waiting {
@@ -145,9 +150,18 @@ impl<M: Machine> Table<M> {
                 return Ok(None);
             }
         };
-        self.machine
-            .write(self.space(pid)?, buffer, &received.to_bytes())?;
-        Ok(Some(()))
+        let space = self.space(pid)?;
+        self.machine.write(space, buffer, received.wire().bytes())?;
+        Ok(Some(self.has_event(pid, mask)))
+    }
+
+    /// Whether an event of the mask is there.
+    fn has_event(&self, pid: Pid, mask: u32) -> bool {
+        self.get(pid).is_some_and(|process| {
+            mask & wait::DEATH != 0 && process.deaths != 0
+                || process.notifications & mask & wait::NOTIFICATIONS != 0
+                || mask & wait::MESSAGE != 0 && !process.callers.is_empty()
+        })
     }
 
     /// Sets notification bits; wakes the process if it waits for one of them. With
@@ -175,7 +189,7 @@ impl<M: Machine> Table<M> {
                 && deadline <= now
             {
                 let pid = process.pid;
-                self.finish_wait(pid, buffer, &Received::TimedOut, true);
+                self.finish_wait(pid, buffer, (&Received::TimedOut, false), true);
             }
         }
     }
@@ -190,7 +204,8 @@ impl<M: Machine> Table<M> {
         };
         match self.take_event(pid, mask) {
             Some(received) => {
-                self.finish_wait(pid, buffer, &received, first);
+                let more = self.has_event(pid, mask);
+                self.finish_wait(pid, buffer, (&received, more), first);
                 true
             }
             None => false,
@@ -263,11 +278,17 @@ impl<M: Machine> Table<M> {
     }
 
     /// Ends the `wait` of a sleeping process.
-    fn finish_wait(&mut self, pid: Pid, buffer: u64, received: &Received, first: bool) {
+    fn finish_wait(
+        &mut self,
+        pid: Pid,
+        buffer: u64,
+        (received, more): (&Received, bool),
+        first: bool,
+    ) {
         let result = self
             .space(pid)
-            .and_then(|space| self.machine.write(space, buffer, &received.to_bytes()));
-        self.set_result(pid, result.map(|()| 0));
+            .and_then(|space| self.machine.write(space, buffer, received.wire().bytes()));
+        self.set_result(pid, result.map(|()| more.into()));
         self.make_ready(pid, first);
     }
 

@@ -56,11 +56,15 @@ impl Kernel {
             },
             Syscall::Wait => match self.wait(pid, a, b, c) {
                 Ok(None) => return Flow::Sleep,
-                Ok(Some(())) => Ok(0),
+                Ok(Some(more)) => Ok(more.into()),
                 Err(error) => Err(error),
             },
             Syscall::Print => self.print(pid, a, b),
             Syscall::TimeMsec => Ok(self.time_msec()),
+            Syscall::Clock => {
+                let clock = self.timer.clock().to_bytes();
+                self.write(pid, a, &clock).map(|()| 0)
+            }
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => Ok(self.random()),
             Syscall::GrowHeap => self.grow_heap(pid, a),
@@ -101,7 +105,7 @@ impl Kernel {
         self.table.call(pid, &Call::from_bytes(&bytes)?)
     }
 
-    fn wait(&mut self, pid: Pid, mask: u64, deadline: u64, buffer: u64) -> Result<Option<()>> {
+    fn wait(&mut self, pid: Pid, mask: u64, deadline: u64, buffer: u64) -> Result<Option<bool>> {
         let mask = u32::try_from(mask).map_err(|_| Error::InvalidArgument)?;
         let now = self.timer.now();
         let event = self.table.wait(pid, mask, deadline, buffer, now)?;
@@ -248,6 +252,12 @@ impl Kernel {
         let len = len as usize;
         self.read(pid, pointer, &mut bytes[..len])?;
         Ok(Text { bytes, len })
+    }
+
+    fn write(&self, pid: Pid, pointer: u64, bytes: &[u8]) -> Result<()> {
+        let process = self.table.alive(pid)?;
+        let space = process.space.as_ref().ok_or(Error::NotFound)?;
+        self.table.machine().write(space, pointer, bytes)
     }
 
     fn read(&self, pid: Pid, pointer: u64, buffer: &mut [u8]) -> Result<()> {

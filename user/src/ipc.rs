@@ -3,6 +3,7 @@
 use crate::{Pid, Result};
 use alloc::vec::Vec;
 
+pub use crate::sys::wait_more;
 pub use crate::sys::{Lent, call, lease_read, lease_write, lookup, notify, register, reply, wait};
 pub use abi::ipc::{FOREVER, LEASES_MAX, MESSAGE_MAX, Message, Received, wait as mask};
 

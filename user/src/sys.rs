@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use abi::account::Account;
+use abi::clock::Clock;
 use abi::error::from_register;
 use abi::exchange::{self, NicMemory};
 use abi::ipc::Received;
@@ -136,6 +137,23 @@ pub fn clock_ns() -> u64 {
     call0(Syscall::ClockNs).unwrap_or(0)
 }
 
+/// How the time-stamp counter tells the time of [`clock_ns`].
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn clock() -> Result<Clock> {
+    let mut clock = [0; Clock::SIZE];
+    call_filling(Syscall::Clock, [0; 4], 0, &mut clock)?;
+    Clock::from_bytes(&clock)
+}
+
+/// The time-stamp counter.
+#[cfg(not(test))]
+pub fn timestamp() -> u64 {
+    // SAFETY: every x86_64 processor has the counter, and the kernel lets programs read it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
 /// 63 bits that differ from call to call and from boot to boot. Not for keys.
 pub fn random() -> u64 {
     call0(Syscall::Random).unwrap_or(0)
@@ -213,15 +231,23 @@ pub fn reply(token: u64, answer: Result<&[u8]>) -> Result<()> {
 /// # Errors
 /// [`Error::Malformed`] if the kernel speaks another version of the protocol.
 pub fn wait(mask: u32, deadline_ns: u64) -> Result<Received> {
+    wait_more(mask, deadline_ns).map(|(received, _)| received)
+}
+
+/// As [`wait`], and whether more events of the mask were there.
+///
+/// # Errors
+/// As there.
+pub fn wait_more(mask: u32, deadline_ns: u64) -> Result<(Received, bool)> {
     let mut received = [0; Received::SIZE];
     // Wait takes no length: the size is the protocol's.
-    call_filling(
+    let more = call_filling(
         Syscall::Wait,
         [mask.into(), deadline_ns, 0, 0],
         2,
         &mut received,
     )?;
-    Received::from_bytes(&received)
+    Ok((Received::from_bytes(&received)?, more != 0))
 }
 
 /// Copies from `offset` of a lease of an unanswered call; returns how many bytes.

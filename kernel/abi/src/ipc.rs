@@ -222,6 +222,22 @@ impl Received {
     /// Bytes on the wire.
     pub const SIZE: usize = 8 + 8 + 8 + 16 * LEASES_MAX + 8 + MESSAGE_MAX;
 
+    /// The structure as bytes, and how many of them say something.
+    pub fn wire(&self) -> ReceivedWire {
+        let len = match self {
+            Received::TimedOut => 8,
+            Received::Notification(_) => 16,
+            Received::Message(message) => {
+                Self::SIZE - MESSAGE_MAX + (message.len as usize).min(MESSAGE_MAX)
+            }
+            Received::Death(..) => 24,
+        };
+        ReceivedWire {
+            bytes: self.to_bytes(),
+            len,
+        }
+    }
+
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
@@ -288,6 +304,19 @@ impl Received {
             ),
             _ => return Err(Error::Malformed),
         })
+    }
+}
+
+/// [`Received`] as it is written.
+pub struct ReceivedWire {
+    bytes: [u8; Received::SIZE],
+    len: usize,
+}
+
+impl ReceivedWire {
+    /// The bytes that say something. Those that may follow are not looked at.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 }
 

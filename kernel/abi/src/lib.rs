@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod batch;
+pub mod clock;
 pub mod error;
 pub mod exchange;
 pub mod ipc;

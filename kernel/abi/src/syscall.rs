@@ -32,7 +32,8 @@ pub enum Syscall {
     Reply = 8,
     /// `(mask, deadline_ns, &mut Received)`: waits for any event in `mask` (see
     /// [`crate::ipc::wait`]), at most until `deadline_ns` of [`Syscall::ClockNs`]
-    /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks.
+    /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks. Returns 1
+    /// if more events of the mask were there, 0 if not.
     Wait = 9,
     /// `(token, lease | offset << 8, ptr, len)`: copies from memory lent with a call
     /// that is not answered yet; returns how many bytes.
@@ -84,6 +85,9 @@ pub enum Syscall {
     /// `(ptr, cap)`: writes [`crate::account::Account`]s, those of the stages and then those
     /// of the processes; returns how many.
     Accounts = 27,
+    /// `(&mut Clock)`: how the time-stamp counter tells the time of [`Syscall::ClockNs`]; see
+    /// [`crate::clock::Clock`].
+    Clock = 28,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -94,7 +98,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 28] = [
+    pub const ALL: [Syscall; 29] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -123,6 +127,7 @@ impl Syscall {
         Syscall::NicMap,
         Syscall::NicExchange,
         Syscall::Accounts,
+        Syscall::Clock,
     ];
 
     /// The call with this number.

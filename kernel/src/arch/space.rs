@@ -9,7 +9,7 @@ use abi::{Error, Result};
 use core::ptr::NonNull;
 use spin::Once;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate, TranslateResult};
+use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate};
 use x86_64::structures::paging::{Page, PageTableFlags as Flags, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -160,15 +160,27 @@ impl Space {
     pub fn user_page(&self, address: u64, write: bool) -> Option<NonNull<u8>> {
         let mut needed = Flags::PRESENT | Flags::USER_ACCESSIBLE;
         needed.set(Flags::WRITABLE, write);
-        // SAFETY: only read here; no other reference lives.
-        let table = unsafe { mapper(self.table) };
-        match table.translate(VirtAddr::new(address)) {
-            TranslateResult::Mapped {
-                frame,
-                offset,
-                flags,
-            } if flags.contains(needed) => NonNull::new(physical(frame.start_address() + offset)),
-            _ => None,
+        let address = VirtAddr::try_new(address).ok()?;
+        let mut frame = self.table;
+        // By hand, since every system call comes here: the upper tables let all through, and
+        // user space has no large pages.
+        for index in [address.p4_index(), address.p3_index(), address.p2_index()] {
+            // SAFETY: only read here; no other reference lives.
+            let entry = unsafe { &table_at(frame)[index] };
+            if !entry
+                .flags()
+                .contains(Flags::PRESENT | Flags::USER_ACCESSIBLE)
+            {
+                return None;
+            }
+            frame = PhysFrame::containing_address(entry.addr());
+        }
+        // SAFETY: as above.
+        let entry = unsafe { &table_at(frame)[address.p1_index()] };
+        let offset = u64::from(address.page_offset());
+        match entry.flags().contains(needed) {
+            true => NonNull::new(physical(entry.addr() + offset)),
+            false => None,
         }
     }
 

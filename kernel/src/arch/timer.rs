@@ -106,6 +106,11 @@ impl Timer {
         })
     }
 
+    /// The clock, to be told to programs.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Monotonic nanoseconds since the clock was started.
     pub fn now(&self) -> u64 {
         self.clock.ns(cpu::timestamp())

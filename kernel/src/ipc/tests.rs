@@ -114,7 +114,7 @@ impl World {
 
     fn wait(&mut self, pid: Pid, mask: u32) -> Option<Received> {
         let event = self.table.wait(pid, mask, FOREVER, EVENT, 0);
-        event.expect("a good buffer").map(|()| self.event(pid))
+        event.expect("a good buffer").map(|_| self.event(pid))
     }
 
     fn event(&self, pid: Pid) -> Received {
@@ -338,10 +338,30 @@ fn notifications_and_messages_take_turns() {
 }
 
 #[test]
+fn a_wait_says_whether_more_is_there() {
+    let mut world = World::new();
+    let (server, client) = (world.add(None), world.add(None));
+    let mask = wait::MESSAGE | wait::NIC_RECEIVE;
+    let mut look = |world: &mut World| world.table.wait(server, mask, 0, EVENT, 0);
+    world.call(client, server, b"").unwrap();
+    world.table.notify(server, wait::NIC_RECEIVE, true).unwrap();
+    // What is not waited for is not there.
+    world.table.notify(server, wait::NIC_LINK, true).unwrap();
+    assert_eq!(look(&mut world), Ok(Some(true)));
+    assert_eq!(look(&mut world), Ok(Some(false)));
+    assert_eq!(world.table.wait(server, mask, FOREVER, EVENT, 0), Ok(None));
+    world.table.notify(server, wait::NIC_RECEIVE, true).unwrap();
+    assert_eq!(world.result(server), Ok(0));
+}
+
+#[test]
 fn deadlines_expire_in_time_and_a_past_one_only_looks() {
     let mut world = World::new();
     let (a, b) = (world.add(None), world.add(None));
-    assert_eq!(world.table.wait(a, wait::USER, 5, EVENT, 5), Ok(Some(())));
+    assert_eq!(
+        world.table.wait(a, wait::USER, 5, EVENT, 5),
+        Ok(Some(false))
+    );
     assert_eq!(world.event(a), Received::TimedOut);
     assert_eq!(world.table.wait(a, wait::USER, 100, EVENT, 5), Ok(None));
     assert_eq!(world.table.wait(b, 0, 200, EVENT, 5), Ok(None));

@@ -69,7 +69,7 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
             false => server.deadline(now),
         };
         for event in 0..BATCH {
-            let received = ipc::wait(EVENTS, deadline)?;
+            let (received, waiting) = ipc::wait_more(EVENTS, deadline)?;
             if event == 0 {
                 now = time::clock_ns();
             }
@@ -84,7 +84,10 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
                 Received::Notification(events) => {
                     server.device_mut().told(events & mask::NIC_RECEIVE != 0);
                 }
-                Received::TimedOut => break,
+                Received::TimedOut => {}
+            }
+            if !waiting {
+                break;
             }
             deadline = 0;
         }
