@@ -95,6 +95,14 @@ impl Agenda {
         }
     }
 
+    /// The sockets that wait for a time or a neighbour.
+    #[cfg(test)]
+    pub fn waiting(&self) -> impl Iterator<Item = usize> {
+        let neighbors = self.neighbors.keys().copied();
+        assert_eq!(self.waiting.len(), self.neighbors.len());
+        self.deadlines.slots().chain(neighbors)
+    }
+
     /// Whether nobody waits for his turn.
     pub fn is_idle(&self) -> bool {
         self.work.is_empty()

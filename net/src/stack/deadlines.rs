@@ -68,6 +68,11 @@ impl Deadlines {
     }
 
     #[cfg(test)]
+    pub fn slots(&self) -> impl Iterator<Item = usize> {
+        self.heap.iter().map(|&(_, slot)| slot)
+    }
+
+    #[cfg(test)]
     pub fn get(&self, slot: usize) -> Option<u64> {
         let entry = self.heap.iter().find(|(_, other)| *other == slot);
         entry.map(|&(at, _)| at)

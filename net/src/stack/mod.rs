@@ -334,7 +334,8 @@ impl<D: Device> Stack<D> {
     pub fn audit(&mut self, now: u64) {
         if !self.engine.is_fragmenting(now) {
             self.tcp.audit(&mut self.engine, now);
-            self.udp.audit(&mut self.engine, now);
+            let neighbors = &self.neighbors;
+            self.udp.audit(&mut self.engine, neighbors, now);
         }
     }
 

@@ -252,7 +252,10 @@ impl Play {
                     0 => {
                         self.held.remove(&thing);
                         self.ports.remove(&id);
-                        self.stack.close_datagrams(id, now);
+                        match len.is_multiple_of(2) {
+                            true => self.stack.close_datagrams(id, now),
+                            false => self.stack.drop_datagrams(id),
+                        }
                     }
                     1..4 => drop(self.stack.receive_datagram(id, |_, _| Ok(()))),
                     choice => {

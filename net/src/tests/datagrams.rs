@@ -2,6 +2,7 @@
 
 use super::frames::{arp, arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
+use crate::Config;
 use crate::stack::Fragments;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
 use abi::{Error, Pid};
@@ -409,6 +410,31 @@ fn damaged_datagrams_are_dropped_and_counted() {
     let answer = world.now(SERVER, request, &[0; 4000]).0;
     assert_eq!(answer, Err(Error::WouldBlock));
     assert_eq!(world.figure("frames_damaged"), 3);
+}
+
+#[test]
+fn what_found_no_room_leaves_in_the_poll_that_makes_it() {
+    let mut config = Config::new(SERVER_MAC, 14);
+    config.limits.udp_transmit = 2048;
+    let mut world = World::with(config);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.inject(&arp_reply(PEER_IP));
+    let late = [10, 0, 2, 77];
+    let send = |world: &mut World, ip, len| {
+        let address = address(ip, 9);
+        let request = Request::SendTo { socket, address };
+        let sent = world.now(SERVER, request, &vec![1; len]).0;
+        assert_eq!(sent, Ok(Answer::Count(len as u32)));
+        world.frames()
+    };
+    for _ in 0..3 {
+        send(&mut world, late, 600);
+    }
+    world.server.device_mut().room = 0;
+    assert!(send(&mut world, PEER_IP, 1400).is_empty());
+    world.server.device_mut().room = 64;
+    world.inject(&arp_reply(late));
+    assert_eq!(world.frames().len(), 4);
 }
 
 #[test]

@@ -52,6 +52,8 @@ impl Tcp {
             };
             assert!(!unnoticed || looks_at == 0, "{id:?} is over");
         }
+        let served = |slot| self.slots.get(slot).is_some_and(|c| !c.detached);
+        assert!(self.agenda.waiting().all(served), "somebody who is gone");
         assert_eq!(self.ports, ports);
         assert_eq!(self.by_tuple.len(), ports.values().sum::<usize>());
         let counts = (self.half_open.len(), self.orphans.len(), self.dying.len());

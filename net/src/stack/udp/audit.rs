@@ -2,9 +2,10 @@
 
 use super::Udp;
 use crate::stack::engine::{Engine, Next};
+use crate::stack::neighbors::Neighbors;
 
 impl Udp {
-    pub fn audit(&mut self, engine: &mut Engine, now: u64) {
+    pub fn audit(&mut self, engine: &mut Engine, neighbors: &Neighbors, now: u64) {
         assert_eq!(self.by_port.len(), self.slots.len());
         let mut lingering = 0;
         for (slot, port) in &mut self.slots {
@@ -21,5 +22,17 @@ impl Udp {
             }
         }
         assert_eq!(self.lingering.len(), lingering);
+        assert!(self.agenda.waiting().all(|slot| self.slots.contains(slot)));
+        if let Some(slot) = self.fragmenting {
+            assert!(self.slots[slot].solo.get().send_queue() > 0);
+        }
+        if self.is_idle() {
+            // Then all that could leave has left.
+            assert_eq!(self.fragmenting, None);
+            for (slot, port) in &self.slots {
+                let could = port.waiting.iter().any(|o| o.could_leave(now, neighbors));
+                assert!(!could, "{slot} has a datagram that could leave");
+            }
+        }
     }
 }

@@ -159,7 +159,7 @@ impl Udp {
         self.lingering.clear(slot);
         self.waiting.remove(&slot);
         if self.fragmenting == Some(slot) {
-            self.fragmenting = None;
+            self.end_fragmenting();
         }
     }
 
@@ -192,7 +192,7 @@ impl Udp {
 
     /// Whether no port waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.agenda.is_idle()
+        self.agenda.is_idle() && self.hungry.is_empty()
     }
 
     /// When something is due next.
@@ -229,12 +229,17 @@ impl Udp {
             self.changed.push(slot);
         }
         if self.fragmenting == Some(slot) && queued == 0 {
-            self.fragmenting = None;
-            for &slot in &self.waiting {
-                self.hungry.push(slot);
-            }
+            self.end_fragmenting();
         }
         true
+    }
+
+    /// The next long datagram may leave, whosever it is.
+    fn end_fragmenting(&mut self) {
+        self.fragmenting = None;
+        for &slot in &self.waiting {
+            self.hungry.push(slot);
+        }
     }
 
     /// Whether a datagram of ordinary size would be taken.

@@ -17,6 +17,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether the neighbour that it goes to is known.
+    pub(super) fn could_leave(&self, now: u64, neighbors: &Neighbors) -> bool {
+        self.hop.is_none_or(|hop| neighbors.knows(hop, now))
+    }
+
     /// UDP's checksum (RFC 768).
     fn checksum(&self, own: Ipv4Addr, port: u16) -> u16 {
         let len = 8 + self.octets.len();
@@ -105,6 +110,7 @@ impl Udp {
         let octets = octets.to_vec();
         port.push(Outgoing { hop, to, octets });
         self.waiting.insert(id.0);
+        self.hungry.push(id.0);
         Ok(())
     }
 
@@ -119,7 +125,7 @@ impl Udp {
             };
             let mut index = 0;
             while let Some(outgoing) = port.waiting.get(index) {
-                if !outgoing.hop.is_none_or(|hop| neighbors.knows(hop, now)) {
+                if !outgoing.could_leave(now, neighbors) {
                     index += 1;
                     continue;
                 }
