@@ -2,6 +2,7 @@
 
 use super::content::{CONTENT_MAX, Content};
 use super::response::Status;
+use core::mem::MaybeUninit;
 use httparse::Header;
 
 /// The longest head, in bytes.
@@ -56,6 +57,36 @@ pub struct Request<'h, 'b> {
     /// The client waits for a status before it sends content (RFC 9110 §10.1.1).
     pub expects_continue: bool,
     fields: &'h [Header<'b>],
+    /// Which fields there may be: [`hint`].
+    hints: u8,
+}
+
+/// Room for the field lines of a head, which is not cleared first: there is much of it.
+pub type Fields<'b> = [MaybeUninit<Header<'b>>; FIELDS_MAX];
+
+/// Such room.
+pub const fn fields<'b>() -> Fields<'b> {
+    [const { MaybeUninit::uninit() }; FIELDS_MAX]
+}
+
+const CONNECTION: u8 = 1 << 0;
+const FRAMING: u8 = 1 << 1;
+const EXPECT: u8 = 1 << 2;
+const CONDITION: u8 = 1 << 3;
+
+/// What a field of this name may be, by its length and first letter: most fields are
+/// none of ours, and are compared with nothing but this.
+fn hint(name: &str) -> u8 {
+    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
+    match (first, name.len()) {
+        (b'c', 10) => CONNECTION,
+        // Content-Length, Transfer-Encoding.
+        (b'c', 14) | (b't', 17) => FRAMING,
+        (b'e', 6) => EXPECT,
+        // If-None-Match and so on; Range.
+        (b'i', _) | (b'r', 5) => CONDITION,
+        _ => 0,
+    }
 }
 
 /// A head that was looked for at the start of some bytes.
@@ -73,12 +104,9 @@ impl<'h, 'b> Request<'h, 'b> {
     /// # Errors
     /// The status to refuse it with; where it ends is then not known, so the connection
     /// cannot be used again.
-    pub fn parse(
-        input: &'b [u8],
-        fields: &'h mut [Header<'b>; FIELDS_MAX],
-    ) -> Result<Parsed<'h, 'b>, Status> {
-        let mut head = httparse::Request::new(fields);
-        match head.parse(input) {
+    pub fn parse(input: &'b [u8], fields: &'h mut Fields<'b>) -> Result<Parsed<'h, 'b>, Status> {
+        let mut head = httparse::Request::new(&mut []);
+        match head.parse_with_uninit_headers(input, fields) {
             Ok(httparse::Status::Complete(len)) => {
                 let (Some(method), Some(target), Some(minor)) =
                     (head.method, head.path, head.version)
@@ -122,25 +150,41 @@ impl<'h, 'b> Request<'h, 'b> {
             content: Content::Done,
             expects_continue: false,
             fields,
+            hints: fields.iter().fold(0, |hints, line| hints | hint(line.name)),
         };
         request.check_host()?;
-        request.content = request.framing()?;
-        for option in request.all("connection").flat_map(list) {
+        if request.hints & FRAMING != 0 {
+            request.content = request.framing()?;
+        }
+        if request.hints & (CONNECTION | EXPECT) != 0 {
+            request.check_options()?;
+        }
+        Ok(request)
+    }
+
+    /// Whether the answer may depend on a condition or a range.
+    pub fn is_conditional(&self) -> bool {
+        self.hints & CONDITION != 0
+    }
+
+    fn check_options(&mut self) -> Result<(), Status> {
+        let http11 = self.http11;
+        for option in self.all("connection").flat_map(list) {
             // "close" wins over "keep-alive" whatever their order.
             if option.eq_ignore_ascii_case(b"close") {
-                request.persistent = false;
+                self.persistent = false;
                 break;
             }
-            request.persistent |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.persistent |= option.eq_ignore_ascii_case(b"keep-alive");
         }
-        for expectation in request.all("expect").flat_map(list) {
+        for expectation in self.all("expect").flat_map(list) {
             if !expectation.eq_ignore_ascii_case(b"100-continue") {
                 return Err(Status::EXPECTATION_FAILED);
             }
             // RFC 9110 §10.1.1: ignored in an HTTP/1.0 request.
-            request.expects_continue = http11;
+            self.expects_continue = http11;
         }
-        Ok(request)
+        Ok(())
     }
 
     /// RFC 9112 §3.2: exactly one valid Host field in HTTP/1.1, at most one in 1.0.
@@ -233,7 +277,7 @@ mod tests {
     use super::*;
 
     fn parse(head: &str) -> Result<(Method, bool, Content), Status> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = fields();
         match Request::parse(head.as_bytes(), &mut fields)? {
             Parsed::Partial => panic!("partial: {head}"),
             Parsed::Complete(request, len) => {
@@ -326,6 +370,34 @@ mod tests {
     }
 
     #[test]
+    fn names_of_fields_have_no_case() {
+        let content = |fields| get(fields).map(|(_, _, content)| content);
+        assert_eq!(content("cOnTeNt-LeNgTh: 5\r\n"), Ok(Content::Length(5)));
+        assert_eq!(
+            content("tRANSFER-eNCODING: chunked\r\n"),
+            Ok(Content::CHUNKED)
+        );
+        assert_eq!(get("EXPECT: x\r\n"), Err(Status::EXPECTATION_FAILED));
+        let head = "GET / HTTP/1.1\r\nhOST: a\r\ncONNECTION: CLOSE\r\n\r\n";
+        let (_, persistent, _) = parse(head).unwrap();
+        assert!(!persistent);
+        for (field, conditional) in [
+            ("iF-nONE-mATCH: *", true),
+            ("IF-RANGE: x", true),
+            ("rANGE: bytes=0-1", true),
+            ("Accept: text/html", false),
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+            let mut room = fields();
+            let Ok(Parsed::Complete(request, _)) = Request::parse(head.as_bytes(), &mut room)
+            else {
+                panic!()
+            };
+            assert_eq!(request.is_conditional(), conditional, "{field}");
+        }
+    }
+
+    #[test]
     fn the_host_must_be_one_and_valid() {
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
@@ -389,7 +461,7 @@ mod tests {
         assert_eq!(get(&fields), Err(Status::FIELDS_TOO_LARGE));
 
         let partial = |head: &str| {
-            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            let mut fields = super::fields();
             let parsed = Request::parse(head.as_bytes(), &mut fields);
             parsed.map(|parsed| matches!(parsed, Parsed::Partial))
         };
@@ -403,7 +475,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_name() {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = fields();
         let head = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nx: 2\r\nRange: bytes=0-\r\n\r\n";
         let Ok(Parsed::Complete(request, _)) = Request::parse(head, &mut fields) else {
             panic!()
