@@ -30,6 +30,8 @@ pub struct Server<D: Device> {
     pub(crate) window: Vec<u8>,
     /// A batch gave the stack something to send, or room to tell of.
     pub(crate) moved: bool,
+    /// The last poll answered a call.
+    pub(crate) answered: bool,
     /// How often a batch looked at a socket.
     pub(crate) batch_sockets_served: u64,
     pub(crate) random: u64,
@@ -55,6 +57,7 @@ impl<D: Device> Server<D> {
             scratch: Vec::new(),
             window: Vec::new(),
             moved: false,
+            answered: false,
             batch_sockets_served: 0,
             random: config.seed,
             dirty: false,
@@ -133,9 +136,11 @@ impl<D: Device> Server<D> {
     pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
         self.polls += 1;
         self.dirty = false;
+        self.answered = false;
         let mut more = self.stack.poll(now_ns);
         let mut moved = false;
         let mut parked = core::mem::take(&mut self.parked);
+        let waiting = parked.len();
         parked.retain_mut(|call| {
             let sent = call.sent;
             let answer = self.attempt(call, now_ns, kernel).transpose();
@@ -146,6 +151,7 @@ impl<D: Device> Server<D> {
             }
             false
         });
+        self.answered |= parked.len() < waiting;
         self.parked = parked;
         moved |= self.serve_batches(now_ns, kernel);
         if moved {
@@ -154,6 +160,13 @@ impl<D: Device> Server<D> {
             more |= self.has_due_batches(now_ns);
         }
         more
+    }
+
+    /// Whether the last poll answered a call, so that a program has something to do. If
+    /// more frames wait, it should have its turn first: they are worth nothing to programs
+    /// that never run, and are lost from full sockets instead of from the card's ring.
+    pub fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// When to poll next though nothing happens; [`FOREVER`] if never.

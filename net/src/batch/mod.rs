@@ -227,6 +227,7 @@ impl<D: Device> Server<D> {
         };
         let count = answer.map(|count| Answer::Count(count as u32));
         kernel.answer(turn.token, count);
+        self.answered = true;
         self.moved
     }
 

@@ -70,6 +70,10 @@ impl Answer<'_> {
 
     /// A file, or what its conditions and ranges make of it.
     fn page<'a>(&mut self, request: &Request<'_, '_>, page: &Page<'a>) -> &'a [u8] {
+        if !request.is_conditional() {
+            self.head(Status::OK).raw(page.whole());
+            return self.body(page.bytes);
+        }
         let ours = page.validators();
         match conditions::check(request, ours) {
             Verdict::Proceed => {}
@@ -92,10 +96,7 @@ impl Answer<'_> {
         let len = page.bytes.len();
         let body = match wanted {
             Wanted::Whole => {
-                let mut head = self.head(Status::OK);
-                head.raw(page.fields());
-                head.line(format_args!("Content-Length: {len}"));
-                head.end();
+                self.head(Status::OK).raw(page.whole());
                 page.bytes
             }
             Wanted::Part(part) => {

@@ -102,7 +102,7 @@ fn contains(mut tags: &[u8], etag: &[u8], weakly: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FIELDS_MAX, Parsed};
+    use super::super::request::{self, Parsed};
     use super::*;
 
     /// RFC 9110's example date.
@@ -116,7 +116,7 @@ mod tests {
 
     fn with<T>(fields: &str, test: impl FnOnce(&Request<'_, '_>) -> T) -> T {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
-        let mut room = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut room = request::fields();
         match Request::parse(head.as_bytes(), &mut room) {
             Ok(Parsed::Complete(request, _)) => test(&request),
             other => panic!("{other:?}"),

@@ -1,5 +1,5 @@
-//! A web server: HTTP/1.1 (RFC 9110, RFC 9112) over non-blocking streams, without I/O of
-//! its own, so that all of it runs under `cargo test`.
+//! A web server: HTTP/1.1 (RFC 9110, RFC 9112) over events and operations of sockets,
+//! without I/O of its own, so that all of it runs under `cargo test`.
 //!
 //! ```text
 //!   bytes -> request (head, by httparse) -> answer -> response (head; body as a slice)
@@ -7,8 +7,8 @@
 //!              target, conditions, ranges     site (the files below www/)
 //! ```
 //!
-//! [`connection::Connection`] is one client: it reads a head, answers it, discards
-//! content, reads the next. [`server::Server`] is all of them and what they share. The
+//! [`connection::Connection`] is one client: it hears a head, answers it, discards
+//! content, hears the next. [`server::Server`] is all of them and what they share. The
 //! program `httpd` adds sockets and a clock.
 //!
 //! Bounds: each of the at most [`server::CLIENTS_MAX`] connections holds at most

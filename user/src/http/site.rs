@@ -25,6 +25,8 @@ pub struct Page<'a> {
 struct Described {
     /// Fields that do not depend on the request.
     fields: String,
+    /// Those, the length of all of it, and the end of the head.
+    whole: String,
     etag: String,
 }
 
@@ -32,6 +34,11 @@ impl Page<'_> {
     /// `Content-Type`, `ETag`, `Last-Modified` and the like, complete lines.
     pub fn fields(&self) -> &str {
         &self.described().fields
+    }
+
+    /// [`Page::fields`] and what ends the head of a response with all of it.
+    pub fn whole(&self) -> &str {
+        &self.described().whole
     }
 
     /// The entity tag, with its quotes.
@@ -61,7 +68,12 @@ impl Page<'_> {
                 // Writing to memory does not fail.
                 let _ = write!(fields, "Last-Modified: {}\r\n", HttpDate(self.modified));
             }
-            Described { fields, etag }
+            let whole = alloc::format!("{fields}Content-Length: {}\r\n\r\n", self.bytes.len());
+            Described {
+                fields,
+                whole,
+                etag,
+            }
         })
     }
 }
@@ -131,8 +143,11 @@ impl<'a> Site<'a> {
     /// its `index.html`.
     pub fn find(&self, path: &str) -> Found<'_, 'a> {
         if path.is_empty() || path.ends_with('/') {
-            let index = alloc::format!("{path}index.html");
-            return self.page(&index).map_or(Found::Nothing, Found::Page);
+            let index = || path.bytes().chain("index.html".bytes());
+            let at = self
+                .pages
+                .binary_search_by(|page| page.path.bytes().cmp(index()));
+            return at.map_or(Found::Nothing, |at| Found::Page(&self.pages[at]));
         }
         if let Some(page) = self.page(path) {
             return Found::Page(page);

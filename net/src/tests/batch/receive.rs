@@ -198,6 +198,25 @@ fn two_programs_hear_of_their_own_sockets_only() {
 }
 
 #[test]
+fn the_server_says_when_it_has_given_a_program_something_to_do() {
+    let mut world = World::new(142);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    for batch in [true, false] {
+        let token = match batch {
+            true => world.batch(PROGRAM, &Ops::new().receive(socket)),
+            false => world.call(PROGRAM, Request::Recv { socket }, &[0; 9]),
+        };
+        world.act();
+        assert!(!world.server.has_answered());
+        world.peer.tcp(peer).send_slice(b"x").unwrap();
+        world.until(SECOND, "an answer", |world| world.server.has_answered());
+        assert!(world.answer(token).is_some());
+        world.act();
+        assert!(!world.server.has_answered());
+    }
+}
+
+#[test]
 fn an_area_that_cannot_be_written_ends_the_call() {
     let mut world = World::new(140);
     let (_, socket, peer) = connected(&mut world, PROGRAM);

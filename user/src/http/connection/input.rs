@@ -2,7 +2,7 @@
 
 use super::super::answer::Answer;
 use super::super::content::Content;
-use super::super::request::{FIELDS_MAX, HEAD_MAX, Method, Parsed, Request};
+use super::super::request::{self, HEAD_MAX, Method, Parsed, Request};
 use super::super::response::{Persistence, Status};
 use super::super::site::Site;
 use super::super::status::Counters;
@@ -118,7 +118,7 @@ impl<'a> Connection<'a> {
             .take_while(|byte| b"\r\n".contains(byte))
             .count();
         let input = input.get(empty..).unwrap_or(&[]);
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = request::fields();
         let (request, len) = match Request::parse(input, &mut fields) {
             Ok(Parsed::Partial) => {
                 self.fresh = false;
