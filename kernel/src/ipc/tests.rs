@@ -342,7 +342,7 @@ fn a_wait_says_whether_more_is_there() {
     let mut world = World::new();
     let (server, client) = (world.add(None), world.add(None));
     let mask = wait::MESSAGE | wait::NIC_RECEIVE;
-    let mut look = |world: &mut World| world.table.wait(server, mask, 0, EVENT, 0);
+    let look = |world: &mut World| world.table.wait(server, mask, 0, EVENT, 0);
     world.call(client, server, b"").unwrap();
     world.table.notify(server, wait::NIC_RECEIVE, true).unwrap();
     // What is not waited for is not there.
