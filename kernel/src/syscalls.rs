@@ -65,6 +65,9 @@ impl Kernel {
                 let clock = self.timer.clock().to_bytes();
                 self.write(pid, a, &clock).map(|()| 0)
             }
+            Syscall::FreeMemory => {
+                Ok(paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE)
+            }
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => Ok(self.random()),
             Syscall::GrowHeap => self.grow_heap(pid, a),

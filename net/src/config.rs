@@ -42,6 +42,11 @@ pub struct Limits {
     pub tcp_receive: usize,
     /// Octets of a connection's transmit buffer.
     pub tcp_transmit: usize,
+    /// The same for a connection that begins while three quarters of the memory are free: with short
+    /// buffers, it would wait for its peer.
+    pub tcp_receive_large: usize,
+    /// And its transmit buffer.
+    pub tcp_transmit_large: usize,
     /// Octets of a datagram socket's receive buffer.
     pub udp_receive: usize,
     /// Octets of a datagram socket's transmit buffer.
@@ -70,7 +75,8 @@ pub struct Timers {
 }
 
 impl Default for Limits {
-    /// For a machine of 32 MiB: 10 MiB of buffers, at 48 KiB for a connection.
+    /// For a machine of 32 MiB: 10 MiB of buffers, at 48 KiB for a connection, or 192 KiB while
+    /// there are few.
     fn default() -> Self {
         Limits {
             sockets: 1024,
@@ -81,6 +87,8 @@ impl Default for Limits {
             memory: 10 << 20,
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
+            tcp_receive_large: 64 << 10,
+            tcp_transmit_large: 128 << 10,
             udp_receive: 64 << 10,
             udp_transmit: 32 << 10,
         }

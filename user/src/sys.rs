@@ -137,6 +137,11 @@ pub fn clock_ns() -> u64 {
     call0(Syscall::ClockNs).unwrap_or(0)
 }
 
+/// Bytes of memory that nobody has.
+pub fn free_memory() -> u64 {
+    call0(Syscall::FreeMemory).unwrap_or(0)
+}
+
 /// How the time-stamp counter tells the time of [`clock_ns`].
 ///
 /// # Errors

@@ -88,6 +88,8 @@ pub enum Syscall {
     /// `(&mut Clock)`: how the time-stamp counter tells the time of [`Syscall::ClockNs`]; see
     /// [`crate::clock::Clock`].
     Clock = 28,
+    /// `()`: bytes of memory that nobody has.
+    FreeMemory = 29,
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -98,7 +100,7 @@ pub const STRING_MAX: usize = 256;
 
 impl Syscall {
     /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 29] = [
+    pub const ALL: [Syscall; 30] = [
         Syscall::Exit,
         Syscall::Yield,
         Syscall::Print,
@@ -128,6 +130,7 @@ impl Syscall {
         Syscall::NicExchange,
         Syscall::Accounts,
         Syscall::Clock,
+        Syscall::FreeMemory,
     ];
 
     /// The call with this number.

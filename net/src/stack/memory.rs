@@ -63,9 +63,13 @@ impl Memory {
         self.used = self.used.saturating_sub(len);
     }
 
-    /// A closed socket with buffers of that many octets; all sockets are alike in that.
+    /// A closed socket with buffers of that many octets.
     pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<Socket<'static>> {
-        if let Some(mut socket) = self.spare.pop() {
+        let fits = |socket: &Socket<'_>| {
+            (socket.recv_capacity(), socket.send_capacity()) == (receive, transmit)
+        };
+        if let Some(place) = self.spare.iter().rposition(fits) {
+            let mut socket = self.spare.swap_remove(place);
             let octets = octets(&socket);
             self.spare_octets -= octets;
             self.used += octets;

@@ -60,6 +60,31 @@ fn listening_needs_no_memory_and_a_closed_port_resets() {
 }
 
 #[test]
+fn buffers_are_long_for_few_connections_and_short_for_many() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    let limits = &mut config.limits;
+    (limits.tcp_receive_large, limits.tcp_transmit_large) = (64 << 10, 128 << 10);
+    limits.memory = 4 << 20;
+    let mut world = World::as_configured(config);
+    world.listener(Pid(0x101), 80, 128);
+    world.inject(&arp_reply(PEER_IP));
+    world.act();
+    // A quarter of 4 MiB is five times 192 KiB.
+    for (count, kib) in [
+        (1, 192),
+        (5, 5 * 192),
+        (6, 5 * 192 + 48),
+        (40, 5 * 192 + 35 * 48),
+    ] {
+        while world.figure("connections") < count {
+            let peer = 2000 + world.figure("connections") as u16;
+            send(&mut world, &Segment::syn(peer, 80, 7));
+        }
+        assert_eq!(world.figure("buffer_octets"), kib << 10);
+    }
+}
+
+#[test]
 fn over_the_backlog_a_syn_is_dropped_and_later_served() {
     let (mut world, listener) = world(3);
     for peer in 5000..5003 {

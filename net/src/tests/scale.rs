@@ -31,6 +31,8 @@ impl Server {
         config.limits = Limits {
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
+            tcp_receive_large: 16 << 10,
+            tcp_transmit_large: 32 << 10,
             udp_receive: 4096,
             udp_transmit: 4096,
             memory: 64 << 20,

@@ -261,7 +261,15 @@ impl World {
         Self::with(Config::new(SERVER_MAC, seed))
     }
 
-    pub fn with(config: Config) -> Self {
+    /// A world whose connections all have short buffers, so that tests fill them.
+    pub fn with(mut config: Config) -> Self {
+        let limits = &mut config.limits;
+        limits.tcp_receive_large = limits.tcp_receive;
+        limits.tcp_transmit_large = limits.tcp_transmit;
+        Self::as_configured(config)
+    }
+
+    pub fn as_configured(config: Config) -> Self {
         let now = 5 * SECOND;
         World {
             now,

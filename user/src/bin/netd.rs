@@ -29,10 +29,11 @@ fn main() -> core::result::Result<(), String> {
     let info = card.info().context("cannot describe the card")?;
     let seed = sys::random() ^ sys::random() << 1;
     let words: String = args::all().flat_map(|word| [word, " "]).collect();
-    let config = Config::from_command_line(&words, info.mac, seed).unwrap_or_else(|error| {
+    let mut config = Config::from_command_line(&words, info.mac, seed).unwrap_or_else(|error| {
         println!("netd: {error}; going on without");
         Config::new(info.mac, seed)
     });
+    config.limits.memory = memory(sys::free_memory());
     let device = Frames::new(card, &info, vlan(&words)?)?;
     let mut server =
         Server::new(config, device, time::clock_ns()).map_err(|error| alloc::format!("{error}"))?;
@@ -42,6 +43,13 @@ fn main() -> core::result::Result<(), String> {
     ipc::register(name).context("cannot register")?;
     println!("netd: {name} is {}/{}", config.address, config.prefix_len);
     serve(&mut server).context("the card failed")
+}
+
+/// How much of the free memory, in bytes, may be buffers: half, and what all sockets could use
+/// at the most.
+fn memory(free: u64) -> usize {
+    const MOST: u64 = 64 << 20;
+    usize::try_from((free / 2).min(MOST)).unwrap_or(0)
 }
 
 /// The VLAN that the words name, if they do.

@@ -217,7 +217,12 @@ impl Tcp {
     }
 
     fn new_socket(&self, memory: &mut Memory) -> Option<Socket<'static>> {
-        let (receive, transmit) = (self.limits.tcp_receive, self.limits.tcp_transmit);
+        let limits = &self.limits;
+        let large = (limits.tcp_receive_large, limits.tcp_transmit_large);
+        let (receive, transmit) = match memory.used() + large.0 + large.1 <= limits.memory / 4 {
+            true => large,
+            false => (limits.tcp_receive, limits.tcp_transmit),
+        };
         let mut socket = memory.take_socket(receive, transmit)?;
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
