@@ -1,30 +1,34 @@
 //! Where things are in a program's address space.
 //!
 //! ```text
-//! 0x0000_0000_0040_0000  the program's ELF image
-//! 0x0000_0001_0000_0000  heap, grows upwards by Syscall::GrowHeap
+//! 0x0000_0000_0040_0000  guard, then the stack, which grows downwards to it; another guard
+//! 0x0000_0000_0043_0000  the program's ELF image
+//! 0x0000_0000_0200_0000  heap, grows upwards by Syscall::GrowHeap
+//! 0x0000_0000_8000_0000  frame buffers of the cards that it has mapped
 //! 0x0000_4000_0000_0000  the ramdisk, read-only, the same in every program
-//! 0x0000_6000_0000_0000  frame buffers of the cards that it has mapped
-//! 0x0000_7fff_ffff_0000  end of the stack, which grows downwards; a guard page below it
 //! ```
+//!
+//! What a program uses most lies close together, so that few page tables lead to it: each of
+//! them is read anew after every switch between programs.
 
 /// Size of a page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 /// Lowest address a program's image may use: the pages below stay unmapped.
-pub const IMAGE_START: u64 = 0x0040_0000;
+pub const IMAGE_START: u64 = 0x0043_0000;
 /// End of the addresses a program's image may use.
 pub const IMAGE_END: u64 = HEAP_START;
 /// Where the heap begins.
-pub const HEAP_START: u64 = 0x1_0000_0000;
+pub const HEAP_START: u64 = 0x0200_0000;
 /// The largest heap, in bytes: what a process may ask for before it is refused.
 pub const HEAP_MAX: u64 = 0x4000_0000;
 /// Where every program sees the ramdisk.
 pub const RAMDISK_START: u64 = 0x4000_0000_0000;
 /// Where a program sees the frame buffers of the first card that it may map.
-const NIC_START: u64 = 0x6000_0000_0000;
-/// From one card to the next, and from one range of a card to the next.
-const NIC_STRIDE: u64 = 1 << 32;
-const NIC_RANGE: u64 = 1 << 30;
+const NIC_START: u64 = 0x8000_0000;
+/// From one card to the next.
+const NIC_STRIDE: u64 = 64 << 20;
+/// The most bytes of buffers, in each direction.
+pub const NIC_RANGE_MAX: u64 = 31 << 20;
 /// Cards that can be mapped.
 pub const NIC_MAX: u8 = 64;
 
@@ -32,13 +36,22 @@ pub const NIC_MAX: u8 = 64;
 /// from, and what it receives into.
 pub const fn nic_window(card: u8) -> [u64; 3] {
     let start = NIC_START + card as u64 * NIC_STRIDE;
-    [start, start + NIC_RANGE, start + 2 * NIC_RANGE]
+    [start, start + PAGE_SIZE, start + NIC_STRIDE / 2]
 }
 
 /// End of the stack (exclusive).
-pub const STACK_END: u64 = 0x7fff_ffff_0000;
+pub const STACK_END: u64 = 0x0042_0000;
 /// Size of the stack, in bytes.
 pub const STACK_SIZE: u64 = 64 * 1024;
 /// End of user addresses (exclusive). The last page of the canonical half is never
 /// mapped, so that a `syscall` there cannot return to a non-canonical address.
 pub const USER_END: u64 = 0x7fff_ffff_f000;
+
+const _: () = {
+    let [area, transmit, receive] = nic_window(0);
+    assert!(area + PAGE_SIZE == transmit && transmit + NIC_RANGE_MAX <= receive);
+    assert!(receive + NIC_RANGE_MAX <= nic_window(1)[0]);
+    assert!(HEAP_START + HEAP_MAX <= NIC_START && nic_window(NIC_MAX)[0] <= RAMDISK_START);
+    // Guards of a stack's length on both sides.
+    assert!(STACK_END - 2 * STACK_SIZE >= 0x0040_0000 && STACK_END + STACK_SIZE <= IMAGE_START);
+};

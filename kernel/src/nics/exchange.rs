@@ -11,7 +11,7 @@ use crate::kernel::Tsc;
 use abi::account::Stage;
 use abi::exchange::{self, NicMemory, Received, Send};
 use abi::ipc::Pid;
-use abi::layout::{NIC_MAX, PAGE_SIZE, nic_window};
+use abi::layout::{NIC_MAX, NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
 use kernel::account::Accounts;
 use kernel::runs::Runs;
@@ -67,6 +67,10 @@ impl Card {
     fn show(&mut self, memory: &FrameMemory, pid: Pid, table: &mut Processes) -> Result<()> {
         let number = u8::try_from(self.number).ok().filter(|&n| n < NIC_MAX);
         let [area_at, transmit_at, receive_at] = nic_window(number.ok_or(Error::NotSupported)?);
+        let longest = memory.transmit.len().max(memory.receive.len());
+        if longest as u64 > NIC_RANGE_MAX {
+            return Err(Error::NotSupported);
+        }
         if self.exchange.is_none() {
             self.exchange = Arena::new(PAGE_SIZE as usize);
         }
