@@ -1,6 +1,7 @@
 //! Raw frames over the tap, without any stack on the way: sent by the guest and counted by
 //! the tap, or sent by this machine and counted by the guest.
 
+use super::gauge::Gauge;
 use super::guest::{Role, Running};
 use super::metric::{Guest, Metric};
 use super::namespace::tap_frames;
@@ -48,12 +49,14 @@ impl Session<'_> {
         if self.guest == Guest::Bare {
             return Ok(()); // the floor is for sending
         }
-        let running = self.start(Role::Count)?;
+        // Wharf tells twice a second: there have to be some of these lines.
+        let duration = duration + Duration::from_secs(1);
         for size in SIZES {
-            // Wharf tells twice a second: there have to be some of these lines.
-            let duration = duration + Duration::from_secs(1);
-            let what = format!("raw receive {size}");
-            self.take(&what, Some(running.pid()), |_, gauge| {
+            self.take(&format!("raw receive {size}"), None, |session, _| {
+                // Each run with a guest of its own: Linux's E100 driver may not receive any
+                // more after it was offered too much.
+                let running = session.start(Role::Count)?;
+                let gauge = Gauge::start(running.pid())?;
                 let rate = received(&running, size, duration)?;
                 Ok((vec![(Metric::Receive(size), rate)], gauge.read()?))
             })?;

@@ -35,6 +35,8 @@ pub struct Echo<'a> {
     next: usize,
     /// How long a read waits.
     timeout: Cell<Duration>,
+    /// When what has not come back is lost.
+    patience: Duration,
 }
 
 /// What came of one frame in flight.
@@ -89,6 +91,7 @@ impl<'a> Echo<'a> {
             frames: Vec::new(),
             next: 0,
             timeout: Cell::new(LOST),
+            patience: LOST,
         };
         socket.set_read_timeout(Some(LOST))?;
         let mac = echo.resolve()?;
@@ -160,9 +163,9 @@ impl<'a> Echo<'a> {
             let number = self.send_next()?;
             missing[number] = false; // if it comes now, nobody can tell which it is
             let took = loop {
-                match self.answer(&mut frame, LOST)? {
+                match self.answer(&mut frame, self.patience)? {
                     Some(got) if got == number => break Some(start.elapsed()),
-                    _ if start.elapsed() >= LOST => break None,
+                    _ if start.elapsed() >= self.patience => break None,
                     Some(late) if missing[late] => {
                         missing[late] = false;
                         singly.lost -= 1;
@@ -207,7 +210,7 @@ impl<'a> Echo<'a> {
                     count += 1;
                 }
             }
-            match self.answer(&mut frame, STALL)? {
+            match self.answer(&mut frame, self.patience)? {
                 Some(number) if in_flight[number] => {
                     in_flight[number] = false;
                     count -= 1;
