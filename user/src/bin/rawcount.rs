@@ -8,40 +8,36 @@ extern crate alloc;
 
 use alloc::string::String;
 use user::ipc::mask;
-use user::nic::Card;
+use user::nic::{Card, Mapped};
 use user::start::Context;
-use user::{Error, ipc, println, raw, time};
+use user::{ipc, println, raw, time};
 
 user::entry!(main);
 
 /// Nanoseconds between two lines.
 const INTERVAL: u64 = 500_000_000;
 
-/// Frames between two looks at the clock.
-const BATCH: u32 = 64;
-
 fn main() -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
-    let info = card.info().context("card 0")?;
-    let mut frame = alloc::vec![0; info.frame_max.into()];
+    let mut card = Mapped::new(card).context("the card's buffers")?;
     let (mut count, mut told) = (0_u64, 0_u64);
     println!("rawcount: counting");
     let mut last = time::clock_ns();
     loop {
-        for _ in 0..BATCH {
-            match card.receive(&mut frame) {
-                Ok(_) => count += 1,
-                Err(Error::WouldBlock) => {
-                    ipc::wait(mask::NIC_RECEIVE, last + INTERVAL).context("wait")?;
-                    break;
-                }
-                Err(error) => return Err(error).context("receive"),
-            }
+        card.exchange(true).context("receive")?;
+        while let Some(frame) = card.receiving.take() {
+            count += 1;
+            card.receiving.give_back(frame);
+        }
+        if card.receiving.is_armed() {
+            ipc::wait(mask::NIC_RECEIVE, last + INTERVAL).context("wait")?;
+            // By a frame or by the clock.
+            card.receiving.look_again();
         }
         let now = time::clock_ns();
         if now - last >= INTERVAL {
             let rate = raw::per_second(count - told, now - last);
-            let lost = lost(&card).context("statistics")?;
+            let lost = lost(card.card()).context("statistics")?;
             println!(
                 "rawcount: at {} ms: {count} frames, {rate} a second, {lost} lost",
                 now / 1_000_000

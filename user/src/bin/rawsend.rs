@@ -9,14 +9,11 @@ extern crate alloc;
 
 use alloc::string::String;
 use user::ipc::{FOREVER, mask};
-use user::nic::Card;
+use user::nic::{Card, Mapped, SendOptions};
 use user::start::Context;
-use user::{Error, args, ipc, println, raw, time};
+use user::{args, ipc, println, raw, time};
 
 user::entry!(main);
-
-/// Frames between two doorbells, and two looks at the clock.
-const BATCH: u64 = 32;
 
 fn main() -> Result<(), String> {
     let size = args::parsed(0, "size", 60)?;
@@ -24,24 +21,29 @@ fn main() -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
     let frame = raw::datagram(size, info.mac);
+    let mut card = Mapped::new(card).context("the card's buffers")?;
     println!("rawsend: sending frames of {} bytes", frame.len());
     let start = time::clock_ns();
     let end = start.saturating_add(u64::from(seconds) * 1_000_000_000);
     let mut sent = 0_u64;
     let mut full = 0_u64;
     while time::clock_ns() < end {
-        for number in 1..=BATCH {
-            while let Err(error) = card.send(&frame, number != BATCH) {
-                if error != Error::WouldBlock {
-                    return Err(error).context("send");
-                }
-                full += 1;
-                // What waits in the ring must be known to the card, or no room ever comes.
-                card.flush().context("flush")?;
-                ipc::wait(mask::NIC_TRANSMIT, FOREVER).context("wait")?;
-            }
+        let sending = &mut card.sending;
+        // As many as there are buffers at hand, in one system call and with one doorbell.
+        while let Some(mut buffer) = sending.take(frame.len()) {
+            let place = sending.bytes_mut(&mut buffer, frame.len());
+            place.copy_from_slice(&frame);
+            sending.queue(buffer, frame.len(), SendOptions::default(), None);
+            sent += 1;
         }
-        sent += BATCH;
+        card.exchange(false).context("send")?;
+        if !card.sending.has_buffers() {
+            full += 1;
+            ipc::wait(mask::NIC_TRANSMIT, FOREVER).context("wait")?;
+        }
+    }
+    while card.sending.has_queued() {
+        card.exchange(false).context("send")?;
     }
     let rate = raw::per_second(sent, time::clock_ns() - start);
     println!("rawsend: {sent} frames, {rate} a second, ring full {full} times");

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 /// Buffers to send from that are kept at hand, small and large.
-const AT_HAND: (usize, usize) = (24, 4);
+const AT_HAND: (usize, usize) = (32, 4);
 
 /// Buffers to be given back that are worth an exchange for their own sake.
 const OWED: usize = 32;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 const MEMORY: NicMemory = NicMemory {
-    small: (30, 2048),
+    small: (40, 2048),
     large: (2, 65_536),
     receive_len: 64 * 2048,
 };
@@ -90,7 +90,7 @@ impl Card {
 /// A card, and the process that has mapped it. The receive memory holds a byte pattern.
 fn mapped() -> (Rc<RefCell<Card>>, Mapped) {
     let card = Rc::new(RefCell::new(Card {
-        free: (0..32).collect(),
+        free: (0..42).collect(),
         room: usize::MAX,
         ..Card::default()
     }));
@@ -107,7 +107,7 @@ fn mapped() -> (Rc<RefCell<Card>>, Mapped) {
         NonNull::from(Box::leak(bytes.into_boxed_slice())).cast::<u8>()
     };
     let area = NonNull::from(Box::leak(Box::new([0; WORDS])));
-    let transmit = memory(30 * 2048 + 2 * 65_536);
+    let transmit = memory(40 * 2048 + 2 * 65_536);
     let receive = memory(MEMORY.receive_len as usize);
     let process = Mapped::at(super::Card { number: 0 }, MEMORY, area, [transmit, receive]);
     (card, process)
@@ -227,7 +227,7 @@ fn a_buffer_is_as_large_as_it_takes() {
     assert!(!process.sending.has_buffers());
     process.sending.put_back(other);
     assert!(process.sending.has_buffers());
-    let smalls: Vec<SendBuffer> = (0..24).map(|_| process.sending.take(60).unwrap()).collect();
+    let smalls: Vec<SendBuffer> = (0..32).map(|_| process.sending.take(60).unwrap()).collect();
     // None is at hand that is small: a large one will do.
     let mut stand_in = process.sending.take(60).unwrap();
     assert_eq!(process.sending.bytes_mut(&mut stand_in, 60).len(), 60);
@@ -235,7 +235,7 @@ fn a_buffer_is_as_large_as_it_takes() {
     numbers.extend([large.0, stand_in.0]);
     numbers.sort_unstable();
     numbers.dedup();
-    assert_eq!(numbers.len(), 26);
+    assert_eq!(numbers.len(), 34);
 }
 
 #[test]
