@@ -18,7 +18,7 @@
 //!
 //! What a program decides is in this library, where it is tested on the host: under
 //! `cfg(test)` the `syscall` instruction is replaced by a kernel played by the test
-//! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys` and `heap`, and
+//! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys`, `heap` and `nic::mapped`, and
 //! in `fault` and `abuse`, which do wrong on purpose.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]

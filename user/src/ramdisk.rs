@@ -4,6 +4,7 @@
 use abi::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use spin::Once;
 use tar_no_std::{ArchiveEntry, TarArchiveRef};
 
@@ -100,6 +101,19 @@ pub fn bytes() -> &'static [u8] {
 /// [`Error::NotFound`], [`Error::Malformed`] if the ramdisk is damaged.
 pub fn open(path: &str) -> Result<File<'static>> {
     ramdisk()?.open(path).ok_or(Error::NotFound)
+}
+
+/// Where the bytes of the file at `path` are in [`bytes`].
+///
+/// # Errors
+/// As [`open`].
+pub fn place(path: &str) -> Result<Range<u32>> {
+    let file = open(path)?.bytes;
+    // The file is a part of the whole: only how far apart they begin is asked.
+    let start = (file.as_ptr() as usize).checked_sub(bytes().as_ptr() as usize);
+    let start = start.ok_or(Error::Malformed)?;
+    let number = |at: usize| u32::try_from(at).map_err(|_| Error::TooLong);
+    Ok(number(start)?..number(start + file.len())?)
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 
 use abi::nic::MacAddress;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Ethernet, IPv4 and UDP.
-const HEADERS: usize = 14 + 20 + 8;
+pub const HEADERS: usize = 14 + 20 + 8;
 
 /// Whom the frames are for: a station that there is not, so that who gets them drops them.
 const NOBODY: MacAddress = [2, 0, 0, 0, 0, 1];
@@ -40,6 +41,39 @@ fn checksum(header: &[u8]) -> u16 {
     !(sum as u16)
 }
 
+/// A file's bytes in pieces of one length, again and again; what is left at its end is not
+/// used.
+#[derive(Debug)]
+pub struct Pieces {
+    file: Range<u32>,
+    len: u32,
+    next: u32,
+}
+
+impl Pieces {
+    /// The pieces of the file that is at `file` in the ramdisk; `None` if it has none of `len`
+    /// bytes, or that is none.
+    pub fn new(file: Range<u32>, len: usize) -> Option<Self> {
+        let len = u32::try_from(len).ok().filter(|&len| len > 0)?;
+        let next = file.start;
+        (file.end.checked_sub(file.start)? >= len).then_some(Pieces { file, len, next })
+    }
+
+    /// Where the next piece is in the ramdisk.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an endless source, not an iterator"
+    )]
+    pub fn next(&mut self) -> Range<u32> {
+        if self.file.end - self.next < self.len {
+            self.next = self.file.start;
+        }
+        let start = self.next;
+        self.next += self.len;
+        start..self.next
+    }
+}
+
 /// Whether a card's counter tells of received frames that were lost.
 pub fn is_loss(counter: &str) -> bool {
     let words = ["dropped", "errors", "missed", "no_buffer"];
@@ -55,6 +89,15 @@ pub fn per_second(count: u64, nanoseconds: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_comes_in_whole_pieces_for_ever() {
+        let mut pieces = Pieces::new(100..350, 100).unwrap();
+        let starts: Vec<u32> = (0..5).map(|_| pieces.next().start).collect();
+        assert_eq!(starts, [100, 200, 100, 200, 100]);
+        assert_eq!(Pieces::new(100..350, 250).unwrap().next(), 100..350);
+        assert!(Pieces::new(100..350, 251).is_none() && Pieces::new(0..9, 0).is_none());
+    }
 
     const MAC: MacAddress = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 

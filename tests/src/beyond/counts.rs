@@ -3,10 +3,11 @@
 use crate::frames::UDP;
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
-use crate::{During, Outcome, ensure};
+use crate::{During, Outcome, ensure, pattern, same_bytes};
 
 pub const CASES: &[Case] = &[
     Case::new("rawsend tells as many frames as it sends", sends),
+    Case::new("rawsend gathers a file into its frames", gathers),
     Case::new("rawcount tells as many frames as it was sent", counts),
 ];
 
@@ -46,6 +47,47 @@ fn sends(bench: &Bench) -> Outcome {
             )
         },
     )
+}
+
+/// The file's bytes reach the wire, from where they lie and copied alike.
+fn gathers(bench: &Bench) -> Outcome {
+    const SIZE: usize = 1000;
+    const PAYLOAD: usize = SIZE - 42;
+    let file = pattern(31, 10 * PAYLOAD + 77);
+    let mut rates = Vec::new();
+    for how in ["", ",copy"] {
+        let image = bench.image_serving(&[("file.bin", &file)])?;
+        let append = format!("run=rawsend,{SIZE},1,www/file.bin{how}");
+        let mut machine = bench.boot(&Setup::on_wire(&append).from_image(image))?;
+        let told = loop {
+            machine.wire()?.drain()?;
+            let lines = machine.console.lines();
+            let rate = |line: &String| {
+                let (_, rest) = line.split_once(" frames, ")?;
+                let (rate, _) = rest.split_once(" a second")?;
+                rate.parse::<u64>().ok()
+            };
+            match lines.iter().find_map(rate) {
+                Some(told) => break told,
+                None => std::thread::sleep(std::time::Duration::from_millis(1)),
+            }
+            ensure(machine.power_on.elapsed() < PATIENCE, || {
+                "rawsend does not end".to_owned()
+            })?;
+        };
+        machine.wait_end_of_run()?;
+        let frames = machine.captured()?;
+        ensure(frames.len() > 20, || format!("{} frames", frames.len()))?;
+        for (index, frame) in frames.iter().enumerate() {
+            let place = index % 10 * PAYLOAD;
+            let payload = frame.get(42..).unwrap_or_default();
+            same_bytes(payload, &file[place..place + PAYLOAD])
+                .during(&format!("frame {index}{how}"))?;
+        }
+        rates.push(told);
+    }
+    bench.note(format!("{} a second, copied {}", rates[0], rates[1]));
+    Ok(())
 }
 
 fn counts(bench: &Bench) -> Outcome {

@@ -1,17 +1,18 @@
 //! Which frames a card lets through, and the VLAN tags that it takes out and puts in.
 
-use crate::frames::{BROADCAST, Mac, ethernet};
+use crate::frames::{ARP, BROADCAST, Mac, arp, ethernet};
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::wire::OUR_MAC;
 use crate::{Outcome, ensure, pattern, same_bytes};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     Case::new("filters: station, groups, promiscuous", addresses).only("igb"),
     Case::new("filters: VLAN numbers", numbers).only("igb"),
     Case::new("VLAN tags taken out and put in", tags).only("igb"),
     Case::new("a tagged frame does not reach the server", not_ours).only("igb"),
+    Case::new("a server in a VLAN", in_a_vlan).only("igb"),
     Case::new("filters and tags refused where there are none", refused).only("e100"),
 ];
 
@@ -147,6 +148,39 @@ fn not_ours(bench: &Bench) -> Outcome {
         .then_some(())
     })?;
     ensure(answered.is_none(), || "it has answered".to_owned())
+}
+
+/// A server in a VLAN answers in it, and to nobody else.
+fn in_a_vlan(bench: &Bench) -> Outcome {
+    const TAG: u16 = 7;
+    let mut machine = bench.boot(&Setup::on_wire("run=netd,0,vlan=7"))?;
+    let console = &machine.console;
+    console.wait_prefix("netd: net0 is ", PATIENCE)?;
+    console.wait_prefix("card 0: link up", PATIENCE)?;
+    let wire = machine.wire()?;
+    let ask = |tag: Option<u16>| {
+        let question = arp(1, (OUR_MAC, wire.ip), ([0; 6], wire.guest_ip));
+        let mut frame = ethernet(BROADCAST, OUR_MAC, ARP, &question);
+        if let Some(tag) = tag {
+            frame.splice(12..12, [VLAN.to_be_bytes(), tag.to_be_bytes()].concat());
+        }
+        wire.send(&frame)
+    };
+    ask(None)?;
+    ask(Some(8))?;
+    ask(Some(TAG))?;
+    let answer = wire.receive(Instant::now() + PATIENCE)?;
+    let answer = answer.ok_or("no answer in its VLAN")?;
+    let expected = arp(2, (GUEST, wire.guest_ip), (OUR_MAC, wire.ip));
+    let tagged = [&[0x81, 0, 0, 7, 8, 6][..], &expected].concat();
+    same_bytes(
+        answer.get(12..12 + tagged.len()).unwrap_or_default(),
+        &tagged,
+    )?;
+    let more = wire.receive(Instant::now() + Duration::from_millis(200))?;
+    ensure(more.is_none(), || {
+        "it answers in other VLANs, too".to_owned()
+    })
 }
 
 fn refused(bench: &Bench) -> Outcome {

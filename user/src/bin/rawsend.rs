@@ -1,6 +1,10 @@
-//! `rawsend[,SIZE[,SECONDS]]` sends frames of SIZE bytes (60) as fast as the card takes them
-//! for SECONDS (10), straight to the card, and tells how many that were. `make bench` counts
-//! them where they arrive.
+//! `rawsend[,SIZE[,SECONDS[,FILE[,copy]]]]` sends frames of SIZE bytes (60) as fast as the card
+//! takes them for SECONDS (10), straight to the card, and tells how many that were. `make bench`
+//! counts them where they arrive.
+//!
+//! With FILE, a path in the ramdisk, they carry the file, piece by piece, again and again: the
+//! card takes each piece from where it lies, behind headers from a buffer; with `copy`, it is
+//! copied behind them first, to see what the other saves.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -10,8 +14,9 @@ extern crate alloc;
 use alloc::string::String;
 use user::ipc::{FOREVER, mask};
 use user::nic::{Card, Mapped, SendOptions};
+use user::raw::Pieces;
 use user::start::Context;
-use user::{args, ipc, println, raw, time};
+use user::{args, ipc, println, ramdisk, raw, time};
 
 user::entry!(main);
 
@@ -21,6 +26,19 @@ fn main() -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
     let frame = raw::datagram(size, info.mac);
+    let mut file = match args::all().nth(2) {
+        Some(path) => {
+            let file = ramdisk::place(path).context(path)?;
+            let len = frame.len() - raw::HEADERS;
+            Some(Pieces::new(file, len).ok_or("the file is shorter than a frame's payload")?)
+        }
+        None => None,
+    };
+    let copy = match args::all().nth(3) {
+        None => false,
+        Some("copy") => true,
+        Some(other) => return Err(alloc::format!("`{other}`: only `copy` is known")),
+    };
     let mut card = Mapped::new(card).context("the card's buffers")?;
     println!("rawsend: sending frames of {} bytes", frame.len());
     let start = time::clock_ns();
@@ -31,9 +49,17 @@ fn main() -> Result<(), String> {
         let sending = &mut card.sending;
         // As many as there are buffers at hand, in one system call and with one doorbell.
         while let Some(mut buffer) = sending.take(frame.len()) {
-            let place = sending.bytes_mut(&mut buffer, frame.len());
-            place.copy_from_slice(&frame);
-            sending.queue(buffer, frame.len(), SendOptions::default(), None);
+            let piece = file.as_mut().map(Pieces::next);
+            let tail = piece.as_ref().filter(|_| !copy);
+            let own = tail.map_or(frame.len(), |_| raw::HEADERS);
+            let place = sending.bytes_mut(&mut buffer, own);
+            place.copy_from_slice(&frame[..own]);
+            if let (Some(piece), None) = (&piece, tail) {
+                let from = piece.start as usize..piece.end as usize;
+                place[raw::HEADERS..].copy_from_slice(&ramdisk::bytes()[from]);
+            }
+            let tail = tail.map(|piece| (piece.start, piece.end - piece.start));
+            sending.queue(buffer, own, SendOptions::default(), tail);
             sent += 1;
         }
         card.exchange(false).context("send")?;
