@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case::new("tcp echo, 64 clients at once", |bench| {
         many_clients(&boot(bench)?, 64)
     }),
+    Case::new("tcp echo to those who read late, others meanwhile", late),
     Case::new("echotest, Wharf as the client", echotest),
 ];
 
@@ -115,6 +116,36 @@ pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
                 .and_then(|()| same_bytes(&back, &words(number)))
                 .during(&format!("client {number}, round {round}"))?;
         }
+    }
+    Ok(())
+}
+
+/// Clients that send all they can before they read: their bytes wait at every place there
+/// is, one after the other, and nobody else waits for them.
+fn late(bench: &Bench) -> Outcome {
+    let machine = boot(bench)?;
+    let port = machine.ports()?.echo_tcp;
+    let sent = pattern(3, 64 << 20);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = machine.connect(port)?;
+        client.set_write_timeout(Some(Duration::from_millis(300)))?;
+        let mut count = 0;
+        while count < sent.len() {
+            match client.write(&sent[count..(count + 20_000).min(sent.len())]) {
+                Ok(some) => count += some,
+                Err(_) => break,
+            }
+        }
+        ensure(count < sent.len(), || "all of 64 MiB was taken".to_owned())?;
+        many_clients(&machine, 8).during("beside one who reads late")?;
+        clients.push((client, count));
+    }
+    for (mut client, count) in clients {
+        client.shutdown(Shutdown::Write)?;
+        let mut back = Vec::new();
+        client.read_to_end(&mut back).during("reading late")?;
+        same_bytes(&back, &sent[..count])?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{During, Failure, Outcome, ensure, pattern, same_bytes};
 use std::fs::File;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +15,7 @@ pub const CASES: &[Case] = &[
     Case::new("8 downloads at once", downloads),
     Case::new("types, directories, HEAD, escapes in names", files),
     Case::new("keep-alive and 100 pipelined requests", pipelined),
+    Case::new("a slow download beside 24 busy connections", busy),
     Case::new("byte ranges", ranges),
     Case::new("304 for what the client has", conditions),
     Case::new("requests that are refused", refusals),
@@ -174,6 +176,67 @@ fn pipelined(bench: &Bench) -> Outcome {
     client.send(b"GET / HTTP/1.0\r\n\r\n")?;
     same_bytes(&client.response(true)?.expect(200)?.body, INDEX)?;
     client.closed()
+}
+
+/// A download whose client takes it bit by bit, while other connections keep the server
+/// awake, so that it is interrupted all the time; and clients that do not read at all.
+fn busy(bench: &Bench) -> Outcome {
+    // More than this machine and QEMU take for a client that does not read.
+    let big = pattern(12, 14 << 20);
+    let image = bench.image_serving(&[("index.html", INDEX), ("big.bin", &big)])?;
+    let machine = &start(bench, image)?;
+    let port = machine.ports()?.http;
+    let ask = b"GET /big.bin HTTP/1.1\r\nHost: wharf\r\nConnection: close\r\n\r\n";
+    let stuck = (0..8)
+        .map(|_| {
+            let mut stream = machine.connect(port)?;
+            stream.write_all(ask)?;
+            stream.read_exact(&mut [0])?;
+            Ok(stream)
+        })
+        .collect::<Outcome<Vec<_>>>()?;
+    let mut slow = machine.connect(port)?;
+    slow.write_all(ask)?;
+    // One after the other, for QEMU's backlog of 1.
+    let busy = (0..24)
+        .map(|_| {
+            let mut client = web(machine)?;
+            client.get("/", "")?.expect(200)?;
+            Ok(client)
+        })
+        .collect::<Outcome<Vec<Connection>>>()?;
+    thread::scope(|scope| {
+        let clients: Vec<_> = busy
+            .into_iter()
+            .map(|mut client| {
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        same_bytes(&client.get("/", "")?.expect(200)?.body, INDEX)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut got = Vec::new();
+        let mut some = [0; 100_000];
+        loop {
+            match slow.read(&mut some).during("the slow download")? {
+                0 => break,
+                count => got.extend_from_slice(&some[..count]),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        for client in clients {
+            let done: Outcome = client
+                .join()
+                .unwrap_or_else(|_| Err("a client died".into()));
+            done.during("a busy client")?;
+        }
+        let head = got.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        same_bytes(&got[head.ok_or("no head")? + 4..], &big).during("the slow download")
+    })?;
+    drop(stuck);
+    web(machine)?.get("/", "")?.expect(200).map(|_| ())
 }
 
 fn ranges(bench: &Bench) -> Outcome {
