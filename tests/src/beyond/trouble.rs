@@ -77,7 +77,7 @@ fn faults(bench: &Bench) -> Outcome {
         ("null", "page fault: write to 0x0, not mapped"),
         ("execute", "page fault: execution of 0x"),
         ("divide", "divide error"),
-        ("stack", "page fault: write to 0x7ff"),
+        ("stack", "page fault: write to 0x40f"),
         ("kernel", "page fault: read of 0xffff800000000000, not "),
         ("undefined", "invalid opcode"),
         ("privileged", "general protection fault"),
