@@ -20,7 +20,8 @@
 //! ```
 //!
 //! **Buffers** are numbered, and descriptors remember numbers: a ring may hold any buffer in any
-//! place. Frames are copied into and out of them.
+//! place. Frames are built and read in them (`take_buffer`, `receive_piece`), or copied into and out
+//! of them by the simple calls, which are made of those.
 //!
 //! **Transmit** (`transmit.rs`, `offload.rs`): `send` finds the headers of the frame, chooses the
 //! queue by the flow, so that frames of a flow stay in order, and fills descriptors; `flush` is one
@@ -28,9 +29,10 @@
 //! ring is [`Error::WouldBlock`]; only then the transmit cause is armed.
 //!
 //! **Receive** (`receive.rs`): the card spreads flows over the queues by a hash and stores each
-//! frame in one descriptor or several. `receive` goes round the queues, a batch from each, reading
-//! from memory alone; only when all are empty it arms their causes and looks once more. So a busy
-//! card costs no interrupts, and no register access but a tail for some dozens of frames.
+//! frame in one descriptor or several. `receive` goes round the queues whose interrupt is silent, a
+//! batch from each, reading from memory alone; only when all are empty it arms their causes and looks
+//! once more. So a busy card costs no interrupts, and no register access but a tail for some dozens
+//! of frames, and rings that nothing comes by are not looked at.
 //!
 //! **Interrupts** (`interrupts.rs`): messages for the parts of the card, one message, or the line.
 //!
