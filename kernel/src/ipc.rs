@@ -4,8 +4,17 @@
 //! once, or `None` when the caller now sleeps and will find its result in `rax` later.
 
 use crate::process::{Machine, Outgoing, State, Table, slots_of};
-use abi::ipc::{Call, LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message, Pid, Received, wait};
+use abi::ipc::{Call, Exit, LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message, Pid, Received, wait};
 use abi::{Error, Result, error};
+
+/// A [`Received`], of a message only whose.
+#[derive(Clone, Copy)]
+enum Event {
+    TimedOut,
+    Notification(u32),
+    Message(Pid),
+    Death(Pid, Exit),
+}
 
 impl<M: Machine> Table<M> {
     /// `Syscall::Call`: `caller` sends `call` and sleeps until the answer.
@@ -130,28 +139,21 @@ impl<M: Machine> Table<M> {
         now: u64,
     ) -> Result<Option<bool>> {
         let space = self.space(pid)?;
-        // Its last byte, and its first ones: it has two pages at most.
-        let last = buffer.checked_add(Received::SIZE as u64 - 1);
-        self.machine
-            .write(space, last.ok_or(Error::BadAddress)?, &[0])?;
-        let timed_out = Received::TimedOut;
-        self.machine
-            .write(space, buffer, timed_out.wire().bytes())?;
-        let received = match self.take_event(pid, mask) {
-            Some(received) => received,
-            None if deadline <= now => return Ok(Some(false)),
-            None => {
-                let process = self.get_mut(pid).ok_or(Error::NotFound)?;
-                process.state = State::Waiting {
-                    mask,
-                    deadline,
-                    buffer,
-                };
-                return Ok(None);
+        self.machine.can_write(space, buffer, Received::SIZE)?;
+        let Some(event) = self.take_event(pid, mask) else {
+            if deadline <= now {
+                self.write_event(pid, buffer, Event::TimedOut)?;
+                return Ok(Some(false));
             }
+            let process = self.get_mut(pid).ok_or(Error::NotFound)?;
+            process.state = State::Waiting {
+                mask,
+                deadline,
+                buffer,
+            };
+            return Ok(None);
         };
-        let space = self.space(pid)?;
-        self.machine.write(space, buffer, received.wire().bytes())?;
+        self.write_event(pid, buffer, event)?;
         Ok(Some(self.has_event(pid, mask)))
     }
 
@@ -189,7 +191,7 @@ impl<M: Machine> Table<M> {
                 && deadline <= now
             {
                 let pid = process.pid;
-                self.finish_wait(pid, buffer, (&Received::TimedOut, false), true);
+                self.finish_wait(pid, buffer, (Event::TimedOut, false), true);
             }
         }
     }
@@ -203,9 +205,9 @@ impl<M: Machine> Table<M> {
             return false;
         };
         match self.take_event(pid, mask) {
-            Some(received) => {
+            Some(event) => {
                 let more = self.has_event(pid, mask);
-                self.finish_wait(pid, buffer, (&received, more), first);
+                self.finish_wait(pid, buffer, (event, more), first);
                 true
             }
             None => false,
@@ -214,11 +216,11 @@ impl<M: Machine> Table<M> {
 
     /// Takes the next event of `mask`: deaths first, then notifications and messages in
     /// turns, so that neither a storm of frames nor one of requests shuts the other out.
-    fn take_event(&mut self, pid: Pid, mask: u32) -> Option<Received> {
+    fn take_event(&mut self, pid: Pid, mask: u32) -> Option<Event> {
         if mask & wait::DEATH != 0
-            && let Some(received) = self.take_death(pid)
+            && let Some(event) = self.take_death(pid)
         {
-            return Some(received);
+            return Some(event);
         }
         let process = self.get_mut(pid)?;
         let bits = process.notifications & mask & wait::NOTIFICATIONS;
@@ -229,18 +231,22 @@ impl<M: Machine> Table<M> {
             Some(caller) if bits == 0 || message_first => {
                 process.prefer_message = false;
                 process.callers.pop_front();
-                self.take_message(pid, caller)
+                self.get_mut(caller)?.state = State::Calling {
+                    server: pid,
+                    received: true,
+                };
+                Some(Event::Message(caller))
             }
             _ if bits != 0 => {
                 process.prefer_message = true;
                 process.notifications &= !bits;
-                Some(Received::Notification(bits))
+                Some(Event::Notification(bits))
             }
             _ => None,
         }
     }
 
-    fn take_death(&mut self, pid: Pid) -> Option<Received> {
+    fn take_death(&mut self, pid: Pid) -> Option<Event> {
         let process = self.get_mut(pid)?;
         let slot = slots_of(process.deaths).next()?;
         process.deaths &= !(1 << slot);
@@ -248,46 +254,38 @@ impl<M: Machine> Table<M> {
         let State::Ended(exit) = dead.state else {
             return None;
         };
-        let received = Received::Death(dead.pid, exit);
+        let event = Event::Death(dead.pid, exit);
         self.forget_if_told(slot);
-        Some(received)
+        Some(event)
     }
 
-    fn take_message(&mut self, server: Pid, caller: Pid) -> Option<Received> {
-        let process = self.get_mut(caller)?;
-        process.state = State::Calling {
-            server,
-            received: true,
-        };
-        let outgoing = process.outgoing.as_ref()?;
-        let mut leases = [LeaseInfo::default(); LEASES_MAX];
-        for (info, lease) in leases.iter_mut().zip(&outgoing.leases) {
-            *info = LeaseInfo {
-                len: lease.len,
-                writable: lease.writable,
-            };
+    /// Writes an event where `pid` waits for it: a message from where it is kept, uncopied.
+    fn write_event(&self, pid: Pid, buffer: u64, event: Event) -> Result<()> {
+        let space = self.space(pid)?;
+        let write = |bytes: &[u8]| self.machine.write(space, buffer, bytes);
+        match event {
+            Event::TimedOut => write(&Received::TIMED_OUT),
+            Event::Notification(bits) => write(&Received::notification(bits)),
+            Event::Death(pid, exit) => write(&Received::death(pid, exit)),
+            Event::Message(caller) => {
+                let process = self.get(caller).ok_or(Error::PeerDied)?;
+                let outgoing = process.outgoing.as_ref().ok_or(Error::PeerDied)?;
+                let leases = outgoing.leases.map(|lease| LeaseInfo {
+                    len: lease.len,
+                    writable: lease.writable,
+                });
+                let leases = (&leases, outgoing.lease_count as u32);
+                write(&Message::head(outgoing.token, caller, leases, outgoing.len))?;
+                let request = &outgoing.payload[..outgoing.len];
+                let buffer = buffer + Message::HEAD_SIZE as u64;
+                self.machine.write(space, buffer, request)
+            }
         }
-        Some(Received::Message(Message {
-            token: outgoing.token,
-            sender: caller,
-            lease_count: outgoing.lease_count as u32,
-            leases,
-            len: outgoing.len as u32,
-            payload: outgoing.payload,
-        }))
     }
 
     /// Ends the `wait` of a sleeping process.
-    fn finish_wait(
-        &mut self,
-        pid: Pid,
-        buffer: u64,
-        (received, more): (&Received, bool),
-        first: bool,
-    ) {
-        let result = self
-            .space(pid)
-            .and_then(|space| self.machine.write(space, buffer, received.wire().bytes()));
+    fn finish_wait(&mut self, pid: Pid, buffer: u64, (event, more): (Event, bool), first: bool) {
+        let result = self.write_event(pid, buffer, event);
         self.set_result(pid, result.map(|()| more.into()));
         self.make_ready(pid, first);
     }

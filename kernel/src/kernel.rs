@@ -4,7 +4,7 @@ use crate::arch::cpu;
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
-use crate::arch::traps::{self, Frame};
+use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -24,9 +24,8 @@ static KERNEL: Mutex<Option<Kernel>> = Mutex::new(None);
 /// Vectors of the exceptions that may strike the kernel itself without being its fault.
 const DEBUG: u64 = 1;
 const NON_MASKABLE: u64 = 2;
-/// The first vector that is no exception.
-const FIRST_INTERRUPT: u64 = pic::FIRST_VECTOR as u64;
-const LAST_IRQ: u64 = FIRST_INTERRUPT + 15;
+const FIRST_IRQ: u64 = pic::FIRST_VECTOR as u64;
+const LAST_IRQ: u64 = FIRST_IRQ + 15;
 const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 
 /// The kernel's state.
@@ -77,22 +76,21 @@ pub fn install(kernel: Kernel) {
     *KERNEL.lock() = Some(kernel);
 }
 
-/// Handles one trap. Leaves in `frame` whoever runs next; returns whether the frame's
-/// vector state counts (see [`traps`]).
-pub fn trap(frame: &mut Frame) -> bool {
+/// Handles one trap. Leaves in `frame` whoever runs next; returns how it goes on.
+pub fn trap(frame: &mut Frame) -> Way {
     let vector = frame.registers.vector;
     if vector == NON_MASKABLE {
         // It can come at any time, in the middle of the kernel too: then it is lost.
         if let Some(Some(kernel)) = KERNEL.try_lock().as_deref_mut() {
             kernel.report();
         }
-        return true;
+        return Way::Interrupted;
     }
     if vector < FIRST_INTERRUPT && !frame.is_user() {
         // A program can delay a debug exception into the kernel's first instruction
         // (MOV SS; Intel SDM vol. 3, §6.8.3).
         if vector == DEBUG {
-            return true;
+            return Way::Interrupted;
         }
         faults::kernel_fault(frame);
     }
@@ -102,9 +100,9 @@ pub fn trap(frame: &mut Frame) -> bool {
     kernel
         .accounts
         .begin(stage, vector < FIRST_INTERRUPT || vector == traps::SYSCALL);
-    let vector_state = kernel.handle(vector, frame);
+    let way = kernel.handle(vector, frame);
     kernel.accounts.end(kernel.table.current());
-    vector_state
+    way
 }
 
 /// What the kernel is entered for.
@@ -120,12 +118,12 @@ fn stage(vector: u64, number: u64) -> Stage {
 
 impl Kernel {
     /// Handles a trap; see [`trap`].
-    fn handle(&mut self, vector: u64, frame: &mut Frame) -> bool {
+    fn handle(&mut self, vector: u64, frame: &mut Frame) -> Way {
         match vector {
             traps::SYSCALL => match self.syscall(&frame.registers) {
                 Flow::Return(result) => {
                     frame.registers.rax = abi::error::to_register(result);
-                    false
+                    Way::Returning
                 }
                 Flow::Yield => {
                     frame.registers.rax = 0;
@@ -148,8 +146,8 @@ impl Kernel {
     /// Handles an interrupt; returns whether somebody else should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
         match vector {
-            FIRST_INTERRUPT..=LAST_IRQ => {
-                let irq = (vector - FIRST_INTERRUPT) as u8;
+            FIRST_IRQ..=LAST_IRQ => {
+                let irq = (vector - FIRST_IRQ) as u8;
                 if self.pic.is_spurious(irq) {
                     return false;
                 }
@@ -175,6 +173,7 @@ impl Kernel {
     }
 
     /// A deadline has passed: of a sleeper, of the program that runs, or of the cards.
+    #[inline(never)]
     fn on_deadline(&mut self) {
         let now = self.timer.now();
         if now >= self.next_tick {
@@ -194,6 +193,7 @@ impl Kernel {
     }
 
     /// Ends the program whose exception this is.
+    #[cold]
     fn fault(&mut self, frame: &Frame) {
         let Some(pid) = self.table.current() else {
             faults::kernel_fault(frame);
@@ -203,6 +203,7 @@ impl Kernel {
     }
 
     /// Ends a process: its cards are free for the next owner, its callers are told.
+    #[cold]
     pub fn end(&mut self, pid: Pid, exit: Exit) {
         self.nics.release(pid);
         if let Err(error) = self.table.end(pid, exit) {
@@ -220,6 +221,7 @@ impl Kernel {
     }
 
     /// Tells the console where time goes: the machine's NMI asks for it.
+    #[cold]
     fn report(&mut self) {
         self.accounts.begin(Stage::Report, false);
         let current = self.table.current();
@@ -245,7 +247,7 @@ impl Kernel {
     }
 
     /// Chooses who runs next and leaves it in the frame.
-    fn resume(&mut self, frame: &mut Frame, rotate: bool) -> bool {
+    fn resume(&mut self, frame: &mut Frame, rotate: bool) -> Way {
         let before = self.table.current();
         let next = self.table.schedule(rotate);
         if next.is_some() && self.table.has_others_ready() {
@@ -254,34 +256,41 @@ impl Kernel {
         }
         let goes_on = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
         if before == next && before.is_some_and(goes_on) {
-            // A system call's frame has no vector state; an interrupt's has.
-            return frame.registers.vector != traps::SYSCALL;
+            return match frame.registers.vector {
+                traps::SYSCALL => Way::Returning,
+                _ => Way::Interrupted,
+            };
         }
         self.accounts.enter(Stage::Switch);
         if let Some(process) = before.and_then(|pid| self.table.get_mut(pid)) {
             // Whoever sleeps finds its result in `rax` later: nobody sets it before this.
             process.registers = frame.registers;
-            *process.fpu = match frame.registers.vector {
-                traps::SYSCALL => frame.clear_fpu(),
-                _ => frame.fpu,
-            };
+            match frame.registers.vector {
+                traps::SYSCALL => process.vectors.clear(frame.fpu.control_words()),
+                _ => process.vectors.keep(&frame.fpu),
+            }
         }
         if before.is_none() && next.is_some() {
             self.watch.end(self.timer.now());
         }
-        match next.and_then(|pid| self.table.get(pid)) {
-            Some(process) => {
-                frame.registers = process.registers;
-                frame.fpu = *process.fpu;
-                if let Some(space) = &process.space {
-                    space.activate();
-                }
+        let Some(process) = next.and_then(|pid| self.table.get(pid)) else {
+            let until = self.watch.begin(self.timer.now());
+            frame.set_idle(self.timer.count_at(until));
+            return Way::Idle;
+        };
+        if let Some(space) = &process.space {
+            space.activate();
+        }
+        frame.registers = process.registers;
+        match process.vectors.state() {
+            Ok(state) => {
+                frame.fpu = *state;
+                Way::Interrupted
             }
-            None => {
-                let until = self.watch.begin(self.timer.now());
-                frame.set_idle(self.timer.count_at(until));
+            Err(words) => {
+                frame.fpu.set_control_words(words);
+                Way::Woken
             }
         }
-        true
     }
 }

@@ -30,6 +30,12 @@ pub trait Machine {
     /// [`Error::BadAddress`], possibly after a part was copied.
     fn write(&self, space: &Self::Space, address: u64, bytes: &[u8]) -> Result<()>;
 
+    /// Whether [`Machine::write`] of `len` bytes will do.
+    ///
+    /// # Errors
+    /// [`Error::BadAddress`]
+    fn can_write(&self, space: &Self::Space, address: u64, len: usize) -> Result<()>;
+
     /// Copies `len` bytes from one process's memory to another's.
     ///
     /// # Errors
@@ -72,20 +78,88 @@ pub struct Registers {
 pub struct FpuState(pub [u8; 512]);
 
 impl FpuState {
-    /// The state of a new program, and of one that sleeps in a system call: all data
-    /// registers clear, the control words as given.
-    pub fn clear(control_word: u16, mxcsr: u32) -> Self {
+    /// All data registers clear, and the control words of a new process.
+    pub const CLEAR: Self = {
+        let words = ControlWords::NEW;
         let mut area = [0; 512];
-        area[0..2].copy_from_slice(&control_word.to_le_bytes());
-        area[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+        [area[0], area[1]] = words.x87.to_le_bytes();
+        [area[24], area[25], area[26], area[27]] = words.mxcsr.to_le_bytes();
         FpuState(area)
+    };
+
+    /// The control words in it.
+    pub fn control_words(&self) -> ControlWords {
+        let area = &self.0;
+        ControlWords {
+            x87: u16::from_le_bytes([area[0], area[1]]),
+            mxcsr: u32::from_le_bytes([area[24], area[25], area[26], area[27]]),
+        }
+    }
+
+    /// Changes the control words in it.
+    pub fn set_control_words(&mut self, words: ControlWords) {
+        self.0[0..2].copy_from_slice(&words.x87.to_le_bytes());
+        self.0[24..28].copy_from_slice(&words.mxcsr.to_le_bytes());
     }
 }
 
-impl Default for FpuState {
+/// What of the vector state a system call keeps (abi::syscall).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlWords {
+    /// The x87 control word.
+    pub x87: u16,
+    /// MXCSR.
+    pub mxcsr: u32,
+}
+
+impl ControlWords {
     /// All exceptions masked, round to nearest, as the psABI asks of a new process.
-    fn default() -> Self {
-        FpuState::clear(0x037f, 0x1f80)
+    pub const NEW: Self = ControlWords {
+        x87: 0x037f,
+        mxcsr: 0x1f80,
+    };
+}
+
+/// The vector state of a process that does not run.
+///
+/// Most sleep in a system call, which keeps the control words only: a switch from one such
+/// process to the next copies nothing.
+pub struct Vectors {
+    /// Its room is there from the start: an interrupt must not fail for want of memory.
+    area: Box<FpuState>,
+    words: ControlWords,
+    is_kept: bool,
+}
+
+impl Vectors {
+    /// That of a new process: as if interrupted before its first instruction, since it is to
+    /// find all its general registers, too.
+    fn new() -> Self {
+        Vectors {
+            area: Box::new(FpuState::CLEAR),
+            words: ControlWords::NEW,
+            is_kept: true,
+        }
+    }
+
+    /// The process was interrupted.
+    pub fn keep(&mut self, state: &FpuState) {
+        *self.area = *state;
+        self.is_kept = true;
+    }
+
+    /// The process is in a system call.
+    pub fn clear(&mut self, words: ControlWords) {
+        self.words = words;
+        self.is_kept = false;
+    }
+
+    /// What it goes on with: all of it, or clear data registers and these control words.
+    pub fn state(&self) -> core::result::Result<&FpuState, ControlWords> {
+        match self.is_kept {
+            true => Ok(&self.area),
+            false => Err(self.words),
+        }
     }
 }
 
@@ -140,7 +214,7 @@ pub struct Process<S> {
     /// Its registers while it does not run.
     pub registers: Registers,
     /// Its vector registers while it does not run.
-    pub fpu: Box<FpuState>,
+    pub vectors: Vectors,
     /// Its memory; `None` once it has ended.
     pub space: Option<S>,
     /// End of its heap.
@@ -206,7 +280,7 @@ impl<M: Machine> Table<M> {
             pid,
             name,
             registers,
-            fpu: Box::default(),
+            vectors: Vectors::new(),
             space: Some(space),
             heap_end: abi::layout::HEAP_START,
             state: State::Ready,
@@ -462,6 +536,10 @@ impl<M: Machine> Table<M> {
 }
 
 /// The positions of the set bits.
-pub(crate) fn slots_of(mask: u64) -> impl Iterator<Item = usize> {
-    (0..PROCESS_MAX).filter(move |slot| mask >> slot & 1 == 1)
+pub(crate) fn slots_of(mut mask: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let slot = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (slot < PROCESS_MAX).then_some(slot)
+    })
 }

@@ -45,10 +45,6 @@ impl Kernel {
         let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
         let [a, b, c, d] = arguments;
         let result = match call {
-            Syscall::Exit => {
-                self.end(pid, Exit::Code(a as u32));
-                return Flow::Ended;
-            }
             Syscall::Yield => return Flow::Yield,
             Syscall::Call => match self.call(pid, a) {
                 Ok(()) => return Flow::Sleep,
@@ -59,6 +55,29 @@ impl Kernel {
                 Ok(Some(more)) => Ok(more.into()),
                 Err(error) => Err(error),
             },
+            Syscall::Reply => self.table.reply(pid, a, b, (c, d)).map(|()| 0),
+            Syscall::LeaseRead | Syscall::LeaseWrite => {
+                let lease = ((b & 0xff) as usize, b >> 8);
+                let to_caller = call == Syscall::LeaseWrite;
+                self.table.lease_copy(pid, a, lease, (c, d), to_caller)
+            }
+            Syscall::NicExchange => self
+                .nics
+                .exchange(a, pid, &mut self.table, &mut self.accounts),
+            _ => return self.other_syscall(pid, call, arguments),
+        };
+        Flow::Return(result)
+    }
+
+    /// Does those that no message and no frame in place needs: apart, so that the code of
+    /// the others is on few pages.
+    #[inline(never)]
+    fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Flow {
+        let result = match call {
+            Syscall::Exit => {
+                self.end(pid, Exit::Code(a as u32));
+                return Flow::Ended;
+            }
             Syscall::Print => self.print(pid, a, b),
             Syscall::TimeMsec => Ok(self.time_msec()),
             Syscall::Clock => {
@@ -71,12 +90,6 @@ impl Kernel {
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => Ok(self.random()),
             Syscall::GrowHeap => self.grow_heap(pid, a),
-            Syscall::Reply => self.table.reply(pid, a, b, (c, d)).map(|()| 0),
-            Syscall::LeaseRead | Syscall::LeaseWrite => {
-                let lease = ((b & 0xff) as usize, b >> 8);
-                let to_caller = call == Syscall::LeaseWrite;
-                self.table.lease_copy(pid, a, lease, (c, d), to_caller)
-            }
             Syscall::Notify => self.notify(a, b),
             Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
             Syscall::Kill => self.kill(pid, a),
@@ -93,11 +106,15 @@ impl Kernel {
             Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
             Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.nics.map(a, pid, &mut self.table, b),
-            Syscall::NicExchange => self
-                .nics
-                .exchange(a, pid, &mut self.table, &mut self.accounts),
             Syscall::NicFilter => self.nics.filter(a, pid, &self.table, (b, c)),
             Syscall::Accounts => self.write_accounts(pid, (a, b)),
+            Syscall::Yield
+            | Syscall::Call
+            | Syscall::Wait
+            | Syscall::Reply
+            | Syscall::LeaseRead
+            | Syscall::LeaseWrite
+            | Syscall::NicExchange => Err(Error::NoSuchCall),
         };
         Flow::Return(result)
     }

@@ -38,10 +38,32 @@ fn pages(
     }))
 }
 
+/// As [`pages`], of what is in one page, as most is.
+fn one_page(space: &Space, address: u64, len: usize, write: bool) -> Option<NonNull<u8>> {
+    let fits = address % PAGE_SIZE + len as u64 <= PAGE_SIZE && address < USER_END;
+    fits.then(|| space.user_page(address, write)).flatten()
+}
+
 impl Machine for UserMemory {
     type Space = Space;
 
+    fn can_write(&self, space: &Space, address: u64, len: usize) -> Result<()> {
+        if one_page(space, address, len, true).is_some() {
+            return Ok(());
+        }
+        pages(space, address, len, true)?.try_for_each(|page| page.map(|_| ()))
+    }
+
     fn read(&self, space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
+        if let Some(page) = one_page(space, address, buffer.len(), false) {
+            // SAFETY: as below.
+            unsafe {
+                buffer
+                    .as_mut_ptr()
+                    .copy_from_nonoverlapping(page.as_ptr(), buffer.len())
+            };
+            return Ok(());
+        }
         let mut rest = buffer;
         for page in pages(space, address, rest.len(), false)? {
             let (page, len) = page?;
@@ -57,6 +79,14 @@ impl Machine for UserMemory {
     }
 
     fn write(&self, space: &Space, address: u64, bytes: &[u8]) -> Result<()> {
+        if let Some(page) = one_page(space, address, bytes.len(), true) {
+            // SAFETY: as below.
+            unsafe {
+                page.as_ptr()
+                    .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+            };
+            return Ok(());
+        }
         let mut rest = bytes;
         for page in pages(space, address, rest.len(), true)? {
             let (page, len) = page?;

@@ -199,6 +199,26 @@ pub struct Message {
 }
 
 impl Message {
+    /// Bytes of a received message before the request.
+    pub const HEAD_SIZE: usize = Received::SIZE - MESSAGE_MAX;
+
+    /// Those bytes, of a message of `lease_count` leases and `len` bytes.
+    pub fn head(
+        token: u64,
+        sender: Pid,
+        (leases, lease_count): (&[LeaseInfo; LEASES_MAX], u32),
+        len: usize,
+    ) -> [u8; Self::HEAD_SIZE] {
+        let mut bytes = [0; Self::HEAD_SIZE];
+        let mut writer = Writer::new(&mut bytes);
+        writer.u64(2).u64(token).u32(sender.0).u32(lease_count);
+        for lease in leases {
+            writer.u64(lease.len).u64(lease.writable.into());
+        }
+        writer.u64(len as u64);
+        bytes
+    }
+
     /// The request.
     pub fn request(&self) -> &[u8] {
         &self.payload[..(self.len as usize).min(MESSAGE_MAX)]
@@ -222,45 +242,43 @@ impl Received {
     /// Bytes on the wire.
     pub const SIZE: usize = 8 + 8 + 8 + 16 * LEASES_MAX + 8 + MESSAGE_MAX;
 
-    /// The structure as bytes, and how many of them say something.
-    pub fn wire(&self) -> ReceivedWire {
-        let len = match self {
-            Received::TimedOut => 8,
-            Received::Notification(_) => 16,
-            Received::Message(message) => {
-                Self::SIZE - MESSAGE_MAX + (message.len as usize).min(MESSAGE_MAX)
-            }
-            Received::Death(..) => 24,
-        };
-        ReceivedWire {
-            bytes: self.to_bytes(),
-            len,
-        }
-    }
-
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        let mut writer = Writer::new(&mut bytes);
         match self {
-            Received::TimedOut => {
-                writer.u64(0);
-            }
+            Received::TimedOut => bytes[..8].copy_from_slice(&Self::TIMED_OUT),
             Received::Notification(bits) => {
-                writer.u64(1).u64(u64::from(*bits));
+                bytes[..16].copy_from_slice(&Self::notification(*bits));
             }
             Received::Message(message) => {
-                writer.u64(2).u64(message.token);
-                writer.u32(message.sender.0).u32(message.lease_count);
-                for lease in &message.leases {
-                    writer.u64(lease.len).u64(lease.writable.into());
-                }
-                writer.u64(message.len.into()).bytes(&message.payload);
+                let leases = (&message.leases, message.lease_count);
+                let len = message.len as usize;
+                let head = Message::head(message.token, message.sender, leases, len);
+                bytes[..Message::HEAD_SIZE].copy_from_slice(&head);
+                bytes[Message::HEAD_SIZE..].copy_from_slice(&message.payload);
             }
             Received::Death(pid, exit) => {
-                writer.u64(3).u64(exit.to_u64()).u32(pid.0);
+                bytes[..24].copy_from_slice(&Self::death(*pid, *exit));
             }
         }
+        bytes
+    }
+
+    /// The bytes of [`Received::TimedOut`] that say something; those that may follow are not
+    /// looked at. So in the next ones.
+    pub const TIMED_OUT: [u8; 8] = [0; 8];
+
+    /// Those of [`Received::Notification`].
+    pub fn notification(bits: u32) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        Writer::new(&mut bytes).u64(1).u64(bits.into());
+        bytes
+    }
+
+    /// Those of [`Received::Death`].
+    pub fn death(pid: Pid, exit: Exit) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        Writer::new(&mut bytes).u64(3).u64(exit.to_u64()).u32(pid.0);
         bytes
     }
 
@@ -304,19 +322,6 @@ impl Received {
             ),
             _ => return Err(Error::Malformed),
         })
-    }
-}
-
-/// [`Received`] as it is written.
-pub struct ReceivedWire {
-    bytes: [u8; Received::SIZE],
-    len: usize,
-}
-
-impl ReceivedWire {
-    /// The bytes that say something. Those that may follow are not looked at.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 }
 

@@ -6,21 +6,24 @@
 //! the way, and the idle loop is just a frame that halts in ring 0.
 //!
 //! ```text
-//!   ring 3 --int--> stub n --+                       +--> fxrstor, iretq
-//!   idle   --int--> stub n --+--> Frame, trap_entry --+
-//!   ring 3 --syscall---------+                       +--> xmm := 0, sysretq
+//!   ring 3 --int--> stub n --+                      +--> Interrupted: fxrstor, iretq
+//!   idle   --int--> stub n --+--> Frame, trap_entry --+--> Idle: iretq
+//!   ring 3 --syscall---------+                      +--> Returning: xmm := 0, sysretq
+//!                                                   +--> Woken: all := clear, sysretq
 //! ```
 
 use super::gdt;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
-use kernel::process::{FpuState, Registers};
+use kernel::process::{ControlWords, FpuState, Registers};
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
+/// The first vector that is no exception.
+pub const FIRST_INTERRUPT: u64 = 32;
 /// The pseudo-vector of a system call.
 pub const SYSCALL: u64 = 256;
 /// The pseudo-vector of the first entry, from the end of the boot.
@@ -29,7 +32,8 @@ pub const START: u64 = 257;
 /// What a trap saves, from the bottom of the trap stack up.
 #[repr(C, align(16))]
 pub struct Frame {
-    /// Vector state; after a system call only its two control words.
+    /// Vector state; after a system call only its two control words, and nothing after an
+    /// interrupt of the idle loop.
     pub fpu: FpuState,
     /// The rest.
     pub registers: Registers,
@@ -38,25 +42,30 @@ pub struct Frame {
 // trap_common and syscall_entry build it with 16-byte alignment for the call.
 const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>().is_multiple_of(16));
 
+/// How a trap goes on: which of what is in its [`Frame`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Way {
+    /// The system call returns at once. The program has kept its x87 registers; the kernel
+    /// has used the others.
+    Returning = 0,
+    /// Somebody goes on who was interrupted, or is new, with all registers.
+    Interrupted = 1,
+    /// A program goes on that slept in a system call: of vector state it has control words only.
+    Woken = 2,
+    /// The idle loop, which has nothing.
+    Idle = 3,
+}
+
 impl Frame {
     /// Whether the trap came from a program.
     pub fn is_user(&self) -> bool {
         self.registers.cs & 3 == 3
     }
 
-    /// The control words a program had when it made a system call.
-    pub fn clear_fpu(&self) -> FpuState {
-        let area = &self.fpu.0;
-        FpuState::clear(
-            u16::from_le_bytes([area[0], area[1]]),
-            u32::from_le_bytes([area[24], area[25], area[26], area[27]]),
-        )
-    }
-
     /// Makes the frame one that waits for interrupts in ring 0: awake until the time-stamp
     /// counter is at `watch_until`, then halted.
     pub fn set_idle(&mut self, watch_until: u64) {
-        self.fpu = FpuState::default();
         self.registers = Registers {
             r8: watch_until,
             rip: idle_loop as *const () as u64,
@@ -92,7 +101,9 @@ static USER_STACK: AtomicU64 = AtomicU64::new(0);
 /// End of the trap stack, for `syscall`, which does not switch stacks itself.
 static TRAP_STACK_END: AtomicU64 = AtomicU64::new(0);
 /// MXCSR as the kernel's own code expects it.
-static KERNEL_MXCSR: u32 = 0x1f80;
+static KERNEL_MXCSR: u32 = ControlWords::NEW.mxcsr;
+/// What a program that is woken finds in its vector registers.
+static CLEAR: FpuState = FpuState::CLEAR;
 
 unsafe extern "C" {
     static trap_stubs: u8;
@@ -159,9 +170,8 @@ pub fn start() -> ! {
     unsafe { first_trap() }
 }
 
-/// Called by the stubs. Returns whether the vector state in the frame is to be restored;
-/// if not, the frame is the same program's that made the system call.
-extern "C" fn trap_entry(frame: &mut Frame) -> bool {
+/// Called by the stubs.
+extern "C" fn trap_entry(frame: &mut Frame) -> Way {
     crate::kernel::trap(frame)
 }
 
@@ -224,8 +234,13 @@ trap_stubs:
 trap_common:
     push_general
     subq $512, %rsp
-    fxsave64 (%rsp)
-    // Interrupt gates leave DF and AC as the program had them.
+    // An interrupt in ring 0 is one of the idle loop; only exceptions strike the kernel.
+    cmpq ${first_interrupt}, {vector_offset}(%rsp)
+    jb 1f
+    testb $3, {cs_offset}(%rsp)
+    jz 2f
+1:  fxsave64 (%rsp)
+2:  // Interrupt gates leave DF and AC as the program had them.
     pushfq
     andq $~0x40400, (%rsp)
     popfq
@@ -233,18 +248,26 @@ trap_common:
     movq %rsp, %rdi
     call {entry}
 trap_return:
-    testb %al, %al
-    jz 1f
-    fxrstor64 (%rsp)
-    pop_general
-    addq $16, %rsp
-    iretq
-1:  // The same program's system call returns: nothing of the kernel's may show in xmm.
+    cmpb ${woken}, %al
+    je 3f
+    ja 2f
+    cmpb ${interrupted}, %al
+    je 1f
+    // The same program's system call returns: nothing of the kernel's may show in xmm.
     ldmxcsr 24(%rsp)
     .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     pxor %xmm\n, %xmm\n
     .endr
-    pop_general
+    jmp 4f
+1:  fxrstor64 (%rsp)
+2:  pop_general
+    addq $16, %rsp
+    iretq
+3:  // Nothing of another program's may show, in x87 registers either.
+    fxrstor64 {clear}(%rip)
+    fldcw (%rsp)
+    ldmxcsr 24(%rsp)
+4:  pop_general
     movq 16(%rsp), %rcx
     movq 32(%rsp), %r11
     movq 40(%rsp), %rsp
@@ -296,6 +319,10 @@ idle_loop:
     "#,
     entry = sym trap_entry,
     mxcsr = sym KERNEL_MXCSR,
+    clear = sym CLEAR,
+    interrupted = const Way::Interrupted as u8,
+    woken = const Way::Woken as u8,
+    first_interrupt = const FIRST_INTERRUPT,
     user_stack = sym USER_STACK,
     stack_end = sym TRAP_STACK_END,
     user_data = const gdt::USER_DATA.0,

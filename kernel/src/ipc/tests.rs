@@ -55,6 +55,10 @@ impl Machine for Model {
         Ok(())
     }
 
+    fn can_write(&self, space: &Space, address: u64, len: usize) -> Result<()> {
+        space.range(address, len, true).map(|_| ())
+    }
+
     fn copy(&self, from: (&Space, u64), to: (&Space, u64), len: usize) -> Result<()> {
         let mut bytes = vec![0; len];
         self.read(from.0, from.1, &mut bytes)?;
