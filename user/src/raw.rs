@@ -74,6 +74,22 @@ impl Pieces {
     }
 }
 
+/// Which buffers hold what was put into them once. They come back as they were: a card only reads
+/// them, and nobody else writes.
+#[derive(Debug, Default)]
+pub struct Filled(Vec<bool>);
+
+impl Filled {
+    /// Whether this buffer has yet to be filled; it counts as filled from now on.
+    pub fn is_new(&mut self, number: u16) -> bool {
+        let number = usize::from(number);
+        if number >= self.0.len() {
+            self.0.resize(number + 1, false);
+        }
+        !core::mem::replace(&mut self.0[number], true)
+    }
+}
+
 /// Whether a card's counter tells of received frames that were lost.
 pub fn is_loss(counter: &str) -> bool {
     let words = ["dropped", "errors", "missed", "no_buffer"];
@@ -97,6 +113,15 @@ mod tests {
         assert_eq!(starts, [100, 200, 100, 200, 100]);
         assert_eq!(Pieces::new(100..350, 250).unwrap().next(), 100..350);
         assert!(Pieces::new(100..350, 251).is_none() && Pieces::new(0..9, 0).is_none());
+    }
+
+    #[test]
+    fn each_buffer_is_filled_once() {
+        let mut filled = Filled::default();
+        let new: Vec<bool> = [3, 0, 3, 1, 0, 400, 400]
+            .map(|number| filled.is_new(number))
+            .into();
+        assert_eq!(new, [true, true, false, true, false, true, false]);
     }
 
     const MAC: MacAddress = [0x52, 0x54, 0, 0x12, 0x34, 0x56];

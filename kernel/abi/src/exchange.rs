@@ -13,8 +13,11 @@
 //! ```text
 //! word    0  head: what the owner asks        8  head: what was done
 //!        16  frames to send, 6 words each   400  buffers returned, a word each
-//!       656  buffers given, a word each     720  frames received, 4 words each
+//!       656  buffers given, a word each     736  frames received, 4 words each
 //! ```
+//!
+//! Of a frame to send, the first two words say whether the others say anything: the frame that
+//! is sent as it is, or with its checksums filled in, is written and read as these two.
 
 use crate::nic::SendOptions;
 use crate::wire::{Reader, Writer};
@@ -27,7 +30,7 @@ pub const SENDS_MAX: usize = 64;
 /// Buffers that one exchange returns.
 pub const RETURNS_MAX: usize = 256;
 /// Buffers, of both sizes together, that one exchange gives.
-pub const TAKEN_MAX: usize = 64;
+pub const TAKEN_MAX: usize = 80;
 /// Pieces of frames that one exchange receives.
 pub const RECEIVED_MAX: usize = 64;
 
@@ -94,32 +97,73 @@ pub struct Send {
     pub tail: Option<(u32, u32)>,
 }
 
+/// Flags in the first word of a frame to send: what is asked for.
+const CHECKSUMS: u32 = 1 << 16;
+const SEGMENTS: u32 = 1 << 17;
+const VLAN: u32 = 1 << 18;
+const TAIL: u32 = 1 << 19;
+
 impl Send {
-    /// As words of the area.
-    pub const fn to_words(self) -> [u32; SEND_WORDS] {
-        let options = self.options.to_register();
-        let (offset, len) = match self.tail {
-            Some(tail) => tail,
-            None => (0, 0),
-        };
-        [
-            self.buffer as u32,
-            self.len,
-            options as u32,
-            (options >> 32) as u32,
-            offset,
-            len,
-        ]
+    /// Words of a frame that says nothing in the others.
+    pub const BRIEF: usize = 2;
+
+    /// Whether these are all its words, by the first one.
+    pub const fn is_brief(first: u32) -> bool {
+        first & (SEGMENTS | VLAN | TAIL) == 0
     }
 
-    /// From words of the area.
+    /// As words of the area. Those beyond [`Send::BRIEF`] are zero if it is brief.
+    pub const fn to_words(self) -> [u32; SEND_WORDS] {
+        let SendOptions {
+            checksums,
+            segment_size,
+            vlan,
+            ..
+        } = self.options;
+        let mut first = self.buffer as u32;
+        if checksums {
+            first |= CHECKSUMS;
+        }
+        if segment_size > 0 {
+            first |= SEGMENTS;
+        }
+        let tag = match vlan {
+            Some(tag) => {
+                first |= VLAN;
+                tag
+            }
+            None => 0,
+        };
+        let (offset, len) = match self.tail {
+            Some(tail) => {
+                first |= TAIL;
+                tail
+            }
+            None => (0, 0),
+        };
+        let work = segment_size as u32 | (tag as u32) << 16;
+        [first, self.len, work, offset, len, 0]
+    }
+
+    /// From words of the area. What their first one does not announce is ignored.
     pub const fn from_words(words: [u32; SEND_WORDS]) -> Self {
-        let [buffer, len, low, high, offset, tail_len] = words;
+        let [first, len, work, offset, tail_len, _] = words;
         Send {
-            buffer: buffer as u16,
+            buffer: first as u16,
             len,
-            options: SendOptions::from_register(low as u64 | (high as u64) << 32),
-            tail: match tail_len {
+            options: SendOptions {
+                more: false,
+                checksums: first & CHECKSUMS != 0,
+                segment_size: match first & SEGMENTS {
+                    0 => 0,
+                    _ => work as u16,
+                },
+                vlan: match first & VLAN {
+                    0 => None,
+                    _ => Some((work >> 16) as u16),
+                },
+            },
+            tail: match first & TAIL {
                 0 => None,
                 _ => Some((offset, tail_len)),
             },
@@ -261,6 +305,22 @@ mod tests {
             ..Send::default()
         };
         assert_eq!(Send::from_words(plain.to_words()), plain);
+        let checksums = Send {
+            options: SendOptions {
+                checksums: true,
+                ..SendOptions::default()
+            },
+            ..plain
+        };
+        for (send, is_brief) in [(plain, true), (checksums, true), (send, false)] {
+            let mut words = send.to_words();
+            assert_eq!(Send::is_brief(words[0]), is_brief);
+            if is_brief {
+                // What is there from before means nothing.
+                words[Send::BRIEF..].fill(0xdead_beef);
+            }
+            assert_eq!(Send::from_words(words), send);
+        }
         for (more, checksums_right, vlan) in [
             (false, false, None),
             (true, false, Some(0)),
@@ -284,7 +344,7 @@ mod tests {
         assert_eq!(send_at(SENDS_MAX), return_at(0));
         assert_eq!(return_at(RETURNS_MAX), taken_at(0));
         assert_eq!(taken_at(TAKEN_MAX), received_at(0));
-        assert_eq!((return_at(0), taken_at(0), received_at(0)), (400, 656, 720));
+        assert_eq!((return_at(0), taken_at(0), received_at(0)), (400, 656, 736));
     }
 
     #[test]

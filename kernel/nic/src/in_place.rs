@@ -4,7 +4,7 @@
 //! Their memory is all that a process may be shown of an arena: rings and descriptors are elsewhere.
 //! What a process does to a buffer that it does not hold, it does to its own frames.
 
-use crate::{BusAddr, Error, ReceiveInfo};
+use crate::{BusAddr, Error, ReceiveInfo, SendOptions};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -48,6 +48,19 @@ pub struct Tail {
     pub address: BusAddr,
     /// How many.
     pub len: usize,
+}
+
+/// A frame that was built in a buffer, and shall be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Number of the buffer.
+    pub buffer: u16,
+    /// Bytes from its start.
+    pub len: usize,
+    /// What the card shall do.
+    pub options: SendOptions,
+    /// The frame's end, if that is not in the buffer.
+    pub tail: Option<Tail>,
 }
 
 /// A received frame, or a part of one.
@@ -123,6 +136,16 @@ impl Pool {
     /// All buffers.
     pub fn capacity(&self) -> usize {
         self.places.len()
+    }
+
+    /// Gives buffers away, as many as there is room for in `into` or else all; returns how many.
+    pub fn take_all(&mut self, into: &mut [u16]) -> usize {
+        let mut taken = 0;
+        for (room, number) in into.iter_mut().zip(core::iter::from_fn(|| self.take())) {
+            *room = number;
+            taken += 1;
+        }
+        taken
     }
 
     /// Gives a buffer away.

@@ -39,7 +39,7 @@ mod in_place;
 pub mod model;
 mod offload;
 
-pub use in_place::{FrameMemory, Piece, Tail};
+pub use in_place::{FrameMemory, Outgoing, Piece, Tail};
 pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
 
 use bitflags::bitflags;
@@ -87,6 +87,23 @@ pub trait Bus {
     fn store16(&mut self, offset: usize, value: u16);
     /// Stores 32 bits, once and whole.
     fn store32(&mut self, offset: usize, value: u32);
+    /// Loads pairs of 32 bits from an offset that is a multiple of 8, the first of each in the low
+    /// half. The card may write between any two of them.
+    fn load_quads<const N: usize>(&mut self, offset: usize) -> [u64; N] {
+        core::array::from_fn(|index| {
+            let offset = offset + 8 * index;
+            let low = self.load32(offset);
+            u64::from(low) | u64::from(self.load32(offset + 4)) << 32
+        })
+    }
+    /// Stores pairs of 32 bits, in order, as [`Bus::load_quads`] loads them. The card may see any of
+    /// them before the next.
+    fn store_quads<const N: usize>(&mut self, offset: usize, quads: [u64; N]) {
+        for (quad, offset) in quads.into_iter().zip((offset..).step_by(8)) {
+            self.store32(offset, quad as u32);
+            self.store32(offset + 4, (quad >> 32) as u32);
+        }
+    }
     /// Copies `bytes` into the arena.
     fn copy_in(&mut self, offset: usize, bytes: &[u8]);
     /// Fills `bytes` from the arena.
@@ -388,13 +405,27 @@ pub trait Nic {
     /// Where the frames are that [`Nic::take_buffer`] and [`Nic::receive_piece`] give away.
     fn frame_memory(&self) -> FrameMemory;
 
-    /// Gives a buffer for a frame of `len` bytes to the caller, who has it until it is sent or
-    /// dropped.
+    /// Gives buffers for frames of `len` bytes to the caller, who has each until it is sent or
+    /// dropped: as many as there is room for in `into`, or else all that are free. Says how many.
+    /// If they are fewer, an [`Events::TRANSMIT_SPACE`] follows, and all queued frames are on their
+    /// way.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] if there is none (an [`Events::TRANSMIT_SPACE`] follows, and all queued
-    /// frames are on their way), [`Error::BadLength`] if none is that long, [`Error::Stopped`].
-    fn take_buffer(&mut self, len: usize) -> Result<u16, Error>;
+    /// [`Error::BadLength`] if none is that long, [`Error::Stopped`], or what the hardware did; none
+    /// is given then.
+    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error>;
+
+    /// Gives one buffer, as [`Nic::take_buffers`] does.
+    ///
+    /// # Errors
+    /// Those of it, and [`Error::WouldBlock`] if there is none.
+    fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
+        let mut buffer = [0];
+        match self.take_buffers(len, &mut buffer)? {
+            0 => Err(Error::WouldBlock),
+            _ => Ok(buffer[0]),
+        }
+    }
 
     /// Takes a buffer back that will not be sent.
     ///
@@ -402,34 +433,72 @@ pub trait Nic {
     /// [`Error::BadBuffer`].
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error>;
 
-    /// As [`Nic::send_with`] and `more`, with a frame that was built in the first `len` bytes of a
-    /// buffer, and goes on behind `tail`: the card sends both from where they are. The buffer is
-    /// the driver's again, unless this fails.
+    /// As [`Nic::send_with`] and `more`, with frames that were built in buffers, in order, until one
+    /// fails; the card sends them from where they are. The buffers are the driver's again. Returns
+    /// how many, and why not the next, whose buffer stays the caller's.
+    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
+
+    /// Sends one frame that was built in the first `len` bytes of a buffer, and goes on behind
+    /// `tail`.
     ///
     /// # Errors
-    /// Those of [`Nic::send_with`], [`Error::BadBuffer`].
+    /// Those of [`Nic::send_with`], [`Error::BadBuffer`]; the buffer stays the caller's.
     fn send_buffer(
         &mut self,
         buffer: u16,
         len: usize,
         tail: Option<Tail>,
         options: &SendOptions,
-    ) -> Result<(), Error>;
+    ) -> Result<(), Error> {
+        let options = *options;
+        let frame = Outgoing {
+            buffer,
+            len,
+            options,
+            tail,
+        };
+        self.send_buffers(&[frame]).1
+    }
 
-    /// As [`Nic::receive_with`], but the frame stays where the card has put it, and is the caller's
-    /// until [`Nic::return_buffer`]. A long frame may come in several pieces. Without `arm` no wake-up
-    /// is asked for: the caller will look again.
+    /// As [`Nic::receive_with`], but the frames stay where the card has put them, and are the
+    /// caller's until [`Nic::return_buffers`]: up to `max` pieces, each of which `take` is told. A
+    /// long frame may come in several. Returns how many. If they are fewer, there are no more, and
+    /// with `arm` an [`Events::RECEIVE`] follows; without it no wake-up is asked for: the caller
+    /// will look again.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] if there is none (with `arm` an [`Events::RECEIVE`] follows),
-    /// [`Error::Stopped`], or what the hardware did.
-    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error>;
+    /// [`Error::Stopped`], or what the hardware did. Pieces that were told are the caller's.
+    fn receive_pieces(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error>;
 
-    /// Gives a received piece's buffer back to the card.
+    /// One piece, as [`Nic::receive_pieces`] tells it.
     ///
     /// # Errors
-    /// [`Error::BadBuffer`], or what the hardware did.
-    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error>;
+    /// Those of it, and [`Error::WouldBlock`] if there is none.
+    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
+        let mut taken = None;
+        self.receive_pieces(arm, 1, &mut |piece| taken = Some(*piece))?;
+        taken.ok_or(Error::WouldBlock)
+    }
+
+    /// Gives received pieces' buffers back to the card.
+    ///
+    /// # Errors
+    /// [`Error::BadBuffer`] for the first that is not the caller's: it and what follows stay where
+    /// they are. Or what the hardware did.
+    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error>;
+
+    /// Gives one received piece's buffer back.
+    ///
+    /// # Errors
+    /// Those of [`Nic::return_buffers`].
+    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.return_buffers(&[buffer])
+    }
 
     /// To be called when the card's line, which it may share, interrupts. `None`: the card did not
     /// ask. `Some`: it did, and its request is acknowledged.

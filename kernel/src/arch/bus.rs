@@ -117,6 +117,14 @@ impl Bus for MachineBus {
         self.arena.store(offset, value);
     }
 
+    fn load_quads<const N: usize>(&mut self, offset: usize) -> [u64; N] {
+        self.arena.load_all(offset)
+    }
+
+    fn store_quads<const N: usize>(&mut self, offset: usize, quads: [u64; N]) {
+        self.arena.store_all(offset, quads);
+    }
+
     fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         self.arena.copy_in(offset, bytes);
     }

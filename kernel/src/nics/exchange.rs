@@ -15,10 +15,15 @@ use abi::layout::{NIC_MAX, NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
 use kernel::account::Accounts;
 use kernel::runs::Runs;
-use nic::{BusAddr, FrameMemory, Tail};
+use nic::{BusAddr, FrameMemory, Outgoing, Tail};
 
 /// Bytes of a word.
 const WORD: usize = 4;
+/// Words of what the owner asks.
+const HEAD: usize = exchange::ARM + 1;
+/// Frames, and buffers, that the driver is told of at once.
+const SENT_AT_ONCE: usize = 8;
+const RETURNED_AT_ONCE: usize = 32;
 
 impl Nics {
     /// `Syscall::NicMap`.
@@ -98,28 +103,41 @@ impl Card {
         ramdisk: &Runs,
         accounts: &mut Accounts<Tsc>,
     ) -> Result<()> {
-        let asked = |word: usize, max: usize| (load(area, word) as usize).min(max);
+        let head: [u32; HEAD] = area.load_all(0);
+        let asked = |word: usize, max: usize| (head[word] as usize).min(max);
         let returns = asked(exchange::RETURN_COUNT, exchange::RETURNS_MAX);
         let sends = asked(exchange::SEND_COUNT, exchange::SENDS_MAX);
         let small = asked(exchange::SMALL_WANTED, exchange::TAKEN_MAX);
         let large = asked(exchange::LARGE_WANTED, exchange::TAKEN_MAX - small);
         let receives = asked(exchange::RECEIVE_WANTED, exchange::RECEIVED_MAX);
+        let arm = head[exchange::ARM] != 0;
 
         let returned = self.take_returned(area, returns);
-        let receiving = accounts.enter(Stage::Send);
-        let sent = self.send_all(area, sends, ramdisk);
-        self.give_buffers(area, (small, large));
-        accounts.back(receiving);
-        let arm = load(area, exchange::ARM) != 0;
+        let sent = if sends + small + large > 0 {
+            let receiving = accounts.enter(Stage::Send);
+            let sent = self.send_all(area, sends, ramdisk);
+            self.give_buffers(area, (small, large));
+            accounts.back(receiving);
+            sent
+        } else {
+            area.store_all(exchange::SENT * WORD, [0_u32; 2]);
+            Ok(())
+        };
         let received = self.give_received(area, receives, arm);
         returned.and(sent).and(received)
     }
 
     /// Takes received buffers back. A number that is not the owner's ends it.
     fn take_returned(&mut self, area: &Arena, count: usize) -> Result<()> {
-        for index in 0..count {
-            let buffer = load(area, exchange::return_at(index)) as u16;
-            self.nic.return_buffer(buffer).map_err(to_abi)?;
+        let mut numbers = [0; RETURNED_AT_ONCE];
+        let mut index = 0;
+        while index < count {
+            let some = &mut numbers[..RETURNED_AT_ONCE.min(count - index)];
+            for number in &mut *some {
+                *number = load(area, exchange::return_at(index)) as u16;
+                index += 1;
+            }
+            self.nic.return_buffers(some).map_err(to_abi)?;
         }
         Ok(())
     }
@@ -129,20 +147,39 @@ impl Card {
     fn send_all(&mut self, area: &mut Arena, count: usize, ramdisk: &Runs) -> Result<()> {
         let mut result = Ok(());
         let mut sent = 0;
+        let mut refused_at = None;
+        let mut frames = [Outgoing::default(); SENT_AT_ONCE];
         while sent < count {
-            let first = exchange::send_at(sent);
-            let words = core::array::from_fn(|word| load(area, first + word));
-            let send = Send::from_words(words);
-            match self.send_one(&send, ramdisk) {
-                Ok(()) => {}
-                Err(Error::WouldBlock) => break,
-                Err(error) => {
-                    result = Err(error);
-                    // Not his at all, perhaps.
-                    let _ = self.nic.drop_buffer(send.buffer);
+            let mut read = 0;
+            let mut bad = None;
+            for frame in &mut frames[..SENT_AT_ONCE.min(count - sent)] {
+                match read_send(area, sent + read, ramdisk) {
+                    Ok(send) => *frame = send,
+                    Err(why) => {
+                        bad = Some(why);
+                        break;
+                    }
                 }
+                read += 1;
             }
-            sent += 1;
+            let (taken, why) = self.nic.send_buffers(&frames[..read]);
+            sent += taken;
+            let refused = match why {
+                Ok(()) => bad,
+                Err(nic::Error::WouldBlock) if refused_at != Some(sent) => {
+                    // With that, the card has got what was queued; some are done at once.
+                    refused_at = Some(sent);
+                    continue;
+                }
+                Err(nic::Error::WouldBlock) => break,
+                Err(error) => Some((frames[taken].buffer, to_abi(error))),
+            };
+            if let Some((buffer, error)) = refused {
+                result = Err(error);
+                // Not his at all, perhaps.
+                let _ = self.nic.drop_buffer(buffer);
+                sent += 1;
+            }
         }
         store(area, exchange::SENT, sent);
         if sent > 0 {
@@ -151,33 +188,24 @@ impl Card {
         result
     }
 
-    fn send_one(&mut self, send: &Send, ramdisk: &Runs) -> Result<()> {
-        let options = nic::SendOptions {
-            checksums: send.options.checksums,
-            segment_size: send.options.segment_size,
-            vlan: send.options.vlan,
-        };
-        let tail = match send.tail {
-            Some(tail) => Some(self::tail(ramdisk, tail).ok_or(Error::BadAddress)?),
-            None => None,
-        };
-        self.nic
-            .send_buffer(send.buffer, send.len as usize, tail, &options)
-            .map_err(to_abi)
-    }
-
     /// Gives buffers to send from, as many as there are.
     fn give_buffers(&mut self, area: &mut Arena, (small, large): (usize, usize)) {
-        let memory = self.nic.frame_memory();
         let mut given = 0;
-        for (wanted, (_, len)) in [(small, memory.small), (large, memory.large)] {
-            for _ in 0..wanted {
-                let Ok(buffer) = self.nic.take_buffer(len) else {
-                    // A wake-up follows. A card that fails has told so elsewhere.
-                    break;
-                };
-                store(area, exchange::taken_at(given), buffer.into());
-                given += 1;
+        if small + large > 0 {
+            let memory = self.nic.frame_memory();
+            let mut numbers = [0; exchange::TAKEN_MAX];
+            for (wanted, (_, len)) in [(small, memory.small), (large, memory.large)] {
+                if wanted == 0 {
+                    continue;
+                }
+                // If they are too few, a wake-up follows. A card that fails has told so
+                // elsewhere.
+                let some = &mut numbers[..wanted];
+                let count = self.nic.take_buffers(len, some).unwrap_or(0);
+                for &number in &some[..count] {
+                    store(area, exchange::taken_at(given), number.into());
+                    given += 1;
+                }
             }
         }
         store(area, exchange::TAKEN, given);
@@ -187,33 +215,58 @@ impl Card {
     fn give_received(&mut self, area: &mut Arena, wanted: usize, arm: bool) -> Result<()> {
         let mut given = 0;
         let mut result = Ok(());
-        while given < wanted {
-            let piece = match self.nic.receive_piece(arm).map_err(to_abi) {
-                Ok(piece) => piece,
-                Err(Error::WouldBlock) => break,
-                Err(error) => {
-                    result = Err(error);
-                    break;
+        if wanted > 0 {
+            let received = self.nic.receive_pieces(arm, wanted, &mut |piece| {
+                let words = Received {
+                    buffer: piece.buffer,
+                    offset: piece.offset as u32,
+                    len: piece.len as u32,
+                    more: piece.more,
+                    checksums_right: piece.info.ipv4_checksum && piece.info.transport_checksum,
+                    vlan: piece.info.vlan,
                 }
-            };
-            let words = Received {
-                buffer: piece.buffer,
-                offset: piece.offset as u32,
-                len: piece.len as u32,
-                more: piece.more,
-                checksums_right: piece.info.ipv4_checksum && piece.info.transport_checksum,
-                vlan: piece.info.vlan,
-            }
-            .to_words();
-            let first = exchange::received_at(given);
-            for (word, value) in (first..).zip(words) {
-                area.store(word * WORD, value);
-            }
-            given += 1;
+                .to_words();
+                area.store_all(exchange::received_at(given) * WORD, words);
+                given += 1;
+            });
+            result = received.map(drop).map_err(to_abi);
         }
         store(area, exchange::RECEIVED, given);
         result
     }
+}
+
+/// A frame to send. Each word of it is read once, and none that means nothing. If its tail is
+/// none, its buffer and why not.
+#[inline]
+fn read_send(
+    area: &Arena,
+    index: usize,
+    ramdisk: &Runs,
+) -> core::result::Result<Outgoing, (u16, Error)> {
+    let first = exchange::send_at(index) * WORD;
+    let [word, len]: [u32; Send::BRIEF] = area.load_all(first);
+    let more = match Send::is_brief(word) {
+        true => [0; exchange::SEND_WORDS - Send::BRIEF],
+        false => area.load_all(first + Send::BRIEF * WORD),
+    };
+    let [work, offset, tail_len, spare] = more;
+    let send = Send::from_words([word, len, work, offset, tail_len, spare]);
+    let buffer = send.buffer;
+    let tail = match send.tail {
+        Some(tail) => Some(self::tail(ramdisk, tail).ok_or((buffer, Error::BadAddress))?),
+        None => None,
+    };
+    Ok(Outgoing {
+        buffer,
+        len: len as usize,
+        options: nic::SendOptions {
+            checksums: send.options.checksums,
+            segment_size: send.options.segment_size,
+            vlan: send.options.vlan,
+        },
+        tail,
+    })
 }
 
 fn load(area: &Arena, word: usize) -> u32 {

@@ -4,6 +4,9 @@
 //! slices. It is sound because a buffer has one holder. The kernel gives each to this process
 //! at most once until it was given back ([`abi::exchange`]); here it becomes a token that
 //! cannot be copied, and only the token makes a slice.
+//!
+//! The exchange area is no third copy of what is said: frames to send are written into it when
+//! they are queued, and received ones read from it when they are taken.
 #![allow(unsafe_code)]
 
 use super::{Card, SendOptions};
@@ -14,8 +17,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 
-/// Buffers to send from that are kept at hand, small and large.
-const AT_HAND: (usize, usize) = (32, 4);
+/// Buffers to send from that are kept at hand, small and large; but no more than half of the small.
+const AT_HAND: (usize, usize) = (exchange::SENDS_MAX, 4);
 
 /// Buffers to be given back that are worth an exchange for their own sake.
 const OWED: usize = 32;
@@ -23,21 +26,52 @@ const OWED: usize = 32;
 /// An attached card whose buffers are shown to this process.
 pub struct Mapped {
     card: Card,
-    area: NonNull<[u32; WORDS]>,
+    area: Area,
     /// What it has received.
     pub receiving: Receiving,
     /// What it shall send.
     pub sending: Sending,
 }
 
+/// The exchange area, of which each half of a card touches its own words.
+#[derive(Clone, Copy)]
+struct Area(NonNull<[u32; WORDS]>);
+
+impl Area {
+    /// The words from `first` on.
+    #[inline]
+    fn read<const N: usize>(self, first: usize) -> [u32; N] {
+        assert!(first + N <= WORDS);
+        // SAFETY: inside the area, which is mapped for as long as the card is attached. No
+        // reference to it exists outside of `Mapped::exchange`.
+        unsafe { self.0.cast::<u32>().add(first).cast::<[u32; N]>().read() }
+    }
+
+    /// Writes the words from `first` on.
+    #[inline]
+    fn write<const N: usize>(self, first: usize, words: [u32; N]) {
+        assert!(first + N <= WORDS);
+        // SAFETY: as for `read`.
+        unsafe { self.0.cast::<u32>().add(first).cast().write(words) }
+    }
+
+    fn word(self, word: usize) -> u32 {
+        self.read::<1>(word)[0]
+    }
+}
+
 /// The receiving half.
 pub struct Receiving {
+    area: Area,
     start: NonNull<u8>,
     len: usize,
-    waiting: VecDeque<Received>,
+    /// Pieces in the area, and how many of them were taken.
+    brought: usize,
+    taken: usize,
     returned: Vec<u16>,
-    /// A frame of several pieces, put together.
+    /// A frame of several pieces, put together: as far as they have come, if it is not whole.
     assembled: Vec<u8>,
+    is_half: bool,
     /// The last look found all that there was.
     dry: bool,
     /// A wake-up was asked for and has not come: there is nothing to look for.
@@ -48,17 +82,27 @@ pub struct Receiving {
 
 /// The sending half.
 pub struct Sending {
+    area: Area,
     start: NonNull<u8>,
     memory: NicMemory,
     small: Vec<SendBuffer>,
     large: Vec<SendBuffer>,
-    queued: VecDeque<Send>,
+    /// Frames in the area, and those that found no room there.
+    queued: usize,
+    behind: VecDeque<Send>,
 }
 
 /// A buffer to build a frame in, held by this process.
 #[derive(Debug)]
 #[must_use = "it is lost unless it is sent or put back"]
 pub struct SendBuffer(u16);
+
+impl SendBuffer {
+    /// Its number, by which one knows it again when it comes back.
+    pub fn number(&self) -> u16 {
+        self.0
+    }
+}
 
 /// A received frame, held by this process.
 #[derive(Debug)]
@@ -114,25 +158,31 @@ impl Mapped {
         area: NonNull<[u32; WORDS]>,
         [transmit, receive]: [NonNull<u8>; 2],
     ) -> Self {
+        let area = Area(area);
         Mapped {
             card,
             area,
             receiving: Receiving {
+                area,
                 start: receive,
                 len: memory.receive_len as usize,
-                waiting: VecDeque::with_capacity(exchange::RECEIVED_MAX),
+                brought: 0,
+                taken: 0,
                 returned: Vec::with_capacity(exchange::RETURNS_MAX),
                 assembled: Vec::new(),
+                is_half: false,
                 dry: false,
                 armed: false,
                 refused: 0,
             },
             sending: Sending {
+                area,
                 start: transmit,
                 memory,
                 small: Vec::with_capacity(AT_HAND.0),
                 large: Vec::with_capacity(AT_HAND.1),
-                queued: VecDeque::with_capacity(exchange::SENDS_MAX),
+                queued: 0,
+                behind: VecDeque::new(),
             },
         }
     }
@@ -157,48 +207,48 @@ impl Mapped {
             receiving,
             sending,
         } = self;
-        // SAFETY: the area is mapped for as long as the card is attached, and the only other
-        // reference to it was the last call's.
-        let area = unsafe { area.as_mut() };
-        receiving.ask(area, arm);
-        sending.ask(area);
-        let result = sys::nic_exchange(card.number(), area);
+        receiving.ask(arm);
+        sending.ask();
+        // SAFETY: the area is mapped for as long as the card is attached, and this is the only
+        // reference to it.
+        let words = unsafe { area.0.as_mut() };
+        let result = sys::nic_exchange(card.number(), words);
         if let Err(Error::BadHandle | Error::InvalidArgument | Error::NoSuchCall) = result {
             // Nothing was done.
             return result;
         }
-        receiving.done(area);
-        sending.done(area);
+        receiving.done();
+        sending.done();
         result
     }
 }
 
 impl Receiving {
-    fn ask(&mut self, area: &mut [u32; WORDS], arm: bool) {
+    fn ask(&mut self, arm: bool) {
         let returned = self.returned.len().min(exchange::RETURNS_MAX);
         for (index, buffer) in self.returned.drain(..returned).enumerate() {
-            area[exchange::return_at(index)] = buffer.into();
+            self.area.write(exchange::return_at(index), [buffer.into()]);
         }
-        area[exchange::RETURN_COUNT] = returned as u32;
-        let room = exchange::RECEIVED_MAX - self.waiting.len().min(exchange::RECEIVED_MAX);
-        area[exchange::RECEIVE_WANTED] = if self.armed { 0 } else { room as u32 };
-        area[exchange::ARM] = arm.into();
-        area[exchange::RECEIVED] = 0;
+        // What was brought must be taken before it is overwritten.
+        let wanted = match self.armed || self.has_frame() {
+            true => 0,
+            false => exchange::RECEIVED_MAX as u32,
+        };
+        self.area.write(exchange::RETURN_COUNT, [returned as u32]);
+        self.area
+            .write(exchange::RECEIVE_WANTED, [wanted, arm.into()]);
+        self.area.write(exchange::RECEIVED, [0]);
     }
 
-    fn done(&mut self, area: &[u32; WORDS]) {
-        let wanted = area[exchange::RECEIVE_WANTED];
+    fn done(&mut self) {
+        let [wanted, arm] = self.area.read(exchange::RECEIVE_WANTED);
         if wanted == 0 {
             return;
         }
-        let count = area[exchange::RECEIVED].min(wanted);
+        let count = self.area.word(exchange::RECEIVED).min(wanted);
         self.dry = count < wanted;
-        self.armed = self.dry && area[exchange::ARM] != 0;
-        for index in 0..count as usize {
-            let first = exchange::received_at(index);
-            let words = core::array::from_fn(|word| area[first + word]);
-            self.waiting.push_back(Received::from_words(words));
-        }
+        self.armed = self.dry && arm != 0;
+        (self.brought, self.taken) = (count as usize, 0);
     }
 
     /// Whether there may be frames at the card that [`Mapped::exchange`] would bring.
@@ -223,65 +273,65 @@ impl Receiving {
     }
 
     /// Whether frames wait here to be taken by [`Receiving::take`].
+    #[inline]
     pub fn has_frame(&self) -> bool {
-        !self.waiting.is_empty()
+        self.taken < self.brought
     }
 
     /// The next frame that was brought.
+    #[inline]
     pub fn take(&mut self) -> Option<Incoming> {
-        loop {
-            let received = self.waiting.pop_front()?;
+        while self.has_frame() {
+            let words = self.area.read(exchange::received_at(self.taken));
+            self.taken += 1;
+            let received = Received::from_words(words);
             let end = (received.offset as usize).checked_add(received.len as usize);
             if end.is_none_or(|end| end > self.len) {
                 // The kernel does not say such things.
                 self.refused += 1;
                 continue;
             }
-            if !received.more {
-                return Some(Incoming {
-                    received,
-                    is_assembled: false,
-                });
+            if received.more || self.is_half {
+                if let Some(whole) = self.assemble(received) {
+                    return Some(whole);
+                }
+                continue;
             }
-            return self.assemble(received);
+            return Some(Incoming {
+                received,
+                is_assembled: false,
+            });
         }
+        None
     }
 
-    /// Puts a frame together that begins with this piece. `None` if its end has not come.
-    fn assemble(&mut self, first: Received) -> Option<Incoming> {
-        if !self.waiting.iter().any(|piece| !piece.more) {
-            // The rest comes with the next exchange.
-            self.waiting.push_front(first);
-            return None;
-        }
+    /// Puts a frame together, piece by piece. `None` if its end has not come.
+    #[cold]
+    fn assemble(&mut self, received: Received) -> Option<Incoming> {
         let mut whole = core::mem::take(&mut self.assembled);
-        whole.clear();
-        let mut piece = first;
-        loop {
-            let held = Incoming {
-                received: piece,
-                is_assembled: false,
-            };
-            whole.extend_from_slice(self.bytes(&held));
-            self.give_back(held);
-            if !piece.more {
-                break;
-            }
-            piece = self.waiting.pop_front()?;
+        if !self.is_half {
+            whole.clear();
         }
+        let piece = Incoming {
+            received,
+            is_assembled: false,
+        };
+        whole.extend_from_slice(self.bytes(&piece));
+        self.give_back(piece);
+        self.is_half = received.more;
         let received = Received {
             len: whole.len() as u32,
-            more: false,
-            ..first
+            ..received
         };
         self.assembled = whole;
-        Some(Incoming {
+        (!self.is_half).then_some(Incoming {
             received,
             is_assembled: true,
         })
     }
 
     /// Its bytes.
+    #[inline]
     pub fn bytes(&self, frame: &Incoming) -> &[u8] {
         let Received { offset, len, .. } = frame.received;
         if frame.is_assembled {
@@ -296,6 +346,7 @@ impl Receiving {
     }
 
     /// Gives the frame's buffer back to the card, by the next exchange.
+    #[inline]
     pub fn give_back(&mut self, frame: Incoming) {
         if !frame.is_assembled {
             self.returned.push(frame.received.buffer);
@@ -304,44 +355,62 @@ impl Receiving {
 }
 
 impl Sending {
-    fn ask(&mut self, area: &mut [u32; WORDS]) {
-        let sends = self.queued.len().min(exchange::SENDS_MAX);
-        for (index, send) in self.queued.iter().take(sends).enumerate() {
-            let first = exchange::send_at(index);
-            area[first..first + exchange::SEND_WORDS].copy_from_slice(&send.to_words());
-        }
-        area[exchange::SEND_COUNT] = sends as u32;
-        area[exchange::SENT] = 0;
-        let missing = |at_hand: usize, have: &[SendBuffer], all: u16| {
-            at_hand.min(all.into()).saturating_sub(have.len()) as u32
-        };
-        let (small, large) = (self.memory.small.0, self.memory.large.0);
-        area[exchange::SMALL_WANTED] = missing(AT_HAND.0, &self.small, small);
-        area[exchange::LARGE_WANTED] = missing(AT_HAND.1, &self.large, large);
-        area[exchange::TAKEN] = 0;
+    fn ask(&mut self) {
+        let missing =
+            |at_hand: usize, have: &[SendBuffer]| at_hand.saturating_sub(have.len()) as u32;
+        let (smalls, larges) = (self.memory.small.0, self.memory.large.0);
+        let small = missing(AT_HAND.0.min(usize::from(smalls.div_ceil(2))), &self.small);
+        let large = missing(AT_HAND.1.min(larges.into()), &self.large);
+        self.area.write(exchange::SEND_COUNT, [self.queued as u32]);
+        self.area.write(exchange::SMALL_WANTED, [small, large]);
+        self.area.write(exchange::SENT, [0; 2]);
     }
 
-    fn done(&mut self, area: &[u32; WORDS]) {
-        let sent = area[exchange::SENT].min(area[exchange::SEND_COUNT]);
-        self.queued.drain(..sent as usize);
-        let wanted = area[exchange::SMALL_WANTED] + area[exchange::LARGE_WANTED];
-        for index in 0..area[exchange::TAKEN].min(wanted) as usize {
-            let number = area[exchange::taken_at(index)] as u16;
-            match number < self.memory.small.0 {
-                true => self.small.push(SendBuffer(number)),
-                false => self.large.push(SendBuffer(number)),
+    fn done(&mut self) {
+        let [sent, taken] = self.area.read(exchange::SENT);
+        let [small, large] = self.area.read(exchange::SMALL_WANTED);
+        for index in 0..taken.min(small + large) as usize {
+            let number = self.area.word(exchange::taken_at(index)) as u16;
+            self.put_back(SendBuffer(number));
+        }
+        let sent = (sent as usize).min(self.queued);
+        let left = self.queued - sent;
+        if sent > 0 {
+            for index in 0..left {
+                let words: [u32; exchange::SEND_WORDS] =
+                    self.area.read(exchange::send_at(sent + index));
+                self.area.write(exchange::send_at(index), words);
             }
         }
+        self.queued = left;
+        while self.queued < exchange::SENDS_MAX
+            && let Some(send) = self.behind.pop_front()
+        {
+            self.write(send);
+        }
+    }
+
+    /// Puts a frame into the area, where there is room.
+    #[inline]
+    fn write(&mut self, send: Send) {
+        let words = send.to_words();
+        let at = exchange::send_at(self.queued);
+        match Send::is_brief(words[0]) {
+            true => self.area.write(at, [words[0], words[1]]),
+            false => self.area.write(at, words),
+        }
+        self.queued += 1;
     }
 
     /// Whether frames are queued that [`Mapped::exchange`] would send.
     pub fn has_queued(&self) -> bool {
-        !self.queued.is_empty()
+        self.queued > 0
     }
 
     /// Whether a batch of them waits, so that no more should be queued before an exchange.
+    #[inline]
     pub fn has_batch(&self) -> bool {
-        self.queued.len() >= exchange::SENDS_MAX
+        self.queued == exchange::SENDS_MAX
     }
 
     /// Whether there is a buffer of each size at hand.
@@ -351,6 +420,7 @@ impl Sending {
     }
 
     /// A buffer for a frame of `len` bytes, if one is at hand.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Option<SendBuffer> {
         if len <= self.memory.small.1 as usize {
             return self.small.pop().or_else(|| self.large.pop());
@@ -362,6 +432,7 @@ impl Sending {
     }
 
     /// Keeps a buffer for another frame.
+    #[inline]
     pub fn put_back(&mut self, buffer: SendBuffer) {
         match buffer.0 < self.memory.small.0 {
             true => self.small.push(buffer),
@@ -370,6 +441,7 @@ impl Sending {
     }
 
     /// The first `len` bytes of a buffer, or all if it has fewer.
+    #[inline]
     pub fn bytes_mut(&mut self, buffer: &mut SendBuffer, len: usize) -> &mut [u8] {
         let Some((offset, room)) = self.memory.buffer(buffer.0) else {
             return &mut [];
@@ -384,6 +456,7 @@ impl Sending {
     }
 
     /// Queues the first `len` bytes of a buffer, and then `tail` (see [`Send::tail`]).
+    #[inline]
     pub fn queue(
         &mut self,
         buffer: SendBuffer,
@@ -391,12 +464,16 @@ impl Sending {
         options: SendOptions,
         tail: Option<(u32, u32)>,
     ) {
-        self.queued.push_back(Send {
+        let send = Send {
             buffer: buffer.0,
             len: len as u32,
             options,
             tail,
-        });
+        };
+        match self.has_batch() {
+            true => self.behind.push_back(send),
+            false => self.write(send),
+        }
     }
 }
 

@@ -15,9 +15,9 @@ pub const RFDS: usize = 256;
 pub const FRAME_MAX: usize = 1514;
 /// Room for a received frame: even (§6.4.3.1), and more than the card may store.
 const RFD_DATA: usize = 1520;
-/// Buffers to send from, and bytes of each: twice as many as fit into the ring, so that frames can
-/// be built while others are sent.
-pub const BUFFERS: usize = 64;
+/// Buffers to send from, and bytes of each: as many as an exchange sends, and as many again, so that
+/// frames can be built while others are sent.
+pub const BUFFERS: usize = 128;
 pub const BUFFER: usize = 2048;
 /// No address.
 pub const NIL: u32 = 0xffff_ffff;
@@ -83,7 +83,7 @@ struct Tbd {
 
 /// Offsets and bits of a command block.
 pub mod cb {
-    use super::{Block, Tbd, offset_of};
+    use super::{Block, offset_of};
 
     /// Status, 16 bits: [`C`], [`OK`].
     pub const STATUS: usize = offset_of!(Block, status);
@@ -93,14 +93,10 @@ pub mod cb {
     pub const LINK: usize = offset_of!(Block, link);
     /// Where the argument of a command other than transmit starts.
     pub const ARGUMENT: usize = offset_of!(Block, tbd_array);
-    /// Bus address of the buffer descriptors, 32 bits.
+    /// Bus address of the buffer descriptors, and [`TRANSMIT_COUNTS`], 32 bits each.
     pub const TBD_ARRAY: usize = offset_of!(Block, tbd_array);
-    /// [`TRANSMIT_COUNTS`], 32 bits.
-    pub const COUNTS: usize = offset_of!(Block, counts);
     /// The first buffer descriptor: bus address, then size and [`TBD_EL`], 32 bits each.
     pub const TBDS: usize = offset_of!(Block, tbds);
-    /// Bytes of one.
-    pub const TBD_LEN: usize = size_of::<Tbd>();
 
     /// Status: the card is done with the block.
     pub const C: u16 = 0x8000;
@@ -148,7 +144,7 @@ struct Rfd {
 
 /// Offsets and bits of a receive frame descriptor; `C` and `OK` are as in [`cb`].
 pub mod rfd {
-    use super::{RFD_DATA, Rfd, offset_of};
+    use super::{NIL, RFD_DATA, Rfd, offset_of};
 
     /// Status, 16 bits.
     pub const STATUS: usize = offset_of!(Rfd, status);
@@ -156,19 +152,19 @@ pub mod rfd {
     pub const COMMAND: usize = offset_of!(Rfd, command);
     /// Bus address of the next descriptor, 32 bits.
     pub const LINK: usize = offset_of!(Rfd, link);
-    /// Unused in simplified mode, 32 bits.
-    pub const RBD: usize = offset_of!(Rfd, rbd);
-    /// Count (15:0) and size (31:16), 32 bits.
-    pub const COUNT_AND_SIZE: usize = offset_of!(Rfd, count);
+    /// Unused in simplified mode, 32 bits; then count (15:0) and size (31:16), 32 bits.
+    pub const RBD_AND_COUNT: usize = offset_of!(Rfd, rbd);
     /// The frame.
     pub const DATA: usize = offset_of!(Rfd, data);
 
     /// Command: the receive unit stops after this descriptor.
     pub const EL: u16 = 0x8000;
-    /// The number of bytes in the count field; above it are EOF and F, which QEMU never sets.
-    pub const COUNT_MASK: u32 = 0x3fff;
-    /// An empty descriptor's count and size.
-    pub const EMPTY: u32 = (RFD_DATA as u32) << 16;
+    /// Where the count is in those 64 bits, and the number of bytes in it; above that are EOF and F,
+    /// which QEMU never sets.
+    pub const COUNT_SHIFT: u32 = 32;
+    pub const COUNT_MASK: usize = 0x3fff;
+    /// An empty descriptor's, without RBD.
+    pub const EMPTY: u64 = NIL as u64 | (RFD_DATA as u64) << 48;
 }
 
 /// The counters (§6.4.2.7 and "statistical counters"): 16 of them in the standard format, then the
@@ -189,6 +185,9 @@ pub const DUMP_RESET_DONE: u32 = 0xa007;
 const _: () = {
     // CONFIGURE's 22 bytes are the longest argument.
     assert!(size_of::<Block>() == 32 && cb::ARGUMENT + 22 <= 32);
+    // These are written in pairs.
+    assert!(cb::TBD_ARRAY.is_multiple_of(8) && cb::TBDS.is_multiple_of(8));
+    assert!(rfd::RBD_AND_COUNT.is_multiple_of(8) && align_of::<Tbd>() <= 8);
     assert!(offset_of!(Arena, buffers).is_multiple_of(4096));
     assert!(offset_of!(Arena, transmit).is_multiple_of(4096));
     assert!(offset_of!(Rfd, data) == 16 && size_of::<Rfd>() == 1536);

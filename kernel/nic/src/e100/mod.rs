@@ -60,7 +60,9 @@ use self::layout::{MEMORY, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
-use crate::{Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Piece, SendOptions, Tail};
+use crate::{
+    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, SendOptions, Tail,
+};
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
 
@@ -218,6 +220,40 @@ impl<B: Bus> E100<B> {
             // Whoever waits for this card shall hear of it.
             self.pending |= Events::all();
         }
+    }
+
+    /// Puts a frame into the ring; how long it is.
+    #[inline]
+    fn queue(&mut self, frame: &Outgoing) -> Result<usize, Error> {
+        let &Outgoing {
+            buffer,
+            len,
+            options,
+            tail,
+        } = frame;
+        self.transmit.pool.check_held(buffer)?;
+        if options != SendOptions::default() {
+            return Err(Error::Unsupported);
+        }
+        let whole = len.saturating_add(tail.map_or(0, |tail| tail.len));
+        if len == 0 || whole > FRAME_MAX || tail.is_some_and(|tail| tail.len == 0) {
+            return Err(Error::BadLength { len: whole });
+        }
+        if let Some(Tail {
+            address: start,
+            len,
+        }) = tail
+            && start.0.saturating_add(len as u64) > 1 << 32
+        {
+            return Err(Error::ArenaUnreachable { start });
+        }
+        self.ready()?;
+        if !self.transmit.queue(&mut self.chip, frame) {
+            let result = self.ring_full();
+            self.note(result)?;
+            return Err(Error::WouldBlock);
+        }
+        Ok(whole)
     }
 
     /// The ring is full: gets all that is queued on its way, and sees to the event.
@@ -385,78 +421,63 @@ impl<B: Bus> Nic for E100<B> {
         MEMORY
     }
 
-    fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
+    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
         if len == 0 || len > layout::BUFFER {
             return Err(Error::BadLength { len });
         }
         self.ready()?;
-        if self.transmit.pool.len() == 0 {
+        if self.transmit.pool.len() < into.len() {
             self.transmit.reclaim(&mut self.chip);
         }
-        match self.transmit.pool.take() {
-            Some(buffer) => Ok(buffer),
-            None => {
-                let result = self.ring_full();
-                self.note(result)?;
-                Err(Error::WouldBlock)
-            }
+        let taken = self.transmit.pool.take_all(into);
+        if taken < into.len() {
+            let result = self.ring_full();
+            self.note(result)?;
         }
+        Ok(taken)
     }
 
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
         self.transmit.pool.put_back(buffer)
     }
 
-    fn send_buffer(
-        &mut self,
-        buffer: u16,
-        len: usize,
-        tail: Option<Tail>,
-        options: &SendOptions,
-    ) -> Result<(), Error> {
-        self.transmit.pool.check_held(buffer)?;
-        if *options != SendOptions::default() {
-            return Err(Error::Unsupported);
-        }
-        let whole = len.saturating_add(tail.map_or(0, |tail| tail.len));
-        if len == 0 || whole > FRAME_MAX || tail.is_some_and(|tail| tail.len == 0) {
-            return Err(Error::BadLength { len: whole });
-        }
-        if let Some(Tail {
-            address: start,
-            len,
-        }) = tail
-            && start.0.saturating_add(len as u64) > 1 << 32
-        {
-            return Err(Error::ArenaUnreachable { start });
-        }
-        self.ready()?;
-        match self.transmit.queue(&mut self.chip, (buffer, len), tail) {
-            Err(Error::WouldBlock) => {
-                let result = self.ring_full();
-                self.note(result)?;
-                return Err(Error::WouldBlock);
+    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+        let mut sent = 0;
+        let mut octets = 0;
+        let mut result = Ok(());
+        for frame in frames {
+            match self.queue(frame) {
+                Ok(len) => octets += len,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
             }
-            result => result?,
+            sent += 1;
         }
-        self.counters.tx_frames += 1;
-        self.counters.tx_octets += whole as u64;
-        Ok(())
+        self.counters.tx_frames += sent as u64;
+        self.counters.tx_octets += octets as u64;
+        (sent, result)
     }
 
-    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
+    fn receive_pieces(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
         self.ready()?;
-        let result = self.receive.lend(&mut self.chip, arm);
+        let result = self.receive.lend(&mut self.chip, arm, max, take);
         self.note(result)
     }
 
-    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.receive.give_back(&mut self.chip, buffer)?;
+    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
+        let returned = self.receive.give_back(&mut self.chip, buffers);
         if self.ready().is_err() {
-            return Ok(());
+            return returned;
         }
         let result = self.receive.go_on(&mut self.chip);
-        self.note(result)
+        self.note(result).and(returned)
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

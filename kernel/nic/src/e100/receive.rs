@@ -16,7 +16,7 @@
 //! first clean descriptor.
 
 use super::chip::Chip;
-use super::layout::{self, FRAME_MAX, NIL, RFDS, cb, rfd};
+use super::layout::{self, FRAME_MAX, RFDS, cb, rfd};
 use super::regs;
 use crate::{Bus, Error, Piece, ReceiveInfo};
 
@@ -87,8 +87,7 @@ impl Receive {
             let bus = &mut chip.bus;
             bus.store32(descriptor + rfd::STATUS, u32::from(command) << 16);
             bus.store32(descriptor + rfd::LINK, link);
-            bus.store32(descriptor + rfd::RBD, NIL);
-            bus.store32(descriptor + rfd::COUNT_AND_SIZE, rfd::EMPTY);
+            bus.store_quads(descriptor + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
         }
         self.ready = 0;
         self.start_unit(chip)
@@ -96,14 +95,16 @@ impl Receive {
 
     /// Reads the next frame into `buffer`.
     pub fn take<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: &mut [u8]) -> Result<usize, Error> {
-        let piece = self.lend(chip, true)?;
+        let mut piece = None;
+        self.lend(chip, true, 1, &mut |lent| piece = Some(*lent))?;
+        let piece = piece.ok_or(Error::WouldBlock)?;
         let len = piece.len;
         let fits = buffer.get_mut(..len);
         let taken = fits.map(|buffer| {
             chip.bus
                 .copy_out(layout::MEMORY.receive.start + piece.offset, buffer)
         });
-        self.give_back(chip, piece.buffer)?;
+        self.give_back(chip, &[piece.buffer])?;
         self.go_on(chip)?;
         if taken.is_none() {
             self.frames -= 1;
@@ -113,55 +114,74 @@ impl Receive {
         taken.map(|()| len).ok_or(Error::BufferTooSmall { len })
     }
 
-    /// Lends the next frame to the caller. If there is none, with `arm`, the card interrupts when
-    /// there is.
-    pub fn lend<B: Bus>(&mut self, chip: &mut Chip<B>, arm: bool) -> Result<Piece, Error> {
+    /// Lends the next frames, up to `max`, each of which `take` is told; returns how many. If they
+    /// are fewer, with `arm`, the card interrupts when there are more.
+    pub fn lend<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
+        let mut lent = 0;
         // Bad frames are skipped, at most a ring of them.
-        for _ in 0..RFDS {
+        let mut bad = 0;
+        while lent < max && bad < RFDS {
             if self.ready == 0 && !self.look(chip, arm)? {
-                return Err(Error::WouldBlock);
+                break;
             }
-            let descriptor = layout::rfd(self.head);
-            let status = chip.bus.load16(descriptor + rfd::STATUS);
-            // EOF and F are not asked for: QEMU never sets them.
-            let count = chip.bus.load32(descriptor + rfd::COUNT_AND_SIZE) & rfd::COUNT_MASK;
-            let len = count as usize;
             let index = self.head;
+            let descriptor = layout::rfd(index);
+            let [first, second] = chip.bus.load_quads(descriptor + rfd::STATUS);
+            // EOF and F are not asked for: QEMU never sets them.
+            let len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
             self.out[index] = true;
             self.lent += 1;
             self.head = (index + 1) % RFDS;
             self.ready -= 1;
-            if status & cb::OK == 0 || len == 0 {
+            if first as u16 & cb::OK == 0 || len == 0 {
                 self.dropped_errors += 1;
             } else if len > FRAME_MAX {
                 self.dropped_long += 1;
             } else {
                 self.frames += 1;
-                self.octets += u64::from(count);
-                return Ok(Piece {
+                self.octets += len as u64;
+                lent += 1;
+                take(&Piece {
                     buffer: index as u16,
                     offset: descriptor + rfd::DATA - layout::MEMORY.receive.start,
                     len,
                     more: false,
                     info: ReceiveInfo::default(),
                 });
+                continue;
             }
-            self.give_back(chip, index as u16)?;
+            bad += 1;
+            self.give_back(chip, &[index as u16])?;
             self.go_on(chip)?;
         }
-        Err(Error::WouldBlock)
+        Ok(lent)
     }
 
-    /// Takes a lent frame back, and gives the card the descriptors that can be given. To be followed
-    /// by [`Receive::go_on`], if the card works.
-    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
-        let out = self.out.get_mut(usize::from(buffer));
-        let out = out.filter(|out| **out).ok_or(Error::BadBuffer { buffer })?;
-        *out = false;
-        while self.lent > 0 && !self.out[self.oldest()] {
-            self.recycle(chip);
+    /// Takes lent frames back, and gives the card the descriptors that can be given; a number that
+    /// is not lent ends it. To be followed by [`Receive::go_on`], if the card works.
+    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffers: &[u16]) -> Result<(), Error> {
+        let mut result = Ok(());
+        for &buffer in buffers {
+            match self.out.get_mut(usize::from(buffer)) {
+                Some(out) if *out => *out = false,
+                _ => {
+                    result = Err(Error::BadBuffer { buffer });
+                    break;
+                }
+            }
         }
-        Ok(())
+        let returned = (0..self.lent).take_while(|ahead| !self.out[(self.oldest() + ahead) % RFDS]);
+        let count = returned.count();
+        if count > 0 {
+            self.recycle(chip, count);
+        }
+        result
     }
 
     /// Restarts a card that has stopped, if that is worth it by now.
@@ -185,18 +205,24 @@ impl Receive {
         RFDS - self.lent
     }
 
-    /// Gives the oldest descriptor back to the card, as the new end of the list.
-    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>) {
-        let index = self.oldest();
-        let descriptor = layout::rfd(index);
-        let old_tail = layout::rfd((index + RFDS - 1) % RFDS);
+    /// Gives the oldest descriptors back to the card, the last of them as the new end of the list.
+    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>, count: usize) {
+        let oldest = self.oldest();
         let bus = &mut chip.bus;
-        bus.store32(descriptor + rfd::COUNT_AND_SIZE, rfd::EMPTY);
-        bus.store32(descriptor + rfd::STATUS, u32::from(rfd::EL) << 16);
-        bus.fence();
-        // 16 bits only: the card may be writing the status beside it.
-        bus.store16(old_tail + rfd::COMMAND, 0);
-        self.lent -= 1;
+        for ahead in 1..=count {
+            let descriptor = layout::rfd((oldest + ahead - 1) % RFDS);
+            let command = if ahead == count { rfd::EL } else { 0 };
+            bus.store_quads(descriptor + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
+            bus.store32(descriptor + rfd::STATUS, u32::from(command) << 16);
+        }
+        // Unless the old end of the list is the new one.
+        if count < RFDS {
+            bus.fence();
+            let old_tail = layout::rfd((oldest + RFDS - 1) % RFDS);
+            // 16 bits only: the card may be writing the status beside it.
+            bus.store16(old_tail + rfd::COMMAND, 0);
+        }
+        self.lent -= count;
     }
 
     /// Looks for complete frames. If there are none, with `arm`, has the card interrupt when there

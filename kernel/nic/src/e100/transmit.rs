@@ -9,15 +9,15 @@
 //!                          not kicked
 //! ```
 //!
-//! The newest block carries S, so the card suspends there. A new block is written whole, with S,
-//! and only then loses the one before it its S (§8.2): a card that is still busy runs on by itself,
-//! one that has suspended goes on by RESUME.
+//! The newest block that the card was told of carries S, so the card suspends there. New blocks are
+//! written whole, the last of a batch gets S, and only then loses the block before them its S (§8.2):
+//! a card that is still busy runs on by itself, one that has suspended goes on by RESUME.
 
 use super::chip::Chip;
 use super::layout::{self, BLOCKS, BUFFERS, cb};
 use super::regs;
 use crate::in_place::Pool;
-use crate::{Bus, Error, Tail};
+use crate::{Bus, Error, Outgoing};
 
 /// Frames in flight at most. The block at which the card is suspended is still its own (it looks at
 /// S and the link again on RESUME), so one block is kept back.
@@ -39,8 +39,12 @@ pub struct Transmit {
     clean: usize,
     /// Blocks in flight, from `clean` to before `next`.
     in_flight: usize,
-    /// The newest of them, which no command has announced to the card yet.
-    new: usize,
+    /// The oldest of them, which a command has announced to the card.
+    told: usize,
+    /// The block that carries S.
+    suspending: usize,
+    /// Blocks whose buffer descriptors are set up for a frame without tail, one bit each.
+    plain: u32,
     /// A sender waits for space.
     wanted: bool,
     /// Who has the buffers, and which of them is in each block.
@@ -58,7 +62,9 @@ impl Default for Transmit {
             next: 0,
             clean: 0,
             in_flight: 0,
-            new: 0,
+            told: 0,
+            suspending: 0,
+            plain: 0,
             wanted: false,
             pool: Pool::new(0..BUFFERS as u16),
             buffers: [0; BLOCKS],
@@ -95,7 +101,8 @@ impl Transmit {
             chip.bus.store32(block + cb::STATUS, word);
         }
         (self.next, self.clean) = (commands.len(), commands.len());
-        (self.in_flight, self.new, self.wanted) = (0, 0, false);
+        (self.in_flight, self.told, self.wanted) = (0, 0, false);
+        (self.suspending, self.plain) = (before(self.next), 0);
         self.pool.empty_rings();
         chip.bus.fence();
         let first = chip.address(layout::block(0));
@@ -109,27 +116,44 @@ impl Transmit {
         Ok(())
     }
 
-    /// Puts the first `len` bytes of a buffer that was taken from the pool, and the tail, into the
-    /// ring, without telling the card.
-    ///
-    /// [`Error::WouldBlock`] if the ring is full.
-    pub fn queue<B: Bus>(
-        &mut self,
-        chip: &mut Chip<B>,
-        (buffer, len): (u16, usize),
-        tail: Option<Tail>,
-    ) -> Result<(), Error> {
-        let Some((data, _)) = layout::MEMORY.buffer(buffer) else {
-            return Err(Error::BadBuffer { buffer });
-        };
+    /// Puts a frame, whose buffer was taken from the pool, into the ring, without telling the card.
+    /// False if the ring is full.
+    #[inline]
+    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Outgoing) -> bool {
+        let &Outgoing {
+            buffer, len, tail, ..
+        } = frame;
         if self.in_flight == CAPACITY {
             self.reclaim(chip);
             if self.in_flight == CAPACITY {
-                return Err(Error::WouldBlock);
+                return false;
             }
         }
+        // Those of the pool are all small ones.
+        let data = layout::MEMORY.transmit.start + usize::from(buffer) * layout::BUFFER;
         let block = layout::block(self.next);
-        let previous = layout::block(before(self.next));
+        let size = |len: usize, last: bool| {
+            let last = if last { cb::TBD_EL } else { 0 };
+            u64::from(len as u32 | last) << 32
+        };
+        let first = u64::from(chip.address(data)) | size(len, tail.is_none());
+        let bit = 1 << self.next;
+        match tail {
+            None => {
+                if self.plain & bit == 0 {
+                    point_at_descriptors(chip, block, 1);
+                    self.plain |= bit;
+                }
+                chip.bus.store_quads(block + cb::TBDS, [first]);
+            }
+            Some(tail) => {
+                point_at_descriptors(chip, block, 2);
+                self.plain &= !bit;
+                // Below 4 GiB: the caller has looked.
+                let second = tail.address.0 | size(tail.len, true);
+                chip.bus.store_quads(block + cb::TBDS, [first, second]);
+            }
+        }
         // Each quarter of the ring asks for an interrupt; it is masked unless a sender waits.
         let interrupt = if self.next % SPACE == SPACE - 1 {
             cb::I
@@ -137,66 +161,70 @@ impl Transmit {
             0
         };
         // SF because of the manual; QEMU looks at the TBD array address alone.
-        let command = cb::TRANSMIT | cb::SF | cb::S | interrupt;
-        let tbd_array = chip.address(block + cb::TBDS);
-        let pieces = [
-            Some((chip.address(data), len)),
-            // Below 4 GiB: `send_buffer` has looked.
-            tail.map(|tail| (tail.address.0 as u32, tail.len)),
-        ];
-        let count = pieces.iter().flatten().count();
-        let bus = &mut chip.bus;
-        for (index, (address, len)) in pieces.into_iter().flatten().enumerate() {
-            let tbd = block + cb::TBDS + index * cb::TBD_LEN;
-            let last = if index + 1 == count { cb::TBD_EL } else { 0 };
-            bus.store32(tbd, address);
-            bus.store32(tbd + 4, len as u32 | last);
-        }
-        let counts = cb::TRANSMIT_COUNTS | (count as u32) << cb::TBD_COUNT_SHIFT;
-        bus.store32(block + cb::TBD_ARRAY, tbd_array);
-        bus.store32(block + cb::COUNTS, counts);
+        let command = cb::TRANSMIT | cb::SF | interrupt;
         // The status is zeroed with it: QEMU keeps old bits when it completes the block.
-        bus.store32(block + cb::STATUS, u32::from(command) << 16);
-        bus.fence();
-        // Clears S and nothing else; 16 bits, for the card may be writing the status beside it.
-        let earlier = bus.load16(previous + cb::COMMAND);
-        bus.store16(previous + cb::COMMAND, earlier & !cb::S);
-        bus.fence();
+        let word = u32::from(command) << 16;
+        chip.bus.store32(block + cb::STATUS, word);
         self.pool.enter_ring(buffer);
         self.buffers[self.next] = buffer;
         self.next = (self.next + 1) % BLOCKS;
         self.in_flight += 1;
-        self.new += 1;
-        Ok(())
+        true
     }
 
     /// Tells the card of the new blocks: one RESUME.
     pub fn kick<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        let new = self.in_flight - self.told;
+        if new == 0 {
+            return Ok(());
+        }
         let newest = before(self.next);
+        if newest != self.suspending {
+            // 16 bits only: the card may be writing the status of the other beside it.
+            let bus = &mut chip.bus;
+            let command = layout::block(newest) + cb::COMMAND;
+            let suspended = bus.load16(command) | cb::S;
+            bus.store16(command, suspended);
+            bus.fence();
+            let command = layout::block(self.suspending) + cb::COMMAND;
+            let resumed = bus.load16(command) & !cb::S;
+            bus.store16(command, resumed);
+            bus.fence();
+            self.suspending = newest;
+        }
         // On QEMU a batch of more than 16 needs as many commands as it has sixteens. On silicon
         // "active" means at work, and a RESUME then makes the card look at S once more when it
         // gets there, which does no harm. But without a new block, RESUME would be wrong: QEMU
         // would execute the old block that follows and send its frame again. Hence the look at C.
-        for _ in 0..self.new.div_ceil(QEMU_BLOCKS_PER_COMMAND) {
+        for _ in 0..new.div_ceil(QEMU_BLOCKS_PER_COMMAND) {
             if is_complete(chip, newest) {
                 break;
             }
             chip.command(regs::CUC_RESUME)?;
             self.kicks += 1;
         }
-        self.new = 0;
+        self.told = self.in_flight;
         Ok(())
     }
 
     /// Takes back the blocks that the card has completed.
     pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>) {
-        while self.in_flight > 0 && is_complete(chip, self.clean) {
+        // In the order of the ring: if the last that it was told of is complete, all are.
+        let at = |ahead: usize| (self.clean + ahead) % BLOCKS;
+        let complete = match self.told.checked_sub(1) {
+            None => 0,
+            Some(last) if is_complete(chip, at(last)) => self.told,
+            Some(last) => (0..last)
+                .take_while(|&ahead| is_complete(chip, at(ahead)))
+                .count(),
+        };
+        for _ in 0..complete {
             self.pool.leave_ring(self.buffers[self.clean]);
             self.clean = (self.clean + 1) % BLOCKS;
-            self.in_flight -= 1;
-            self.completed += 1;
         }
-        self.new = self.new.min(self.in_flight);
+        self.in_flight -= complete;
+        self.told -= complete;
+        self.completed += complete as u64;
     }
 
     /// Remembers that a sender waits, and has the card interrupt when it completes blocks. True if
@@ -242,6 +270,14 @@ impl Transmit {
 
 fn before(index: usize) -> usize {
     (index + BLOCKS - 1) % BLOCKS
+}
+
+/// Has a block point at so many buffer descriptors of its own, and nothing else.
+fn point_at_descriptors<B: Bus>(chip: &mut Chip<B>, block: usize, count: u32) {
+    let array = chip.address(block + cb::TBDS);
+    let counts = cb::TRANSMIT_COUNTS | count << cb::TBD_COUNT_SHIFT;
+    let quad = u64::from(array) | u64::from(counts) << 32;
+    chip.bus.store_quads(block + cb::TBD_ARRAY, [quad]);
 }
 
 fn is_complete<B: Bus>(chip: &mut Chip<B>, index: usize) -> bool {

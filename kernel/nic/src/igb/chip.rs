@@ -70,13 +70,6 @@ impl<B: Bus> Chip<B> {
         self.read(regs::STATUS)
     }
 
-    /// Stores both quadwords of a descriptor.
-    pub fn store_descriptor(&mut self, offset: usize, words: [u32; 4]) {
-        for (index, word) in words.into_iter().enumerate() {
-            self.bus.store32(offset + 4 * index, word);
-        }
-    }
-
     /// Offset of a buffer of the receive rings.
     pub fn rx_buffer(&self, buffer: u16) -> usize {
         self.memory.receive.start + self.layout.rx_buffer(buffer)

@@ -157,6 +157,8 @@ impl Config {
             transmit_ring: self.transmit_ring,
             transmit_buffers: self.transmit_buffers,
             large_buffers: self.large_buffers,
+            // Nothing is divided by it but numbers of 16 bits, for which this is exact.
+            per_receive_buffers: (1 << 32) / self.receive_buffers as u64 + 1,
         })
     }
 
@@ -179,6 +181,8 @@ pub struct Layout {
     pub transmit_ring: usize,
     pub transmit_buffers: usize,
     pub large_buffers: usize,
+    /// 1 / `receive_buffers`, in units of 2^-32, rounded up: an emulator divides slowly.
+    per_receive_buffers: u64,
 }
 
 impl Layout {
@@ -220,7 +224,7 @@ impl Layout {
 
     /// The receive ring of a buffer; `None` if there is no such buffer.
     pub fn queue_of(&self, buffer: u16) -> Option<usize> {
-        let queue = usize::from(buffer) / self.receive_buffers;
+        let queue = ((u64::from(buffer) * self.per_receive_buffers) >> 32) as usize;
         (queue < self.queues).then_some(queue)
     }
 
@@ -238,5 +242,32 @@ impl Layout {
     /// Bytes of all.
     pub fn size(&self) -> usize {
         self.memory().receive.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_of_a_buffer_is_found_without_dividing() {
+        for receive_buffers in (1..64).chain([100, 112, 255, 1000, 4095]) {
+            let config = Config {
+                receive_ring: 4096,
+                receive_buffers,
+                ..Config::new(InterruptMode::Intx)
+            };
+            // As many queues as there are numbers for.
+            let queues = (60_000 / receive_buffers).clamp(1, QUEUES);
+            let config = Config { queues, ..config };
+            let Ok(layout) = config.layout() else {
+                continue;
+            };
+            for buffer in 0..=u16::MAX {
+                let queue = usize::from(buffer) / receive_buffers;
+                let expected = (queue < queues).then_some(queue);
+                assert_eq!(layout.queue_of(buffer), expected);
+            }
+        }
     }
 }

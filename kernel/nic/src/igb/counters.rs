@@ -1,5 +1,6 @@
 //! What the driver counts itself, by name.
 
+use super::transmit::Transmit;
 use super::{Igb, QUEUES, VECTORS, receive, transmit};
 use crate::Bus;
 
@@ -11,6 +12,7 @@ impl<B: Bus> Igb<B> {
             waiting += queue.waiting(&mut self.chip);
         }
         visit("rx_waiting", waiting as u64);
+        let sent = |count: fn(&Transmit) -> u64| -> u64 { self.transmit.iter().map(count).sum() };
         let tx = |count: fn(&transmit::Counters) -> u64| -> u64 {
             self.transmit
                 .iter()
@@ -25,11 +27,11 @@ impl<B: Bus> Igb<B> {
         };
         let counters = &self.counters;
         for (name, value) in [
-            ("tx_frames", tx(|queue| queue.frames)),
+            ("tx_frames", sent(Transmit::frames)),
             ("tx_octets", tx(|queue| queue.octets)),
             ("tx_completed", tx(|queue| queue.completed)),
             ("tx_segmented", tx(|queue| queue.segmented)),
-            ("tx_descriptors", tx(|queue| queue.descriptors)),
+            ("tx_descriptors", sent(Transmit::descriptors)),
             ("tx_contexts", tx(|queue| queue.contexts)),
             ("tx_doorbells", tx(|queue| queue.doorbells)),
             ("tx_ring_full", counters.tx_ring_full),
@@ -67,7 +69,7 @@ impl<B: Bus> Igb<B> {
             visit(name, queue.counters.frames);
         }
         for (name, queue) in TRANSMIT_NAMES.iter().zip(&self.transmit) {
-            visit(name, queue.counters.frames);
+            visit(name, queue.frames());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Advanced descriptors (82576 datasheet §7.1.5 and §7.2.2): four words of 32 bits each, written
-//! whole by the driver, and read by offset.
+//! Advanced descriptors (82576 datasheet §7.1.5 and §7.2.2): two quadwords each, written whole by the
+//! driver.
 
 /// Bytes of a descriptor.
 pub const SIZE: usize = 16;
@@ -8,18 +8,19 @@ pub const SIZE: usize = 16;
 pub mod rx {
     /// As given to the card: the bus address of its buffer, and of another for headers, which is
     /// zero and overlays the status. The card overwrites both.
-    pub const fn empty([low, high]: [u32; 2]) -> [u32; 4] {
-        [low, high, 0, 0]
+    pub const fn empty(address: u64) -> [u64; 2] {
+        [address, 0]
     }
 
-    /// Written back: packet type, and which hash was computed (3:0).
-    pub const INFO: usize = 0;
-    /// Written back: the hash.
-    pub const HASH: usize = 4;
-    /// Written back: status (19:0) and errors (31:20).
+    /// Written back, the first quadword: packet type, and which hash was computed (3:0); the hash
+    /// (63:32).
+    pub const HASH_SHIFT: u32 = 32;
+    /// Written back, the second: status (19:0) and errors (31:20); length in bytes (47:32), VLAN tag
+    /// (63:48).
+    pub const LENGTH_SHIFT: u32 = 32;
+    pub const TAG_SHIFT: u32 = 48;
+    /// Where the status is.
     pub const STATUS: usize = 8;
-    /// Written back: length in bytes (15:0), VLAN tag (31:16).
-    pub const LENGTH: usize = 12;
 
     /// The card is done with the descriptor.
     pub const DD: u32 = 1 << 0;
@@ -41,14 +42,10 @@ pub mod rx {
     pub const HASH_TYPE: u32 = 0xf;
 }
 
-/// A transmit descriptor: one piece of a frame, or a context for frames that follow.
+/// A transmit descriptor: a context for frames that follow, or one piece of a frame. A piece is
+/// where it is; command, type, and its length (15:0); length of the frame (31:14), checksums to fill
+/// in, and number of the context to use.
 pub mod tx {
-    /// Data: where the piece is; command, type, and length of the piece (15:0); length of the frame
-    /// (31:14), checksums to fill in, and number of the context to use.
-    pub const fn data([low, high]: [u32; 2], command: u32, options: u32) -> [u32; 4] {
-        [low, high, command, options]
-    }
-
     /// Context: VLAN tag (31:16), lengths of the MAC header (15:9) and the IP header (8:0); protocols;
     /// payload of a segment (31:16), length of the TCP header (15:8), and its number. The second
     /// word is for frames with a launch time.

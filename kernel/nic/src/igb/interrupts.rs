@@ -51,21 +51,32 @@ pub struct Interrupts {
     armed: u32,
     /// The receive rings that would not, one bit each.
     silent: u32,
+    /// The causes of receive rings, and the rings of each vector, one bit each.
+    receive_causes: u32,
+    rings: [u32; VECTORS as usize],
     /// Messages, or interrupts of the line, by vector.
     pub counts: [u64; VECTORS as usize],
 }
 
 impl Interrupts {
     pub fn new(config: &Config) -> Self {
-        Interrupts {
+        let mut interrupts = Interrupts {
             mode: config.interrupts,
             vectors: config.vectors(),
             queues: config.queues as u16,
             moderation_us: config.moderation_us,
             armed: 0,
             silent: 0,
+            receive_causes: 0,
+            rings: [0; VECTORS as usize],
             counts: [0; VECTORS as usize],
+        };
+        for queue in 0..interrupts.queues {
+            interrupts.receive_causes |= interrupts.receive_cause(queue);
+            let vector = interrupts.receive_vector(queue);
+            interrupts.rings[usize::from(vector)] |= 1 << queue;
         }
+        interrupts
     }
 
     /// Whether the parts of the card have vectors of their own.
@@ -92,10 +103,6 @@ impl Interrupts {
         } else {
             regs::ICR_RXDW
         }
-    }
-
-    fn receive_causes(&self) -> u32 {
-        (0..self.queues).fold(0, |all, queue| all | self.receive_cause(queue))
     }
 
     fn transmit_cause(&self) -> u32 {
@@ -131,7 +138,7 @@ impl Interrupts {
         }
         chip.write(regs::IVAR_MISC, (u32::from(OTHER) | regs::IVAR_VALID) << 8);
         if many {
-            let rings = self.receive_causes() | self.transmit_cause();
+            let rings = self.receive_causes | self.transmit_cause();
             chip.write(regs::EIAC, rings | 1 << OTHER);
             chip.write(regs::EIAM, rings);
             // This register outlives a reset on QEMU.
@@ -153,7 +160,7 @@ impl Interrupts {
 
     /// Arms all receive rings that are silent; false if none was. The caller looks again then.
     pub fn arm_receive<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
-        self.arm(chip, self.receive_causes())
+        self.arm(chip, self.receive_causes)
     }
 
     /// Arms the receive rings of a vector, if they are silent. The caller has looked before.
@@ -184,8 +191,14 @@ impl Interrupts {
     }
 
     fn note_silent(&mut self) {
-        let silent = (0..self.queues).filter(|&queue| self.armed & self.receive_cause(queue) == 0);
-        self.silent = silent.fold(0, |all, queue| all | 1 << queue);
+        let silent = self.receive_causes & !self.armed;
+        self.silent = if self.many() {
+            super::bits(silent).fold(0, |all, vector| all | self.rings[vector])
+        } else if silent != 0 {
+            self.rings[usize::from(OTHER)]
+        } else {
+            0
+        };
     }
 
     /// The receive rings to be polled, one bit each: those that would not interrupt, or all if
@@ -199,7 +212,7 @@ impl Interrupts {
 
     /// Whether a receive ring would interrupt.
     pub fn is_armed(&self, queue: usize) -> bool {
-        self.armed & self.receive_cause(queue as u16) != 0
+        self.silent & 1 << queue == 0
     }
 
     /// Silences a receive ring, as its interrupt would have.
@@ -215,12 +228,12 @@ impl Interrupts {
     }
 
     /// The receive rings that share a vector.
-    pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> {
-        let queues = if vector < RECEIVE { 0 } else { self.queues };
-        let step = self.vectors.saturating_sub(RECEIVE).max(1);
-        (vector.saturating_sub(RECEIVE)..queues)
-            .step_by(step.into())
-            .map(usize::from)
+    pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> + use<> {
+        super::bits(
+            self.rings
+                .get(usize::from(vector))
+                .map_or(0, |&rings| rings),
+        )
     }
 
     /// A message of the card's own came. `None` if the card has no such message.

@@ -63,6 +63,8 @@ mod rss;
 mod selftest;
 mod statistics;
 mod transmit;
+mod turns;
+mod usual;
 mod watchdog;
 
 #[cfg(test)]
@@ -77,8 +79,8 @@ use self::room::{Buffers, Wanted};
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Piece, ReceiveInfo,
-    SendOptions, Tail,
+    Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece,
+    ReceiveInfo, SendOptions,
 };
 use alloc::vec::Vec;
 
@@ -89,8 +91,6 @@ pub use self::rss::MICROSOFT_KEY;
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;
 
-/// Frames from a receive queue before the next one has its turn.
-const TURN: usize = 16;
 /// An 82576 on its bus: its physical function.
 pub struct Igb<B: Bus> {
     chip: Chip<B>,
@@ -98,8 +98,14 @@ pub struct Igb<B: Bus> {
     mac: MacAddress,
     link: Link,
     transmit: Vec<Transmit>,
+    /// Transmit queues with frames that the card was not told of, and with such that it was, one bit
+    /// each.
+    untold: u32,
+    busy: u32,
     buffers: Buffers,
     receive: Vec<Receive>,
+    /// The receive queues with buffers that the card was not told of.
+    owing: u32,
     /// The receive queue whose turn it is, and how many frames it gave in it.
     turn: (usize, usize),
     interrupts: Interrupts,
@@ -165,16 +171,16 @@ impl<B: Bus> Igb<B> {
             link: Link::default(),
             transmit: queues
                 .clone()
-                .map(|queue| Transmit::new(queue, config.transmit_ring))
+                .map(|queue| Transmit::new(queue, layout.tx_ring(queue), config.transmit_ring))
                 .collect(),
+            untold: 0,
+            busy: 0,
             buffers: Buffers::new(&layout),
             receive: queues
                 .clone()
-                .map(|queue| {
-                    let (ring, buffers) = (config.receive_ring, config.receive_buffers);
-                    Receive::new(queue, ring, buffers, config.frame_max)
-                })
+                .map(|queue| Receive::new(queue, &layout, config.frame_max))
                 .collect(),
+            owing: 0,
             turn: (0, 0),
             interrupts: Interrupts::new(&config),
             filters: FilterState::default(),
@@ -219,6 +225,7 @@ impl<B: Bus> Igb<B> {
             queue.start(chip, many)?;
         }
         self.turn = (0, 0);
+        (self.untold, self.busy, self.owing) = (0, 0, 0);
         self.buffers.empty_rings();
         self.wanted = None;
         for queue in &mut self.transmit {
@@ -257,56 +264,6 @@ impl<B: Bus> Igb<B> {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
-    }
-
-    /// What `read` finds in the queue whose turn it is, or in the others, of those in `rings`.
-    fn next_of<T>(
-        &mut self,
-        rings: u32,
-        mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
-        let queues = self.receive.len();
-        let (mut queue, mut given) = self.turn;
-        // Once more than there are queues: the turn of the first may be over.
-        for _ in 0..=queues {
-            let ring = &mut self.receive[queue];
-            // A frame that was begun is ended.
-            let amid = ring.is_amid_frame();
-            let polled = rings & 1 << queue != 0 && given < TURN;
-            if amid || polled && ring.is_done(&mut self.chip) {
-                let taken = read(ring, &mut self.chip)?;
-                if taken.is_some() {
-                    self.turn = (queue, given + 1);
-                    return Ok(taken);
-                }
-            }
-            queue = if queue + 1 == queues { 0 } else { queue + 1 };
-            given = 0;
-        }
-        // What belongs to no flow comes by the first queue, as the answer to who has an address: so
-        // it is the first to be looked at when something comes.
-        self.turn = (0, 0);
-        Ok(None)
-    }
-
-    /// The same; if there is nothing, sees to it that the card interrupts when there is.
-    fn next_or_arm<T>(
-        &mut self,
-        mut read: impl FnMut(&mut Receive, &mut Chip<B>) -> Result<Option<T>, Error>,
-    ) -> Result<T, Error> {
-        let polled = self.interrupts.polled_rings();
-        if let Some(taken) = self.next_of(polled, &mut read)? {
-            return Ok(taken);
-        }
-        for queue in &mut self.receive {
-            queue.tell_if_low(&mut self.chip);
-        }
-        if !self.interrupts.arm_receive(&mut self.chip)? {
-            // Nothing since the interrupt was armed, or it is on its way.
-            return Err(Error::WouldBlock);
-        }
-        self.counters.rx_arms += 1;
-        self.next_of(polled, read)?.ok_or(Error::WouldBlock)
     }
 
     fn serve(&mut self, causes: Causes) -> Result<Events, Error> {
@@ -366,6 +323,15 @@ impl<B: Bus> Igb<B> {
         }
         Ok(())
     }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (lowest < u32::BITS).then_some(lowest as usize)
+    })
 }
 
 /// Starts reception; the tails follow.
@@ -462,17 +428,22 @@ impl<B: Bus> Nic for Igb<B> {
     fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
         let all = self.filters.is_promiscuous();
-        let result = self.next_or_arm(|queue, chip| queue.take(chip, buffer, all));
-        self.note(result)
+        let mut taken = None;
+        let result = self.next_or_arm(true, 1, |ring, chip, _| {
+            taken = ring.take(chip, buffer, all)?;
+            Ok(usize::from(taken.is_some()))
+        });
+        self.note(result)?;
+        taken.ok_or(Error::WouldBlock)
     }
 
     fn frame_memory(&self) -> FrameMemory {
         self.chip.memory.clone()
     }
 
-    fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
+    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
         self.ready()?;
-        let result = self.take(len);
+        let result = self.take(len, into);
         let result = self.note(result);
         self.counters.tx_refused += u64::from(matches!(result, Err(Error::BadLength { .. })));
         result
@@ -482,42 +453,42 @@ impl<B: Bus> Nic for Igb<B> {
         self.buffers.put_back(buffer)
     }
 
-    fn send_buffer(
-        &mut self,
-        buffer: u16,
-        len: usize,
-        tail: Option<Tail>,
-        options: &SendOptions,
-    ) -> Result<(), Error> {
-        self.ready()?;
-        let result = self.send_from(buffer, len, tail, options);
-        let result = self.note(result);
-        let refused = matches!(
-            result,
-            Err(Error::BadLength { .. } | Error::BadHeaders | Error::BadVlan { .. })
-        );
-        self.counters.tx_refused += u64::from(refused);
-        result
+    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+        if let Err(error) = self.ready() {
+            return (0, Err(error));
+        }
+        for (sent, frame) in frames.iter().enumerate() {
+            if !self.send_usual(frame)
+                && let Err(error) = self.send_any(frame)
+            {
+                return (sent, Err(error));
+            }
+        }
+        (frames.len(), Ok(()))
     }
 
-    fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
+    fn receive_pieces(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
         self.ready()?;
         let all = self.filters.is_promiscuous();
-        let lend = |queue: &mut Receive, chip: &mut Chip<B>| queue.lend(chip, all);
-        let result = match arm {
-            true => self.next_or_arm(lend),
-            false => self
-                .next_of(self.interrupts.polled_rings(), lend)
-                .and_then(|piece| piece.ok_or(Error::WouldBlock)),
-        };
+        let result = self.next_or_arm(arm, max, |ring, chip, share| {
+            ring.lend(chip, all, share, take)
+        });
         self.note(result)
     }
 
-    fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        let queue = self.chip.layout.queue_of(buffer);
-        let queue = queue.and_then(|queue| self.receive.get_mut(queue));
-        let queue = queue.ok_or(Error::BadBuffer { buffer })?;
-        queue.give_back(&mut self.chip, buffer)
+    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
+        for &buffer in buffers {
+            let queue = self.chip.layout.queue_of(buffer);
+            let queue = queue.ok_or(Error::BadBuffer { buffer })?;
+            self.receive[queue].give_back(&mut self.chip, buffer)?;
+            self.owing |= 1 << queue;
+        }
+        Ok(())
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

@@ -16,7 +16,7 @@ use core::ops::Range;
 pub const HEAD: usize = 144;
 /// Frames shorter than this are lengthened, with zeros, to the least length on a wire: the card
 /// takes none of 16 bytes or less (§7.2.1.1), and QEMU's drops those below 14.
-const TAKEN: usize = 17;
+pub const TAKEN: usize = 17;
 const WIRE: usize = 60;
 const ZEROS: [u8; WIRE] = [0; WIRE];
 /// The least size of a segment: smaller ones keep the card busy with headers.

@@ -11,10 +11,12 @@ const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPV4_LEAST: usize = 20;
 const IPV6: usize = 40;
-const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 const TCP_LEAST: usize = 20;
-const UDP: u8 = 17;
+pub const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
+/// Both ports, with which TCP and UDP begin.
+const PORTS: usize = 4;
 
 /// TCP flags: no more data, and hand over what is there.
 pub const FIN: u8 = 1;
@@ -46,6 +48,8 @@ pub struct Headers {
     pub end: usize,
     /// It is a part of a packet.
     pub fragment: bool,
+    /// It is TCP or UDP, not a part of it, and has ports where that begins.
+    pub has_ports: bool,
     /// What it carries, and where the payload of that starts. Not known of a fragment.
     pub transport: Option<(Transport, usize)>,
 }
@@ -76,13 +80,15 @@ fn ipv4(frame: &[u8], ip: usize) -> Option<Headers> {
     }
     let end = ip + usize::from(word(frame, ip + 2)?);
     let fragment = word(frame, ip + 6)? & 0x3fff != 0;
+    let protocol = *frame.get(ip + 9)?;
     Some(Headers {
         network: Network::Ipv4,
         ip,
         body,
         end,
         fragment,
-        transport: transport(frame, *frame.get(ip + 9)?, body).filter(|_| !fragment),
+        has_ports: !fragment && has_ports(frame, protocol, body),
+        transport: transport(frame, protocol, body).filter(|_| !fragment),
     })
 }
 
@@ -91,14 +97,20 @@ fn ipv6(frame: &[u8], ip: usize) -> Option<Headers> {
     if frame.len() < body {
         return None;
     }
+    let protocol = *frame.get(ip + 6)?;
     Some(Headers {
         network: Network::Ipv6,
         ip,
         body,
         end: body + usize::from(word(frame, ip + 4)?),
         fragment: false,
-        transport: transport(frame, *frame.get(ip + 6)?, body),
+        has_ports: has_ports(frame, protocol, body),
+        transport: transport(frame, protocol, body),
     })
+}
+
+fn has_ports(frame: &[u8], protocol: u8, body: usize) -> bool {
+    (protocol == TCP || protocol == UDP) && frame.len() >= body + PORTS
 }
 
 fn transport(frame: &[u8], protocol: u8, body: usize) -> Option<(Transport, usize)> {
@@ -140,21 +152,27 @@ impl Headers {
 
     /// A number that all packets of a flow share, fragments by their addresses alone.
     pub fn flow(&self, frame: &[u8]) -> u32 {
-        let ports = match self.transport {
-            Some(_) => self.body..self.body + 4,
-            None => self.body..self.body,
+        let (addresses, _) = frame[self.addresses()].as_chunks::<8>();
+        let ports = match self.has_ports {
+            true => core::array::from_fn(|index| frame[self.body + index]),
+            false => [0; PORTS],
         };
-        let bytes = frame[self.addresses()].iter().chain(&frame[ports]);
-        // FNV-1a, folded.
-        let hash = bytes.fold(0x811c_9dc5_u32, |hash, &byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
-        hash ^ hash >> 16
+        let addresses = addresses.iter().map(|&pair| u64::from_le_bytes(pair));
+        flow(addresses, u32::from_le_bytes(ports))
     }
 }
 
+/// A number for addresses and ports (multiplicative hashing, Knuth, TAOCP 3 §6.4), whose high bits
+/// are as good as any.
+#[inline]
+pub fn flow(addresses: impl Iterator<Item = u64>, ports: u32) -> u32 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let of_addresses = addresses.fold(0, |hash: u64, pair| (hash ^ pair).wrapping_mul(GOLDEN));
+    ((of_addresses ^ u64::from(ports)).wrapping_mul(GOLDEN) >> 32) as u32
+}
+
 /// Folds carries in until 16 bits are left.
-fn fold(mut sum: u32) -> u16 {
+pub fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -15,10 +15,11 @@
 //! time: a write of the tail is the dearest access of all on QEMU.
 
 use super::chip::Chip;
-use super::config::BUFFER;
+use super::config::{BUFFER, Layout};
 use super::descriptor::{SIZE, rx};
 use super::regs;
-use crate::{Bus, Error, Piece, ReceiveInfo};
+use super::turns::Share;
+use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo};
 use alloc::boxed::Box;
 use alloc::vec;
 
@@ -29,10 +30,14 @@ const TAG: usize = 4;
 /// Bound of the wait for a queue to be enabled.
 const ENABLE_BOUND_US: u32 = 10_000;
 
+/// Descriptors that are looked at ahead, for one fence.
+const AHEAD: usize = 16;
+
 /// Where the driver stands in a ring, and what became of its frames.
 pub struct Receive {
     queue: usize,
-    /// Descriptors of the ring, a power of two.
+    /// Where the ring is in the arena, and its descriptors, a power of two.
+    base: usize,
     ring: usize,
     /// Buffers before the card is told of them.
     batch: usize,
@@ -42,11 +47,12 @@ pub struct Receive {
     head: usize,
     tail: usize,
     given: usize,
-    /// Where the status of the descriptor at the head is.
-    status_at: usize,
+    /// How many from the head on the card is done with, as was seen before a fence.
+    ready: usize,
     /// The buffer in each descriptor.
     buffers: Box<[u16]>,
-    /// Which buffers of this ring are lent, from its first on.
+    /// The first buffer of this ring, and which are lent, from that on.
+    first: u16,
     lent: Box<[bool]>,
     /// What is left of a frame whose first pieces are lent: descriptors, and bytes.
     rest: Option<(usize, usize, ReceiveInfo)>,
@@ -75,18 +81,21 @@ struct Frame {
 }
 
 impl Receive {
-    pub fn new(queue: usize, ring: usize, receive_buffers: usize, frame_max: usize) -> Self {
+    pub fn new(queue: usize, layout: &Layout, frame_max: usize) -> Self {
+        let buffers = layout.receive_buffers;
         Receive {
             queue,
-            ring,
-            batch: (receive_buffers / 4).clamp(1, BATCH_MAX),
+            base: layout.rx_ring(queue),
+            ring: layout.receive_ring,
+            batch: (buffers / 4).clamp(1, BATCH_MAX),
             frame_max,
             head: 0,
             tail: 0,
             given: 0,
-            status_at: 0,
-            buffers: vec![0; ring].into_boxed_slice(),
-            lent: vec![false; receive_buffers].into_boxed_slice(),
+            ready: 0,
+            buffers: vec![0; layout.receive_ring].into_boxed_slice(),
+            first: layout.rx_buffers(queue).start,
+            lent: vec![false; buffers].into_boxed_slice(),
             rest: None,
             counters: Counters::default(),
         }
@@ -103,10 +112,9 @@ impl Receive {
         let base = regs::rx(self.queue as u32);
         chip.write(base + regs::DCTL, 0);
         for slot in 0..self.ring {
-            let descriptor = self.descriptor(chip, slot);
-            chip.store_descriptor(descriptor, [0; 4]);
+            chip.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        let [low, high] = chip.address(self.descriptor(chip, 0));
+        let [low, high] = chip.address(self.base);
         chip.write(base + regs::DBAL, low);
         chip.write(base + regs::DBAH, high);
         chip.write(base + regs::DLEN, (self.ring * SIZE) as u32);
@@ -118,7 +126,7 @@ impl Receive {
         chip.write(base + regs::SRRCTL, size | regs::SRRCTL_ADVANCED | drop);
         enable(chip, base, regs::RXDCTL_THRESHOLDS, self.queue)?;
         (self.head, self.tail, self.given) = (0, 0, 0);
-        self.status_at = self.descriptor(chip, 0) + rx::STATUS;
+        self.ready = 0;
         self.rest = None;
         for (index, buffer) in chip.layout.rx_buffers(self.queue).enumerate() {
             if !self.lent[index] {
@@ -135,7 +143,7 @@ impl Receive {
         }
         // The descriptors must be there before the tail is.
         chip.bus.fence();
-        let tail = self.tail % self.ring;
+        let tail = self.tail & (self.ring - 1);
         chip.write(regs::rx(self.queue as u32) + regs::DT, tail as u32);
         self.given = self.tail;
         self.counters.tail_writes += 1;
@@ -172,16 +180,57 @@ impl Receive {
         Ok(Some((len, info)))
     }
 
-    /// Lends the next frame, or piece of one, to the caller; `None` if there is none.
-    pub fn lend<B: Bus>(&mut self, chip: &mut Chip<B>, all: bool) -> Result<Option<Piece>, Error> {
-        if self.rest.is_none() {
-            self.next(chip, all)?;
+    /// Lends pieces of frames, each of which `take` is told; returns how many.
+    pub fn lend<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        all: bool,
+        share: Share,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
+        let mut lent = 0;
+        while lent < share.most {
+            if self.rest.is_none() {
+                if lent >= share.turn || !self.is_known_or_done(chip) {
+                    break;
+                }
+                if let Some(piece) = self.lend_usual(chip) {
+                    take(&piece);
+                    lent += 1;
+                    continue;
+                }
+                self.next(chip, all)?;
+            }
+            let Some(piece) = self.lend_rest(chip) else {
+                break;
+            };
+            take(&piece);
+            lent += 1;
         }
-        Ok(self.lend_rest(chip))
+        Ok(lent)
+    }
+
+    /// Lends the usual frame: in one descriptor, and without fault. `None` if the next is another;
+    /// it stays.
+    #[inline]
+    fn lend_usual<B: Bus>(&mut self, chip: &mut Chip<B>) -> Option<Piece> {
+        let slot = self.head & (self.ring - 1);
+        let written: [u64; 2] = chip.bus.load_quads(self.base + slot * SIZE);
+        let status = written[1] as u32;
+        let len = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
+        let is_whole = status & (rx::EOP | rx::RXE | rx::IPE | rx::L4E) == rx::EOP;
+        if !is_whole || len == 0 || len > self.frame_max.min(BUFFER) {
+            return None;
+        }
+        self.counters.descriptors += 1;
+        self.counters.octets += len as u64;
+        self.counters.frames += 1;
+        Some(self.lend_at(chip, slot, len, false, self.info(written)))
     }
 
     /// Finds the next frame that is good, and counts it. Frames that do no good are skipped, at most
     /// a ring of them.
+    #[cold]
     fn next<B: Bus>(
         &mut self,
         chip: &mut Chip<B>,
@@ -216,25 +265,39 @@ impl Receive {
     /// The next piece of the frame at the head.
     fn lend_rest<B: Bus>(&mut self, chip: &Chip<B>) -> Option<Piece> {
         let (descriptors, left, info) = self.rest?;
-        let buffer = self.buffers[self.head % self.ring];
         let len = left.min(BUFFER);
-        self.advance(chip);
         self.rest = (descriptors > 1).then_some((descriptors - 1, left - len, info));
-        let first = chip.layout.rx_buffers(self.queue).start;
-        self.lent[usize::from(buffer - first)] = true;
-        Some(Piece {
+        let slot = self.head & (self.ring - 1);
+        Some(self.lend_at(chip, slot, len, descriptors > 1, info))
+    }
+
+    /// Lends the buffer at the head.
+    #[inline]
+    fn lend_at<B: Bus>(
+        &mut self,
+        chip: &Chip<B>,
+        slot: usize,
+        len: usize,
+        more: bool,
+        info: ReceiveInfo,
+    ) -> Piece {
+        let buffer = self.buffers[slot];
+        self.lent[usize::from(buffer - self.first)] = true;
+        self.head += 1;
+        self.ready -= 1;
+        Piece {
             buffer,
             offset: chip.layout.rx_buffer(buffer),
             len,
-            more: self.rest.is_some(),
+            more,
             info,
-        })
+        }
     }
 
     /// Takes a lent buffer back, and gives it to the card.
+    #[inline]
     pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
-        let first = chip.layout.rx_buffers(self.queue).start;
-        let index = buffer.checked_sub(first).map(usize::from);
+        let index = buffer.checked_sub(self.first).map(usize::from);
         let lent = index.and_then(|index| self.lent.get_mut(index));
         let lent = lent.filter(|lent| **lent);
         *lent.ok_or(Error::BadBuffer { buffer })? = false;
@@ -257,49 +320,70 @@ impl Receive {
         }
     }
 
+    /// Whether there are buffers that the card was not told of.
+    pub fn owes(&self) -> bool {
+        self.given != self.tail
+    }
+
     /// Whether the card is done with the descriptor at the head, so that a look is worth it. All
     /// rings are asked this for every batch, so it is one load.
     #[inline]
     pub fn is_done<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
-        // Without a buffer in it, the descriptor says what was.
-        self.head != self.tail && chip.bus.load32(self.status_at) & rx::DD != 0
+        self.ready > 0 || self.is_done_at(chip, self.head)
     }
 
-    /// Goes to the next descriptor.
-    fn advance<B: Bus>(&mut self, chip: &Chip<B>) {
-        self.head += 1;
-        self.status_at = self.descriptor(chip, self.head) + rx::STATUS;
+    #[inline]
+    fn is_done_at<B: Bus>(&self, chip: &mut Chip<B>, slot: usize) -> bool {
+        // Without a buffer in it, the descriptor says what was.
+        let status = self.descriptor(slot) + rx::STATUS;
+        slot != self.tail && chip.bus.load32(status) & rx::DD != 0
+    }
+
+    /// The same, so that the rest of the descriptor is there, too.
+    #[inline]
+    fn is_known_or_done<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+        self.ready > 0 || self.look_ahead(chip)
+    }
+
+    /// Looks which descriptors the card is done with, some ahead. False if there are none that were
+    /// not known.
+    fn look_ahead<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+        let known = self.ready;
+        while self.ready < known + AHEAD && self.is_done_at(chip, self.head + self.ready) {
+            self.ready += 1;
+        }
+        if self.ready == known {
+            return false;
+        }
+        // DD was the last to be written: the rest is there if it is read after.
+        chip.bus.fence();
+        true
     }
 
     /// Whether a whole frame, or one that cannot be, waits at the head.
-    pub fn has_frame<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
+    pub fn has_frame<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
         !matches!(self.look(chip), Ok(None))
     }
 
     /// Descriptors that the card has filled and nobody has read.
     pub fn waiting<B: Bus>(&self, chip: &mut Chip<B>) -> usize {
         (self.head..self.tail)
-            .take_while(|&slot| {
-                let descriptor = self.descriptor(chip, slot);
-                chip.bus.load32(descriptor + rx::STATUS) & rx::DD != 0
-            })
+            .take_while(|&slot| self.is_done_at(chip, slot))
             .count()
     }
 
     /// The frame at the head, if all of it is there. Believes nothing.
-    fn look<B: Bus>(&self, chip: &mut Chip<B>) -> Result<Option<Frame>, Error> {
+    fn look<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<Frame>, Error> {
         let longest = self.frame_max + TAG;
         let mut len = 0;
         for count in 0..self.tail - self.head {
-            let descriptor = self.descriptor(chip, self.head + count);
-            let status = chip.bus.load32(descriptor + rx::STATUS);
-            if status & rx::DD == 0 {
+            if count == self.ready && !self.look_ahead(chip) {
                 return Ok(None);
             }
-            // DD was the last to be written: the rest is there if it is read after.
-            chip.bus.fence();
-            let word = chip.bus.load32(descriptor + rx::LENGTH);
-            let piece = (word & 0xffff) as usize;
+            let descriptor = self.descriptor(self.head + count);
+            let written: [u64; 2] = chip.bus.load_quads(descriptor);
+            let status = written[1] as u32;
+            let piece = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
             let last = status & rx::EOP != 0;
             // All pieces but the last fill their buffers; the last is not empty, unless a frame's
             // checksum alone was to be in it.
@@ -313,13 +397,11 @@ impl Receive {
             }
             len += piece;
             if last {
-                let descriptors = count + 1;
-                let info = self.info(chip, descriptor, status, word);
                 return Ok(Some(Frame {
-                    descriptors,
+                    descriptors: count + 1,
                     len,
                     status,
-                    info,
+                    info: self.info(written),
                 }));
             }
         }
@@ -329,35 +411,35 @@ impl Receive {
         Err(self.bad(len))
     }
 
+    #[cold]
     fn bad(&self, len: usize) -> Error {
         let queue = self.queue as u8;
         Error::BadDescriptor { queue, len }
     }
 
-    fn info<B: Bus>(
-        &self,
-        chip: &mut Chip<B>,
-        descriptor: usize,
-        status: u32,
-        length: u32,
-    ) -> ReceiveInfo {
+    /// What a frame's last descriptor says.
+    #[inline]
+    fn info(&self, [first, second]: [u64; 2]) -> ReceiveInfo {
+        let status = second as u32;
         let good = |verified, error| status & (verified | error) == verified;
-        let hashed = chip.bus.load32(descriptor + rx::INFO) & rx::HASH_TYPE != 0;
+        let hashed = first as u32 & rx::HASH_TYPE != 0;
         ReceiveInfo {
             ipv4_checksum: good(rx::IPCS, rx::IPE),
             transport_checksum: good(rx::L4CS, rx::L4E),
-            vlan: (status & rx::VP != 0).then_some((length >> 16) as u16),
+            vlan: (status & rx::VP != 0).then_some((second >> rx::TAG_SHIFT) as u16),
             queue: self.queue as u16,
-            hash: hashed.then(|| chip.bus.load32(descriptor + rx::HASH)),
+            hash: hashed.then_some((first >> rx::HASH_SHIFT) as u32),
         }
     }
 
     /// Puts a buffer into the descriptor at the tail, without telling the card.
+    #[inline]
     fn give<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) {
-        let address = chip.address(chip.rx_buffer(buffer));
-        let descriptor = self.descriptor(chip, self.tail);
-        chip.store_descriptor(descriptor, rx::empty(address));
-        self.buffers[self.tail % self.ring] = buffer;
+        let BusAddr(address) = chip.bus.bus_addr(chip.rx_buffer(buffer));
+        let slot = self.tail & (self.ring - 1);
+        chip.bus
+            .store_quads(self.base + slot * SIZE, rx::empty(address));
+        self.buffers[slot] = buffer;
         self.tail += 1;
     }
 
@@ -366,8 +448,9 @@ impl Receive {
         check_head(chip, regs::rx(self.queue as u32), self.queue, self.ring)
     }
 
-    fn descriptor<B: Bus>(&self, chip: &Chip<B>, slot: usize) -> usize {
-        chip.layout.rx_ring(self.queue) + (slot & (self.ring - 1)) * SIZE
+    #[inline]
+    fn descriptor(&self, slot: usize) -> usize {
+        self.base + (slot & (self.ring - 1)) * SIZE
     }
 }
 

@@ -6,15 +6,17 @@
 use super::config::{LARGE, Layout};
 use super::offload::{self, Frame, HEAD, Limits, Whole};
 use super::transmit::Source;
-use super::{Igb, packet};
+use super::{Igb, bits, packet};
 use crate::in_place::Pool;
-use crate::{Bus, BusAddr, Error, Events, SendOptions, Tail};
+use crate::{Bus, BusAddr, Error, Events, Outgoing, SendOptions, Tail};
 
 /// Longest IP packet, with its Ethernet header and a VLAN tag.
 const PACKET_MAX: usize = 65_535 + 18;
+/// Buffers that are out before it is worth a look which of them are free again.
+const REUSED: usize = 64;
 /// The buffers to send from.
 pub struct Buffers {
-    small: Pool,
+    pub small: Pool,
     large: Pool,
 }
 
@@ -86,8 +88,8 @@ impl<B: Bus> Igb<B> {
         }
     }
 
-    /// A buffer for a frame of `len` bytes.
-    pub(super) fn take(&mut self, len: usize) -> Result<u16, Error> {
+    /// Buffers for frames of `len` bytes: how many there were.
+    pub(super) fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
         let longest = match self.config.large_buffers {
             0 => super::BUFFER,
             _ => LARGE,
@@ -95,18 +97,46 @@ impl<B: Bus> Igb<B> {
         if len == 0 || len > longest {
             return Err(Error::BadLength { len });
         }
-        if self.buffers.that_hold(len).len() == 0 {
+        let pool = self.buffers.that_hold(len);
+        // Those that were in use a moment ago are at hand in the processor's caches.
+        if pool.len() < into.len() || pool.len() + REUSED < pool.capacity() {
             self.reclaim();
         }
-        if let Some(buffer) = self.buffers.that_hold(len).take() {
-            return Ok(buffer);
+        let taken = self.buffers.that_hold(len).take_all(into);
+        if taken < into.len() {
+            let mut wanted = Wanted::default();
+            match len <= super::BUFFER {
+                true => wanted.small = 1,
+                false => wanted.large = 1,
+            }
+            self.full(wanted)?;
         }
-        let mut wanted = Wanted::default();
-        match len <= super::BUFFER {
-            true => wanted.small = 1,
-            false => wanted.large = 1,
-        }
-        self.full(wanted).and(Err(Error::WouldBlock))
+        Ok(taken)
+    }
+
+    /// The transmit queue of a flow.
+    #[inline]
+    pub(super) fn queue_of(&self, flow: u32) -> usize {
+        ((u64::from(flow) * self.transmit.len() as u64) >> 32) as usize
+    }
+
+    /// Sends a frame, whatever it is.
+    #[cold]
+    pub(super) fn send_any(&mut self, frame: &Outgoing) -> Result<(), Error> {
+        let Outgoing {
+            buffer,
+            len,
+            options,
+            tail,
+        } = frame;
+        let result = self.send_from(*buffer, *len, *tail, options);
+        let result = self.note(result);
+        let refused = matches!(
+            result,
+            Err(Error::BadLength { .. } | Error::BadHeaders | Error::BadVlan { .. })
+        );
+        self.counters.tx_refused += u64::from(refused);
+        result
     }
 
     /// Sends what is in a buffer that was taken, and the tail.
@@ -136,7 +166,7 @@ impl<B: Bus> Igb<B> {
         }
         let headers = packet::parse(head)?;
         let flow = headers.map_or(0, |headers| headers.flow(head));
-        let queue = flow as usize % self.transmit.len();
+        let queue = self.queue_of(flow);
         let (first, second) = offload::plan(whole, headers.as_ref(), options, &self.limits())?;
         let source = Source {
             buffer,
@@ -171,6 +201,7 @@ impl<B: Bus> Igb<B> {
             }
         }
         self.buffers.of(source.buffer).enter_ring(source.buffer);
+        self.untold |= 1 << queue;
         let ring = &mut self.transmit[queue];
         if let Some(second) = second {
             let Some(own) = self.buffers.small.take() else {
@@ -205,17 +236,20 @@ impl<B: Bus> Igb<B> {
 
     /// Takes back what the card has reported.
     pub(super) fn reclaim(&mut self) {
-        for queue in &mut self.transmit {
-            if queue.is_busy() {
-                queue.reclaim(&mut self.chip, &mut self.buffers);
+        for queue in bits(self.busy) {
+            let ring = &mut self.transmit[queue];
+            ring.reclaim(&mut self.chip, &mut self.buffers);
+            if !ring.is_busy() {
+                self.busy &= !(1 << queue);
             }
         }
     }
 
     /// Has all queued frames sent.
     pub(super) fn kick(&mut self) {
-        for queue in &mut self.transmit {
-            queue.kick(&mut self.chip);
+        for queue in bits(core::mem::take(&mut self.untold)) {
+            self.transmit[queue].kick(&mut self.chip);
+            self.busy |= 1 << queue;
         }
     }
 
@@ -245,7 +279,7 @@ impl<B: Bus> Igb<B> {
         };
         self.reclaim();
         // With nothing in flight no more comes free but what the sender has himself.
-        let room = self.has_room(wanted) || !self.transmit.iter().any(|ring| ring.is_busy());
+        let room = self.has_room(wanted) || self.busy | self.untold == 0;
         if room {
             self.wanted = None;
         }

@@ -22,7 +22,11 @@ impl<B: Bus> Igb<B> {
         frame[..6].copy_from_slice(&self.mac);
         frame[6..12].copy_from_slice(&self.mac);
         frame[12..14].copy_from_slice(&ETHERTYPE_EXPERIMENT);
-        let buffer = self.take(len)?;
+        let mut buffer = [0];
+        if self.take(len, &mut buffer)? == 0 {
+            return Err(Error::WouldBlock);
+        }
+        let [buffer] = buffer;
         if let Some((offset, _)) = self.chip.memory.buffer(buffer) {
             self.chip.bus.copy_in(offset, &frame);
         }
@@ -30,9 +34,12 @@ impl<B: Bus> Igb<B> {
         self.kick();
         let mut received = vec![0; self.config.frame_max];
         for _ in 0..FRAME_US / POLL_US {
-            match self.next_of(u32::MAX, |queue, chip| {
-                queue.take(chip, &mut received, true)
-            })? {
+            let mut taken = None;
+            self.next_of(u32::MAX, 1, |ring, chip, _| {
+                taken = ring.take(chip, &mut received, true)?;
+                Ok(usize::from(taken.is_some()))
+            })?;
+            match taken {
                 Some((len, _)) if received[..len] == frame[..] => return Ok(()),
                 // Somebody else's, or its own but spoilt.
                 Some(_) => {}

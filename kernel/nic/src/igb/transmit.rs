@@ -54,7 +54,8 @@ struct Report {
 /// Where the driver stands in a ring.
 pub struct Transmit {
     queue: usize,
-    /// Descriptors of the ring, a power of two.
+    /// Where the ring is in the arena, and its descriptors, a power of two.
+    base: usize,
     ring: usize,
     /// The next descriptor to fill, the oldest that is not free, and the tail that the card was
     /// told; all count on without end.
@@ -63,7 +64,8 @@ pub struct Transmit {
     told: usize,
     /// Where the card will report, oldest first.
     reports: VecDeque<Report>,
-    /// Frames since the last of them.
+    /// Behind the last of them, and frames since.
+    reported: usize,
     unreported: u64,
     /// Command of the newest descriptor.
     last_command: u32,
@@ -73,36 +75,52 @@ pub struct Transmit {
     /// Which of them is the older one.
     older: usize,
     pub counters: Counters,
+    /// Frames that were to be reported, and descriptors before the ring was last laid out.
+    counted_frames: u64,
+    counted_descriptors: u64,
 }
 
 /// What became of the frames of a ring.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
-    pub frames: u64,
     pub octets: u64,
     pub completed: u64,
-    pub descriptors: u64,
     pub contexts: u64,
     pub segmented: u64,
     pub doorbells: u64,
 }
 
 impl Transmit {
-    pub fn new(queue: usize, ring: usize) -> Self {
+    /// The ring of a queue, which starts at `base` in the arena.
+    pub fn new(queue: usize, base: usize, ring: usize) -> Self {
         Transmit {
             queue,
+            base,
             ring,
             next: 0,
             clean: 0,
             told: 0,
             reports: VecDeque::with_capacity(ring),
+            reported: 0,
             unreported: 0,
             last_command: 0,
             buffers: vec![NONE; ring].into_boxed_slice(),
             contexts: [None; CONTEXTS],
             older: 0,
             counters: Counters::default(),
+            counted_frames: 0,
+            counted_descriptors: 0,
         }
+    }
+
+    /// Frames so far.
+    pub fn frames(&self) -> u64 {
+        self.counted_frames + self.unreported
+    }
+
+    /// Descriptors so far.
+    pub fn descriptors(&self) -> u64 {
+        self.counted_descriptors + self.next as u64
     }
 
     /// Lays out the ring (§4.5.10). The card was reset before, and the buffers are in the pool.
@@ -110,18 +128,19 @@ impl Transmit {
         let base = regs::tx(self.queue as u32);
         chip.write(base + regs::DCTL, 0);
         for slot in 0..self.ring {
-            let descriptor = self.descriptor(chip, slot);
-            chip.store_descriptor(descriptor, [0; 4]);
+            chip.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        let [low, high] = chip.address(self.descriptor(chip, 0));
+        let [low, high] = chip.address(self.base);
         chip.write(base + regs::DBAL, low);
         chip.write(base + regs::DBAH, high);
         chip.write(base + regs::DLEN, (self.ring * SIZE) as u32);
         chip.write(base + regs::DH, 0);
         chip.write(base + regs::DT, 0);
+        self.counted_frames = self.frames();
+        self.counted_descriptors = self.descriptors();
         (self.next, self.clean, self.told) = (0, 0, 0);
         self.reports.clear();
-        self.unreported = 0;
+        (self.reported, self.unreported) = (0, 0);
         self.buffers.fill(NONE);
         self.contexts = [None; CONTEXTS];
         enable(chip, base, regs::TXDCTL_THRESHOLDS, self.queue)
@@ -151,8 +170,7 @@ impl Transmit {
             left -= len;
             let last = if left == 0 { tx::EOP } else { 0 };
             let command = frame.command | last | len as u32;
-            let address = [at.0 as u32, (at.0 >> 32) as u32];
-            this.push(chip, tx::data(address, command, options), buffer);
+            this.push(chip, at, command, options, buffer);
         };
         if let Some((buffer, offset)) = source.header {
             let at = chip.bus.bus_addr(offset);
@@ -170,12 +188,34 @@ impl Transmit {
             let buffer = if ends { source.buffer } else { NONE };
             piece(self, chip, at, run.len(), buffer);
         }
-        self.unreported += 1;
-        self.counters.frames += 1;
-        self.counters.octets += frame.len() as u64;
         self.counters.segmented += u64::from(frame.command & tx::TSE != 0);
-        let reported = self.reports.back().map_or(self.clean, |last| last.at + 1);
-        if self.next - reported >= self.ring / 8 {
+        self.queued(chip, frame.len());
+    }
+
+    /// The same of a frame that is one piece and not cut, of `len` bytes at `offset` in the arena.
+    #[inline]
+    pub fn queue_whole<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        (buffer, offset): (u16, usize),
+        len: usize,
+        work: Option<(u32, [u32; 4])>,
+    ) {
+        let mut options = (len as u32) << tx::LENGTH_SHIFT;
+        if let Some((checksums, context)) = work {
+            options |= checksums | self.context(chip, context) << tx::INDEX_SHIFT;
+        }
+        let at = chip.bus.bus_addr(offset);
+        self.push(chip, at, tx::DATA | tx::EOP | len as u32, options, buffer);
+        self.queued(chip, len);
+    }
+
+    /// Counts a frame whose descriptors are in the ring.
+    #[inline]
+    fn queued<B: Bus>(&mut self, chip: &mut Chip<B>, len: usize) {
+        self.unreported += 1;
+        self.counters.octets += len as u64;
+        if self.next - self.reported >= self.ring / 8 {
             self.report(chip);
         }
     }
@@ -191,20 +231,31 @@ impl Transmit {
             self.contexts[index] = Some(context);
             let [lengths, launch, kind, segment] = context;
             let segment = segment | (index as u32) << tx::INDEX_SHIFT;
-            self.push(chip, [lengths, launch, kind, segment], NONE);
+            let first = u64::from(lengths) | u64::from(launch) << 32;
+            self.push(chip, BusAddr(first), kind, segment, NONE);
             self.counters.contexts += 1;
         }
         self.older = (index + 1) % CONTEXTS;
         index as u32
     }
 
-    fn push<B: Bus>(&mut self, chip: &mut Chip<B>, words: [u32; 4], buffer: u16) {
-        let descriptor = self.descriptor(chip, self.next);
-        chip.store_descriptor(descriptor, words);
-        self.last_command = words[2];
-        self.buffers[self.next % self.ring] = buffer;
+    /// Fills the next descriptor: both quadwords.
+    #[inline]
+    fn push<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        BusAddr(first): BusAddr,
+        command: u32,
+        options: u32,
+        buffer: u16,
+    ) {
+        let slot = self.next & (self.ring - 1);
+        let second = u64::from(command) | u64::from(options) << 32;
+        let descriptor = self.base + slot * SIZE;
+        chip.bus.store_quads(descriptor, [first, second]);
+        self.last_command = command;
+        self.buffers[slot] = buffer;
         self.next += 1;
-        self.counters.descriptors += 1;
     }
 
     /// Has the card report at the newest descriptor, which it was not told of yet.
@@ -213,10 +264,12 @@ impl Transmit {
             return;
         }
         let at = self.next - 1;
-        let command = self.descriptor(chip, at) + tx::COMMAND;
+        let command = self.descriptor(at) + tx::COMMAND;
         chip.bus.store32(command, self.last_command | tx::RS);
         let frames = core::mem::take(&mut self.unreported);
+        self.counted_frames += frames;
         self.reports.push_back(Report { at, frames });
+        self.reported = self.next;
     }
 
     /// Tells the card of the new frames: one write.
@@ -227,7 +280,7 @@ impl Transmit {
         self.report(chip);
         // The descriptors must be there before the tail is.
         chip.bus.fence();
-        let tail = self.next % self.ring;
+        let tail = self.next & (self.ring - 1);
         chip.write(regs::tx(self.queue as u32) + regs::DT, tail as u32);
         self.told = self.next;
         self.counters.doorbells += 1;
@@ -236,7 +289,7 @@ impl Transmit {
     /// Takes back what the card has reported.
     pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>, buffers: &mut Buffers) {
         while let Some(report) = self.reports.front() {
-            let descriptor = self.descriptor(chip, report.at);
+            let descriptor = self.descriptor(report.at);
             if chip.bus.load32(descriptor + tx::STATUS) & tx::DD == 0 {
                 return;
             }
@@ -244,7 +297,7 @@ impl Transmit {
             let end = report.at + 1;
             self.reports.pop_front();
             for slot in self.clean..end {
-                let buffer = core::mem::replace(&mut self.buffers[slot % self.ring], NONE);
+                let buffer = self.buffers[slot & (self.ring - 1)];
                 if buffer != NONE {
                     buffers.leave_ring(buffer);
                 }
@@ -258,7 +311,7 @@ impl Transmit {
         check_head(chip, regs::tx(self.queue as u32), self.queue, self.ring)
     }
 
-    fn descriptor<B: Bus>(&self, chip: &Chip<B>, slot: usize) -> usize {
-        chip.layout.tx_ring(self.queue) + slot % self.ring * SIZE
+    fn descriptor(&self, slot: usize) -> usize {
+        self.base + (slot & (self.ring - 1)) * SIZE
     }
 }

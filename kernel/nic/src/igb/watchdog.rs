@@ -50,7 +50,7 @@ impl<B: Bus> Igb<B> {
         for queue in &self.transmit {
             queue.check(&mut self.chip)?;
         }
-        for (number, queue) in self.receive.iter().enumerate() {
+        for (number, queue) in self.receive.iter_mut().enumerate() {
             if self.interrupts.is_armed(number) && queue.has_frame(&mut self.chip) {
                 self.interrupts.silence(&mut self.chip, number);
                 self.pending |= Events::RECEIVE;

@@ -5,7 +5,7 @@ use crate::Bus;
 use crate::e100::layout::{MEMORY, RFDS};
 use crate::model::Rng;
 use crate::model::e100::Defects;
-use crate::{BusAddr, Error, Events, Nic, Piece, SendOptions, Tail};
+use crate::{BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
 
@@ -286,5 +286,125 @@ fn numbers_that_are_not_held_are_refused() {
         kernel.nic.flush().unwrap();
         kernel.model.settle();
         assert_eq!(kernel.model.take_sent().len(), 1);
+    });
+}
+
+#[test]
+fn many_frames_come_and_return_at_once() {
+    everywhere(6, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut held: Vec<(Piece, Vec<u8>)> = Vec::new();
+        let (mut number, mut next) = (0, 0);
+        let mut wrong = 0;
+        while next < 900 {
+            for _ in 0..rng.below(20) {
+                kernel.model.arrive(&frame(number, 60 + rng.below(1455)));
+                number += 1;
+            }
+            kernel.model.idle(rng.below(200) as u64);
+            let (max, arm) = (1 + rng.below(70), rng.one_in(2));
+            let mut pieces = Vec::new();
+            let count = kernel
+                .nic
+                .receive_pieces(arm, max, &mut |piece| pieces.push(*piece));
+            assert_eq!(count, Ok(pieces.len()));
+            assert!(pieces.len() <= max);
+            next += pieces.len();
+            for piece in pieces {
+                let bytes = kernel.read(&piece);
+                held.push((piece, bytes));
+            }
+            if held.len() > 100 || rng.one_in(2) {
+                let mut back = Vec::new();
+                for _ in 0..rng.below(held.len() + 1) {
+                    let (piece, bytes) = held.remove(rng.below(held.len().min(3)));
+                    assert!(kernel.read(&piece) == bytes);
+                    back.push(piece.buffer);
+                }
+                if rng.one_in(4) && !back.is_empty() {
+                    // What follows one that is not held stays with who has it.
+                    let at = rng.below(back.len());
+                    let buffer = back[at];
+                    back.insert(at, buffer);
+                    let refused = kernel.nic.return_buffers(&back);
+                    assert_eq!(refused, Err(Error::BadBuffer { buffer }));
+                    back.drain(..at + 2);
+                    wrong += 1;
+                }
+                kernel.nic.return_buffers(&back).unwrap();
+            }
+        }
+        assert!(wrong > 0);
+    });
+}
+
+#[test]
+fn a_whole_ring_returns_at_once() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for lap in 0..3 {
+            let mut held = Vec::new();
+            for number in 0..RFDS as u64 {
+                kernel.model.arrive(&frame(lap * 1000 + number, 60));
+                kernel.model.settle();
+                let mut take = |piece: &Piece| held.push(piece.buffer);
+                kernel.nic.receive_pieces(true, 10, &mut take).unwrap();
+            }
+            assert_eq!(held.len(), RFDS);
+            // That the ring is full may have woken us.
+            kernel.take();
+            assert_eq!(kernel.nic.receive_pieces(true, 1, &mut |_| ()), Ok(0));
+            kernel.nic.return_buffers(&held).unwrap();
+            kernel.model.settle();
+            kernel.model.arrive(&frame(7000 + lap, 60));
+            kernel.sleep(Events::RECEIVE);
+            assert_eq!(kernel.drain().last(), Some(&frame(7000 + lap, 60)));
+        }
+    });
+}
+
+#[test]
+fn frames_are_sent_in_order_until_one_fails() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut expected = Vec::new();
+        let mut bad = 0;
+        for _ in 0..40 {
+            let mut queued = Vec::new();
+            for _ in 0..rng.below(50) {
+                let bytes = frame(rng.next(), 60 + rng.below(200));
+                let is_bad = rng.one_in(20);
+                queued.push(Outgoing {
+                    buffer: kernel.build(&bytes),
+                    len: if is_bad { 5000 } else { bytes.len() },
+                    ..Outgoing::default()
+                });
+                if !is_bad {
+                    expected.push(bytes);
+                }
+            }
+            let mut rest = &queued[..];
+            while !rest.is_empty() {
+                let (sent, result) = kernel.nic.send_buffers(rest);
+                rest = &rest[sent..];
+                match result {
+                    Ok(()) => assert!(rest.is_empty()),
+                    Err(Error::WouldBlock) => kernel.sleep(Events::TRANSMIT_SPACE),
+                    Err(error) => {
+                        assert_eq!(error, Error::BadLength { len: 5000 });
+                        kernel.nic.drop_buffer(rest[0].buffer).unwrap();
+                        rest = &rest[1..];
+                        bad += 1;
+                    }
+                }
+            }
+            kernel.nic.flush().unwrap();
+        }
+        kernel.model.settle();
+        assert!(bad > 0);
+        assert!(kernel.model.take_sent() == expected);
+        assert_eq!(kernel.counters()["tx_frames"], expected.len() as u64);
     });
 }

@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 impl Kernel {
     /// As a process does that has the buffer.
-    fn build(&mut self, bytes: &[u8]) -> u16 {
+    pub(super) fn build(&mut self, bytes: &[u8]) -> u16 {
         for _ in 0..100 {
             match self.nic.take_buffer(bytes.len()) {
                 Ok(buffer) => {
@@ -40,7 +40,7 @@ impl Kernel {
         panic!("woken again and again for nothing");
     }
 
-    fn read(&mut self, piece: &Piece) -> Vec<u8> {
+    pub(super) fn read(&mut self, piece: &Piece) -> Vec<u8> {
         let mut bytes = vec![0; piece.len];
         let offset = self.nic.frame_memory().receive.start + piece.offset;
         self.model.bus().copy_out(offset, &mut bytes);

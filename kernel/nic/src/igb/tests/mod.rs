@@ -1,6 +1,7 @@
 //! The driver against its model, at each pace, as silicon and as QEMU, with each kind of interrupt,
 //! from many seeds.
 
+mod batches;
 mod flows;
 mod frames;
 mod in_place;

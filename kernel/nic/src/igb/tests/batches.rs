@@ -1,0 +1,241 @@
+//! Many frames at once, and the short way of the usual ones.
+
+use super::frames::{Flow, frame, payload};
+use super::offload::CHECKSUMS;
+use super::{Config, Kernel, MODES, everywhere, here, tiny};
+use crate::igb::FRAME_JUMBO;
+use crate::model::Rng;
+use crate::{Bus, Error, Events, Nic, Outgoing, Piece, SendOptions};
+use std::vec;
+use std::vec::Vec;
+
+/// How sending a frame went, and what of it came by which queue.
+type Outcome = (Result<(), Error>, Vec<(usize, Vec<u8>)>);
+
+impl Kernel {
+    /// As `build`, in a buffer that is too large for the short way.
+    fn build_large(&mut self, bytes: &[u8]) -> u16 {
+        let buffer = self.nic.take_buffer(3000).unwrap();
+        let (offset, _) = self.nic.frame_memory().buffer(buffer).unwrap();
+        self.model.bus().copy_in(offset, bytes);
+        buffer
+    }
+
+    /// Sends what is in a buffer.
+    fn outcome(&mut self, buffer: u16, len: usize, options: &SendOptions) -> Outcome {
+        let result = self.nic.send_buffer(buffer, len, None, options);
+        if result.is_err() {
+            self.nic.drop_buffer(buffer).unwrap();
+        }
+        self.nic.flush().unwrap();
+        self.model.settle();
+        let sent = self.model.take_sent().into_iter();
+        let sent = sent.map(|sent| (sent.queue, sent.bytes)).collect();
+        (result, sent)
+    }
+}
+
+/// A frame with headers that are right, or not quite.
+fn nearly_right(rng: &mut Rng) -> Vec<u8> {
+    let flow = Flow::number(rng.below(500) as u16);
+    let flow = if rng.one_in(6) { flow.v6() } else { flow };
+    let data = payload(rng.below(80));
+    let mut bytes = match rng.below(5) {
+        0 => frame(rng.next(), 17 + rng.below(100)),
+        1 | 2 => flow.udp(&data),
+        _ => flow.tcp(rng.next() as u32, 0x10, &data),
+    };
+    for _ in 0..rng.below(3) {
+        // EtherType, version, length, fragment, protocol, ports, length of TCP's header.
+        let places = [12, 13, 14, 16, 17, 20, 21, 23, 30, 34, 37, 46];
+        let at = places[rng.below(places.len())];
+        let values = [0, 1, 6, 8, 17, 0x45, 0x46, 0x4f, 0x50, 0x81, 0x86, 0xf0];
+        let value = values[rng.below(values.len())];
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = value;
+        }
+    }
+    if rng.one_in(6) {
+        // Padding may complete what looks like IP.
+        let len = 17 + rng.below(bytes.len() + 4);
+        bytes.resize(len, 0);
+    }
+    bytes
+}
+
+#[test]
+fn the_short_way_sends_what_the_long_way_sends() {
+    let config = Config::new(MODES[0]);
+    let mut kernel = Kernel::new(here(), config);
+    let mut rng = Rng::new(1);
+    let mut sent = [0, 0];
+    for _ in 0..20_000 {
+        let bytes = nearly_right(&mut rng);
+        let options = SendOptions {
+            checksums: rng.one_in(2),
+            ..SendOptions::default()
+        };
+        let small = kernel.build(&bytes);
+        let short = kernel.outcome(small, bytes.len(), &options);
+        let large = kernel.build_large(&bytes);
+        let long = kernel.outcome(large, bytes.len(), &options);
+        assert_eq!(short, long, "{bytes:02x?} {options:?}");
+        sent[usize::from(options.checksums)] += short.1.len();
+    }
+    assert!(sent.iter().all(|&sent| sent > 2000), "{sent:?}");
+}
+
+#[test]
+fn frames_are_sent_in_order_until_one_fails() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut rng = Rng::new(place.seed);
+        let mut expected = Vec::new();
+        let mut queued: Vec<Outgoing> = Vec::new();
+        let mut bad = 0;
+        for number in 0..300u16 {
+            let mut bytes = Flow::number(1).udp(&payload(20 + rng.below(100)));
+            bytes[42..44].copy_from_slice(&number.to_be_bytes());
+            let buffer = kernel.build(&bytes);
+            // One of them says that it is longer than its buffer.
+            let is_bad = rng.one_in(20);
+            queued.push(Outgoing {
+                buffer,
+                len: if is_bad { 5000 } else { bytes.len() },
+                options: if rng.one_in(2) {
+                    CHECKSUMS
+                } else {
+                    SendOptions::default()
+                },
+                tail: None,
+            });
+            if !is_bad {
+                let finished = Flow::number(1).finished(bytes.clone());
+                let whole = queued[queued.len() - 1].options.checksums;
+                expected.push(kernel.on_wire(if whole { &finished } else { &bytes }));
+            }
+            if queued.len() < 6 {
+                continue;
+            }
+            let mut rest = &queued[..];
+            while !rest.is_empty() {
+                let (sent, result) = kernel.nic.send_buffers(rest);
+                rest = &rest[sent..];
+                match result {
+                    Ok(()) => assert!(rest.is_empty()),
+                    Err(Error::WouldBlock) => kernel.sleep(Events::TRANSMIT_SPACE),
+                    Err(error) => {
+                        assert_eq!(error, Error::BadLength { len: 5000 });
+                        // It is still the caller's.
+                        kernel.nic.drop_buffer(rest[0].buffer).unwrap();
+                        rest = &rest[1..];
+                        bad += 1;
+                    }
+                }
+            }
+            queued.clear();
+            kernel.nic.flush().unwrap();
+        }
+        assert!(bad > 0);
+        assert_eq!(kernel.sent(), expected);
+    });
+}
+
+#[test]
+fn pieces_come_many_at_once_and_return_so() {
+    everywhere(3, |place| {
+        let config = Config {
+            frame_max: FRAME_JUMBO,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        let mut rng = Rng::new(place.seed);
+        let mut held: Vec<(Piece, Vec<u8>)> = Vec::new();
+        let (mut number, mut taken, mut wrong) = (0, 0, 0);
+        for _ in 0..3000 {
+            if taken >= 250 {
+                break;
+            }
+            for _ in 0..rng.below(3) {
+                let len = if rng.one_in(4) { 8000 } else { 1455 };
+                kernel.model.arrive(&frame(number, 60 + rng.below(len)));
+                number += 1;
+            }
+            kernel.model.idle(rng.below(60) as u64);
+            let (max, arm) = (1 + rng.below(9), rng.one_in(2));
+            let mut pieces = Vec::new();
+            let count = kernel
+                .nic
+                .receive_pieces(arm, max, &mut |piece| pieces.push(*piece));
+            assert_eq!(count, Ok(pieces.len()));
+            assert!(pieces.len() <= max);
+            for piece in pieces {
+                let bytes = kernel.read(&piece);
+                held.push((piece, bytes));
+                taken += 1;
+            }
+            if held.len() > 5 || rng.one_in(2) {
+                let mut back = Vec::new();
+                for _ in 0..rng.below(held.len() + 1) {
+                    let (piece, bytes) = held.swap_remove(rng.below(held.len()));
+                    assert!(kernel.read(&piece) == bytes);
+                    back.push(piece.buffer);
+                }
+                if rng.one_in(4) && !back.is_empty() {
+                    // What follows one that is not held stays with who has it.
+                    let at = rng.below(back.len());
+                    let twice = back[at];
+                    back.insert(at, twice);
+                    let buffer = twice;
+                    let refused = kernel.nic.return_buffers(&back);
+                    assert_eq!(refused, Err(Error::BadBuffer { buffer }));
+                    back.drain(..at + 2);
+                    wrong += 1;
+                }
+                kernel.nic.return_buffers(&back).unwrap();
+            }
+        }
+        assert!(taken >= 250 && wrong > 0, "only {taken}, {wrong}");
+    });
+}
+
+#[test]
+fn buffers_are_given_as_far_as_there_are_any() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut numbers = [0; 12];
+        assert_eq!(kernel.nic.take_buffers(100, &mut numbers), Ok(12));
+        let mut more = [0; 12];
+        assert_eq!(kernel.nic.take_buffers(100, &mut more), Ok(8));
+        assert_eq!(kernel.nic.take_buffers(100, &mut [0; 3]), Ok(0));
+        let mut all: Vec<u16> = numbers.into_iter().chain(more[..8].to_vec()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<u16>>());
+        // Who asked for more is told when there are some.
+        let frames: Vec<Outgoing> = all
+            .iter()
+            .map(|&buffer| Outgoing {
+                buffer,
+                len: 60,
+                ..Outgoing::default()
+            })
+            .collect();
+        kernel.take();
+        let (sent, _) = kernel.nic.send_buffers(&frames[..10]);
+        assert_eq!(sent, 10);
+        kernel.nic.flush().unwrap();
+        let mut back = 0;
+        while back < 10 {
+            let wanted = 10 - back;
+            let taken = kernel.nic.take_buffers(100, &mut vec![0; wanted]).unwrap();
+            back += taken;
+            if taken < wanted {
+                kernel.sleep(Events::TRANSMIT_SPACE);
+            }
+        }
+        for len in [0, 65_537] {
+            let refused = kernel.nic.take_buffers(len, &mut [0; 2]);
+            assert_eq!(refused, Err(Error::BadLength { len }));
+        }
+    });
+}
