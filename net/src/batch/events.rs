@@ -14,6 +14,7 @@ const DIRECT_MIN: usize = 1024;
 const STAGED_MAX: usize = 16 * 1024;
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Events {
     token: u64,
     /// Octets of the area.
@@ -29,15 +30,14 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub fn new(token: u64, area: usize, operations: usize) -> Self {
-        Events {
-            token,
-            area,
-            written: 0,
-            staged: Vec::new(),
-            reserved: operations * Event::SIZE,
-            news: false,
-        }
+    /// Begins an answer, in the buffer of the last.
+    pub fn begin(&mut self, token: u64, area: usize, operations: usize) {
+        self.token = token;
+        self.area = area;
+        self.written = 0;
+        self.staged.clear();
+        self.reserved = operations * Event::SIZE;
+        self.news = false;
     }
 
     /// Whether the program is to be woken.

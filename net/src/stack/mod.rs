@@ -13,7 +13,6 @@
 mod agenda;
 mod calls;
 mod checksum;
-mod deadlines;
 mod emit;
 mod engine;
 mod fragments;
@@ -23,7 +22,6 @@ mod memory;
 mod neighbors;
 pub(crate) mod offload;
 mod peek;
-mod queue;
 mod receive;
 mod tcp;
 mod time_wait;

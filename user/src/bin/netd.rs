@@ -10,7 +10,7 @@ extern crate alloc;
 use abi::socket::{Answer, Request};
 use alloc::string::String;
 use net::{Config, Kernel, Server, phy};
-use user::ipc::{self, Message, Received, mask};
+use user::ipc::{self, Event, Inbox, Message, mask};
 use user::nic::{Card, Features, Filters, Incoming, Mapped, NicInfo};
 use user::nic::{Receiving, SendOptions, Sending};
 use user::start::Context;
@@ -22,6 +22,8 @@ const EVENTS: u32 =
     mask::MESSAGE | mask::DEATH | mask::NIC_RECEIVE | mask::NIC_TRANSMIT | mask::NIC_LINK;
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+/// Frames that come at once, so few that the next may well be long in coming.
+const FEW: usize = 4;
 
 fn main() -> core::result::Result<(), String> {
     let number = args::parsed(0, "card number", 0)?;
@@ -69,30 +71,36 @@ fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
 
 /// Serves until the card is taken away.
 fn serve(server: &mut Server<Frames>) -> Result<()> {
-    let mut more = false;
+    let mut inbox = Inbox::default();
     let mut now = time::clock_ns();
+    let mut more = false;
+    // A call was answered, and nobody is known to have run since.
+    let mut answered = false;
     loop {
         let mut deadline = match more {
             true => 0,
             false => server.deadline(now),
         };
         for event in 0..BATCH {
-            let (received, waiting) = ipc::wait_more(EVENTS, deadline)?;
+            let (received, waiting) = inbox.wait(EVENTS, deadline)?;
             if event == 0 {
                 now = time::clock_ns();
             }
             match received {
-                Received::Message(message) => {
-                    if !asks_for_card(&message, server.device_mut().mapped.card()) {
-                        server.request(&message, now, &mut Calls);
+                Event::Message => {
+                    answered = false;
+                    let message = inbox.message();
+                    match Request::is_card(message.request()) {
+                        true => describe(message, server.device_mut().mapped.card()),
+                        false => server.request(message, now, &mut Calls),
                     }
                 }
-                Received::Death(client, _) => server.client_died(client, now),
+                Event::Death(client, _) => server.client_died(client, now),
                 // Room or a link: the poll below looks for both.
-                Received::Notification(events) => {
+                Event::Notification(events) => {
                     server.device_mut().told(events & mask::NIC_RECEIVE != 0);
                 }
-                Received::TimedOut => {}
+                Event::TimedOut => {}
             }
             if !waiting {
                 break;
@@ -101,25 +109,23 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
         }
         more = server.poll(now, &mut Calls);
         more |= server.device_mut().finish(more)?;
-        if more && server.has_answered() {
+        answered |= server.has_answered();
+        if more && answered {
             // Frames are worth nothing to programs that never run.
             sys::yield_now();
+            answered = false;
         }
     }
 }
 
-/// Answers a call that is about the card, of which the state machine knows nothing;
-/// returns whether it was one.
-fn asks_for_card(message: &Message, card: &Card) -> bool {
-    if Request::from_bytes(message.request()) != Ok(Request::Card) {
-        return false;
-    }
-    Calls.answer(message.token, describe(message, card).map(Answer::Count));
-    true
+/// Answers a call that is about the card, of which the state machine knows nothing.
+#[cold]
+fn describe(message: &Message, card: &Card) {
+    Calls.answer(message.token, description(message, card).map(Answer::Count));
 }
 
 /// Writes the card's description into the lease; returns how many bytes.
-fn describe(message: &Message, card: &Card) -> Result<u32> {
+fn description(message: &Message, card: &Card) -> Result<u32> {
     let text = nicstat::describe(&card.info()?, &card.statistics()?);
     let lent = match message.lease_count {
         0 => 0,
@@ -165,6 +171,8 @@ struct Frames {
     frame_max: usize,
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
     vlan: Option<u16>,
+    /// Only a few frames came the last time that any came.
+    few: bool,
     failure: Option<Error>,
 }
 
@@ -183,6 +191,7 @@ impl Frames {
             features: info.features,
             frame_max: info.frame_max.into(),
             vlan,
+            few: true,
             failure: None,
         })
     }
@@ -210,7 +219,13 @@ impl Frames {
     }
 
     fn exchange(&mut self, arm: bool) {
-        match self.mapped.exchange(arm) {
+        let had = self.mapped.receiving.frames();
+        let done = self.mapped.exchange(arm);
+        match self.mapped.receiving.frames() - had {
+            0 => {}
+            count => self.few = count <= FEW,
+        }
+        match done {
             Ok(()) => {}
             // The frames are lost; the card is mended and will tell.
             Err(Error::DeviceFailed) => {}
@@ -236,7 +251,9 @@ impl Frames {
                 if !self.mapped.receiving.may_have_more() {
                     return None;
                 }
-                self.exchange(false);
+                // The wake-up can be asked for at once, or when these are done with: that
+                // takes an exchange more, but brings those that came meanwhile.
+                self.exchange(self.few);
                 if !self.mapped.receiving.has_frame() {
                     return None;
                 }

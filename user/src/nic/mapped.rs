@@ -227,6 +227,11 @@ impl Receiving {
         !self.waiting.is_empty()
     }
 
+    /// How many pieces of frames wait here.
+    pub fn frames(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The next frame that was brought.
     pub fn take(&mut self) -> Option<Incoming> {
         loop {

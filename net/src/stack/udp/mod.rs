@@ -11,12 +11,12 @@ mod audit;
 mod waiting;
 
 use crate::config::Limits;
+use crate::deadlines::Deadlines;
+use crate::queue::Queue;
 use crate::stack::agenda::Agenda;
-use crate::stack::deadlines::Deadlines;
 use crate::stack::engine::{Next, Solo};
 use crate::stack::index::{Index, Key};
 use crate::stack::memory::Memory;
-use crate::stack::queue::Queue;
 use crate::stack::{Change, DatagramId, socket_address};
 use abi::{Error, Result};
 use alloc::collections::{BTreeSet, VecDeque};
