@@ -27,9 +27,9 @@ pub(crate) use clients::Clients;
 use crate::kernel::Kernel;
 use crate::parked::LENT_MAX;
 use crate::server::Server;
-use abi::batch::{AREA, Event, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
+use abi::batch::{AREA, Event, HERE, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
 use abi::ipc::Message;
-use abi::socket::{Answer, POLL_FOREVER};
+use abi::socket::POLL_FOREVER;
 use abi::{Error, Pid, Result};
 use clients::{Client, Entry, Turn};
 use serve::Served;
@@ -79,7 +79,8 @@ impl<D: Device> Server<D> {
         let deadline = (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout));
         entry.turn.begin(message.token, deadline, lent, operations);
         let Entry { client, turn } = &mut *entry;
-        let done = self.operate(client, turn, operations, now, kernel);
+        let here = message.request().get(HERE..).unwrap_or_default();
+        let done = self.operate(client, turn, (operations, here), now, kernel);
         if done.is_err() {
             self.end_sends(&mut entry);
         }
@@ -122,19 +123,15 @@ impl<D: Device> Server<D> {
 
     fn serve_client(&mut self, entry: &mut Entry, now: u64, kernel: &mut impl Kernel) -> bool {
         self.moved = false;
-        let answer = match self.serve_ready(entry, now, kernel) {
-            Ok(full) if full || entry.turn.is_due(now) => {
-                self.end_sends(entry);
-                entry.turn.events.finish(kernel)
-            }
-            Ok(_) => return self.moved,
-            Err(error) => {
-                self.end_sends(entry);
-                Err(error)
-            }
-        };
-        let count = answer.map(|count| Answer::Count(count as u32));
-        kernel.answer(entry.turn.token, count);
+        let served = self.serve_ready(entry, now, kernel);
+        if served == Ok(false) && !entry.turn.is_due(now) {
+            return self.moved;
+        }
+        self.end_sends(entry);
+        match served {
+            Ok(_) => entry.turn.events.answer(kernel),
+            Err(error) => kernel.answer(entry.turn.token, Err(error)),
+        }
         self.answered = true;
         self.moved
     }

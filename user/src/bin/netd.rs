@@ -7,10 +7,11 @@
 
 extern crate alloc;
 
+use abi::batch::{HERE, HERE_MAX};
 use abi::socket::{Answer, Request};
 use alloc::string::String;
 use net::{Config, Kernel, Server, phy};
-use user::ipc::{self, Event, Inbox, Message, mask};
+use user::ipc::{self, Event, Inbox, MESSAGE_MAX, Message, mask};
 use user::nic::{Card, Features, Filters, Incoming, Mapped, NicInfo};
 use user::nic::{Receiving, SendOptions, Sending};
 use user::start::Context;
@@ -157,6 +158,15 @@ impl Kernel for Calls {
             token,
             bytes.as_ref().map(|bytes| &bytes[..]).map_err(|&e| e),
         );
+    }
+
+    fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]) {
+        let mut bytes = [0; MESSAGE_MAX];
+        bytes[..Answer::SIZE].copy_from_slice(&answer.to_bytes());
+        let len = HERE + events.len().min(HERE_MAX);
+        bytes[HERE..len].copy_from_slice(&events[..len - HERE]);
+        // As above.
+        let _ = ipc::reply(token, Ok(&bytes[..len]));
     }
 
     fn watch(&mut self, client: Pid) -> Result<()> {
