@@ -24,6 +24,10 @@ pub trait Kernel {
     /// Answers the call. The token means nothing afterwards.
     fn answer(&mut self, token: u64, answer: Result<Answer>);
 
+    /// Answers a batch, with these events behind the answer ([`abi::batch::HERE`]), of which
+    /// there are at most [`abi::batch::HERE_MAX`] octets.
+    fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]);
+
     /// Asks to be told of the end of `client`, by [`crate::Server::client_died`]. Called
     /// once, when it makes its first socket or waits for the first time.
     ///

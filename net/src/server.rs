@@ -22,7 +22,7 @@ pub struct Server<D: Device> {
     pub(crate) handles: Handles,
     parked: Vec<Call>,
     /// Who makes batches.
-    pub(crate) clients: Vec<batch::Client>,
+    pub(crate) clients: batch::Clients,
     watched: BTreeSet<Pid>,
     /// Datagrams on their way from lent memory to a queue.
     pub(crate) scratch: Vec<u8>,
@@ -52,7 +52,7 @@ impl<D: Device> Server<D> {
             stack: Stack::new(config, device, now_ns),
             handles: Handles::new(config.limits),
             parked: Vec::new(),
-            clients: Vec::new(),
+            clients: batch::Clients::default(),
             watched: BTreeSet::new(),
             scratch: Vec::new(),
             window: Vec::new(),
@@ -122,7 +122,7 @@ impl<D: Device> Server<D> {
         self.dirty = true;
         self.watched.remove(&client);
         self.parked.retain(|call| call.client != client);
-        self.forget_client(client);
+        self.clients.forget(client);
         let handles: Vec<Handle> = self.handles.of(client).collect();
         for handle in handles {
             if let Ok(socket) = self.handles.remove(handle, client) {
@@ -176,7 +176,7 @@ impl<D: Device> Server<D> {
         }
         let stack = self.stack.deadline();
         let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        [stack, calls, self.batch_deadline()]
+        [stack, calls, self.clients.deadline()]
             .into_iter()
             .flatten()
             .fold(FOREVER, u64::min)
@@ -184,7 +184,7 @@ impl<D: Device> Server<D> {
 
     /// The server's state as lines of text, "name value".
     pub fn status(&self) -> String {
-        let waiting = self.parked.len() + self.waiting_batches();
+        let waiting = self.parked.len() + self.clients.waiting();
         status::text(
             self.config(),
             &self.stack.figures(),
@@ -249,7 +249,7 @@ impl<D: Device> Server<D> {
             Request::Close { socket } => {
                 let closed = self.handles.remove(socket, call.client)?;
                 if closed.armed.queued {
-                    self.forget_ready(socket, call.client);
+                    self.clients.forget_ready(socket, call.client);
                 }
                 self.free(&closed, now, false);
                 Ok(Some(Answer::Done))

@@ -236,23 +236,20 @@ pub fn reply(token: u64, answer: Result<&[u8]>) -> Result<()> {
 /// # Errors
 /// [`Error::Malformed`] if the kernel speaks another version of the protocol.
 pub fn wait(mask: u32, deadline_ns: u64) -> Result<Received> {
-    wait_more(mask, deadline_ns).map(|(received, _)| received)
+    let mut bytes = [0; Received::SIZE];
+    wait_into(mask, deadline_ns, &mut bytes)?;
+    Received::from_bytes(&bytes)
 }
 
-/// As [`wait`], and whether more events of the mask were there.
+/// As [`wait`], with [`Received`]'s bytes in a place that is the caller's; returns whether
+/// more events of the mask were there.
 ///
 /// # Errors
-/// As there.
-pub fn wait_more(mask: u32, deadline_ns: u64) -> Result<(Received, bool)> {
-    let mut received = [0; Received::SIZE];
+/// None is expected.
+pub fn wait_into(mask: u32, deadline_ns: u64, bytes: &mut [u8; Received::SIZE]) -> Result<bool> {
     // Wait takes no length: the size is the protocol's.
-    let more = call_filling(
-        Syscall::Wait,
-        [mask.into(), deadline_ns, 0, 0],
-        2,
-        &mut received,
-    )?;
-    Ok((Received::from_bytes(&received)?, more != 0))
+    let arguments = [mask.into(), deadline_ns, 0, 0];
+    call_filling(Syscall::Wait, arguments, 2, bytes).map(|more| more != 0)
 }
 
 /// Copies from `offset` of a lease of an unanswered call; returns how many bytes.

@@ -23,17 +23,31 @@
 //! **Datagrams** leave in order and without an event. One that finds no room waits as long
 //! as the call lasts, and is then cut. Meanwhile none is delivered on that socket.
 //!
+//! **Little travels with the messages**, which saves a copy by the kernel each: where
+//! [`HERE`] octets of the request are followed by more, those are what lease 1 begins with;
+//! and if all events have no more than [`HERE_MAX`] octets, they follow in the same way in the
+//! answer, and lease 0 is not written. The caller has room for the longest answer.
+//!
 //! The call returns when there is something to say, with as much as fits; the rest keeps for
 //! the next call. Lease 0 must have [`area_min`] bytes.
 
 mod event;
 mod operation;
 
+use crate::ipc::MESSAGE_MAX;
+use crate::socket::{Answer, Request};
+
 pub use event::{Event, NOT_OF_THIS_CALL};
 pub use operation::{End, Operation, Part, Send, Tell};
 
 /// The most operations in one call.
 pub const OPERATIONS_MAX: usize = 1024;
+
+/// Where a message goes on with records.
+pub const HERE: usize = 16;
+/// How many octets of them it can hold.
+pub const HERE_MAX: usize = MESSAGE_MAX - HERE;
+const _: () = assert!(Request::SIZE_MAX <= HERE && Answer::SIZE <= HERE);
 
 /// The lease that events are written to.
 pub const AREA: u8 = 0;

@@ -223,6 +223,43 @@ impl Message {
     pub fn request(&self) -> &[u8] {
         &self.payload[..(self.len as usize).min(MESSAGE_MAX)]
     }
+
+    /// Replaces it by what follows the token. What the payload holds behind the request is no
+    /// part of it, and stays.
+    fn read(&mut self, token: u64, mut reader: Reader<'_>) -> Result<()> {
+        self.token = token;
+        self.sender = Pid(reader.u32()?);
+        self.lease_count = reader.u32()?;
+        for lease in &mut self.leases {
+            *lease = LeaseInfo {
+                len: reader.u64()?,
+                writable: reader.u64()? != 0,
+            };
+        }
+        self.len = reader.u64()? as u32;
+        let payload = self.payload.get_mut(..self.len as usize);
+        let request = reader.rest().get(..self.len as usize);
+        match (payload, request) {
+            (Some(payload), Some(request)) if self.lease_count as usize <= LEASES_MAX => {
+                payload.copy_from_slice(request);
+                Ok(())
+            }
+            _ => Err(Error::Malformed),
+        }
+    }
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message {
+            token: 0,
+            sender: Pid(0),
+            lease_count: 0,
+            leases: [LeaseInfo::default(); LEASES_MAX],
+            len: 0,
+            payload: [0; MESSAGE_MAX],
+        }
+    }
 }
 
 /// What [`Syscall::Wait`](crate::Syscall::Wait) came back with.
@@ -285,38 +322,49 @@ impl Received {
     /// The structure from bytes.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if they are too few or of no known kind.
+    /// As [`Event::read`].
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
+        let mut message = Message::default();
+        Ok(match Event::read(bytes, &mut message)? {
+            Event::TimedOut => Received::TimedOut,
+            Event::Notification(bits) => Received::Notification(bits),
+            Event::Message => Received::Message(message),
+            Event::Death(pid, exit) => Received::Death(pid, exit),
+        })
+    }
+}
+
+/// [`Received`], with the message in a place that is its reader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// As [`Received::TimedOut`].
+    TimedOut,
+    /// As [`Received::Notification`].
+    Notification(u32),
+    /// A call.
+    Message,
+    /// As [`Received::Death`].
+    Death(Pid, Exit),
+}
+
+impl Event {
+    /// The structure from the bytes of a [`Received`]; only if it is a message, `message` is
+    /// replaced by it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] if they are of no known kind.
+    pub fn read(bytes: &[u8; Received::SIZE], message: &mut Message) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let kind = reader.u64()?;
         let word = reader.u64()?;
         Ok(match kind {
-            0 => Received::TimedOut,
-            1 => Received::Notification(word as u32),
+            0 => Event::TimedOut,
+            1 => Event::Notification(word as u32),
             2 => {
-                let sender = Pid(reader.u32()?);
-                let lease_count = reader.u32()?;
-                let mut leases = [LeaseInfo::default(); LEASES_MAX];
-                for lease in &mut leases {
-                    *lease = LeaseInfo {
-                        len: reader.u64()?,
-                        writable: reader.u64()? != 0,
-                    };
-                }
-                let len = reader.u64()? as u32;
-                if len as usize > MESSAGE_MAX || lease_count as usize > LEASES_MAX {
-                    return Err(Error::Malformed);
-                }
-                Received::Message(Message {
-                    token: word,
-                    sender,
-                    lease_count,
-                    leases,
-                    len,
-                    payload: reader.array()?,
-                })
+                message.read(word, reader)?;
+                Event::Message
             }
-            3 => Received::Death(
+            3 => Event::Death(
                 Pid(reader.u32()?),
                 Exit::from_u64(word).ok_or(Error::Malformed)?,
             ),

@@ -242,6 +242,9 @@ pub enum Request {
 /// A timeout that never ends.
 pub const POLL_FOREVER: u32 = u32::MAX;
 
+/// The number of [`Request::Card`].
+const CARD: u8 = 17;
+
 impl Request {
     /// Most bytes on the wire.
     pub const SIZE_MAX: usize = 12;
@@ -268,7 +271,7 @@ impl Request {
             Request::SetNonBlocking { socket, on } => (14, Some(socket), on.into(), None),
             Request::Poll { timeout_ms } => (15, Some(Handle(timeout_ms)), 0, None),
             Request::Status => (16, None, 0, None),
-            Request::Card => (17, None, 0, None),
+            Request::Card => (CARD, None, 0, None),
             Request::Batch {
                 operations: port,
                 timeout_ms,
@@ -286,6 +289,11 @@ impl Request {
             .bytes(&ip)
             .u16(port);
         bytes
+    }
+
+    /// Whether these bytes are [`Request::Card`]; of another request it is told by the first.
+    pub fn is_card(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&CARD) && Self::from_bytes(bytes) == Ok(Request::Card)
     }
 
     /// The request from bytes.
@@ -336,7 +344,7 @@ impl Request {
                 timeout_ms: socket.0,
             },
             16 => Request::Status,
-            17 => Request::Card,
+            CARD => Request::Card,
             18 => Request::Batch {
                 operations: address.port,
                 timeout_ms: socket.0,
@@ -459,6 +467,8 @@ mod tests {
             Request::Card,
         ] {
             assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
+            let is_card = request == Request::Card;
+            assert_eq!(Request::is_card(&request.to_bytes()), is_card);
         }
     }
 

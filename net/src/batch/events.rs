@@ -3,7 +3,8 @@
 
 use crate::kernel::{Kernel, write_exactly};
 use abi::Result;
-use abi::batch::{Event, padded};
+use abi::batch::{Event, HERE_MAX, padded};
+use abi::socket::Answer;
 use alloc::vec::Vec;
 
 /// Octets fewer than these are collected, and written together; so many are written from
@@ -14,6 +15,7 @@ const DIRECT_MIN: usize = 1024;
 const STAGED_MAX: usize = 16 * 1024;
 
 /// See the module.
+#[derive(Default)]
 pub(super) struct Events {
     token: u64,
     /// Octets of the area.
@@ -29,15 +31,14 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub fn new(token: u64, area: usize, operations: usize) -> Self {
-        Events {
-            token,
-            area,
-            written: 0,
-            staged: Vec::new(),
-            reserved: operations * Event::SIZE,
-            news: false,
-        }
+    /// Begins an answer, in the buffer of the last.
+    pub fn begin(&mut self, token: u64, area: usize, operations: usize) {
+        self.token = token;
+        self.area = area;
+        self.written = 0;
+        self.staged.clear();
+        self.reserved = operations * Event::SIZE;
+        self.news = false;
     }
 
     /// Whether the program is to be woken.
@@ -114,9 +115,14 @@ impl Events {
         Ok(())
     }
 
-    /// Writes what is left; returns how many octets the area holds.
-    pub fn finish(&mut self, kernel: &mut impl Kernel) -> Result<usize> {
-        self.flush(kernel)?;
-        Ok(self.written)
+    /// Answers the call, with what was said.
+    pub fn answer(&mut self, kernel: &mut impl Kernel) {
+        if self.written == 0 && self.staged.len() <= HERE_MAX {
+            let count = Answer::Count(self.staged.len() as u32);
+            return kernel.answer_here(self.token, count, &self.staged);
+        }
+        let flushed = self.flush(kernel);
+        let count = flushed.map(|()| Answer::Count(self.written as u32));
+        kernel.answer(self.token, count);
     }
 }

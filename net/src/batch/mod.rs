@@ -15,112 +15,35 @@
 //! do not hold anyway, and what does not fit into an answer is found again by the next.
 
 mod armed;
+mod clients;
 mod events;
 mod operations;
 mod sends;
 mod serve;
 
 pub(crate) use armed::Armed;
+pub(crate) use clients::Clients;
 
 use crate::kernel::Kernel;
 use crate::parked::LENT_MAX;
 use crate::server::Server;
-use abi::batch::{AREA, Event, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
+use abi::batch::{AREA, Event, HERE, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
 use abi::ipc::Message;
-use abi::socket::{Answer, Handle, POLL_FOREVER};
+use abi::socket::POLL_FOREVER;
 use abi::{Error, Pid, Result};
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-use events::Events;
-use sends::Unsent;
+use clients::{Client, Entry, Turn};
 use serve::Served;
 use smoltcp::phy::Device;
 
-/// A program that makes batches.
-pub(crate) struct Client {
-    pid: Pid,
-    /// Sockets to look at, each once: [`Armed::queued`].
-    ready: VecDeque<Handle>,
-    turn: Option<Turn>,
-}
-
-/// A call that is being served.
-struct Turn {
-    token: u64,
-    /// When it stops waiting; `None`: never.
-    deadline: Option<u64>,
-    /// Octets of the leases.
-    lent: [usize; 3],
-    events: Events,
-    /// Streams whose send of this call had to wait.
-    waiting: Vec<Handle>,
-    /// Datagrams of this call that wait, in order.
-    unsent: VecDeque<Unsent>,
-}
-
-impl Client {
-    fn new(pid: Pid) -> Self {
-        Client {
-            pid,
-            ready: VecDeque::new(),
-            turn: None,
-        }
-    }
-
-    fn enqueue(&mut self, handle: Handle, armed: &mut Armed) {
-        if !core::mem::replace(&mut armed.queued, true) {
-            self.ready.push_back(handle);
-        }
-    }
-
-    /// Whether there is something to do for a call.
-    fn is_due(&self, now: u64) -> bool {
-        self.turn.as_ref().is_some_and(|turn| {
-            let late = turn.deadline.is_some_and(|deadline| deadline <= now);
-            late || turn.events.has_news() || !self.ready.is_empty()
-        })
-    }
-}
-
 impl<D: Device> Server<D> {
-    /// How many batches wait.
-    pub(crate) fn waiting_batches(&self) -> usize {
-        let waits = |client: &&Client| client.turn.is_some();
-        self.clients.iter().filter(waits).count()
-    }
-
-    /// When the next batch stops waiting.
-    pub(crate) fn batch_deadline(&self) -> Option<u64> {
-        let turns = self.clients.iter().filter_map(|c| c.turn.as_ref());
-        turns.filter_map(|turn| turn.deadline).min()
-    }
-
-    /// Forgets the client and its batch.
-    pub(crate) fn forget_client(&mut self, pid: Pid) {
-        self.clients.retain(|client| client.pid != pid);
-    }
-
     /// Forgets the call of a client that has ended without us: it makes another.
     pub(crate) fn forget_batch(&mut self, pid: Pid) {
-        let Some(mut client) = self.take_client(pid) else {
-            return;
-        };
-        if let Some(mut turn) = client.turn.take() {
-            self.end_sends(&mut client, &mut turn);
+        if self.clients.waits(pid)
+            && let Some(mut entry) = self.clients.take(pid)
+        {
+            self.end_sends(&mut entry);
+            self.clients.put(entry);
         }
-        self.clients.push(client);
-    }
-
-    /// A socket is gone: it is not looked at any more.
-    pub(crate) fn forget_ready(&mut self, handle: Handle, pid: Pid) {
-        if let Some(client) = self.clients.iter_mut().find(|client| client.pid == pid) {
-            client.ready.retain(|&ready| ready != handle);
-        }
-    }
-
-    fn take_client(&mut self, pid: Pid) -> Option<Client> {
-        let at = self.clients.iter().position(|client| client.pid == pid)?;
-        Some(self.clients.swap_remove(at))
     }
 
     /// Does the operations of a batch. [`Server::serve_batches`] answers it.
@@ -145,26 +68,24 @@ impl<D: Device> Server<D> {
         if operations > OPERATIONS_MAX || area < area_min(operations) || !writable {
             return Err(Error::InvalidArgument);
         }
-        self.watch(message.sender, kernel)?;
-        let mut client = match self.take_client(message.sender) {
-            Some(client) => client,
-            None => Client::new(message.sender),
+        let mut entry = match self.clients.take(message.sender) {
+            Some(entry) => entry,
+            None => {
+                self.watch(message.sender, kernel)?;
+                Entry::new(message.sender)
+            }
         };
         let timeout = u64::from(timeout_ms) * 1_000_000;
-        let mut turn = Turn {
-            token: message.token,
-            deadline: (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout)),
-            lent,
-            events: Events::new(message.token, area, operations),
-            waiting: Vec::new(),
-            unsent: VecDeque::new(),
-        };
-        let done = self.operate(&mut client, &mut turn, operations, now, kernel);
-        match done {
-            Ok(()) => client.turn = Some(turn),
-            Err(_) => self.end_sends(&mut client, &mut turn),
+        let deadline = (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout));
+        entry.turn.begin(message.token, deadline, lent, operations);
+        let Entry { client, turn } = &mut *entry;
+        let here = message.request().get(HERE..).unwrap_or_default();
+        let done = self.operate(client, turn, (operations, here), now, kernel);
+        if done.is_err() {
+            self.end_sends(&mut entry);
         }
-        self.clients.push(client);
+        self.clients.put(entry);
+        self.clients.call(message.sender);
         done
     }
 
@@ -172,13 +93,12 @@ impl<D: Device> Server<D> {
     /// or whose time is up. Returns whether that gave the stack something to send.
     pub(crate) fn serve_batches(&mut self, now: u64, kernel: &mut impl Kernel) -> bool {
         self.mark_changes();
+        self.clients.advance(now);
         let mut moved = false;
-        for index in 0..self.clients.len() {
-            if self.clients[index].is_due(now) {
-                let empty = Client::new(self.clients[index].pid);
-                let mut client = core::mem::replace(&mut self.clients[index], empty);
-                moved |= self.serve_client(&mut client, now, kernel);
-                self.clients[index] = client;
+        for _ in 0..self.clients.due() {
+            if let Some(mut entry) = self.clients.next(now) {
+                moved |= self.serve_client(&mut entry, now, kernel);
+                self.clients.put(entry);
             }
         }
         moved
@@ -187,46 +107,31 @@ impl<D: Device> Server<D> {
     /// Whether [`Server::serve_batches`] would do something.
     pub(crate) fn has_due_batches(&mut self, now: u64) -> bool {
         self.mark_changes();
-        self.clients.iter().any(|client| client.is_due(now))
+        self.clients.is_one_due(now)
     }
 
     /// Queues what has changed for those who want to hear of it.
     fn mark_changes(&mut self) {
         while let Some(change) = self.stack.next_change() {
-            let Some((handle, socket)) = self.handles.announced(change) else {
-                continue;
-            };
-            if socket.armed.wants_news()
-                && let Some(client) = self.clients.iter_mut().find(|c| c.pid == socket.owner)
+            if let Some((handle, socket)) = self.handles.announced(change)
+                && socket.armed.wants_news()
             {
-                client.enqueue(handle, &mut socket.armed);
+                self.clients.enqueue(handle, socket);
             }
         }
     }
 
-    fn serve_client(&mut self, client: &mut Client, now: u64, kernel: &mut impl Kernel) -> bool {
-        let Some(mut turn) = client.turn.take() else {
-            return false;
-        };
+    fn serve_client(&mut self, entry: &mut Entry, now: u64, kernel: &mut impl Kernel) -> bool {
         self.moved = false;
-        let served = self.serve_ready(client, &mut turn, now, kernel);
-        let late = turn.deadline.is_some_and(|deadline| deadline <= now);
-        let answer = match served {
-            Ok(full) if full || late || turn.events.has_news() => {
-                self.end_sends(client, &mut turn);
-                turn.events.finish(kernel)
-            }
-            Ok(_) => {
-                client.turn = Some(turn);
-                return self.moved;
-            }
-            Err(error) => {
-                self.end_sends(client, &mut turn);
-                Err(error)
-            }
-        };
-        let count = answer.map(|count| Answer::Count(count as u32));
-        kernel.answer(turn.token, count);
+        let served = self.serve_ready(entry, now, kernel);
+        if served == Ok(false) && !entry.turn.is_due(now) {
+            return self.moved;
+        }
+        self.end_sends(entry);
+        match served {
+            Ok(_) => entry.turn.events.answer(kernel),
+            Err(error) => kernel.answer(entry.turn.token, Err(error)),
+        }
         self.answered = true;
         self.moved
     }
@@ -234,11 +139,11 @@ impl<D: Device> Server<D> {
     /// Serves the ready queue. Returns whether something did not fit.
     fn serve_ready(
         &mut self,
-        client: &mut Client,
-        turn: &mut Turn,
+        entry: &mut Entry,
         now: u64,
         kernel: &mut impl Kernel,
     ) -> Result<bool> {
+        let Entry { client, turn } = entry;
         // Each round of "again" puts something into the area, so it ends.
         while let Some(handle) = client.ready.pop_front() {
             if let Ok(socket) = self.handles.get_mut(handle, client.pid) {
@@ -263,8 +168,10 @@ impl<D: Device> Server<D> {
         Ok(false)
     }
 
-    /// What becomes of a call's unfinished sends when it ends.
-    fn end_sends(&mut self, client: &mut Client, turn: &mut Turn) {
+    /// A call ends, and with it its unfinished sends.
+    fn end_sends(&mut self, entry: &mut Entry) {
+        let Entry { client, turn } = entry;
+        turn.end();
         for handle in turn.waiting.drain(..) {
             let Ok(socket) = self.handles.get_mut(handle, client.pid) else {
                 continue;

@@ -62,7 +62,7 @@ impl Window {
 }
 
 impl<D: Device> Server<D> {
-    /// Does so many operations.
+    /// Does so many operations; lease 1 begins with the octets `here`, or they are none.
     ///
     /// # Errors
     /// [`Error::BadAddress`] if lease 1 cannot be read. What an operation is refused for is
@@ -71,7 +71,7 @@ impl<D: Device> Server<D> {
         &mut self,
         client: &mut Client,
         turn: &mut Turn,
-        operations: usize,
+        (operations, here): (usize, &[u8]),
         now: u64,
         kernel: &mut impl Kernel,
     ) -> Result<()> {
@@ -79,7 +79,11 @@ impl<D: Device> Server<D> {
             octets: core::mem::take(&mut self.window),
             start: 0,
         };
+        let here = here
+            .get(..turn.lent[usize::from(OPERATIONS)])
+            .unwrap_or(here);
         window.octets.clear();
+        window.octets.extend_from_slice(here);
         let done = self.operate_in(&mut window, client, turn, operations, now, kernel);
         self.window = window.octets;
         done

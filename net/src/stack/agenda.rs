@@ -5,9 +5,9 @@
 //! waited for. The first two are told by [`Agenda::touch`]; after every turn of a socket
 //! smoltcp says what it waits for next, see [`Next`].
 
-use super::deadlines::Deadlines;
 use super::engine::Next;
-use super::queue::Queue;
+use crate::deadlines::Deadlines;
+use crate::queue::Queue;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::Ipv4Addr;
 

@@ -151,8 +151,8 @@ impl<D: Device> Stack<D> {
             return Err(Error::InvalidArgument);
         }
         let hop = self.hop(*to.ip())?;
-        let neighbors = &mut self.neighbors;
-        self.udp.send(id, (to, hop), octets, now, neighbors)
+        let around = (&self.config, &mut self.neighbors, &mut self.port);
+        self.udp.send(id, (to, hop), octets, now, around)
     }
 
     pub fn can_send_datagram(&self, id: DatagramId) -> bool {

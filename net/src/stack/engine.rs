@@ -79,6 +79,8 @@ pub(super) struct Engine {
     interface: Box<Interface>,
     /// Always empty: what smoltcp has to do apart from sockets.
     nobody: SocketSet<'static>,
+    /// The answer to a ping may be leaving in fragments.
+    may_fragment: bool,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
 }
@@ -100,6 +102,7 @@ impl Engine {
         Engine {
             interface,
             nobody: SocketSet::new(Vec::new()),
+            may_fragment: false,
             looks: 0,
         }
     }
@@ -122,6 +125,7 @@ impl Engine {
         now: u64,
     ) {
         self.looks += u64::from(set.is_some());
+        self.may_fragment |= set.is_none();
         let set = set.unwrap_or(&mut self.nobody);
         self.interface.poll_ingress_single(instant(now), frame, set);
     }
@@ -162,13 +166,16 @@ impl Engine {
         }
     }
 
-    /// Whether a fragmented datagram has not left completely.
+    /// Whether a fragmented answer has not left completely.
     pub fn is_fragmenting(&mut self, now: u64) -> bool {
-        let at = self.interface.poll_at(instant(now), &self.nobody);
-        at.is_some()
+        if self.may_fragment {
+            let at = self.interface.poll_at(instant(now), &self.nobody);
+            self.may_fragment = at.is_some();
+        }
+        self.may_fragment
     }
 
-    /// Sends the rest of a fragmented datagram. `false` if the card is full before its
+    /// Sends the rest of a fragmented answer. `false` if the card is full before its
     /// end. Until then nothing may be done that could fragment another: smoltcp has one
     /// buffer for it and does not look whether it is in use.
     pub fn finish_fragments<D: Device>(&mut self, port: &mut Port<D>, now: u64) -> bool {

@@ -1,4 +1,4 @@
-//! Tables by connection and by port, whose hash is keyed: nobody who does not know the
+//! Tables by connection, whose hash is keyed: nobody who does not know the
 //! key can choose peers' ports so that they collide.
 
 use super::Tuple;

@@ -1,6 +1,6 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
-use super::checksum;
+use super::{checksum, instant};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
 use smoltcp::phy::{PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -24,6 +24,15 @@ impl<D: Device> Port<D> {
             large: 0,
             device,
         }
+    }
+}
+
+impl<D: Device> Port<D> {
+    /// Room for a frame whose checksums its maker fills in, as far as they are software's.
+    pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
+        let token = self.device.transmit(instant(now));
+        self.full |= token.is_none();
+        Some((token?, &self.software))
     }
 }
 

@@ -57,6 +57,18 @@ impl Memory {
         Some(buffer)
     }
 
+    /// Counts octets that may be needed as used. `false` if that would be too many.
+    pub fn reserve(&mut self, len: usize) -> bool {
+        if !self.has(len) {
+            return false;
+        }
+        while self.limit - self.used - self.spare_octets < len {
+            self.drop_spare();
+        }
+        self.used += len;
+        true
+    }
+
     /// Counts a buffer as freed.
     pub fn give_back(&mut self, len: usize) {
         debug_assert!(len <= self.used);

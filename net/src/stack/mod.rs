@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   frame ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!   udp queue ─▶ neighbors known? ─▶ agenda ─▶ smoltcp ─▶ frame
+//!                                               └─▶ udp: its inbox     udp: neighbor known? ─▶ frame
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
@@ -13,7 +13,6 @@
 mod agenda;
 mod calls;
 mod checksum;
-mod deadlines;
 mod emit;
 mod engine;
 mod fragments;
@@ -23,7 +22,6 @@ mod memory;
 mod neighbors;
 pub(crate) mod offload;
 mod peek;
-mod queue;
 mod receive;
 mod tcp;
 mod time_wait;
@@ -47,7 +45,6 @@ use receive::Receiver;
 use smoltcp::iface::SocketSet;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{IpAddress, IpEndpoint};
 use tcp::Tcp;
 use udp::Udp;
 
@@ -136,7 +133,7 @@ impl<D: Device> Stack<D> {
             engine,
             fragments: Fragments::default(),
             tcp: Tcp::new(config.limits, config.timers, key),
-            udp: Udp::new(config.limits, frame_max, key),
+            udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
@@ -188,6 +185,7 @@ impl<D: Device> Stack<D> {
     pub fn poll(&mut self, now: u64) -> bool {
         self.polled_at = now;
         self.port.full = false;
+        self.udp.begin();
         self.engine.maintain(now);
         self.fragments.expire(now);
         let mut received = 0;
@@ -219,13 +217,11 @@ impl<D: Device> Stack<D> {
     /// it so, in front of them.
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
-        self.udp.advance(now);
+        self.udp.advance();
         if !self.engine.finish_fragments(&mut self.port, now) {
             return true;
         }
         for turn in 0..TRANSMIT_BUDGET {
-            let large = self.udp.feed(now, self.config.address, &self.neighbors);
-            self.port.large = large.unwrap_or(self.port.large);
             let taken = match turn % 2 {
                 0 => self.stream_turn(now) || self.datagram_turn(now),
                 _ => self.datagram_turn(now) || self.stream_turn(now),
@@ -245,14 +241,8 @@ impl<D: Device> Stack<D> {
     }
 
     fn datagram_turn(&mut self, now: u64) -> bool {
-        let (engine, port) = (&mut self.engine, &mut self.port);
-        let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now);
-        let taken = self.udp.take_turn(&mut self.memory, turn);
-        if taken {
-            // Only datagrams are fragmented; if this did not finish, the card is full.
-            self.engine.finish_fragments(&mut self.port, now);
-        }
-        taken
+        let around = (&self.config, &self.neighbors, &mut self.port);
+        self.udp.take_turn(now, &mut self.memory, around)
     }
 
     /// Receives one frame, if there is one and room for the reply.
@@ -334,8 +324,7 @@ impl<D: Device> Stack<D> {
     pub fn audit(&mut self, now: u64) {
         if !self.engine.is_fragmenting(now) {
             self.tcp.audit(&mut self.engine, now);
-            let neighbors = &self.neighbors;
-            self.udp.audit(&mut self.engine, neighbors, now);
+            self.udp.audit(&self.neighbors, now);
         }
     }
 
@@ -363,16 +352,4 @@ fn instant(now: u64) -> Instant {
 
 fn nanoseconds(duration: core::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn ip_endpoint(address: SocketAddrV4) -> IpEndpoint {
-    IpEndpoint::new(IpAddress::Ipv4(*address.ip()), address.port())
-}
-
-fn socket_address(endpoint: IpEndpoint) -> SocketAddrV4 {
-    match endpoint.addr {
-        IpAddress::Ipv4(ip) => SocketAddrV4::new(ip, endpoint.port),
-        // The interface has no IPv6 address, so no socket has such a peer.
-        IpAddress::Ipv6(_) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, endpoint.port),
-    }
 }

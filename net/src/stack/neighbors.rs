@@ -1,18 +1,15 @@
 //! Which neighbours can be sent datagrams to at once, and asking for those that cannot.
 //!
-//! smoltcp keeps a datagram at the head of its socket's queue until the neighbour's
-//! station address is known, for ever if nobody answers; all datagrams behind it wait.
-//! So a datagram is given to smoltcp only when its cache is sure to hold the neighbour.
-//! Until then it waits outside, and this module asks: [`TRIES`] times, once per second,
-//! each neighbour on its own. The list of the known follows smoltcp's own rules, with
-//! half its capacity and a shorter life, so it is always a part of smoltcp's cache.
+//! A datagram leaves only when its neighbour's station is known. Until then it waits, and
+//! this module asks: [`TRIES`] times, once per second, each neighbour on its own. smoltcp
+//! has a list of its own, for its segments and answers; this one follows the same rules,
+//! with a shorter life.
 
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use smoltcp::wire::EthernetAddress;
 
-/// Half of smoltcp's `IFACE_NEIGHBOR_CACHE_COUNT`, which the workspace sets to 64; its
-/// default of 8 would do for 4.
+/// More push out who was heard of the longest ago.
 const KNOWN_MAX: usize = 32;
 /// smoltcp's entries live 60 s.
 const LIFETIME_NS: u64 = 50_000_000_000;
@@ -42,11 +39,12 @@ pub(super) struct Neighbors {
 }
 
 impl Neighbors {
-    /// Whether a datagram for this neighbour would leave at once.
-    pub fn knows(&self, address: Ipv4Addr, now: u64) -> bool {
+    /// The station of a neighbour, if it is known.
+    pub fn station(&self, address: Ipv4Addr, now: u64) -> Option<EthernetAddress> {
         self.known
             .iter()
-            .any(|known| known.address == address && known.expires > now)
+            .find(|known| known.address == address && known.expires > now)
+            .map(|known| known.mac)
     }
 
     /// An ARP packet told where a neighbour is.

@@ -14,6 +14,9 @@ use smoltcp::wire::{
     Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
+/// Octets before the packet.
+const ETHERNET: usize = 14;
+
 /// What a frame is, as far as it matters before smoltcp sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Frame {
@@ -38,8 +41,21 @@ pub(super) enum Frame {
 pub(super) struct Ip {
     /// It came to this host's own address: this neighbour lives.
     pub from: Option<(Ipv4Addr, EthernetAddress)>,
-    /// The port it is for, if it is UDP.
-    pub port: Option<u16>,
+    /// What it carries, if it is UDP to this host or to all.
+    pub datagram: Option<Datagram>,
+}
+
+/// A UDP datagram in a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Datagram {
+    /// The sender.
+    pub from: SocketAddrV4,
+    /// The port it is for.
+    pub port: u16,
+    /// Where its data is in the frame.
+    pub start: usize,
+    /// And where that ends.
+    pub end: usize,
 }
 
 /// A TCP segment's header.
@@ -137,8 +153,9 @@ fn ipv4(
         return Frame::Damaged;
     }
     let unicast = to_me && destination == own.address;
+    let everyone = destination.is_broadcast() || destination == own.broadcast();
+    let to_us = destination == own.address || everyone;
     if packet.more_frags() || packet.frag_offset() != 0 {
-        let everyone = destination.is_broadcast() || destination == own.broadcast();
         return match unicast || everyone {
             true => Frame::Fragment,
             false => Frame::Refused,
@@ -156,7 +173,15 @@ fn ipv4(
         }
         return Frame::Ip(Ip {
             from: unicast.then_some((source, mac)),
-            port: udp.map(|udp| udp.dst_port()),
+            datagram: udp.filter(|_| to_us).map(|udp| {
+                let start = ETHERNET + header.len();
+                Datagram {
+                    from: SocketAddrV4::new(source, udp.src_port()),
+                    port: udp.dst_port(),
+                    start: start + 8,
+                    end: start + usize::from(udp.len()),
+                }
+            }),
         });
     }
     if !unicast {

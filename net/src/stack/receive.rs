@@ -54,8 +54,10 @@ impl Receiver<'_> {
                 if let Some((address, mac)) = ip.from {
                     self.neighbors.lives(address, mac, now);
                 }
-                let set = ip.port.and_then(|port| self.udp.set_of(port));
-                self.engine.ingress(&mut one, set, now);
+                let datagram = ip.datagram.as_ref();
+                if !datagram.is_some_and(|datagram| self.udp.deliver(datagram, frame)) {
+                    self.engine.ingress(&mut one, None, now);
+                }
             }
             Frame::Other => self.engine.ingress(&mut one, None, now),
         }

@@ -7,7 +7,8 @@ mod send;
 
 use super::world::*;
 use abi::batch::{
-    End, Event, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell, area_min, padded,
+    End, Event, HERE, HERE_MAX, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell,
+    area_min, padded,
 };
 use abi::ipc::LEASES_MAX;
 use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, Request, SocketAddress};
@@ -104,10 +105,31 @@ impl World {
             operations: ops.count,
             timeout_ms,
         };
+        // As programs do.
+        let here = match ops.bytes.len() <= HERE_MAX {
+            true => &ops.bytes[..],
+            false => &[],
+        };
+        self.batch_with(client, (request, here), ops, (area, source))
+    }
+
+    /// As [`World::batch_from`], with these octets behind the request.
+    pub fn batch_with(
+        &mut self,
+        client: Pid,
+        (request, here): (Request, &[u8]),
+        ops: &Ops,
+        (area, source): (usize, &[u8]),
+    ) -> u64 {
+        let mut message = request.to_bytes().to_vec();
+        if !here.is_empty() {
+            message.resize(HERE, 0);
+            message.extend_from_slice(here);
+        }
         // What lay there before is no answer.
         let area = vec![0xee; area];
         let leases = [&area[..], &ops.bytes, source];
-        self.call_leases(client, &request.to_bytes(), leases, 3, true)
+        self.call_leases(client, &message, leases, 3, true)
     }
 
     pub fn batch(&mut self, client: Pid, ops: &Ops) -> u64 {

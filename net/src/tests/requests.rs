@@ -339,6 +339,10 @@ fn a_process_that_is_dead_already_gets_no_socket() {
         fn answer(&mut self, _: u64, answer: abi::Result<Answer>) {
             self.0 = Some(answer);
         }
+        fn answer_here(&mut self, _: u64, _: Answer, _: &[u8]) {
+            panic!("not a batch");
+        }
+
         fn watch(&mut self, _: Pid) -> abi::Result<()> {
             Err(Error::NotFound)
         }

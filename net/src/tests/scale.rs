@@ -185,7 +185,8 @@ fn idle_datagram_ports_cost_nothing() {
         let time = start.elapsed() / (ROUNDS * BATCH) as u32;
         std::println!("{count:5} datagram ports: {time:?}");
         let looks = server.stack.figures().socket_looks - before;
-        assert_eq!(looks, 2 * (ROUNDS * BATCH) as u64);
+        // They are none of smoltcp's.
+        assert_eq!(looks, 0);
     }
 }
 

@@ -7,10 +7,11 @@
 
 extern crate alloc;
 
+use abi::batch::{HERE, HERE_MAX};
 use abi::socket::{Answer, Request};
 use alloc::string::String;
 use net::{Config, Kernel, Server, phy};
-use user::ipc::{self, Message, Received, mask};
+use user::ipc::{self, Event, Inbox, MESSAGE_MAX, Message, mask};
 use user::nic::{Card, Features, Filters, Incoming, Mapped, NicInfo};
 use user::nic::{Receiving, SendOptions, Sending};
 use user::start::Context;
@@ -22,6 +23,8 @@ const EVENTS: u32 =
     mask::MESSAGE | mask::DEATH | mask::NIC_RECEIVE | mask::NIC_TRANSMIT | mask::NIC_LINK;
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+/// Frames that come at once, so few that the next may well be long in coming.
+const FEW: usize = 4;
 
 fn main() -> core::result::Result<(), String> {
     let number = args::parsed(0, "card number", 0)?;
@@ -69,30 +72,36 @@ fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
 
 /// Serves until the card is taken away.
 fn serve(server: &mut Server<Frames>) -> Result<()> {
-    let mut more = false;
+    let mut inbox = Inbox::default();
     let mut now = time::clock_ns();
+    let mut more = false;
+    // A call was answered, and nobody is known to have run since.
+    let mut answered = false;
     loop {
         let mut deadline = match more {
             true => 0,
             false => server.deadline(now),
         };
         for event in 0..BATCH {
-            let (received, waiting) = ipc::wait_more(EVENTS, deadline)?;
+            let (received, waiting) = inbox.wait(EVENTS, deadline)?;
             if event == 0 {
                 now = time::clock_ns();
             }
             match received {
-                Received::Message(message) => {
-                    if !asks_for_card(&message, server.device_mut().mapped.card()) {
-                        server.request(&message, now, &mut Calls);
+                Event::Message => {
+                    answered = false;
+                    let message = inbox.message();
+                    match Request::is_card(message.request()) {
+                        true => describe(message, server.device_mut().mapped.card()),
+                        false => server.request(message, now, &mut Calls),
                     }
                 }
-                Received::Death(client, _) => server.client_died(client, now),
+                Event::Death(client, _) => server.client_died(client, now),
                 // Room or a link: the poll below looks for both.
-                Received::Notification(events) => {
+                Event::Notification(events) => {
                     server.device_mut().told(events & mask::NIC_RECEIVE != 0);
                 }
-                Received::TimedOut => {}
+                Event::TimedOut => {}
             }
             if !waiting {
                 break;
@@ -101,25 +110,23 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
         }
         more = server.poll(now, &mut Calls);
         more |= server.device_mut().finish(more)?;
-        if more && server.has_answered() {
+        answered |= server.has_answered();
+        if more && answered {
             // Frames are worth nothing to programs that never run.
             sys::yield_now();
+            answered = false;
         }
     }
 }
 
-/// Answers a call that is about the card, of which the state machine knows nothing;
-/// returns whether it was one.
-fn asks_for_card(message: &Message, card: &Card) -> bool {
-    if Request::from_bytes(message.request()) != Ok(Request::Card) {
-        return false;
-    }
-    Calls.answer(message.token, describe(message, card).map(Answer::Count));
-    true
+/// Answers a call that is about the card, of which the state machine knows nothing.
+#[cold]
+fn describe(message: &Message, card: &Card) {
+    Calls.answer(message.token, description(message, card).map(Answer::Count));
 }
 
 /// Writes the card's description into the lease; returns how many bytes.
-fn describe(message: &Message, card: &Card) -> Result<u32> {
+fn description(message: &Message, card: &Card) -> Result<u32> {
     let text = nicstat::describe(&card.info()?, &card.statistics()?);
     let lent = match message.lease_count {
         0 => 0,
@@ -153,6 +160,15 @@ impl Kernel for Calls {
         );
     }
 
+    fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]) {
+        let mut bytes = [0; MESSAGE_MAX];
+        bytes[..Answer::SIZE].copy_from_slice(&answer.to_bytes());
+        let len = HERE + events.len().min(HERE_MAX);
+        bytes[HERE..len].copy_from_slice(&events[..len - HERE]);
+        // As above.
+        let _ = ipc::reply(token, Ok(&bytes[..len]));
+    }
+
     fn watch(&mut self, client: Pid) -> Result<()> {
         sys::watch(client)
     }
@@ -165,6 +181,8 @@ struct Frames {
     frame_max: usize,
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
     vlan: Option<u16>,
+    /// Only a few frames came the last time that any came.
+    few: bool,
     failure: Option<Error>,
 }
 
@@ -183,6 +201,7 @@ impl Frames {
             features: info.features,
             frame_max: info.frame_max.into(),
             vlan,
+            few: true,
             failure: None,
         })
     }
@@ -210,7 +229,13 @@ impl Frames {
     }
 
     fn exchange(&mut self, arm: bool) {
-        match self.mapped.exchange(arm) {
+        let had = self.mapped.receiving.frames();
+        let done = self.mapped.exchange(arm);
+        match self.mapped.receiving.frames() - had {
+            0 => {}
+            count => self.few = count <= FEW,
+        }
+        match done {
             Ok(()) => {}
             // The frames are lost; the card is mended and will tell.
             Err(Error::DeviceFailed) => {}
@@ -236,7 +261,9 @@ impl Frames {
                 if !self.mapped.receiving.may_have_more() {
                     return None;
                 }
-                self.exchange(false);
+                // The wake-up can be asked for at once, or when these are done with: that
+                // takes an exchange more, but brings those that came meanwhile.
+                self.exchange(self.few);
                 if !self.mapped.receiving.has_frame() {
                     return None;
                 }

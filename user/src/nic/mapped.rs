@@ -278,6 +278,11 @@ impl Receiving {
         self.taken < self.brought
     }
 
+    /// How many pieces of frames wait here.
+    pub fn frames(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The next frame that was brought.
     #[inline]
     pub fn take(&mut self) -> Option<Incoming> {

@@ -27,10 +27,11 @@ pub use events::{Event, Events};
 pub use operations::{Operations, Then};
 
 use super::{Server, count};
-use crate::sys::Lent;
+use crate::sys::{self, Lent};
 use crate::{Error, Result};
-use abi::batch::OPERATIONS_MAX;
-use abi::socket::Request;
+use abi::batch::{HERE, OPERATIONS_MAX};
+use abi::ipc::MESSAGE_MAX;
+use abi::socket::{Answer, Request};
 use alloc::vec::Vec;
 
 /// The buffers of such a program.
@@ -73,15 +74,30 @@ impl<'s> Batch<'s> {
             operations: self.done.len() as u16,
             timeout_ms,
         };
-        let answer = self.server.request(
-            request,
+        let mut message = [0; MESSAGE_MAX];
+        let mut len = Request::SIZE_MAX;
+        message[..len].copy_from_slice(&request.to_bytes());
+        if let Some(here) = message[HERE..].get_mut(..self.done.bytes.len()) {
+            here.copy_from_slice(&self.done.bytes);
+            len = HERE + here.len();
+        }
+        let mut answer = [0; MESSAGE_MAX];
+        let answered = sys::call(
+            self.server.pid,
+            &message[..len],
+            &mut answer,
             &mut [
                 Lent::Write(&mut self.area),
                 Lent::Read(&self.done.bytes),
                 Lent::Read(self.done.source),
             ],
-        );
-        let filled = self.area.get(..count(answer?)?).ok_or(Error::Malformed)?;
+        )?;
+        let count = count(Answer::from_bytes(&answer)?)?;
+        let filled = self.area.get_mut(..count).ok_or(Error::Malformed)?;
+        if let Some(events) = answer[..answered].get(HERE..) {
+            let place = filled.get_mut(..events.len()).ok_or(Error::Malformed)?;
+            place.copy_from_slice(events);
+        }
         Ok((Events::new(filled, &self.done), &mut self.next))
     }
 }

@@ -22,14 +22,14 @@ mod segments;
 mod turns;
 
 use super::agenda::Agenda;
-use super::deadlines::Deadlines;
 use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
-use super::queue::Queue;
 use super::time_wait::{LastWord, TimeWait};
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
+use crate::deadlines::Deadlines;
+use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use slab::Slab;

@@ -1,48 +1,49 @@
-//! Datagram sockets over smoltcp's.
+//! Datagram sockets. smoltcp has no part in them but to refuse what is for no port.
 //!
-//! smoltcp's queue holds only datagrams that can leave at once. Those whose neighbour is
-//! still asked for ([`super::neighbors`]) wait in a queue per socket, at most
-//! [`PER_HOP`] for one neighbour, where they hold up nobody else's; and those that must
-//! be fragmented wait for their turn there, because smoltcp has one fragmentation buffer
-//! and would overwrite it.
+//! A datagram was looked at when it came ([`crate::stack::peek`]) and goes into its port's
+//! [`inbox`]. One to be sent leaves at once, if its neighbour is known and the card has
+//! room. Others wait in a queue per socket: those whose neighbour is still asked for
+//! ([`crate::stack::neighbors`]), at most [`PER_HOP`] for one neighbour, where they hold up
+//! nobody else's; those that found the card full; and those that leave in fragments, one at
+//! a turn.
 
 #[cfg(test)]
 mod audit;
+mod emit;
+mod inbox;
 mod waiting;
 
 use crate::config::Limits;
-use crate::stack::agenda::Agenda;
-use crate::stack::deadlines::Deadlines;
-use crate::stack::engine::{Next, Solo};
-use crate::stack::index::{Index, Key};
+use crate::deadlines::Deadlines;
+use crate::queue::Queue;
 use crate::stack::memory::Memory;
-use crate::stack::queue::Queue;
-use crate::stack::{Change, DatagramId, socket_address};
+use crate::stack::peek::Datagram;
+use crate::stack::{Change, DatagramId};
 use abi::{Error, Result};
-use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
+use inbox::Inbox;
 use slab::Slab;
-use smoltcp::iface::SocketSet;
-use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, Socket};
 use waiting::Outgoing;
 
 /// Datagrams that wait for one neighbour in one socket; more push out the oldest.
 pub(super) const PER_HOP: usize = 16;
-/// Datagrams a receive or transmit buffer holds.
+/// Datagrams that wait to be received, or to be sent.
 const SLOTS: usize = 64;
+/// Datagrams that leave at once between two polls; more have their turns.
+const AT_ONCE: usize = 64;
 /// How long the last datagrams of a closed socket may take.
 const LINGER_NS: u64 = 4_000_000_000;
-/// The longest datagram's data: what fits smoltcp's fragmentation buffer, which the
-/// feature in Cargo.toml sizes, without the IPv4 and UDP headers.
+/// The longest datagram's data: with its headers a quarter of the most that IPv4 has, as
+/// smoltcp's longest answer to a ping.
 pub(crate) const DATAGRAM_MAX: usize = 16384 - 20 - 8;
 
 struct Port {
-    solo: Solo<Socket<'static>>,
     port: u16,
+    inbox: Inbox,
     waiting: VecDeque<Outgoing>,
     waiting_octets: usize,
-    /// Closed by its program; gone when empty.
+    /// Closed by its program; gone when nothing waits.
     lingers: bool,
 }
 
@@ -54,39 +55,40 @@ pub(crate) struct UdpCounters {
     pub dropped_unresolved: u64,
 }
 
-/// All of UDP that smoltcp does not do.
+/// All of UDP.
 pub(super) struct Udp {
     slots: Slab<Port>,
-    by_port: Index<u16, usize>,
-    agenda: Agenda,
+    by_port: BTreeMap<u16, usize>,
     /// When closed ports are given up.
     lingering: Deadlines,
-    /// Ports with datagrams outside of smoltcp's queue.
+    /// Ports of which datagrams wait.
     waiting: BTreeSet<usize>,
-    /// Those of them for which some may leave now.
-    hungry: Queue,
+    /// Those of them for which some may leave now, in the order of their turns.
+    turns: Queue,
     limits: Limits,
-    /// The longest data that leaves in one frame.
-    unfragmented_max: usize,
-    /// The port that smoltcp holds a datagram to fragment of.
-    fragmenting: Option<usize>,
+    /// Octets of a frame behind the IPv4 header.
+    payload_max: usize,
+    /// Datagrams that have left at once since the last poll.
+    at_once: usize,
+    /// Of the next datagram that leaves in fragments.
+    identification: u16,
     /// Ports whose readiness may have changed.
     changed: Queue,
     pub counters: UdpCounters,
 }
 
 impl Udp {
-    pub fn new(limits: Limits, frame_max: usize, key: Key) -> Self {
+    pub fn new(limits: Limits, frame_max: usize, random: u64) -> Self {
         Udp {
             slots: Slab::new(),
-            by_port: Index::with_hasher(key),
-            agenda: Agenda::default(),
+            by_port: BTreeMap::new(),
             lingering: Deadlines::default(),
             waiting: BTreeSet::new(),
-            hungry: Queue::default(),
+            turns: Queue::default(),
             limits,
-            unfragmented_max: frame_max.saturating_sub(14 + 20 + 8),
-            fragmenting: None,
+            payload_max: frame_max.saturating_sub(14 + 20),
+            at_once: 0,
+            identification: random as u16,
             changed: Queue::default(),
             counters: UdpCounters::default(),
         }
@@ -105,11 +107,18 @@ impl Udp {
         Some(Change::Datagrams(DatagramId(index)))
     }
 
-    /// The socket that a datagram to a port goes to, as smoltcp takes it.
-    pub fn set_of(&mut self, port: u16) -> Option<&mut SocketSet<'static>> {
-        let slot = *self.by_port.get(&port)?;
-        self.changed.push(slot);
-        Some(self.slots.get_mut(slot)?.solo.set())
+    /// Takes a datagram from a frame. `false` if there is no such port.
+    pub fn deliver(&mut self, datagram: &Datagram, frame: &[u8]) -> bool {
+        let Some(&slot) = self.by_port.get(&datagram.port) else {
+            return false;
+        };
+        let octets = frame.get(datagram.start..datagram.end);
+        if let (Some(port), Some(octets)) = (self.slots.get_mut(slot), octets)
+            && port.inbox.push(datagram.from, octets)
+        {
+            self.changed.push(slot);
+        }
+        true
     }
 
     pub fn sockets(&self) -> usize {
@@ -118,29 +127,21 @@ impl Udp {
 
     /// Opens a port.
     pub fn open(&mut self, port: u16, memory: &mut Memory) -> Result<DatagramId> {
+        if port == 0 {
+            return Err(Error::InvalidArgument);
+        }
         if let Some(&lingering) = self.by_port.get(&port) {
             self.remove(lingering, memory);
         }
-        let mut buffer = |len: usize| {
-            let octets = memory.take(len)?;
-            Some(PacketBuffer::new(
-                vec![PacketMetadata::EMPTY; SLOTS],
-                octets,
-            ))
-        };
-        let receive = buffer(self.limits.udp_receive).ok_or(Error::NoMemory)?;
-        let Some(transmit) = buffer(self.limits.udp_transmit) else {
+        let octets = memory.take(self.limits.udp_receive);
+        let octets = octets.ok_or(Error::NoMemory)?;
+        if !memory.reserve(self.limits.udp_transmit) {
             memory.give_back(self.limits.udp_receive);
             return Err(Error::NoMemory);
-        };
-        let mut socket = Socket::new(receive, transmit);
-        if socket.bind(port).is_err() {
-            memory.give_back(self.limits.udp_receive + self.limits.udp_transmit);
-            return Err(Error::InvalidArgument);
         }
         let slot = self.slots.insert(Port {
-            solo: Solo::new(socket),
             port,
+            inbox: Inbox::new(octets, SLOTS),
             waiting: VecDeque::new(),
             waiting_octets: 0,
             lingers: false,
@@ -155,21 +156,16 @@ impl Udp {
         };
         memory.give_back(self.limits.udp_receive + self.limits.udp_transmit);
         self.by_port.remove(&port.port);
-        self.agenda.forget(slot);
         self.lingering.clear(slot);
         self.waiting.remove(&slot);
-        if self.fragmenting == Some(slot) {
-            self.end_fragmenting();
-        }
     }
 
-    /// Closes a port. Unless `now` is `None`, what is queued is still sent.
+    /// Closes a port. Unless `now` is `None`, what waits is still sent.
     pub fn close(&mut self, id: DatagramId, now: Option<u64>, memory: &mut Memory) {
         match (now, self.get_mut(id)) {
-            (Some(now), Some(port)) => {
+            (Some(now), Some(port)) if !port.waiting.is_empty() => {
                 port.lingers = true;
                 self.lingering.set(id.0, now.saturating_add(LINGER_NS));
-                self.agenda.touch(id.0);
             }
             _ => self.remove(id.0, memory),
         }
@@ -182,84 +178,40 @@ impl Udp {
         }
     }
 
-    /// The time has come for some ports.
-    pub fn advance(&mut self, now: u64) {
-        self.agenda.advance(now);
+    /// A poll begins.
+    pub fn begin(&mut self) {
+        self.at_once = 0;
+    }
+
+    /// Those that wait may have their turns.
+    pub fn advance(&mut self) {
         for &slot in &self.waiting {
-            self.hungry.push(slot);
+            self.turns.push(slot);
         }
     }
 
     /// Whether no port waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.agenda.is_idle() && self.hungry.is_empty()
+        self.turns.is_empty()
     }
 
     /// When something is due next.
     pub fn deadline(&self) -> Option<u64> {
-        let given_up = self.lingering.first().map(|(at, _)| at);
-        given_up.into_iter().chain(self.agenda.deadline()).min()
-    }
-
-    /// Gives the next port its turn: `turn` lets smoltcp send, and says whether it did.
-    /// Returns whether there was one.
-    pub fn take_turn(
-        &mut self,
-        memory: &mut Memory,
-        turn: impl FnOnce(&mut SocketSet<'static>) -> (bool, Next),
-    ) -> bool {
-        let Some(slot) = self.agenda.next() else {
-            return false;
-        };
-        let Some(port) = self.slots.get_mut(slot) else {
-            return true;
-        };
-        let (sent, next) = turn(port.solo.set());
-        // A neighbour that is known is not waited for; see the module.
-        self.agenda.note(slot, next, None);
-        let queued = port.solo.get().send_queue();
-        if port.lingers && queued == 0 && port.waiting.is_empty() {
-            self.remove(slot, memory);
-            return true;
-        }
-        if !port.waiting.is_empty() {
-            self.hungry.push(slot);
-        }
-        if sent {
-            self.changed.push(slot);
-        }
-        if self.fragmenting == Some(slot) && queued == 0 {
-            self.end_fragmenting();
-        }
-        true
-    }
-
-    /// The next long datagram may leave, whosever it is.
-    fn end_fragmenting(&mut self) {
-        self.fragmenting = None;
-        for &slot in &self.waiting {
-            self.hungry.push(slot);
-        }
+        self.lingering.first().map(|(at, _)| at)
     }
 
     /// Whether a datagram of ordinary size would be taken.
     pub fn can_send(&self, id: DatagramId) -> bool {
+        let ordinary = self.payload_max.saturating_sub(8);
         self.get(id).is_some_and(|port| {
-            let socket = port.solo.get();
-            let free = socket.payload_send_capacity() - socket.send_queue();
-            // Twice a frame: the free octets may be in two pieces.
-            socket.can_send()
-                && free >= 2 * self.unfragmented_max
-                && port.waiting.len() < SLOTS
-                && port.waiting_octets + self.unfragmented_max <= self.limits.udp_transmit
+            port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
         })
     }
 
     /// The sender of the next datagram.
-    pub fn sender(&mut self, id: DatagramId) -> Option<SocketAddrV4> {
-        let socket = self.get_mut(id)?.solo.get_mut();
-        let (_, metadata) = socket.peek().ok()?;
-        Some(socket_address(metadata.endpoint))
+    pub fn sender(&self, id: DatagramId) -> Option<SocketAddrV4> {
+        let (from, _) = self.get(id)?.inbox.first()?;
+        Some(from)
     }
 
     /// Lets `take` look at the next datagram; it is gone if that succeeds.
@@ -269,11 +221,9 @@ impl Udp {
         take: impl FnOnce(&[u8], SocketAddrV4) -> Result<R>,
     ) -> Result<R> {
         let port = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let socket = port.solo.get_mut();
-        let (octets, metadata) = socket.peek().map_err(|_| Error::WouldBlock)?;
-        let taken = take(octets, socket_address(metadata.endpoint))?;
-        // It was peeked at, so it is there.
-        let _ = socket.recv();
+        let (from, octets) = port.inbox.first().ok_or(Error::WouldBlock)?;
+        let taken = take(octets, from)?;
+        port.inbox.pop();
         self.counters.received += 1;
         Ok(taken)
     }
@@ -281,7 +231,7 @@ impl Udp {
     /// Throws the next datagram away.
     pub fn skip(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
-            let _ = port.solo.get_mut().recv();
+            port.inbox.pop();
         }
     }
 }

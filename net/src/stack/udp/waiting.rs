@@ -1,38 +1,44 @@
-//! Datagrams on their way into smoltcp's queue.
+//! Datagrams on their way out: at once, or in a queue.
 
-use super::{DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
-use crate::stack::checksum::{Sum, of_udp};
+use super::emit::{Datagram, Fragment, group};
+use super::{AT_ONCE, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
+use crate::config::Config;
+use crate::stack::DatagramId;
+use crate::stack::link::Port as Link;
+use crate::stack::memory::Memory;
 use crate::stack::neighbors::Neighbors;
-use crate::stack::{DatagramId, ip_endpoint};
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::wire::IpProtocol;
+use smoltcp::phy::Device;
+use smoltcp::wire::EthernetAddress;
 
 /// A datagram that waits.
 pub(super) struct Outgoing {
     hop: Option<Ipv4Addr>,
     to: SocketAddrV4,
     octets: Vec<u8>,
+    /// A part of it was sent.
+    pub(super) fragment: Option<Fragment>,
 }
 
 impl Outgoing {
-    /// Whether the neighbour that it goes to is known.
-    pub(super) fn could_leave(&self, now: u64, neighbors: &Neighbors) -> bool {
-        self.hop.is_none_or(|hop| neighbors.knows(hop, now))
+    /// The station that it can be sent to now, if there is.
+    pub(super) fn station(&self, now: u64, neighbors: &Neighbors) -> Option<EthernetAddress> {
+        station(self.hop, self.to, now, neighbors)
     }
+}
 
-    /// UDP's checksum (RFC 768).
-    fn checksum(&self, own: Ipv4Addr, port: u16) -> u16 {
-        let len = 8 + self.octets.len();
-        let [from, to, octets] = [port, self.to.port(), len as u16].map(u16::to_be_bytes);
-        let sum = Sum::default()
-            .pseudo(own, *self.to.ip(), IpProtocol::Udp, len)
-            .add(&from)
-            .add(&to)
-            .add(&octets)
-            .add(&self.octets);
-        of_udp(sum)
+/// The station of a neighbour, or of a group.
+fn station(
+    hop: Option<Ipv4Addr>,
+    to: SocketAddrV4,
+    now: u64,
+    neighbors: &Neighbors,
+) -> Option<EthernetAddress> {
+    match hop {
+        Some(hop) => neighbors.station(hop, now),
+        None => Some(group(*to.ip())),
     }
 }
 
@@ -48,6 +54,15 @@ impl Port {
         Some(outgoing)
     }
 
+    /// How many wait for a neighbour, or for the card, and their octets.
+    fn held(&self, for_card: bool, now: u64, neighbors: &Neighbors) -> (usize, usize) {
+        let held = self.waiting.iter();
+        let held = held.filter(|o| o.station(now, neighbors).is_some() == for_card);
+        held.fold((0, 0), |(count, octets), o| {
+            (count + 1, octets + o.octets.len())
+        })
+    }
+
     fn count(&self, hop: Option<Ipv4Addr>) -> usize {
         self.waiting.iter().filter(|o| o.hop == hop).count()
     }
@@ -59,99 +74,146 @@ impl Port {
 }
 
 impl Udp {
-    /// Queues a datagram. `hop` is the neighbour it goes to; `None` for a group.
-    pub fn send(
+    /// Sends a datagram, or queues it. `hop` is the neighbour it goes to; `None` for a group.
+    pub fn send<D: Device>(
         &mut self,
         id: DatagramId,
         (to, hop): (SocketAddrV4, Option<Ipv4Addr>),
         octets: &[u8],
         now: u64,
-        neighbors: &mut Neighbors,
+        (own, neighbors, link): (&Config, &mut Neighbors, &mut Link<D>),
     ) -> Result<()> {
-        let (limit, single) = (self.limits.udp_transmit, self.unfragmented_max);
-        if octets.len() > DATAGRAM_MAX.min(limit) {
+        if octets.len() > DATAGRAM_MAX.min(self.limits.udp_transmit) {
             return Err(Error::TooLong);
         }
-        let port = self.slots.get_mut(id.0).ok_or(Error::NotConnected)?;
-        let reachable = hop.is_none_or(|hop| neighbors.knows(hop, now));
-        if reachable && octets.len() <= single && port.count(hop) == 0 {
-            let socket = port.solo.get_mut();
-            socket
-                .send_slice(octets, ip_endpoint(to))
-                .map_err(|_| Error::WouldBlock)?;
+        let port = self.slots.get(id.0).ok_or(Error::NotConnected)?;
+        let station = station(hop, to, now, neighbors);
+        if let Some(station) = station
+            && 8 + octets.len() <= self.payload_max
+            && self.at_once < AT_ONCE
+            && !link.full
+            && (port.waiting.is_empty() || port.count(hop) == 0)
+            && let Some((token, software)) = link.frame(now)
+        {
+            let datagram = Datagram {
+                port: port.port,
+                to,
+                station,
+                octets,
+            };
+            datagram.send(token, own, software);
+            self.at_once += 1;
             self.counters.sent += 1;
-            self.agenda.touch(id.0);
             return Ok(());
         }
-        let full = |port: &Port| port.waiting_octets + octets.len() > limit;
+        self.queue(id, (to, hop), octets, (now, station.is_some()), neighbors)
+    }
+
+    /// Queues a datagram.
+    #[cold]
+    fn queue(
+        &mut self,
+        id: DatagramId,
+        (to, hop): (SocketAddrV4, Option<Ipv4Addr>),
+        octets: &[u8],
+        (now, reachable): (u64, bool),
+        neighbors: &mut Neighbors,
+    ) -> Result<()> {
+        let limit = self.limits.udp_transmit;
+        let port = self.slots.get_mut(id.0).ok_or(Error::NotConnected)?;
+        // Those that wait for a neighbour do not take the place of those that need not.
+        let (held, held_octets) = port.held(reachable, now, neighbors);
         if let Some(hop) = hop
             && !reachable
         {
             if !neighbors.ask(hop, now) {
                 return Err(Error::Unreachable);
             }
-            let mut dropped = 0;
-            while full(port) || port.count(Some(hop)) >= PER_HOP {
-                if port.remove_oldest(Some(hop)).is_none() {
-                    break;
-                }
-                dropped += 1;
+            let mut room = limit.saturating_sub(held_octets);
+            while room < octets.len() || port.count(Some(hop)) >= PER_HOP {
+                self.counters.dropped_unresolved += 1;
+                let Some(oldest) = port.remove_oldest(Some(hop)) else {
+                    // All the room is other neighbours': it is lost itself.
+                    return Ok(());
+                };
+                room += oldest.octets.len();
                 self.changed.push(id.0);
             }
-            if full(port) {
-                self.counters.dropped_unresolved += dropped + 1;
-                return Ok(());
-            }
-            self.counters.dropped_unresolved += dropped;
-        } else if full(port) || port.waiting.len() >= SLOTS {
+        } else if held_octets + octets.len() > limit || held >= SLOTS {
             return Err(Error::WouldBlock);
         }
-        let port = self.get_mut(id).ok_or(Error::NotConnected)?;
         let octets = octets.to_vec();
-        port.push(Outgoing { hop, to, octets });
+        port.push(Outgoing {
+            hop,
+            to,
+            octets,
+            fragment: None,
+        });
         self.waiting.insert(id.0);
-        self.hungry.push(id.0);
+        self.turns.push(id.0);
         Ok(())
     }
 
-    /// Hands smoltcp the datagrams that can leave. Its fragmentation buffer must be free.
-    /// Returns the checksum of the datagram that will be fragmented, if one was handed over:
-    /// none of its fragments is all of it.
-    pub fn feed(&mut self, now: u64, own: Ipv4Addr, neighbors: &Neighbors) -> Option<u16> {
-        let mut large_checksum = None;
-        while let Some(slot) = self.hungry.pop() {
-            let Some(port) = self.slots.get_mut(slot) else {
-                continue;
+    /// Gives the next port its turn: it sends a frame, if one of its datagrams can leave.
+    /// Returns whether there was such a port.
+    pub fn take_turn<D: Device>(
+        &mut self,
+        now: u64,
+        memory: &mut Memory,
+        (own, neighbors, link): (&Config, &Neighbors, &mut Link<D>),
+    ) -> bool {
+        let Some(slot) = self.turns.pop() else {
+            return false;
+        };
+        let Some(port) = self.slots.get_mut(slot) else {
+            return true;
+        };
+        let mut waiting = port.waiting.iter_mut().enumerate();
+        let next = waiting.find_map(|(index, outgoing)| {
+            let station = outgoing.station(now, neighbors)?;
+            Some((index, outgoing, station))
+        });
+        if let Some((index, outgoing, station)) = next {
+            let Some((token, software)) = link.frame(now) else {
+                self.turns.push_front(slot);
+                return true;
             };
-            let mut index = 0;
-            while let Some(outgoing) = port.waiting.get(index) {
-                if !outgoing.could_leave(now, neighbors) {
-                    index += 1;
-                    continue;
-                }
-                let large = outgoing.octets.len() > self.unfragmented_max;
-                if large && self.fragmenting.is_some() {
-                    break;
-                }
-                let socket = port.solo.get_mut();
-                let to = ip_endpoint(outgoing.to);
-                if socket.send_slice(&outgoing.octets, to).is_err() {
-                    break;
-                }
-                if large {
-                    large_checksum = Some(outgoing.checksum(own, port.port));
-                    self.fragmenting = Some(slot);
-                }
-                self.counters.sent += 1;
+            let datagram = Datagram {
+                port: port.port,
+                to: outgoing.to,
+                station,
+                octets: &outgoing.octets,
+            };
+            let left = if 8 + datagram.octets.len() <= self.payload_max {
+                datagram.send(token, own, software);
+                true
+            } else {
+                let fragment = outgoing.fragment.get_or_insert_with(|| {
+                    self.identification = self.identification.wrapping_add(1);
+                    Fragment {
+                        identification: self.identification,
+                        checksum: datagram.checksum(own),
+                        sent: 0,
+                    }
+                });
+                datagram.send_fragment(token, own, software, fragment, self.payload_max)
+            };
+            if left {
                 port.remove(index);
-                self.agenda.touch(slot);
+                self.counters.sent += 1;
                 self.changed.push(slot);
             }
-            if port.waiting.is_empty() {
-                self.waiting.remove(&slot);
+            if !port.waiting.is_empty() {
+                self.turns.push(slot);
             }
         }
-        large_checksum
+        if port.waiting.is_empty() {
+            self.waiting.remove(&slot);
+            if port.lingers {
+                self.remove(slot, memory);
+            }
+        }
+        true
     }
 
     /// A neighbour does not answer: what waits for it is dropped.
@@ -163,13 +225,10 @@ impl Udp {
             while port.remove_oldest(Some(hop)).is_some() {
                 self.counters.dropped_unresolved += 1;
                 self.changed.push(slot);
-                self.agenda.touch(slot);
+                // In which it is found empty, perhaps.
+                self.turns.push(slot);
             }
         }
-        let slots = &self.slots;
-        let waits = |port: &Port| !port.waiting.is_empty();
-        self.waiting
-            .retain(|&slot| slots.get(slot).is_some_and(waits));
     }
 
     /// Makes sure that a neighbour that datagrams wait for is being asked for: it may
@@ -178,7 +237,7 @@ impl Udp {
         let ports = self.waiting.iter().filter_map(|&slot| self.slots.get(slot));
         for outgoing in ports.flat_map(|port| &port.waiting) {
             if let Some(hop) = outgoing.hop
-                && !neighbors.knows(hop, now)
+                && neighbors.station(hop, now).is_none()
             {
                 neighbors.ask(hop, now);
             }

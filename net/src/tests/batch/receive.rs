@@ -177,8 +177,64 @@ fn silent_sockets_cost_nothing() {
     // At each turn: it was armed, its data came, and perhaps the acknowledgement of ours.
     let served = world.figure("batch_sockets_served") - served;
     assert!(served <= 300, "{served} looks at sockets for 100 turns");
-    // The operations are read once and the answer is written once.
-    assert_eq!(world.kernel.copies - copies, 199);
+    // The operations come with the request, and the events go with the answer.
+    assert_eq!(world.kernel.copies, copies);
+}
+
+#[test]
+fn operations_are_read_where_they_are() {
+    let mut world = World::new(140);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let ops = Ops::new()
+        .send(socket, b"one", |send| send.tell = Tell::Never)
+        .send(socket, b"two", |send| send.tell = Tell::Now);
+    let request = Request::Batch {
+        operations: 2,
+        timeout_ms: 0,
+    };
+    // Nothing of them, parts, all of them, and more than the lease has.
+    let mut long = ops.bytes.clone();
+    long.resize(112, 0xee);
+    for len in [0, 1, 23, 24, 26, 32, 33, 60, ops.bytes.len(), 112] {
+        let copies = world.kernel.copies;
+        let here = (request, &long[..len]);
+        let token = world.batch_with(PROGRAM, here, &ops, (area_min(2), &[]));
+        let events = world.events_of(token);
+        let sent = Event::Sent {
+            socket,
+            waited: false,
+        };
+        assert_eq!(events, [(sent, vec![])], "{len}");
+        // The padding behind the last is not looked at.
+        assert_eq!(world.kernel.copies > copies, len < 59, "{len}");
+        let mut got = Vec::new();
+        world.until(SECOND, "both", |world| {
+            let tcp = world.peer.tcp(peer);
+            let _ = tcp.recv(|octets| (octets.len(), got.extend_from_slice(octets)));
+            got.len() == 6
+        });
+        assert_eq!(got, b"onetwo", "{len}");
+    }
+}
+
+#[test]
+fn an_answer_is_where_it_fits() {
+    let mut world = World::new(141);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    for len in [1, HERE_MAX - 32, HERE_MAX - 24, HERE_MAX - 23, 1000, 4000] {
+        let data = world.chance.octets(len);
+        world.peer.tcp(peer).send_slice(&data).unwrap();
+        world.pass(SECOND);
+        let copies = world.kernel.copies;
+        let events = world.events(PROGRAM, &Ops::new().receive(socket));
+        let received = Event::Received {
+            socket,
+            len: len as u32,
+        };
+        assert_eq!(events, [(received, data)]);
+        let here = 24 + abi::batch::padded(len) <= HERE_MAX;
+        assert_eq!(world.kernel.copies == copies, here, "{len}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ const NOWHERE: usize = usize::MAX;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     /// Each is at most as late as its children, those at twice its index and 1 or 2.
     heap: Vec<(u64, usize)>,
     /// Where each slot is in the heap.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     order: VecDeque<usize>,
     queued: Vec<bool>,
 }
@@ -38,6 +38,16 @@ impl Queue {
         let slot = self.order.pop_front()?;
         self.queued[slot] = false;
         Some(slot)
+    }
+
+    /// The slot at the front.
+    pub fn first(&self) -> Option<usize> {
+        self.order.front().copied()
+    }
+
+    /// How many are queued.
+    pub fn len(&self) -> usize {
+        self.order.len()
     }
 
     #[cfg(test)]

@@ -1,0 +1,223 @@
+//! The programs that make batches: who waits, and for whom there is something.
+//!
+//! A client and its turn stay where they are from call to call, with their buffers, so that
+//! a call allocates nothing; and none is looked at for which nothing has changed.
+
+use super::Armed;
+use super::events::Events;
+use super::sends::Unsent;
+use crate::deadlines::Deadlines;
+use crate::handles::Socket;
+use crate::queue::Queue;
+use abi::Pid;
+use abi::socket::Handle;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// A program that makes batches.
+pub(super) struct Client {
+    pub pid: Pid,
+    /// Sockets to look at, each once: [`Armed::queued`].
+    pub ready: VecDeque<Handle>,
+}
+
+/// A call that is being served, or was.
+pub(super) struct Turn {
+    /// It is not answered yet.
+    waits: bool,
+    pub token: u64,
+    /// When it stops waiting; `None`: never.
+    deadline: Option<u64>,
+    /// Octets of the leases.
+    pub lent: [usize; 3],
+    pub events: Events,
+    /// Streams whose send of this call had to wait.
+    pub waiting: Vec<Handle>,
+    /// Datagrams of this call that wait, in order.
+    pub unsent: VecDeque<Unsent>,
+}
+
+/// A client with its turn.
+pub(super) struct Entry {
+    pub client: Client,
+    pub turn: Turn,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Clients {
+    /// By the slots of their processes. One that is being served is taken out.
+    entries: Vec<Option<Box<Entry>>>,
+    /// Those for which there may be something.
+    due: Queue,
+    deadlines: Deadlines,
+}
+
+impl Client {
+    pub fn enqueue(&mut self, handle: Handle, armed: &mut Armed) {
+        if !core::mem::replace(&mut armed.queued, true) {
+            self.ready.push_back(handle);
+        }
+    }
+}
+
+impl Turn {
+    /// Begins a call.
+    pub fn begin(
+        &mut self,
+        token: u64,
+        deadline: Option<u64>,
+        lent: [usize; 3],
+        operations: usize,
+    ) {
+        self.waits = true;
+        self.token = token;
+        self.deadline = deadline;
+        self.lent = lent;
+        self.events.begin(token, lent[0], operations);
+    }
+
+    /// It is to be answered now.
+    pub fn end(&mut self) {
+        self.waits = false;
+    }
+
+    /// Whether there is an answer to it.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.events.has_news() || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+impl Entry {
+    pub fn new(pid: Pid) -> Box<Self> {
+        Box::new(Entry {
+            client: Client {
+                pid,
+                ready: VecDeque::new(),
+            },
+            turn: Turn {
+                waits: false,
+                token: 0,
+                deadline: None,
+                lent: [0; 3],
+                events: Events::default(),
+                waiting: Vec::new(),
+                unsent: VecDeque::new(),
+            },
+        })
+    }
+
+    /// Whether there is something to do for a call.
+    fn is_due(&self, now: u64) -> bool {
+        self.turn.waits && (self.turn.is_due(now) || !self.client.ready.is_empty())
+    }
+}
+
+impl Clients {
+    fn get(&self, pid: Pid) -> Option<&Entry> {
+        let entry = self.entries.get(pid.slot())?.as_deref();
+        entry.filter(|entry| entry.client.pid == pid)
+    }
+
+    /// How many of them wait.
+    pub fn waiting(&self) -> usize {
+        let entries = self.entries.iter().flatten();
+        entries.filter(|entry| entry.turn.waits).count()
+    }
+
+    /// Whether this one does.
+    pub fn waits(&self, pid: Pid) -> bool {
+        self.get(pid).is_some_and(|entry| entry.turn.waits)
+    }
+
+    /// When the next one stops waiting.
+    pub fn deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _)| at)
+    }
+
+    /// Takes a client out, to be put back.
+    pub(super) fn take(&mut self, pid: Pid) -> Option<Box<Entry>> {
+        let place = self.entries.get_mut(pid.slot())?;
+        place.take_if(|entry| entry.client.pid == pid)
+    }
+
+    /// Puts a client back, or a new one into its place.
+    pub(super) fn put(&mut self, entry: Box<Entry>) {
+        let slot = entry.client.pid.slot();
+        if self.entries.len() <= slot {
+            self.entries.resize_with(slot + 1, || None);
+        }
+        match entry.turn.deadline.filter(|_| entry.turn.waits) {
+            Some(at) => self.deadlines.set(slot, at),
+            None => self.deadlines.clear(slot),
+        }
+        self.entries[slot] = Some(entry);
+    }
+
+    /// Forgets a client and its call.
+    pub fn forget(&mut self, pid: Pid) {
+        if self.take(pid).is_some() {
+            self.deadlines.clear(pid.slot());
+        }
+    }
+
+    /// It has made a call, which is to be looked at.
+    pub fn call(&mut self, pid: Pid) {
+        self.due.push(pid.slot());
+    }
+
+    /// A socket is to be looked at for its owner.
+    pub fn enqueue(&mut self, handle: Handle, socket: &mut Socket) {
+        let slot = socket.owner.slot();
+        if let Some(Some(entry)) = self.entries.get_mut(slot)
+            && entry.client.pid == socket.owner
+        {
+            entry.client.enqueue(handle, &mut socket.armed);
+            if entry.turn.waits {
+                self.due.push(slot);
+            }
+        }
+    }
+
+    /// A socket is gone: it is not looked at any more.
+    pub fn forget_ready(&mut self, handle: Handle, pid: Pid) {
+        if let Some(mut entry) = self.take(pid) {
+            entry.client.ready.retain(|&ready| ready != handle);
+            self.put(entry);
+        }
+    }
+
+    /// The time has come for some.
+    pub fn advance(&mut self, now: u64) {
+        while let Some(slot) = self.deadlines.due(now) {
+            self.deadlines.clear(slot);
+            self.due.push(slot);
+        }
+    }
+
+    /// For how many there may be something.
+    pub fn due(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Takes out the next of them, if there is.
+    pub(super) fn next(&mut self, now: u64) -> Option<Box<Entry>> {
+        let slot = self.due.pop()?;
+        let place = self.entries.get_mut(slot)?;
+        place.take_if(|entry| entry.is_due(now))
+    }
+
+    /// Whether there is something for one of them.
+    pub fn is_one_due(&mut self, now: u64) -> bool {
+        self.advance(now);
+        while let Some(slot) = self.due.first() {
+            let entry = self.entries.get(slot).and_then(Option::as_ref);
+            if entry.is_some_and(|entry| entry.is_due(now)) {
+                return true;
+            }
+            self.due.pop();
+        }
+        false
+    }
+}

@@ -1,0 +1,127 @@
+//! The datagrams that a port has received: a ring of octets, in which none is in two pieces.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddrV4;
+
+/// A datagram, and where its octets are.
+struct Head {
+    from: SocketAddrV4,
+    start: usize,
+    len: usize,
+}
+
+/// See the module.
+pub(super) struct Inbox {
+    octets: Vec<u8>,
+    heads: VecDeque<Head>,
+    /// The most datagrams.
+    max: usize,
+}
+
+impl Inbox {
+    /// An empty one of these octets, for at most `max` datagrams.
+    pub fn new(octets: Vec<u8>, max: usize) -> Self {
+        Inbox {
+            octets,
+            heads: VecDeque::with_capacity(max),
+            max,
+        }
+    }
+
+    /// Appends a datagram. `false` if there is no room: it is lost.
+    pub fn push(&mut self, from: SocketAddrV4, octets: &[u8]) -> bool {
+        let len = octets.len();
+        let start = match self.place(len) {
+            Some(start) if self.heads.len() < self.max => start,
+            _ => return false,
+        };
+        let Some(place) = self.octets.get_mut(start..start + len) else {
+            return false;
+        };
+        place.copy_from_slice(octets);
+        self.heads.push_back(Head { from, start, len });
+        true
+    }
+
+    /// Where so many octets have room.
+    fn place(&self, len: usize) -> Option<usize> {
+        let (Some(first), Some(last)) = (self.heads.front(), self.heads.back()) else {
+            return Some(0);
+        };
+        let end = last.start + last.len;
+        if last.start < first.start {
+            // The free octets are between. They are never all taken, so that the last
+            // datagram begins before the first.
+            return (len < first.start - end).then_some(end);
+        }
+        if len <= self.octets.len() - end {
+            return Some(end);
+        }
+        (len < first.start).then_some(0)
+    }
+
+    /// The first one.
+    pub fn first(&self) -> Option<(SocketAddrV4, &[u8])> {
+        let head = self.heads.front()?;
+        let octets = self.octets.get(head.start..head.start + head.len)?;
+        Some((head.from, octets))
+    }
+
+    /// Drops the first one.
+    pub fn pop(&mut self) {
+        self.heads.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::world::Chance;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn datagrams_leave_whole_and_in_order_whatever_their_lengths() {
+        let mut chance = Chance(1);
+        for max in [1, 3, 64] {
+            let mut inbox = Inbox::new(alloc::vec![0; 1000], max);
+            let mut all: VecDeque<(SocketAddrV4, Vec<u8>)> = VecDeque::new();
+            let mut refused = 0;
+            for _ in 0..20_000 {
+                if chance.percent(55) {
+                    let bound = 1 + chance.below(400);
+                    let len = chance.below(bound) as usize;
+                    let octets = chance.octets(len);
+                    let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, chance.next() as u16);
+                    match inbox.push(from, &octets) {
+                        true => all.push_back((from, octets)),
+                        // What does not fit the ring's end is put at its start.
+                        false => {
+                            refused += 1;
+                            let held: usize = all.iter().map(|(_, octets)| octets.len()).sum();
+                            assert!(all.len() == max || held + len + 400 >= 1000);
+                        }
+                    }
+                } else {
+                    inbox.pop();
+                    all.pop_front();
+                }
+                let first = all.front().map(|(from, octets)| (*from, &octets[..]));
+                assert!(inbox.first() == first && inbox.heads.len() == all.len());
+            }
+            assert!(refused > 100);
+        }
+    }
+
+    #[test]
+    fn one_that_is_longer_than_all_is_refused_and_one_as_long_is_taken() {
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
+        let mut inbox = Inbox::new(alloc::vec![0; 10], 2);
+        assert!(!inbox.push(from, &[0; 11]) && inbox.first().is_none());
+        assert!(inbox.push(from, &[1; 10]) && !inbox.push(from, &[2]));
+        assert!(inbox.push(from, &[]) && !inbox.push(from, &[]));
+        inbox.pop();
+        assert_eq!(inbox.first(), Some((from, &[][..])));
+        assert!(inbox.push(from, &[3; 9]));
+    }
+}
