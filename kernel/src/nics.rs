@@ -40,6 +40,8 @@ struct Card {
     exchange: Option<Arena>,
     /// The owner has been shown its buffers.
     is_shown: bool,
+    /// The owner, if asleep, expects frames with the wake-up.
+    wakes_with_frames: bool,
     /// It was said that the card is broken, and not yet that it works again.
     broken: bool,
 }
@@ -81,6 +83,7 @@ impl Nics {
                 memory,
                 exchange: None,
                 is_shown: false,
+                wakes_with_frames: false,
                 broken: false,
             };
             card.introduce(attaching.options.self_test);
@@ -187,6 +190,7 @@ impl Nics {
                 let _ = card.nic.set_filters(&Filters::default());
                 card.owner = None;
                 card.is_shown = false;
+                card.wakes_with_frames = false;
                 card.broken = false;
             }
         }
@@ -407,10 +411,14 @@ impl Card {
         ];
         let bits = bits.iter().filter(|(event, _)| events.contains(*event));
         let bits = bits.fold(0, |all, (_, bit)| all | bit);
-        match self.owner {
+        let woke = match self.owner {
             Some(owner) if bits != 0 => table.notify(owner, bits, true).unwrap_or(false),
             _ => false,
+        };
+        if woke && self.wakes_with_frames && bits & wait::NIC_RECEIVE != 0 {
+            self.give_with_wake_up();
         }
+        woke
     }
 
     /// Says how the link is, or that the card broke or works again: once, however often it

@@ -7,7 +7,7 @@ use crate::arch::space::Space;
 use crate::arch::{cpu, paging, traps};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
-use abi::account::Account;
+use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::nic::SendOptions;
@@ -50,7 +50,7 @@ impl Kernel {
                 Ok(()) => return Flow::Sleep,
                 Err(error) => Err(error),
             },
-            Syscall::Wait => match self.wait(pid, a, b, c) {
+            Syscall::Wait => match self.wait(pid, (a, b, c), d.checked_sub(1)) {
                 Ok(None) => return Flow::Sleep,
                 Ok(Some(more)) => Ok(more.into()),
                 Err(error) => Err(error),
@@ -125,12 +125,29 @@ impl Kernel {
         self.table.call(pid, &Call::from_bytes(&bytes)?)
     }
 
-    fn wait(&mut self, pid: Pid, mask: u64, deadline: u64, buffer: u64) -> Result<Option<bool>> {
+    fn wait(
+        &mut self,
+        pid: Pid,
+        (mask, mut deadline, buffer): (u64, u64, u64),
+        card: Option<u64>,
+    ) -> Result<Option<bool>> {
         let mask = u32::try_from(mask).map_err(|_| Error::InvalidArgument)?;
+        if let Some(card) = card {
+            let before = self.accounts.enter(Stage::Receive);
+            let (table, accounts) = (&mut self.table, &mut self.accounts);
+            let received = self.nics.exchange(card, pid, table, accounts);
+            self.accounts.back(before);
+            if received? > 0 {
+                deadline = 0;
+            }
+        }
         let now = self.timer.now();
         let event = self.table.wait(pid, mask, deadline, buffer, now)?;
-        if event.is_none() && deadline != abi::ipc::FOREVER {
-            self.timer.arm(deadline, now);
+        if event.is_none() {
+            self.nics.sleeps(pid, card);
+            if deadline != abi::ipc::FOREVER {
+                self.timer.arm(deadline, now);
+            }
         }
         Ok(event)
     }

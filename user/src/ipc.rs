@@ -41,6 +41,17 @@ impl Inbox {
         Ok((Event::read(&self.bytes, &mut self.message)?, more))
     }
 
+    /// As [`Inbox::wait`], after an exchange with a card: see [`sys::wait_exchanging`].
+    pub(crate) fn wait_exchanging(
+        &mut self,
+        mask: u32,
+        deadline_ns: u64,
+        card: (u8, &mut [u32; abi::exchange::WORDS]),
+    ) -> Result<(Event, bool)> {
+        let more = sys::wait_exchanging(mask, deadline_ns, &mut self.bytes, card)?;
+        Ok((Event::read(&self.bytes, &mut self.message)?, more))
+    }
+
     /// The last message.
     pub const fn message(&self) -> &Message {
         &self.message

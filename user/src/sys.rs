@@ -248,8 +248,33 @@ pub fn wait(mask: u32, deadline_ns: u64) -> Result<Received> {
 /// None is expected.
 pub fn wait_into(mask: u32, deadline_ns: u64, bytes: &mut [u8; Received::SIZE]) -> Result<bool> {
     // Wait takes no length: the size is the protocol's.
-    let arguments = [mask.into(), deadline_ns, 0, 0];
-    call_filling(Syscall::Wait, arguments, 2, bytes).map(|more| more != 0)
+    let arguments = [mask.into(), deadline_ns, bytes.as_mut_ptr() as u64, 0];
+    // SAFETY: the bytes are borrowed exclusively until the call returns.
+    from_register(unsafe { enter(Syscall::Wait, arguments) }).map(|more| more != 0)
+}
+
+/// As [`wait_into`], and exchanges frames and buffers with an attached card before, as
+/// [`nic_exchange`] does, and when the card wakes it.
+///
+/// # Errors
+/// As [`nic_exchange`], without having waited.
+pub fn wait_exchanging(
+    mask: u32,
+    deadline_ns: u64,
+    bytes: &mut [u8; Received::SIZE],
+    (card, area): (u8, &mut [u32; exchange::WORDS]),
+) -> Result<bool> {
+    // The area is the card's: the kernel knows where it is.
+    let _ = area;
+    let arguments = [
+        mask.into(),
+        deadline_ns,
+        bytes.as_mut_ptr() as u64,
+        u64::from(card) + 1,
+    ];
+    // SAFETY: both are borrowed exclusively until the call returns, and the kernel writes
+    // nowhere else but into buffers that are not this process's meanwhile.
+    from_register(unsafe { enter(Syscall::Wait, arguments) }).map(|more| more != 0)
 }
 
 /// Copies from `offset` of a lease of an unanswered call; returns how many bytes.

@@ -16,6 +16,9 @@
 //!       656  buffers given, a word each     736  frames received, 4 words each
 //! ```
 //!
+//! A [`crate::Syscall::Wait`] that names a card exchanges first. When it then sleeps, and the
+//! card wakes it, the pieces received are given with the wake-up, as the head asks.
+//!
 //! Of a frame to send, the first two words say whether the others say anything: the frame that
 //! is sent as it is, or with its checksums filled in, is written and read as these two.
 
@@ -46,12 +49,17 @@ pub const LARGE_WANTED: usize = 3;
 pub const RECEIVE_WANTED: usize = 4;
 /// Head: not 0 if a wake-up is wanted when there are fewer than that.
 pub const ARM: usize = 5;
+/// Head: received pieces wanted of the wake-up, by a [`crate::Syscall::Wait`] that exchanges.
+pub const WAKE_WANTED: usize = 6;
 /// Head: frames sent, of those asked for. The rest found no room; a wake-up follows.
 pub const SENT: usize = 8;
 /// Head: buffers given, small ones first.
 pub const TAKEN: usize = 9;
 /// Head: pieces received. If fewer than wanted, there are no more.
 pub const RECEIVED: usize = 10;
+
+/// Head: not 0 if these came with the wake-up.
+pub const WOKEN: usize = 11;
 
 /// Words of a frame to send, and where the first one is.
 pub const SEND_WORDS: usize = 6;

@@ -30,10 +30,12 @@ pub enum Syscall {
     /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
     /// other is an error number that the caller's [`Syscall::Call`] returns.
     Reply = 8,
-    /// `(mask, deadline_ns, &mut Received)`: waits for any event in `mask` (see
+    /// `(mask, deadline_ns, &mut Received, 0 or card + 1)`: waits for any event in `mask` (see
     /// [`crate::ipc::wait`]), at most until `deadline_ns` of [`Syscall::ClockNs`]
     /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks. Returns 1
-    /// if more events of the mask were there, 0 if not.
+    /// if more events of the mask were there, 0 if not. With a card it does
+    /// [`Syscall::NicExchange`] first, whose error it returns at once; when that gives
+    /// received frames, it only looks.
     Wait = 9,
     /// `(token, lease | offset << 8, ptr, len)`: copies from memory lent with a call
     /// that is not answered yet; returns how many bytes.
@@ -79,6 +81,7 @@ pub enum Syscall {
     NicMap = 25,
     /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
     /// its address, as a witness that the caller lets go of it for the time of the call.
+    /// Returns how many pieces were received.
     /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost
     /// then, and a wake-up follows when it works again.
     NicExchange = 26,

@@ -54,7 +54,17 @@ impl Nics {
         let result = card.hand_over(&mut area, ramdisk, accounts);
         card.exchange = Some(area);
         card.tell_own_events(table);
-        result.map(|()| 0)
+        result.map(|received| received as u64)
+    }
+
+    /// `pid` goes to sleep: with a card's number, if it has just exchanged with it, and so
+    /// expects frames with the wake-up.
+    pub fn sleeps(&mut self, pid: Pid, exchanged: Option<u64>) {
+        for card in &mut self.cards {
+            if card.owner == Some(pid) {
+                card.wakes_with_frames = exchanged == Some(card.number as u64);
+            }
+        }
     }
 }
 
@@ -102,7 +112,7 @@ impl Card {
         area: &mut Arena,
         ramdisk: &Runs,
         accounts: &mut Accounts<Tsc>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let head: [u32; HEAD] = area.load_all(0);
         let asked = |word: usize, max: usize| (head[word] as usize).min(max);
         let returns = asked(exchange::RETURN_COUNT, exchange::RETURNS_MAX);
@@ -124,7 +134,20 @@ impl Card {
             Ok(())
         };
         let received = self.give_received(area, receives, arm);
+        store(area, exchange::WOKEN, 0);
         returned.and(sent).and(received)
+    }
+
+    /// The owner, asleep since its last exchange, was woken by frames: gives him them.
+    pub(super) fn give_with_wake_up(&mut self) {
+        let Some(mut area) = self.exchange.take() else {
+            return;
+        };
+        let wanted = load(&area, exchange::WAKE_WANTED) as usize;
+        // If the card fails, the next exchange will tell.
+        let _ = self.give_received(&mut area, wanted.min(exchange::RECEIVED_MAX), false);
+        store(&mut area, exchange::WOKEN, 1);
+        self.exchange = Some(area);
     }
 
     /// Takes received buffers back. A number that is not the owner's ends it.
@@ -211,8 +234,8 @@ impl Card {
         store(area, exchange::TAKEN, given);
     }
 
-    /// Gives received frames.
-    fn give_received(&mut self, area: &mut Arena, wanted: usize, arm: bool) -> Result<()> {
+    /// Gives received frames; returns in how many pieces.
+    fn give_received(&mut self, area: &mut Arena, wanted: usize, arm: bool) -> Result<usize> {
         let mut given = 0;
         let mut result = Ok(());
         if wanted > 0 {
@@ -232,7 +255,7 @@ impl Card {
             result = received.map(drop).map_err(to_abi);
         }
         store(area, exchange::RECEIVED, given);
-        result
+        result.map(|()| given)
     }
 }
 

@@ -23,8 +23,6 @@ const EVENTS: u32 =
     mask::MESSAGE | mask::DEATH | mask::NIC_RECEIVE | mask::NIC_TRANSMIT | mask::NIC_LINK;
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
-/// Frames that come at once, so few that the next may well be long in coming.
-const FEW: usize = 4;
 
 fn main() -> core::result::Result<(), String> {
     let number = args::parsed(0, "card number", 0)?;
@@ -83,10 +81,14 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
             false => server.deadline(now),
         };
         for event in 0..BATCH {
-            let (received, waiting) = inbox.wait(EVENTS, deadline)?;
-            if event == 0 {
-                now = time::clock_ns();
-            }
+            let (received, waiting) = match event {
+                0 => {
+                    let told = server.device_mut().wait(more, deadline, &mut inbox)?;
+                    now = time::clock_ns();
+                    told
+                }
+                _ => server.device_mut().look(deadline, &mut inbox)?,
+            };
             match received {
                 Event::Message => {
                     answered = false;
@@ -97,25 +99,23 @@ fn serve(server: &mut Server<Frames>) -> Result<()> {
                     }
                 }
                 Event::Death(client, _) => server.client_died(client, now),
-                // Room or a link: the poll below looks for both.
-                Event::Notification(events) => {
-                    server.device_mut().told(events & mask::NIC_RECEIVE != 0);
-                }
-                Event::TimedOut => {}
+                // Frames, room or a link: the poll below looks for all.
+                Event::Notification(_) | Event::TimedOut => {}
             }
             if !waiting {
                 break;
             }
             deadline = 0;
         }
-        more = server.poll(now, &mut Calls);
-        more |= server.device_mut().finish(more)?;
-        answered |= server.has_answered();
+        more |= server.device_mut().has_frame();
         if more && answered {
             // Frames are worth nothing to programs that never run.
             sys::yield_now();
             answered = false;
+            continue;
         }
+        more = server.poll(now, &mut Calls);
+        answered |= server.has_answered();
     }
 }
 
@@ -181,8 +181,6 @@ struct Frames {
     frame_max: usize,
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
     vlan: Option<u16>,
-    /// Only a few frames came the last time that any came.
-    few: bool,
     failure: Option<Error>,
 }
 
@@ -201,47 +199,58 @@ impl Frames {
             features: info.features,
             frame_max: info.frame_max.into(),
             vlan,
-            few: true,
             failure: None,
         })
     }
 
-    /// Something was told: with `received`, that frames have come.
-    fn told(&mut self, received: bool) {
-        if received {
-            self.mapped.receiving.look_again();
-        }
+    /// Whether frames are at hand.
+    fn has_frame(&self) -> bool {
+        self.mapped.receiving.has_frame()
     }
 
-    /// Ends a poll: has all its frames sent. Returns whether more have come; if not, and there
-    /// is no `more` to do, the next one will be told.
-    fn finish(&mut self, more: bool) -> Result<bool> {
-        let receiving = &self.mapped.receiving;
+    /// Has all frames sent and waits for an event; if there is not `more` to do, also for the
+    /// next frame, which it then has already.
+    fn wait(&mut self, more: bool, deadline: u64, inbox: &mut Inbox) -> Result<(Event, bool)> {
+        let Mapped {
+            receiving, sending, ..
+        } = &self.mapped;
         let arm = !more && !receiving.has_frame();
-        let owes = receiving.owes_many();
-        if self.mapped.sending.has_queued() || owes || arm && !receiving.is_armed() {
-            self.exchange(arm);
+        if arm || sending.has_queued() || receiving.owes_many() {
+            match self.mapped.wait(arm, (EVENTS, deadline), inbox) {
+                Ok(told) => return Ok(told),
+                Err(error) => self.failed(error),
+            }
         }
         match self.failure {
             Some(error) => Err(error),
-            None => Ok(self.mapped.receiving.has_frame()),
+            None => self.look(deadline, inbox),
         }
     }
 
-    fn exchange(&mut self, arm: bool) {
-        let had = self.mapped.receiving.frames();
-        let done = self.mapped.exchange(arm);
-        match self.mapped.receiving.frames() - had {
-            0 => {}
-            count => self.few = count <= FEW,
+    /// Waits for an event, and leaves the card alone.
+    fn look(&mut self, deadline: u64, inbox: &mut Inbox) -> Result<(Event, bool)> {
+        let told = inbox.wait(EVENTS, deadline)?;
+        if let (Event::Notification(events), _) = told
+            && events & mask::NIC_RECEIVE != 0
+        {
+            self.mapped.receiving.look_again();
         }
-        match done {
-            Ok(()) => {}
+        Ok(told)
+    }
+
+    fn exchange(&mut self) {
+        if let Err(error) = self.mapped.exchange(false) {
+            self.failed(error);
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        match error {
             // The frames are lost; the card is mended and will tell.
-            Err(Error::DeviceFailed) => {}
+            Error::DeviceFailed => {}
             // The stack's mistake, not the card's: as if it were lost.
-            Err(Error::BadFrame | Error::NotSupported) => {}
-            Err(error) => self.failure = Some(error),
+            Error::BadFrame | Error::NotSupported => {}
+            error => self.failure = Some(error),
         }
     }
 
@@ -249,7 +258,7 @@ impl Frames {
     fn has_room(&mut self) -> bool {
         let sending = &self.mapped.sending;
         if sending.has_batch() || !sending.has_buffers() {
-            self.exchange(false);
+            self.exchange();
         }
         self.mapped.sending.has_buffers()
     }
@@ -261,9 +270,7 @@ impl Frames {
                 if !self.mapped.receiving.may_have_more() {
                     return None;
                 }
-                // The wake-up can be asked for at once, or when these are done with: that
-                // takes an exchange more, but brings those that came meanwhile.
-                self.exchange(self.few);
+                self.exchange();
                 if !self.mapped.receiving.has_frame() {
                     return None;
                 }

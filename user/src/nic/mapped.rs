@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use super::{Card, SendOptions};
+use crate::ipc::{Event, Inbox};
 use crate::{Error, Result, sys};
 use abi::exchange::{self, NicMemory, Received, Send, WORDS};
 use abi::layout::nic_window;
@@ -43,7 +44,7 @@ impl Area {
     fn read<const N: usize>(self, first: usize) -> [u32; N] {
         assert!(first + N <= WORDS);
         // SAFETY: inside the area, which is mapped for as long as the card is attached. No
-        // reference to it exists outside of `Mapped::exchange`.
+        // reference to it exists outside of `Mapped::hand_over`.
         unsafe { self.0.cast::<u32>().add(first).cast::<[u32; N]>().read() }
     }
 
@@ -201,54 +202,85 @@ impl Mapped {
     /// works again. [`Error::BadFrame`] and the like: a frame could not be sent and was
     /// dropped; all else was done.
     pub fn exchange(&mut self, arm: bool) -> Result<()> {
-        let Mapped {
-            card,
-            area,
-            receiving,
-            sending,
-        } = self;
-        receiving.ask(arm);
-        sending.ask();
+        let number = self.card.number();
+        let wanted = match self.receiving.armed {
+            true => 0,
+            false => exchange::RECEIVED_MAX,
+        };
+        self.hand_over((wanted, arm), |words| sys::nic_exchange(number, words))
+    }
+
+    /// Exchanges, and then waits as [`Inbox::wait`] does, but only looks if frames were
+    /// received; when it is the card that wakes it, it has brought what was received then.
+    ///
+    /// # Errors
+    /// As [`Mapped::exchange`]; it has not waited then.
+    pub fn wait(
+        &mut self,
+        arm: bool,
+        (mask, deadline_ns): (u32, u64),
+        inbox: &mut Inbox,
+    ) -> Result<(Event, bool)> {
+        let number = self.card.number();
+        self.hand_over((exchange::RECEIVED_MAX, arm), |words| {
+            inbox.wait_exchanging(mask, deadline_ns, (number, words))
+        })
+    }
+
+    /// Writes into the area what is asked for, lets the kernel do it, and reads what was done.
+    fn hand_over<T>(
+        &mut self,
+        (wanted, arm): (usize, bool),
+        enter: impl FnOnce(&mut [u32; WORDS]) -> Result<T>,
+    ) -> Result<T> {
+        self.receiving.ask(wanted, arm);
+        self.sending.ask();
         // SAFETY: the area is mapped for as long as the card is attached, and this is the only
         // reference to it.
-        let words = unsafe { area.0.as_mut() };
-        let result = sys::nic_exchange(card.number(), words);
+        let words = unsafe { self.area.0.as_mut() };
+        let result = enter(words);
         if let Err(Error::BadHandle | Error::InvalidArgument | Error::NoSuchCall) = result {
             // Nothing was done.
             return result;
         }
-        receiving.done();
-        sending.done();
+        self.receiving.done();
+        self.sending.done();
         result
     }
 }
 
 impl Receiving {
-    fn ask(&mut self, arm: bool) {
+    fn ask(&mut self, wanted: usize, arm: bool) {
         let returned = self.returned.len().min(exchange::RETURNS_MAX);
         for (index, buffer) in self.returned.drain(..returned).enumerate() {
             self.area.write(exchange::return_at(index), [buffer.into()]);
         }
         // What was brought must be taken before it is overwritten.
-        let wanted = match self.armed || self.has_frame() {
-            true => 0,
-            false => exchange::RECEIVED_MAX as u32,
+        let (wanted, woken) = match self.has_frame() {
+            true => (0, 0),
+            false => (wanted as u32, exchange::RECEIVED_MAX as u32),
         };
         self.area.write(exchange::RETURN_COUNT, [returned as u32]);
         self.area
-            .write(exchange::RECEIVE_WANTED, [wanted, arm.into()]);
-        self.area.write(exchange::RECEIVED, [0]);
+            .write(exchange::RECEIVE_WANTED, [wanted, arm.into(), woken]);
+        self.area.write(exchange::RECEIVED, [0, 0]);
     }
 
     fn done(&mut self) {
-        let [wanted, arm] = self.area.read(exchange::RECEIVE_WANTED);
-        if wanted == 0 {
-            return;
+        let [wanted, arm, woken] = self.area.read(exchange::RECEIVE_WANTED);
+        let [received, came] = self.area.read(exchange::RECEIVED);
+        let (wanted, arm) = match came {
+            0 => (wanted, arm != 0),
+            _ => (woken, false),
+        };
+        if wanted > 0 {
+            let count = received.min(wanted);
+            self.dry = count < wanted;
+            self.armed = self.dry && arm;
+            (self.brought, self.taken) = (count as usize, 0);
+        } else if came != 0 {
+            self.look_again();
         }
-        let count = self.area.word(exchange::RECEIVED).min(wanted);
-        self.dry = count < wanted;
-        self.armed = self.dry && arm != 0;
-        (self.brought, self.taken) = (count as usize, 0);
     }
 
     /// Whether there may be frames at the card that [`Mapped::exchange`] would bring.
@@ -276,11 +308,6 @@ impl Receiving {
     #[inline]
     pub fn has_frame(&self) -> bool {
         self.taken < self.brought
-    }
-
-    /// How many pieces of frames wait here.
-    pub fn frames(&self) -> usize {
-        self.waiting.len()
     }
 
     /// The next frame that was brought.

@@ -1,6 +1,7 @@
 //! The process's side against a kernel that the test plays.
 
 use super::*;
+use crate::ipc::mask;
 use crate::sys::fake;
 use abi::Syscall;
 use std::boxed::Box;
@@ -27,6 +28,8 @@ struct Card {
     room: usize,
     /// Whether the last exchange armed.
     armed: bool,
+    /// Frames that come while the process sleeps.
+    late: VecDeque<(u32, u32, bool)>,
     fails: Option<Error>,
     exchanges: usize,
 }
@@ -63,8 +66,15 @@ impl Card {
             }
         }
         area[exchange::TAKEN] = taken as u32;
+        area[exchange::WOKEN] = 0;
+        self.receive(area, exchange::RECEIVE_WANTED);
+        self.armed = area[exchange::ARM] != 0;
+        self.fails.map_or(Ok(0), Err)
+    }
+
+    fn receive(&mut self, area: &mut [u32; WORDS], wanted: usize) {
         let mut received = 0;
-        while received < area[exchange::RECEIVE_WANTED] as usize && self.fails.is_none() {
+        while received < area[wanted] as usize && self.fails.is_none() {
             let Some((offset, len, more)) = self.arriving.pop_front() else {
                 break;
             };
@@ -82,8 +92,19 @@ impl Card {
             received += 1;
         }
         area[exchange::RECEIVED] = received as u32;
-        self.armed = area[exchange::ARM] != 0;
-        self.fails.map_or(Ok(0), Err)
+    }
+
+    /// `Syscall::Wait` with a card: what it says of the event.
+    fn wait(&mut self, area: &mut [u32; WORDS]) -> Result<abi::ipc::Received> {
+        self.exchange(area)?;
+        if area[exchange::RECEIVED] > 0 || self.late.is_empty() {
+            return Ok(abi::ipc::Received::TimedOut);
+        }
+        assert!(self.armed, "nobody would have been woken");
+        self.arriving.append(&mut self.late);
+        self.receive(area, exchange::WAKE_WANTED);
+        area[exchange::WOKEN] = 1;
+        Ok(abi::ipc::Received::Notification(mask::NIC_RECEIVE))
     }
 }
 
@@ -95,18 +116,29 @@ fn mapped() -> (Rc<RefCell<Card>>, Mapped) {
         ..Card::default()
     }));
     let kernel = card.clone();
-    fake::install(move |call, [_, area, ..]| {
-        assert_eq!(call, Syscall::NicExchange);
-        // SAFETY: the argument is the area that `Mapped` has borrowed for the call.
-        let area = unsafe { &mut *(area as *mut [u32; WORDS]) };
-        kernel.borrow_mut().exchange(area)
-    });
     // As the kernel's, it stays for good.
     let memory = |len: usize| {
         let bytes: Vec<u8> = (0..len).map(|index| (index / 7) as u8).collect();
         NonNull::from(Box::leak(bytes.into_boxed_slice())).cast::<u8>()
     };
     let area = NonNull::from(Box::leak(Box::new([0; WORDS])));
+    let words = area.as_ptr() as u64;
+    fake::install(move |call, arguments| {
+        // SAFETY: `Mapped` has borrowed the area for the call.
+        let area = unsafe { &mut *(words as *mut [u32; WORDS]) };
+        match (call, arguments) {
+            (Syscall::NicExchange, [0, address, ..]) if address == words => {
+                kernel.borrow_mut().exchange(area)
+            }
+            (Syscall::Wait, [_, _, buffer, 1]) => {
+                let event = kernel.borrow_mut().wait(area)?;
+                // SAFETY: the buffer of the event is the caller's.
+                unsafe { fake::write(buffer, &event.to_bytes()) };
+                Ok(0)
+            }
+            other => panic!("{other:?}"),
+        }
+    });
     let transmit = memory(40 * 2048 + 2 * 65_536);
     let receive = memory(MEMORY.receive_len as usize);
     let process = Mapped::at(super::Card { number: 0 }, MEMORY, area, [transmit, receive]);
@@ -142,6 +174,47 @@ fn frames_are_read_where_they_are_and_their_buffers_return() {
     assert!(card.armed);
     let buffers: Vec<u32> = (0..100).map(|number| number % 64).collect();
     assert_eq!(card.returned, buffers);
+}
+
+#[test]
+fn a_wait_brings_frames_before_it_sleeps_and_with_the_wake_up() {
+    let (card, mut process) = mapped();
+    let mut inbox = Inbox::default();
+    let mut wait = |process: &mut Mapped| {
+        let told = process.wait(true, (mask::NIC_RECEIVE, 0), &mut inbox);
+        told.map(|(event, _)| event)
+    };
+    // There before.
+    card.borrow_mut().arriving.extend([(0, 60, false)]);
+    assert_eq!(wait(&mut process), Ok(Event::TimedOut));
+    let first = process.receiving.take().unwrap();
+    assert!(process.receiving.is_armed() && !process.receiving.may_have_more());
+    process.receiving.give_back(first);
+    // Asked for again although a wake-up is due: so nothing is missed.
+    card.borrow_mut().arriving.extend([(2048, 61, false)]);
+    assert_eq!(wait(&mut process), Ok(Event::TimedOut));
+    let second = process.receiving.take().unwrap();
+    assert_eq!(second.len(), 61);
+    process.receiving.give_back(second);
+    // With the wake-up: all that there was, and no other is due.
+    card.borrow_mut()
+        .late
+        .extend([(4096, 62, false), (0, 63, false)]);
+    let woken = Event::Notification(mask::NIC_RECEIVE);
+    assert_eq!(wait(&mut process), Ok(woken));
+    assert!(!process.receiving.is_armed() && !process.receiving.may_have_more());
+    let third = process.receiving.take().unwrap();
+    assert_eq!(third.len(), 62);
+    // Another is not taken yet: it is not overwritten, and there may be more.
+    card.borrow_mut().late.extend([(0, 64, false)]);
+    assert_eq!(wait(&mut process), Ok(woken));
+    assert!(process.receiving.may_have_more());
+    assert_eq!(process.receiving.take().unwrap().len(), 63);
+    process.receiving.give_back(third);
+    // It has not waited if the card fails.
+    card.borrow_mut().fails = Some(Error::DeviceFailed);
+    assert_eq!(wait(&mut process), Err(Error::DeviceFailed));
+    assert_eq!(card.borrow().returned, [0, 1, 2]);
 }
 
 #[test]
