@@ -38,6 +38,17 @@ fn sends(bench: &Bench) -> Outcome {
     };
     let sent = frames.iter().filter(is_ours).count() as u64;
     bench.note(format!("{sent} frames"));
+    // To nobody, of this card; IPv4, 86 bytes, UDP; both ports 9, 66 bytes; and zeros.
+    let mut whole = NOBODY.to_vec();
+    whole.extend([0x52, 0x54, 0, 0x12, 0x34, 0x56, 0x08, 0, 0x45, 0, 0, 86]);
+    whole.extend([
+        0, 0, 0x40, 0, 64, UDP, 0x22, 0x87, 10, 0, 2, 15, 10, 0, 2, 2,
+    ]);
+    whole.extend([0, 9, 0, 9, 0, 66]);
+    whole.resize(100, 0);
+    for (index, frame) in frames.iter().enumerate() {
+        same_bytes(frame, &whole).during(&format!("frame {index}"))?;
+    }
     ensure(
         sent == told && sent == frames.len() as u64 && sent > 0,
         || {

@@ -23,8 +23,8 @@
 //! ```
 //!
 //! **Transmit** (`transmit.rs`): a frame is built in a buffer of the pool (or copied there by `send`),
-//! and may go on in a tail elsewhere. The next block points at both and is marked S ("suspend after
-//! this"), and then takes S from the block before it; `flush` is one RESUME for all
+//! and may go on in a tail elsewhere. The next block points at both. `flush` marks the last of the new
+//! ones S ("suspend after this"), and then takes S from the block before them: one RESUME for all
 //! that is new. The card sets C when it is done, and the driver takes the block back when it needs
 //! one. A full ring is [`Error::WouldBlock`]; only then the completion interrupts are unmasked,
 //! until a quarter of the ring is free.

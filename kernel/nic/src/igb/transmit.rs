@@ -19,7 +19,7 @@ use super::offload::{self, Frame};
 use super::receive::{check_head, enable};
 use super::regs;
 use super::room::Buffers;
-use crate::{Bus, BusAddr, Error};
+use crate::{Bus, BusAddr, Error, Tail};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -192,22 +192,33 @@ impl Transmit {
         self.queued(chip, frame.len());
     }
 
-    /// The same of a frame that is one piece and not cut, of `len` bytes at `offset` in the arena.
+    /// The same of a frame that is not cut: `len` bytes at `offset` in the arena, and a tail. It takes
+    /// two descriptors at most, but not with both a tail and work.
     #[inline]
-    pub fn queue_whole<B: Bus>(
+    pub fn queue_usual<B: Bus>(
         &mut self,
         chip: &mut Chip<B>,
         (buffer, offset): (u16, usize),
         len: usize,
+        tail: Option<Tail>,
         work: Option<(u32, [u32; 4])>,
     ) {
-        let mut options = (len as u32) << tx::LENGTH_SHIFT;
+        let whole = len + tail.map_or(0, |tail| tail.len);
+        let mut options = (whole as u32) << tx::LENGTH_SHIFT;
         if let Some((checksums, context)) = work {
             options |= checksums | self.context(chip, context) << tx::INDEX_SHIFT;
         }
         let at = chip.bus.bus_addr(offset);
-        self.push(chip, at, tx::DATA | tx::EOP | len as u32, options, buffer);
-        self.queued(chip, len);
+        let command = tx::DATA | len as u32;
+        match tail {
+            None => self.push(chip, at, command | tx::EOP, options, buffer),
+            Some(tail) => {
+                self.push(chip, at, command, options, NONE);
+                let command = tx::DATA | tx::EOP | tail.len as u32;
+                self.push(chip, tail.address, command, options, buffer);
+            }
+        }
+        self.queued(chip, whole);
     }
 
     /// Counts a frame whose descriptors are in the ring.

@@ -5,7 +5,7 @@ use super::offload::CHECKSUMS;
 use super::{Config, Kernel, MODES, everywhere, here, tiny};
 use crate::igb::FRAME_JUMBO;
 use crate::model::Rng;
-use crate::{Bus, Error, Events, Nic, Outgoing, Piece, SendOptions};
+use crate::{Bus, BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
 
@@ -22,8 +22,14 @@ impl Kernel {
     }
 
     /// Sends what is in a buffer.
-    fn outcome(&mut self, buffer: u16, len: usize, options: &SendOptions) -> Outcome {
-        let result = self.nic.send_buffer(buffer, len, None, options);
+    fn outcome(
+        &mut self,
+        buffer: u16,
+        len: usize,
+        tail: Option<Tail>,
+        options: &SendOptions,
+    ) -> Outcome {
+        let result = self.nic.send_buffer(buffer, len, tail, options);
         if result.is_err() {
             self.nic.drop_buffer(buffer).unwrap();
         }
@@ -68,21 +74,32 @@ fn the_short_way_sends_what_the_long_way_sends() {
     let config = Config::new(MODES[0]);
     let mut kernel = Kernel::new(here(), config);
     let mut rng = Rng::new(1);
-    let mut sent = [0, 0];
+    let mut sent = [0; 3];
+    let file = kernel.build(&payload(2000));
+    let (offset, _) = kernel.nic.frame_memory().buffer(file).unwrap();
+    let file = kernel.model.bus().bus_addr(offset);
     for _ in 0..20_000 {
         let bytes = nearly_right(&mut rng);
         let options = SendOptions {
             checksums: rng.one_in(2),
             ..SendOptions::default()
         };
+        let tail = rng.one_in(4).then(|| Tail {
+            address: BusAddr(file.0 + rng.below(100) as u64),
+            len: rng.below(1600),
+        });
         let small = kernel.build(&bytes);
-        let short = kernel.outcome(small, bytes.len(), &options);
+        let short = kernel.outcome(small, bytes.len(), tail, &options);
         let large = kernel.build_large(&bytes);
-        let long = kernel.outcome(large, bytes.len(), &options);
-        assert_eq!(short, long, "{bytes:02x?} {options:?}");
-        sent[usize::from(options.checksums)] += short.1.len();
+        let long = kernel.outcome(large, bytes.len(), tail, &options);
+        assert_eq!(short, long, "{bytes:02x?} {tail:?} {options:?}");
+        let kind = match tail {
+            Some(_) => 2,
+            None => usize::from(options.checksums),
+        };
+        sent[kind] += short.1.len();
     }
-    assert!(sent.iter().all(|&sent| sent > 2000), "{sent:?}");
+    assert!(sent.iter().all(|&sent| sent > 1000), "{sent:?}");
 }
 
 #[test]
