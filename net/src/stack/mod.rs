@@ -65,6 +65,20 @@ pub(crate) struct ConnectionId(usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DatagramId(usize);
 
+impl ConnectionId {
+    /// It, from 0 on; that of one that was closed is used again.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl DatagramId {
+    /// As [`ConnectionId::index`].
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Something whose readiness may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {

@@ -176,8 +176,12 @@ impl Mapped {
 impl Receiving {
     fn ask(&mut self, area: &mut [u32; WORDS], arm: bool) {
         let returned = self.returned.len().min(exchange::RETURNS_MAX);
-        for (index, buffer) in self.returned.drain(..returned).enumerate() {
+        for (index, &buffer) in self.returned.iter().take(returned).enumerate() {
             area[exchange::return_at(index)] = buffer.into();
+        }
+        match returned == self.returned.len() {
+            true => self.returned.clear(),
+            false => drop(self.returned.drain(..returned)),
         }
         area[exchange::RETURN_COUNT] = returned as u32;
         let room = exchange::RECEIVED_MAX - self.waiting.len().min(exchange::RECEIVED_MAX);
@@ -328,7 +332,10 @@ impl Sending {
 
     fn done(&mut self, area: &[u32; WORDS]) {
         let sent = area[exchange::SENT].min(area[exchange::SEND_COUNT]);
-        self.queued.drain(..sent as usize);
+        match sent as usize == self.queued.len() {
+            true => self.queued.clear(),
+            false => drop(self.queued.drain(..sent as usize)),
+        }
         let wanted = area[exchange::SMALL_WANTED] + area[exchange::LARGE_WANTED];
         for index in 0..area[exchange::TAKEN].min(wanted) as usize {
             let number = area[exchange::taken_at(index)] as u16;
