@@ -66,6 +66,43 @@ struct Slot {
     socket: Option<Socket>,
 }
 
+/// Handles by what the stack calls their sockets: tables, as the stack counts from 0.
+#[derive(Default)]
+struct Subjects {
+    streams: Vec<Option<Handle>>,
+    datagrams: Vec<Option<Handle>>,
+    listeners: BTreeMap<u16, Handle>,
+}
+
+impl Subjects {
+    fn get(&self, subject: Change) -> Option<Handle> {
+        match subject {
+            Change::Stream(id) => *self.streams.get(id.index())?,
+            Change::Datagrams(id) => *self.datagrams.get(id.index())?,
+            Change::Listener(port) => self.listeners.get(&port).copied(),
+        }
+    }
+
+    fn set(&mut self, subject: Change, handle: Option<Handle>) {
+        let (table, index) = match (subject, handle) {
+            (Change::Stream(id), _) => (&mut self.streams, id.index()),
+            (Change::Datagrams(id), _) => (&mut self.datagrams, id.index()),
+            (Change::Listener(port), Some(handle)) => {
+                self.listeners.insert(port, handle);
+                return;
+            }
+            (Change::Listener(port), None) => {
+                self.listeners.remove(&port);
+                return;
+            }
+        };
+        if table.len() <= index {
+            table.resize(index + 1, None);
+        }
+        table[index] = handle;
+    }
+}
+
 /// See the module.
 pub(crate) struct Handles {
     slots: Vec<Slot>,
@@ -75,7 +112,7 @@ pub(crate) struct Handles {
     /// Ports that sockets are bound to, those for datagrams apart.
     bound: BTreeSet<(bool, u16)>,
     /// The sockets by what the stack calls them.
-    subjects: BTreeMap<Change, Handle>,
+    subjects: Subjects,
     limits: Limits,
 }
 
@@ -86,7 +123,7 @@ impl Handles {
             free: Vec::new(),
             owned: BTreeMap::new(),
             bound: BTreeSet::new(),
-            subjects: BTreeMap::new(),
+            subjects: Subjects::default(),
             limits,
         }
     }
@@ -127,7 +164,7 @@ impl Handles {
         });
         let handle = Handle(slot.generation << SLOT_BITS | index);
         if let Some(subject) = socket.subject() {
-            self.subjects.insert(subject, handle);
+            self.subjects.set(subject, Some(handle));
         }
         Ok(handle)
     }
@@ -143,22 +180,22 @@ impl Handles {
         let new = socket.subject();
         self.forget_subject(old, handle);
         if let Some(subject) = new {
-            self.subjects.insert(subject, handle);
+            self.subjects.set(subject, Some(handle));
         }
         Ok(())
     }
 
     fn forget_subject(&mut self, subject: Option<Change>, handle: Handle) {
         if let Some(subject) = subject
-            && self.subjects.get(&subject) == Some(&handle)
+            && self.subjects.get(subject) == Some(handle)
         {
-            self.subjects.remove(&subject);
+            self.subjects.set(subject, None);
         }
     }
 
     /// The socket that an announcement is about, if anybody holds it.
     pub fn announced(&mut self, change: Change) -> Option<(Handle, &mut Socket)> {
-        let handle = *self.subjects.get(&change)?;
+        let handle = self.subjects.get(change)?;
         let socket = self.slots.get_mut(handle.slot())?.socket.as_mut()?;
         Some((handle, socket))
     }
@@ -328,6 +365,6 @@ mod tests {
         let stolen = handles.set_state(listener, B, State::Idle);
         assert_eq!(stolen, Err(Error::BadHandle));
         handles.remove(listener, A).unwrap();
-        assert!(found(&mut handles, 80).is_none() && handles.subjects.is_empty());
+        assert!(found(&mut handles, 80).is_none() && handles.subjects.listeners.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::handles::{Handles, Socket, State};
 use crate::kernel::{Kernel, write_exactly};
 use crate::parked::Call;
-use crate::stack::Stack;
+use crate::stack::{Stack, earlier};
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
@@ -15,6 +15,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::Device;
+
+/// How long sending may wait for a program that was answered.
+const PUT_OFF_NS: u64 = 1_000_000;
 
 /// The network server of one card. See the crate for the loop around it.
 pub struct Server<D: Device> {
@@ -32,6 +35,8 @@ pub struct Server<D: Device> {
     pub(crate) moved: bool,
     /// The last poll answered a call.
     pub(crate) answered: bool,
+    /// The last poll left it to the next to send.
+    put_off: bool,
     /// How often a batch looked at a socket.
     pub(crate) batch_sockets_served: u64,
     pub(crate) random: u64,
@@ -58,6 +63,7 @@ impl<D: Device> Server<D> {
             window: Vec::new(),
             moved: false,
             answered: false,
+            put_off: false,
             batch_sockets_served: 0,
             random: config.seed,
             dirty: false,
@@ -137,7 +143,27 @@ impl<D: Device> Server<D> {
         self.polls += 1;
         self.dirty = false;
         self.answered = false;
-        let mut more = self.stack.poll(now_ns);
+        let mut more = self.stack.receive_all(now_ns);
+        self.serve_batches(now_ns, kernel);
+        // Who was answered has more to send, probably, and what it says next is on its way:
+        // one turn of a socket is enough for both. But nothing is put off twice.
+        self.put_off = self.answered && !self.put_off && self.parked.is_empty();
+        if self.put_off {
+            return more;
+        }
+        more |= !self.stack.transmit(now_ns);
+        let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, kernel);
+        // What that made room for.
+        moved |= self.has_due_batches(now_ns) && self.serve_batches(now_ns, kernel);
+        if moved {
+            more |= !self.stack.transmit(now_ns);
+            more |= self.has_due_batches(now_ns);
+        }
+        more
+    }
+
+    /// Attempts the calls that wait. Returns whether that moved anything.
+    fn attempt_parked(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
         let mut moved = false;
         let mut parked = core::mem::take(&mut self.parked);
         let waiting = parked.len();
@@ -153,13 +179,7 @@ impl<D: Device> Server<D> {
         });
         self.answered |= parked.len() < waiting;
         self.parked = parked;
-        moved |= self.serve_batches(now_ns, kernel);
-        if moved {
-            more |= !self.stack.transmit(now_ns);
-            // What that made room for.
-            more |= self.has_due_batches(now_ns);
-        }
-        more
+        moved
     }
 
     /// Whether the last poll answered a call, so that a program has something to do. If
@@ -174,12 +194,13 @@ impl<D: Device> Server<D> {
         if self.dirty {
             return now_ns;
         }
-        let stack = self.stack.deadline();
         let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        [stack, calls, self.clients.deadline()]
-            .into_iter()
-            .flatten()
-            .fold(FOREVER, u64::min)
+        let calls = earlier(calls, self.clients.deadline());
+        let mut stack = self.stack.deadline();
+        if self.put_off {
+            stack = stack.map(|at| at.max(now_ns.saturating_add(PUT_OFF_NS)));
+        }
+        earlier(stack, calls).unwrap_or(FOREVER)
     }
 
     /// The server's state as lines of text, "name value".

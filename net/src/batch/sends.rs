@@ -156,7 +156,9 @@ impl<D: Device> Server<D> {
         let armed = &mut self.handles.get_mut(socket, client.pid)?.armed;
         if sending.receive > 0 {
             (armed.count, armed.max) = (1, sending.receive);
-            client.enqueue(socket, armed);
+            if self.stack.has_news(id) {
+                client.enqueue(socket, armed);
+            }
         }
         let waited = sending.waited;
         if sending.tell == Tell::Now {

@@ -59,6 +59,11 @@ impl<D: Device> Stack<D> {
         self.tcp.take_error(id)
     }
 
+    /// Whether there is something to hear: octets, their end, or an error.
+    pub fn has_news(&self, id: ConnectionId) -> bool {
+        self.tcp.has_news(id)
+    }
+
     /// Octets that wait to be read.
     pub fn received(&self, id: ConnectionId) -> usize {
         self.tcp.received(id)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded, and no work
+//! by smoltcp into a socket's buffer. Work per poll is bounded, and no work
 //! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
 
 mod agenda;
@@ -64,6 +64,20 @@ pub(crate) struct ConnectionId(usize);
 /// A datagram port, held likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DatagramId(usize);
+
+impl ConnectionId {
+    /// It, from 0 on; that of one that was closed is used again.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl DatagramId {
+    /// As [`ConnectionId::index`].
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// Something whose readiness may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,9 +194,9 @@ impl<D: Device> Stack<D> {
 
     // --- frames and time --------------------------------------------------------------
 
-    /// Receives and sends what can be, within bounds. Returns whether more could be done
-    /// at once.
-    pub fn poll(&mut self, now: u64) -> bool {
+    /// Receives what can be, within bounds. Returns whether more could be at once.
+    /// [`Stack::transmit`] follows, in this poll or the next.
+    pub fn receive_all(&mut self, now: u64) -> bool {
         self.polled_at = now;
         self.port.full = false;
         self.udp.begin();
@@ -195,8 +209,7 @@ impl<D: Device> Stack<D> {
         {
             received += 1;
         }
-        let quiet = self.transmit(now);
-        received == RECEIVE_BUDGET || !quiet
+        received == RECEIVE_BUDGET
     }
 
     /// Sends what can be, within bounds. Returns whether nothing is left that could be.
@@ -300,10 +313,10 @@ impl<D: Device> Stack<D> {
             || self.engine.is_fragmenting(self.polled_at);
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
-        [at_once, self.tcp.deadline(), self.udp.deadline(), asking]
-            .into_iter()
-            .flatten()
-            .min()
+        earlier(
+            earlier(at_once, asking),
+            earlier(self.tcp.deadline(), self.udp.deadline()),
+        )
     }
 
     /// What is due already could not be done in the last poll: not at once again.
@@ -343,6 +356,14 @@ impl<D: Device> Stack<D> {
         } else {
             own.next_hop(to).map(Some).ok_or(Error::Unreachable)
         }
+    }
+}
+
+/// The earlier of two moments, if there are any.
+pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

@@ -356,7 +356,10 @@ impl Play {
         match self.chance.below(4) {
             0 => {}
             1 => self.check(false, |play| _ = play.stack.transmit(now)),
-            _ => self.check(false, |play| _ = play.stack.poll(now)),
+            _ => self.check(false, |play| {
+                play.stack.receive_all(now);
+                play.stack.transmit(now);
+            }),
         }
     }
 }

@@ -62,7 +62,8 @@ impl Server {
     fn frames(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         let device = self.stack.device_mut();
         device.arrived.push_back(frame.to_vec());
-        self.stack.poll(self.now);
+        self.stack.receive_all(self.now);
+        self.stack.transmit(self.now);
         self.stack.device_mut().sent.drain(..).collect()
     }
 
@@ -82,7 +83,8 @@ impl Server {
         self.now += 10_000;
         let id = self.connections[connection].0;
         self.stack.device_mut().arrived.push_back(request);
-        self.stack.poll(self.now);
+        self.stack.receive_all(self.now);
+        self.stack.transmit(self.now);
         while self.stack.next_change().is_some() {}
         // The rings wrap: in two pieces now and then.
         let mut taken = [0; 1460];
@@ -110,7 +112,8 @@ impl Server {
     fn echo(&mut self, port: DatagramId, request: &[u8]) -> usize {
         self.now += 10_000;
         self.stack.device_mut().arrived.push_back(request.to_vec());
-        self.stack.poll(self.now);
+        self.stack.receive_all(self.now);
+        self.stack.transmit(self.now);
         while self.stack.next_change().is_some() {}
         let mut taken = [0; LEN];
         let from = self.stack.receive_datagram(port, |octets, from| {

@@ -252,8 +252,12 @@ impl Mapped {
 impl Receiving {
     fn ask(&mut self, wanted: usize, arm: bool) {
         let returned = self.returned.len().min(exchange::RETURNS_MAX);
-        for (index, buffer) in self.returned.drain(..returned).enumerate() {
+        for (index, &buffer) in self.returned.iter().take(returned).enumerate() {
             self.area.write(exchange::return_at(index), [buffer.into()]);
+        }
+        match returned == self.returned.len() {
+            true => self.returned.clear(),
+            false => drop(self.returned.drain(..returned)),
         }
         // What was brought must be taken before it is overwritten.
         let (wanted, woken) = match self.has_frame() {

@@ -63,6 +63,15 @@ impl Tcp {
         self.get_mut(id)?.error.take()
     }
 
+    /// Whether there is something to hear: octets, their end, or an error.
+    pub fn has_news(&self, id: ConnectionId) -> bool {
+        self.get(id).is_none_or(|connection| {
+            let socket = connection.solo.get();
+            let waits = socket.recv_queue() > 0 || connection.error.is_some();
+            waits || connection.deaf || !socket.may_recv()
+        })
+    }
+
     /// Octets that wait to be read.
     pub fn received(&self, id: ConnectionId) -> usize {
         self.get(id)

@@ -1,9 +1,10 @@
 //! What a connection does when its turn or its time has come.
 
 use super::{Role, Tcp};
+use crate::deadlines::Deadlines;
 use crate::stack::engine::Next;
 use crate::stack::memory::Memory;
-use crate::stack::{ConnectionId, nanoseconds};
+use crate::stack::{ConnectionId, earlier, nanoseconds};
 use abi::Error;
 use core::net::Ipv4Addr;
 use smoltcp::iface::SocketSet;
@@ -27,10 +28,11 @@ impl Tcp {
 
     /// When something is due next.
     pub fn deadline(&self) -> Option<u64> {
-        let expiries = [&self.half_open, &self.orphans, &self.dying];
-        let expiries = expiries.into_iter().filter_map(|expiry| expiry.first());
-        let expiries = expiries.map(|(at, _)| at);
-        expiries.chain(self.agenda.deadline()).min()
+        let first = |expiries: &Deadlines| expiries.first().map(|(at, _)| at);
+        earlier(
+            earlier(first(&self.half_open), first(&self.orphans)),
+            earlier(first(&self.dying), self.agenda.deadline()),
+        )
     }
 
     /// Gives the next connection its turn: `turn` lets smoltcp send, and `hop` names the
