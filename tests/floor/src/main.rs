@@ -70,6 +70,13 @@ fn command_line(start_info: u64, line: &mut [u8]) -> &[u8] {
     &line[..len]
 }
 
+/// How often to look in vain before what there is is answered. Where several frames were there at
+/// once, as `before` says, more are on their way: some microseconds make the batch larger, and
+/// what is done for each batch is dear.
+fn linger(before: usize) -> u32 {
+    if before > 1 { 2000 } else { 1 }
+}
+
 fn stop(why: &str) -> ! {
     serial::print("floor: ");
     serial::print(why);

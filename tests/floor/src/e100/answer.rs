@@ -11,7 +11,7 @@ use super::{
     ALL, BATCH, BLOCKS, COMPLETE, Card, DATA, END, NO_BLOCKS, NOTHING, RECEIVE_START, RECEIVER,
     Ring, SUSPEND, TRANSMIT, TRANSMIT_RESUME, TRANSMIT_START,
 };
-use crate::{pci::Bars, serial};
+use crate::{linger, pci::Bars, serial};
 use floor::answer::answer;
 
 /// Answers what it is asked.
@@ -24,11 +24,16 @@ pub fn answer_for_ever(bars: &Bars) -> ! {
     card.start(RECEIVE_START, ring.block(0));
     serial::print("floor: answering\r\n");
     let mut at = 0;
+    let mut count = 0;
     let mut has_sent = false;
     loop {
-        let mut count = 0;
-        while count < BATCH && ring.status(at + count) & COMPLETE != 0 {
-            count += 1;
+        let mut looks = linger(count);
+        count = 0;
+        while count < BATCH && looks > 0 {
+            match ring.status(at + count) & COMPLETE {
+                0 => looks -= 1,
+                _ => count += 1,
+            }
         }
         if count == 0 {
             continue; // no pause: it would leave the emulated processor
