@@ -10,7 +10,8 @@ fn main() {
         "-no-pie",
         "-Wl,--build-id=none",
         "-Wl,-z,noexecstack",
-        "-Wl,-z,max-page-size=4096",
+        // Segments are copied, not mapped from the file: no page boundaries in there.
+        "-Wl,-z,max-page-size=16",
         "-Wl,-z,norelro",
         "-Wl,--gc-sections",
     ] {

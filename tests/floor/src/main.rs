@@ -1,17 +1,19 @@
-//! The floor of `make bench`: what is left of raw transmission when there is no operating
-//! system. No interrupts, no processes, one ring that always holds the same frame; the
-//! fastest that a guest can make QEMU's card send.
+//! The floor of `make bench`: what is left when there is no operating system. No interrupts,
+//! no processes, one program that looks at the card's memory again and again; the fastest that
+//! a guest can make QEMU's card send, and answer.
 //!
-//! The command line is the size of the frames. It drives the first E100 or 82576 it finds on
-//! bus 0 and sends for ever; who receives counts.
+//! It drives the first E100 or 82576 it finds on bus 0. With the size of frames on the command
+//! line it sends the same frame for ever, and who receives counts; with `answer` it answers ARP
+//! and the echoes of ICMP and UDP.
 #![no_std]
 #![no_main]
 
 mod e100;
-mod frame;
 mod igb;
 mod pci;
 mod serial;
+
+use floor::role::Role;
 
 abi::c_memory_functions!();
 
@@ -35,33 +37,44 @@ core::arch::global_asm!(
 
 /// Called once by `pvh.s`, with the address of the loader's `hvm_start_info`.
 extern "C" fn enter(start_info: u64) -> ! {
-    let size = size(start_info).clamp(frame::HEADERS, frame::MAX);
-    match pci::find() {
-        Some((pci::Card::E100, bars)) => e100::send_for_ever(bars, size),
-        Some((pci::Card::Igb, bars)) => igb::send_for_ever(bars, size),
-        None => stop("no card that it knows"),
+    let mut line = [0; Role::LINE + 1];
+    let Some(role) = Role::parse(command_line(start_info, &mut line)) else {
+        stop("the command line is `answer`, or the size of the frames to send");
+    };
+    let Some((card, bars)) = pci::find() else {
+        stop("no card that it knows");
+    };
+    match (card, role) {
+        (pci::Card::E100, Role::Send(size)) => e100::send_for_ever(&bars, size),
+        (pci::Card::E100, Role::Answer) => e100::answer_for_ever(&bars),
+        (pci::Card::Igb, Role::Send(size)) => igb::send_for_ever(&bars, size),
+        (pci::Card::Igb, Role::Answer) => igb::answer_for_ever(&bars),
     }
 }
 
-/// The number on the command line: `cmdline_paddr`, at offset 24 of the `hvm_start_info`
-/// (Xen, arch-x86/hvm/start_info.h); 60 if there is none.
-fn size(start_info: u64) -> usize {
+/// The command line, or as much of it as `line` holds: `cmdline_paddr`, at offset 24 of the
+/// `hvm_start_info` (Xen, arch-x86/hvm/start_info.h).
+fn command_line(start_info: u64, line: &mut [u8]) -> &[u8] {
     // SAFETY: PVH hands over the address of this structure, which is below 4 GiB and so
     // mapped; it need not be aligned.
     let text = unsafe { ((start_info + 24) as *const u64).read_unaligned() };
-    let mut size = 0;
-    for at in 0..4 {
-        if text == 0 {
-            break;
-        }
+    let mut len = 0;
+    while text != 0 && len < line.len() {
         // SAFETY: the text ends with a zero byte, at which this stops.
-        let byte = unsafe { ((text + at) as *const u8).read() };
-        match byte {
-            b'0'..=b'9' => size = size * 10 + usize::from(byte - b'0'),
-            _ => break,
+        match unsafe { ((text + len as u64) as *const u8).read() } {
+            0 => break,
+            byte => line[len] = byte,
         }
+        len += 1;
     }
-    if size == 0 { 60 } else { size }
+    &line[..len]
+}
+
+/// How often to look in vain before what there is is answered. Where several frames were there at
+/// once, as `before` says, more are on their way: some microseconds make the batch larger, and
+/// what is done for each batch is dear.
+fn linger(before: usize) -> u32 {
+    if before > 1 { 2000 } else { 1 }
 }
 
 fn stop(why: &str) -> ! {

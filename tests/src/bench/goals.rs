@@ -1,5 +1,6 @@
 //! What the figures must and shall reach: the table of issue 4.
 
+use super::floors::{Floor, floor};
 use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
 use super::results::{Key, Ratio, Results};
 
@@ -70,6 +71,8 @@ pub struct Judged {
     pub other: Option<Guest>,
     /// How far it got.
     pub verdict: Verdict,
+    /// What keeps it from what it did not reach.
+    pub floor: Option<Floor>,
 }
 
 /// All goals for the card of this name.
@@ -210,12 +213,19 @@ pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
     } else {
         Verdict::Missed
     };
+    let unreached = match verdict {
+        Verdict::Aim => None,
+        Verdict::Must => Some(goal.aim),
+        Verdict::Missed => Some(goal.must),
+    };
+    let compared = other.filter(|(_, guest)| *guest != Guest::Wharf);
     Some(Judged {
         ratio,
-        other: other
-            .map(|(_, guest)| guest)
-            .filter(|guest| *guest != Guest::Wharf),
+        other: compared.map(|(_, guest)| guest),
         verdict,
+        floor: unreached
+            .zip(compared)
+            .and_then(|(limit, other)| floor(results, goal, other, limit)),
     })
 }
 

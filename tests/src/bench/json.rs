@@ -87,6 +87,12 @@ fn judged(results: &Results, key: Key) -> Vec<Value> {
                     Verdict::Must => "must",
                     Verdict::Missed => "missed",
                 },
+                "floor": judged.floor.map(|floor| json!({
+                    "guest": floor.guest.name(),
+                    "metric": floor.metric.to_string(),
+                    "value": floor.value,
+                    "ratio": floor.ratio,
+                })),
             }))
         })
         .collect()
@@ -112,6 +118,7 @@ mod tests {
         results.add(key, Guest::Wharf, sample(1, 40.0, false));
         results.add(key, Guest::Wharf, sample(2, 60.0, true));
         results.add(key, Guest::Epoll, sample(1, 100.0, false));
+        results.add(key, Guest::Client, sample(1, 39.0, false));
         results.failures.push("why".to_owned());
         let value = json(&results, vec![("rounds", json!(2))]);
         assert_eq!(value["rounds"], 2);
@@ -131,6 +138,8 @@ mod tests {
         assert_eq!(goal["ratio"], 0.4);
         assert_eq!(goal["verdict"], "must");
         assert_eq!(goal["aim"]["at_most"], 0.35);
+        assert_eq!(goal["floor"]["guest"], "client alone");
+        assert_eq!(goal["floor"]["ratio"], 0.39);
         // What is written can be read again.
         let text = serde_json::to_string_pretty(&value).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);

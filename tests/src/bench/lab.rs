@@ -103,7 +103,7 @@ impl Lab<'_> {
         };
         let (append, ready) = match guest {
             Guest::Wharf => wharf(role),
-            Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest only sends")?,
+            Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest counts nothing")?,
             Guest::Epoll | Guest::EpollBzImage => self.linux(role, "epoll"),
             Guest::Nginx | Guest::NginxBzImage => self.linux(role, "nginx"),
         };
@@ -157,6 +157,7 @@ fn wharf(role: Role) -> (String, &'static str) {
 fn bare(role: Role) -> Option<(String, &'static str)> {
     match role {
         Role::Send(size) => Some((size.to_string(), "floor: sending")),
-        Role::Serve { .. } | Role::Count => None,
+        Role::Serve { .. } => Some(("answer".to_owned(), "floor: answering")),
+        Role::Count => None,
     }
 }

@@ -40,7 +40,7 @@ pub enum Guest {
     EpollBzImage,
     /// As `Nginx`, from the packed kernel.
     NginxBzImage,
-    /// No operating system: `tests/floor`.
+    /// No operating system: `tests/floor`. No guest's card can do more.
     Bare,
     /// No guest: the client against the bare epoll server on this machine, or against one
     /// that only turns frames round. No guest can be faster than that.
@@ -130,6 +130,8 @@ pub enum Metric {
     EchoStalls,
     /// Segments that this machine had to send again meanwhile; on the tap only.
     EchoLost,
+    /// UDP echo of as much by an ordinary socket, on the tap only: half of them were back within.
+    DatagramP50,
     /// TCP echo of as much as goes, both ways at once.
     Bulk,
     /// GET of 1 KiB.
@@ -169,7 +171,7 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Metric::Boot => "s",
-            Metric::EchoP50 | Metric::EchoP99 => "us",
+            Metric::EchoP50 | Metric::EchoP99 | Metric::DatagramP50 => "us",
             Metric::EchoWorst => "ms",
             Metric::EchoStalls | Metric::EchoLost => "",
             Metric::Bulk | Metric::Download => "MB/s",
@@ -237,6 +239,7 @@ impl fmt::Display for Metric {
             Metric::EchoWorst => f.write_str("TCP echo 64 B, worst"),
             Metric::EchoStalls => f.write_str("TCP echo, stalls > 100 ms"),
             Metric::EchoLost => f.write_str("TCP echo, segments lost"),
+            Metric::DatagramP50 => f.write_str("UDP echo 64 B by socket, p50"),
             Metric::Bulk => f.write_str("TCP echo bulk, both ways"),
             Metric::Http {
                 keep,

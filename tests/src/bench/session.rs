@@ -11,7 +11,7 @@ use super::namespace::segments_resent;
 use super::options::Task;
 use super::results::{Results, Sample};
 use super::udp::{Echo, per_million};
-use super::{download, tcp};
+use super::{datagrams, download, tcp};
 use crate::{During, Outcome};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -73,6 +73,9 @@ impl Session<'_> {
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
             (Task::Boot, guest) => ![Guest::Bare, Guest::Client].contains(&guest),
             (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
+            // Over the tap it echoes datagrams, over the user network nobody asks for them.
+            (Task::Echo, Guest::Bare) => self.wire == WireKind::Tap,
+            (Task::Udp, Guest::Bare) => true,
             (Task::Idle, Guest::Client) => false,
             (_, Guest::Client) => self.wire != WireKind::User,
             (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
@@ -138,6 +141,12 @@ impl Session<'_> {
     }
 
     fn echo(&mut self, guest: &Running) -> Outcome {
+        if self.wire == WireKind::Tap {
+            self.datagrams(guest)?;
+        }
+        if self.guest == Guest::Bare {
+            return Ok(()); // it has no TCP
+        }
         let duration = self.seconds(10.0, 2.0);
         self.take(
             "echo p50, p99, worst, stalls, lost",
@@ -161,6 +170,15 @@ impl Session<'_> {
                 Ok((figures, reading))
             },
         )
+    }
+
+    fn datagrams(&mut self, guest: &Running) -> Outcome {
+        let duration = self.seconds(3.0, 1.0);
+        self.take("udp by socket p50", Some(guest.pid()), |_, gauge| {
+            let mut times = datagrams::round_trips(guest.echo, duration)?;
+            let figure = (Metric::DatagramP50, times.percentile(0.5) / 1e3);
+            Ok((vec![figure], gauge.read()?))
+        })
     }
 
     fn bulk(&mut self, guest: &Running) -> Outcome {

@@ -109,6 +109,15 @@ fn write_verdict(text: &mut String, results: &Results, goal: &Goal) {
     if let Some(words) = against(goal, judged) {
         let _ = write!(text, " ({words})");
     }
+    if let Some(floor) = judged.floor {
+        let of = match floor.metric == goal.key.2 {
+            true => String::new(),
+            false => format!(", {}:", floor.metric),
+        };
+        let value = show(floor.value, floor.metric.unit());
+        let guest = floor.guest.name();
+        let _ = write!(text, "; floor {:.2}: {guest}{of} {value}", floor.ratio);
+    }
 }
 
 fn bound(limit: Limit) -> String {
@@ -186,6 +195,23 @@ mod tests {
         assert!(text.contains("NOT MEASURED: round 1: udp"), "{text}");
         assert_eq!(tally(&results, &["e100"]), (1, 1));
         assert!(has_goal(key.0, key.1, key.2));
+    }
+
+    #[test]
+    fn a_floor_in_the_way_is_told() {
+        let mut results = Results::default();
+        let key = ("e100", WireKind::Tap, Metric::EchoP50);
+        results.add(key, Guest::Wharf, sample(1, 129.0, false));
+        results.add(key, Guest::Epoll, sample(1, 100.0, false));
+        assert!(table(&results).contains("MISSED (of epoll)\n"));
+        let datagram = (key.0, key.1, Metric::DatagramP50);
+        results.add(datagram, Guest::Bare, sample(1, 71.0, false));
+        let text = table(&results);
+        let words = "MISSED (of epoll); floor 0.71: bare, UDP echo 64 B by socket, p50: 71.0 us";
+        assert!(text.contains(words), "{text}");
+        results.add(key, Guest::Client, sample(1, 80.0, false));
+        let text = table(&results);
+        assert!(text.contains("floor 0.80: client alone 80.0 us"), "{text}");
     }
 
     #[test]

@@ -369,7 +369,7 @@ fn refusals(bench: &Bench) -> Outcome {
         (
             "too little memory",
             Setup {
-                memory_mib: 4,
+                memory_mib: 3,
                 ..usual.clone()
             },
             "memory",
