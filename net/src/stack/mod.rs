@@ -2,17 +2,19 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frame ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
 //!   udp queue ─▶ neighbors known? ─▶ agenda ─▶ smoltcp ─▶ frame
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded, and no work
+//! by smoltcp into a socket's buffer, and segments that are joined. Work per [`Stack::poll`] is bounded, and no work
 //! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
 
 mod agenda;
 mod calls;
+pub(crate) mod card;
 mod checksum;
+mod coalesce;
 mod deadlines;
 mod emit;
 mod engine;
@@ -34,18 +36,17 @@ pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
 use abi::{Error, Result};
+use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use emit::ask;
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use index::{Key, derived};
-use link::{Fill, Port};
+use link::Port;
 use memory::Memory;
 use neighbors::Neighbors;
-use peek::Frame;
-use receive::Receiver;
 use smoltcp::iface::SocketSet;
-use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
+use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use tcp::Tcp;
@@ -92,6 +93,7 @@ pub(crate) struct Tuple {
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     pub frames_received: u64,
+    pub frames_joined: u64,
     pub frames_refused: u64,
     pub frames_damaged: u64,
     pub reassembly_failed: u64,
@@ -117,6 +119,8 @@ pub(crate) struct Stack<D: Device> {
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
+    /// Those of them that became parts of longer ones.
+    frames_joined: u64,
     frames_refused: u64,
     frames_damaged: u64,
     polled_at: u64,
@@ -140,6 +144,7 @@ impl<D: Device> Stack<D> {
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
+            frames_joined: 0,
             frames_refused: 0,
             frames_damaged: 0,
             polled_at: now,
@@ -157,6 +162,7 @@ impl<D: Device> Stack<D> {
     pub fn figures(&self) -> Figures {
         Figures {
             frames_received: self.frames_received,
+            frames_joined: self.frames_joined,
             frames_refused: self.frames_refused,
             frames_damaged: self.frames_damaged,
             reassembly_failed: self.fragments.failed,
@@ -185,17 +191,20 @@ impl<D: Device> Stack<D> {
 
     /// Receives and sends what can be, within bounds. Returns whether more could be done
     /// at once.
-    pub fn poll(&mut self, now: u64) -> bool {
+    pub fn poll(&mut self, now: u64) -> bool
+    where
+        D: Card,
+    {
         self.polled_at = now;
         self.port.full = false;
         self.engine.maintain(now);
         self.fragments.expire(now);
         let mut received = 0;
-        while received < RECEIVE_BUDGET
-            && self.engine.finish_fragments(&mut self.port, now)
-            && self.receive(now)
-        {
-            received += 1;
+        while received < RECEIVE_BUDGET && self.engine.finish_fragments(&mut self.port, now) {
+            match self.receive(RECEIVE_BUDGET - received, now) {
+                0 => break,
+                count => received += count,
+            }
         }
         let quiet = self.transmit(now);
         received == RECEIVE_BUDGET || !quiet
@@ -253,39 +262,6 @@ impl<D: Device> Stack<D> {
             self.engine.finish_fragments(&mut self.port, now);
         }
         taken
-    }
-
-    /// Receives one frame, if there is one and room for the reply.
-    fn receive(&mut self, now: u64) -> bool {
-        let Some((frame, reply)) = self.port.device.receive(instant(now)) else {
-            return false;
-        };
-        self.frames_received += 1;
-        let mut receiver = Receiver {
-            config: &self.config,
-            engine: &mut self.engine,
-            tcp: &mut self.tcp,
-            udp: &mut self.udp,
-            neighbors: &mut self.neighbors,
-            memory: &mut self.memory,
-            refused: &mut self.frames_refused,
-            damaged: &mut self.frames_damaged,
-            now,
-        };
-        let software = &self.port.software;
-        let reply = Fill::new(reply, software, 0);
-        frame.consume(|frame| match peek::look(frame, &self.config, software) {
-            Frame::Fragment => {
-                if let Some(whole) = self.fragments.add(frame, now) {
-                    // No card has verified it.
-                    let all = ChecksumCapabilities::default();
-                    let seen = peek::look(&whole, &self.config, &all);
-                    receiver.process(seen, &whole, reply);
-                }
-            }
-            seen => receiver.process(seen, frame, reply),
-        });
-        true
     }
 
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.

@@ -197,7 +197,13 @@ impl Receiving {
         for index in 0..count as usize {
             let first = exchange::received_at(index);
             let words = core::array::from_fn(|word| area[first + word]);
-            self.waiting.push_back(Received::from_words(words));
+            let received = Received::from_words(words);
+            let end = (received.offset as usize).checked_add(received.len as usize);
+            match end.is_some_and(|end| end <= self.len) {
+                true => self.waiting.push_back(received),
+                // The kernel does not say such things.
+                false => self.refused += 1,
+            }
         }
     }
 
@@ -227,23 +233,38 @@ impl Receiving {
         !self.waiting.is_empty()
     }
 
+    /// How many pieces of frames wait here.
+    pub fn count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A frame that waits here, by its place among them, and its bytes. `None` if there are
+    /// not so many, or from the first on that came in several pieces: those are put together
+    /// when they are taken.
+    pub fn see(&self, index: usize) -> Option<(&Received, &[u8])> {
+        let received = self.waiting.get(index)?;
+        (!received.more).then(|| (received, self.slice(received)))
+    }
+
+    /// Gives the buffer of a frame back that was seen, without taking it.
+    pub fn skip(&mut self, index: usize) {
+        let skipped = match index {
+            0 => self.waiting.pop_front(),
+            _ => self.waiting.remove(index),
+        };
+        self.returned
+            .extend(skipped.map(|received| received.buffer));
+    }
+
     /// The next frame that was brought.
     pub fn take(&mut self) -> Option<Incoming> {
-        loop {
-            let received = self.waiting.pop_front()?;
-            let end = (received.offset as usize).checked_add(received.len as usize);
-            if end.is_none_or(|end| end > self.len) {
-                // The kernel does not say such things.
-                self.refused += 1;
-                continue;
-            }
-            if !received.more {
-                return Some(Incoming {
-                    received,
-                    is_assembled: false,
-                });
-            }
-            return self.assemble(received);
+        let received = self.waiting.pop_front()?;
+        match received.more {
+            true => self.assemble(received),
+            false => Some(Incoming {
+                received,
+                is_assembled: false,
+            }),
         }
     }
 
@@ -283,15 +304,22 @@ impl Receiving {
 
     /// Its bytes.
     pub fn bytes(&self, frame: &Incoming) -> &[u8] {
-        let Received { offset, len, .. } = frame.received;
-        if frame.is_assembled {
-            return self.assembled.get(..len as usize).unwrap_or_default();
+        let received = &frame.received;
+        match frame.is_assembled {
+            true => self.assembled.get(..received.len as usize),
+            false => Some(self.slice(received)),
         }
-        // SAFETY: inside the mapped range, which `take` has checked. The buffer is this
-        // process's while the token lives, so neither the card nor anybody else writes to it.
+        .unwrap_or_default()
+    }
+
+    /// The bytes of a piece that waits here, or that a token holds.
+    fn slice(&self, piece: &Received) -> &[u8] {
+        // SAFETY: inside the mapped range, which `done` has checked. The buffer is this
+        // process's while the piece waits or its token lives, so neither the card nor anybody
+        // else writes to it; it is given back by what wants this exclusively.
         unsafe {
-            let start = self.start.add(offset as usize);
-            core::slice::from_raw_parts(start.as_ptr(), len as usize)
+            let start = self.start.add(piece.offset as usize);
+            core::slice::from_raw_parts(start.as_ptr(), piece.len as usize)
         }
     }
 

@@ -98,7 +98,7 @@ fn an_echo_server_of_batches_loses_nothing_whatever_the_wire_does() {
         (1, 0, Faults::default()),
         (2, 20_000, Faults::default()),
         (
-            3,
+            100,
             0,
             Faults {
                 loss: 10,
