@@ -10,7 +10,7 @@
 //! ```
 //!
 //! It never blocks, sleeps or reads a clock. Its two seams are [`Kernel`] (what a server
-//! does with a call: read and write lent memory, answer it) and [`phy::Device`] (frames).
+//! does with a call: read and write lent memory, answer it) and [`phy::Card`] (frames).
 //! The machine and the tests implement both. Time is nanoseconds since any fixed moment.
 //!
 //! The loop around it: wait until [`Server::deadline`] for messages, deaths and the card;
@@ -50,6 +50,7 @@ pub use server::Server;
 /// `receive` must return `None` when there is no room to transmit one frame, and
 /// `transmit` when there is none; the server is then polled again when there is.
 pub mod phy {
+    pub use crate::stack::card::Card;
     pub use crate::stack::offload::{announce, is_acceptable, is_tcp};
     pub use smoltcp::phy::{
         Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,

@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::handles::{Handles, Socket, State};
 use crate::kernel::{Kernel, write_exactly};
 use crate::parked::Call;
+use crate::phy::Card;
 use crate::stack::{Stack, earlier};
 use crate::status;
 use abi::ipc::{FOREVER, Message};
@@ -139,7 +140,10 @@ impl<D: Device> Server<D> {
 
     /// Receives, sends, and answers the calls that became possible; a bounded amount of
     /// each. Returns whether to call again at once, because more is left.
-    pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
+    pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool
+    where
+        D: Card,
+    {
         self.polls += 1;
         self.dirty = false;
         self.answered = false;

@@ -17,6 +17,7 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
     }
     let numbers = [
         ("frames_received", figures.frames_received),
+        ("frames_joined", figures.frames_joined),
         ("frames_refused", figures.frames_refused),
         ("frames_damaged", figures.frames_damaged),
         ("reassembly_failed", figures.reassembly_failed),

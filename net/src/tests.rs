@@ -7,6 +7,7 @@ mod datagrams;
 mod fragments;
 pub(crate) mod frames;
 mod hostile;
+mod joined;
 mod listening;
 mod offload;
 mod requests;

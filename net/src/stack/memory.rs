@@ -1,8 +1,8 @@
 //! Buffers, counted; and the sockets of connections that ended, for those that begin.
 //!
 //! A connection's buffers are large and must be cleared when they are new, which costs
-//! more than all segments of a short connection. So some sockets are kept with theirs.
-//! They give way to whatever else needs the memory.
+//! more than all segments of a short connection. So some sockets are kept with theirs, and
+//! the buffer in which segments are joined. They give way to whatever else needs the memory.
 
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
@@ -15,6 +15,9 @@ pub(super) struct Memory {
     used: usize,
     limit: usize,
     spare: Vec<Socket<'static>>,
+    /// The buffer for a long frame; empty if there is none.
+    spare_frame: Vec<u8>,
+    /// Octets of all that is kept.
     spare_octets: usize,
 }
 
@@ -24,6 +27,7 @@ impl Memory {
             used: 0,
             limit,
             spare: Vec::new(),
+            spare_frame: Vec::new(),
             spare_octets: 0,
         }
     }
@@ -69,6 +73,23 @@ impl Memory {
         true
     }
 
+    /// A buffer for a frame of that many octets, which is always the same number.
+    pub fn take_frame(&mut self, len: usize) -> Option<Vec<u8>> {
+        if self.spare_frame.is_empty() {
+            return self.take(len);
+        }
+        self.spare_octets -= len;
+        self.used += len;
+        Some(core::mem::take(&mut self.spare_frame))
+    }
+
+    /// Keeps it for the next one.
+    pub fn give_back_frame(&mut self, buffer: Vec<u8>) {
+        self.give_back(buffer.len());
+        self.spare_octets += buffer.len();
+        self.spare_frame = buffer;
+    }
+
     /// Counts a buffer as freed.
     pub fn give_back(&mut self, len: usize) {
         debug_assert!(len <= self.used);
@@ -110,9 +131,13 @@ impl Memory {
     }
 
     fn drop_spare(&mut self) -> bool {
-        let spare = self.spare.pop();
-        self.spare_octets -= spare.as_ref().map_or(0, octets);
-        spare.is_some()
+        if let Some(socket) = self.spare.pop() {
+            self.spare_octets -= octets(&socket);
+            return true;
+        }
+        let frame = core::mem::take(&mut self.spare_frame);
+        self.spare_octets -= frame.len();
+        !frame.is_empty()
     }
 }
 
@@ -145,6 +170,27 @@ mod tests {
         memory.give_back_socket(socket);
         memory.give_back(buffer.len());
         assert_eq!((memory.used(), memory.spare_octets), (500, 300));
+    }
+
+    #[test]
+    fn the_buffer_for_frames_is_the_last_to_give_way_and_is_counted() {
+        let mut memory = Memory::new(1000);
+        let socket = memory.take_socket(100, 200).unwrap();
+        let frame = memory.take_frame(600).unwrap();
+        assert_eq!((frame.len(), memory.used()), (600, 900));
+        assert!(memory.take(200).is_none());
+        let place = frame.as_ptr();
+        memory.give_back_frame(frame);
+        memory.give_back_socket(socket);
+        assert_eq!((memory.used(), memory.spare_octets), (0, 900));
+        let frame = memory.take_frame(600).unwrap();
+        assert_eq!((memory.used(), frame.as_ptr()), (600, place));
+        memory.give_back_frame(frame);
+        let buffer = memory.take(400).unwrap();
+        assert_eq!((memory.spare.len(), memory.spare_octets), (0, 600));
+        assert!(memory.take(500).is_some() && memory.spare_octets == 0);
+        assert!(memory.take_frame(600).is_none());
+        memory.give_back(buffer.len());
     }
 
     #[test]

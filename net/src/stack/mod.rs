@@ -2,17 +2,19 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frame ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
 //!                                               └─▶ udp: its inbox     udp: neighbor known? ─▶ frame
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer. Work per poll is bounded, and no work
+//! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded, and no work
 //! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
 
 mod agenda;
 mod calls;
+pub(crate) mod card;
 mod checksum;
+mod coalesce;
 mod emit;
 mod engine;
 mod fragments;
@@ -32,18 +34,17 @@ pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
 use abi::{Error, Result};
+use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use emit::ask;
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use index::{Key, derived};
-use link::{Fill, Port};
+use link::Port;
 use memory::Memory;
 use neighbors::Neighbors;
-use peek::Frame;
-use receive::Receiver;
 use smoltcp::iface::SocketSet;
-use smoltcp::phy::{ChecksumCapabilities, Device, RxToken};
+use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use tcp::Tcp;
 use udp::Udp;
@@ -103,6 +104,7 @@ pub(crate) struct Tuple {
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     pub frames_received: u64,
+    pub frames_joined: u64,
     pub frames_refused: u64,
     pub frames_damaged: u64,
     pub reassembly_failed: u64,
@@ -128,6 +130,8 @@ pub(crate) struct Stack<D: Device> {
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
+    /// Those of them that became parts of longer ones.
+    frames_joined: u64,
     frames_refused: u64,
     frames_damaged: u64,
     polled_at: u64,
@@ -151,6 +155,7 @@ impl<D: Device> Stack<D> {
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
+            frames_joined: 0,
             frames_refused: 0,
             frames_damaged: 0,
             polled_at: now,
@@ -168,6 +173,7 @@ impl<D: Device> Stack<D> {
     pub fn figures(&self) -> Figures {
         Figures {
             frames_received: self.frames_received,
+            frames_joined: self.frames_joined,
             frames_refused: self.frames_refused,
             frames_damaged: self.frames_damaged,
             reassembly_failed: self.fragments.failed,
@@ -196,18 +202,21 @@ impl<D: Device> Stack<D> {
 
     /// Receives what can be, within bounds. Returns whether more could be at once.
     /// [`Stack::transmit`] follows, in this poll or the next.
-    pub fn receive_all(&mut self, now: u64) -> bool {
+    pub fn receive_all(&mut self, now: u64) -> bool
+    where
+        D: Card,
+    {
         self.polled_at = now;
         self.port.full = false;
         self.udp.begin();
         self.engine.maintain(now);
         self.fragments.expire(now);
         let mut received = 0;
-        while received < RECEIVE_BUDGET
-            && self.engine.finish_fragments(&mut self.port, now)
-            && self.receive(now)
-        {
-            received += 1;
+        while received < RECEIVE_BUDGET && self.engine.finish_fragments(&mut self.port, now) {
+            match self.receive(RECEIVE_BUDGET - received, now) {
+                0 => break,
+                count => received += count,
+            }
         }
         received == RECEIVE_BUDGET
     }
@@ -256,39 +265,6 @@ impl<D: Device> Stack<D> {
     fn datagram_turn(&mut self, now: u64) -> bool {
         let around = (&self.config, &self.neighbors, &mut self.port);
         self.udp.take_turn(now, &mut self.memory, around)
-    }
-
-    /// Receives one frame, if there is one and room for the reply.
-    fn receive(&mut self, now: u64) -> bool {
-        let Some((frame, reply)) = self.port.device.receive(instant(now)) else {
-            return false;
-        };
-        self.frames_received += 1;
-        let mut receiver = Receiver {
-            config: &self.config,
-            engine: &mut self.engine,
-            tcp: &mut self.tcp,
-            udp: &mut self.udp,
-            neighbors: &mut self.neighbors,
-            memory: &mut self.memory,
-            refused: &mut self.frames_refused,
-            damaged: &mut self.frames_damaged,
-            now,
-        };
-        let software = &self.port.software;
-        let reply = Fill::new(reply, software, 0);
-        frame.consume(|frame| match peek::look(frame, &self.config, software) {
-            Frame::Fragment => {
-                if let Some(whole) = self.fragments.add(frame, now) {
-                    // No card has verified it.
-                    let all = ChecksumCapabilities::default();
-                    let seen = peek::look(&whole, &self.config, &all);
-                    receiver.process(seen, &whole, reply);
-                }
-            }
-            seen => receiver.process(seen, frame, reply),
-        });
-        true
     }
 
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.

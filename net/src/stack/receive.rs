@@ -1,16 +1,20 @@
-//! What becomes of a received frame.
+//! What becomes of received frames.
 
+use super::card::Card;
+use super::coalesce::{FRAME_MAX, First, Run};
 use super::emit::acknowledge;
 use super::engine::Engine;
-use super::link::OneFrame;
+use super::fragments::Fragments;
+use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
-use super::peek::{Frame, Segment};
+use super::peek::{self, Frame, Segment};
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
 use super::udp::Udp;
+use super::{ConnectionId, Stack, instant};
 use crate::config::Config;
-use smoltcp::phy::TxToken;
+use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
 
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
@@ -23,6 +27,106 @@ pub(super) struct Receiver<'a> {
     pub refused: &'a mut u64,
     pub damaged: &'a mut u64,
     pub now: u64,
+}
+
+impl<D: Card> Stack<D> {
+    /// Receives a frame, or several as one, `most` at the most, if there is one and room
+    /// for the reply. Returns how many.
+    pub(super) fn receive(&mut self, most: usize, now: u64) -> usize {
+        if most > 1 && self.port.device.sees(2) {
+            let joined = self.receive_joined(most, now);
+            if joined > 0 {
+                return joined;
+            }
+        }
+        let (port, fragments, mut receiver) = self.parts(now);
+        let Some((frame, reply)) = port.device.receive(instant(now)) else {
+            return 0;
+        };
+        let (own, software) = (receiver.config, &port.software);
+        let reply = Fill::new(reply, software, 0);
+        frame.consume(|frame| match peek::look(frame, own, software) {
+            Frame::Fragment => {
+                if let Some(whole) = fragments.add(frame, now) {
+                    // No card has verified it.
+                    let all = ChecksumCapabilities::default();
+                    let seen = peek::look(&whole, own, &all);
+                    receiver.process(seen, &whole, reply);
+                }
+            }
+            seen => receiver.process(seen, frame, reply),
+        });
+        self.frames_received += 1;
+        1
+    }
+
+    /// The card, the fragments, and all else that frames are for.
+    fn parts(&mut self, now: u64) -> (&mut Port<D>, &mut Fragments, Receiver<'_>) {
+        let receiver = Receiver {
+            config: &self.config,
+            engine: &mut self.engine,
+            tcp: &mut self.tcp,
+            udp: &mut self.udp,
+            neighbors: &mut self.neighbors,
+            memory: &mut self.memory,
+            refused: &mut self.frames_refused,
+            damaged: &mut self.frames_damaged,
+            now,
+        };
+        (&mut self.port, &mut self.fragments, receiver)
+    }
+
+    /// Receives the frames that go on with each other as one segment. Returns how many; 0
+    /// if not even the second of those that wait goes on with the first, or there is no
+    /// room for the reply.
+    fn receive_joined(&mut self, most: usize, now: u64) -> usize {
+        let Some((mut run, id, mut segment)) = self.begin_run() else {
+            return 0;
+        };
+        let (port, _, mut receiver) = self.parts(now);
+        let mut count = 0;
+        if port.device.transmit(instant(now)).is_some() {
+            port.device.skip();
+            count = 1;
+            while count < most
+                && port.device.sees(1)
+                && run.takes(port.device.frame(0), &port.software)
+            {
+                port.device.skip();
+                count += 1;
+            }
+            segment.len = run.octets();
+            let mss = port.device.capabilities().max_transmission_unit - 14 - 40;
+            let hurry = run.is_owed_an_answer(mss);
+            // The same room as before: nothing was sent.
+            let reply = port.transmit(instant(now));
+            receiver.process_joined(id, &segment, run.frame(), hurry, reply);
+        }
+        self.memory.give_back_frame(run.into_buffer());
+        self.frames_received += count as u64;
+        self.frames_joined += count as u64;
+        count
+    }
+
+    /// Begins a run with the first frame that waits, if the second goes on with it, and if a
+    /// connection expects it.
+    fn begin_run(&mut self) -> Option<(Run, ConnectionId, Segment)> {
+        let device = &self.port.device;
+        let frame = device.frame(0);
+        let first = First::parse(frame)?;
+        if !first.is_followed_by(device.frame(1)) {
+            return None;
+        }
+        let (id, room) = self.tcp.expects(&first.tuple(), first.seq())?;
+        let Frame::Segment(segment) = peek::look(frame, &self.config, &self.port.software) else {
+            return None;
+        };
+        if segment.len >= room {
+            return None;
+        }
+        let buffer = self.memory.take_frame(FRAME_MAX)?;
+        Some((Run::new(buffer, &first, room), id, segment))
+    }
 }
 
 impl Receiver<'_> {
@@ -60,6 +164,35 @@ impl Receiver<'_> {
                 }
             }
             Frame::Other => self.engine.ingress(&mut one, None, now),
+        }
+    }
+
+    /// Processes segments that were joined, which the connection expected.
+    fn process_joined<T: TxToken>(
+        &mut self,
+        id: ConnectionId,
+        segment: &Segment,
+        frame: &[u8],
+        hurry: bool,
+        reply: Option<T>,
+    ) {
+        let mut one = OneFrame {
+            frame: Some(frame),
+            reply,
+        };
+        let now = self.now;
+        let neighbor = *segment.tuple.peer.ip();
+        self.neighbors.lives(neighbor, segment.mac, now);
+        if hurry {
+            self.tcp.hurry(id, true);
+        }
+        self.engine.ingress(&mut one, self.tcp.set(id), now);
+        if hurry {
+            self.tcp.hurry(id, false);
+        }
+        let last_word = self.tcp.after(id, segment, now, self.memory);
+        if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
+            acknowledge(reply, self.config, segment, last_word);
         }
     }
 

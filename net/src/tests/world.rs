@@ -1,6 +1,6 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
-use crate::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
+use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities, Medium};
 use crate::{Config, Kernel, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
@@ -26,6 +26,8 @@ pub struct Nic {
     pub arrived: VecDeque<Vec<u8>>,
     pub sent: VecDeque<Vec<u8>>,
     pub room: usize,
+    /// How many of what has arrived can be seen at once.
+    pub sight: usize,
 }
 
 pub struct Arrived(Vec<u8>);
@@ -72,11 +74,26 @@ impl Device for Nic {
     }
 }
 
+impl Card for Nic {
+    fn sees(&mut self, wanted: usize) -> bool {
+        wanted <= self.sight.min(self.arrived.len())
+    }
+
+    fn frame(&self, index: usize) -> &[u8] {
+        self.arrived.get(index).map_or(&[], |frame| frame)
+    }
+
+    fn skip(&mut self) {
+        self.arrived.pop_front();
+    }
+}
+
 pub fn nic(room: usize) -> Nic {
     Nic {
         arrived: VecDeque::new(),
         sent: VecDeque::new(),
         room,
+        sight: 2,
     }
 }
 

@@ -177,6 +177,8 @@ impl Kernel for Calls {
 /// The card as smoltcp sees it.
 struct Frames {
     mapped: Mapped,
+    /// How many of the frames that wait were looked at, and are for us: the first ones.
+    ahead: usize,
     features: Features,
     frame_max: usize,
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
@@ -196,6 +198,7 @@ impl Frames {
         }
         Ok(Frames {
             mapped: Mapped::new(card).context("cannot map the card's buffers")?,
+            ahead: 0,
             features: info.features,
             frame_max: info.frame_max.into(),
             vlan,
@@ -265,6 +268,10 @@ impl Frames {
 
     /// The next frame for us.
     fn next(&mut self) -> Option<Incoming> {
+        if let Some(ahead) = self.ahead.checked_sub(1) {
+            self.ahead = ahead;
+            return self.mapped.receiving.take();
+        }
         loop {
             let Some(frame) = self.mapped.receiving.take() else {
                 if !self.mapped.receiving.may_have_more() {
@@ -276,19 +283,36 @@ impl Frames {
                 }
                 continue;
             };
-            // A tag of priority 0 and number 0 means no VLAN (IEEE 802.1Q §6.9).
-            let vlan = frame
-                .vlan()
-                .map(|tag| tag & 0xfff)
-                .filter(|&number| number != 0);
-            // A card without offloads leaves all checksums to smoltcp.
-            let verified = !self.features.checksums || frame.checksums_right();
-            let receiving = &mut self.mapped.receiving;
-            if vlan == self.vlan && (verified || phy::is_acceptable(receiving.bytes(&frame))) {
+            let right = frame.checksums_right();
+            let receiving = &self.mapped.receiving;
+            if self.is_ours(frame.vlan(), right, receiving.bytes(&frame)) {
                 return Some(frame);
             }
-            receiving.give_back(frame);
+            self.mapped.receiving.give_back(frame);
         }
+    }
+
+    /// Looks at the first `wanted` frames that wait, as far as they are for us.
+    fn look_ahead(&mut self, wanted: usize) {
+        let receiving = &self.mapped.receiving;
+        if !receiving.has_frame() && receiving.may_have_more() {
+            self.exchange();
+        }
+        while self.ahead < wanted
+            && let Some((frame, bytes)) = self.mapped.receiving.see(self.ahead)
+            && self.is_ours(frame.vlan, frame.checksums_right, bytes)
+        {
+            self.ahead += 1;
+        }
+    }
+
+    /// Whether a frame is for us, and not damaged.
+    fn is_ours(&self, tag: Option<u16>, checksums_right: bool, bytes: &[u8]) -> bool {
+        // A tag of priority 0 and number 0 means no VLAN (IEEE 802.1Q §6.9).
+        let vlan = tag.map(|tag| tag & 0xfff).filter(|&number| number != 0);
+        // A card without offloads leaves all checksums to the stack.
+        let verified = !self.features.checksums || checksums_right;
+        vlan == self.vlan && (verified || phy::is_acceptable(bytes))
     }
 }
 
@@ -326,6 +350,27 @@ impl phy::Device for Frames {
             phy::announce(&mut capabilities, self.features.segment_max as usize);
         }
         capabilities
+    }
+}
+
+impl phy::Card for Frames {
+    fn sees(&mut self, wanted: usize) -> bool {
+        if self.ahead < wanted {
+            self.look_ahead(wanted);
+        }
+        self.ahead >= wanted
+    }
+
+    fn frame(&self, index: usize) -> &[u8] {
+        let frame = self.mapped.receiving.see(index);
+        frame.map_or(&[], |(_, bytes)| bytes)
+    }
+
+    fn skip(&mut self) {
+        if let Some(ahead) = self.ahead.checked_sub(1) {
+            self.ahead = ahead;
+            self.mapped.receiving.skip();
+        }
     }
 }
 

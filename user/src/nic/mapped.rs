@@ -314,6 +314,31 @@ impl Receiving {
         self.taken < self.brought
     }
 
+    /// A frame that waits here, by its place among them, and its bytes. `None` if there are
+    /// not so many, or if it came in pieces: those are put together when they are taken.
+    pub fn see(&self, index: usize) -> Option<(Received, &[u8])> {
+        let at = self.taken + index;
+        if at >= self.brought || self.is_half {
+            return None;
+        }
+        let received = Received::from_words(self.area.read(exchange::received_at(at)));
+        let is_whole = self.is_inside(&received) && !received.more;
+        is_whole.then(|| (received, self.slice(&received)))
+    }
+
+    /// Gives back the buffer of the first frame that waits here, which was seen.
+    pub fn skip(&mut self) {
+        let buffer = self.see(0).map(|(received, _)| received.buffer);
+        self.taken += usize::from(buffer.is_some());
+        self.returned.extend(buffer);
+    }
+
+    /// Whether a piece lies where frames are received. The kernel does not say others.
+    fn is_inside(&self, piece: &Received) -> bool {
+        let end = (piece.offset as usize).checked_add(piece.len as usize);
+        end.is_some_and(|end| end <= self.len)
+    }
+
     /// The next frame that was brought.
     #[inline]
     pub fn take(&mut self) -> Option<Incoming> {
@@ -321,9 +346,7 @@ impl Receiving {
             let words = self.area.read(exchange::received_at(self.taken));
             self.taken += 1;
             let received = Received::from_words(words);
-            let end = (received.offset as usize).checked_add(received.len as usize);
-            if end.is_none_or(|end| end > self.len) {
-                // The kernel does not say such things.
+            if !self.is_inside(&received) {
                 self.refused += 1;
                 continue;
             }
@@ -369,15 +392,22 @@ impl Receiving {
     /// Its bytes.
     #[inline]
     pub fn bytes(&self, frame: &Incoming) -> &[u8] {
-        let Received { offset, len, .. } = frame.received;
-        if frame.is_assembled {
-            return self.assembled.get(..len as usize).unwrap_or_default();
+        let received = &frame.received;
+        match frame.is_assembled {
+            true => self.assembled.get(..received.len as usize),
+            false => Some(self.slice(received)),
         }
-        // SAFETY: inside the mapped range, which `take` has checked. The buffer is this
-        // process's while the token lives, so neither the card nor anybody else writes to it.
+        .unwrap_or_default()
+    }
+
+    /// The bytes of a piece that waits here, or that a token holds; it was found inside.
+    fn slice(&self, piece: &Received) -> &[u8] {
+        // SAFETY: inside the mapped range, which `see` and `take` have checked. The buffer is this
+        // process's while the piece waits or its token lives, so neither the card nor anybody
+        // else writes to it; it is given back by what wants this exclusively.
         unsafe {
-            let start = self.start.add(offset as usize);
-            core::slice::from_raw_parts(start.as_ptr(), len as usize)
+            let start = self.start.add(piece.offset as usize);
+            core::slice::from_raw_parts(start.as_ptr(), piece.len as usize)
         }
     }
 

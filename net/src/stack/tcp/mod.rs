@@ -36,6 +36,7 @@ use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::time::Duration;
+use smoltcp::wire::TcpSeqNumber;
 
 /// How long the RST of an aborted connection may wait for room and a neighbour.
 const DYING_NS: u64 = 1_000_000_000;
@@ -69,6 +70,9 @@ struct Connection {
     finished: bool,
     /// What arrives is discarded.
     deaf: bool,
+    /// The sequence number of the first octet that was not read yet, once the peer has
+    /// told his.
+    unread: Option<TcpSeqNumber>,
     /// Why it failed; taken when told.
     error: Option<Error>,
 }
@@ -145,7 +149,13 @@ impl Connection {
         while let Ok(count @ 1..) = socket.recv(|octets| (octets.len(), octets.len())) {
             discarded += count;
         }
+        self.was_read(discarded);
         discarded
+    }
+
+    /// Octets were taken from the receive buffer.
+    fn was_read(&mut self, count: usize) {
+        self.unread = self.unread.map(|unread| unread + count);
     }
 }
 
@@ -242,6 +252,7 @@ impl Tcp {
             peer_finished: false,
             finished: false,
             deaf: false,
+            unread: None,
             error: None,
         };
         let id = ConnectionId(self.slots.insert(connection));

@@ -128,6 +128,9 @@ impl Tcp {
             let drained = drain(octets);
             (drained.unwrap_or(0), drained)
         });
+        if let Ok(Ok(count)) = received {
+            connection.was_read(count);
+        }
         let detached = connection.detached;
         // The window may have to be told.
         if !detached && matches!(received, Ok(Ok(1..))) {

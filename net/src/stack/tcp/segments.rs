@@ -1,14 +1,44 @@
 //! What happens before and after smoltcp processes a segment.
 
 use super::{Course, Role, Tcp, short};
-use crate::stack::ConnectionId;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
+use crate::stack::{ConnectionId, Tuple};
 use abi::Error;
 use smoltcp::socket::tcp::State;
+use smoltcp::time::Duration;
+use smoltcp::wire::TcpSeqNumber;
 
 impl Tcp {
+    /// The connection whose next octet this is (RCV.NXT), and how many octets it has room
+    /// for.
+    pub fn expects(&self, tuple: &Tuple, seq: TcpSeqNumber) -> Option<(ConnectionId, usize)> {
+        let &id = self.by_tuple.get(tuple)?;
+        let connection = self.get(id)?;
+        let socket = connection.solo.get();
+        let receives = matches!(
+            socket.state(),
+            State::Established | State::FinWait1 | State::FinWait2
+        );
+        let next = connection.unread? + socket.recv_queue();
+        if !receives || !connection.established || next != seq {
+            return None;
+        }
+        Some((id, socket.recv_capacity() - socket.recv_queue()))
+    }
+
+    /// Has what comes next acknowledged in the connection's next turn, or as ever.
+    pub fn hurry(&mut self, id: ConnectionId, hurry: bool) {
+        let delay = match hurry {
+            true => Duration::ZERO,
+            false => short(self.timers.ack_delay),
+        };
+        if let Some(connection) = self.get_mut(id) {
+            connection.solo.get_mut().set_ack_delay(Some(delay));
+        }
+    }
+
     /// Decides on a segment before smoltcp gets it.
     pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
         if let Some(&id) = self.by_tuple.get(&segment.tuple) {
@@ -48,6 +78,9 @@ impl Tcp {
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
         let state = connection.solo.get().state();
+        if segment.syn && connection.unread.is_none() && state != State::SynSent {
+            connection.unread = Some(segment.seq + 1);
+        }
         match state {
             // The SYN was malformed, or a RST took back a half-open connection.
             State::Listen => {

@@ -1,0 +1,17 @@
+//! A card whose received frames can be looked at before they are taken.
+
+use smoltcp::phy::Device;
+
+/// What the stack wants of a card beside smoltcp's trait: to see several received frames at
+/// once, where they are.
+pub trait Card: Device {
+    /// Whether so many frames have been received, and can be seen with [`Card::frame`]. It
+    /// does not wait for them.
+    fn sees(&mut self, wanted: usize) -> bool;
+
+    /// One of those: 0 is the one that `receive` gives next. Empty if it is none of them.
+    fn frame(&self, index: usize) -> &[u8];
+
+    /// Gives back the first of those, which `receive` would give next.
+    fn skip(&mut self);
+}
