@@ -25,6 +25,7 @@ pub(crate) mod offload;
 mod peek;
 mod queue;
 mod receive;
+mod segmentation;
 mod tcp;
 mod time_wait;
 mod udp;
@@ -53,7 +54,7 @@ use udp::Udp;
 
 /// Frames received in one poll.
 const RECEIVE_BUDGET: usize = 64;
-/// Turns of sockets in one poll; each sends at most one frame.
+/// Turns of sockets in one poll; each sends at most one frame, or one long segment.
 const TRANSMIT_BUDGET: usize = 256;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
 const RETRY_NS: u64 = 1_000_000;
@@ -193,6 +194,7 @@ impl<D: Device> Stack<D> {
         let mut received = 0;
         while received < RECEIVE_BUDGET
             && self.engine.finish_fragments(&mut self.port, now)
+            && self.port.finish(instant(now))
             && self.receive(now)
         {
             received += 1;
@@ -220,7 +222,8 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance(now);
-        if !self.engine.finish_fragments(&mut self.port, now) {
+        let began = self.engine.finish_fragments(&mut self.port, now);
+        if !began || !self.port.finish(instant(now)) {
             return true;
         }
         for turn in 0..TRANSMIT_BUDGET {
@@ -273,7 +276,7 @@ impl<D: Device> Stack<D> {
             now,
         };
         let software = &self.port.software;
-        let reply = Fill::new(reply, software, 0);
+        let reply = Fill::new(reply, software);
         frame.consume(|frame| match peek::look(frame, &self.config, software) {
             Frame::Fragment => {
                 if let Some(whole) = self.fragments.add(frame, now) {
@@ -307,6 +310,7 @@ impl<D: Device> Stack<D> {
     pub fn deadline(&mut self) -> Option<u64> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
+            || self.port.is_cutting()
             || self.engine.is_fragmenting(self.polled_at);
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
