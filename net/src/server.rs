@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::handles::{Handles, Socket, State};
 use crate::kernel::{Kernel, write_exactly};
 use crate::parked::Call;
-use crate::stack::Stack;
+use crate::stack::{RECEIVE_BUDGET, Stack};
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
@@ -135,9 +135,15 @@ impl<D: Device> Server<D> {
     /// each. Returns whether to call again at once, because more is left.
     pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
         self.polls += 1;
-        self.dirty = false;
+        let asked = core::mem::replace(&mut self.dirty, false);
         self.answered = false;
-        let mut more = self.stack.poll(now_ns);
+        let received = self.stack.receive_all(now_ns);
+        let mut more = received == RECEIVE_BUDGET;
+        // What has just come may be answered below: one turn of its socket does then.
+        let first = asked || received == 0;
+        if first {
+            more |= !self.stack.transmit(now_ns);
+        }
         let mut moved = false;
         let mut parked = core::mem::take(&mut self.parked);
         let waiting = parked.len();
@@ -154,7 +160,10 @@ impl<D: Device> Server<D> {
         self.answered |= parked.len() < waiting;
         self.parked = parked;
         moved |= self.serve_batches(now_ns, kernel);
-        if moved {
+        // A program that was answered has its say next, and acknowledgements travel with that;
+        // should it say nothing, they leave at the deadline.
+        let waits = self.answered && !moved && !self.stack.is_due(now_ns);
+        if moved || !first && !waits {
             more |= !self.stack.transmit(now_ns);
             // What that made room for.
             more |= self.has_due_batches(now_ns);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer. Work per [`Stack::poll`] is bounded, and no work
+//! by smoltcp into a socket's buffer. Work per poll is bounded, and no work
 //! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
 
 mod agenda;
@@ -53,7 +53,7 @@ use tcp::Tcp;
 use udp::Udp;
 
 /// Frames received in one poll.
-const RECEIVE_BUDGET: usize = 64;
+pub(crate) const RECEIVE_BUDGET: usize = 64;
 /// Turns of sockets in one poll; each sends at most one frame, or one long segment.
 const TRANSMIT_BUDGET: usize = 256;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
@@ -184,9 +184,9 @@ impl<D: Device> Stack<D> {
 
     // --- frames and time --------------------------------------------------------------
 
-    /// Receives and sends what can be, within bounds. Returns whether more could be done
-    /// at once.
-    pub fn poll(&mut self, now: u64) -> bool {
+    /// Receives what has come, at most [`RECEIVE_BUDGET`] frames; returns how many it was.
+    /// [`Stack::transmit`] must follow, at once or in a later poll.
+    pub fn receive_all(&mut self, now: u64) -> usize {
         self.polled_at = now;
         self.port.full = false;
         self.engine.maintain(now);
@@ -199,8 +199,14 @@ impl<D: Device> Stack<D> {
         {
             received += 1;
         }
-        let quiet = self.transmit(now);
-        received == RECEIVE_BUDGET || !quiet
+        received
+    }
+
+    /// Receives and sends.
+    #[cfg(test)]
+    pub fn poll(&mut self, now: u64) -> bool {
+        let more = self.receive_all(now) == RECEIVE_BUDGET;
+        !self.transmit(now) || more
     }
 
     /// Sends what can be, within bounds. Returns whether nothing is left that could be.
@@ -318,6 +324,12 @@ impl<D: Device> Stack<D> {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether the time of something has come that [`Stack::transmit`] sees to.
+    pub fn is_due(&self, now: u64) -> bool {
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        due(self.tcp.deadline()) || due(self.udp.deadline()) || due(self.neighbors.deadline())
     }
 
     /// What is due already could not be done in the last poll: not at once again.
