@@ -10,8 +10,9 @@ use crate::socket::batch::{End, Event, Operations, Tell, Then};
 use crate::socket::{Handle, Table};
 use alloc::vec::Vec;
 
-/// Most bytes held for one TCP client.
-pub const BUFFER: usize = 16 * 1024;
+/// Most bytes held for one TCP client: what the network server holds for it, so that a long
+/// message goes back in one long segment.
+pub const BUFFER: usize = 64 * 1024;
 /// The longest UDP datagram (RFC 768: a 16-bit length, 8 of them its header).
 pub const DATAGRAM_MAX: usize = 65_527;
 /// More clients wait in the backlog until one is done.

@@ -18,8 +18,6 @@ const TURN: usize = 32;
 /// Fewer octets of a stream than this are not delivered just because no more fit: the next
 /// answer has room for all.
 const SLIVER: usize = 512;
-/// Octets taken from a connection whose peer may want to hear of the room.
-const WINDOW_UPDATE: usize = 2048;
 
 /// What became of a socket in a ready queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +199,6 @@ impl<D: Device> Server<D> {
             taken += piece;
         }
         turn.events.pad();
-        self.moved |= count >= WINDOW_UPDATE;
         self.armed(socket, pid)?.count = 0;
         Ok(Served::Done)
     }

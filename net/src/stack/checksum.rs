@@ -38,6 +38,33 @@ impl Sum {
         Sum(sum)
     }
 
+    /// Adds octets while it copies them to a place of that many.
+    pub fn copy(self, to: &mut [u8], from: &[u8]) -> Self {
+        let mut sum = self.0;
+        let (places, to) = to.as_chunks_mut::<64>();
+        let (blocks, from) = from.as_chunks::<64>();
+        for (place, block) in places.iter_mut().zip(blocks) {
+            sum += copy_words::<8>(place.as_chunks_mut().0, block.as_chunks().0);
+        }
+        let (places, to) = to.as_chunks_mut::<16>();
+        let (blocks, from) = from.as_chunks::<16>();
+        for (place, block) in places.iter_mut().zip(blocks) {
+            sum += copy_words::<2>(place.as_chunks_mut().0, block.as_chunks().0);
+        }
+        to.copy_from_slice(from);
+        Sum(sum).add(from)
+    }
+
+    /// Adds a number of two octets in network order.
+    pub fn add_word(self, word: u16) -> Self {
+        Sum(self.0 + u128::from(word.to_be()))
+    }
+
+    /// Adds one of four.
+    pub fn add_long(self, long: u32) -> Self {
+        Sum(self.0 + u128::from(long.to_be()))
+    }
+
     /// Adds the pseudo header of TCP (RFC 9293 §3.1) and UDP (RFC 768).
     pub fn pseudo(
         self,
@@ -68,6 +95,21 @@ impl Sum {
     pub fn is_right(self) -> bool {
         self.checksum() == 0
     }
+}
+
+/// Copies so many words; returns their sum.
+///
+/// All are loaded before one is stored: else the compiler makes a copy and then a sum of it,
+/// which take twice as long under TCG (620 ns for 1460 octets; the sum alone takes 280).
+fn copy_words<const WORDS: usize>(to: &mut [[u8; 8]], from: &[[u8; 8]]) -> u128 {
+    let mut sum = 0;
+    if let (Some(to), Some(&words)) = (to.first_chunk_mut::<WORDS>(), from.first_chunk::<WORDS>()) {
+        for (place, word) in to.iter_mut().zip(words) {
+            *place = word;
+            sum += u128::from(u64::from_ne_bytes(word));
+        }
+    }
+    sum
 }
 
 /// UDP's checksum, of a sum over the header without it and the data: 0 would mean none.
@@ -172,6 +214,16 @@ mod tests {
                     assert_eq!(parts.checksum(), slow(octets));
                 }
             }
+        }
+        for len in [0, 1, 7, 8, 15, 16, 63, 64, 65, 130, 1447, 1460] {
+            let octets = chance.octets(len + 8);
+            let (mut place, part) = (vec![0xee; len], &octets[3..3 + len]);
+            let (word, long) = (chance.next() as u16, chance.next() as u32);
+            let mut all = [&word.to_be_bytes()[..], &long.to_be_bytes()].concat();
+            all.extend_from_slice(part);
+            let sum = Sum::default().add_word(word).add_long(long);
+            assert_eq!(sum.copy(&mut place, part).checksum(), slow(&all));
+            assert_eq!(place, part);
         }
         let long = vec![0xff; 1 << 20];
         assert_eq!(Sum::default().add(&long).checksum(), slow(&long));

@@ -130,8 +130,8 @@ impl Engine {
         self.interface.poll_ingress_single(instant(now), frame, set);
     }
 
-    /// Gives the socket of `set` its turn: it sends one frame at most. Returns whether it
-    /// sent one.
+    /// Gives the socket of `set` its turn: it sends one frame or long segment at most. Returns
+    /// whether it sent one.
     pub fn egress<D: Device>(
         &mut self,
         port: &mut Port<D>,
@@ -144,6 +144,7 @@ impl Engine {
             next => return (false, next),
         }
         let result = self.interface.poll_egress(instant(now), port, set);
+        port.finish(instant(now));
         let sent = result != PollResult::None;
         let next = match (self.wants(set, now), sent) {
             (Next::Turn, _) if port.full => Next::Room,

@@ -1,11 +1,14 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
+use super::segmentation::{self, Segmenter};
 use super::{checksum, instant};
+use core::num::NonZeroUsize;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
 use smoltcp::phy::{PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// The card, and for smoltcp one that does checksums: see [`checksum`].
+/// The card, and for smoltcp one that does checksums and cuts segments: see [`checksum`] and
+/// [`segmentation`].
 pub(super) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
@@ -14,16 +17,47 @@ pub(super) struct Port<D> {
     pub software: ChecksumCapabilities,
     /// The checksum of the UDP datagram that smoltcp fragments, or will next.
     pub large: u16,
+    /// The segment that is being cut.
+    segmenter: Segmenter,
+    /// The card does not cut segments.
+    cuts: bool,
 }
 
 impl<D: Device> Port<D> {
     pub fn new(device: D) -> Self {
+        let capabilities = device.capabilities();
         Port {
             full: false,
-            software: device.capabilities().checksum,
+            cuts: capabilities.segmentation.tcpv4.is_none(),
+            software: capabilities.checksum,
             large: 0,
+            segmenter: Segmenter::default(),
             device,
         }
+    }
+
+    /// Whether a long segment has not left completely.
+    #[inline]
+    pub fn is_cutting(&self) -> bool {
+        self.segmenter.next_len().is_some()
+    }
+
+    /// Sends the rest of a long segment. `false` if the card is full before its end.
+    #[inline]
+    pub fn finish(&mut self, now: Instant) -> bool {
+        !self.is_cutting() || self.cut(now)
+    }
+
+    #[cold]
+    fn cut(&mut self, now: Instant) -> bool {
+        while let Some(len) = self.segmenter.next_len() {
+            let Some(token) = self.device.transmit(now) else {
+                self.full = true;
+                return false;
+            };
+            token.consume(len, |frame| self.segmenter.next(frame));
+        }
+        true
     }
 }
 
@@ -47,14 +81,24 @@ impl<D: Device> Device for Port<D> {
         Self: 'a;
 
     fn receive(&mut self, now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        if !self.finish(now) {
+            return None;
+        }
         let (frame, reply) = self.device.receive(now)?;
-        Some((frame, Fill::new(reply, &self.software, self.large)))
+        Some((frame, Fill::new(reply, &self.software)))
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
+        if !self.finish(now) {
+            return None;
+        }
         let token = self.device.transmit(now);
         self.full |= token.is_none();
-        Some(Fill::new(token?, &self.software, self.large))
+        Some(Fill {
+            large: self.large,
+            segmenter: self.cuts.then_some(&mut self.segmenter),
+            ..Fill::new(token?, &self.software)
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -62,29 +106,61 @@ impl<D: Device> Device for Port<D> {
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
+        if self.cuts {
+            let longest = segmentation::longest(capabilities.max_transmission_unit);
+            capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
+        }
         capabilities
     }
 }
 
-/// Room for a frame, in which checksums are filled in.
+/// Room for a frame, in which checksums are filled in; or for the first one of a segment that
+/// is cut.
 pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
     large: u16,
+    segmenter: Option<&'a mut Segmenter>,
+    /// Octets in each frame of a segment that is to be cut here.
+    size: Option<usize>,
 }
 
 impl<'a, T> Fill<'a, T> {
-    pub fn new(token: T, software: &'a ChecksumCapabilities, large: u16) -> Self {
+    /// Room for a reply: that is no fragment, and short.
+    pub fn new(token: T, software: &'a ChecksumCapabilities) -> Self {
         Fill {
             token,
             software,
-            large,
+            large: 0,
+            segmenter: None,
+            size: None,
         }
     }
 }
 
+impl<T: TxToken> Fill<'_, T> {
+    /// As [`TxToken::consume`], of a long segment. Its first frame has room now.
+    #[cold]
+    fn begin<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        let Some(segmenter) = self.segmenter else {
+            return self.token.consume(len, f);
+        };
+        let result = f(segmenter.room(len));
+        let begun = segmenter.begin(size, self.software);
+        debug_assert!(begun.is_some(), "not a segment");
+        if let Some(len) = segmenter.next_len() {
+            self.token.consume(len, |frame| segmenter.next(frame));
+        }
+        result
+    }
+}
+
 impl<T: TxToken> TxToken for Fill<'_, T> {
+    #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        if let Some(size) = self.size {
+            return self.begin(len, size, f);
+        }
         self.token.consume(len, |frame| {
             let result = f(frame);
             checksum::fill(frame, self.software, self.large);
@@ -92,7 +168,12 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
         })
     }
 
-    fn set_meta(&mut self, meta: PacketMeta) {
+    #[inline]
+    fn set_meta(&mut self, mut meta: PacketMeta) {
+        if self.segmenter.is_some() {
+            let size = meta.segmentation_offload_size.take();
+            self.size = size.map(|size| size.get().into());
+        }
         self.token.set_meta(meta);
     }
 }

@@ -25,6 +25,7 @@ mod neighbors;
 pub(crate) mod offload;
 mod peek;
 mod receive;
+mod segmentation;
 mod tcp;
 mod time_wait;
 mod udp;
@@ -50,8 +51,8 @@ use tcp::Tcp;
 use udp::Udp;
 
 /// Frames received in one poll.
-const RECEIVE_BUDGET: usize = 64;
-/// Turns of sockets in one poll; each sends at most one frame.
+pub(crate) const RECEIVE_BUDGET: usize = 64;
+/// Turns of sockets in one poll; each sends at most one frame, or one long segment.
 const TRANSMIT_BUDGET: usize = 256;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
 const RETRY_NS: u64 = 1_000_000;
@@ -212,7 +213,10 @@ impl<D: Device> Stack<D> {
         self.engine.maintain(now);
         self.fragments.expire(now);
         let mut received = 0;
-        while received < RECEIVE_BUDGET && self.engine.finish_fragments(&mut self.port, now) {
+        while received < RECEIVE_BUDGET
+            && self.engine.finish_fragments(&mut self.port, now)
+            && self.port.finish(instant(now))
+        {
             match self.receive(RECEIVE_BUDGET - received, now) {
                 0 => break,
                 count => received += count,
@@ -240,7 +244,8 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance();
-        if !self.engine.finish_fragments(&mut self.port, now) {
+        let began = self.engine.finish_fragments(&mut self.port, now);
+        if !began || !self.port.finish(instant(now)) {
             return true;
         }
         for turn in 0..TRANSMIT_BUDGET {
@@ -286,6 +291,7 @@ impl<D: Device> Stack<D> {
     pub fn deadline(&mut self) -> Option<u64> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
+            || self.port.is_cutting()
             || self.engine.is_fragmenting(self.polled_at);
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));

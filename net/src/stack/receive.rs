@@ -44,7 +44,7 @@ impl<D: Card> Stack<D> {
             return 0;
         };
         let (own, software) = (receiver.config, &port.software);
-        let reply = Fill::new(reply, software, 0);
+        let reply = Fill::new(reply, software);
         frame.consume(|frame| match peek::look(frame, own, software) {
             Frame::Fragment => {
                 if let Some(whole) = fragments.add(frame, now) {

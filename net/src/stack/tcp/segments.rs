@@ -122,6 +122,11 @@ impl Tcp {
         }
         match state {
             State::TimeWait => self.enter_time_wait(id, segment, now, memory),
+            // Before its program takes the reason away.
+            State::Closed => {
+                self.settle(id, now, memory);
+                None
+            }
             _ => None,
         }
     }

@@ -77,7 +77,7 @@ impl Tcp {
     }
 
     /// Takes note of what became of a connection, and ends it if it is over.
-    fn settle(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
+    pub(super) fn settle(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         let Some(connection) = self.get(id) else {
             return;
         };
