@@ -463,8 +463,8 @@ pub trait Nic {
     /// As [`Nic::receive_with`], but the frames stay where the card has put them, and are the
     /// caller's until [`Nic::return_buffers`]: up to `max` pieces, each of which `take` is told. A
     /// long frame may come in several. Returns how many. If they are fewer, there are no more, and
-    /// with `arm` an [`Events::RECEIVE`] follows; without it no wake-up is asked for: the caller
-    /// will look again.
+    /// with `arm` an [`Events::RECEIVE`] follows; a card that would interrupt already need not be
+    /// looked at, then. Without it no wake-up is asked for: the caller will look again.
     ///
     /// # Errors
     /// [`Error::Stopped`], or what the hardware did. Pieces that were told are the caller's.

@@ -210,6 +210,11 @@ impl Interrupts {
         }
     }
 
+    /// Whether all receive rings would interrupt.
+    pub fn are_all_armed(&self) -> bool {
+        self.silent == 0
+    }
+
     /// Whether a receive ring would interrupt.
     pub fn is_armed(&self, queue: usize) -> bool {
         self.silent & 1 << queue == 0

@@ -256,3 +256,35 @@ fn buffers_are_given_as_far_as_there_are_any() {
         }
     });
 }
+
+#[test]
+fn a_card_that_would_interrupt_is_not_looked_at_and_interrupts() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let nothing =
+            |kernel: &mut Kernel| kernel.nic.receive_pieces(true, 9, &mut |_| ()).unwrap();
+        while nothing(&mut kernel) > 0 {}
+        kernel.take();
+        while nothing(&mut kernel) > 0 {}
+        let before = kernel.model.register_accesses();
+        for _ in 0..5 {
+            assert_eq!(nothing(&mut kernel), 0);
+        }
+        assert_eq!(kernel.model.register_accesses(), before);
+        for number in 0..40 {
+            let flow = Flow::number(number);
+            let bytes = flow.finished(flow.udp(&payload(100)));
+            kernel.model.arrive(&bytes);
+            kernel.model.idle(50);
+            assert_eq!(nothing(&mut kernel), 0);
+            let mut taken = Vec::new();
+            while taken.is_empty() {
+                kernel.sleep(Events::RECEIVE);
+                let mut take = |piece: &Piece| taken.push(*piece);
+                kernel.nic.receive_pieces(true, 9, &mut take).unwrap();
+            }
+            assert_eq!(kernel.read(&taken[0]), bytes);
+            kernel.nic.return_buffer(taken[0].buffer).unwrap();
+        }
+    });
+}
