@@ -8,6 +8,7 @@ mod fragments;
 pub(crate) mod frames;
 mod hostile;
 mod listening;
+mod long;
 mod offload;
 mod requests;
 mod scale;
