@@ -74,6 +74,10 @@ pub struct Timers {
     pub ack_delay: Duration,
 }
 
+/// Octets of data in two of the longest segments, each of 44 full frames. A transmit buffer is a
+/// ring, and a segment ends where its ring does.
+const TWO_SEGMENTS: usize = 2 * 44 * 1460;
+
 impl Default for Limits {
     /// For a machine of 32 MiB: 10 MiB of buffers, at 48 KiB for a connection, or 192 KiB while
     /// there are few.
@@ -88,7 +92,7 @@ impl Default for Limits {
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
             tcp_receive_large: 64 << 10,
-            tcp_transmit_large: 128 << 10,
+            tcp_transmit_large: TWO_SEGMENTS,
             udp_receive: 64 << 10,
             udp_transmit: 32 << 10,
         }

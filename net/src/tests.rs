@@ -9,6 +9,7 @@ pub(crate) mod frames;
 mod hostile;
 mod joined;
 mod listening;
+mod long;
 mod offload;
 mod requests;
 mod scale;

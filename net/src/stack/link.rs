@@ -106,10 +106,10 @@ impl<D: Device> Device for Port<D> {
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
-        if self.cuts {
-            let longest = segmentation::longest(capabilities.max_transmission_unit);
-            capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
-        }
+        let most = capabilities.segmentation.tcpv4.filter(|_| !self.cuts);
+        let most = most.map_or(usize::MAX, NonZeroUsize::get);
+        let longest = segmentation::longest(capabilities.max_transmission_unit, most);
+        capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
         capabilities
     }
 }

@@ -31,12 +31,12 @@ const LAST_ONLY: u8 = 0x01 | 0x08;
 /// A flag that only the first one has: CWR (RFC 3168 §6.1.2 wants it once).
 const FIRST_ONLY: u8 = 0x80;
 
-/// The longest frame that is cut into frames of up to `frame_max` octets: of as many of the
-/// longest as an IPv4 packet has room for, so that none is short for its sake.
-pub(super) fn longest(frame_max: usize) -> usize {
+/// The longest frame, of at most `most` octets, that is cut into frames of up to `frame_max`: of
+/// whole ones, so that none is short for its sake.
+pub(super) fn longest(frame_max: usize, most: usize) -> usize {
     let size = frame_max.saturating_sub(HEADERS).max(1);
-    let octets = usize::from(u16::MAX) - (HEADERS - ETHERNET);
-    HEADERS + octets / size * size
+    let most = most.min(ETHERNET + usize::from(u16::MAX));
+    HEADERS + most.saturating_sub(HEADERS) / size * size
 }
 
 /// See the module.
