@@ -39,6 +39,7 @@ impl Memory {
     }
 
     /// A zeroed buffer; `None` if the limit or the heap is reached.
+    #[cold]
     pub fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         if !self.has(len) {
             return None;
@@ -109,6 +110,7 @@ impl Memory {
         }
     }
 
+    #[cold]
     fn drop_spare(&mut self) -> bool {
         let spare = self.spare.pop();
         self.spare_octets -= spare.as_ref().map_or(0, octets);

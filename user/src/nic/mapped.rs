@@ -257,6 +257,7 @@ impl Receiving {
     }
 
     /// Puts a frame together that begins with this piece. `None` if its end has not come.
+    #[cold]
     fn assemble(&mut self, first: Received) -> Option<Incoming> {
         if !self.waiting.iter().any(|piece| !piece.more) {
             // The rest comes with the next exchange.
