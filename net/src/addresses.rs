@@ -12,6 +12,7 @@ use smoltcp::phy::Device;
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
 
 impl<D: Device> Server<D> {
+    #[cold]
     pub(crate) fn bind(
         &mut self,
         handle: Handle,
@@ -63,6 +64,7 @@ impl<D: Device> Server<D> {
     }
 
     /// A random port that nothing uses (RFC 6056 §3.3.1).
+    #[cold]
     fn free_port(&mut self, state: State) -> Result<u16> {
         let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
         let start = self.random() % count;

@@ -169,6 +169,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`], if a word is malformed or the result makes no sense.
+    #[cold]
     pub fn from_command_line(
         command_line: &str,
         mac: MacAddress,
@@ -199,6 +200,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the first that does not.
+    #[cold]
     pub fn validated(self) -> Result<Self, ConfigError> {
         if !(1..=30).contains(&self.prefix_len) {
             return Err(ConfigError::AddressSyntax);

@@ -14,6 +14,7 @@ use smoltcp::phy::Device;
 const ALWAYS: u16 = poll::ERROR | poll::HANG_UP | poll::INVALID;
 
 impl<D: Device> Server<D> {
+    #[cold]
     pub(crate) fn poll_sockets(
         &mut self,
         call: &mut Call,

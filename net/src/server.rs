@@ -52,6 +52,7 @@ impl<D: Device> Server<D> {
     ///
     /// # Errors
     /// [`ConfigError`] if the settings make no sense.
+    #[cold]
     pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError> {
         let config = config.validated()?;
         Ok(Server {
@@ -125,6 +126,7 @@ impl<D: Device> Server<D> {
     }
 
     /// A client has ended: its sockets are freed and its connections reset.
+    #[cold]
     pub fn client_died(&mut self, client: Pid, now_ns: u64) {
         self.dirty = true;
         self.watched.remove(&client);
@@ -167,6 +169,7 @@ impl<D: Device> Server<D> {
     }
 
     /// Attempts the calls that wait. Returns whether that moved anything.
+    #[cold]
     fn attempt_parked(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
         let mut moved = false;
         let mut parked = core::mem::take(&mut self.parked);
@@ -208,6 +211,7 @@ impl<D: Device> Server<D> {
     }
 
     /// The server's state as lines of text, "name value".
+    #[cold]
     pub fn status(&self) -> String {
         let waiting = self.parked.len() + self.clients.waiting();
         status::text(
@@ -225,6 +229,7 @@ impl<D: Device> Server<D> {
     }
 
     /// One attempt at a call: its answer, or `None` if it has to wait.
+    #[cold]
     fn attempt(
         &mut self,
         call: &mut Call,

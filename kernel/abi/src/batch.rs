@@ -1,4 +1,4 @@
-//! Many socket operations and their outcomes in one call, [`Request::Batch`](crate::socket::Request::Batch).
+//! Many socket operations and their outcomes in one call, [`Request::Batch`].
 //!
 //! ```text
 //!   lease 1 (read)       operation | bytes to send, padded | operation | operation | ...

@@ -24,6 +24,7 @@ pub(super) struct Solo<T> {
 }
 
 impl<T: AnySocket<'static>> Solo<T> {
+    #[cold]
     pub fn new(socket: T) -> Self {
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);

@@ -63,6 +63,7 @@ pub(crate) struct Fragments {
 impl Fragments {
     /// Takes a frame with a fragment. Returns the frame of the whole datagram, if it is
     /// the last that was missing.
+    #[cold]
     pub fn add(&mut self, frame: &[u8], now: u64) -> Option<Vec<u8>> {
         self.expire(now);
         let (datagram, piece) = parse(frame)?;

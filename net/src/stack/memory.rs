@@ -43,6 +43,7 @@ impl Memory {
     }
 
     /// A zeroed buffer; `None` if the limit or the heap is reached.
+    #[cold]
     pub fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         if !self.has(len) {
             return None;
@@ -130,6 +131,7 @@ impl Memory {
         }
     }
 
+    #[cold]
     fn drop_spare(&mut self) -> bool {
         if let Some(socket) = self.spare.pop() {
             self.spare_octets -= octets(&socket);

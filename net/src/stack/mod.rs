@@ -140,6 +140,7 @@ pub(crate) struct Stack<D: Device> {
 
 impl<D: Device> Stack<D> {
     /// A stack for validated settings.
+    #[cold]
     pub fn new(config: Config, device: D, now: u64) -> Self {
         let mut port = Port::new(device);
         // Peers see numbers that smoltcp draws; they must not tell the tables' key.
@@ -171,6 +172,7 @@ impl<D: Device> Stack<D> {
         &mut self.port.device
     }
 
+    #[cold]
     pub fn figures(&self) -> Figures {
         Figures {
             frames_received: self.frames_received,

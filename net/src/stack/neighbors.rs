@@ -48,6 +48,7 @@ impl Neighbors {
     }
 
     /// An ARP packet told where a neighbour is.
+    #[cold]
     pub fn heard(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: u64) {
         self.asked.retain(|asked| asked.address != address);
         let expires = now.saturating_add(LIFETIME_NS);
@@ -78,6 +79,7 @@ impl Neighbors {
     }
 
     /// Starts to ask for a neighbour. `false` if too many others are being asked for.
+    #[cold]
     pub fn ask(&mut self, address: Ipv4Addr, now: u64) -> bool {
         if self.asked.iter().any(|asked| asked.address == address) {
             return true;
@@ -110,6 +112,7 @@ impl Neighbors {
     }
 
     /// Takes a neighbour that was asked for often enough in vain.
+    #[cold]
     pub fn given_up(&mut self, now: u64) -> Option<Ipv4Addr> {
         let index = self
             .asked

@@ -111,6 +111,7 @@ pub(super) fn look(frame: &[u8], own: &Config, software: &ChecksumCapabilities) 
 }
 
 /// Takes what smoltcp will put into its neighbour cache, by its rules.
+#[cold]
 fn arp(payload: &[u8], own: &Config) -> Frame {
     let Ok(Ok(ArpRepr::EthernetIpv4 {
         operation,

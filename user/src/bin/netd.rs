@@ -9,6 +9,7 @@ extern crate alloc;
 
 use abi::batch::{HERE, HERE_MAX};
 use abi::socket::{Answer, Request};
+use alloc::boxed::Box;
 use alloc::string::String;
 use net::{Config, Kernel, Server, phy};
 use user::ipc::{self, Event, Inbox, MESSAGE_MAX, Message, mask};
@@ -36,14 +37,16 @@ fn main() -> core::result::Result<(), String> {
     });
     config.limits.memory = memory(sys::free_memory());
     let device = Frames::new(card, &info, vlan(&words)?)?;
-    let mut server =
+    let server =
         Server::new(config, device, time::clock_ns()).map_err(|error| alloc::format!("{error}"))?;
+    // It is not dropped before the process ends, which needs no code then.
+    let server = Box::leak(Box::new(server));
 
     let name = abi::service::network_server(number);
     let name = core::str::from_utf8(&name).unwrap_or("net");
     ipc::register(name).context("cannot register")?;
     println!("netd: {name} is {}/{}", config.address, config.prefix_len);
-    serve(&mut server).context("the card failed")
+    serve(server).context("the card failed")
 }
 
 /// How much of the free memory, in bytes, may be buffers: half, and what all sockets could use

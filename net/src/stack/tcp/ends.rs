@@ -18,6 +18,7 @@ impl Tcp {
 
     /// Aborts the orphan that has waited longest, to make room. With `memory`, its buffers
     /// are freed at once and no RST is sent.
+    #[cold]
     pub(super) fn abort_oldest_orphan(&mut self, now: u64, memory: Option<&mut Memory>) -> bool {
         let Some((_, index)) = self.orphans.first() else {
             return false;
@@ -54,6 +55,7 @@ impl Tcp {
     }
 
     /// Ends a connection now, with a RST.
+    #[cold]
     pub(super) fn abort(&mut self, id: ConnectionId, now: u64) {
         let Some(connection) = self.get_mut(id) else {
             return;

@@ -7,6 +7,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
 
 impl Tcp {
+    #[cold]
     pub fn listen(&mut self, port: u16, backlog: usize) {
         let backlog = backlog.clamp(1, self.limits.backlog);
         self.listeners
@@ -20,6 +21,7 @@ impl Tcp {
     }
 
     /// Ends listening. What has not been accepted is aborted.
+    #[cold]
     pub fn unlisten(&mut self, port: u16, now: u64, memory: &mut Memory) {
         let Some(listener) = self.listeners.remove(&port) else {
             return;
@@ -76,6 +78,7 @@ impl Tcp {
     }
 
     /// Removes a half-open connection, if it has waited long enough.
+    #[cold]
     fn evict_half_open(
         &mut self,
         oldest: Option<ConnectionId>,

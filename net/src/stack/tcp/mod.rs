@@ -160,6 +160,7 @@ impl Connection {
 }
 
 impl Tcp {
+    #[cold]
     pub fn new(limits: Limits, timers: Timers, key: Key) -> Self {
         Tcp {
             slots: Slab::new(),

@@ -10,6 +10,7 @@ use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
     /// Starts to connect.
+    #[cold]
     pub fn connect(
         &mut self,
         tuple: Tuple,
@@ -150,6 +151,7 @@ impl Tcp {
     }
 
     /// Ends receiving: what arrives is discarded.
+    #[cold]
     pub fn deafen(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
             connection.deaf = true;

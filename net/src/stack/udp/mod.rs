@@ -126,6 +126,7 @@ impl Udp {
     }
 
     /// Opens a port.
+    #[cold]
     pub fn open(&mut self, port: u16, memory: &mut Memory) -> Result<DatagramId> {
         if port == 0 {
             return Err(Error::InvalidArgument);
@@ -150,6 +151,7 @@ impl Udp {
         Ok(DatagramId(slot))
     }
 
+    #[cold]
     fn remove(&mut self, slot: usize, memory: &mut Memory) {
         let Some(port) = self.slots.try_remove(slot) else {
             return;
@@ -161,6 +163,7 @@ impl Udp {
     }
 
     /// Closes a port. Unless `now` is `None`, what waits is still sent.
+    #[cold]
     pub fn close(&mut self, id: DatagramId, now: Option<u64>, memory: &mut Memory) {
         match (now, self.get_mut(id)) {
             (Some(now), Some(port)) if !port.waiting.is_empty() => {

@@ -217,6 +217,7 @@ impl Udp {
     }
 
     /// A neighbour does not answer: what waits for it is dropped.
+    #[cold]
     pub fn give_up(&mut self, hop: Ipv4Addr) {
         for &slot in &self.waiting {
             let Some(port) = self.slots.get_mut(slot) else {
