@@ -247,13 +247,15 @@ impl Receiving {
     }
 
     /// Gives the buffer of a frame back that was seen, without taking it.
+    #[inline]
     pub fn skip(&mut self, index: usize) {
         let skipped = match index {
             0 => self.waiting.pop_front(),
             _ => self.waiting.remove(index),
         };
-        self.returned
-            .extend(skipped.map(|received| received.buffer));
+        if let Some(received) = skipped {
+            self.returned.push(received.buffer);
+        }
     }
 
     /// The next frame that was brought.
