@@ -93,6 +93,7 @@ impl<'a> First<'a> {
 
 /// The data of a frame that goes on at this sequence number, and says the same as the one
 /// with these headers in all else. [`First::parse`] has seen those.
+#[inline(always)]
 fn more<'a>(headers: &[u8], at: TcpSeqNumber, frame: &'a [u8]) -> Option<&'a [u8]> {
     let (first, next): (&Fixed, &Fixed) = (headers.first_chunk()?, frame.first_chunk()?);
     // Stations, EtherType, version, length and service; time to live and protocol;

@@ -16,6 +16,10 @@ use super::{ConnectionId, Stack, instant};
 use crate::config::Config;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
 
+/// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
+/// acknowledgement, which is not joined with others.
+const SHORT: usize = 60;
+
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
     pub config: &'a Config,
@@ -33,7 +37,7 @@ impl<D: Card> Stack<D> {
     /// Receives a frame, or several as one, `most` at the most, if there is one and room
     /// for the reply. Returns how many.
     pub(super) fn receive(&mut self, most: usize, now: u64) -> usize {
-        if most > 1 && self.port.device.sees(2) {
+        if most > 1 && self.port.device.sees(2) && self.port.device.frame(0).len() > SHORT {
             let joined = self.receive_joined(most, now);
             if joined > 0 {
                 return joined;

@@ -314,6 +314,12 @@ impl Receiving {
         self.taken < self.brought
     }
 
+    /// How many frames, or pieces of such, wait here.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.brought - self.taken
+    }
+
     /// A frame that waits here, by its place among them, and its bytes. `None` if there are
     /// not so many, or if it came in pieces: those are put together when they are taken.
     pub fn see(&self, index: usize) -> Option<(Received, &[u8])> {

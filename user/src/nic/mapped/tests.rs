@@ -244,6 +244,47 @@ fn pieces_become_one_frame_even_across_exchanges() {
 }
 
 #[test]
+fn frames_are_seen_before_they_are_taken_and_may_be_skipped() {
+    let (card, mut process) = mapped();
+    {
+        let mut card = card.borrow_mut();
+        card.arriving
+            .extend((0..4).map(|n| (n * 2048, 60 + n, false)));
+        card.arriving.extend([
+            (4 * 2048, 2048, true),
+            (5 * 2048, 9, false),
+            (6 * 2048, 60, false),
+        ]);
+    }
+    process.exchange(false).unwrap();
+    let receiving = &mut process.receiving;
+    assert_eq!(receiving.count(), 7);
+    for index in 0..4 {
+        let (frame, bytes) = receiving.see(index).unwrap();
+        let offset = index * 2048;
+        assert_eq!(frame.offset as usize, offset);
+        assert_eq!(bytes, pattern(offset, 60 + index));
+    }
+    // What came in pieces is not seen before it was put together, nor what is behind it.
+    assert!(receiving.see(4).is_none());
+    receiving.skip(1);
+    receiving.skip(0);
+    let frame = receiving.take().unwrap();
+    assert_eq!(receiving.bytes(&frame), pattern(2 * 2048, 62));
+    receiving.give_back(frame);
+    receiving.skip(0);
+    let frame = receiving.take().unwrap();
+    assert_eq!(frame.len(), 2057);
+    receiving.give_back(frame);
+    assert_eq!(receiving.see(0).unwrap().1, pattern(6 * 2048, 60));
+    receiving.skip(0);
+    receiving.skip(0);
+    assert!(receiving.see(0).is_none());
+    process.exchange(false).unwrap();
+    assert_eq!(card.borrow().returned, [1, 0, 2, 3, 4, 5, 6]);
+}
+
+#[test]
 fn a_piece_outside_of_the_memory_is_refused() {
     let (card, mut process) = mapped();
     let len = MEMORY.receive_len;
