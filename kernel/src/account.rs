@@ -138,6 +138,13 @@ impl<C: Counter> Accounts<C> {
         before
     }
 
+    /// The kernel goes back to a stage from [`Stage::Idle`]: that was on nobody's account.
+    pub fn back_from_idle(&mut self, stage: Stage) {
+        let began = self.since;
+        self.back(stage);
+        self.entered = self.entered.wrapping_add(self.since.wrapping_sub(began));
+    }
+
     /// The kernel is left to a process, or to idleness.
     pub fn end(&mut self, next: Option<Pid>) {
         self.enter(match next {

@@ -246,38 +246,73 @@ impl Kernel {
         self.accounts.end(current);
     }
 
+    /// Nobody wants the processor: looks after the cards for a while, which tell of frames
+    /// without interrupts then. Returns whether that woke somebody; if not, they interrupt.
+    ///
+    /// Other interrupts wait meanwhile: not longer than that while, nor past a deadline. An
+    /// interrupt costs more than itself: an emulator that raises one has its own lock, for which
+    /// the processor has to wait, asleep.
+    fn watch(&mut self) -> bool {
+        let before = self.accounts.enter(Stage::Idle);
+        let mut now = self.timer.now();
+        let until = self.watch.begin(now).min(self.timer.armed());
+        let mut woke = false;
+        if now < until && self.nics.silence(&self.table) {
+            while !woke && now < until {
+                woke = self.nics.poll(&mut self.table);
+                now = self.timer.now();
+            }
+        }
+        self.accounts.back_from_idle(before);
+        if !woke && self.nics.is_unarmed() {
+            self.nics.arm(&mut self.table);
+            woke = self.table.has_ready();
+        }
+        woke
+    }
+
     /// Chooses who runs next and leaves it in the frame.
     fn resume(&mut self, frame: &mut Frame, rotate: bool) -> Way {
         let before = self.table.current();
-        let next = self.table.schedule(rotate);
+        let is_ready = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
+        let sleeps = !before.is_some_and(is_ready);
+        if sleeps {
+            // It finds its result in `rax` later: nobody sets it before this.
+            self.keep(before, frame);
+        }
+        if self.nics.is_unarmed() && self.table.has_ready() {
+            self.nics.arm(&mut self.table);
+        }
+        let mut next = self.table.schedule(rotate);
+        let mut paused = before.is_none();
+        if next.is_none() {
+            paused = true;
+            if self.watch() {
+                next = self.table.schedule(false);
+            }
+        }
         if next.is_some() && self.table.has_others_ready() {
             let now = self.timer.now();
             self.timer.arm(now + QUANTUM_NS, now);
         }
-        let goes_on = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
-        if before == next && before.is_some_and(goes_on) {
+        if !sleeps && before == next {
             return match frame.registers.vector {
                 traps::SYSCALL => Way::Returning,
                 _ => Way::Interrupted,
             };
         }
         self.accounts.enter(Stage::Switch);
-        if let Some(process) = before.and_then(|pid| self.table.get_mut(pid)) {
-            // Whoever sleeps finds its result in `rax` later: nobody sets it before this.
-            process.registers = frame.registers;
-            match frame.registers.vector {
-                traps::SYSCALL => process.vectors.clear(frame.fpu.control_words()),
-                _ => process.vectors.keep(&frame.fpu),
-            }
-        }
-        if before.is_none() && next.is_some() {
-            self.watch.end(self.timer.now());
+        if !sleeps {
+            self.keep(before, frame);
         }
         let Some(process) = next.and_then(|pid| self.table.get(pid)) else {
             let until = self.watch.begin(self.timer.now());
             frame.set_idle(self.timer.count_at(until));
             return Way::Idle;
         };
+        if paused {
+            self.watch.end(self.timer.now());
+        }
         if let Some(space) = &process.space {
             space.activate();
         }
@@ -290,6 +325,17 @@ impl Kernel {
             Err(words) => {
                 frame.fpu.set_control_words(words);
                 Way::Woken
+            }
+        }
+    }
+
+    /// Keeps the registers of the process that ran until now, if there is one.
+    fn keep(&mut self, pid: Option<Pid>, frame: &Frame) {
+        if let Some(process) = pid.and_then(|pid| self.table.get_mut(pid)) {
+            process.registers = frame.registers;
+            match frame.registers.vector {
+                traps::SYSCALL => process.vectors.clear(frame.fpu.control_words()),
+                _ => process.vectors.keep(&frame.fpu),
             }
         }
     }

@@ -42,6 +42,8 @@ struct Card {
     is_shown: bool,
     /// The owner, if asleep, expects frames with the wake-up.
     wakes_with_frames: bool,
+    /// No interrupt will tell him of frames yet.
+    is_unarmed: bool,
     /// It was said that the card is broken, and not yet that it works again.
     broken: bool,
 }
@@ -84,6 +86,7 @@ impl Nics {
                 exchange: None,
                 is_shown: false,
                 wakes_with_frames: false,
+                is_unarmed: false,
                 broken: false,
             };
             card.introduce(attaching.options.self_test);
@@ -191,6 +194,7 @@ impl Nics {
                 card.owner = None;
                 card.is_shown = false;
                 card.wakes_with_frames = false;
+                card.is_unarmed = false;
                 card.broken = false;
             }
         }
@@ -411,14 +415,13 @@ impl Card {
         ];
         let bits = bits.iter().filter(|(event, _)| events.contains(*event));
         let bits = bits.fold(0, |all, (_, bit)| all | bit);
-        let woke = match self.owner {
+        if bits & wait::NIC_RECEIVE != 0 {
+            self.give_to_sleeper(false, table);
+        }
+        match self.owner {
             Some(owner) if bits != 0 => table.notify(owner, bits, true).unwrap_or(false),
             _ => false,
-        };
-        if woke && self.wakes_with_frames && bits & wait::NIC_RECEIVE != 0 {
-            self.give_with_wake_up();
         }
-        woke
     }
 
     /// Says how the link is, or that the card broke or works again: once, however often it

@@ -234,6 +234,13 @@ pub struct Process<S> {
     pub(crate) deaths: u64,
 }
 
+impl<S> Process<S> {
+    /// Whether it is in `wait`.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+}
+
 /// All processes, and who wants the processor.
 pub struct Table<M: Machine> {
     pub(crate) machine: M,
@@ -359,6 +366,12 @@ impl<M: Machine> Table<M> {
         }
         self.current = self.ready.pop_front();
         self.current
+    }
+
+    /// Whether somebody wants the processor, or goes on with it.
+    pub fn has_ready(&self) -> bool {
+        let current = self.current.and_then(|current| self.get(current));
+        !self.ready.is_empty() || current.is_some_and(|process| process.state == State::Ready)
     }
 
     /// Whether processes wait for the processor.

@@ -61,9 +61,10 @@ impl Kernel {
                 let to_caller = call == Syscall::LeaseWrite;
                 self.table.lease_copy(pid, a, lease, (c, d), to_caller)
             }
-            Syscall::NicExchange => self
-                .nics
-                .exchange(a, pid, &mut self.table, &mut self.accounts),
+            Syscall::NicExchange => {
+                let (table, accounts) = (&mut self.table, &mut self.accounts);
+                self.nics.exchange(a, (pid, false), table, accounts)
+            }
             _ => return self.other_syscall(pid, call, arguments),
         };
         Flow::Return(result)
@@ -135,7 +136,7 @@ impl Kernel {
         if let Some(card) = card {
             let before = self.accounts.enter(Stage::Receive);
             let (table, accounts) = (&mut self.table, &mut self.accounts);
-            let received = self.nics.exchange(card, pid, table, accounts);
+            let received = self.nics.exchange(card, (pid, true), table, accounts);
             self.accounts.back(before);
             if received? > 0 {
                 deadline = 0;

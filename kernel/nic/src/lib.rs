@@ -460,6 +460,14 @@ pub trait Nic {
         self.send_buffers(&[frame]).1
     }
 
+    /// Whether a frame has come that was not taken. It looks at memory only, at what would not
+    /// interrupt, so that it can be asked again and again.
+    fn has_received(&mut self) -> bool;
+
+    /// Takes back what `arm` of [`Nic::receive_pieces`] has asked for: who asks
+    /// [`Nic::has_received`] all the time wants no interrupts.
+    fn silence_receive(&mut self);
+
     /// As [`Nic::receive_with`], but the frames stay where the card has put them, and are the
     /// caller's until [`Nic::return_buffers`]: up to `max` pieces, each of which `take` is told. A
     /// long frame may come in several. Returns how many. If they are fewer, there are no more, and

@@ -138,6 +138,11 @@ impl Timer {
         self.armed = deadline;
     }
 
+    /// When an interrupt is due, in nanoseconds of [`Timer::now`]; `u64::MAX` if none is.
+    pub fn armed(&self) -> u64 {
+        self.armed
+    }
+
     /// The APIC's timer has fired.
     pub fn on_deadline(&mut self) {
         self.armed = u64::MAX;
@@ -156,12 +161,12 @@ impl Timer {
 }
 
 /// Waits at least `us` microseconds, for a device. Before [`Timer::start`] it does not wait.
+/// No pause: an emulator takes it as an invitation to leave, and comes back by its lock, for
+/// which the device may be waiting.
 pub fn delay_us(us: u32) {
     let Some(clock) = CLOCK.get() else { return };
     let end = clock.ns(cpu::timestamp()) + u64::from(us) * 1_000;
-    while clock.ns(cpu::timestamp()) < end {
-        core::hint::spin_loop();
-    }
+    while clock.ns(cpu::timestamp()) < end {}
 }
 
 /// All three counters at one moment.

@@ -10,7 +10,7 @@ use crate::dma::Arena;
 use crate::kernel::Tsc;
 use abi::account::Stage;
 use abi::exchange::{self, NicMemory, Received, Send};
-use abi::ipc::Pid;
+use abi::ipc::{Pid, wait};
 use abi::layout::{NIC_MAX, NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
 use kernel::account::Accounts;
@@ -37,11 +37,12 @@ impl Nics {
         Ok(0)
     }
 
-    /// `Syscall::NicExchange`.
+    /// `Syscall::NicExchange`; with `sleeps`, what comes before such a wait: an interrupt that
+    /// the area asks for is asked for when the caller sleeps.
     pub fn exchange(
         &mut self,
         number: u64,
-        pid: Pid,
+        (pid, sleeps): (Pid, bool),
         table: &mut Processes,
         accounts: &mut Accounts<Tsc>,
     ) -> Result<u64> {
@@ -51,7 +52,7 @@ impl Nics {
             return Err(Error::InvalidArgument);
         }
         let mut area = card.exchange.take().ok_or(Error::InvalidArgument)?;
-        let result = card.hand_over(&mut area, ramdisk, accounts);
+        let result = card.hand_over(&mut area, !sleeps, ramdisk, accounts);
         card.exchange = Some(area);
         card.tell_own_events(table);
         result.map(|received| received as u64)
@@ -62,9 +63,54 @@ impl Nics {
     pub fn sleeps(&mut self, pid: Pid, exchanged: Option<u64>) {
         for card in &mut self.cards {
             if card.owner == Some(pid) {
-                card.wakes_with_frames = exchanged == Some(card.number as u64);
+                let area = card.exchange.as_ref();
+                let expects = exchanged == Some(card.number as u64)
+                    && area.is_some_and(|area| load(area, exchange::ARM) != 0);
+                card.wakes_with_frames = expects;
+                card.is_unarmed = expects;
             }
         }
+    }
+
+    /// Whether somebody sleeps who no interrupt would tell of frames.
+    pub fn is_unarmed(&self) -> bool {
+        self.cards.iter().any(|card| card.is_unarmed)
+    }
+
+    /// Has those cards interrupt. Frames that came before wake their owner now.
+    pub fn arm(&mut self, table: &mut Processes) {
+        for card in &mut self.cards {
+            if core::mem::take(&mut card.is_unarmed) && card.give_to_sleeper(true, table) {
+                card.wake_up(table);
+            }
+        }
+    }
+
+    /// Prepares for [`Nics::poll`]: interrupts are for those who do not look. False if nobody
+    /// sleeps who expects frames.
+    pub fn silence(&mut self, table: &Processes) -> bool {
+        let mut expected = false;
+        for card in &mut self.cards {
+            if card.has_sleeper(table) {
+                // It may have been armed for a wait before this one.
+                card.nic.silence_receive();
+                card.is_unarmed = true;
+                expected = true;
+            }
+        }
+        expected
+    }
+
+    /// Looks whether frames have come; returns whether that woke somebody.
+    pub fn poll(&mut self, table: &mut Processes) -> bool {
+        let mut woke = false;
+        for card in &mut self.cards {
+            if card.is_unarmed && card.nic.has_received() && card.give_to_sleeper(false, table) {
+                card.wake_up(table);
+                woke = true;
+            }
+        }
+        woke
     }
 }
 
@@ -110,6 +156,7 @@ impl Card {
     fn hand_over(
         &mut self,
         area: &mut Arena,
+        may_arm: bool,
         ramdisk: &Runs,
         accounts: &mut Accounts<Tsc>,
     ) -> Result<usize> {
@@ -120,7 +167,7 @@ impl Card {
         let small = asked(exchange::SMALL_WANTED, exchange::TAKEN_MAX);
         let large = asked(exchange::LARGE_WANTED, exchange::TAKEN_MAX - small);
         let receives = asked(exchange::RECEIVE_WANTED, exchange::RECEIVED_MAX);
-        let arm = head[exchange::ARM] != 0;
+        let arm = may_arm && head[exchange::ARM] != 0;
 
         let returned = self.take_returned(area, returns);
         let sent = if sends + small + large > 0 {
@@ -138,16 +185,38 @@ impl Card {
         returned.and(sent).and(received)
     }
 
-    /// The owner, asleep since its last exchange, was woken by frames: gives him them.
-    pub(super) fn give_with_wake_up(&mut self) {
+    /// Whether the owner sleeps and expects frames.
+    fn has_sleeper(&self, table: &Processes) -> bool {
+        let owner = self.owner.and_then(|owner| table.get(owner));
+        let is_waiting = owner.is_some_and(|process| process.is_waiting());
+        self.wakes_with_frames && is_waiting
+    }
+
+    /// Gives the owner, if he sleeps since his last exchange, what was received since; returns
+    /// whether that was anything, of which he is to be told. With `arm`, an interrupt will tell
+    /// him otherwise.
+    pub(super) fn give_to_sleeper(&mut self, arm: bool, table: &Processes) -> bool {
+        if !self.has_sleeper(table) {
+            return false;
+        }
         let Some(mut area) = self.exchange.take() else {
-            return;
+            return false;
         };
         let wanted = load(&area, exchange::WAKE_WANTED) as usize;
         // If the card fails, the next exchange will tell.
-        let _ = self.give_received(&mut area, wanted.min(exchange::RECEIVED_MAX), false);
+        let received = self.give_received(&mut area, wanted.min(exchange::RECEIVED_MAX), arm);
         store(&mut area, exchange::WOKEN, 1);
         self.exchange = Some(area);
+        // It is to be told if the card has failed, too.
+        received != Ok(0)
+    }
+
+    fn wake_up(&mut self, table: &mut Processes) {
+        self.wakes_with_frames = false;
+        self.is_unarmed = false;
+        if let Some(owner) = self.owner {
+            let _ = table.notify(owner, wait::NIC_RECEIVE, true);
+        }
     }
 
     /// Takes received buffers back. A number that is not the owner's ends it.

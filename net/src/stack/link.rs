@@ -13,6 +13,8 @@ pub(super) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
     pub full: bool,
+    /// Frames since that was set to 0.
+    pub frames: usize,
     /// What the card leaves to software.
     pub software: ChecksumCapabilities,
     /// The checksum of the UDP datagram that smoltcp fragments, or will next.
@@ -28,6 +30,7 @@ impl<D: Device> Port<D> {
         let capabilities = device.capabilities();
         Port {
             full: false,
+            frames: 0,
             cuts: capabilities.segmentation.tcpv4.is_none(),
             software: capabilities.checksum,
             large: 0,
@@ -55,6 +58,7 @@ impl<D: Device> Port<D> {
                 self.full = true;
                 return false;
             };
+            self.frames += 1;
             token.consume(len, |frame| self.segmenter.next(frame));
         }
         true
@@ -66,6 +70,7 @@ impl<D: Device> Port<D> {
     pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
         let token = self.device.transmit(instant(now));
         self.full |= token.is_none();
+        self.frames += 1;
         Some((token?, &self.software))
     }
 }
@@ -94,6 +99,7 @@ impl<D: Device> Device for Port<D> {
         }
         let token = self.device.transmit(now);
         self.full |= token.is_none();
+        self.frames += 1;
         Some(Fill {
             large: self.large,
             segmenter: self.cuts.then_some(&mut self.segmenter),

@@ -460,6 +460,16 @@ impl<B: Bus> Nic for E100<B> {
         (sent, result)
     }
 
+    fn has_received(&mut self) -> bool {
+        self.ready().is_ok() && self.receive.has_come(&mut self.chip)
+    }
+
+    fn silence_receive(&mut self) {
+        if self.ready().is_ok() {
+            self.receive.silence(&mut self.chip);
+        }
+    }
+
     fn receive_pieces(
         &mut self,
         arm: bool,

@@ -69,6 +69,9 @@ impl Default for Receive {
     }
 }
 
+/// From a descriptor that is seen complete to the next access of a register.
+const SETTLE_US: u32 = 2;
+
 impl Receive {
     /// Forgets what is lent: whoever had it is gone.
     pub fn forget(&mut self) {
@@ -309,6 +312,27 @@ impl Receive {
         chip.command_with(regs::RUC_START, pointer)?;
         self.stopped = false;
         Ok(())
+    }
+
+    /// Whether a descriptor is complete, by its status only, a while after it became so.
+    pub fn has_come<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
+        let descriptor = layout::rfd(self.head);
+        let has_come = self.lent < RFDS
+            && (self.ready > 0 || chip.bus.load16(descriptor + rfd::STATUS) & cb::C != 0);
+        if has_come {
+            // QEMU sets C first and holds its lock until it has written the rest. The register
+            // read that follows would have to wait for the lock, and so put the processor's
+            // thread to sleep: 30 us that these few spare.
+            chip.bus.delay_us(SETTLE_US);
+        }
+        has_come
+    }
+
+    /// Masks what [`Receive::lend`] with `arm` has unmasked.
+    pub fn silence<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        if chip.mask() & CAUSES == 0 {
+            chip.set_mask(chip.mask() | CAUSES);
+        }
     }
 
     /// To be called for an interrupt of this ring: it is masked until the ring is found empty.

@@ -225,6 +225,14 @@ impl Interrupts {
         self.mask(chip, self.receive_cause(queue as u16));
     }
 
+    /// Silences all receive rings.
+    pub fn silence_receive<B: Bus>(&mut self, chip: &mut Chip<B>) {
+        let armed = self.receive_causes & self.armed;
+        if armed != 0 {
+            self.mask(chip, armed);
+        }
+    }
+
     fn mask<B: Bus>(&mut self, chip: &mut Chip<B>, causes: u32) {
         let mask = if self.many() { regs::EIMC } else { regs::IMC };
         chip.write(mask, causes);

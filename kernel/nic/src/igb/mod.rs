@@ -468,6 +468,23 @@ impl<B: Bus> Nic for Igb<B> {
         (frames.len(), Ok(()))
     }
 
+    fn has_received(&mut self) -> bool {
+        if self.ready().is_err() || self.interrupts.are_all_armed() {
+            return false;
+        }
+        let rings = bits(self.interrupts.polled_rings() & ((1 << self.receive.len()) - 1));
+        let chip = &mut self.chip;
+        rings
+            .into_iter()
+            .any(|queue| self.receive[queue].is_done(chip))
+    }
+
+    fn silence_receive(&mut self) {
+        if self.ready().is_ok() {
+            self.interrupts.silence_receive(&mut self.chip);
+        }
+    }
+
     fn receive_pieces(
         &mut self,
         arm: bool,

@@ -408,3 +408,47 @@ fn frames_are_sent_in_order_until_one_fails() {
         assert_eq!(kernel.counters()["tx_frames"], expected.len() as u64);
     });
 }
+
+#[test]
+fn who_looks_all_the_time_sees_frames_and_hears_of_none() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for number in 0..300 {
+            let mut taken = Vec::new();
+            let receive = |kernel: &mut Kernel, arm, taken: &mut Vec<Piece>| {
+                let mut take = |piece: &Piece| taken.push(*piece);
+                kernel.nic.receive_pieces(arm, 9, &mut take).unwrap()
+            };
+            while receive(&mut kernel, true, &mut taken) > 0 {}
+            kernel.nic.silence_receive();
+            // What was on its way when it was silenced.
+            kernel.take();
+            assert!(!kernel.nic.has_received());
+            let bytes = frame(number, 60);
+            kernel.model.arrive(&bytes);
+            let before = kernel.model.register_accesses();
+            for _ in 0..100 {
+                if kernel.nic.has_received() {
+                    break;
+                }
+                kernel.model.settle();
+            }
+            assert!(kernel.nic.has_received());
+            assert_eq!(kernel.model.register_accesses(), before);
+            assert_eq!(kernel.take(), Events::empty());
+            assert_eq!(receive(&mut kernel, false, &mut taken), 1);
+            assert!(!kernel.nic.has_received());
+            assert_eq!(kernel.read(&taken[0]), bytes);
+            // It is heard of when that is asked for again.
+            kernel.nic.return_buffer(taken[0].buffer).unwrap();
+            assert_eq!(receive(&mut kernel, true, &mut taken), 0);
+            kernel.model.arrive(&bytes);
+            // A wake-up may come for nothing.
+            while taken.len() < 2 {
+                kernel.sleep(Events::RECEIVE);
+                while receive(&mut kernel, true, &mut taken) > 0 {}
+            }
+            kernel.nic.return_buffer(taken[1].buffer).unwrap();
+        }
+    });
+}

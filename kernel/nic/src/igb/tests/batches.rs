@@ -288,3 +288,50 @@ fn a_card_that_would_interrupt_is_not_looked_at_and_interrupts() {
         }
     });
 }
+
+#[test]
+fn who_looks_all_the_time_sees_frames_and_hears_of_none() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for number in 0..60 {
+            let mut taken = Vec::new();
+            let receive = |kernel: &mut Kernel, arm, taken: &mut Vec<Piece>| {
+                let mut take = |piece: &Piece| taken.push(*piece);
+                kernel.nic.receive_pieces(arm, 9, &mut take).unwrap()
+            };
+            while receive(&mut kernel, true, &mut taken) > 0 {}
+            kernel.nic.silence_receive();
+            // What was on its way when it was silenced.
+            kernel.model.settle();
+            kernel.take();
+            assert!(!kernel.nic.has_received());
+            let flow = Flow::number(number);
+            let bytes = flow.finished(flow.udp(&payload(100)));
+            kernel.model.arrive(&bytes);
+            let before = kernel.model.register_accesses();
+            for _ in 0..100 {
+                if kernel.nic.has_received() {
+                    break;
+                }
+                kernel.model.idle(8);
+            }
+            assert!(kernel.nic.has_received());
+            assert_eq!(kernel.model.register_accesses(), before);
+            assert!(!kernel.take().contains(Events::RECEIVE));
+            while taken.is_empty() {
+                receive(&mut kernel, false, &mut taken);
+            }
+            assert!(!kernel.nic.has_received());
+            assert_eq!(kernel.read(&taken[0]), bytes);
+            // It is heard of when that is asked for again.
+            kernel.nic.return_buffer(taken[0].buffer).unwrap();
+            while receive(&mut kernel, true, &mut taken) > 0 {}
+            kernel.model.arrive(&bytes);
+            kernel.sleep(Events::RECEIVE);
+            while taken.len() < 2 {
+                receive(&mut kernel, true, &mut taken);
+            }
+            kernel.nic.return_buffer(taken[1].buffer).unwrap();
+        }
+    });
+}
