@@ -57,6 +57,9 @@ fn set_up() -> Outcome {
         ("ipv4/tcp_tw_reuse", "1"),
         // No neighbour discovery beside what is measured.
         ("ipv6/conf/all/disable_ipv6", "1"),
+        // Connections of a guest that was switched off: what is sent again for them is not
+        // lost by the next one.
+        ("ipv4/tcp_orphan_retries", "1"),
     ] {
         // Where the kernel has none of it, it does without.
         let _ = std::fs::write(format!("/proc/sys/net/{name}"), value);

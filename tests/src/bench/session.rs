@@ -86,7 +86,11 @@ impl Session<'_> {
     fn task(&mut self, task: Task, running: &mut Option<Running>) -> Outcome {
         match task {
             Task::Boot => return self.boot(),
-            Task::Raw => return self.raw(),
+            Task::Raw => {
+                // Its guests want the tap for themselves.
+                *running = None;
+                return self.raw();
+            }
             _ => {}
         }
         let guest = match running {
