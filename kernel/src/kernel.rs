@@ -28,6 +28,11 @@ const FIRST_IRQ: u64 = pic::FIRST_VECTOR as u64;
 const LAST_IRQ: u64 = FIRST_IRQ + 15;
 const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 
+/// How long a program may run before frames interrupt it that another one sleeps for. Most
+/// run shorter, and to arm a card and silence it again costs more than they do: a register
+/// is a call of the emulator's, for which it needs its lock.
+const ARM_NS: u64 = 1_000_000;
+
 /// The kernel's state.
 pub struct Kernel {
     /// Processes, and messages between them.
@@ -182,6 +187,9 @@ impl Kernel {
             self.nics.tick(&mut self.table, &mut self.pic);
             self.accounts.back(before);
         }
+        if self.nics.is_unarmed() {
+            self.nics.arm(&mut self.table);
+        }
         self.table.expire(now);
         let next = self.table.next_deadline().min(self.next_tick);
         self.timer.arm(next, now);
@@ -280,9 +288,6 @@ impl Kernel {
             // It finds its result in `rax` later: nobody sets it before this.
             self.keep(before, frame);
         }
-        if self.nics.is_unarmed() && self.table.has_ready() {
-            self.nics.arm(&mut self.table);
-        }
         let mut next = self.table.schedule(rotate);
         let mut paused = before.is_none();
         if next.is_none() {
@@ -294,6 +299,9 @@ impl Kernel {
         if next.is_some() && self.table.has_others_ready() {
             let now = self.timer.now();
             self.timer.arm(now + QUANTUM_NS, now);
+        }
+        if next.is_some() && self.nics.is_unarmed() {
+            self.arm_for(next);
         }
         if !sleeps && before == next {
             return match frame.registers.vector {
@@ -326,6 +334,18 @@ impl Kernel {
                 frame.fpu.set_control_words(words);
                 Way::Woken
             }
+        }
+    }
+
+    /// Sees to it that frames for a sleeper are not forgotten while another program runs.
+    fn arm_for(&mut self, next: Option<Pid>) {
+        let process = next.and_then(|pid| self.table.get(pid));
+        if process.is_some_and(|process| process.vectors.state().is_ok()) {
+            // It computes: it was interrupted.
+            self.nics.arm(&mut self.table);
+        } else {
+            let now = self.timer.now();
+            self.timer.arm(now + ARM_NS, now);
         }
     }
 
