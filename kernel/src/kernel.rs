@@ -261,17 +261,17 @@ impl Kernel {
     /// interrupt costs more than itself: an emulator that raises one has its own lock, for which
     /// the processor has to wait, asleep.
     fn watch(&mut self) -> bool {
-        let before = self.accounts.enter(Stage::Idle);
         let mut now = self.timer.now();
         let until = self.watch.begin(now).min(self.timer.armed());
         let mut woke = false;
         if now < until && self.nics.silence(&self.table) {
+            let before = self.accounts.enter(Stage::Idle);
             while !woke && now < until {
                 woke = self.nics.poll(&mut self.table);
                 now = self.timer.now();
             }
+            self.accounts.back_from_idle(before);
         }
-        self.accounts.back_from_idle(before);
         if !woke && self.nics.is_unarmed() {
             self.nics.arm(&mut self.table);
             woke = self.table.has_ready();

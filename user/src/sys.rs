@@ -247,10 +247,7 @@ pub fn wait(mask: u32, deadline_ns: u64) -> Result<Received> {
 /// # Errors
 /// None is expected.
 pub fn wait_into(mask: u32, deadline_ns: u64, bytes: &mut [u8; Received::SIZE]) -> Result<bool> {
-    // Wait takes no length: the size is the protocol's.
-    let arguments = [mask.into(), deadline_ns, bytes.as_mut_ptr() as u64, 0];
-    // SAFETY: the bytes are borrowed exclusively until the call returns.
-    from_register(unsafe { enter(Syscall::Wait, arguments) }).map(|more| more != 0)
+    wait_after(0, mask, deadline_ns, bytes)
 }
 
 /// As [`wait_into`], and exchanges frames and buffers with an attached card before, as
@@ -262,18 +259,24 @@ pub fn wait_exchanging(
     mask: u32,
     deadline_ns: u64,
     bytes: &mut [u8; Received::SIZE],
-    (card, area): (u8, &mut [u32; exchange::WORDS]),
+    (card, _area): (u8, &mut [u32; exchange::WORDS]),
 ) -> Result<bool> {
     // The area is the card's: the kernel knows where it is.
-    let _ = area;
-    let arguments = [
-        mask.into(),
-        deadline_ns,
-        bytes.as_mut_ptr() as u64,
-        u64::from(card) + 1,
-    ];
-    // SAFETY: both are borrowed exclusively until the call returns, and the kernel writes
-    // nowhere else but into buffers that are not this process's meanwhile.
+    wait_after(u64::from(card) + 1, mask, deadline_ns, bytes)
+}
+
+/// The call of both: `card` is 0 or a card's number and 1.
+fn wait_after(
+    card: u64,
+    mask: u32,
+    deadline_ns: u64,
+    bytes: &mut [u8; Received::SIZE],
+) -> Result<bool> {
+    // Wait takes no length: the size is the protocol's.
+    let arguments = [mask.into(), deadline_ns, bytes.as_mut_ptr() as u64, card];
+    // SAFETY: the bytes are borrowed exclusively until the call returns, and so is a card's
+    // exchange area by who names one. The kernel writes nowhere else but into buffers that are
+    // not this process's meanwhile.
     from_register(unsafe { enter(Syscall::Wait, arguments) }).map(|more| more != 0)
 }
 

@@ -120,17 +120,17 @@ pub(super) fn of_udp(sum: Sum) -> u16 {
     }
 }
 
-/// Fills in what is software's job in a frame to be sent. `large` is the checksum of the
-/// UDP datagram whose first fragment the frame may be.
-pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities, large: u16) -> Option<()> {
+/// Fills in what is software's job in a frame to be sent. Of fragments, that is IPv4's: who
+/// makes them sums the whole up before.
+pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<()> {
     let kind = EthernetFrame::new_checked(&frame[..]).ok()?.ethertype();
     if kind != EthernetProtocol::Ipv4 {
         return None;
     }
     let ip = Ipv4Packet::new_checked(frame.get(14..)?).ok()?;
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
-    let (protocol, is_first) = (ip.next_header(), ip.frag_offset() == 0);
-    let is_whole = is_first && !ip.more_frags();
+    let protocol = ip.next_header();
+    let is_whole = ip.frag_offset() == 0 && !ip.more_frags();
     let (start, end) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
     let (header, payload) = frame.get_mut(14..14 + end)?.split_at_mut(start);
     if software.ipv4.tx() {
@@ -154,9 +154,6 @@ pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities, large: u16
                 .set_checksum(0);
             let checksum = of_udp(pseudo.add(payload));
             UdpPacket::new_unchecked(payload).set_checksum(checksum);
-        }
-        IpProtocol::Udp if is_first && !is_whole && payload.len() >= 8 => {
-            UdpPacket::new_unchecked(payload).set_checksum(large);
         }
         _ => {}
     }
@@ -244,9 +241,9 @@ mod tests {
             let at = if round % 2 == 0 { 34 + 16 } else { 34 + 6 };
             frame[at..at + 2].fill(0);
             let without = frame.clone();
-            fill(&mut frame, &ChecksumCapabilities::ignored(), 0);
+            fill(&mut frame, &ChecksumCapabilities::ignored());
             assert_eq!(frame, without);
-            fill(&mut frame, &all, 0);
+            fill(&mut frame, &all);
             assert_eq!(frame, good);
         }
     }
@@ -292,7 +289,7 @@ mod tests {
         let mut zero = udp((PEER_IP, 999), 7, &[0; 2]);
         let sum = UdpPacket::new_unchecked(&zero[34..]).checksum();
         zero[42..44].copy_from_slice(&sum.to_be_bytes());
-        fill(&mut zero, &all, 0);
+        fill(&mut zero, &all);
         let filled = UdpPacket::new_unchecked(&zero[34..]);
         assert_eq!(filled.checksum(), 0xffff);
         let (from, to) = (IpAddress::Ipv4(PEER_IP.into()), config.address.into());
@@ -300,18 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_fragmented_datagram_the_first_fragment_gets_the_checksum() {
+    fn of_fragments_only_the_header_is_summed_up() {
         let mut chance = Chance(4);
         let whole = udp((PEER_IP, 999), 7, &chance.octets(4000));
-        let checksum = UdpPacket::new_unchecked(&whole[34..]).checksum();
         let good = fragments(IpProtocol::Udp, &whole[34..], 1480);
         for good in good {
             let mut frame = good.clone();
             frame[24..26].fill(0);
-            if Ipv4Packet::new_unchecked(&frame[14..]).frag_offset() == 0 {
-                frame[40..42].fill(0);
-            }
-            fill(&mut frame, &ChecksumCapabilities::default(), checksum);
+            fill(&mut frame, &ChecksumCapabilities::default());
             assert_eq!(frame, good);
         }
     }
@@ -330,7 +323,7 @@ mod tests {
             }
             frame.truncate(chance.below(frame.len() as u64 + 1) as usize);
             look(&frame, &config, &all);
-            fill(&mut frame, &all, 0);
+            fill(&mut frame, &all);
         }
     }
 }

@@ -20,18 +20,18 @@
 //! The data are copied, once, into a buffer that is kept; a segment that nothing follows is
 //! not, and stays where it is.
 
-use super::Tuple;
 use super::checksum::Sum;
+use super::{ETHERNET, Tuple};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, TcpSeqNumber};
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpSeqNumber};
 
 /// Octets of the longest frame: Ethernet's header and the longest IPv4 datagram.
-pub(super) const FRAME_MAX: usize = 14 + u16::MAX as usize;
+pub(super) const FRAME_MAX: usize = ETHERNET + u16::MAX as usize;
 
 /// Where the IPv4 header begins, where TCP's does, and where its options do.
-const IP: usize = 14;
+const IP: usize = ETHERNET;
 const TCP: usize = IP + 20;
 const OPTIONS: usize = TCP + 20;
 /// Bits of TCP's octet of flags.
@@ -148,11 +148,10 @@ fn is_intact(datagram: &[u8], software: &ChecksumCapabilities) -> bool {
     if software.ipv4.rx() && !Sum::default().add(ip).is_right() {
         return false;
     }
-    // The pseudo header: addresses, protocol, and length (RFC 9293 §3.1).
-    let [high, low] = (tcp.len() as u16).to_be_bytes();
-    let pseudo = [0, IpProtocol::Tcp.into(), high, low];
-    let sum = || Sum::default().add(&ip[12..20]).add(&pseudo).add(tcp);
-    !software.tcp.rx() || sum().is_right()
+    let packet = Ipv4Packet::new_unchecked(ip);
+    let (source, destination) = (packet.src_addr(), packet.dst_addr());
+    let pseudo = || Sum::default().pseudo(source, destination, IpProtocol::Tcp, tcp.len());
+    !software.tcp.rx() || pseudo().add(tcp).is_right()
 }
 
 /// Segments on their way to become one.

@@ -17,8 +17,8 @@ pub(super) struct Port<D> {
     pub frames: usize,
     /// What the card leaves to software.
     pub software: ChecksumCapabilities,
-    /// The checksum of the UDP datagram that smoltcp fragments, or will next.
-    pub large: u16,
+    /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
+    pub mss: usize,
     /// The segment that is being cut.
     segmenter: Segmenter,
     /// The card does not cut segments.
@@ -32,8 +32,10 @@ impl<D: Device> Port<D> {
             full: false,
             frames: 0,
             cuts: capabilities.segmentation.tcpv4.is_none(),
+            mss: capabilities
+                .max_transmission_unit
+                .saturating_sub(segmentation::HEADERS),
             software: capabilities.checksum,
-            large: 0,
             segmenter: Segmenter::default(),
             device,
         }
@@ -63,9 +65,7 @@ impl<D: Device> Port<D> {
         }
         true
     }
-}
 
-impl<D: Device> Port<D> {
     /// Room for a frame whose checksums its maker fills in, as far as they are software's.
     pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
         let token = self.device.transmit(instant(now));
@@ -101,7 +101,6 @@ impl<D: Device> Device for Port<D> {
         self.full |= token.is_none();
         self.frames += 1;
         Some(Fill {
-            large: self.large,
             segmenter: self.cuts.then_some(&mut self.segmenter),
             ..Fill::new(token?, &self.software)
         })
@@ -125,7 +124,6 @@ impl<D: Device> Device for Port<D> {
 pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
-    large: u16,
     segmenter: Option<&'a mut Segmenter>,
     /// Octets in each frame of a segment that is to be cut here.
     size: Option<usize>,
@@ -137,7 +135,6 @@ impl<'a, T> Fill<'a, T> {
         Fill {
             token,
             software,
-            large: 0,
             segmenter: None,
             size: None,
         }
@@ -169,7 +166,7 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
         }
         self.token.consume(len, |frame| {
             let result = f(frame);
-            checksum::fill(frame, self.software, self.large);
+            checksum::fill(frame, self.software);
             result
         })
     }

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded, and no work
-//! grows with the number of sockets that have nothing to do: see [`engine`] and [`agenda`].
+//! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
+//! and no work grows with the number of sockets that have nothing to do: see [`engine`] and
+//! [`agenda`].
 
 mod agenda;
 mod calls;
@@ -50,12 +51,14 @@ use smoltcp::time::Instant;
 use tcp::Tcp;
 use udp::Udp;
 
+/// Octets of an Ethernet header.
+const ETHERNET: usize = 14;
 /// Frames received in one poll.
-pub(crate) const RECEIVE_BUDGET: usize = 128;
-/// Frames sent in a poll; a long segment, of 44 frames or more, is ended. They are fewer than can be received, since
-/// each may be answered by one: else the card's ring, which has room for 255, would fill
-/// without end, and what it drops costs the peer a second (1,800 frames in a test of nine
-/// downloads over QEMU's user network, none so).
+const RECEIVE_BUDGET: usize = 128;
+/// Frames sent in a poll; a long segment, of 44 frames or more, is ended. They are fewer than
+/// can be received, since each may be answered by one: else the card's ring, which has room
+/// for 255, would fill without end, and what it drops costs the peer a second (1,800 frames
+/// in a test of nine downloads over QEMU's user network, none so).
 const TRANSMIT_BUDGET: usize = 64;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
 const RETRY_NS: u64 = 1_000_000;

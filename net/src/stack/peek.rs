@@ -4,6 +4,7 @@
 //! decided here, and what must be decided per connection in [`super::tcp`]. Frames that
 //! no host may send (RFC 1122 §3.2.1.3, §4.2.3.10) end here.
 
+use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
 use crate::config::Config;
@@ -13,9 +14,6 @@ use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
     Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
 };
-
-/// Octets before the packet.
-const ETHERNET: usize = 14;
 
 /// What a frame is, as far as it matters before smoltcp sees it.
 #[derive(Clone, Copy, Debug)]

@@ -100,8 +100,7 @@ impl<D: Card> Stack<D> {
                 count += 1;
             }
             segment.len = run.octets();
-            let mss = port.device.capabilities().max_transmission_unit - 14 - 40;
-            let hurry = run.is_owed_an_answer(mss);
+            let hurry = run.is_owed_an_answer(port.mss);
             // The same room as before: nothing was sent.
             let reply = port.transmit(instant(now));
             receiver.process_joined(id, &segment, run.frame(), hurry, reply);

@@ -8,16 +8,15 @@
 //! A segment whose frames do not all find room is kept, and its rest leaves before anything
 //! else does. There is one at most: while it is here, the card counts as full.
 
+use super::ETHERNET;
 use super::checksum::Sum;
 use alloc::vec::Vec;
 use core::ops::Range;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 
-/// Octets of an Ethernet header.
-const ETHERNET: usize = 14;
 /// Octets of the headers that smoltcp makes for data.
-const HEADERS: usize = ETHERNET + 20 + 20;
+pub(super) const HEADERS: usize = ETHERNET + 20 + 20;
 /// Where things are in an IPv4 header (RFC 791 §3.1). Its identification stays as it is:
 /// with DF set no fragment is ever told by it (RFC 6864 §4.1).
 const TOTAL_LENGTH: Range<usize> = 2..4;

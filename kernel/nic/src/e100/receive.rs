@@ -22,6 +22,8 @@ use crate::{Bus, Error, Piece, ReceiveInfo};
 
 /// Clean descriptors that are worth a restart while frames are still being read.
 const RESTART: usize = RFDS / 4;
+/// Microseconds from a descriptor that is seen complete to the next access of a register.
+const SETTLE_US: u32 = 2;
 /// Interrupt causes of this ring.
 const CAUSES: u8 = regs::FR | regs::RNR;
 
@@ -68,9 +70,6 @@ impl Default for Receive {
         }
     }
 }
-
-/// From a descriptor that is seen complete to the next access of a register.
-const SETTLE_US: u32 = 2;
 
 impl Receive {
     /// Forgets what is lent: whoever had it is gone.

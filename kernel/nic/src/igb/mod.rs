@@ -24,15 +24,16 @@
 //! of them by the simple calls, which are made of those.
 //!
 //! **Transmit** (`transmit.rs`, `offload.rs`): `send` finds the headers of the frame, chooses the
-//! queue by the flow, so that frames of a flow stay in order, and fills descriptors; most frames need
-//! little of that (`usual.rs`). `flush` is one write of the tail for each queue that has new ones. What is done is read from memory. A full
-//! ring is [`Error::WouldBlock`]; only then the transmit cause is armed.
+//! queue by the flow, so that frames of a flow stay in order, and fills descriptors; most frames
+//! need little of that (`usual.rs`). `flush` is one write of the tail for each queue that has new
+//! ones. What is done is read from memory. A full ring is [`Error::WouldBlock`]; only then the
+//! transmit cause is armed.
 //!
-//! **Receive** (`receive.rs`, `turns.rs`): the card spreads flows over the queues by a hash and stores each
-//! frame in one descriptor or several. `receive` goes round the queues whose interrupt is silent, a
-//! batch from each, reading from memory alone; only when all are empty it arms their causes and looks
-//! once more. So a busy card costs no interrupts, and no register access but a tail for some dozens
-//! of frames, and rings that nothing comes by are not looked at.
+//! **Receive** (`receive.rs`, `turns.rs`): the card spreads flows over the queues by a hash and
+//! stores each frame in one descriptor or several. `receive` goes round the queues whose interrupt
+//! is silent, a batch from each, reading from memory alone; only when all are empty it arms their
+//! causes and looks once more. So a busy card costs no interrupts, and no register access but a
+//! tail for some dozens of frames, and rings that nothing comes by are not looked at.
 //!
 //! **Interrupts** (`interrupts.rs`): messages for the parts of the card, one message, or the line.
 //!

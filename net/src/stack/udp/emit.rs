@@ -1,6 +1,7 @@
 //! Datagrams as frames.
 
 use crate::config::Config;
+use crate::stack::ETHERNET;
 use crate::stack::checksum::{Sum, of_udp};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
@@ -8,7 +9,6 @@ use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, UdpPacket,
 };
 
-const ETHERNET: usize = 14;
 const IPV4: usize = 20;
 const UDP: usize = 8;
 
