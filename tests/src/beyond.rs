@@ -7,6 +7,7 @@ mod filters;
 mod igb;
 mod raw;
 mod system;
+mod together;
 mod trouble;
 mod web;
 
@@ -18,6 +19,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Raw frames", raw::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
+    ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),

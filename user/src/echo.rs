@@ -5,6 +5,8 @@
 //! window closes and it cannot send more. Only such a client's bytes are kept here; those
 //! of the others go back from where they arrived.
 
+pub mod server;
+
 use crate::Result;
 use crate::socket::batch::{End, Event, Operations, Tell, Then};
 use crate::socket::{Handle, Table};

@@ -37,6 +37,7 @@ pub mod fault;
 mod heap;
 pub mod http;
 pub mod ipc;
+pub mod network;
 pub mod nic;
 pub mod nicstat;
 pub mod process;

@@ -11,6 +11,7 @@ use abi::socket::{Answer, Kind, Request};
 use alloc::string::String;
 
 pub mod batch;
+pub mod own;
 mod poll;
 mod table;
 
@@ -30,7 +31,15 @@ pub const CARD_MAX: usize = 8192;
 /// A network server: one IP stack on one card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
-    pid: Pid,
+    place: Place,
+}
+
+/// Where a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Process(Pid),
+    /// In this process.
+    Here,
 }
 
 impl Server {
@@ -39,6 +48,9 @@ impl Server {
     /// # Errors
     /// [`Error::NotFound`] if there is neither, or no such card; what `init` says.
     pub fn of_card(card: u8) -> Result<Server> {
+        if let Some(own) = own::of_card(card) {
+            return Ok(own);
+        }
         match Server::running(card) {
             Err(Error::NotFound) => {}
             result => return result,
@@ -47,9 +59,7 @@ impl Server {
         let request = service::Request::NetworkServer { card };
         let mut pid = [0; 4];
         match sys::call(init, &request.to_bytes(), &mut pid, &mut [])? {
-            4 => Ok(Server {
-                pid: Pid(u32::from_le_bytes(pid)),
-            }),
+            4 => Ok(Server::in_process(Pid(u32::from_le_bytes(pid)))),
             _ => Err(Error::Malformed),
         }
     }
@@ -61,7 +71,13 @@ impl Server {
     pub fn running(card: u8) -> Result<Server> {
         let name = service::network_server(card);
         let name = core::str::from_utf8(&name).map_err(|_| Error::InvalidArgument)?;
-        sys::lookup(name).map(|pid| Server { pid })
+        sys::lookup(name).map(Server::in_process)
+    }
+
+    const fn in_process(pid: Pid) -> Self {
+        Server {
+            place: Place::Process(pid),
+        }
     }
 
     /// The server's state, as lines of "name value".
@@ -136,10 +152,18 @@ impl Server {
 
     fn request(&self, request: Request, leases: &mut [Lent<'_>]) -> Result<Answer> {
         let mut answer = [0; MESSAGE_MAX];
-        match sys::call(self.pid, &request.to_bytes(), &mut answer, leases) {
+        match self.call(&request.to_bytes(), &mut answer, leases) {
             Ok(0) => Ok(Answer::Done),
             Ok(len) => Answer::from_bytes(&answer[..len]),
             Err(error) => Err(error),
+        }
+    }
+
+    /// As [`sys::call`].
+    fn call(&self, request: &[u8], answer: &mut [u8], leases: &mut [Lent<'_>]) -> Result<usize> {
+        match self.place {
+            Place::Process(pid) => sys::call(pid, request, answer, leases),
+            Place::Here => own::call(request, answer, leases),
         }
     }
 }

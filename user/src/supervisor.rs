@@ -5,10 +5,10 @@
 //! starts those programs and nothing else; without it the system serves: a network
 //! server, the echo server and the web server, each started again when it ends. A
 //! network server that a program of a `run=` needs is started when first asked for, so
-//! that where no program uses sockets nothing else transmits.
+//! that where no program uses sockets nothing else transmits; unless a `run=` is one.
 
 use crate::process::Describe;
-use crate::{Error, Pid, Result};
+use crate::{Error, Pid, Result, args};
 use abi::ipc::{Exit, FOREVER};
 use abi::service::{self, Request};
 use alloc::string::String;
@@ -79,8 +79,8 @@ pub trait System {
 enum Role {
     /// It was asked for with `run=`.
     Run,
-    /// It serves card number ...
-    Network(u8),
+    /// A program asked for the server of its card.
+    Network,
     /// It is one of [`SERVICES`].
     Service,
 }
@@ -129,18 +129,16 @@ impl<S: System> Supervisor<S> {
             serving: line.runs.is_empty(),
         };
         if supervisor.serving {
-            supervisor.add(
-                NETWORK_SERVER,
-                &supervisor.server_args(0),
-                Role::Network(0),
-                now,
-            );
+            supervisor.add_server("0", Role::Network, now);
             for name in SERVICES {
                 supervisor.add(name, "", Role::Service, now);
             }
         } else {
             for (name, args) in &line.runs {
-                supervisor.add(name, args, Role::Run, now);
+                match *name {
+                    NETWORK_SERVER => supervisor.add_server(args, Role::Run, now),
+                    _ => supervisor.add(name, args, Role::Run, now),
+                }
             }
             supervisor.say_if_idle();
         }
@@ -168,7 +166,7 @@ impl<S: System> Supervisor<S> {
         let role = self.programs[at].role;
         self.system
             .say(format_args!("{name} ended: {}", Describe(exit)));
-        if let Role::Network(card) = role {
+        if let Some(card) = self.programs[at].serves() {
             self.answer(card, Err(Error::PeerDied));
         }
         if self.serving {
@@ -232,10 +230,9 @@ impl<S: System> Supervisor<S> {
         if self.waiting.len() >= WAITING_MAX {
             return Err(Error::Busy);
         }
-        let role = Role::Network(card);
-        if !self.programs.iter().any(|program| program.role == role) {
-            self.add(NETWORK_SERVER, &self.server_args(card), role, now);
-            if !self.programs.iter().any(|program| program.role == role) {
+        if !self.is_to_serve(card) {
+            self.add_server(&alloc::format!("{card}"), Role::Network, now);
+            if !self.is_to_serve(card) {
                 return Err(Error::NotFound);
             }
         }
@@ -264,14 +261,20 @@ impl<S: System> Supervisor<S> {
         });
     }
 
-    /// The card's number, then the command line's words.
-    fn server_args(&self, card: u8) -> String {
-        let mut args = alloc::format!("{card}");
-        for word in &self.network {
-            args.push(',');
-            args.push_str(word);
-        }
-        args
+    /// Whether a server of that card runs, or will again.
+    fn is_to_serve(&self, card: u8) -> bool {
+        let mut programs = self.programs.iter();
+        programs.any(|program| program.serves() == Some(card))
+    }
+
+    /// Starts a network server: to the words of `args`, the first of which is the card's number,
+    /// come those of the command line, over which they have the last word.
+    fn add_server(&mut self, args: &str, role: Role, now: u64) {
+        let mut words = args::split(args);
+        let card = words.next().unwrap_or("0");
+        let network = self.network.iter().map(String::as_str);
+        let all: Vec<&str> = [card].into_iter().chain(network).chain(words).collect();
+        self.add(NETWORK_SERVER, &all.join(","), role, now);
     }
 
     fn add(&mut self, name: &str, args: &str, role: Role, now: u64) {
@@ -327,6 +330,12 @@ impl<S: System> Supervisor<S> {
 }
 
 impl Program {
+    /// The card whose network server it is.
+    fn serves(&self) -> Option<u8> {
+        let card = args::split(&self.args).next().unwrap_or("0");
+        card.parse().ok().filter(|_| self.name == NETWORK_SERVER)
+    }
+
     /// Plans the next start.
     fn ended(&mut self, now: u64) {
         let (first, most) = RESTART_NS;

@@ -9,14 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
-    Case::new("udp echo, 1 to 8000 bytes", udp),
+    Case::new("udp echo, 1 to 8000 bytes", |bench| udp(&boot(bench)?)),
     Case::new("tcp echo, 1 MB both ways at once", |bench| {
         megabyte(bench, &boot(bench)?)
     }),
     Case::new("tcp echo, 64 clients at once", |bench| {
         many_clients(&boot(bench)?, 64)
     }),
-    Case::new("tcp echo to those who read late, others meanwhile", late),
+    Case::new(
+        "tcp echo to those who read late, others meanwhile",
+        |bench| late(&boot(bench)?),
+    ),
     Case::new("echotest, Wharf as the client", echotest),
 ];
 
@@ -26,11 +29,14 @@ fn boot(bench: &Bench) -> Outcome<Machine> {
     Ok(machine)
 }
 
-fn udp(bench: &Bench) -> Outcome {
-    let machine = boot(bench)?;
+/// Sends datagrams of many lengths and expects them back.
+///
+/// # Errors
+/// The first length that does not come back.
+pub fn udp(machine: &Machine) -> Outcome {
     // More than 1472 bytes travel in fragments.
     for len in [1, 2, 63, 512, 1472, 1473, 4000, 8000] {
-        udp_echo(&machine, len).during(&format!("a datagram of {len} bytes"))?;
+        udp_echo(machine, len).during(&format!("a datagram of {len} bytes"))?;
     }
     Ok(())
 }
@@ -122,8 +128,10 @@ pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
 
 /// Clients that send all they can before they read: their bytes wait at every place there
 /// is, one after the other, and nobody else waits for them.
-fn late(bench: &Bench) -> Outcome {
-    let machine = boot(bench)?;
+///
+/// # Errors
+/// If bytes are missing, or others wait.
+pub fn late(machine: &Machine) -> Outcome {
     let port = machine.ports()?.echo_tcp;
     let sent = pattern(3, 64 << 20);
     let mut clients = Vec::new();
@@ -138,7 +146,7 @@ fn late(bench: &Bench) -> Outcome {
             }
         }
         ensure(count < sent.len(), || "all of 64 MiB was taken".to_owned())?;
-        many_clients(&machine, 8).during("beside one who reads late")?;
+        many_clients(machine, 8).during("beside one who reads late")?;
         clients.push((client, count));
     }
     for (mut client, count) in clients {

@@ -20,7 +20,10 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Fails unless both servers serve.
-fn both_serve(machine: &Machine) -> Outcome {
+///
+/// # Errors
+/// What went wrong with the first that does not.
+pub fn both_serve(machine: &Machine) -> Outcome {
     web(machine)?
         .get("/", "Connection: close\r\n")
         .and_then(|response| response.expect(200))

@@ -11,11 +11,15 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 pub const CASES: &[Case] = &[
-    Case::new("10 MiB download", download),
+    Case::new("10 MiB download", |bench| download(bench, APART)),
     Case::new("8 downloads at once", downloads),
     Case::new("types, directories, HEAD, escapes in names", files),
-    Case::new("keep-alive and 100 pipelined requests", pipelined),
-    Case::new("a slow download beside 24 busy connections", busy),
+    Case::new("keep-alive and 100 pipelined requests", |bench| {
+        pipelined(bench, APART)
+    }),
+    Case::new("a slow download beside 24 busy connections", |bench| {
+        busy(bench, APART)
+    }),
     Case::new("byte ranges", ranges),
     Case::new("304 for what the client has", conditions),
     Case::new("requests that are refused", refusals),
@@ -33,8 +37,16 @@ fn data() -> Vec<u8> {
     pattern(5, 100_000)
 }
 
+/// The web server as a program of its own.
+const APART: &str = "run=httpd";
+
 /// Boots the web server on a site of known files.
 fn boot(bench: &Bench) -> Outcome<Machine> {
+    boot_as(bench, APART)
+}
+
+/// The same, with another kernel command line.
+fn boot_as(bench: &Bench, append: &str) -> Outcome<Machine> {
     let data = data();
     let files: &[(&str, &[u8])] = &[
         ("index.html", INDEX),
@@ -44,19 +56,23 @@ fn boot(bench: &Bench) -> Outcome<Machine> {
         ("empty", b""),
         ("data.bin", &data),
     ];
-    start(bench, bench.image_serving(files)?)
+    start(bench, append, bench.image_serving(files)?)
 }
 
-fn start(bench: &Bench, image: crate::machine::Image) -> Outcome<Machine> {
-    let machine = bench.boot(&Setup::new("run=httpd").from_image(image))?;
+fn start(bench: &Bench, append: &str, image: crate::machine::Image) -> Outcome<Machine> {
+    let machine = bench.boot(&Setup::new(append).from_image(image))?;
     machine.wait_servers(false, true)?;
     Ok(machine)
 }
 
-fn download(bench: &Bench) -> Outcome {
+/// Downloads a large file.
+///
+/// # Errors
+/// If other bytes come.
+pub fn download(bench: &Bench, append: &str) -> Outcome {
     let big = pattern(10, 10 << 20);
     let image = bench.image_serving(&[("big.bin", &big)])?;
-    let machine = start(bench, image)?;
+    let machine = start(bench, append, image)?;
     // The link may still be coming up, which is not to be measured.
     web(&machine)?.get("/none", "")?.expect(404)?;
     let start = Instant::now();
@@ -82,7 +98,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 fn downloads(bench: &Bench) -> Outcome {
     let big = pattern(11, 1 << 20);
     let image = bench.image_serving(&[("big.bin", &big)])?;
-    let machine = &start(bench, image)?;
+    let machine = &start(bench, APART, image)?;
     thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|_| {
@@ -140,8 +156,12 @@ fn same_headers(get: &[(String, String)], head: &[(String, String)]) -> Outcome 
     })
 }
 
-fn pipelined(bench: &Bench) -> Outcome {
-    let machine = boot(bench)?;
+/// Requests that do not wait for the answers before.
+///
+/// # Errors
+/// If they are not answered in order.
+pub fn pipelined(bench: &Bench, append: &str) -> Outcome {
+    let machine = boot_as(bench, append)?;
     let mut client = web(&machine)?;
     let targets = [("/", INDEX), ("/sub/", SUB), ("/style.css", STYLE)];
     for (target, body) in targets.iter().cycle().take(30) {
@@ -180,11 +200,14 @@ fn pipelined(bench: &Bench) -> Outcome {
 
 /// A download whose client takes it bit by bit, while other connections keep the server
 /// awake, so that it is interrupted all the time; and clients that do not read at all.
-fn busy(bench: &Bench) -> Outcome {
+///
+/// # Errors
+/// If bytes are missing.
+pub fn busy(bench: &Bench, append: &str) -> Outcome {
     // More than this machine and QEMU take for a client that does not read.
     let big = pattern(12, 14 << 20);
     let image = bench.image_serving(&[("index.html", INDEX), ("big.bin", &big)])?;
-    let machine = &start(bench, image)?;
+    let machine = &start(bench, append, image)?;
     let port = machine.ports()?.http;
     let ask = b"GET /big.bin HTTP/1.1\r\nHost: wharf\r\nConnection: close\r\n\r\n";
     let stuck = (0..8)
@@ -287,7 +310,7 @@ fn conditions(bench: &Bench) -> Outcome {
     let file = File::create(www.join("dated.txt"))?;
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))?;
     let image = bench.image_serving(&[("index.html", INDEX)])?;
-    let machine = start(bench, image)?;
+    let machine = start(bench, APART, image)?;
     let mut client = web(&machine)?;
     client
         .get("/dated.txt", "")?

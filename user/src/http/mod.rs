@@ -24,6 +24,7 @@ pub mod connection;
 pub mod content;
 pub mod date;
 pub mod media;
+pub mod program;
 pub mod range;
 pub mod request;
 pub mod response;

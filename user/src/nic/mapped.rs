@@ -34,6 +34,10 @@ pub struct Mapped {
     pub sending: Sending,
 }
 
+// SAFETY: what it points to is mapped in the whole process, which has one thread; the promise is
+// for statics, which want it.
+unsafe impl core::marker::Send for Mapped {}
+
 /// The exchange area, of which each half of a card touches its own words.
 #[derive(Clone, Copy)]
 struct Area(NonNull<[u32; WORDS]>);

@@ -27,7 +27,7 @@ pub use events::{Event, Events};
 pub use operations::{Operations, Then};
 
 use super::{Server, count};
-use crate::sys::{self, Lent};
+use crate::sys::Lent;
 use crate::{Error, Result};
 use abi::batch::{HERE, OPERATIONS_MAX};
 use abi::ipc::MESSAGE_MAX;
@@ -82,8 +82,7 @@ impl<'s> Batch<'s> {
             len = HERE + here.len();
         }
         let mut answer = [0; MESSAGE_MAX];
-        let answered = sys::call(
-            self.server.pid,
+        let answered = self.server.call(
             &message[..len],
             &mut answer,
             &mut [

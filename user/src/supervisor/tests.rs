@@ -214,3 +214,24 @@ fn a_server_that_waits_for_its_restart_is_not_started_twice() {
     supervisor.on_time(100_000_001);
     assert_eq!(supervisor.system.replies, [(5, Ok(Pid(5)))]);
 }
+
+#[test]
+fn a_run_that_is_a_network_server_is_waited_for_instead_of_another() {
+    let mut supervisor = started("run=netd,0,with=echosrv,gw=10.0.2.7 run=httpd gw=10.0.2.3");
+    let args = &supervisor.system.started[0].1;
+    assert_eq!(args, "0,gw=10.0.2.3,with=echosrv,gw=10.0.2.7");
+    supervisor.on_request(1, &ASK, 0);
+    assert_eq!(names(&supervisor), ["netd", "httpd"]);
+    supervisor.system.registered = Some(Pid(2));
+    supervisor.on_time(LOOK_NS);
+    assert_eq!(supervisor.system.replies, [(1, Ok(Pid(2)))]);
+    // When it has ended, the next is an ordinary one.
+    supervisor.system.registered = None;
+    supervisor.on_death(Pid(2), Exit::Killed, 5);
+    supervisor.on_request(2, &ASK, 6);
+    assert_eq!(supervisor.system.started[2].1, "0,gw=10.0.2.3");
+    // One of another card does not count.
+    let mut supervisor = started("run=netd,1 run=httpd");
+    supervisor.on_request(1, &ASK, 0);
+    assert_eq!(names(&supervisor), ["netd", "httpd", "netd"]);
+}

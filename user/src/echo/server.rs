@@ -1,0 +1,46 @@
+//! The echo service on the sockets of a network server: all of `echosrv`.
+
+use super::{DATAGRAM_MAX, Echo};
+use crate::socket::batch::{Batch, area_min};
+use crate::socket::{POLL_FOREVER, Server, any};
+use crate::start::Context;
+use crate::{Error, Result, println};
+use alloc::string::String;
+
+/// RFC 862.
+const PORT: u16 = 7;
+const BACKLOG: u16 = 128;
+/// Bytes heard in one turn: the longest datagram, whatever else is said.
+const AREA: usize = DATAGRAM_MAX + area_min(abi::batch::OPERATIONS_MAX);
+
+/// Serves for ever. `find` finds the network server, and the next one when that has died.
+///
+/// # Errors
+/// In words, if there is none, or port 7 is taken.
+pub fn run(find: impl Fn() -> Result<Server>) -> core::result::Result<(), String> {
+    loop {
+        let server = find().context("no network server")?;
+        println!("opened socket");
+        println!("trying to bind");
+        let listener = server.listen(any(PORT), BACKLOG).context("TCP port 7")?;
+        let datagrams = server.datagram(any(PORT)).context("UDP port 7")?;
+        println!("bound");
+        let mut echo = Echo::new(listener.handle(), datagrams.handle(), PORT);
+        match serve(server, &mut echo) {
+            // Its sockets are gone with it: open them at the next one.
+            Err(Error::PeerDied) => println!("echosrv: the network server died"),
+            result => return result.context("cannot go on"),
+        }
+    }
+}
+
+fn serve(server: Server, echo: &mut Echo) -> Result<()> {
+    let mut batch = Batch::new(server, AREA, &[]);
+    loop {
+        echo.prepare(batch.operations())?;
+        let (events, operations) = batch.wait(POLL_FOREVER)?;
+        for event in events {
+            echo.hear(event, operations)?;
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The web server on the sockets of a network server: all of `httpd`.
+
+use super::server::Server;
+use super::site::Site;
+use crate::socket::batch::Batch;
+use crate::socket::{self, TcpListener, any};
+use crate::start::Context;
+use crate::{Error, Result, println, ramdisk, time};
+use alloc::string::String;
+
+const PORT: u16 = 80;
+/// The folder of the ramdisk that is served.
+const ROOT: &str = "www/";
+/// Connections that may wait to be accepted.
+const BACKLOG: u16 = 128;
+/// Bytes heard in one turn.
+const AREA: usize = 64 * 1024;
+
+/// Serves for ever. `find` finds the network server, and the next one when that has died.
+///
+/// # Errors
+/// In words, if there is none, or port 80 is taken.
+pub fn run(
+    find: impl Fn() -> Result<socket::Server> + Copy + 'static,
+) -> core::result::Result<(), String> {
+    let files = ramdisk::ramdisk().context("the ramdisk")?;
+    let site = Site::new(files, ROOT);
+    if site.is_empty() {
+        println!("httpd: no files in {ROOT}: every page will be missing");
+    }
+    let mut server = Server::new(site, move || {
+        let status = find().and_then(|network| network.status());
+        status.unwrap_or_default()
+    });
+    loop {
+        let network = find().context("no network server")?;
+        let listener = network.listen(any(PORT), BACKLOG).context("TCP port 80")?;
+        println!("Waiting for http connections...");
+        match serve(&listener, &mut server) {
+            // The sockets are gone with it: open them at the next one.
+            Err(Error::PeerDied) => println!("httpd: the network server died"),
+            result => return result.context("cannot go on"),
+        }
+        server.clear();
+    }
+}
+
+fn serve(listener: &TcpListener, server: &mut Server<'static>) -> Result<()> {
+    let mut batch = Batch::new(listener.server(), AREA, ramdisk::bytes());
+    let mut now = time::clock_ns();
+    loop {
+        server.prepare(listener.handle(), batch.operations(), now)?;
+        let (events, operations) = batch.wait(timeout_ms(server.deadline(), now))?;
+        now = time::clock_ns();
+        for event in events {
+            server.hear(event, operations, now);
+        }
+    }
+}
+
+/// From `now` to the deadline, rounded up, in milliseconds.
+fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
+    let Some(deadline) = deadline else {
+        return socket::POLL_FOREVER;
+    };
+    let left = deadline.saturating_sub(now).div_ceil(1_000_000);
+    u32::try_from(left).unwrap_or(socket::POLL_FOREVER - 1)
+}

@@ -1,0 +1,179 @@
+//! The network server of one card: the loop around the state machine of the `net` package.
+//!
+//! It is all of the program `netd`, which serves others; and part of a program that has a server
+//! of its own ([`crate::socket::own`]), whose calls it serves besides.
+
+mod calls;
+mod frames;
+
+pub use calls::{Calls, Local};
+
+use crate::ipc::{self, Event, Inbox};
+use crate::nic::Card;
+use crate::start::Context;
+use crate::{Result, println, start, sys, time};
+use abi::ipc::Message;
+use abi::socket::Request;
+use alloc::boxed::Box;
+use alloc::string::String;
+use frames::Frames;
+use net::{Config, Server};
+
+/// Events taken before the card is served again.
+const BATCH: usize = 32;
+
+/// A network server and the card it serves.
+pub struct Network {
+    /// Apart, because it is large, and moving it is copying.
+    server: Box<Server<Frames>>,
+    inbox: Inbox,
+    now: u64,
+    /// The last poll left work.
+    more: bool,
+    /// A call was answered, and nobody is known to have run since.
+    answered: bool,
+}
+
+impl Network {
+    /// Attaches card `number`, and registers as its server. Of `words` it takes
+    /// `ip=A.B.C.D/BITS`, `gw=A.B.C.D` and `vlan=NUMBER`.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn start(number: u8, words: &str) -> core::result::Result<Self, String> {
+        let card = Card::attach(number).context("cannot attach the card")?;
+        let info = card.info().context("cannot describe the card")?;
+        let seed = sys::random() ^ sys::random() << 1;
+        let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
+            println!("{}: {error}; going on without", start::name());
+            Config::new(info.mac, seed)
+        });
+        config.limits.memory = memory(sys::free_memory());
+        let device = Frames::new(card, &info, vlan(words)?)?;
+        let server = Server::new(config, device, time::clock_ns())
+            .map_err(|error| alloc::format!("{error}"))?;
+
+        let name = abi::service::network_server(number);
+        let name = core::str::from_utf8(&name).unwrap_or("net");
+        ipc::register(name).context("cannot register")?;
+        println!(
+            "{}: {name} is {}/{}",
+            start::name(),
+            config.address,
+            config.prefix_len
+        );
+        Ok(Network {
+            server: Box::new(server),
+            inbox: Inbox::default(),
+            now: time::clock_ns(),
+            more: false,
+            answered: false,
+        })
+    }
+
+    /// Serves other processes until the card is taken away.
+    ///
+    /// # Errors
+    /// As [`Network::wait`].
+    pub fn serve(&mut self) -> Result<()> {
+        let mut calls = Calls::default();
+        loop {
+            self.wait(&mut calls)?;
+            self.poll(&mut calls);
+        }
+    }
+
+    /// Waits for the next thing to do, unless there is something, and hears what other
+    /// processes ask for. [`Network::poll`] must follow.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadHandle`] if the card is not ours any more.
+    #[inline]
+    pub fn wait(&mut self, calls: &mut Calls<'_, '_>) -> Result<()> {
+        loop {
+            let mut deadline = match self.more {
+                true => 0,
+                false => self.server.deadline(self.now),
+            };
+            for event in 0..BATCH {
+                let device = self.server.device_mut();
+                let (received, waiting) = match event {
+                    0 => {
+                        let told = device.wait(self.more, deadline, &mut self.inbox)?;
+                        self.now = time::clock_ns();
+                        told
+                    }
+                    _ => device.look(deadline, &mut self.inbox)?,
+                };
+                match received {
+                    Event::Message => {
+                        self.answered = false;
+                        let message = self.inbox.message();
+                        match Request::is_card(message.request()) {
+                            true => calls.describe(message, device.card()),
+                            false => self.server.request(message, self.now, calls),
+                        }
+                    }
+                    Event::Death(client, _) => self.server.client_died(client, self.now),
+                    // Frames, room or a link: the poll looks for all.
+                    Event::Notification(_) | Event::TimedOut => {}
+                }
+                if !waiting {
+                    break;
+                }
+                deadline = 0;
+            }
+            self.more |= self.server.device_mut().has_frame();
+            if !(self.more && self.answered) {
+                return Ok(());
+            }
+            // Frames are worth nothing to programs that never run.
+            sys::yield_now();
+            self.answered = false;
+        }
+    }
+
+    /// Receives, sends, and answers the calls that became possible.
+    #[inline]
+    pub fn poll(&mut self, calls: &mut Calls<'_, '_>) {
+        self.more = self.server.poll(self.now, calls);
+        self.answered |= self.server.has_answered();
+    }
+
+    /// Serves a call of this process, as far as that goes at once; [`Network::poll`] must follow.
+    pub fn request(&mut self, message: &Message, calls: &mut Calls<'_, '_>) {
+        self.now = time::clock_ns();
+        self.answered = false;
+        match Request::is_card(message.request()) {
+            true => calls.describe(message, self.server.device_mut().card()),
+            false => self.server.request(message, self.now, calls),
+        }
+    }
+
+    /// Has the card send what it would be given by the next wait only.
+    pub fn flush(&mut self) {
+        self.server.device_mut().flush();
+    }
+}
+
+/// How much of the free memory, in bytes, may be buffers: half, and what all sockets could use
+/// at the most.
+fn memory(free: u64) -> usize {
+    const MOST: u64 = 64 << 20;
+    usize::try_from((free / 2).min(MOST)).unwrap_or(0)
+}
+
+/// The VLAN that the words name, if they do.
+fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
+    let mut words = words.split(' ');
+    let Some(number) = words.find_map(|word| word.strip_prefix("vlan=")) else {
+        return Ok(None);
+    };
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number| (1..=4094).contains(number));
+    number
+        .map(Some)
+        .ok_or("vlan= wants a number from 1 to 4094".into())
+}
