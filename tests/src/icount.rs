@@ -147,17 +147,20 @@ type Costs = BTreeMap<&'static str, Vec<Cost>>;
 
 /// Boots machines with a card, and counts all workloads in each.
 fn count(bench: &Bench) -> Outcome<Costs> {
-    let mut setup = Setup::on_wire("").from_image(workloads::image(bench)?);
-    setup.icount = true;
+    let image = workloads::image(bench)?;
     let mut costs = Costs::new();
     for run in 1..=RUNS + RUNS_MORE {
-        let mut scene = Scene::boot(bench, &setup)?;
-        for workload in workloads::ALL {
-            let what = format!("{}, run {run}", workload.name);
-            let cost = (workload.count)(&mut scene).during(&what)?;
-            let counts = costs.entry(workload.name).or_default();
-            if !cost.disturbed && counts.len() < RUNS {
-                counts.push(cost);
+        for (append, workloads) in workloads::SCENES {
+            let mut setup = Setup::on_wire(append).from_image(image.clone());
+            setup.icount = true;
+            let mut scene = Scene::boot(bench, &setup)?;
+            for workload in workloads {
+                let what = format!("{}, run {run}", workload.name);
+                let cost = (workload.count)(&mut scene).during(&what)?;
+                let counts = costs.entry(workload.name).or_default();
+                if !cost.disturbed && counts.len() < RUNS {
+                    counts.push(cost);
+                }
             }
         }
         if costs.values().all(|counts| counts.len() == RUNS) {
@@ -196,7 +199,7 @@ pub fn run(options: &Options, report: &Report) -> Tally {
             continue;
         }
         println!(
-            "  {:24} {:>12} {:>12} {:>8} {:>8}",
+            "  {:28} {:>12} {:>12} {:>8} {:>8}",
             "", "baseline", "now", "change", "spread"
         );
         let own = format!("{}/", nic.name);
@@ -255,7 +258,7 @@ fn row(
     let changed = then.map(|then| change(then, now));
     let wrong = verdict(changed, core_spread, options.bless);
     println!(
-        "  {name:24} {:>12} {:>12} {:>8} {:>6.2} %  {}",
+        "  {name:28} {:>12} {:>12} {:>8} {:>6.2} %  {}",
         then.map_or("none".to_owned(), grouped),
         grouped(now),
         changed.map_or(String::new(), |part| format!("{:+.1} %", part * 100.0)),

@@ -117,7 +117,7 @@ pub fn least_memory(lab: &Lab, guest: Guest, enough: u32, limit: Duration) -> Ou
     let serves = |memory| {
         let start = Start {
             guest,
-            role: Role::Serve { big: false },
+            role: Role::PLAIN,
             wire: WireKind::User,
             memory,
         };

@@ -24,8 +24,13 @@ pub struct Floor {
 /// The floor that keeps Wharf's figure from `limit`, which is in units of `other`: the highest, if
 /// one is in the way at all. What Wharf itself has beaten is no floor; nor is what was measured
 /// while the machine did something else, which slows those most who look for frames all the time.
-pub fn floor(results: &Results, goal: &Goal, other: (Key, Guest), limit: Limit) -> Option<Floor> {
-    let own = results.figure(goal.key, Guest::Wharf)?.value;
+pub fn floor(
+    results: &Results,
+    (goal, guest): (&Goal, Guest),
+    other: (Key, Guest),
+    limit: Limit,
+) -> Option<Floor> {
+    let own = results.figure(goal.key, guest)?.value;
     let quiet = |key, guest| {
         let figure = results.figure(key, guest)?;
         (!figure.noisy).then_some(figure.value)

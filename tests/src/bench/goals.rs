@@ -1,7 +1,7 @@
 //! What the figures must and shall reach: the table of issue 4.
 
 use super::floors::{Floor, floor};
-use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
+use super::metric::{Better, Datagrams, Guest, Load, Metric, SMALL, WireKind};
 use super::results::{Key, Ratio, Results};
 
 /// What Wharf's figure is compared with.
@@ -65,6 +65,8 @@ pub enum Verdict {
 /// A goal, judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judged {
+    /// In which of Wharf's ways.
+    pub own: Guest,
     /// The quotient, or the figure itself.
     pub ratio: Ratio,
     /// Whose figure it was divided by, if another guest's.
@@ -183,20 +185,38 @@ pub fn goals(card: &'static str) -> Vec<Goal> {
     goals
 }
 
-/// Judges a goal; `None` if it was not measured, or not what it is compared with.
+/// Judges a goal by the better of Wharf's ways; `None` if it was not measured, or not what it
+/// is compared with.
 pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
+    let judged = Guest::WHARF.map(|own| judge_one(results, goal, own));
+    let better = goal.key.2.better();
+    judged.into_iter().flatten().reduce(|a, b| {
+        let is_better = match better {
+            Better::Lower => b.ratio.value < a.ratio.value,
+            Better::Higher => b.ratio.value > a.ratio.value,
+        };
+        let (missed_a, missed_b) = (a.verdict == Verdict::Missed, b.verdict == Verdict::Missed);
+        let is_chosen = match missed_a == missed_b {
+            true => is_better,
+            false => missed_a,
+        };
+        if is_chosen { b } else { a }
+    })
+}
+
+fn judge_one(results: &Results, goal: &Goal, guest: Guest) -> Option<Judged> {
     let key = goal.key;
-    let own = results.figure(key, Guest::Wharf)?;
+    let own = results.figure(key, guest)?;
     let best = |guests: &[Guest]| results.best_of(key, guests).map(|(guest, _)| guest);
     let other = match goal.against {
         Against::Peers => Some((key, best(&[Guest::Epoll, Guest::Nginx])?)),
         Against::BzImage => Some((key, best(&[Guest::EpollBzImage, Guest::NginxBzImage])?)),
         Against::Bare(_) => Some((key, best(&[Guest::Bare])?)),
-        Against::Own(metric) => Some(((key.0, key.1, metric), Guest::Wharf)),
+        Against::Own(metric) => Some(((key.0, key.1, metric), guest)),
         Against::Itself => None,
     };
     let ratio = match other {
-        Some(other) => results.ratio(key, other)?,
+        Some(other) => results.ratio((key, guest), other)?,
         None => Ratio {
             value: own.value,
             least: own.least,
@@ -204,7 +224,7 @@ pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
         },
     };
     let enough = matches!(goal.against, Against::Bare(Some(rate)) if own.value >= rate);
-    let verdict = if has_errors(results, key) {
+    let verdict = if has_errors(results, key, guest) {
         Verdict::Missed
     } else if enough || goal.aim.holds(ratio.value) {
         Verdict::Aim
@@ -218,19 +238,20 @@ pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
         Verdict::Must => Some(goal.aim),
         Verdict::Missed => Some(goal.must),
     };
-    let compared = other.filter(|(_, guest)| *guest != Guest::Wharf);
+    let compared = other.filter(|(_, other)| *other != guest);
     Some(Judged {
+        own: guest,
         ratio,
         other: compared.map(|(_, guest)| guest),
         verdict,
         floor: unreached
             .zip(compared)
-            .and_then(|(limit, other)| floor(results, goal, other, limit)),
+            .and_then(|(limit, other)| floor(results, (goal, guest), other, limit)),
     })
 }
 
 /// Whether the load that a rate is of had failures: then the rate reaches nothing.
-fn has_errors(results: &Results, (card, wire, metric): Key) -> bool {
+fn has_errors(results: &Results, (card, wire, metric): Key, guest: Guest) -> bool {
     let Metric::Http {
         keep, connections, ..
     } = metric
@@ -242,7 +263,7 @@ fn has_errors(results: &Results, (card, wire, metric): Key) -> bool {
         connections,
         what: Load::Errors,
     };
-    let errors = results.figure((card, wire, errors), Guest::Wharf);
+    let errors = results.figure((card, wire, errors), guest);
     errors.is_some_and(|errors| errors.value > 0.0)
 }
 
@@ -295,6 +316,41 @@ mod tests {
             verdict(&results, "igb", Metric::EchoP50),
             [Some(Verdict::Missed)]
         );
+    }
+
+    #[test]
+    fn the_better_of_wharfs_two_ways_counts_unless_it_fails() {
+        let metric = |what| Metric::Http {
+            keep: true,
+            connections: 16,
+            what,
+        };
+        let key = |what| ("igb", WireKind::Tap, metric(what));
+        let mut results = Results::default();
+        results.add(key(Load::Rate), Guest::Wharf, sample(1, 250.0, false));
+        results.add(key(Load::Rate), Guest::Inside, sample(1, 500.0, false));
+        results.add(key(Load::Rate), Guest::Epoll, sample(1, 100.0, false));
+        let judged = |results: &Results| {
+            let goals = goals("igb");
+            let goal = goals.iter().find(|goal| goal.key == key(Load::Rate));
+            let judged = judge(results, goal.unwrap()).unwrap();
+            (judged.own, judged.verdict)
+        };
+        assert_eq!(judged(&results), (Guest::Inside, Verdict::Aim));
+        results.add(key(Load::Errors), Guest::Inside, sample(1, 1.0, false));
+        assert_eq!(judged(&results), (Guest::Wharf, Verdict::Must));
+        // What is compared with its own figure is compared with that of the same way.
+        let small = |what| Metric::Udp { size: SMALL, what };
+        let key = |what| ("e100", WireKind::Dgram, small(what));
+        for (guest, rate, answered) in [(Guest::Wharf, 50.0, 50.0), (Guest::Inside, 100.0, 80.0)] {
+            results.add(key(Datagrams::Rate), guest, sample(1, rate, false));
+            results.add(key(Datagrams::Answered), guest, sample(1, answered, false));
+        }
+        let goals = goals("e100");
+        let own = Against::Own(small(Datagrams::Rate));
+        let goal = goals.iter().find(|goal| goal.against == own).unwrap();
+        let judged = judge(&results, goal).unwrap();
+        assert_eq!((judged.own, judged.ratio.value), (Guest::Wharf, 1.0));
     }
 
     #[test]

@@ -30,11 +30,30 @@ pub enum Role {
     Serve {
         /// Whether with the large file.
         big: bool,
+        /// What is inside the network server; of Wharf only.
+        inside: Option<Service>,
     },
     /// To send frames of this size as fast as it can, for ever.
     Send(u16),
     /// To count the frames it receives.
     Count,
+}
+
+impl Role {
+    /// To serve what is small, as it starts.
+    pub const PLAIN: Role = Role::Serve {
+        big: false,
+        inside: None,
+    };
+}
+
+/// A service of Wharf's that can be inside its network server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// `echosrv`.
+    Echo,
+    /// `httpd`.
+    Web,
 }
 
 /// How a guest is started.

@@ -76,6 +76,7 @@ fn judged(results: &Results, key: Key) -> Vec<Value> {
                 _ => judged.other?.name().to_owned(),
             };
             Some(json!({
+                "of": judged.own.name(),
                 "against": against,
                 "ratio": judged.ratio.value,
                 "least": judged.ratio.least,

@@ -1,7 +1,7 @@
 //! Where the benchmark of one card runs: what guests are started from, and their files.
 
 use super::files::{BIG, File, INDEX};
-use super::guest::Role;
+use super::guest::{Role, Service};
 use super::metric::Guest;
 use super::options::Options;
 use crate::nic::Nic;
@@ -89,8 +89,8 @@ impl Lab<'_> {
     pub fn image(&self, guest: Guest, role: Role) -> Outcome<Image> {
         let linux = linux(self.options);
         let (kernel, module) = match guest {
-            Guest::Wharf => {
-                let big = role == Role::Serve { big: true };
+            Guest::Wharf | Guest::Inside => {
+                let big = matches!(role, Role::Serve { big: true, .. });
                 let folder = self.file(if big { "wharf-big" } else { "wharf" });
                 (folder.join("boot.elf"), Some(folder.join("wharf.tar")))
             }
@@ -102,7 +102,7 @@ impl Lab<'_> {
             Guest::Client => return Err("there is no guest".into()),
         };
         let (append, ready) = match guest {
-            Guest::Wharf => wharf(role),
+            Guest::Wharf | Guest::Inside => wharf(role),
             Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest counts nothing")?,
             Guest::Epoll | Guest::EpollBzImage => self.linux(role, "epoll"),
             Guest::Nginx | Guest::NginxBzImage => self.linux(role, "nginx"),
@@ -117,8 +117,8 @@ impl Lab<'_> {
 
     fn linux(&self, role: Role, server: &str) -> (String, &'static str) {
         let (what, ready) = match role {
-            Role::Serve { big: true } => ("big".to_owned(), "serving"),
-            Role::Serve { big: false } => (String::new(), "serving"),
+            Role::Serve { big: true, .. } => ("big".to_owned(), "serving"),
+            Role::Serve { big: false, .. } => (String::new(), "serving"),
             Role::Send(size) => (format!("send={size}"), "sending"),
             Role::Count => ("count".to_owned(), "counting"),
         };
@@ -132,7 +132,7 @@ impl Lab<'_> {
     /// # Errors
     /// If one of the files is not there.
     pub fn size(&self, guest: Guest) -> Outcome<u64> {
-        let image = self.image(guest, Role::Serve { big: false })?;
+        let image = self.image(guest, Role::PLAIN)?;
         let packed = |module: &PathBuf| match guest {
             Guest::Wharf => module.clone(),
             _ => module.with_extension("cpio.xz"),
@@ -148,7 +148,14 @@ impl Lab<'_> {
 
 fn wharf(role: Role) -> (String, &'static str) {
     match role {
-        Role::Serve { .. } => (String::new(), "Waiting for http connections"),
+        Role::Serve { inside, .. } => {
+            let runs = match inside {
+                None => "",
+                Some(Service::Echo) => "run=netd,0,with=echosrv run=httpd",
+                Some(Service::Web) => "run=netd,0,with=httpd run=echosrv",
+            };
+            (runs.to_owned(), "Waiting for http connections")
+        }
         Role::Send(size) => (format!("run=rawsend,{size},3600"), "rawsend: sending"),
         Role::Count => ("run=rawcount".to_owned(), "rawcount: counting"),
     }

@@ -30,8 +30,10 @@ impl WireKind {
 /// Whose figure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Guest {
-    /// Wharf.
+    /// Wharf, as it starts.
     Wharf,
+    /// Wharf with the service that is asked in the network server's own address space.
+    Inside,
     /// Linux started by PVH, with the bare epoll server.
     Epoll,
     /// The same with nginx.
@@ -48,9 +50,12 @@ pub enum Guest {
 }
 
 impl Guest {
+    /// Wharf's two ways.
+    pub const WHARF: [Guest; 2] = [Guest::Wharf, Guest::Inside];
     /// All of them.
-    pub const ALL: [Guest; 7] = [
+    pub const ALL: [Guest; 8] = [
         Guest::Wharf,
+        Guest::Inside,
         Guest::Epoll,
         Guest::Nginx,
         Guest::EpollBzImage,
@@ -63,6 +68,7 @@ impl Guest {
     pub fn name(self) -> &'static str {
         match self {
             Guest::Wharf => "wharf",
+            Guest::Inside => "wharf inside",
             Guest::Epoll => "epoll",
             Guest::Nginx => "nginx",
             Guest::EpollBzImage => "epoll-bzimage",

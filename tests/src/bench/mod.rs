@@ -117,7 +117,7 @@ fn once(lab: &Lab, results: &mut Results) {
     };
     for guest in guests(options) {
         let is_packed = [Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest);
-        let is_system = ![Guest::Bare, Guest::Client].contains(&guest);
+        let is_system = ![Guest::Inside, Guest::Bare, Guest::Client].contains(&guest);
         if options.tasks.contains(&Task::Image) && (is_packed || guest == Guest::Wharf) {
             let size = lab
                 .size(guest)
@@ -159,7 +159,7 @@ fn report(options: &Options, results: &Results) -> Outcome {
 
 /// Who takes turns.
 fn guests(options: &Options) -> Vec<Guest> {
-    let mut guests = vec![Guest::Wharf];
+    let mut guests = Guest::WHARF.to_vec();
     for (peer, pvh, packed) in [
         (Peer::Epoll, Guest::Epoll, Guest::EpollBzImage),
         (Peer::Nginx, Guest::Nginx, Guest::NginxBzImage),

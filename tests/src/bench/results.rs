@@ -117,13 +117,13 @@ impl Results {
         })
     }
 
-    /// Wharf's figure divided by another's, which may be another guest's or of another key.
-    pub fn ratio(&self, key: Key, other: (Key, Guest)) -> Option<Ratio> {
-        let own = self.counted(key, Guest::Wharf);
+    /// A figure divided by another, which may be another guest's or of another key.
+    pub fn ratio(&self, (key, guest): (Key, Guest), other: (Key, Guest)) -> Option<Ratio> {
+        let own = self.counted(key, guest);
         let others = self.counted(other.0, other.1);
         let divide = |a: f64, b: f64| if b > 0.0 { Some(a / b) } else { None };
         let value = divide(
-            self.figure(key, Guest::Wharf)?.value,
+            self.figure(key, guest)?.value,
             self.figure(other.0, other.1)?.value,
         )?;
         let quotients: Vec<f64> = own
@@ -198,10 +198,10 @@ pub(super) mod tests {
             .best_of(BULK, &[Guest::Nginx, Guest::Epoll, Guest::Bare])
             .unwrap();
         assert_eq!(best, Guest::Epoll);
-        let ratio = results.ratio(BULK, (BULK, best)).unwrap();
+        let ratio = results.ratio((BULK, Guest::Wharf), (BULK, best)).unwrap();
         assert_eq!(ratio.value, 2.5);
         assert_eq!((ratio.least, ratio.greatest), (2.0, 3.0));
-        assert_eq!(results.ratio(STALLS, (BULK, best)), None);
+        assert_eq!(results.ratio((STALLS, Guest::Wharf), (BULK, best)), None);
         assert_eq!(results.best_of(BULK, &[Guest::Bare]), None);
     }
 }

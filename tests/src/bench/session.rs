@@ -3,7 +3,7 @@
 use super::boot::{first_page, v4};
 use super::files::{BIG, INDEX};
 use super::gauge::{Gauge, Reading, wait_quiet};
-use super::guest::{BOOT, Role, Running, Start};
+use super::guest::{BOOT, Role, Running, Service, Start};
 use super::lab::Lab;
 use super::load::{self, Plan};
 use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
@@ -45,7 +45,7 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// Boots the guest and measures those of `tasks` that are about it on this wire.
     pub fn run(&mut self, tasks: &[Task]) {
-        let mut running = None;
+        let mut running: Option<(Role, Running)> = None;
         for task in tasks {
             if !self.is_about(*task) {
                 continue;
@@ -71,6 +71,8 @@ impl Session<'_> {
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
+            // Not what makes the difference.
+            (Task::Boot | Task::Idle | Task::Raw, Guest::Inside) => false,
             (Task::Boot, guest) => ![Guest::Bare, Guest::Client].contains(&guest),
             (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
             // Over the tap it echoes datagrams, over the user network nobody asks for them.
@@ -78,12 +80,12 @@ impl Session<'_> {
             (Task::Udp, Guest::Bare) => true,
             (Task::Idle, Guest::Client) => false,
             (_, Guest::Client) => self.wire != WireKind::User,
-            (_, guest) => [Guest::Wharf, Guest::Epoll, Guest::Nginx].contains(&guest),
+            (_, guest) => ![Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest),
         };
         wire && guest
     }
 
-    fn task(&mut self, task: Task, running: &mut Option<Running>) -> Outcome {
+    fn task(&mut self, task: Task, running: &mut Option<(Role, Running)>) -> Outcome {
         match task {
             Task::Boot => return self.boot(),
             Task::Raw => {
@@ -93,12 +95,20 @@ impl Session<'_> {
             }
             _ => {}
         }
+        let role = Role::Serve {
+            big: self.wire != WireKind::Dgram, // nobody can ask for it there
+            inside: match (self.guest, task) {
+                (Guest::Inside, Task::Http | Task::Download) => Some(Service::Web),
+                (Guest::Inside, _) => Some(Service::Echo),
+                _ => None,
+            },
+        };
+        if running.as_ref().is_some_and(|(there, _)| *there != role) {
+            *running = None; // before the next, for the tap's sake
+        }
         let guest = match running {
-            Some(guest) => guest,
-            None => {
-                let big = self.wire != WireKind::Dgram; // nobody can ask for it there
-                running.insert(self.start(Role::Serve { big })?)
-            }
+            Some((_, guest)) => guest,
+            None => &mut running.insert((role, self.start(role)?)).1,
         };
         match task {
             Task::Echo => self.echo(guest),
@@ -133,7 +143,7 @@ impl Session<'_> {
         self.take("power-on to the first page", None, |session, _| {
             let start = Start {
                 guest: session.guest,
-                role: Role::Serve { big: false },
+                role: Role::PLAIN,
                 wire: session.wire,
                 memory: MEMORY,
             };

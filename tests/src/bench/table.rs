@@ -83,7 +83,8 @@ fn write_rows(text: &mut String, results: &Results, key: Key) {
 /// The quotient to the better peer, where no goal asks for one.
 fn plain_ratio(results: &Results, key: Key) -> Option<String> {
     let (best, _) = results.best_of(key, &[Guest::Epoll, Guest::Nginx])?;
-    let ratio = results.ratio(key, (key, best))?;
+    let (own, _) = results.best_of(key, &Guest::WHARF)?;
+    let ratio = results.ratio((key, own), (key, best))?;
     let spread = format!("({:.2}..{:.2})", ratio.least, ratio.greatest);
     Some(format!("{:8.2} {spread:<18}", ratio.value))
 }
@@ -106,6 +107,9 @@ fn write_verdict(text: &mut String, results: &Results, goal: &Goal) {
         bound(goal.must),
         bound(goal.aim)
     );
+    if judged.own == Guest::Inside {
+        let _ = write!(text, " inside");
+    }
     if let Some(words) = against(goal, judged) {
         let _ = write!(text, " ({words})");
     }

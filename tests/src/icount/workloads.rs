@@ -35,8 +35,15 @@ pub struct Workload {
     pub count: fn(&mut Scene) -> Outcome<Cost>,
 }
 
-/// All of them.
-pub const ALL: &[Workload] = &[
+/// All of them, by the kernel command line of the machine that they are counted in.
+pub const SCENES: [(&str, &[Workload]); 3] = [
+    ("", APART),
+    ("run=netd,0,with=echosrv run=httpd", ECHO_INSIDE),
+    ("run=netd,0,with=httpd run=echosrv", WEB_INSIDE),
+];
+
+/// With the services as programs of their own.
+const APART: &[Workload] = &[
     Workload {
         name: "udp-echo",
         count: udp_echo,
@@ -63,6 +70,38 @@ pub const ALL: &[Workload] = &[
     },
     Workload {
         name: "download-mib",
+        count: download,
+    },
+];
+
+/// With the echo server inside the network server.
+const ECHO_INSIDE: &[Workload] = &[
+    Workload {
+        name: "udp-echo-inside",
+        count: udp_echo,
+    },
+    Workload {
+        name: "tcp-echo-inside",
+        count: tcp_echo,
+    },
+    Workload {
+        name: "tcp-echo-16k-inside",
+        count: tcp_echo_16k,
+    },
+];
+
+/// With the web server there.
+const WEB_INSIDE: &[Workload] = &[
+    Workload {
+        name: "http-kept-alive-inside",
+        count: http_kept_alive,
+    },
+    Workload {
+        name: "http-connection-inside",
+        count: http_connection,
+    },
+    Workload {
+        name: "download-mib-inside",
         count: download,
     },
 ];
