@@ -3,7 +3,8 @@
 //!
 //! The kernel command line says what to run: `run=NAME[,ARG...]`, as often as wanted,
 //! starts those programs and nothing else; without it the system serves: a network
-//! server, the echo server and the web server, each started again when it ends. A
+//! server, the echo server and the web server, each started again when it ends; with
+//! `inside=NAME` that one of them is part of the network server. A
 //! network server that a program of a `run=` needs is started when first asked for, so
 //! that where no program uses sockets nothing else transmits; unless a `run=` is one.
 
@@ -35,6 +36,8 @@ pub struct CommandLine<'a> {
     pub runs: Vec<(&'a str, &'a str)>,
     /// The words that are for network servers, as they are: `ip=...`, `gw=...`.
     pub network: Vec<&'a str>,
+    /// The service that is to be part of the network server.
+    pub inside: Option<&'a str>,
 }
 
 impl<'a> CommandLine<'a> {
@@ -47,6 +50,7 @@ impl<'a> CommandLine<'a> {
                     line.runs.push(run.split_once(',').unwrap_or((run, "")));
                 }
                 Some(("ip" | "gw", _)) => line.network.push(word),
+                Some(("inside", name)) => line.inside = Some(name),
                 _ => {}
             }
         }
@@ -129,8 +133,16 @@ impl<S: System> Supervisor<S> {
             serving: line.runs.is_empty(),
         };
         if supervisor.serving {
-            supervisor.add_server("0", Role::Network, now);
-            for name in SERVICES {
+            let inside = line.inside.filter(|name| SERVICES.contains(name));
+            if inside != line.inside {
+                let known = SERVICES.join(" or ");
+                supervisor
+                    .system
+                    .say(format_args!("inside= wants {known}: ignored"));
+            }
+            let with = inside.map(|name| alloc::format!("0,with={name}"));
+            supervisor.add_server(with.as_deref().unwrap_or("0"), Role::Network, now);
+            for name in SERVICES.into_iter().filter(|&name| inside != Some(name)) {
                 supervisor.add(name, "", Role::Service, now);
             }
         } else {

@@ -151,8 +151,8 @@ fn wharf(role: Role) -> (String, &'static str) {
         Role::Serve { inside, .. } => {
             let runs = match inside {
                 None => "",
-                Some(Service::Echo) => "run=netd,0,with=echosrv run=httpd",
-                Some(Service::Web) => "run=netd,0,with=httpd run=echosrv",
+                Some(Service::Echo) => "inside=echosrv",
+                Some(Service::Web) => "inside=httpd",
             };
             (runs.to_owned(), "Waiting for http connections")
         }

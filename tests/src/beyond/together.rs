@@ -41,7 +41,7 @@ fn echo(bench: &Bench) -> Outcome {
 /// The one inside may be busy without end, and the one outside is heard all the same.
 fn beside(bench: &Bench) -> Outcome {
     for append in [
-        format!("{ECHO} run=httpd"),
+        "inside=echosrv".to_owned(),
         format!("{WEB} run=echosrv run=nicstat,-r"),
     ] {
         let machine = &boot(bench, &append, true)?;

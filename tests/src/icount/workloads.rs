@@ -38,8 +38,8 @@ pub struct Workload {
 /// All of them, by the kernel command line of the machine that they are counted in.
 pub const SCENES: [(&str, &[Workload]); 3] = [
     ("", APART),
-    ("run=netd,0,with=echosrv run=httpd", ECHO_INSIDE),
-    ("run=netd,0,with=httpd run=echosrv", WEB_INSIDE),
+    ("inside=echosrv", ECHO_INSIDE),
+    ("inside=httpd", WEB_INSIDE),
 ];
 
 /// With the services as programs of their own.

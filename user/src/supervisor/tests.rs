@@ -78,6 +78,22 @@ fn without_a_run_the_system_serves() {
 }
 
 #[test]
+fn a_service_inside_the_network_server_is_no_program_and_starts_again_with_it() {
+    let mut supervisor = started("inside=echosrv ip=10.0.2.16/24");
+    assert_eq!(names(&supervisor), ["netd", "httpd"]);
+    let args = "0,ip=10.0.2.16/24,with=echosrv";
+    assert_eq!(supervisor.system.started[0].1, args);
+    supervisor.on_death(Pid(2), Exit::Fault(14), 0);
+    supervisor.on_time(RESTART_NS.0);
+    assert_eq!(names(&supervisor), ["netd", "httpd", "netd"]);
+    assert_eq!(supervisor.system.started[2].1, args);
+    let supervisor = started("inside=ftpd");
+    assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd"]);
+    let said = &supervisor.system.said;
+    assert_eq!(said, &["inside= wants echosrv or httpd: ignored"]);
+}
+
+#[test]
 fn a_run_starts_that_and_nothing_else() {
     let mut supervisor = started("run=hello,a,b run=hello");
     assert_eq!(names(&supervisor), ["hello", "hello"]);
