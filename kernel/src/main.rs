@@ -58,7 +58,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         gdt::guard_pages(),
         boot_memory::code(),
     ));
-    must(boot_memory::init_heap());
+    boot_memory::init_heap();
     must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));

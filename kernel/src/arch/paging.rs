@@ -83,12 +83,21 @@ pub fn with_frames<R>(ask: impl FnOnce(&mut Frames) -> R) -> R {
     ask(FRAMES.lock().as_mut().expect("frames are set up"))
 }
 
-/// Takes a frame and clears it.
+/// Takes a frame for a table and clears it.
 pub(super) fn zeroed_frame() -> Option<PhysFrame> {
-    let address = PhysAddr::new(with_frames(Frames::allocate)?);
+    with_frames(Frames::allocate).map(zeroed)
+}
+
+/// Takes a frame for the program's page at `address` and clears it.
+pub(super) fn zeroed_frame_for(address: u64) -> Option<PhysFrame> {
+    with_frames(|frames| frames.allocate_like(address / PAGE_SIZE)).map(zeroed)
+}
+
+fn zeroed(address: u64) -> PhysFrame {
+    let address = PhysAddr::new(address);
     // SAFETY: the frame was free, so nothing refers to it, and it is mapped.
     unsafe { physical(address).write_bytes(0, PAGE_SIZE as usize) };
-    Some(PhysFrame::containing_address(address))
+    PhysFrame::containing_address(address)
 }
 
 /// Takes contiguous, cleared frames below `limit` for the kernel: their physical address
