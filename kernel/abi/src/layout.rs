@@ -16,13 +16,14 @@
 //!
 //! | slots | of a program | of the kernel (`kernel.ld`) |
 //! | --- | --- | --- |
-//! | 0x00.. | | heap, after its first pages |
-//! | 0x10.. | heap's first pages, which the kernel uses too | |
-//! | 0x1e.. | end of the stack, which the kernel uses too | |
-//! | 0x20.. | | image: constants, data, what is called most |
-//! | 0x28 | exchange area of the first card | |
-//! | 0x30.. | image: constants, data, what is called most | |
-//! | 0x38.. | | small variables, end of the stack, heap |
+//! | 0x00 to 0x0f | image, goes on | later pages of the heap; end of the trap stack, variables |
+//! | 0x10 to 0x1d | heap's first pages, which the kernel uses too | |
+//! | 0x1e, 0x1f | end of the stack, which the kernel uses too | |
+//! | 0x20 to 0x2f | exchange area of the first card | image: constants, data, |
+//! | 0x30 to 0x37 | image: constants, data, | what is called for each packet |
+//! | 0x38 to 0x3f | what is called for each packet | heap's first pages |
+//!
+//! The kernel finds a program's page in the same slot: its frame is chosen so.
 
 /// Size of a page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What the kernel uses at each trap is under one entry of the top-level table, and image and
-//! devices in one GiB: fewer tables to read after a switch between programs.
+//! devices in one GiB: fewer tables to read after a switch between programs. That has room for
+//! 510 GiB of memory.
 //!
 //! The kernel's half is the same in every table. A program's memory is reached through the
 //! physical mapping, never by its own addresses (see `user_memory.rs`).
