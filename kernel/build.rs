@@ -1,7 +1,8 @@
 //! Links the kernel's binary by its own script and nothing else; the library is untouched.
 
 fn main() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/kernel.ld");
+    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let script = format!("{folder}/kernel.ld");
     println!("cargo:rerun-if-changed={script}");
     for argument in [
         "-nostartfiles",

@@ -106,12 +106,14 @@ pub fn load<M: Memory>(
     };
 
     let mut mapper = Mapper::new(memory, &mut frames).map_err(failed)?;
-    for segment in &kernel.segments {
-        load_segment(&mut mapper, segment).map_err(failed)?;
-    }
+    // The segments last: their table and those of physical memory, which the kernel has in use
+    // all the time, are neighbours then, and in slots of their own in a TLB.
     let recursive_index = places
         .map_all(&mut mapper, &module, &cmdline, machine)
         .map_err(failed)?;
+    for segment in &kernel.segments {
+        load_segment(&mut mapper, segment).map_err(failed)?;
+    }
     let page_table = mapper.root();
 
     // The tar member's data is a slice of the module's.

@@ -126,6 +126,11 @@ impl<'a> Program<'a> {
         &self.segments
     }
 
+    /// First address after its image.
+    pub fn end(&self) -> u64 {
+        self.segments.last().map_or(IMAGE_START, Segment::end)
+    }
+
     /// How many pages of memory loading it takes.
     pub fn pages(&self) -> u64 {
         self.segments.iter().map(Segment::pages).sum()

@@ -1,5 +1,7 @@
 //! Which page frames of physical memory are free: one bit each.
 
+use abi::layout;
+
 /// Bytes of a frame.
 pub const FRAME_SIZE: u64 = 4096;
 
@@ -55,6 +57,22 @@ impl Frames {
             .find(|&word| self.bitmap[word] != 0)?;
         self.hint = word;
         let frame = word as u64 * 64 + u64::from(self.bitmap[word].trailing_zeros());
+        self.take(frame)
+    }
+
+    /// Takes a frame whose number is equal to `page`'s modulo [`layout::SLOTS`], if there is one,
+    /// or else any. So the kernel, which sees it in the mapping of all memory, needs the slot of
+    /// the TLB that the program needs, and what that has chosen apart stays apart.
+    pub fn allocate_like(&mut self, page: u64) -> Option<u64> {
+        let bit = page % layout::SLOTS;
+        let mut words = (self.hint..self.bitmap.len()).chain(0..self.hint);
+        match words.find(|&word| self.bitmap[word] >> bit & 1 == 1) {
+            Some(word) => self.take(word as u64 * 64 + bit),
+            None => self.allocate(),
+        }
+    }
+
+    fn take(&mut self, frame: u64) -> Option<u64> {
         self.set(frame, false);
         self.free -= 1;
         Some(frame * FRAME_SIZE)
@@ -163,6 +181,22 @@ mod tests {
         assert_eq!(frames.allocate_run(64, 100 * FRAME_SIZE), None);
         assert_eq!(frames.allocate_run(1, u64::MAX), Some(5 * FRAME_SIZE));
         assert_eq!(frames.allocate_run(0, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_frame_like_a_page_has_its_slot_as_long_as_there_is_one() {
+        let mut frames = frames(192);
+        let like = |frames: &mut Frames, page| frames.allocate_like(page).map(|at| at / FRAME_SIZE);
+        assert_eq!(like(&mut frames, 0x41f), Some(0x1f));
+        assert_eq!(like(&mut frames, 0x41f), Some(0x5f));
+        assert_eq!(like(&mut frames, 0x1f), Some(0x9f));
+        assert_eq!(like(&mut frames, 0x1f), Some(0));
+        assert_eq!(like(&mut frames, 0x40), Some(0x40));
+        frames.free(0x5f * FRAME_SIZE);
+        assert_eq!(like(&mut frames, 0x1f), Some(0x5f));
+        assert_eq!(frames.free_count(), 192 - 5);
+        while frames.allocate().is_some() {}
+        assert_eq!(like(&mut frames, 7), None);
     }
 
     #[test]

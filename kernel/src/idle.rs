@@ -42,9 +42,68 @@ impl Watch {
     }
 }
 
+/// How long a program may run before frames interrupt it that another one sleeps for. Most
+/// run shorter, and to arm a card and silence it again costs more than they do: a register
+/// is a call of the emulator's, for which it needs its lock.
+pub const ARM_NS: u64 = 1_000_000;
+
+/// When the idle kernel looked for frames. While it does so often, no card needs to be armed for
+/// programs that run in between, and the timer, which would do it, is put off before it fires:
+/// that is a register's write now and then, and not an interrupt, another one by the card that
+/// it arms, and what both cost to be silenced.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks {
+    last: u64,
+}
+
+impl Looks {
+    /// It has looked.
+    pub fn looked(&mut self, now: u64) {
+        self.last = now;
+    }
+
+    /// Whether it has looked so lately that a program may go on with silent cards.
+    pub fn are_recent(&self, now: u64) -> bool {
+        now < self.last + ARM_NS / 2
+    }
+
+    /// Whether the interrupt that is due then can come later, and it is time to say so.
+    pub fn can_put_off(&self, due: u64, now: u64) -> bool {
+        self.are_recent(now) && (now..now + ARM_NS / 2).contains(&due)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_timer_is_put_off_while_the_kernel_looks_and_fires_soon_after_it_does_not() {
+        let mut looks = Looks::default();
+        let (mut due, mut written, mut now) = (u64::MAX, 0, 5_000_000);
+        let mut run = |looks: &Looks, due: &mut u64, now: u64| {
+            assert!(*due > now, "it fired");
+            if *due == u64::MAX || looks.can_put_off(*due, now) {
+                *due = now + ARM_NS;
+                written += 1;
+            }
+        };
+        for _ in 0..100 {
+            looks.looked(now);
+            run(&looks, &mut due, now + 10_000);
+            run(&looks, &mut due, now + 30_000);
+            now += 100_000;
+        }
+        // From now on others run without a pause, and nobody looks.
+        let last = now - 100_000;
+        while due > now {
+            run(&looks, &mut due, now);
+            now += 20_000;
+        }
+        assert!(due <= last + ARM_NS * 3 / 2);
+        assert!(!looks.are_recent(due));
+        assert!(written <= 21, "{written} writes for 10 ms");
+    }
 
     /// Pauses of that length, one after the other; returns how long each was watched.
     fn pauses(watch: &mut Watch, lengths: &[u64]) -> Vec<u64> {

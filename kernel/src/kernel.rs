@@ -12,7 +12,7 @@ use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
 use kernel::clock::{QUANTUM_NS, SECOND_NS};
-use kernel::idle::Watch;
+use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
 use spin::Mutex;
@@ -27,11 +27,6 @@ const NON_MASKABLE: u64 = 2;
 const FIRST_IRQ: u64 = pic::FIRST_VECTOR as u64;
 const LAST_IRQ: u64 = FIRST_IRQ + 15;
 const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
-
-/// How long a program may run before frames interrupt it that another one sleeps for. Most
-/// run shorter, and to arm a card and silence it again costs more than they do: a register
-/// is a call of the emulator's, for which it needs its lock.
-const ARM_NS: u64 = 1_000_000;
 
 /// The kernel's state.
 pub struct Kernel {
@@ -49,6 +44,8 @@ pub struct Kernel {
     pub next_tick: u64,
     /// How long to watch before halting.
     pub watch: Watch,
+    /// When frames were last looked for.
+    pub looks: Looks,
     /// State of [`abi::Syscall::Random`].
     pub random: u64,
     /// Where time goes.
@@ -188,7 +185,11 @@ impl Kernel {
             self.accounts.back(before);
         }
         if self.nics.is_unarmed() {
-            self.nics.arm(&mut self.table);
+            if self.looks.are_recent(now) {
+                self.timer.arm(now + ARM_NS, now);
+            } else {
+                self.nics.arm(&mut self.table);
+            }
         }
         self.table.expire(now);
         let next = self.table.next_deadline().min(self.next_tick);
@@ -271,6 +272,7 @@ impl Kernel {
                 now = self.timer.now();
             }
             self.accounts.back_from_idle(before);
+            self.looks.looked(now);
         }
         if !woke && self.nics.is_unarmed() {
             self.nics.arm(&mut self.table);
@@ -345,7 +347,13 @@ impl Kernel {
             self.nics.arm(&mut self.table);
         } else {
             let now = self.timer.now();
-            self.timer.arm(now + ARM_NS, now);
+            let due = self.timer.armed();
+            if self.looks.can_put_off(due, now) && !self.table.has_others_ready() {
+                let others = self.table.next_deadline().min(self.next_tick);
+                self.timer.put_off(others.min(now + ARM_NS), now);
+            } else {
+                self.timer.arm(now + ARM_NS, now);
+            }
         }
     }
 

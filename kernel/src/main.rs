@@ -21,7 +21,7 @@ use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
 use ::kernel::account::Accounts;
 use ::kernel::clock::SECOND_NS;
-use ::kernel::idle::Watch;
+use ::kernel::idle::{Looks, Watch};
 use ::kernel::options::Options;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
@@ -58,7 +58,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         gdt::guard_pages(),
         boot_memory::code(),
     ));
-    must(boot_memory::init_heap());
+    boot_memory::init_heap();
     must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
@@ -115,6 +115,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         pic,
         next_tick,
         watch: Watch::default(),
+        looks: Looks::default(),
         accounts: Accounts::new(),
     };
     if let Err(error) = kernel.spawn(INIT, "", None) {

@@ -269,7 +269,8 @@ impl<M: Machine> Table<M> {
         &self.machine
     }
 
-    /// Adds a process that is ready to run with these registers.
+    /// Adds a process that is ready to run with these registers, and has no heap yet, but a place
+    /// for one.
     ///
     /// # Errors
     /// [`Error::NoMemory`] if the table is full; the space is dropped.
@@ -278,6 +279,7 @@ impl<M: Machine> Table<M> {
         name: String,
         space: M::Space,
         registers: Registers,
+        heap: u64,
         parent: Option<Pid>,
     ) -> Result<Pid> {
         let slot = self.slots.iter().position(Option::is_none);
@@ -289,7 +291,7 @@ impl<M: Machine> Table<M> {
             registers,
             vectors: Vectors::new(),
             space: Some(space),
-            heap_end: abi::layout::HEAP_START,
+            heap_end: heap,
             state: State::Ready,
             parent,
             outgoing: None,

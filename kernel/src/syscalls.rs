@@ -9,7 +9,7 @@ use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::{HEAP_MAX, HEAP_START, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::layout::{self, HEAP_END, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
@@ -178,7 +178,7 @@ impl Kernel {
         let end = process.heap_end;
         let bytes = bytes.checked_next_multiple_of(PAGE_SIZE);
         let bytes = bytes.ok_or(Error::InvalidArgument)?;
-        if bytes > HEAP_START + HEAP_MAX - end {
+        if bytes > HEAP_END - end {
             return Err(Error::NoMemory);
         }
         // All or nothing: a page each, a table each 512, and the upper tables.
@@ -258,12 +258,14 @@ impl Kernel {
         let registers = Registers {
             rdi: text,
             rsi: arguments.len() as u64,
-            rdx: abi::layout::RAMDISK_START + page_offset,
+            rdx: layout::RAMDISK_START + page_offset,
             rcx: ramdisk.len() as u64,
             ..traps::user_registers(program.entry(), text & !15)
         };
         let name = path.rsplit('/').next().unwrap_or(path);
-        self.table.add(String::from(name), space, registers, parent)
+        let heap = layout::heap_start(program.end());
+        self.table
+            .add(String::from(name), space, registers, heap, parent)
     }
 
     fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

@@ -142,7 +142,8 @@ impl Abuser {
             USER_END,
             1 << 47,
             0xffff_8000_0000_0000,
-            0xffff_ffff_8000_0000,
+            0xffff_ff80_0000_0000,
+            0xffff_ffff_8002_0000,
             u64::MAX - 7,
         ];
         choices[self.below(choices.len() as u64) as usize]

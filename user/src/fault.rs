@@ -59,7 +59,7 @@ impl Fault {
                     core::hint::black_box(descend(0));
                 }
                 Fault::Kernel => {
-                    asm!("mov al, [{kernel}]", kernel = in(reg) 0xffff_8000_0000_0000u64, out("al") _);
+                    asm!("mov al, [{kernel}]", kernel = in(reg) 0xffff_ff80_0000_0000u64, out("al") _);
                 }
                 Fault::Undefined => asm!("ud2"),
                 Fault::Privileged => asm!("cli"),

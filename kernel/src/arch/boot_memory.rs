@@ -3,6 +3,7 @@
 use super::paging;
 use abi::layout::PAGE_SIZE;
 use bootloader_api::info::BootInfo;
+use core::cell::UnsafeCell;
 use core::ops::Range;
 use linked_list_allocator::LockedHeap;
 use x86_64::VirtAddr;
@@ -16,21 +17,25 @@ const FREE_MIN: u64 = 2 * 1024 * 1024;
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
+/// The heap's memory: part of the image, so that the linker script can place its first pages,
+/// which are the busiest, where no other busy page of the kernel is in the way.
+#[repr(align(4096))]
+struct HeapMemory(UnsafeCell<[u8; HEAP_SIZE]>);
+
+// SAFETY: nobody refers to it but the heap, which has a lock.
+unsafe impl Sync for HeapMemory {}
+
+static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP_SIZE]));
+
 unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
 }
 
-/// Gives the kernel its heap.
-///
-/// # Errors
-/// In words, if there is no such run of memory.
-pub fn init_heap() -> Result<(), &'static str> {
-    let (_, memory) = paging::allocate_run(HEAP_SIZE, u64::MAX)
-        .ok_or("no memory for the kernel's heap: start with more")?;
-    // SAFETY: fresh memory that is the heap's for ever.
-    unsafe { HEAP.lock().init(memory.cast().as_ptr(), HEAP_SIZE) };
-    Ok(())
+/// Gives the kernel its heap, once.
+pub fn init_heap() {
+    // SAFETY: memory that is the heap's for ever, and whole pages of it.
+    unsafe { HEAP.lock().init(HEAP_MEMORY.0.get().cast(), HEAP_SIZE) };
 }
 
 /// Refuses a machine on which nothing useful could be started: better one clear line now

@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! 0x0000_0000_0000_0000  a program (`space.rs`), one table each
-//! 0xffff_8000_0000_0000  all physical memory, writable, never executable
 //! 0xffff_c000_0000_0000  what the boot stage placed: ramdisk, boot information, its stack
-//! 0xffff_d000_0000_0000  device registers, uncached
+//! 0xffff_ff80_0000_0000  all physical memory, writable, never executable
 //! 0xffff_ffff_8000_0000  the kernel's image, each permission on its own pages
+//! 0xffff_ffff_a000_0000  device registers, uncached
 //! ```
+//!
+//! What the kernel uses at each trap is under one entry of the top-level table, and image and
+//! devices in one GiB: fewer tables to read after a switch between programs. That has room for
+//! 510 GiB of memory.
 //!
 //! The kernel's half is the same in every table. A program's memory is reached through the
 //! physical mapping, never by its own addresses (see `user_memory.rs`).
@@ -26,10 +30,12 @@ use x86_64::structures::paging::{
 use x86_64::{PhysAddr, VirtAddr};
 
 /// Where all physical memory is mapped; the kernel's `BootloaderConfig` asks for it.
-pub const PHYSICAL_START: u64 = 0xffff_8000_0000_0000;
+pub const PHYSICAL_START: u64 = 0xffff_ff80_0000_0000;
+/// Where the kernel's image begins at the earliest, see `kernel.ld`.
+const IMAGE_START: u64 = 0xffff_ffff_8000_0000;
 /// Where the boot stage may place what it maps dynamically.
 pub const BOOT_START: u64 = 0xffff_c000_0000_0000;
-const DEVICE_START: u64 = 0xffff_d000_0000_0000;
+const DEVICE_START: u64 = 0xffff_ffff_a000_0000;
 /// First entry of the kernel's half of a top-level table.
 pub(super) const KERNEL_HALF: usize = 256;
 static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
@@ -83,12 +89,21 @@ pub fn with_frames<R>(ask: impl FnOnce(&mut Frames) -> R) -> R {
     ask(FRAMES.lock().as_mut().expect("frames are set up"))
 }
 
-/// Takes a frame and clears it.
+/// Takes a frame for a table and clears it.
 pub(super) fn zeroed_frame() -> Option<PhysFrame> {
-    let address = PhysAddr::new(with_frames(Frames::allocate)?);
+    with_frames(Frames::allocate).map(zeroed)
+}
+
+/// Takes a frame for the program's page at `address` and clears it.
+pub(super) fn zeroed_frame_for(address: u64) -> Option<PhysFrame> {
+    with_frames(|frames| frames.allocate_like(address / PAGE_SIZE)).map(zeroed)
+}
+
+fn zeroed(address: u64) -> PhysFrame {
+    let address = PhysAddr::new(address);
     // SAFETY: the frame was free, so nothing refers to it, and it is mapped.
     unsafe { physical(address).write_bytes(0, PAGE_SIZE as usize) };
-    Some(PhysFrame::containing_address(address))
+    PhysFrame::containing_address(address)
 }
 
 /// Takes contiguous, cleared frames below `limit` for the kernel: their physical address
@@ -146,13 +161,6 @@ pub fn init_kernel_table(
     for index in KERNEL_HALF..512 {
         to[index] = from[index].clone();
     }
-    // The device area gets its table now, since each program's table copies this half.
-    let device = zeroed_frame().ok_or(NO_MEMORY)?;
-    let entry = VirtAddr::new(DEVICE_START).p4_index();
-    to[entry].set_addr(
-        device.start_address(),
-        Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE,
-    );
     // SAFETY: the upper half, where the kernel runs, is the same in both.
     unsafe { Cr3::write(own, Cr3Flags::empty()) };
     KERNEL_TABLE.call_once(|| own);
@@ -261,7 +269,7 @@ pub fn is_mapped(address: u64) -> bool {
     let Ok(address) = VirtAddr::try_new(address) else {
         return false;
     };
-    if address.as_u64() < PHYSICAL_START {
+    if usize::from(address.p4_index()) < KERNEL_HALF {
         return false;
     }
     KERNEL_TABLE.get().is_some_and(|&table| {
@@ -299,7 +307,7 @@ pub fn read_physical(address: u64, buffer: &mut [u8]) -> bool {
         return false;
     };
     let first = address - address % PAGE_SIZE;
-    let limit = DEVICE_START - PHYSICAL_START;
+    let limit = IMAGE_START - PHYSICAL_START;
     let pages = (first..end.min(limit)).step_by(PAGE_SIZE as usize);
     if end > limit
         || !pages

@@ -2,7 +2,7 @@
 
 use super::paging::{
     self, KERNEL_HALF, TableFrames, activate, activate_kernel, mapper, physical, table_at,
-    with_frames, zeroed_frame,
+    with_frames, zeroed_frame, zeroed_frame_for,
 };
 use abi::layout::{PAGE_SIZE, RAMDISK_START};
 use abi::{Error, Result};
@@ -114,7 +114,7 @@ impl Space {
         let mut rest = data;
         let mut offset = (address - first) as usize;
         for index in 0..pages {
-            let frame = zeroed_frame().ok_or(Error::NoMemory)?;
+            let frame = zeroed_frame_for(first + index * PAGE_SIZE).ok_or(Error::NoMemory)?;
             let part;
             (part, rest) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
             // SAFETY: the frame is fresh and mapped, and the part fits behind the offset.

@@ -138,6 +138,14 @@ impl Timer {
         self.armed = deadline;
     }
 
+    /// Asks for an interrupt at `deadline` instead of the one that is due, if that is earlier.
+    pub fn put_off(&mut self, deadline: u64, now: u64) {
+        if deadline > self.armed {
+            self.armed = u64::MAX;
+            self.arm(deadline, now);
+        }
+    }
+
     /// When an interrupt is due, in nanoseconds of [`Timer::now`]; `u64::MAX` if none is.
     pub fn armed(&self) -> u64 {
         self.armed

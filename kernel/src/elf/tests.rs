@@ -116,6 +116,7 @@ fn a_program_is_described() {
     assert_eq!(data.data, [0xda; 32]);
     assert_eq!(data.memory_size, 0x2000);
     assert_eq!(data.first_page(), IMAGE_START + 0x2000);
+    assert_eq!(program.end(), data.virtual_address + data.memory_size);
     assert_eq!(data.pages(), 3);
 }
 

@@ -90,7 +90,7 @@ impl World {
             alive: self.alive.clone(),
         };
         let registers = Registers::default();
-        self.table.add("test".into(), space, registers, parent)
+        self.table.add("test".into(), space, registers, 0, parent)
     }
 
     fn poke(&mut self, pid: Pid, address: u64, bytes: &[u8]) {

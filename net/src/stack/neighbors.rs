@@ -112,7 +112,6 @@ impl Neighbors {
     }
 
     /// Takes a neighbour that was asked for often enough in vain.
-    #[cold]
     pub fn given_up(&mut self, now: u64) -> Option<Ipv4Addr> {
         let index = self
             .asked

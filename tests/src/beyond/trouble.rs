@@ -81,7 +81,7 @@ fn faults(bench: &Bench) -> Outcome {
         ("execute", "page fault: execution of 0x"),
         ("divide", "divide error"),
         ("stack", "page fault: write to 0x40f"),
-        ("kernel", "page fault: read of 0xffff800000000000, not "),
+        ("kernel", "page fault: read of 0xffffff8000000000, not "),
         ("undefined", "invalid opcode"),
         ("privileged", "general protection fault"),
         ("code", "page fault: write to 0x4"),
