@@ -90,6 +90,19 @@ impl Arena {
         }
     }
 
+    /// Stores at `to` some `T`s that it loads at `from`, each once and whole.
+    pub fn copy_all<T: Copy, const N: usize>(&mut self, from: usize, to: usize) {
+        let from = self.at::<[T; N]>(from).cast::<T>();
+        let to = self.at::<[T; N]>(to).cast::<T>();
+        for index in 0..N {
+            // SAFETY: all inside the arena and aligned; any bits are a valid integer.
+            unsafe {
+                to.add(index)
+                    .write_volatile(from.add(index).read_volatile())
+            }
+        }
+    }
+
     /// Copies `bytes` in.
     pub fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         let target = self.range(offset, bytes.len());

@@ -153,6 +153,21 @@ impl Send {
         [first, self.len, work, offset, len, 0]
     }
 
+    /// From the words of a frame that has no others.
+    pub const fn from_brief([first, len]: [u32; Self::BRIEF]) -> Self {
+        Send {
+            buffer: first as u16,
+            len,
+            options: SendOptions {
+                more: false,
+                checksums: first & CHECKSUMS != 0,
+                segment_size: 0,
+                vlan: None,
+            },
+            tail: None,
+        }
+    }
+
     /// From words of the area. What their first one does not announce is ignored.
     pub const fn from_words(words: [u32; SEND_WORDS]) -> Self {
         let [first, len, work, offset, tail_len, _] = words;
@@ -326,6 +341,7 @@ mod tests {
             if is_brief {
                 // What is there from before means nothing.
                 words[Send::BRIEF..].fill(0xdead_beef);
+                assert_eq!(Send::from_brief([words[0], words[1]]), send);
             }
             assert_eq!(Send::from_words(words), send);
         }

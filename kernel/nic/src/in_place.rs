@@ -140,10 +140,13 @@ impl Pool {
 
     /// Gives buffers away, as many as there is room for in `into` or else all; returns how many.
     pub fn take_all(&mut self, into: &mut [u16]) -> usize {
-        let mut taken = 0;
-        for (room, number) in into.iter_mut().zip(core::iter::from_fn(|| self.take())) {
+        let left = self.free.len().saturating_sub(into.len());
+        let taken = self.free.len() - left;
+        for (room, number) in into.iter_mut().zip(self.free.drain(left..)) {
             *room = number;
-            taken += 1;
+            if let Some(place) = self.places.get_mut(index(self.first, number)) {
+                *place = Place::Held;
+            }
         }
         taken
     }
@@ -195,9 +198,13 @@ impl Pool {
     }
 
     fn place(&mut self, buffer: u16) -> Option<&mut Place> {
-        let index = buffer.checked_sub(self.first)?;
-        self.places.get_mut(usize::from(index))
+        self.places.get_mut(index(self.first, buffer))
     }
+}
+
+/// Which of a pool's places is a buffer's; a number below the first is behind the last.
+fn index(first: u16, buffer: u16) -> usize {
+    buffer.wrapping_sub(first).into()
 }
 
 #[cfg(test)]

@@ -104,6 +104,11 @@ pub trait Bus {
             self.store32(offset + 4, (quad >> 32) as u32);
         }
     }
+    /// Stores at `to`, as [`Bus::store_quads`] does, what it loads at `from`, which does not overlap.
+    fn copy_quads<const N: usize>(&mut self, from: usize, to: usize) {
+        let quads: [u64; N] = self.load_quads(from);
+        self.store_quads(to, quads);
+    }
     /// Copies `bytes` into the arena.
     fn copy_in(&mut self, offset: usize, bytes: &[u8]);
     /// Fills `bytes` from the arena.

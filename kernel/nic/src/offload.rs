@@ -39,6 +39,15 @@ pub struct SendOptions {
     pub vlan: Option<u16>,
 }
 
+impl SendOptions {
+    /// Whether that is nothing: one comparison.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        let asked = u16::from(self.checksums) | self.segment_size | u16::from(self.vlan.is_some());
+        asked == 0
+    }
+}
+
 /// What a card found out about a frame that it received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveInfo {

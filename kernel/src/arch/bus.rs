@@ -125,6 +125,10 @@ impl Bus for MachineBus {
         self.arena.store_all(offset, quads);
     }
 
+    fn copy_quads<const N: usize>(&mut self, from: usize, to: usize) {
+        self.arena.copy_all::<u64, N>(from, to);
+    }
+
     fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         self.arena.copy_in(offset, bytes);
     }

@@ -22,7 +22,7 @@ const WORD: usize = 4;
 /// Words of what the owner asks.
 const HEAD: usize = exchange::ARM + 1;
 /// Frames, and buffers, that the driver is told of at once.
-const SENT_AT_ONCE: usize = 8;
+const SENT_AT_ONCE: usize = 16;
 const RETURNED_AT_ONCE: usize = 32;
 
 impl Nics {
@@ -337,28 +337,31 @@ fn read_send(
     ramdisk: &Runs,
 ) -> core::result::Result<Outgoing, (u16, Error)> {
     let first = exchange::send_at(index) * WORD;
-    let [word, len]: [u32; Send::BRIEF] = area.load_all(first);
-    let more = match Send::is_brief(word) {
-        true => [0; exchange::SEND_WORDS - Send::BRIEF],
-        false => area.load_all(first + Send::BRIEF * WORD),
-    };
-    let [work, offset, tail_len, spare] = more;
+    let brief @ [word, len]: [u32; Send::BRIEF] = area.load_all(first);
+    if Send::is_brief(word) {
+        return Ok(outgoing(Send::from_brief(brief), None));
+    }
+    let [work, offset, tail_len, spare] = area.load_all(first + Send::BRIEF * WORD);
     let send = Send::from_words([word, len, work, offset, tail_len, spare]);
-    let buffer = send.buffer;
     let tail = match send.tail {
-        Some(tail) => Some(self::tail(ramdisk, tail).ok_or((buffer, Error::BadAddress))?),
+        Some(tail) => Some(self::tail(ramdisk, tail).ok_or((send.buffer, Error::BadAddress))?),
         None => None,
     };
-    Ok(Outgoing {
-        buffer,
-        len: len as usize,
+    Ok(outgoing(send, tail))
+}
+
+#[inline]
+fn outgoing(send: Send, tail: Option<Tail>) -> Outgoing {
+    Outgoing {
+        buffer: send.buffer,
+        len: send.len as usize,
         options: nic::SendOptions {
             checksums: send.options.checksums,
             segment_size: send.options.segment_size,
             vlan: send.options.vlan,
         },
         tail,
-    })
+    }
 }
 
 fn load(area: &Arena, word: usize) -> u32 {

@@ -12,8 +12,9 @@
 extern crate alloc;
 
 use alloc::string::String;
+use core::ops::Range;
 use user::ipc::{FOREVER, mask};
-use user::nic::{Card, Mapped, SendOptions};
+use user::nic::{Card, Mapped, SendBuffer, SendOptions, Sending};
 use user::raw::{Filled, Pieces};
 use user::start::Context;
 use user::{args, ipc, println, ramdisk, raw, time};
@@ -52,22 +53,15 @@ fn main() -> Result<(), String> {
         while !sending.has_batch()
             && let Some(mut buffer) = sending.take(frame.len())
         {
-            let piece = file.as_mut().map(Pieces::next);
-            let tail = piece.as_ref().filter(|_| !copy);
-            let own = tail.map_or(frame.len(), |_| raw::HEADERS);
             // All buffers hold the same, but for a file's bytes that are copied behind.
             if filled.is_new(buffer.number()) {
-                sending
-                    .bytes_mut(&mut buffer, own)
-                    .copy_from_slice(&frame[..own]);
+                let bytes = sending.bytes_mut(&mut buffer, frame.len());
+                bytes.copy_from_slice(&frame);
             }
-            if let (Some(piece), None) = (&piece, tail) {
-                let from = piece.start as usize..piece.end as usize;
-                let place = sending.bytes_mut(&mut buffer, own);
-                place[raw::HEADERS..].copy_from_slice(&ramdisk::bytes()[from]);
+            match file.as_mut() {
+                None => sending.queue(buffer, frame.len(), SendOptions::default(), None),
+                Some(file) => queue_piece(sending, buffer, file.next(), copy),
             }
-            let tail = tail.map(|piece| (piece.start, piece.end - piece.start));
-            sending.queue(buffer, own, SendOptions::default(), tail);
             sent += 1;
         }
         // Armed, once, so that nobody looks for frames that are not wanted.
@@ -83,4 +77,19 @@ fn main() -> Result<(), String> {
     let rate = raw::per_second(sent, time::clock_ns() - start);
     println!("rawsend: {sent} frames, {rate} a second, ring full {full} times");
     Ok(())
+}
+
+/// Queues headers, which the buffer has, and a piece of a file.
+#[inline(never)]
+fn queue_piece(sending: &mut Sending, mut buffer: SendBuffer, piece: Range<u32>, copy: bool) {
+    let len = piece.end - piece.start;
+    if !copy {
+        let tail = Some((piece.start, len));
+        return sending.queue(buffer, raw::HEADERS, SendOptions::default(), tail);
+    }
+    let from = piece.start as usize..piece.end as usize;
+    let whole = raw::HEADERS + from.len();
+    let place = sending.bytes_mut(&mut buffer, whole);
+    place[raw::HEADERS..].copy_from_slice(&ramdisk::bytes()[from]);
+    sending.queue(buffer, whole, SendOptions::default(), None);
 }

@@ -58,8 +58,8 @@ pub const MEMORY: FrameMemory = FrameMemory {
 /// Offset of the counters in the arena.
 pub const STATISTICS: usize = offset_of!(Arena, statistics);
 
-/// A command block (§6.4.2), here as transmit command block in flexible mode (§6.4.2.5), with its
-/// own array of buffer descriptors: one for the buffer, one for a tail that is elsewhere.
+/// A command block (§6.4.2), here as transmit command block (§6.4.2.5): in simplified mode with the
+/// frame in it, in flexible mode with its own array of buffer descriptors.
 #[repr(C)]
 struct Block {
     status: u16,
@@ -69,11 +69,23 @@ struct Block {
     /// Bytes in the block itself (15:0, none in flexible mode), transmit threshold (23:16), number
     /// of buffer descriptors (31:24).
     counts: u32,
-    tbds: [Tbd; 2],
+    content: Content,
 }
+
+#[repr(C)]
+union Content {
+    /// One for the buffer, one for a tail that is elsewhere.
+    tbds: [Tbd; 2],
+    frame: [u64; SHORT_QUADS],
+}
+
+/// Longest frame that is sent from the block itself, in units of 8 bytes.
+pub const SHORT_QUADS: usize = 8;
+pub const SHORT: usize = 8 * SHORT_QUADS;
 
 /// A transmit buffer descriptor (§6.4.2.5).
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Tbd {
     /// Where the data are.
     buffer: u32,
@@ -93,10 +105,13 @@ pub mod cb {
     pub const LINK: usize = offset_of!(Block, link);
     /// Where the argument of a command other than transmit starts.
     pub const ARGUMENT: usize = offset_of!(Block, tbd_array);
-    /// Bus address of the buffer descriptors, and [`TRANSMIT_COUNTS`], 32 bits each.
+    /// Bus address of the buffer descriptors, or [`super::NIL`] in simplified mode, and
+    /// [`TRANSMIT_COUNTS`], 32 bits each.
     pub const TBD_ARRAY: usize = offset_of!(Block, tbd_array);
     /// The first buffer descriptor: bus address, then size and [`TBD_EL`], 32 bits each.
-    pub const TBDS: usize = offset_of!(Block, tbds);
+    pub const TBDS: usize = offset_of!(Block, content);
+    /// In simplified mode, the frame.
+    pub const FRAME: usize = offset_of!(Block, content);
 
     /// Status: the card is done with the block.
     pub const C: u16 = 0x8000;
@@ -118,9 +133,11 @@ pub mod cb {
     /// Command: transmit (§6.4.2.5).
     pub const TRANSMIT: u16 = 4;
 
-    /// No bytes in the block; and a threshold of 0xe0 times 8 bytes, which is the whole frame, so
+    /// A threshold of 0xe0 times 8 bytes, which is the whole frame, so
     /// that the card never runs dry in the middle of one.
     pub const TRANSMIT_COUNTS: u32 = 0xe0 << 16;
+    /// The bytes in the block are the whole frame.
+    pub const EOF: u32 = 1 << 15;
     /// Position of the number of buffer descriptors.
     pub const TBD_COUNT_SHIFT: u32 = 24;
     /// The last buffer of the frame.
@@ -184,7 +201,7 @@ pub const DUMP_RESET_DONE: u32 = 0xa007;
 // The card demands even addresses everywhere, and 16-byte alignment for the counters.
 const _: () = {
     // CONFIGURE's 22 bytes are the longest argument.
-    assert!(size_of::<Block>() == 32 && cb::ARGUMENT + 22 <= 32);
+    assert!(size_of::<Block>().is_multiple_of(16) && cb::ARGUMENT + 22 <= size_of::<Block>());
     // These are written in pairs.
     assert!(cb::TBD_ARRAY.is_multiple_of(8) && cb::TBDS.is_multiple_of(8));
     assert!(rfd::RBD_AND_COUNT.is_multiple_of(8) && align_of::<Tbd>() <= 8);
@@ -198,5 +215,5 @@ const _: () = {
             && RFD_DATA.is_multiple_of(2)
             && FRAME_MAX + 4 <= RFD_DATA
     );
-    assert!(BLOCKS > 5 && BLOCKS <= 50 && RFDS >= 128);
+    assert!(BLOCKS == u32::BITS as usize && RFDS >= 128);
 };

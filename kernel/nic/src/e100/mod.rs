@@ -23,7 +23,9 @@
 //! ```
 //!
 //! **Transmit** (`transmit.rs`): a frame is built in a buffer of the pool (or copied there by `send`),
-//! and may go on in a tail elsewhere. The next block points at both. `flush` marks the last of the new
+//! and may go on in a tail elsewhere. The next block points at both, or has a copy if the frame is
+//! short: the card, QEMU's as well as the chip, then fetches it with the block, instead of a
+//! descriptor and then the frame; and the buffer is free at once. `flush` marks the last of the new
 //! ones S ("suspend after this"), and then takes S from the block before them: one RESUME for all
 //! that is new. The card sets C when it is done, and the driver takes the block back when it needs
 //! one. A full ring is [`Error::WouldBlock`]; only then the completion interrupts are unmasked,
@@ -222,8 +224,7 @@ impl<B: Bus> E100<B> {
         }
     }
 
-    /// Puts a frame into the ring; how long it is.
-    #[inline]
+    /// Puts a frame of any kind into the ring; how long it is.
     fn queue(&mut self, frame: &Outgoing) -> Result<usize, Error> {
         let &Outgoing {
             buffer,
@@ -232,7 +233,7 @@ impl<B: Bus> E100<B> {
             tail,
         } = frame;
         self.transmit.pool.check_held(buffer)?;
-        if options != SendOptions::default() {
+        if !options.is_none() {
             return Err(Error::Unsupported);
         }
         let whole = len.saturating_add(tail.map_or(0, |tail| tail.len));
@@ -445,7 +446,13 @@ impl<B: Bus> Nic for E100<B> {
         let mut sent = 0;
         let mut octets = 0;
         let mut result = Ok(());
+        let is_ready = self.ready().is_ok();
         for frame in frames {
+            let is_plain = is_ready && frame.options.is_none();
+            if is_plain && self.transmit.queue_short(&mut self.chip, frame) {
+                (sent, octets) = (sent + 1, octets + frame.len);
+                continue;
+            }
             match self.queue(frame) {
                 Ok(len) => octets += len,
                 Err(error) => {

@@ -12,9 +12,12 @@
 //! The newest block that the card was told of carries S, so the card suspends there. New blocks are
 //! written whole, the last of a batch gets S, and only then loses the block before them its S (§8.2):
 //! a card that is still busy runs on by itself, one that has suspended goes on by RESUME.
+//!
+//! A short frame is copied into its block, which the card fetches anyway; of a longer one the block
+//! has a descriptor, and the card fetches block, descriptor and frame.
 
 use super::chip::Chip;
-use super::layout::{self, BLOCKS, BUFFERS, cb};
+use super::layout::{self, BLOCKS, BUFFERS, NIL, SHORT, SHORT_QUADS, cb};
 use super::regs;
 use crate::in_place::Pool;
 use crate::{Bus, Error, Outgoing};
@@ -43,11 +46,11 @@ pub struct Transmit {
     told: usize,
     /// The block that carries S.
     suspending: usize,
-    /// Blocks whose buffer descriptors are set up for a frame without tail, one bit each.
-    plain: u32,
+    /// Blocks in flight that send from a buffer, one bit each.
+    lent: u32,
     /// A sender waits for space.
     wanted: bool,
-    /// Who has the buffers, and which of them is in each block.
+    /// Who has the buffers, and which of them is in each lent block.
     pub pool: Pool,
     buffers: [u16; BLOCKS],
     /// Blocks completed so far.
@@ -64,7 +67,7 @@ impl Default for Transmit {
             in_flight: 0,
             told: 0,
             suspending: 0,
-            plain: 0,
+            lent: 0,
             wanted: false,
             pool: Pool::new(0..BUFFERS as u16),
             buffers: [0; BLOCKS],
@@ -102,7 +105,7 @@ impl Transmit {
         }
         (self.next, self.clean) = (commands.len(), commands.len());
         (self.in_flight, self.told, self.wanted) = (0, 0, false);
-        (self.suspending, self.plain) = (before(self.next), 0);
+        (self.suspending, self.lent) = (before(self.next), 0);
         self.pool.empty_rings();
         chip.bus.fence();
         let first = chip.address(layout::block(0));
@@ -116,60 +119,85 @@ impl Transmit {
         Ok(())
     }
 
+    /// Puts a frame into the ring, without telling the card, if it is short and in one piece, there is
+    /// room, and its buffer is held, which then is free. Otherwise does nothing.
+    #[inline]
+    pub fn queue_short<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Outgoing) -> bool {
+        let &Outgoing {
+            buffer, len, tail, ..
+        } = frame;
+        let is_short = len.wrapping_sub(1) < SHORT && tail.is_none();
+        if !is_short || !self.has_room(chip) || self.pool.put_back(buffer).is_err() {
+            return false;
+        }
+        let block = layout::block(self.next);
+        let counts = quad(NIL, cb::TRANSMIT_COUNTS | cb::EOF | len as u32);
+        chip.bus.store_quads(block + cb::TBD_ARRAY, [counts]);
+        // Always as much, for speed: what follows the frame in its buffer is not sent.
+        chip.bus
+            .copy_quads::<SHORT_QUADS>(data(buffer), block + cb::FRAME);
+        self.finish(chip, cb::TRANSMIT);
+        true
+    }
+
+    /// Whether there is a free block.
+    #[inline]
+    fn has_room<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+        self.in_flight < CAPACITY || {
+            self.reclaim(chip);
+            self.in_flight < CAPACITY
+        }
+    }
+
     /// Puts a frame, whose buffer was taken from the pool, into the ring, without telling the card.
     /// False if the ring is full.
-    #[inline]
     pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Outgoing) -> bool {
         let &Outgoing {
             buffer, len, tail, ..
         } = frame;
-        if self.in_flight == CAPACITY {
-            self.reclaim(chip);
-            if self.in_flight == CAPACITY {
-                return false;
-            }
+        if !self.has_room(chip) {
+            return false;
         }
-        // Those of the pool are all small ones.
-        let data = layout::MEMORY.transmit.start + usize::from(buffer) * layout::BUFFER;
         let block = layout::block(self.next);
-        let size = |len: usize, last: bool| {
-            let last = if last { cb::TBD_EL } else { 0 };
-            u64::from(len as u32 | last) << 32
-        };
-        let first = u64::from(chip.address(data)) | size(len, tail.is_none());
-        let bit = 1 << self.next;
+        let array = chip.address(block + cb::TBDS);
+        let counts = |tbds: u32| quad(array, cb::TRANSMIT_COUNTS | tbds << cb::TBD_COUNT_SHIFT);
+        let (first, len) = (chip.address(data(buffer)), len as u32);
+        let place = block + cb::TBD_ARRAY;
         match tail {
             None => {
-                if self.plain & bit == 0 {
-                    point_at_descriptors(chip, block, 1);
-                    self.plain |= bit;
-                }
-                chip.bus.store_quads(block + cb::TBDS, [first]);
+                let first = quad(first, len | cb::TBD_EL);
+                chip.bus.store_quads(place, [counts(1), first]);
             }
             Some(tail) => {
-                point_at_descriptors(chip, block, 2);
-                self.plain &= !bit;
                 // Below 4 GiB: the caller has looked.
-                let second = tail.address.0 | size(tail.len, true);
-                chip.bus.store_quads(block + cb::TBDS, [first, second]);
+                let second = quad(tail.address.0 as u32, tail.len as u32 | cb::TBD_EL);
+                let quads = [counts(2), quad(first, len), second];
+                chip.bus.store_quads(place, quads);
             }
         }
+        self.lent |= 1 << self.next;
+        self.pool.enter_ring(buffer);
+        self.buffers[self.next] = buffer;
+        // SF because of the manual; QEMU looks at the TBD array address alone.
+        self.finish(chip, cb::TRANSMIT | cb::SF);
+        true
+    }
+
+    /// Makes the next block, which is filled, new.
+    #[inline]
+    fn finish<B: Bus>(&mut self, chip: &mut Chip<B>, command: u16) {
         // Each quarter of the ring asks for an interrupt; it is masked unless a sender waits.
         let interrupt = if self.next % SPACE == SPACE - 1 {
             cb::I
         } else {
             0
         };
-        // SF because of the manual; QEMU looks at the TBD array address alone.
-        let command = cb::TRANSMIT | cb::SF | interrupt;
         // The status is zeroed with it: QEMU keeps old bits when it completes the block.
-        let word = u32::from(command) << 16;
-        chip.bus.store32(block + cb::STATUS, word);
-        self.pool.enter_ring(buffer);
-        self.buffers[self.next] = buffer;
+        let word = u32::from(command | interrupt) << 16;
+        chip.bus
+            .store32(layout::block(self.next) + cb::STATUS, word);
         self.next = (self.next + 1) % BLOCKS;
         self.in_flight += 1;
-        true
     }
 
     /// Tells the card of the new blocks: one RESUME.
@@ -218,10 +246,15 @@ impl Transmit {
                 .take_while(|&ahead| is_complete(chip, at(ahead)))
                 .count(),
         };
-        for _ in 0..complete {
-            self.pool.leave_ring(self.buffers[self.clean]);
-            self.clean = (self.clean + 1) % BLOCKS;
+        let blocks = ((1 << complete) - 1_u32).rotate_left(self.clean as u32);
+        let mut back = self.lent & blocks;
+        while back != 0 {
+            self.pool
+                .leave_ring(self.buffers[back.trailing_zeros() as usize]);
+            back &= back - 1;
         }
+        self.lent &= !blocks;
+        self.clean = at(complete);
         self.in_flight -= complete;
         self.told -= complete;
         self.completed += complete as u64;
@@ -268,16 +301,18 @@ impl Transmit {
     }
 }
 
+/// Where a buffer is in the arena: those of the pool are all small ones.
+fn data(buffer: u16) -> usize {
+    layout::MEMORY.transmit.start + usize::from(buffer) * layout::BUFFER
+}
+
 fn before(index: usize) -> usize {
     (index + BLOCKS - 1) % BLOCKS
 }
 
-/// Has a block point at so many buffer descriptors of its own, and nothing else.
-fn point_at_descriptors<B: Bus>(chip: &mut Chip<B>, block: usize, count: u32) {
-    let array = chip.address(block + cb::TBDS);
-    let counts = cb::TRANSMIT_COUNTS | count << cb::TBD_COUNT_SHIFT;
-    let quad = u64::from(array) | u64::from(counts) << 32;
-    chip.bus.store_quads(block + cb::TBD_ARRAY, [quad]);
+/// Two words that follow each other.
+fn quad(first: u32, second: u32) -> u64 {
+    u64::from(first) | u64::from(second) << 32
 }
 
 fn is_complete<B: Bus>(chip: &mut Chip<B>, index: usize) -> bool {

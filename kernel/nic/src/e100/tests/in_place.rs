@@ -2,7 +2,7 @@
 
 use super::{Kernel, everywhere, frame};
 use crate::Bus;
-use crate::e100::layout::{MEMORY, RFDS};
+use crate::e100::layout::{MEMORY, RFDS, SHORT};
 use crate::model::Rng;
 use crate::model::e100::Defects;
 use crate::{BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
@@ -74,6 +74,41 @@ fn frames_are_sent_from_where_they_were_built() {
         for (sent, built) in sent.iter().zip(frames.iter().map(padded)) {
             assert!(sent.starts_with(&built) || *sent == built);
         }
+    });
+}
+
+#[test]
+fn a_short_frame_is_copied_and_its_buffer_free_at_once() {
+    everywhere(10, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let mut rng = Rng::new(seed);
+        let mut frames = Vec::new();
+        for number in 0..100 {
+            let bytes = frame(number, SHORT - 2 + rng.below(4));
+            let buffer = kernel.build(&bytes);
+            kernel.send_built(buffer, bytes.len(), None);
+            if bytes.len() <= SHORT {
+                // Whoever gets it next does not change the frame.
+                assert_eq!(kernel.build(&frame(99, SHORT)), buffer);
+                kernel.nic.drop_buffer(buffer).unwrap();
+            }
+            let again = kernel.nic.send_buffer(buffer, bytes.len(), None, &PLAIN);
+            assert_eq!(again, Err(Error::BadBuffer { buffer }));
+            frames.push(bytes);
+        }
+        kernel.nic.flush().unwrap();
+        kernel.model.settle();
+        assert_eq!(kernel.model.take_sent(), frames);
+        let buffer = kernel.build(&[0; SHORT]);
+        let offload = SendOptions {
+            checksums: true,
+            ..PLAIN
+        };
+        let refused = kernel.nic.send_buffer(buffer, SHORT, None, &offload);
+        assert_eq!(refused, Err(Error::Unsupported));
+        let refused = kernel.nic.send_buffer(buffer, 0, None, &PLAIN);
+        assert_eq!(refused, Err(Error::BadLength { len: 0 }));
+        kernel.nic.drop_buffer(buffer).unwrap();
     });
 }
 

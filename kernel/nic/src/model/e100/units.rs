@@ -10,6 +10,8 @@ const EL: u16 = 0x8000;
 const S: u16 = 0x4000;
 const I: u16 = 0x2000;
 const SF: u16 = 0x0008;
+/// In the counts of a transmit block.
+const EOF: u32 = 1 << 15;
 const CX: u8 = 0x80;
 const FR: u8 = 0x40;
 const CNA: u8 = 0x20;
@@ -227,16 +229,24 @@ impl Card {
     fn transmit(&mut self, offset: usize) {
         assert!(self.cu.configured, "transmit before CONFIGURE");
         assert!(self.cu.mac.is_some(), "transmit before IA SETUP");
-        assert_ne!(self.cu.command & SF, 0, "TBD array without SF");
         let tbd_array = self.memory.load32(offset + 8);
         let counts = self.memory.load32(offset + 12);
-        assert_eq!(counts & 0xffff, 0, "bytes in the block, in flexible mode");
         assert_ne!(
             counts >> 16 & 0xff,
             0,
             "transmit threshold 0 (OSDM 6.4.2.5)"
         );
+        let is_flexible = self.cu.command & SF != 0;
         let mut frame = Vec::new();
+        if is_flexible {
+            assert_eq!(counts & 0xffff, 0, "bytes in the block, in flexible mode");
+        } else {
+            assert_eq!(tbd_array, 0xffff_ffff, "TBD array without SF");
+            assert_eq!(counts >> 24, 0, "descriptors without SF");
+            assert_ne!(counts & EOF, 0, "the frame is to end in the block");
+            let len = (counts & 0x3fff) as usize;
+            frame.extend_from_slice(self.memory.bytes(offset + 16, len));
+        }
         for index in 0..u64::from(counts >> 24) {
             let tbd = self.memory.offset(u64::from(tbd_array) + 8 * index, 8);
             let size = self.memory.load32(tbd + 4);
@@ -383,13 +393,20 @@ impl Card {
             // A suspended unit will look at its block's S and link again; an active one, besides,
             // at its data.
             let busy = self.cu.state == CuState::Active && self.cu.phase != Phase::Advance;
-            let size = if busy { 32 } else { 8 };
+            let (block, stored) = (self.memory.offset(self.cu.block, 32), len);
+            let command = self.memory.load16(block + 2);
+            // Commands but those of flexible mode have their argument in the block.
+            let argument = (self.memory.load16(block + 12) & 0x3fff) as usize;
+            let sends = command & 7 == 4 && command & SF != 0;
+            let size = match (busy, command & (7 | SF)) {
+                (false, _) => 8,
+                (true, 4) => 16 + argument,
+                (true, _) => 32,
+            };
             assert!(
                 !hits(self.cu.block, size, 32),
                 "the driver writes into the command block that the card is at"
             );
-            let (block, stored) = (self.memory.offset(self.cu.block, 32), len);
-            let sends = self.memory.load16(block + 2) & 7 == 4;
             for tbd in [block + 16, block + 24]
                 .into_iter()
                 .filter(|_| busy && sends)
