@@ -11,7 +11,7 @@ use core::arch::asm;
 /// Octets that are copied by plain moves in a row.
 const BLOCK: usize = 64;
 
-/// Copies `len` bytes upwards: blocks of [`BLOCK`], then 8-byte words, then a tail of bytes.
+/// Copies `len` bytes upwards: blocks of 64, then 8-byte words, then a tail of bytes.
 ///
 /// # Safety
 /// `src` is readable and `dst` writable for `len` bytes; if they overlap, `dst` is not

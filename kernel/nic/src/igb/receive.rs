@@ -304,17 +304,33 @@ impl Receive {
     }
 
     /// Takes a lent buffer back, and gives it to the card.
-    #[inline(always)]
     pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
-        let index = buffer.checked_sub(self.first).map(usize::from);
-        let lent = index.and_then(|index| self.lent.get_mut(index));
-        let lent = lent.filter(|lent| **lent);
-        *lent.ok_or(Error::BadBuffer { buffer })? = false;
-        self.give(chip, buffer);
-        if self.tail - self.given >= self.batch {
-            self.tell(chip);
+        self.give_back_all(chip, &[buffer]).map(drop)
+    }
+
+    /// Takes lent buffers back, up to the first that is not of this ring, and gives them to the
+    /// card; returns how many. One must be.
+    #[inline]
+    pub fn give_back_all<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        buffers: &[u16],
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        for &buffer in buffers {
+            let index = usize::from(buffer.wrapping_sub(self.first));
+            match self.lent.get_mut(index) {
+                Some(lent) if *lent => *lent = false,
+                None if count > 0 => break,
+                _ => return Err(Error::BadBuffer { buffer }),
+            }
+            self.give(chip, buffer);
+            if self.tail - self.given >= self.batch {
+                self.tell(chip);
+            }
+            count += 1;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Whether some pieces of a frame are lent and others not yet.
