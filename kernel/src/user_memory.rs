@@ -14,9 +14,9 @@ use kernel::process::Machine;
 /// The machine's side of the process table.
 pub struct UserMemory;
 
-/// The pages of `address..address + len`: for each, where it is and how many bytes of the
-/// range are in it.
-fn pages(
+/// The pieces that `address..address + len` is in: for each, where it is and how many bytes of
+/// the range are in it.
+fn pieces(
     space: &Space,
     address: u64,
     len: usize,
@@ -31,14 +31,15 @@ fn pages(
         if at == end {
             return None;
         }
-        let here = (PAGE_SIZE - at % PAGE_SIZE).min(end - at);
-        let page = space.user_page(at, write).ok_or(Error::BadAddress);
+        let Some((start, here)) = space.user_run(at, end - at, write) else {
+            return Some(Err(Error::BadAddress));
+        };
         at += here;
-        Some(page.map(|page| (page, here as usize)))
+        Some(Ok((start, here as usize)))
     }))
 }
 
-/// As [`pages`], of what is in one page, as most is.
+/// As [`pieces`], of what is in one page, as most is.
 fn one_page(space: &Space, address: u64, len: usize, write: bool) -> Option<NonNull<u8>> {
     let fits = address % PAGE_SIZE + len as u64 <= PAGE_SIZE && address < USER_END;
     fits.then(|| space.user_page(address, write)).flatten()
@@ -51,7 +52,7 @@ impl Machine for UserMemory {
         if one_page(space, address, len, true).is_some() {
             return Ok(());
         }
-        pages(space, address, len, true)?.try_for_each(|page| page.map(|_| ()))
+        pieces(space, address, len, true)?.try_for_each(|piece| piece.map(|_| ()))
     }
 
     fn read(&self, space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
@@ -65,14 +66,14 @@ impl Machine for UserMemory {
             return Ok(());
         }
         let mut rest = buffer;
-        for page in pages(space, address, rest.len(), false)? {
-            let (page, len) = page?;
+        for piece in pieces(space, address, rest.len(), false)? {
+            let (start, len) = piece?;
             let part = rest.split_off_mut(..len).ok_or(Error::BadAddress)?;
-            // SAFETY: `len` bytes of one mapped user page; the kernel holds no reference
-            // to user pages, and nothing else runs meanwhile.
+            // SAFETY: `len` bytes of mapped user pages in a row; the kernel holds no
+            // reference to user pages, and nothing else runs meanwhile.
             unsafe {
                 part.as_mut_ptr()
-                    .copy_from_nonoverlapping(page.as_ptr(), len)
+                    .copy_from_nonoverlapping(start.as_ptr(), len)
             };
         }
         Ok(())
@@ -88,20 +89,20 @@ impl Machine for UserMemory {
             return Ok(());
         }
         let mut rest = bytes;
-        for page in pages(space, address, rest.len(), true)? {
-            let (page, len) = page?;
+        for piece in pieces(space, address, rest.len(), true)? {
+            let (start, len) = piece?;
             let part;
             (part, rest) = rest.split_at(len);
-            // SAFETY: `len` bytes of one mapped, writable user page, to which the kernel
+            // SAFETY: `len` bytes of mapped, writable user pages in a row, to which the kernel
             // holds no reference; nothing else runs meanwhile.
-            unsafe { page.as_ptr().copy_from_nonoverlapping(part.as_ptr(), len) };
+            unsafe { start.as_ptr().copy_from_nonoverlapping(part.as_ptr(), len) };
         }
         Ok(())
     }
 
     fn copy(&self, from: (&Space, u64), to: (&Space, u64), len: usize) -> Result<()> {
-        let mut sources = pages(from.0, from.1, len, false)?;
-        let mut targets = pages(to.0, to.1, len, true)?;
+        let mut sources = pieces(from.0, from.1, len, false)?;
+        let mut targets = pieces(to.0, to.1, len, true)?;
         let mut source: Option<(NonNull<u8>, usize)> = None;
         let mut target: Option<(NonNull<u8>, usize)> = None;
         let mut left = len;
@@ -119,11 +120,11 @@ impl Machine for UserMemory {
             // may be the same frame (the ramdisk, or one space on both sides), so `copy`.
             unsafe { src.copy_to(dst, here) };
             if src_len > here {
-                // SAFETY: still within the page.
+                // SAFETY: still within the piece.
                 source = Some((unsafe { src.add(here) }, src_len - here));
             }
             if dst_len > here {
-                // SAFETY: still within the page.
+                // SAFETY: still within the piece.
                 target = Some((unsafe { dst.add(here) }, dst_len - here));
             }
             left -= here;

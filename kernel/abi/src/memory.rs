@@ -3,11 +3,15 @@
 //! The compiler calls these by name. `x86_64-unknown-linux-gnu` leaves them to libc, so
 //! each bare-metal binary defines them once with [`crate::c_memory_functions!`]; the bodies are
 //! here, where they are tested. Copies go by 8-byte words: under QEMU's TCG `rep movsq`
-//! takes an eighth of the time of `rep movsb`, and on silicon both are fast strings.
+//! takes an eighth of the time of `rep movsb` (17 us for 64 KiB), and blocks of plain moves two
+//! thirds of that (11.5; vectors 29). On silicon all are fast.
 
 use core::arch::asm;
 
-/// Copies `len` bytes upwards, in 8-byte words and a tail of bytes.
+/// Octets that are copied by plain moves in a row.
+const BLOCK: usize = 64;
+
+/// Copies `len` bytes upwards: blocks of 64, then 8-byte words, then a tail of bytes.
 ///
 /// # Safety
 /// `src` is readable and `dst` writable for `len` bytes; if they overlap, `dst` is not
@@ -15,16 +19,44 @@ use core::arch::asm;
 #[inline]
 pub unsafe fn copy_forward(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: the caller vouches for both ranges; the direction flag is clear by the ABI.
+    // Each word is read before it is written, and nothing below it is read afterwards.
     unsafe {
         asm!(
+            "test {blocks}, {blocks}",
+            "jz 3f",
+            "2:",
+            "mov {one}, [rsi]",
+            "mov {other}, [rsi + 8]",
+            "mov [rdi], {one}",
+            "mov [rdi + 8], {other}",
+            "mov {one}, [rsi + 16]",
+            "mov {other}, [rsi + 24]",
+            "mov [rdi + 16], {one}",
+            "mov [rdi + 24], {other}",
+            "mov {one}, [rsi + 32]",
+            "mov {other}, [rsi + 40]",
+            "mov [rdi + 32], {one}",
+            "mov [rdi + 40], {other}",
+            "mov {one}, [rsi + 48]",
+            "mov {other}, [rsi + 56]",
+            "mov [rdi + 48], {one}",
+            "mov [rdi + 56], {other}",
+            "add rsi, 64",
+            "add rdi, 64",
+            "dec {blocks}",
+            "jnz 2b",
+            "3:",
             "rep movsq",
             "mov ecx, {tail:e}",
             "rep movsb",
+            blocks = inout(reg) len / BLOCK => _,
+            one = out(reg) _,
+            other = out(reg) _,
             tail = in(reg) len & 7,
-            inout("rcx") len >> 3 => _,
+            inout("rcx") (len % BLOCK) >> 3 => _,
             inout("rdi") dst => _,
             inout("rsi") src => _,
-            options(nostack, preserves_flags)
+            options(nostack)
         );
     }
 }
@@ -172,7 +204,7 @@ mod tests {
 
     #[test]
     fn copies_of_every_length_and_overlap() {
-        for len in 0..64 {
+        for len in 0..180 {
             for shift in 0..20 {
                 let mut up = pattern();
                 let mut want = pattern();

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use spin::Once;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate};
-use x86_64::structures::paging::{Page, PageTableFlags as Flags, PhysFrame, Size4KiB};
+use x86_64::structures::paging::{Page, PageTable, PageTableFlags as Flags, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The top-level entry of the ramdisk, shared by all programs.
@@ -194,11 +194,41 @@ impl Space {
         NonNull::new(physical(PhysAddr::new(found.frame + offset)))
     }
 
+    /// As [`Space::user_page`], of `len` bytes from `address` on: how many of them, at least, lie
+    /// in a row there, too. One walk through the tables finds all pages of a row.
+    pub fn user_run(&self, address: u64, len: u64, write: bool) -> Option<(NonNull<u8>, u64)> {
+        let offset = address % PAGE_SIZE;
+        if offset + len <= PAGE_SIZE {
+            return Some((self.user_page(address, write)?, len));
+        }
+        let (needed, virt) = (access(write), VirtAddr::try_new(address).ok()?);
+        let table = self.last_table(virt)?;
+        let first = usize::from(virt.p1_index());
+        let frame = table[first].addr();
+        let end = 512.min(first + (offset + len).div_ceil(PAGE_SIZE) as usize);
+        let in_row = |index: &usize| {
+            let entry = &table[*index];
+            let expected = frame.as_u64() + (index - first) as u64 * PAGE_SIZE;
+            entry.flags().contains(needed) && entry.addr().as_u64() == expected
+        };
+        let pages = (first..end).take_while(in_row).count() as u64;
+        let start = NonNull::new(physical(frame + offset))?;
+        (pages > 0).then(|| (start, len.min(pages * PAGE_SIZE - offset)))
+    }
+
     /// Looks a page up in the tables.
     fn walk(&self, address: u64, write: bool) -> Option<Known> {
-        let mut needed = Flags::PRESENT | Flags::USER_ACCESSIBLE;
-        needed.set(Flags::WRITABLE, write);
         let address = VirtAddr::try_new(address).ok()?;
+        let entry = &self.last_table(address)?[address.p1_index()];
+        entry.flags().contains(access(write)).then(|| Known {
+            page: address.as_u64(),
+            frame: entry.addr().as_u64(),
+            writable: entry.flags().contains(Flags::WRITABLE),
+        })
+    }
+
+    /// The table that has the entry of a page.
+    fn last_table(&self, address: VirtAddr) -> Option<&PageTable> {
         let mut frame = self.table;
         // By hand, since every system call comes here: the upper tables let all through, and
         // user space has no large pages.
@@ -213,13 +243,9 @@ impl Space {
             }
             frame = PhysFrame::containing_address(entry.addr());
         }
-        // SAFETY: as above.
-        let entry = unsafe { &table_at(frame)[address.p1_index()] };
-        entry.flags().contains(needed).then(|| Known {
-            page: address.as_u64(),
-            frame: entry.addr().as_u64(),
-            writable: entry.flags().contains(Flags::WRITABLE),
-        })
+        // SAFETY: only read; pages are added by who has the space exclusively, and those of the
+        // ramdisk never.
+        Some(unsafe { table_at(frame) })
     }
 
     /// Makes this the space the processor translates by.
@@ -242,6 +268,13 @@ impl Drop for Space {
         }
         with_frames(|frames| frames.free(self.table.start_address().as_u64()));
     }
+}
+
+/// What the entry of a page must say for a program to read it, or to write it.
+fn access(write: bool) -> Flags {
+    let mut needed = Flags::PRESENT | Flags::USER_ACCESSIBLE;
+    needed.set(Flags::WRITABLE, write);
+    needed
 }
 
 /// Frees every frame and table that the first `entries` entries of a table refer to, but for

@@ -505,12 +505,14 @@ impl<B: Bus> Nic for Igb<B> {
         self.note(result)
     }
 
-    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
-        for &buffer in buffers {
+    fn return_buffers(&mut self, mut buffers: &[u16]) -> Result<(), Error> {
+        while let Some(&buffer) = buffers.first() {
             let queue = self.chip.layout.queue_of(buffer);
             let queue = queue.ok_or(Error::BadBuffer { buffer })?;
-            self.receive[queue].give_back(&mut self.chip, buffer)?;
             self.owing |= 1 << queue;
+            // The first is of this ring, and mostly all are.
+            let count = self.receive[queue].give_back_all(&mut self.chip, buffers)?;
+            buffers = &buffers[count..];
         }
         Ok(())
     }

@@ -188,16 +188,13 @@ impl Receive {
         share: Share,
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
+        let usual = share.most.min(share.turn);
         let mut lent = 0;
         while lent < share.most {
             if self.rest.is_none() {
-                if lent >= share.turn || !self.is_known_or_done(chip) {
+                lent += self.lend_usual(chip, usual.saturating_sub(lent), take);
+                if lent >= usual || !self.is_known_or_done(chip) {
                     break;
-                }
-                if let Some(piece) = self.lend_usual(chip) {
-                    take(&piece);
-                    lent += 1;
-                    continue;
                 }
                 self.next(chip, all)?;
             }
@@ -210,22 +207,34 @@ impl Receive {
         Ok(lent)
     }
 
-    /// Lends the usual frame: in one descriptor, and without fault. `None` if the next is another;
-    /// it stays.
+    /// Lends usual frames, `most` at the most, up to the first that is none: each in one
+    /// descriptor, and without fault.
     #[inline]
-    fn lend_usual<B: Bus>(&mut self, chip: &mut Chip<B>) -> Option<Piece> {
-        let slot = self.head & (self.ring - 1);
-        let written: [u64; 2] = chip.bus.load_quads(self.base + slot * SIZE);
-        let status = written[1] as u32;
-        let len = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
-        let is_whole = status & (rx::EOP | rx::RXE | rx::IPE | rx::L4E) == rx::EOP;
-        if !is_whole || len == 0 || len > self.frame_max.min(BUFFER) {
-            return None;
+    fn lend_usual<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        most: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> usize {
+        let longest = self.frame_max.min(BUFFER);
+        let (mut lent, mut octets) = (0, 0);
+        while lent < most && self.is_known_or_done(chip) {
+            let slot = self.head & (self.ring - 1);
+            let written: [u64; 2] = chip.bus.load_quads(self.base + slot * SIZE);
+            let status = written[1] as u32;
+            let len = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
+            let is_whole = status & (rx::EOP | rx::RXE | rx::IPE | rx::L4E) == rx::EOP;
+            if !is_whole || len == 0 || len > longest {
+                break;
+            }
+            take(&self.lend_at(chip, slot, len, false, self.info(written)));
+            octets += len as u64;
+            lent += 1;
         }
-        self.counters.descriptors += 1;
-        self.counters.octets += len as u64;
-        self.counters.frames += 1;
-        Some(self.lend_at(chip, slot, len, false, self.info(written)))
+        self.counters.descriptors += lent as u64;
+        self.counters.frames += lent as u64;
+        self.counters.octets += octets;
+        lent
     }
 
     /// Finds the next frame that is good, and counts it. Frames that do no good are skipped, at most
@@ -295,17 +304,33 @@ impl Receive {
     }
 
     /// Takes a lent buffer back, and gives it to the card.
-    #[inline]
     pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
-        let index = buffer.checked_sub(self.first).map(usize::from);
-        let lent = index.and_then(|index| self.lent.get_mut(index));
-        let lent = lent.filter(|lent| **lent);
-        *lent.ok_or(Error::BadBuffer { buffer })? = false;
-        self.give(chip, buffer);
-        if self.tail - self.given >= self.batch {
-            self.tell(chip);
+        self.give_back_all(chip, &[buffer]).map(drop)
+    }
+
+    /// Takes lent buffers back, up to the first that is not of this ring, and gives them to the
+    /// card; returns how many. One must be.
+    #[inline]
+    pub fn give_back_all<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        buffers: &[u16],
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        for &buffer in buffers {
+            let index = usize::from(buffer.wrapping_sub(self.first));
+            match self.lent.get_mut(index) {
+                Some(lent) if *lent => *lent = false,
+                None if count > 0 => break,
+                _ => return Err(Error::BadBuffer { buffer }),
+            }
+            self.give(chip, buffer);
+            if self.tail - self.given >= self.batch {
+                self.tell(chip);
+            }
+            count += 1;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Whether some pieces of a frame are lent and others not yet.
