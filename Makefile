@@ -63,6 +63,7 @@ setup:
 image: setup
 	@$(CARGO) build --release -p boot -p kernel -p user --bins
 	@scripts/image '$(TARGET)/release' '$(BUILD)' '$(WWW)'
+	@scripts/layout '$(TARGET)/release' || true
 
 qemu: image
 	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT)
@@ -85,6 +86,7 @@ grade: image
 	@$(CARGO) run -q -p tests -- grade --nic '$(NIC)' $(HARNESS)
 
 test: image
+	@scripts/layout '$(TARGET)/release'
 	@$(CARGO) run -q -p tests -- all --nic '$(TESTED)' $(HARNESS)
 
 bench-icount: image
