@@ -65,7 +65,16 @@ impl Frames {
 
     /// Has all frames sent and waits for an event; if there is not `more` to do, also for the
     /// next frame, which it then has already.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] if the card is not ours any more.
     pub fn wait(&mut self, more: bool, deadline: u64, inbox: &mut Inbox) -> Result<(Event, bool)> {
+        // Frames that an exchange brought while others were sent: no wake-up is for them. If
+        // there is no room for the answer to one, that is what is waited for.
+        let mut deadline = match more || self.has_frame() && self.has_room() {
+            true => 0,
+            false => deadline,
+        };
         let Mapped {
             receiving, sending, ..
         } = &self.mapped;
@@ -73,7 +82,12 @@ impl Frames {
         if arm || sending.has_queued() || receiving.owes_many() {
             match self.mapped.wait(arm, (EVENTS, deadline), inbox) {
                 Ok(told) => return Ok(told),
-                Err(error) => self.failed(error),
+                // It tells when it works again.
+                Err(error @ Error::DeviceFailed) => self.failed(error),
+                Err(error) => {
+                    self.failed(error);
+                    deadline = 0; // it has not waited, and asked for no wake-up
+                }
             }
         }
         match self.failure {
