@@ -80,7 +80,9 @@ impl Session<'_> {
             (Task::Udp, Guest::Bare) => true,
             (Task::Idle, Guest::Client) => false,
             (_, Guest::Client) => self.wire != WireKind::User,
-            (_, guest) => ![Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest),
+            (_, guest) => {
+                [Guest::Wharf, Guest::Inside, Guest::Epoll, Guest::Nginx].contains(&guest)
+            }
         };
         wire && guest
     }
