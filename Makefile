@@ -63,7 +63,6 @@ setup:
 image: setup
 	@$(CARGO) build --release -p boot -p kernel -p user --bins
 	@scripts/image '$(TARGET)/release' '$(BUILD)' '$(WWW)'
-	@scripts/layout '$(TARGET)/release' || true
 
 qemu: image
 	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT)

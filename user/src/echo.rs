@@ -5,7 +5,7 @@
 //! window closes and it cannot send more. Only such a client's bytes are kept here; those
 //! of the others go back from where they arrived.
 
-pub mod server;
+pub mod program;
 
 use crate::Result;
 use crate::socket::batch::{End, Event, Operations, Tell, Then};

@@ -6,7 +6,7 @@
 mod calls;
 mod frames;
 
-pub use calls::{Calls, Local};
+pub use calls::Calls;
 
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;

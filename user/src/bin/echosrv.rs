@@ -12,5 +12,5 @@ use user::socket::Server;
 user::entry!(main);
 
 fn main() -> Result<(), String> {
-    echo::server::run(|| Server::of_card(0))
+    echo::program::run(|| Server::of_card(0))
 }

@@ -28,13 +28,12 @@ fn main() -> Result<(), String> {
     let find = move || Server::of_card(card);
     match service {
         None => network.serve().context("the card failed"),
-        Some("echosrv") => {
+        Some(name) => {
             own::install(card, network);
-            echo::server::run(find)
-        }
-        Some(_) => {
-            own::install(card, network);
-            http::program::run(find)
+            match name {
+                "echosrv" => echo::program::run(find),
+                _ => http::program::run(find),
+            }
         }
     }
 }

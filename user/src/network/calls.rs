@@ -12,7 +12,7 @@ use net::Kernel;
 
 /// Names the call of this process. The kernel's tokens are never 0.
 const OWN_TOKEN: u64 = 0;
-/// Who calls then. Without a process of this number nobody else can be mistaken for it.
+/// Who calls then: no process has this number, whose slot is beyond the kernel's table.
 const OWN_PID: Pid = Pid(u32::MAX);
 
 /// Calls that are being served.
@@ -22,7 +22,7 @@ pub struct Calls<'l, 'm> {
 }
 
 /// A call of this process: what it lends, and its answer.
-pub struct Local<'l, 'm> {
+struct Local<'l, 'm> {
     leases: &'l mut [Lent<'m>],
     answer: [u8; MESSAGE_MAX],
     /// How long the answer is, when it has come.

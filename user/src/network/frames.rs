@@ -68,13 +68,17 @@ impl Frames {
     ///
     /// # Errors
     /// [`Error::BadHandle`] if the card is not ours any more.
-    pub fn wait(&mut self, more: bool, deadline: u64, inbox: &mut Inbox) -> Result<(Event, bool)> {
+    pub fn wait(
+        &mut self,
+        more: bool,
+        mut deadline: u64,
+        inbox: &mut Inbox,
+    ) -> Result<(Event, bool)> {
         // Frames that an exchange brought while others were sent: no wake-up is for them. If
         // there is no room for the answer to one, that is what is waited for.
-        let mut deadline = match more || self.has_frame() && self.has_room() {
-            true => 0,
-            false => deadline,
-        };
+        if !more && self.has_frame() && self.has_room() {
+            deadline = 0;
+        }
         let Mapped {
             receiving, sending, ..
         } = &self.mapped;

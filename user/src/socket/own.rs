@@ -75,20 +75,20 @@ impl Inside for Own {
         } = self;
         let (mut calls, message) = Calls::with_own(request, leases)?;
         network.request(&message, &mut calls);
+        if *unheard == UNHEARD_MAX {
+            network.wait(&mut calls)?; // it does not sleep, since there is a request
+            *unheard = 0;
+        }
         *unheard += 1;
         loop {
-            if *unheard > UNHEARD_MAX {
-                network.wait(&mut calls)?;
-                *unheard = 0;
-            }
             network.poll(&mut calls);
             if let Some(result) = calls.answered(answer) {
                 // Nobody knows when the program calls again.
                 network.flush();
                 return result;
             }
-            // It waits now.
-            *unheard = UNHEARD_MAX + 1;
+            network.wait(&mut calls)?;
+            *unheard = 0;
         }
     }
 }
