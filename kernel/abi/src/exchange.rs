@@ -171,26 +171,17 @@ impl Send {
     /// From words of the area. What their first one does not announce is ignored.
     pub const fn from_words(words: [u32; SEND_WORDS]) -> Self {
         let [first, len, work, offset, tail_len, _] = words;
-        Send {
-            buffer: first as u16,
-            len,
-            options: SendOptions {
-                more: false,
-                checksums: first & CHECKSUMS != 0,
-                segment_size: match first & SEGMENTS {
-                    0 => 0,
-                    _ => work as u16,
-                },
-                vlan: match first & VLAN {
-                    0 => None,
-                    _ => Some((work >> 16) as u16),
-                },
-            },
-            tail: match first & TAIL {
-                0 => None,
-                _ => Some((offset, tail_len)),
-            },
+        let mut send = Send::from_brief([first, len]);
+        if first & SEGMENTS != 0 {
+            send.options.segment_size = work as u16;
         }
+        if first & VLAN != 0 {
+            send.options.vlan = Some((work >> 16) as u16);
+        }
+        if first & TAIL != 0 {
+            send.tail = Some((offset, tail_len));
+        }
+        send
     }
 }
 

@@ -318,14 +318,17 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_better_of_wharfs_two_ways_counts_unless_it_fails() {
-        let metric = |what| Metric::Http {
+    fn kept(what: Load) -> Metric {
+        Metric::Http {
             keep: true,
             connections: 16,
             what,
-        };
-        let key = |what| ("igb", WireKind::Tap, metric(what));
+        }
+    }
+
+    #[test]
+    fn the_better_of_wharfs_two_ways_counts_unless_it_fails() {
+        let key = |what| ("igb", WireKind::Tap, kept(what));
         let mut results = Results::default();
         results.add(key(Load::Rate), Guest::Wharf, sample(1, 250.0, false));
         results.add(key(Load::Rate), Guest::Inside, sample(1, 500.0, false));
@@ -355,17 +358,12 @@ mod tests {
 
     #[test]
     fn a_rate_with_failures_reaches_nothing() {
-        let metric = |what| Metric::Http {
-            keep: true,
-            connections: 16,
-            what,
-        };
-        let key = |what| ("igb", WireKind::Tap, metric(what));
+        let key = |what| ("igb", WireKind::Tap, kept(what));
         let mut results = Results::default();
         results.add(key(Load::Rate), Guest::Wharf, sample(1, 500.0, false));
         results.add(key(Load::Rate), Guest::Epoll, sample(1, 100.0, false));
         results.add(key(Load::Errors), Guest::Wharf, sample(1, 0.0, false));
-        let judged = |results: &Results| verdict(results, "igb", metric(Load::Rate));
+        let judged = |results: &Results| verdict(results, "igb", kept(Load::Rate));
         assert_eq!(judged(&results), [Some(Verdict::Aim)]);
         results.add(key(Load::Errors), Guest::Wharf, sample(2, 1.0, false));
         assert_eq!(judged(&results), [Some(Verdict::Missed)]);
