@@ -6,6 +6,7 @@
 //! for frames is decided by [`super::agenda`].
 
 use super::link::{OneFrame, Port};
+use super::tcp::tcb::Tcb;
 use super::{RETRY_NS, instant};
 use crate::config::Config;
 use alloc::boxed::Box;
@@ -74,7 +75,18 @@ pub(super) enum Next {
     Neighbor(u64),
 }
 
-/// See the module.
+impl Next {
+    /// It, or sooner if there is something to do at that time.
+    pub fn or_at(self, at: u64) -> Self {
+        match self {
+            Next::Nothing => Next::Time(at),
+            Next::Time(later) => Next::Time(later.min(at)),
+            next => next,
+        }
+    }
+}
+
+/// smoltcp's interface, and what it is asked besides.
 pub(super) struct Engine {
     /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
     interface: Box<Interface>,
@@ -122,21 +134,28 @@ impl Engine {
     pub fn ingress<T: TxToken>(
         &mut self,
         frame: &mut OneFrame<'_, T>,
-        set: Option<&mut SocketSet<'static>>,
+        socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
         now: u64,
     ) {
-        self.looks += u64::from(set.is_some());
-        self.may_fragment |= set.is_none();
-        let set = set.unwrap_or(&mut self.nobody);
-        self.interface.poll_ingress_single(instant(now), frame, set);
+        let now = instant(now);
+        let Some((set, tcb)) = socket else {
+            self.may_fragment = true;
+            self.interface
+                .poll_ingress_single(now, frame, &mut self.nobody);
+            return;
+        };
+        self.looks += 1;
+        frame.tcb = Some(*tcb);
+        self.interface.poll_ingress_single(now, frame, set);
+        *tcb = frame.tcb.take().unwrap_or(*tcb);
     }
 
-    /// Gives the socket of `set` its turn: it sends one frame or long segment at most. Returns
-    /// whether it sent one.
+    /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long
+    /// segment at most. Returns whether it sent one.
     pub fn egress<D: Device>(
         &mut self,
         port: &mut Port<D>,
-        set: &mut SocketSet<'static>,
+        (set, tcb): (&mut SocketSet<'static>, &mut Tcb),
         now: u64,
     ) -> (bool, Next) {
         self.looks += 1;
@@ -144,7 +163,9 @@ impl Engine {
             Next::Turn => {}
             next => return (false, next),
         }
+        port.tcb = Some(*tcb);
         let result = self.interface.poll_egress(instant(now), port, set);
+        *tcb = port.tcb.take().unwrap_or(*tcb);
         port.finish(instant(now));
         let sent = result != PollResult::None;
         let next = match (self.wants(set, now), sent) {
@@ -157,7 +178,7 @@ impl Engine {
         (sent, next)
     }
 
-    pub(super) fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
+    pub fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
         let Some(at) = self.interface.poll_at(instant(now), set) else {
             return Next::Nothing;
         };

@@ -1,6 +1,7 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
 use super::segmentation::{self, Segmenter};
+use super::tcp::tcb::Tcb;
 use super::{checksum, instant};
 use core::num::NonZeroUsize;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
@@ -19,6 +20,8 @@ pub(super) struct Port<D> {
     pub software: ChecksumCapabilities,
     /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
     pub mss: usize,
+    /// The variables of the connection that has its turn.
+    pub tcb: Option<Tcb>,
     /// The segment that is being cut.
     segmenter: Segmenter,
     /// The card does not cut segments.
@@ -36,6 +39,7 @@ impl<D: Device> Port<D> {
                 .max_transmission_unit
                 .saturating_sub(segmentation::HEADERS),
             software: capabilities.checksum,
+            tcb: None,
             segmenter: Segmenter::default(),
             device,
         }
@@ -102,6 +106,7 @@ impl<D: Device> Device for Port<D> {
         self.frames += 1;
         Some(Fill {
             segmenter: self.cuts.then_some(&mut self.segmenter),
+            tcb: self.tcb.as_mut(),
             ..Fill::new(token?, &self.software)
         })
     }
@@ -125,6 +130,8 @@ pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
     segmenter: Option<&'a mut Segmenter>,
+    /// The variables of the connection whose segment it is.
+    tcb: Option<&'a mut Tcb>,
     /// Octets in each frame of a segment that is to be cut here.
     size: Option<usize>,
 }
@@ -136,6 +143,7 @@ impl<'a, T> Fill<'a, T> {
             token,
             software,
             segmenter: None,
+            tcb: None,
             size: None,
         }
     }
@@ -148,7 +156,11 @@ impl<T: TxToken> Fill<'_, T> {
         let Some(segmenter) = self.segmenter else {
             return self.token.consume(len, f);
         };
-        let result = f(segmenter.room(len));
+        let room = segmenter.room(len);
+        let result = f(room);
+        if let Some(tcb) = self.tcb {
+            tcb.leaves(room);
+        }
         let begun = segmenter.begin(size, self.software);
         debug_assert!(begun.is_some(), "not a segment");
         if let Some(len) = segmenter.next_len() {
@@ -166,6 +178,9 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
         }
         self.token.consume(len, |frame| {
             let result = f(frame);
+            if let Some(tcb) = self.tcb {
+                tcb.leaves(frame);
+            }
             checksum::fill(frame, self.software);
             result
         })
@@ -186,6 +201,18 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
 pub(super) struct OneFrame<'f, T> {
     pub frame: Option<&'f [u8]>,
     pub reply: Option<T>,
+    /// The variables of the connection that it is for.
+    pub tcb: Option<Tcb>,
+}
+
+impl<'f, T> OneFrame<'f, T> {
+    pub fn new(frame: &'f [u8], reply: Option<T>) -> Self {
+        OneFrame {
+            frame: Some(frame),
+            reply,
+            tcb: None,
+        }
+    }
 }
 
 impl<'f, T: TxToken> Device for OneFrame<'f, T> {
@@ -199,7 +226,8 @@ impl<'f, T: TxToken> Device for OneFrame<'f, T> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Reply<'_, T>)> {
-        Some((Looked(self.frame.take()?), Reply(&mut self.reply)))
+        let reply = Reply(&mut self.reply, &mut self.tcb);
+        Some((Looked(self.frame.take()?), reply))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Reply<'_, T>> {
@@ -219,14 +247,21 @@ impl RxToken for Looked<'_> {
     }
 }
 
-pub(super) struct Reply<'a, T>(&'a mut Option<T>);
+pub(super) struct Reply<'a, T>(&'a mut Option<T>, &'a mut Option<Tcb>);
 
 impl<T: TxToken> TxToken for Reply<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let make = |frame: &mut [u8]| {
+            let result = f(frame);
+            if let Some(tcb) = self.1 {
+                tcb.leaves(frame);
+            }
+            result
+        };
         match self.0.take() {
-            Some(token) => token.consume(len, f),
+            Some(token) => token.consume(len, make),
             // smoltcp sends at most one reply, so this is for completeness: it is lost.
-            None => f(&mut alloc::vec![0; len]),
+            None => make(&mut alloc::vec![0; len]),
         }
     }
 

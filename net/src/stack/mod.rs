@@ -38,17 +38,16 @@ use crate::config::Config;
 use abi::{Error, Result};
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::ask;
+use emit::{ask, from_peer};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use index::{Key, derived};
-use link::Port;
+use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
-use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
-use tcp::Tcp;
+use tcp::{Tcp, Turn};
 use udp::Udp;
 
 /// Octets of an Ethernet header.
@@ -152,13 +151,13 @@ impl<D: Device> Stack<D> {
         // Peers see numbers that smoltcp draws; they must not tell the tables' key.
         let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
         let key = Key::new(config.seed);
-        let frame_max = port.capabilities().max_transmission_unit;
+        let (frame_max, mss) = (port.capabilities().max_transmission_unit, port.mss);
         Stack {
             config,
             port,
             engine,
             fragments: Fragments::default(),
-            tcp: Tcp::new(config.limits, config.timers, key),
+            tcp: Tcp::new(config.limits, config.timers, mss, key),
             udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
@@ -274,9 +273,17 @@ impl<D: Device> Stack<D> {
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
-        let (engine, port) = (&mut self.engine, &mut self.port);
-        let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now).1;
-        let hop = |peer| self.config.next_hop(peer);
+        let (engine, port, own) = (&mut self.engine, &mut self.port, &self.config);
+        let turn = |turn: Turn<'_>| {
+            let Turn { tuple, set, tcb, .. } = turn;
+            let window = turn.window.and_then(|shape| from_peer(own, tuple, &shape, &[]));
+            if let Some(frame) = window {
+                let mut one = OneFrame::<D::TxToken<'_>>::new(&frame, None);
+                engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
+            }
+            engine.egress(port, (set, tcb), now).1
+        };
+        let hop = |peer| own.next_hop(peer);
         self.tcp.take_turn(now, &mut self.memory, turn, hop)
     }
 

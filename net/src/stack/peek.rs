@@ -12,7 +12,7 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
+    Ipv4Packet, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket,
 };
 
 /// What a frame is, as far as it matters before smoltcp sees it.
@@ -73,8 +73,22 @@ pub(super) struct Segment {
     pub fin: bool,
     /// The RST bit.
     pub rst: bool,
-    /// Octets of data.
+    /// SEG.WND, as it stands there.
+    pub window: u16,
+    /// Where its data is in the frame, and octets of that.
+    pub data: usize,
     pub len: usize,
+    /// What a SYN says besides.
+    pub options: SynOptions,
+}
+
+/// The options of a SYN that matter to the stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SynOptions {
+    /// The peer's MSS (RFC 9293 §3.7.1).
+    pub mss: Option<u16>,
+    /// How far its windows are shifted (RFC 7323 §2.2).
+    pub shift: Option<u8>,
 }
 
 impl Segment {
@@ -192,6 +206,11 @@ fn ipv4(
     if software.tcp.rx() && !transport_sum(&packet, packet.payload()).is_right() {
         return Frame::Damaged;
     }
+    // RFC 9293 §3.1: ports are not 0. MUST-7: options may have lengths that cannot be.
+    let has_ports = tcp.src_port() != 0 && tcp.dst_port() != 0;
+    let Some(options) = options(tcp.options(), tcp.syn()).filter(|_| has_ports) else {
+        return Frame::Refused;
+    };
     Frame::Segment(Segment {
         mac,
         tuple: Tuple {
@@ -203,8 +222,36 @@ fn ipv4(
         syn: tcp.syn(),
         fin: tcp.fin(),
         rst: tcp.rst(),
+        window: tcp.window_len(),
+        data: ETHERNET + header.len() + usize::from(tcp.header_len()),
         len: tcp.payload().len(),
+        options,
     })
+}
+
+/// Goes through TCP's options. `None` if they are malformed.
+#[inline]
+fn options(octets: &[u8], syn: bool) -> Option<SynOptions> {
+    match octets.is_empty() {
+        true => Some(SynOptions::default()),
+        false => some_options(octets, syn),
+    }
+}
+
+#[cold]
+fn some_options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
+    let mut found = SynOptions::default();
+    while !octets.is_empty() {
+        let (rest, option) = TcpOption::parse(octets).ok()?;
+        match option {
+            TcpOption::EndOfList => break,
+            TcpOption::MaxSegmentSize(mss) if syn => found.mss = Some(mss),
+            TcpOption::WindowScale(shift) if syn => found.shift = Some(shift),
+            _ => {}
+        }
+        octets = rest;
+    }
+    Some(found)
 }
 
 /// Whether UDP's checksum is right, or there is none (RFC 768).

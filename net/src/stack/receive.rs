@@ -2,17 +2,18 @@
 
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
-use super::emit::acknowledge;
+use super::emit::{acknowledge, from_peer, reset};
 use super::engine::Engine;
 use super::fragments::Fragments;
 use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
 use super::peek::{self, Frame, Segment};
+use super::tcp::arrives::Shape;
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
 use super::udp::Udp;
-use super::{ConnectionId, Stack, instant};
+use super::{ConnectionId, Stack, Tuple, instant};
 use crate::config::Config;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
 
@@ -120,7 +121,7 @@ impl<D: Card> Stack<D> {
         if !first.is_followed_by(device.frame(1)) {
             return None;
         }
-        let (id, room) = self.tcp.expects(&first.tuple(), first.seq())?;
+        let (id, room) = self.tcp.expects(&first.tuple(), &first.said())?;
         let Frame::Segment(segment) = peek::look(frame, &self.config, &self.port.software) else {
             return None;
         };
@@ -135,10 +136,7 @@ impl<D: Card> Stack<D> {
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
     pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) {
-        let mut one = OneFrame {
-            frame: Some(frame),
-            reply: Some(reply),
-        };
+        let mut one = OneFrame::new(frame, Some(reply));
         let now = self.now;
         match seen {
             // A whole datagram is no fragment of another.
@@ -152,7 +150,7 @@ impl Receiver<'_> {
             Frame::Segment(segment) => {
                 let neighbor = *segment.tuple.peer.ip();
                 self.neighbors.lives(neighbor, segment.mac, now);
-                let last_word = self.segment(&segment, &mut one);
+                let last_word = self.segment(&segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
                     acknowledge(reply, self.config, &segment, last_word);
                 }
@@ -179,17 +177,14 @@ impl Receiver<'_> {
         hurry: bool,
         reply: Option<T>,
     ) {
-        let mut one = OneFrame {
-            frame: Some(frame),
-            reply,
-        };
+        let mut one = OneFrame::new(frame, reply);
         let now = self.now;
         let neighbor = *segment.tuple.peer.ip();
         self.neighbors.lives(neighbor, segment.mac, now);
         if hurry {
             self.tcp.hurry(id, true);
         }
-        self.engine.ingress(&mut one, self.tcp.set(id), now);
+        self.engine.ingress(&mut one, self.tcp.parts(id), now);
         if hurry {
             self.tcp.hurry(id, false);
         }
@@ -204,6 +199,7 @@ impl Receiver<'_> {
     fn segment<T: TxToken>(
         &mut self,
         segment: &Segment,
+        frame: &[u8],
         one: &mut OneFrame<'_, T>,
     ) -> Option<LastWord> {
         let now = self.now;
@@ -211,13 +207,42 @@ impl Receiver<'_> {
             Course::Drop => None,
             Course::Repeat(last_word) => Some(last_word),
             Course::Connection(id) => {
-                self.engine.ingress(one, self.tcp.set(id), now);
+                self.engine.ingress(one, self.tcp.parts(id), now);
                 self.tcp.after(id, segment, now, self.memory)
             }
-            Course::Nobody => {
-                self.engine.ingress(one, None, now);
+            Course::Instead(id, shape, old) => {
+                let last_word = shape.and_then(|shape| {
+                    let data = frame.get(segment.data..).unwrap_or_default();
+                    let data = data.get(..shape.len)?;
+                    self.present(id, (segment.tuple, &shape, data), &mut one.reply)?;
+                    self.tcp.after(id, &shape.of(segment), now, self.memory)
+                });
+                if let Some(old) = old {
+                    self.present(id, (segment.tuple, &old, &[0]), &mut one.reply);
+                }
+                last_word
+            }
+            Course::Reset => {
+                if let Some(reply) = one.reply.take() {
+                    reset(reply, self.config, segment);
+                }
                 None
             }
         }
+    }
+
+    /// Gives smoltcp a segment that was made here. `None` without memory for it.
+    #[cold]
+    fn present<T: TxToken>(
+        &mut self,
+        id: ConnectionId,
+        (tuple, shape, data): (Tuple, &Shape, &[u8]),
+        reply: &mut Option<T>,
+    ) -> Option<()> {
+        let made = from_peer(self.config, tuple, shape, data)?;
+        let mut one = OneFrame::new(&made, reply.take());
+        self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
+        *reply = one.reply;
+        Some(())
     }
 }

@@ -12,6 +12,7 @@
 //! What a program has not read yet stays readable: the connection is detached then, which
 //! means that smoltcp is not given it any more, and kept until it is closed.
 
+pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
 mod ends;
@@ -19,6 +20,7 @@ mod listening;
 mod programs;
 mod roles;
 mod segments;
+pub(super) mod tcb;
 mod turns;
 
 use super::agenda::Agenda;
@@ -26,6 +28,9 @@ use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
 use super::time_wait::{LastWord, TimeWait};
+use arrives::{Shape, Unwanted};
+use tcb::Tcb;
+pub(super) use turns::Turn;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
@@ -70,6 +75,8 @@ struct Connection {
     finished: bool,
     /// What arrives is discarded.
     deaf: bool,
+    /// Its sequence variables.
+    tcb: Tcb,
     /// The sequence number of the first octet that was not read yet, once the peer has
     /// told his.
     unread: Option<TcpSeqNumber>,
@@ -94,6 +101,26 @@ pub(crate) struct TcpCounters {
     pub resets_received: u64,
     pub timeouts: u64,
     pub orphans_aborted: u64,
+    pub resets_sent: u64,
+    pub out_of_window: u64,
+    pub inexact_resets: u64,
+    pub syns_ignored: u64,
+    pub without_ack: u64,
+    pub bad_acks: u64,
+    pub challenges_sent: u64,
+    pub challenges_held: u64,
+}
+
+impl TcpCounters {
+    fn unwanted(&mut self, why: Unwanted) {
+        *match why {
+            Unwanted::OutOfWindow => &mut self.out_of_window,
+            Unwanted::InexactReset => &mut self.inexact_resets,
+            Unwanted::Syn => &mut self.syns_ignored,
+            Unwanted::NoAck => &mut self.without_ack,
+            Unwanted::BadAck => &mut self.bad_acks,
+        } += 1;
+    }
 }
 
 /// What a program can know of a connection.
@@ -112,8 +139,11 @@ pub(crate) enum Stage {
 pub(super) enum Course {
     /// It is for this connection.
     Connection(ConnectionId),
-    /// It is for no connection: smoltcp answers.
-    Nobody,
+    /// It is for this connection, but smoltcp is to process this instead: the first in its
+    /// place, the second so that it acknowledges.
+    Instead(ConnectionId, Option<Shape>, Option<Shape>),
+    /// It is to be answered with a RST (RFC 9293 §3.5.2).
+    Reset,
     /// It is to be dropped.
     Drop,
     /// It is to be answered with this acknowledgement.
@@ -135,6 +165,8 @@ pub(super) struct Tcp {
     dying: Deadlines,
     limits: Limits,
     timers: Timers,
+    /// Octets of data in the longest segment that fits a frame.
+    link_mss: usize,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -153,6 +185,13 @@ impl Connection {
         discarded
     }
 
+    /// RCV.NXT, once the peer has told his number.
+    #[inline]
+    fn next(&self) -> Option<TcpSeqNumber> {
+        let received = self.solo.get().recv_queue();
+        Some(self.unread? + received + usize::from(self.peer_finished))
+    }
+
     /// Octets were taken from the receive buffer.
     fn was_read(&mut self, count: usize) {
         self.unread = self.unread.map(|unread| unread + count);
@@ -161,7 +200,7 @@ impl Connection {
 
 impl Tcp {
     #[cold]
-    pub fn new(limits: Limits, timers: Timers, key: Key) -> Self {
+    pub fn new(limits: Limits, timers: Timers, link_mss: usize, key: Key) -> Self {
         Tcp {
             slots: Slab::new(),
             by_tuple: Index::with_hasher(key),
@@ -174,6 +213,7 @@ impl Tcp {
             dying: Deadlines::default(),
             limits,
             timers,
+            link_mss,
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -217,10 +257,10 @@ impl Tcp {
         self.slots.get_mut(id.0)
     }
 
-    /// The socket of a connection, as smoltcp takes it.
-    pub fn set(&mut self, id: ConnectionId) -> Option<&mut SocketSet<'static>> {
+    /// The socket of a connection, as smoltcp takes it, and its variables.
+    pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
         let connection = self.get_mut(id)?;
-        Some(connection.solo.set())
+        Some((connection.solo.set(), &mut connection.tcb))
     }
 
     fn buffer_octets(&self) -> usize {
@@ -246,6 +286,7 @@ impl Tcp {
     fn insert(&mut self, tuple: Tuple, socket: Socket<'static>, role: Role) -> ConnectionId {
         let connection = Connection {
             tuple,
+            tcb: Tcb::new(socket.recv_capacity(), self.link_mss),
             solo: Solo::new(socket),
             role,
             detached: false,
