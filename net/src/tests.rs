@@ -1,6 +1,7 @@
 //! The server against a bare smoltcp peer on a wire, and against hand-made frames, with
 //! a virtual clock and seeded faults.
 
+mod arrives;
 mod batch;
 mod changes;
 mod datagrams;
@@ -11,7 +12,9 @@ mod joined;
 mod listening;
 mod long;
 mod offload;
+mod raw;
 mod requests;
 mod scale;
 mod streams;
+mod windows;
 pub(crate) mod world;

@@ -11,8 +11,8 @@ use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, IpAddress, IpProtocol, IPV4_HEADER_LEN, Ipv4Packet, Ipv4Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    EthernetRepr, IPV4_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 /// Sends the last acknowledgement of a connection that has no socket any more.
@@ -59,12 +59,7 @@ fn answer(
 /// The frame in which a peer would have sent a segment of this shape, without checksums.
 /// `None` without memory for it.
 #[cold]
-pub(super) fn from_peer(
-    own: &Config,
-    tuple: Tuple,
-    shape: &Shape,
-    data: &[u8],
-) -> Option<Vec<u8>> {
+pub(super) fn from_peer(own: &Config, tuple: Tuple, shape: &Shape, data: &[u8]) -> Option<Vec<u8>> {
     let tcp = TcpRepr {
         control: match (shape.rst, shape.fin) {
             (true, _) => TcpControl::Rst,

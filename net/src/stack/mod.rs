@@ -275,8 +275,12 @@ impl<D: Device> Stack<D> {
     fn stream_turn(&mut self, now: u64) -> bool {
         let (engine, port, own) = (&mut self.engine, &mut self.port, &self.config);
         let turn = |turn: Turn<'_>| {
-            let Turn { tuple, set, tcb, .. } = turn;
-            let window = turn.window.and_then(|shape| from_peer(own, tuple, &shape, &[]));
+            let Turn {
+                tuple, set, tcb, ..
+            } = turn;
+            let window = turn
+                .window
+                .and_then(|shape| from_peer(own, tuple, &shape, &[]));
             if let Some(frame) = window {
                 let mut one = OneFrame::<D::TxToken<'_>>::new(&frame, None);
                 engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);

@@ -132,7 +132,10 @@ fn a_repeated_syn_makes_no_second_connection() {
     for _ in 0..5 {
         // RFC 9293 §3.10.7.4, first: what is not acceptable is acknowledged.
         let answers = send(&mut world, &syn);
-        assert_eq!((answers[0].control, answers[0].ack), (TcpControl::None, Some(1001)));
+        assert_eq!(
+            (answers[0].control, answers[0].ack),
+            (TcpControl::None, Some(1001))
+        );
         assert_eq!(Some(answers[0].seq), acknowledged.ack);
     }
     assert_eq!(

@@ -28,20 +28,20 @@ use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
 use super::time_wait::{LastWord, TimeWait};
-use arrives::{Shape, Unwanted};
-use tcb::Tcb;
-pub(super) use turns::Turn;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use arrives::{Shape, Unwanted};
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
+use tcb::Tcb;
+pub(super) use turns::Turn;
 
 /// How long the RST of an aborted connection may wait for room and a neighbour.
 const DYING_NS: u64 = 1_000_000_000;

@@ -211,11 +211,13 @@ impl Tcp {
             ack: segment.end(),
         };
         self.time_wait.insert(segment.tuple, last_word, now);
-        match self.get(id)?.role {
+        let connection = self.get(id)?;
+        let owes = connection.tcb.acked != last_word.ack;
+        match connection.role {
             Role::Held | Role::Waiting => self.detach(id),
             _ => self.remove(id, memory),
         }
-        Some(last_word)
+        owes.then_some(last_word)
     }
 }
 

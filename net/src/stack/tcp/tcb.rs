@@ -18,7 +18,6 @@ use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
 
 /// Where the fields are in a frame of smoltcp's, whose IPv4 header has no options.
-const TOTAL_LENGTH: Range<usize> = ETHERNET + 2..ETHERNET + 4;
 const TCP: usize = ETHERNET + 20;
 const SEQUENCE: Range<usize> = TCP + 4..TCP + 8;
 const ACKNOWLEDGMENT: Range<usize> = TCP + 8..TCP + 12;
@@ -77,6 +76,8 @@ pub(in crate::stack) struct Tcb {
     link_mss: u16,
     /// The right edge of the window that the peer was told: RCV.NXT + RCV.WND.
     pub edge: TcpSeqNumber,
+    /// The highest acknowledgement that has left.
+    pub acked: TcpSeqNumber,
     /// By how much the window must have grown to be told.
     step: u16,
     /// The window has been too small to be worth a segment: one may leave all the same then.
@@ -135,8 +136,7 @@ impl Tcb {
     /// Whether SND.WND follows from this segment: it is not older than the one that told it
     /// last (RFC 9293 §3.10.7.4, fifth: ESTABLISHED).
     pub fn tells_window(&self, said: &Said) -> bool {
-        said.seq > self.wl1
-            || (said.seq == self.wl1 && said.ack.is_none_or(|ack| ack >= self.wl2))
+        said.seq > self.wl1 || (said.seq == self.wl1 && said.ack.is_none_or(|ack| ack >= self.wl2))
     }
 
     /// Whether a segment that begins at RCV.NXT acknowledges what was sent, and not less than
@@ -144,8 +144,7 @@ impl Tcb {
     #[inline]
     pub fn expects(&self, said: &Said) -> bool {
         let acceptable = |ack| self.una <= ack && ack <= self.max;
-        said.ack.is_some_and(acceptable)
-            && (self.wl1 <= said.seq || said.window == self.shown())
+        said.ack.is_some_and(acceptable) && (self.wl1 <= said.seq || said.window == self.shown())
     }
 
     /// SND.WND as a segment would say it; not more than it is.
@@ -219,6 +218,7 @@ impl Tcb {
     /// until it can advance by min(Fr*RCV.BUFF, Eff.snd.MSS). smoltcp does not scale its
     /// windows here, since [`super::Tcp`] makes no buffer longer than a window can say.
     fn offer(&mut self, ack: TcpSeqNumber, window: u16) -> u16 {
+        self.acked = ack;
         let edge = ack + usize::from(window);
         if edge.0.wrapping_sub(self.edge.0) >= i32::from(self.step) {
             self.edge = edge;
@@ -255,7 +255,9 @@ impl Tcb {
     #[cold]
     fn hold(&mut self, silly: bool, now: u64) -> Option<u16> {
         let was_hidden = self.is_hidden;
-        let until = *self.hold_until.get_or_insert(now.saturating_add(OVERRIDE_NS));
+        let until = *self
+            .hold_until
+            .get_or_insert(now.saturating_add(OVERRIDE_NS));
         self.is_hidden = silly && now < until;
         if !self.is_hidden {
             self.hold_until = None;
