@@ -94,7 +94,7 @@ impl Default for Limits {
             tcp_receive_large: 64 << 10,
             tcp_transmit_large: TWO_SEGMENTS,
             udp_receive: 64 << 10,
-            udp_transmit: 32 << 10,
+            udp_transmit: 64 << 10,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The server against a bare smoltcp peer on a wire, and against hand-made frames, with
 //! a virtual clock and seeded faults.
 
+mod arp;
 mod batch;
 mod changes;
 mod datagrams;

@@ -1,14 +1,15 @@
-//! The two frames that the stack sends without smoltcp. The token fills in checksums, as
-//! in smoltcp's frames.
+//! Frames without data that the stack sends without smoltcp: ARP packets, and the last
+//! acknowledgement of a connection. The token fills in checksums, as in smoltcp's frames.
 
+use super::ETHERNET;
 use super::peek::Segment;
 use super::time_wait::LastWord;
 use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpAddress, IpProtocol,
+    Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr,
 };
 
 /// Sends the last acknowledgement of a connection that has no socket any more.
@@ -58,24 +59,74 @@ pub(super) fn acknowledge(
     });
 }
 
-/// Sends an ARP request.
+/// Octets of an ARP packet for IPv4 over Ethernet.
+pub(super) const ARP: usize = 28;
+/// ARP's operations (RFC 826).
+pub(super) const REQUEST: u16 = 1;
+pub(super) const REPLY: u16 = 2;
+/// Hardware type Ethernet, protocol IPv4, and the lengths of their addresses.
+const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
+/// An ARP packet for IPv4 over Ethernet: a station and its address for each side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ArpPacket {
+    pub operation: u16,
+    pub sender: (EthernetAddress, Ipv4Addr),
+    pub target: (EthernetAddress, Ipv4Addr),
+}
+
+impl ArpPacket {
+    /// Takes one apart. `None`: it is for another hardware or protocol.
+    pub fn parse(octets: &[u8; ARP]) -> Option<Self> {
+        let (format, octets) = octets.split_first_chunk()?;
+        let (&operation, octets) = octets.split_first_chunk()?;
+        let side = |octets: &[u8]| {
+            let (&station, octets) = octets.split_first_chunk()?;
+            let &address = octets.first_chunk::<4>()?;
+            Some((EthernetAddress(station), Ipv4Addr::from(address)))
+        };
+        (*format == FORMAT).then_some(ArpPacket {
+            operation: u16::from_be_bytes(operation),
+            sender: side(octets)?,
+            target: side(octets.get(10..)?)?,
+        })
+    }
+
+    /// The frame that carries it from its sender to this station.
+    pub fn frame(&self, to: EthernetAddress) -> [u8; ETHERNET + ARP] {
+        let mut frame = [0; ETHERNET + ARP];
+        let mut place = &mut frame[..];
+        for piece in [
+            &to.0[..],
+            &self.sender.0.0,
+            &u16::from(EthernetProtocol::Arp).to_be_bytes(),
+            &FORMAT,
+            &self.operation.to_be_bytes(),
+            &self.sender.0.0,
+            &self.sender.1.octets(),
+            &self.target.0.0,
+            &self.target.1.octets(),
+        ] {
+            let (here, behind) = place.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = behind;
+        }
+        frame
+    }
+}
+
+/// Sends an ARP packet to a station, or to all.
+pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: EthernetAddress) {
+    let frame = packet.frame(to);
+    token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
+}
+
+/// Asks for a neighbour.
 pub(super) fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
-    let arp = ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
-        source_hardware_addr: EthernetAddress(own.mac),
-        source_protocol_addr: own.address,
-        target_hardware_addr: EthernetAddress([0; 6]),
-        target_protocol_addr: address,
+    let request = ArpPacket {
+        operation: REQUEST,
+        sender: (EthernetAddress(own.mac), own.address),
+        target: (EthernetAddress([0; 6]), address),
     };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: EthernetAddress::BROADCAST,
-        ethertype: EthernetProtocol::Arp,
-    };
-    let len = ethernet.buffer_len() + arp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-    });
+    arp(token, &request, EthernetAddress::BROADCAST);
 }

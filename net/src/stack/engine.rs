@@ -5,12 +5,14 @@
 //! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
 //! for frames is decided by [`super::agenda`].
 
+use super::emit::{ArpPacket, REPLY};
 use super::link::{OneFrame, Port};
 use super::{RETRY_NS, instant};
 use crate::config::Config;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
+use core::net::Ipv4Addr;
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::socket::{AnySocket, Socket, tcp};
@@ -76,12 +78,10 @@ pub(super) enum Next {
 
 /// See the module.
 pub(super) struct Engine {
-    /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
+    /// Boxed: it holds tables and would be moved over a small stack.
     interface: Box<Interface>,
-    /// Always empty: what smoltcp has to do apart from sockets.
+    /// Always empty: for frames that are for no socket.
     nobody: SocketSet<'static>,
-    /// The answer to a ping may be leaving in fragments.
-    may_fragment: bool,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
 }
@@ -103,7 +103,6 @@ impl Engine {
         Engine {
             interface,
             nobody: SocketSet::new(Vec::new()),
-            may_fragment: false,
             looks: 0,
         }
     }
@@ -126,9 +125,29 @@ impl Engine {
         now: u64,
     ) {
         self.looks += u64::from(set.is_some());
-        self.may_fragment |= set.is_none();
         let set = set.unwrap_or(&mut self.nobody);
         self.interface.poll_ingress_single(instant(now), frame, set);
+    }
+
+    /// Puts a neighbour's station into smoltcp's cache, which is filled from ARP packets for
+    /// us and from nothing else. It answers nothing to this one, a reply.
+    pub fn learn<T: TxToken>(
+        &mut self,
+        own: &Config,
+        sender: (EthernetAddress, Ipv4Addr),
+        now: u64,
+    ) {
+        let us = EthernetAddress(own.mac);
+        let reply = ArpPacket {
+            operation: REPLY,
+            sender,
+            target: (us, own.address),
+        };
+        let mut one = OneFrame::<T> {
+            frame: Some(&reply.frame(us)),
+            reply: None,
+        };
+        self.ingress(&mut one, None, now);
     }
 
     /// Gives the socket of `set` its turn: it sends one frame or long segment at most. Returns
@@ -166,28 +185,5 @@ impl Engine {
             true => Next::Turn,
             false => Next::Time(at),
         }
-    }
-
-    /// Whether a fragmented answer has not left completely.
-    pub fn is_fragmenting(&mut self, now: u64) -> bool {
-        if self.may_fragment {
-            let at = self.interface.poll_at(instant(now), &self.nobody);
-            self.may_fragment = at.is_some();
-        }
-        self.may_fragment
-    }
-
-    /// Sends the rest of a fragmented answer. `false` if the card is full before its
-    /// end. Until then nothing may be done that could fragment another: smoltcp has one
-    /// buffer for it and does not look whether it is in use.
-    pub fn finish_fragments<D: Device>(&mut self, port: &mut Port<D>, now: u64) -> bool {
-        while self.is_fragmenting(now) {
-            if port.full {
-                return false;
-            }
-            self.interface
-                .poll_egress(instant(now), port, &mut self.nobody);
-        }
-        true
     }
 }

@@ -1,10 +1,12 @@
 //! What becomes of received frames.
 
+use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
 use super::emit::acknowledge;
 use super::engine::Engine;
 use super::fragments::Fragments;
+use super::icmp::{Icmp, Report};
 use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
@@ -12,6 +14,7 @@ use super::peek::{self, Frame, Segment};
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
 use super::udp::Udp;
+use super::verdict::{DropReason, Verdict};
 use super::{ConnectionId, Stack, instant};
 use crate::config::Config;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
@@ -26,10 +29,10 @@ pub(super) struct Receiver<'a> {
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
+    pub arp: &'a mut Arp,
+    pub icmp: &'a mut Icmp,
     pub neighbors: &'a mut Neighbors,
     pub memory: &'a mut Memory,
-    pub refused: &'a mut u64,
-    pub damaged: &'a mut u64,
     pub now: u64,
 }
 
@@ -49,19 +52,24 @@ impl<D: Card> Stack<D> {
         };
         let (own, software) = (receiver.config, &port.software);
         let reply = Fill::new(reply, software);
-        frame.consume(|frame| match peek::look(frame, own, software) {
-            Frame::Fragment => {
-                if let Some(whole) = fragments.add(frame, now) {
-                    // No card has verified it.
-                    let all = ChecksumCapabilities::default();
-                    let seen = peek::look(&whole, own, &all);
-                    receiver.process(seen, &whole, reply);
-                }
-            }
+        let verdict = frame.consume(|frame| match peek::look(frame, own, software) {
+            Frame::Fragment => receiver.fragment(fragments, frame, reply),
             seen => receiver.process(seen, frame, reply),
         });
         self.frames_received += 1;
+        self.verdicts.count(verdict);
         1
+    }
+
+    /// Tells the senders of datagrams that were not completed in time.
+    #[cold]
+    pub(super) fn report_expired(&mut self, now: u64) {
+        while let Some(frame) = self.fragments.next_expired() {
+            let around = (&self.config, &mut self.neighbors, now);
+            let none = None::<D::TxToken<'_>>;
+            let timeout = Report::ReassemblyTimeout;
+            self.icmp.report(timeout, &frame, none, around);
+        }
     }
 
     /// The card, the fragments, and all else that frames are for.
@@ -71,10 +79,10 @@ impl<D: Card> Stack<D> {
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
+            arp: &mut self.arp,
+            icmp: &mut self.icmp,
             neighbors: &mut self.neighbors,
             memory: &mut self.memory,
-            refused: &mut self.frames_refused,
-            damaged: &mut self.frames_damaged,
             now,
         };
         (&mut self.port, &mut self.fragments, receiver)
@@ -108,6 +116,7 @@ impl<D: Card> Stack<D> {
         self.memory.give_back_frame(run.into_buffer());
         self.frames_received += count as u64;
         self.frames_joined += count as u64;
+        self.verdicts.delivered += count as u64;
         count
     }
 
@@ -134,39 +143,59 @@ impl<D: Card> Stack<D> {
 
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
-    pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) {
-        let mut one = OneFrame {
-            frame: Some(frame),
-            reply: Some(reply),
-        };
+    pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) -> Verdict {
         let now = self.now;
         match seen {
-            // A whole datagram is no fragment of another.
-            Frame::Refused | Frame::Fragment => *self.refused += 1,
-            Frame::Damaged => *self.damaged += 1,
-            Frame::Arp(address, mac) => {
-                self.engine.ingress(&mut one, None, now);
-                self.neighbors.heard(address, mac, now);
-                self.tcp.heard(address);
-            }
             Frame::Segment(segment) => {
+                let mut one = OneFrame {
+                    frame: Some(frame),
+                    reply: Some(reply),
+                };
                 let neighbor = *segment.tuple.peer.ip();
                 self.neighbors.lives(neighbor, segment.mac, now);
-                let last_word = self.segment(&segment, &mut one);
+                let (verdict, last_word) = self.segment(&segment, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
                     acknowledge(reply, self.config, &segment, last_word);
                 }
+                verdict
             }
             Frame::Ip(ip) => {
                 if let Some((address, mac)) = ip.from {
                     self.neighbors.lives(address, mac, now);
                 }
-                let datagram = ip.datagram.as_ref();
-                if !datagram.is_some_and(|datagram| self.udp.deliver(datagram, frame)) {
-                    self.engine.ingress(&mut one, None, now);
+                let Some(datagram) = &ip.datagram else {
+                    return self.other(&ip, frame, reply);
+                };
+                let verdict = self.udp.deliver(datagram, frame);
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
+                    self.report(Report::PortUnreachable, frame, reply);
                 }
+                verdict
             }
-            Frame::Other => self.engine.ingress(&mut one, None, now),
+            Frame::Arp => self.arp(frame, reply),
+            Frame::Dropped(reason) => Verdict::Dropped(reason),
+            // A whole datagram is no fragment of another.
+            Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
+        }
+    }
+
+    /// Keeps a fragment, or processes the datagram that it completes.
+    #[cold]
+    fn fragment<T: TxToken>(
+        &mut self,
+        fragments: &mut Fragments,
+        frame: &[u8],
+        reply: T,
+    ) -> Verdict {
+        match fragments.add(frame, self.now) {
+            Ok(Some(whole)) => {
+                // No card has verified it.
+                let all = ChecksumCapabilities::default();
+                let seen = peek::look(&whole, self.config, &all);
+                self.process(seen, &whole, reply)
+            }
+            Ok(None) => Verdict::Kept,
+            Err(reason) => Verdict::Dropped(reason),
         }
     }
 
@@ -199,24 +228,25 @@ impl Receiver<'_> {
         }
     }
 
-    /// Processes a segment. Returns the acknowledgement to answer with, if there is no
-    /// socket to do it.
+    /// Processes a segment. Returns what became of it, and the acknowledgement to answer
+    /// with if there is no socket to do it.
     fn segment<T: TxToken>(
         &mut self,
         segment: &Segment,
         one: &mut OneFrame<'_, T>,
-    ) -> Option<LastWord> {
+    ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
         match self.tcp.before(segment, now, self.memory) {
-            Course::Drop => None,
-            Course::Repeat(last_word) => Some(last_word),
+            Course::Drop(reason) => (Verdict::Dropped(reason), None),
+            Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
                 self.engine.ingress(one, self.tcp.set(id), now);
-                self.tcp.after(id, segment, now, self.memory)
+                let last_word = self.tcp.after(id, segment, now, self.memory);
+                (Verdict::Delivered, last_word)
             }
             Course::Nobody => {
                 self.engine.ingress(one, None, now);
-                None
+                (Verdict::Dropped(DropReason::TcpNoConnection), None)
             }
         }
     }

@@ -264,7 +264,7 @@ fn compare(seed: u64, trouble: Trouble) -> u64 {
                 assert_eq!(count(&one.acks), count(&other.acks), "seed {seed}");
             }
         }
-        for figure in ["frames_received", "frames_damaged", "frames_refused"] {
+        for figure in ["frames_received", "frames_delivered", "frames_dropped"] {
             assert_eq!(alone.world.figure(figure), together.world.figure(figure));
         }
         // The books of acknowledgements were balanced; a new page is quicker to read.
@@ -476,7 +476,7 @@ fn a_wrong_checksum_ends_a_run_and_is_counted() {
         let mut damaged = frames(&segments);
         damaged[at][octet] ^= 1;
         server.deliver(&damaged);
-        assert_eq!(server.world.figure("frames_damaged"), 1, "{at}");
+        assert_eq!(server.world.figure("drop_tcp_checksum"), 1, "{at}");
         let ack = server.connections[0].acks.last().copied();
         assert!(ack.is_none_or(|ack| ack == segments[at].seq));
         server.deliver(&frames(&segments[at..]));

@@ -26,6 +26,7 @@ use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
 use super::time_wait::{LastWord, TimeWait};
+use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
@@ -115,7 +116,7 @@ pub(super) enum Course {
     /// It is for no connection: smoltcp answers.
     Nobody,
     /// It is to be dropped.
-    Drop,
+    Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
 }

@@ -4,6 +4,7 @@ use super::{Course, Role, Tcp, short};
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
+use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, Tuple};
 use abi::Error;
 use smoltcp::socket::tcp::State;
@@ -43,13 +44,13 @@ impl Tcp {
     pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
         if let Some(&id) = self.by_tuple.get(&segment.tuple) {
             return match self.get(id).map(|connection| connection.role) {
-                Some(Role::Dying { .. }) => Course::Drop,
+                Some(Role::Dying { .. }) => Course::Drop(DropReason::TcpAborted),
                 _ => Course::Connection(id),
             };
         }
         match self.time_wait.segment(segment, now) {
             Verdict::Pass => {}
-            Verdict::Drop => return Course::Drop,
+            Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
             Verdict::Repeat(last_word) => return Course::Repeat(last_word),
         }
         if !segment.opens() || !self.listeners.contains_key(&segment.tuple.port) {
@@ -59,7 +60,7 @@ impl Tcp {
             Some(id) => Course::Connection(id),
             None => {
                 self.counters.syns_dropped += 1;
-                Course::Drop
+                Course::Drop(DropReason::TcpNoRoom)
             }
         }
     }
