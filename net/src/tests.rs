@@ -4,10 +4,12 @@
 mod arp;
 mod batch;
 mod changes;
+mod counters;
 mod datagrams;
 mod fragments;
 pub(crate) mod frames;
 mod hostile;
+mod icmp;
 mod joined;
 mod listening;
 mod long;
