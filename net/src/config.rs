@@ -95,7 +95,7 @@ impl Default for Limits {
             tcp_receive_large: u16::MAX as usize,
             tcp_transmit_large: TWO_SEGMENTS,
             udp_receive: 64 << 10,
-            udp_transmit: 32 << 10,
+            udp_transmit: 64 << 10,
         }
     }
 }

@@ -5,6 +5,7 @@ mod defects;
 mod echo;
 mod filters;
 mod igb;
+mod neighbours;
 mod raw;
 mod system;
 mod together;
@@ -16,6 +17,7 @@ use crate::suite::Case;
 /// The cases, under the headings of the report.
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
+    ("ARP and ICMP", neighbours::CASES),
     ("Raw frames", raw::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),

@@ -6,13 +6,11 @@ use super::tcp::arrives::Shape;
 use super::time_wait::LastWord;
 use super::{ETHERNET, Tuple};
 use crate::config::Config;
-use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, IPV4_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl,
-    TcpPacket, TcpRepr, TcpSeqNumber,
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IPV4_HEADER_LEN, IpAddress,
+    IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 /// Sends the last acknowledgement of a connection that has no socket any more.
@@ -56,10 +54,19 @@ fn answer(
     token.consume(len, |buffer| put(buffer, &tcp, addresses, stations));
 }
 
-/// The frame in which a peer would have sent a segment of this shape, without checksums.
-/// `None` without memory for it.
+/// Octets of the headers of what [`from_peer`] makes.
+pub(super) const FROM_PEER: usize = ETHERNET + IPV4_HEADER_LEN + TCP_HEADER_LEN;
+
+/// Makes the frame in which a peer would have sent a segment of this shape, without checksums.
+/// `place` has room for [`FROM_PEER`] octets and the data.
 #[cold]
-pub(super) fn from_peer(own: &Config, tuple: Tuple, shape: &Shape, data: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn from_peer<'a>(
+    place: &'a mut [u8],
+    own: &Config,
+    tuple: Tuple,
+    shape: &Shape,
+    data: &[u8],
+) -> &'a [u8] {
     let tcp = TcpRepr {
         control: match (shape.rst, shape.fin) {
             (true, _) => TcpControl::Rst,
@@ -72,14 +79,11 @@ pub(super) fn from_peer(own: &Config, tuple: Tuple, shape: &Shape, data: &[u8]) 
         payload: data,
         ..plain(tuple.peer.port(), tuple.port)
     };
-    let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
-    let mut frame = Vec::new();
-    frame.try_reserve_exact(len).ok()?;
-    frame.resize(len, 0);
+    let frame = &mut place[..FROM_PEER + data.len()];
     // smoltcp looks at the station it is for, and that it is from one.
     let stations = (EthernetAddress(own.mac), EthernetAddress(own.mac));
-    put(&mut frame, &tcp, (*tuple.peer.ip(), own.address), stations);
-    Some(frame)
+    put(frame, &tcp, (*tuple.peer.ip(), own.address), stations);
+    frame
 }
 
 /// A segment that says nothing.
@@ -129,24 +133,74 @@ fn put(
     tcp.emit(&mut segment, &source, &destination, &checksums);
 }
 
-/// Sends an ARP request.
+/// Octets of an ARP packet for IPv4 over Ethernet.
+pub(super) const ARP: usize = 28;
+/// ARP's operations (RFC 826).
+pub(super) const REQUEST: u16 = 1;
+pub(super) const REPLY: u16 = 2;
+/// Hardware type Ethernet, protocol IPv4, and the lengths of their addresses.
+const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
+/// An ARP packet for IPv4 over Ethernet: a station and its address for each side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ArpPacket {
+    pub operation: u16,
+    pub sender: (EthernetAddress, Ipv4Addr),
+    pub target: (EthernetAddress, Ipv4Addr),
+}
+
+impl ArpPacket {
+    /// Takes one apart. `None`: it is for another hardware or protocol.
+    pub fn parse(octets: &[u8; ARP]) -> Option<Self> {
+        let (format, octets) = octets.split_first_chunk()?;
+        let (&operation, octets) = octets.split_first_chunk()?;
+        let side = |octets: &[u8]| {
+            let (&station, octets) = octets.split_first_chunk()?;
+            let &address = octets.first_chunk::<4>()?;
+            Some((EthernetAddress(station), Ipv4Addr::from(address)))
+        };
+        (*format == FORMAT).then_some(ArpPacket {
+            operation: u16::from_be_bytes(operation),
+            sender: side(octets)?,
+            target: side(octets.get(10..)?)?,
+        })
+    }
+
+    /// The frame that carries it from its sender to this station.
+    pub fn frame(&self, to: EthernetAddress) -> [u8; ETHERNET + ARP] {
+        let mut frame = [0; ETHERNET + ARP];
+        let mut place = &mut frame[..];
+        for piece in [
+            &to.0[..],
+            &self.sender.0.0,
+            &u16::from(EthernetProtocol::Arp).to_be_bytes(),
+            &FORMAT,
+            &self.operation.to_be_bytes(),
+            &self.sender.0.0,
+            &self.sender.1.octets(),
+            &self.target.0.0,
+            &self.target.1.octets(),
+        ] {
+            let (here, behind) = place.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = behind;
+        }
+        frame
+    }
+}
+
+/// Sends an ARP packet to a station, or to all.
+pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: EthernetAddress) {
+    let frame = packet.frame(to);
+    token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
+}
+
+/// Asks for a neighbour.
 pub(super) fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
-    let arp = ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
-        source_hardware_addr: EthernetAddress(own.mac),
-        source_protocol_addr: own.address,
-        target_hardware_addr: EthernetAddress([0; 6]),
-        target_protocol_addr: address,
+    let request = ArpPacket {
+        operation: REQUEST,
+        sender: (EthernetAddress(own.mac), own.address),
+        target: (EthernetAddress([0; 6]), address),
     };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: EthernetAddress::BROADCAST,
-        ethertype: EthernetProtocol::Arp,
-    };
-    let len = ethernet.buffer_len() + arp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-    });
+    arp(token, &request, EthernetAddress::BROADCAST);
 }

@@ -5,6 +5,7 @@
 //! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
 //! for frames is decided by [`super::agenda`].
 
+use super::emit::{ArpPacket, REPLY};
 use super::link::{OneFrame, Port};
 use super::tcp::tcb::Tcb;
 use super::{RETRY_NS, instant};
@@ -12,6 +13,7 @@ use crate::config::Config;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
+use core::net::Ipv4Addr;
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::socket::{AnySocket, Socket, tcp};
@@ -88,12 +90,10 @@ impl Next {
 
 /// smoltcp's interface, and what it is asked besides.
 pub(super) struct Engine {
-    /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
+    /// Boxed: it holds tables and would be moved over a small stack.
     interface: Box<Interface>,
-    /// Always empty: what smoltcp has to do apart from sockets.
+    /// Always empty: for frames that are for no socket.
     nobody: SocketSet<'static>,
-    /// The answer to a ping may be leaving in fragments.
-    may_fragment: bool,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
 }
@@ -115,7 +115,6 @@ impl Engine {
         Engine {
             interface,
             nobody: SocketSet::new(Vec::new()),
-            may_fragment: false,
             looks: 0,
         }
     }
@@ -139,7 +138,6 @@ impl Engine {
     ) {
         let now = instant(now);
         let Some((set, tcb)) = socket else {
-            self.may_fragment = true;
             self.interface
                 .poll_ingress_single(now, frame, &mut self.nobody);
             return;
@@ -148,6 +146,25 @@ impl Engine {
         frame.tcb = Some(*tcb);
         self.interface.poll_ingress_single(now, frame, set);
         *tcb = frame.tcb.take().unwrap_or(*tcb);
+    }
+
+    /// Puts a neighbour's station into smoltcp's cache, which is filled from ARP packets for
+    /// us and from nothing else. It answers nothing to this one, a reply.
+    pub fn learn<T: TxToken>(
+        &mut self,
+        own: &Config,
+        sender: (EthernetAddress, Ipv4Addr),
+        now: u64,
+    ) {
+        let us = EthernetAddress(own.mac);
+        let reply = ArpPacket {
+            operation: REPLY,
+            sender,
+            target: (us, own.address),
+        };
+        let frame = reply.frame(us);
+        let mut one = OneFrame::<T>::new(&frame, None);
+        self.ingress(&mut one, None, now);
     }
 
     /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long
@@ -187,28 +204,5 @@ impl Engine {
             true => Next::Turn,
             false => Next::Time(at),
         }
-    }
-
-    /// Whether a fragmented answer has not left completely.
-    pub fn is_fragmenting(&mut self, now: u64) -> bool {
-        if self.may_fragment {
-            let at = self.interface.poll_at(instant(now), &self.nobody);
-            self.may_fragment = at.is_some();
-        }
-        self.may_fragment
-    }
-
-    /// Sends the rest of a fragmented answer. `false` if the card is full before its
-    /// end. Until then nothing may be done that could fragment another: smoltcp has one
-    /// buffer for it and does not look whether it is in use.
-    pub fn finish_fragments<D: Device>(&mut self, port: &mut Port<D>, now: u64) -> bool {
-        while self.is_fragmenting(now) {
-            if port.full {
-                return false;
-            }
-            self.interface
-                .poll_egress(instant(now), port, &mut self.nobody);
-        }
-        true
     }
 }

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!                                               └─▶ udp: its inbox     udp: neighbor known? ─▶ frame
+//!                           └─▶ arp               ├─▶ udp: its inbox     udp, icmp: neighbor known? ─▶ ipv4 ─▶ frame
+//!                                                 └─▶ icmp: the answer
 //! ```
+//!
+//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP.
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
@@ -12,6 +15,7 @@
 //! [`agenda`].
 
 mod agenda;
+mod arp;
 mod calls;
 pub(crate) mod card;
 mod checksum;
@@ -19,7 +23,9 @@ mod coalesce;
 mod emit;
 mod engine;
 mod fragments;
+mod icmp;
 mod index;
+mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
@@ -30,17 +36,23 @@ mod segmentation;
 mod tcp;
 mod time_wait;
 mod udp;
+pub(crate) mod verdict;
 
+pub(crate) use arp::ArpCounters;
+pub(crate) use icmp::IcmpCounters;
 pub(crate) use tcp::{Stage, TcpCounters};
 pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
+use abi::nic::MacAddress;
 use abi::{Error, Result};
+use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{ask, from_peer};
+use emit::{FROM_PEER, ask, from_peer};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
+use icmp::Icmp;
 use index::{Key, derived};
 use link::{OneFrame, Port};
 use memory::Memory;
@@ -49,6 +61,7 @@ use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 use tcp::{Tcp, Turn};
 use udp::Udp;
+use verdict::Verdicts;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -111,9 +124,9 @@ pub(crate) struct Tuple {
 pub(crate) struct Figures {
     pub frames_received: u64,
     pub frames_joined: u64,
-    pub frames_refused: u64,
-    pub frames_damaged: u64,
+    pub verdicts: Verdicts,
     pub reassembly_failed: u64,
+    pub reassembly_timeouts: u64,
     pub socket_looks: u64,
     pub connections: usize,
     pub half_open: usize,
@@ -121,6 +134,8 @@ pub(crate) struct Figures {
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
+    pub arp: ArpCounters,
+    pub icmp: IcmpCounters,
     pub tcp: TcpCounters,
     pub udp: UdpCounters,
 }
@@ -133,13 +148,14 @@ pub(crate) struct Stack<D: Device> {
     fragments: Fragments,
     tcp: Tcp,
     udp: Udp,
+    arp: Arp,
+    icmp: Icmp,
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
     /// Those of them that became parts of longer ones.
     frames_joined: u64,
-    frames_refused: u64,
-    frames_damaged: u64,
+    verdicts: Verdicts,
     polled_at: u64,
 }
 
@@ -159,12 +175,13 @@ impl<D: Device> Stack<D> {
             fragments: Fragments::default(),
             tcp: Tcp::new(config.limits, config.timers, mss, key),
             udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
+            arp: Arp::default(),
+            icmp: Icmp::new(frame_max, derived(config.seed, 4), now),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
             frames_joined: 0,
-            frames_refused: 0,
-            frames_damaged: 0,
+            verdicts: Verdicts::new(),
             polled_at: now,
         }
     }
@@ -182,9 +199,9 @@ impl<D: Device> Stack<D> {
         Figures {
             frames_received: self.frames_received,
             frames_joined: self.frames_joined,
-            frames_refused: self.frames_refused,
-            frames_damaged: self.frames_damaged,
+            verdicts: self.verdicts,
             reassembly_failed: self.fragments.failed,
+            reassembly_timeouts: self.fragments.timeouts,
             socket_looks: self.engine.looks,
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
@@ -192,6 +209,8 @@ impl<D: Device> Stack<D> {
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
+            arp: self.arp.counters,
+            icmp: self.icmp.counters,
             tcp: self.tcp.counters,
             udp: self.udp.counters,
         }
@@ -206,6 +225,12 @@ impl<D: Device> Stack<D> {
         self.tcp.next_change().or_else(|| self.udp.next_change())
     }
 
+    /// Takes the station that claimed our address, if one did since the last look.
+    #[inline]
+    pub fn take_claimant(&mut self) -> Option<MacAddress> {
+        self.arp.take_claimant().map(|station| station.0)
+    }
+
     // --- frames and time --------------------------------------------------------------
 
     /// Receives what can be, within bounds. Returns whether more could be at once.
@@ -218,12 +243,11 @@ impl<D: Device> Stack<D> {
         self.port.full = false;
         self.udp.begin();
         self.engine.maintain(now);
-        self.fragments.expire(now);
+        if self.fragments.expire(now) {
+            self.report_expired(now);
+        }
         let mut received = 0;
-        while received < RECEIVE_BUDGET
-            && self.engine.finish_fragments(&mut self.port, now)
-            && self.port.finish(instant(now))
-        {
+        while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
                 0 => break,
                 count => received += count,
@@ -251,8 +275,7 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance();
-        let began = self.engine.finish_fragments(&mut self.port, now);
-        if !began || !self.port.finish(instant(now)) {
+        if !self.port.finish(instant(now)) {
             return true;
         }
         self.port.frames = 0;
@@ -262,14 +285,14 @@ impl<D: Device> Stack<D> {
                 break;
             }
             let taken = match turn % 2 {
-                0 => self.stream_turn(now) || self.datagram_turn(now),
-                _ => self.datagram_turn(now) || self.stream_turn(now),
+                0 => self.stream_turn(now) || self.datagram_turn(turn, now),
+                _ => self.datagram_turn(turn, now) || self.stream_turn(now),
             };
             if !taken || self.port.full {
                 return true;
             }
         }
-        self.tcp.is_idle() && self.udp.is_idle()
+        self.tcp.is_idle() && self.udp.is_idle() && self.icmp.is_idle(&self.neighbors, now)
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
@@ -278,11 +301,10 @@ impl<D: Device> Stack<D> {
             let Turn {
                 tuple, set, tcb, ..
             } = turn;
-            let window = turn
-                .window
-                .and_then(|shape| from_peer(own, tuple, &shape, &[]));
-            if let Some(frame) = window {
-                let mut one = OneFrame::<D::TxToken<'_>>::new(&frame, None);
+            if let Some(shape) = turn.window {
+                let mut place = [0; FROM_PEER];
+                let frame = from_peer(&mut place, own, tuple, &shape, &[]);
+                let mut one = OneFrame::<D::TxToken<'_>>::new(frame, None);
                 engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
             }
             engine.egress(port, (set, tcb), now).1
@@ -291,14 +313,24 @@ impl<D: Device> Stack<D> {
         self.tcp.take_turn(now, &mut self.memory, turn, hop)
     }
 
-    fn datagram_turn(&mut self, now: u64) -> bool {
+    /// UDP and ICMP come first by turns.
+    fn datagram_turn(&mut self, turn: usize, now: u64) -> bool {
+        if turn % 4 == 3 && self.icmp_turn(now) {
+            return true;
+        }
         let around = (&self.config, &self.neighbors, &mut self.port);
-        self.udp.take_turn(now, &mut self.memory, around)
+        self.udp.take_turn(now, &mut self.memory, around) || self.icmp_turn(now)
+    }
+
+    fn icmp_turn(&mut self, now: u64) -> bool {
+        let around = (&self.config, &self.neighbors, &mut self.port);
+        self.icmp.take_turn(now, around)
     }
 
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.
     fn ask_neighbors(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
+        self.icmp.ask_again(now, &mut self.neighbors);
         while let Some(address) = self.neighbors.due(now) {
             let Some(token) = self.port.transmit(instant(now)) else {
                 return;
@@ -308,6 +340,7 @@ impl<D: Device> Stack<D> {
         }
         while let Some(address) = self.neighbors.given_up(now) {
             self.udp.give_up(address);
+            self.icmp.give_up(address);
         }
     }
 
@@ -315,12 +348,13 @@ impl<D: Device> Stack<D> {
     pub fn deadline(&mut self) -> Option<u64> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
-            || self.port.is_cutting()
-            || self.engine.is_fragmenting(self.polled_at);
+            || !self.icmp.is_idle(&self.neighbors, self.polled_at)
+            || self.port.is_cutting();
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
+        let fragments = self.fragments.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(at_once, asking),
+            earlier(earlier(at_once, asking), fragments),
             earlier(self.tcp.deadline(), self.udp.deadline()),
         )
     }
@@ -341,10 +375,8 @@ impl<D: Device> Stack<D> {
     /// tables disagree.
     #[cfg(test)]
     pub fn audit(&mut self, now: u64) {
-        if !self.engine.is_fragmenting(now) {
-            self.tcp.audit(&mut self.engine, now);
-            self.udp.audit(&self.neighbors, now);
-        }
+        self.tcp.audit(&mut self.engine, now);
+        self.udp.audit(&self.neighbors, now);
     }
 
     /// The neighbour that datagrams for `to` go to; `None` for a group of hosts.

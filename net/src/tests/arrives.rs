@@ -520,8 +520,8 @@ fn challenges_are_limited_and_answers_to_data_are_not() {
     assert_eq!(challenges(&mut live, ACK, -5, 5), 100);
     assert_eq!(live.world.figure("tcp_challenges_sent"), 10);
     assert_eq!(live.world.figure("tcp_challenges_held"), 190);
-    assert_eq!(live.world.figure("tcp_syns_ignored"), 100);
-    assert_eq!(live.world.figure("tcp_out_of_window"), 200);
+    assert_eq!(live.world.figure("drop_tcp_syn"), 100);
+    assert_eq!(live.world.figure("drop_tcp_out_of_window"), 200);
     live.world.now += 5 * SECOND;
     // What was sent is sent again by now.
     live.frames();

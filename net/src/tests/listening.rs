@@ -216,7 +216,7 @@ fn a_flood_on_one_port_that_takes_all_memory_gives_way_to_clients_of_another() {
 #[test]
 fn senders_that_cannot_be_are_ignored() {
     let (mut world, _) = world(16);
-    let before = world.figure("frames_refused");
+    let before = world.figure("drop_ip_source");
     let impossible = [
         [0; 4],
         [0, 1, 2, 3],
@@ -235,7 +235,7 @@ fn senders_that_cannot_be_are_ignored() {
         }
     }
     assert_eq!(
-        world.figure("frames_refused") - before,
+        world.figure("drop_ip_source") - before,
         2 * impossible.len() as u64
     );
     // Nor is a segment for everybody anybody's.

@@ -8,23 +8,9 @@
 
 use super::tcb::{Said, Tcb};
 use crate::stack::peek::Segment;
+use crate::stack::verdict::DropReason;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
-
-/// Why a segment was not processed as it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) enum Unwanted {
-    /// It lies outside of the receive window (RFC 9293 §3.10.7.4, first).
-    OutOfWindow,
-    /// A RST in the window, but not at its left edge (RFC 5961 §3.2).
-    InexactReset,
-    /// A SYN on a connection that exists (RFC 5961 §4.2).
-    Syn,
-    /// It acknowledges nothing (RFC 9293 §3.10.7.4, fifth).
-    NoAck,
-    /// It acknowledges what was not sent, or what was acknowledged very long ago (RFC 5961 §5.2).
-    BadAck,
-}
 
 /// A segment that smoltcp processes instead of the one that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +35,13 @@ pub(in crate::stack) enum Arrival {
     Probe(Shape),
     /// It is dropped and answered with an acknowledgement: with a challenge, of which only
     /// so many are sent, unless it has data, whose sender waits for that.
-    Acknowledge(Unwanted, Pace),
+    Acknowledge(DropReason, Pace),
     /// It is dropped and answered with a RST.
-    Reset(Unwanted),
+    Reset(DropReason),
     /// It ends a connection that is not complete, which began with the peer's SYN.
     Forget,
     /// It is dropped.
-    Drop(Unwanted),
+    Drop(DropReason),
 }
 
 /// How many answers there may be.
@@ -116,16 +102,16 @@ fn syn_sent(tcb: &Tcb, segment: &Segment) -> Arrival {
     let is_bad = |ack: TcpSeqNumber| !tcb.has_sent || ack <= tcb.una || ack > tcb.max;
     match segment.ack {
         Some(ack) if is_bad(ack) => match segment.rst {
-            true => Arrival::Drop(Unwanted::BadAck),
-            false => Arrival::Reset(Unwanted::BadAck),
+            true => Arrival::Drop(DropReason::TcpBadAck),
+            false => Arrival::Reset(DropReason::TcpBadAck),
         },
         // Second: RST, which must acknowledge our SYN.
         Some(ack) if segment.rst => Arrival::Instead(Shape::reset(tcb, segment.seq, ack)),
-        None if segment.rst => Arrival::Drop(Unwanted::NoAck),
+        None if segment.rst => Arrival::Drop(DropReason::TcpNoAck),
         // Fourth: SYN. One with FIN opens nothing that could be kept.
         _ if segment.syn && !segment.fin => Arrival::Process,
         // Fifth.
-        _ => Arrival::Drop(Unwanted::OutOfWindow),
+        _ => Arrival::Drop(DropReason::TcpOutOfWindow),
     }
 }
 
@@ -145,19 +131,21 @@ fn synchronized(
     }
     if !tcb.has_sent {
         // Our SYN waits for room: the peer was told of no window yet.
-        return Arrival::Drop(Unwanted::OutOfWindow);
+        return Arrival::Drop(DropReason::TcpOutOfWindow);
     }
     if segment.rst {
         return match () {
-            () if is_inside(seq) => Arrival::Acknowledge(Unwanted::InexactReset, Pace::Limited),
-            () => Arrival::Drop(Unwanted::OutOfWindow),
+            () if is_inside(seq) => {
+                Arrival::Acknowledge(DropReason::TcpInexactReset, Pace::Limited)
+            }
+            () => Arrival::Drop(DropReason::TcpOutOfWindow),
         };
     }
     // Fourth: SYN, wherever it is (RFC 5961 §4.2).
     if segment.syn {
         return match state == State::SynReceived && passive && is_inside(seq) {
             true => Arrival::Forget,
-            false => Arrival::Acknowledge(Unwanted::Syn, Pace::Limited),
+            false => Arrival::Acknowledge(DropReason::TcpSyn, Pace::Limited),
         };
     }
     let len = segment.len + usize::from(segment.fin);
@@ -169,18 +157,18 @@ fn synchronized(
     // Probes of a closed window: valid acknowledgements are to be accepted with them.
     let is_probe = !is_open && (seq == next || seq + 1 == next);
     if !acceptable && !is_probe {
-        return Arrival::Acknowledge(Unwanted::OutOfWindow, Pace::of(len));
+        return Arrival::Acknowledge(DropReason::TcpOutOfWindow, Pace::of(len));
     }
     // Fifth: ACK.
     let Some(ack) = segment.ack else {
-        return Arrival::Drop(Unwanted::NoAck);
+        return Arrival::Drop(DropReason::TcpNoAck);
     };
     let is_new = tcb.una < ack && ack <= tcb.max;
     if state == State::SynReceived && !is_new {
-        return Arrival::Reset(Unwanted::BadAck);
+        return Arrival::Reset(DropReason::TcpBadAck);
     }
     if ack > tcb.max || ack < tcb.una - tcb.max_wnd as usize {
-        return Arrival::Acknowledge(Unwanted::BadAck, Pace::Limited);
+        return Arrival::Acknowledge(DropReason::TcpBadAck, Pace::Limited);
     }
     let said = segment.said();
     let window = match ack >= tcb.una && tcb.tells_window(&said) {

@@ -28,13 +28,14 @@ use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
 use super::time_wait::{LastWord, TimeWait};
+use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use arrives::{Shape, Unwanted};
+use arrives::Shape;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
@@ -102,25 +103,8 @@ pub(crate) struct TcpCounters {
     pub timeouts: u64,
     pub orphans_aborted: u64,
     pub resets_sent: u64,
-    pub out_of_window: u64,
-    pub inexact_resets: u64,
-    pub syns_ignored: u64,
-    pub without_ack: u64,
-    pub bad_acks: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
-}
-
-impl TcpCounters {
-    fn unwanted(&mut self, why: Unwanted) {
-        *match why {
-            Unwanted::OutOfWindow => &mut self.out_of_window,
-            Unwanted::InexactReset => &mut self.inexact_resets,
-            Unwanted::Syn => &mut self.syns_ignored,
-            Unwanted::NoAck => &mut self.without_ack,
-            Unwanted::BadAck => &mut self.bad_acks,
-        } += 1;
-    }
 }
 
 /// What a program can know of a connection.
@@ -139,13 +123,15 @@ pub(crate) enum Stage {
 pub(super) enum Course {
     /// It is for this connection.
     Connection(ConnectionId),
-    /// It is for this connection, but smoltcp is to process this instead: the first in its
-    /// place, the second so that it acknowledges.
-    Instead(ConnectionId, Option<Shape>, Option<Shape>),
+    /// It is for this connection, but smoltcp is to process this in its place; and then, if
+    /// there is one, this, which makes smoltcp acknowledge.
+    Instead(ConnectionId, Shape, Option<Shape>),
+    /// It is dropped, and smoltcp is to process this, which makes it acknowledge.
+    Acknowledge(ConnectionId, Shape, DropReason),
     /// It is to be answered with a RST (RFC 9293 §3.5.2).
-    Reset,
+    Reset(DropReason),
     /// It is to be dropped.
-    Drop,
+    Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
 }

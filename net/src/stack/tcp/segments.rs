@@ -6,6 +6,7 @@ use super::{Connection, Course, Role, Tcp, short};
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
+use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, Tuple};
 use abi::Error;
 use smoltcp::socket::tcp::State;
@@ -43,40 +44,36 @@ impl Tcp {
     pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
         if let Some(&id) = self.by_tuple.get(&segment.tuple) {
             let Some(connection) = self.slots.get_mut(id.0) else {
-                return Course::Drop;
+                return Course::Drop(DropReason::TcpAborted);
             };
             if connection.expects(segment) {
                 return Course::Connection(id);
             }
             return match connection.arrives(segment) {
                 Some(arrival) => self.course(id, arrival, now, memory),
-                None => Course::Drop,
+                None => Course::Drop(DropReason::TcpAborted),
             };
         }
         match self.time_wait.segment(segment, now) {
             Verdict::Pass => {}
-            Verdict::Drop => return Course::Drop,
+            Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
             Verdict::Repeat(last_word) => return Course::Repeat(last_word),
         }
         // RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
         let listens = self.listeners.contains_key(&segment.tuple.port);
         match (listens, segment.ack) {
-            _ if segment.rst => Course::Drop,
+            _ if segment.rst => Course::Drop(DropReason::TcpStrayReset),
             (true, None) if segment.opens() => match self.admit(segment.tuple, now, memory) {
                 Some(id) => Course::Connection(id),
                 None => {
                     self.counters.syns_dropped += 1;
-                    Course::Drop
+                    Course::Drop(DropReason::TcpNoRoom)
                 }
             },
-            // Neither an acknowledgement nor a SYN.
-            (true, None) => {
-                self.counters.without_ack += 1;
-                Course::Drop
-            }
+            (true, None) => Course::Drop(DropReason::TcpNoAck),
             _ => {
                 self.counters.resets_sent += 1;
-                Course::Reset
+                Course::Reset(DropReason::TcpNoConnection)
             }
         }
     }
@@ -91,37 +88,34 @@ impl Tcp {
         memory: &mut Memory,
     ) -> Course {
         let Some(connection) = self.slots.get_mut(id.0) else {
-            return Course::Drop;
+            return Course::Drop(DropReason::TcpAborted);
         };
         match arrival {
             Arrival::Process => Course::Connection(id),
-            Arrival::Instead(shape) => Course::Instead(id, Some(shape), None),
-            Arrival::Probe(shape) => Course::Instead(id, Some(shape), connection.old()),
+            Arrival::Instead(shape) => Course::Instead(id, shape, None),
+            Arrival::Probe(shape) => Course::Instead(id, shape, connection.old()),
             Arrival::Acknowledge(why, pace) => {
-                self.counters.unwanted(why);
                 if pace == Pace::Limited {
                     if !connection.tcb.challenges.allow(now) {
                         self.counters.challenges_held += 1;
-                        return Course::Drop;
+                        return Course::Drop(why);
                     }
                     self.counters.challenges_sent += 1;
                 }
-                Course::Instead(id, None, connection.old())
+                match connection.old() {
+                    Some(old) => Course::Acknowledge(id, old, why),
+                    None => Course::Drop(why),
+                }
             }
             Arrival::Reset(why) => {
-                self.counters.unwanted(why);
                 self.counters.resets_sent += 1;
-                Course::Reset
+                Course::Reset(why)
             }
             Arrival::Forget => {
-                self.counters.half_open_expired += 1;
                 self.remove(id, memory);
-                Course::Drop
+                Course::Drop(DropReason::TcpSyn)
             }
-            Arrival::Drop(why) => {
-                self.counters.unwanted(why);
-                Course::Drop
-            }
+            Arrival::Drop(why) => Course::Drop(why),
         }
     }
 
