@@ -51,12 +51,13 @@ impl SendOptions {
 /// What a card found out about a frame that it received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveInfo {
-    /// The checksum of the IPv4 header was verified and is right. A frame with a wrong one is
-    /// dropped and counted.
+    /// The card verified the checksum of the IPv4 header, and it is right. Otherwise it is wrong, or
+    /// nobody looked.
     pub ipv4_checksum: bool,
     /// The same for the checksum of TCP or UDP.
     pub transport_checksum: bool,
-    /// The VLAN tag (TCI) that was taken out of the frame.
+    /// The VLAN tag (TCI, IEEE 802.1Q §9.6) that was taken out of the frame, by the card or by its
+    /// driver; of several, the first.
     pub vlan: Option<u16>,
     /// The receive queue it came by.
     pub queue: u16,

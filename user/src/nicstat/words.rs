@@ -97,7 +97,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("link_changes", Group::Card, "the link came or went"),
     ("resets", Group::Card, "each loses the frames in flight"),
     ("rx_dropped_errors", Group::Losses, "the card marked it as damaged"),
-    ("rx_dropped_checksum", Group::Losses, "IPv4, TCP or UDP checksum is wrong"),
+    ("rx_checksum_errors", Group::Losses, "the card found a checksum wrong"),
     ("rx_dropped_long", Group::Losses, "longer than the longest frame"),
     ("rx_dropped_small_buffer", Group::Losses, "the reader's buffer was too small"),
     ("tx_refused", Group::Losses, "offload that cannot be done"),

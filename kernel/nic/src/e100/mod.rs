@@ -63,7 +63,8 @@ use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, SendOptions, Tail,
+    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
+    SendOptions, Tail,
 };
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
@@ -89,8 +90,9 @@ const CONFIGURE: [u8; 22] = [
     0x48, // 15: broadcasts yes, promiscuous no (0), carrier sense from the transceiver (7)
     0x00, // 16: flow control delay
     0x40, // 17: the same
-    0xf2, // 18: pad short frames (1); no checksum in memory (2): QEMU has none; no long frames (3)
-    0x80, // 19: full duplex as the transceiver says
+    // 18: pad short frames (1); no checksum in memory (2): QEMU has none; long frames (3), since one
+    // with a VLAN tag is longer than the 1518 bytes at which a chip would end: the driver measures
+    0xfa, 0x80, // 19: full duplex as the transceiver says
     0x3f, // 20: priority field at byte 31
     0x05, // 21: not all multicasts (3)
 ];
@@ -413,6 +415,10 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.receive_with(buffer).map(|(len, _)| len)
+    }
+
+    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
         let result = self.receive.take(&mut self.chip, buffer);
         self.note(result)

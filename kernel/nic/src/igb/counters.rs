@@ -44,7 +44,7 @@ impl<B: Bus> Igb<B> {
             ("rx_arms", counters.rx_arms),
             ("rx_wakes_for_nothing", counters.rx_wakes_for_nothing),
             ("rx_dropped_errors", rx(|queue| queue.dropped_errors)),
-            ("rx_dropped_checksum", rx(|queue| queue.dropped_checksum)),
+            ("rx_checksum_errors", rx(|queue| queue.checksum_errors)),
             ("rx_dropped_long", rx(|queue| queue.dropped_long)),
             (
                 "rx_dropped_small_buffer",

@@ -429,10 +429,9 @@ impl<B: Bus> Nic for Igb<B> {
 
     fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
-        let all = self.filters.is_promiscuous();
         let mut taken = None;
         let result = self.next_or_arm(true, 1, |ring, chip, _| {
-            taken = ring.take(chip, buffer, all)?;
+            taken = ring.take(chip, buffer)?;
             Ok(usize::from(taken.is_some()))
         });
         self.note(result)?;
@@ -498,10 +497,7 @@ impl<B: Bus> Nic for Igb<B> {
             // and leave an interrupt that is about nothing.
             return Ok(0);
         }
-        let all = self.filters.is_promiscuous();
-        let result = self.next_or_arm(arm, max, |ring, chip, share| {
-            ring.lend(chip, all, share, take)
-        });
+        let result = self.next_or_arm(arm, max, |ring, chip, share| ring.lend(chip, share, take));
         self.note(result)
     }
 
