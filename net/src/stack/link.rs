@@ -1,7 +1,9 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
+use super::card::Card;
 use super::segmentation::{self, Segmenter};
 use super::{checksum, instant};
+use abi::nic::Segmentation;
 use core::num::NonZeroUsize;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
 use smoltcp::phy::{PacketMeta, RxToken, TxToken};
@@ -21,17 +23,20 @@ pub(super) struct Port<D> {
     pub mss: usize,
     /// The segment that is being cut.
     segmenter: Segmenter,
-    /// The card does not cut segments.
-    cuts: bool,
+    /// What the card cuts itself.
+    segmentation: Segmentation,
 }
 
 impl<D: Device> Port<D> {
-    pub fn new(device: D) -> Self {
+    pub fn new(device: D) -> Self
+    where
+        D: Card,
+    {
         let capabilities = device.capabilities();
         Port {
             full: false,
             frames: 0,
-            cuts: capabilities.segmentation.tcpv4.is_none(),
+            segmentation: device.segmentation(),
             mss: capabilities
                 .max_transmission_unit
                 .saturating_sub(segmentation::HEADERS),
@@ -101,7 +106,7 @@ impl<D: Device> Device for Port<D> {
         self.full |= token.is_none();
         self.frames += 1;
         Some(Fill {
-            segmenter: self.cuts.then_some(&mut self.segmenter),
+            cutting: Some((&mut self.segmenter, &self.segmentation)),
             ..Fill::new(token?, &self.software)
         })
     }
@@ -111,8 +116,10 @@ impl<D: Device> Device for Port<D> {
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
-        let most = capabilities.segmentation.tcpv4.filter(|_| !self.cuts);
-        let most = most.map_or(usize::MAX, NonZeroUsize::get);
+        let most = match self.segmentation.frame_max {
+            0 => usize::MAX,
+            most => most as usize,
+        };
         let longest = segmentation::longest(capabilities.max_transmission_unit, most);
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
         capabilities
@@ -124,7 +131,8 @@ impl<D: Device> Device for Port<D> {
 pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
-    segmenter: Option<&'a mut Segmenter>,
+    /// What cuts a segment here, and which ones the card cuts.
+    cutting: Option<(&'a mut Segmenter, &'a Segmentation)>,
     /// Octets in each frame of a segment that is to be cut here.
     size: Option<usize>,
 }
@@ -135,7 +143,7 @@ impl<'a, T> Fill<'a, T> {
         Fill {
             token,
             software,
-            segmenter: None,
+            cutting: None,
             size: None,
         }
     }
@@ -145,7 +153,7 @@ impl<T: TxToken> Fill<'_, T> {
     /// As [`TxToken::consume`], of a long segment. Its first frame has room now.
     #[cold]
     fn begin<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        let Some(segmenter) = self.segmenter else {
+        let Some((segmenter, _)) = self.cutting else {
             return self.token.consume(len, f);
         };
         let result = f(segmenter.room(len));
@@ -173,9 +181,12 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
 
     #[inline]
     fn set_meta(&mut self, mut meta: PacketMeta) {
-        if self.segmenter.is_some() {
-            let size = meta.segmentation_offload_size.take();
-            self.size = size.map(|size| size.get().into());
+        if let Some(size) = meta.segmentation_offload_size
+            && let Some((_, card)) = self.cutting
+            && !card.takes(segmentation::HEADERS, size.get().into())
+        {
+            meta.segmentation_offload_size = None;
+            self.size = Some(size.get().into());
         }
         self.token.set_meta(meta);
     }
