@@ -56,7 +56,11 @@ impl Card {
         Card {
             nic: Box::new(nic),
             arrive: Box::new(move |frame| wire.arrive(frame)),
-            settle: Box::new(move || works.settle()),
+            settle: Box::new(move || {
+                // After a reset there is no link for half a second.
+                works.elapse(500_000);
+                works.settle();
+            }),
             dropped: Box::new(move || counts.dropped()),
         }
     }
