@@ -54,7 +54,10 @@ impl<D: Device> Server<D> {
     /// # Errors
     /// [`ConfigError`] if the settings make no sense.
     #[cold]
-    pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError> {
+    pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError>
+    where
+        D: Card,
+    {
         let config = config.validated()?;
         Ok(Server {
             stack: Stack::new(config, device, now_ns),

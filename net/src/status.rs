@@ -51,6 +51,7 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
         ("tcp_timeouts", figures.tcp.timeouts),
         ("tcp_orphans_aborted", figures.tcp.orphans_aborted),
         ("tcp_resets_sent", figures.tcp.resets_sent),
+        ("tcp_paths_narrowed", figures.tcp.paths_narrowed),
         ("tcp_challenges_sent", figures.tcp.challenges_sent),
         ("tcp_challenges_held", figures.tcp.challenges_held),
         ("udp_sent", figures.udp.sent),

@@ -15,6 +15,7 @@ mod joined;
 mod listening;
 mod long;
 mod offload;
+mod path;
 mod raw;
 mod requests;
 mod scale;

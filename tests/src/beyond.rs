@@ -1,5 +1,6 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod alike;
 mod counts;
 mod defects;
 mod echo;
@@ -19,6 +20,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
     ("Raw frames", raw::CASES),
+    ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
     ("In the network server", together::CASES),

@@ -110,7 +110,7 @@ impl Network {
                         self.answered = false;
                         let message = self.inbox.message();
                         match Request::is_card(message.request()) {
-                            true => calls.describe(message, device.card()),
+                            true => calls.describe(message, device),
                             false => self.server.request(message, self.now, calls),
                         }
                     }
@@ -158,7 +158,7 @@ impl Network {
         self.now = time::clock_ns();
         self.answered = false;
         match Request::is_card(message.request()) {
-            true => calls.describe(message, self.server.device_mut().card()),
+            true => calls.describe(message, self.server.device_mut()),
             false => self.server.request(message, self.now, calls),
         }
     }

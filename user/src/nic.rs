@@ -6,7 +6,9 @@ use crate::{Result, sys};
 use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
-pub use abi::nic::{Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, SendOptions};
+pub use abi::nic::{
+    Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, Segmentation, SendOptions,
+};
 
 use abi::nic::FilterHead;
 

@@ -14,6 +14,7 @@ use super::link::Port;
 use super::neighbors::Neighbors;
 use super::peek::{Ip, impossible_source};
 use super::receive::Receiver;
+use super::tcp::path::TooBig;
 use super::verdict::{DropReason, Verdict};
 use crate::config::Config;
 use alloc::collections::VecDeque;
@@ -37,6 +38,8 @@ const ERROR_INTERVAL_NS: u64 = 1_000_000;
 
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
+/// The code of it that says: fragmentation needed and DF set (RFC 1191 §4).
+const TOO_BIG: u8 = 4;
 const SOURCE_QUENCH: u8 = 4;
 const REDIRECT: u8 = 5;
 const ECHO_REQUEST: u8 = 8;
@@ -390,6 +393,12 @@ impl Receiver<'_> {
                 self.icmp.answer(&answer, Some(reply), around)?;
                 self.icmp.counters.echoes += 1;
                 Ok(())
+            }
+            [UNREACHABLE, TOO_BIG, _, _, _, _, high, low] => {
+                let mtu = u16::from_be_bytes([high, low]);
+                let told = TooBig::parse(octets, mtu, self.config);
+                let is_believed = told.is_some_and(|told| self.tcp.too_big(&told, self.now));
+                is_believed.then_some(()).ok_or(DropReason::IcmpError)
             }
             [kind, ..] if is_error(kind) => Err(DropReason::IcmpError),
             _ => Err(DropReason::IcmpType),

@@ -1,9 +1,11 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
+use super::card::Card;
 use super::segmentation::{self, Segmenter};
 use super::tcp::tcb::Tcb;
 use super::{checksum, instant};
-use core::num::NonZeroUsize;
+use abi::nic::Segmentation;
+use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
 use smoltcp::phy::{PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -24,17 +26,20 @@ pub(super) struct Port<D> {
     pub tcb: Option<Tcb>,
     /// The segment that is being cut.
     segmenter: Segmenter,
-    /// The card does not cut segments.
-    cuts: bool,
+    /// What the card cuts itself.
+    segmentation: Segmentation,
 }
 
 impl<D: Device> Port<D> {
-    pub fn new(device: D) -> Self {
+    pub fn new(device: D) -> Self
+    where
+        D: Card,
+    {
         let capabilities = device.capabilities();
         Port {
             full: false,
             frames: 0,
-            cuts: capabilities.segmentation.tcpv4.is_none(),
+            segmentation: device.segmentation(),
             mss: capabilities
                 .max_transmission_unit
                 .saturating_sub(segmentation::HEADERS),
@@ -105,7 +110,7 @@ impl<D: Device> Device for Port<D> {
         self.full |= token.is_none();
         self.frames += 1;
         Some(Fill {
-            segmenter: self.cuts.then_some(&mut self.segmenter),
+            cutting: Some((&mut self.segmenter, &self.segmentation)),
             tcb: self.tcb.as_mut(),
             ..Fill::new(token?, &self.software)
         })
@@ -116,8 +121,10 @@ impl<D: Device> Device for Port<D> {
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
-        let most = capabilities.segmentation.tcpv4.filter(|_| !self.cuts);
-        let most = most.map_or(usize::MAX, NonZeroUsize::get);
+        let most = match self.segmentation.frame_max {
+            0 => usize::MAX,
+            most => most as usize,
+        };
         let longest = segmentation::longest(capabilities.max_transmission_unit, most);
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
         capabilities
@@ -129,10 +136,11 @@ impl<D: Device> Device for Port<D> {
 pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
-    segmenter: Option<&'a mut Segmenter>,
+    /// What cuts a segment here, and which ones the card cuts.
+    cutting: Option<(&'a mut Segmenter, &'a Segmentation)>,
     /// The variables of the connection whose segment it is.
     tcb: Option<&'a mut Tcb>,
-    /// Octets in each frame of a segment that is to be cut here.
+    /// Octets in each frame of a segment that smoltcp wants to have cut.
     size: Option<usize>,
 }
 
@@ -142,7 +150,7 @@ impl<'a, T> Fill<'a, T> {
         Fill {
             token,
             software,
-            segmenter: None,
+            cutting: None,
             tcb: None,
             size: None,
         }
@@ -150,10 +158,22 @@ impl<'a, T> Fill<'a, T> {
 }
 
 impl<T: TxToken> Fill<'_, T> {
-    /// As [`TxToken::consume`], of a long segment. Its first frame has room now.
+    /// Octets of data in each frame of a segment in a frame of that length, if it must be cut:
+    /// smoltcp wants it, or the path to the peer has become narrower than smoltcp knows.
+    #[inline]
+    fn piece(&self, len: usize) -> Option<usize> {
+        let most = self.tcb.as_ref().map_or(usize::MAX, |tcb| tcb.mss.into());
+        match self.size {
+            Some(size) => Some(size.min(most)),
+            None => (len - segmentation::HEADERS.min(len) > most).then_some(most),
+        }
+    }
+
+    /// As [`TxToken::consume`], of a long segment that is cut here. Its first frame has room
+    /// now.
     #[cold]
     fn begin<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        let Some(segmenter) = self.segmenter else {
+        let Some((segmenter, _)) = self.cutting else {
             return self.token.consume(len, f);
         };
         let room = segmenter.room(len);
@@ -172,9 +192,16 @@ impl<T: TxToken> Fill<'_, T> {
 
 impl<T: TxToken> TxToken for Fill<'_, T> {
     #[inline]
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        if let Some(size) = self.size {
-            return self.begin(len, size, f);
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
+        if let Some(size) = self.piece(len)
+            && let Some((_, card)) = &self.cutting
+        {
+            if !card.takes(segmentation::HEADERS, size) {
+                return self.begin(len, size, f);
+            }
+            let mut meta = PacketMeta::default();
+            meta.segmentation_offload_size = NonZeroU16::new(size as u16);
+            self.token.set_meta(meta);
         }
         self.token.consume(len, |frame| {
             let result = f(frame);
@@ -187,12 +214,8 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
     }
 
     #[inline]
-    fn set_meta(&mut self, mut meta: PacketMeta) {
-        if self.segmenter.is_some() {
-            let size = meta.segmentation_offload_size.take();
-            self.size = size.map(|size| size.get().into());
-        }
-        self.token.set_meta(meta);
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.size = meta.segmentation_offload_size.map(|size| size.get().into());
     }
 }
 

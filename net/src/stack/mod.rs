@@ -162,7 +162,10 @@ pub(crate) struct Stack<D: Device> {
 impl<D: Device> Stack<D> {
     /// A stack for validated settings.
     #[cold]
-    pub fn new(config: Config, device: D, now: u64) -> Self {
+    pub fn new(config: Config, device: D, now: u64) -> Self
+    where
+        D: Card,
+    {
         let mut port = Port::new(device);
         // Peers see numbers that smoltcp draws; they must not tell the tables' key.
         let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);

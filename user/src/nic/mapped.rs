@@ -383,6 +383,11 @@ impl Receiving {
         None
     }
 
+    /// How many pieces made no sense, and were not taken.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// Puts a frame together, piece by piece. `None` if its end has not come.
     #[cold]
     fn assemble(&mut self, received: Received) -> Option<Incoming> {

@@ -10,6 +10,7 @@
 
 pub mod e100;
 pub mod igb;
+pub mod traffic;
 
 use crate::BusAddr;
 use alloc::vec;

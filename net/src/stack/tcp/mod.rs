@@ -17,6 +17,7 @@ pub(super) mod arrives;
 mod audit;
 mod ends;
 mod listening;
+pub(super) mod path;
 mod programs;
 mod roles;
 mod segments;
@@ -36,6 +37,7 @@ use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
+use path::Paths;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
@@ -103,6 +105,7 @@ pub(crate) struct TcpCounters {
     pub timeouts: u64,
     pub orphans_aborted: u64,
     pub resets_sent: u64,
+    pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
 }
@@ -153,6 +156,7 @@ pub(super) struct Tcp {
     timers: Timers,
     /// Octets of data in the longest segment that fits a frame.
     link_mss: usize,
+    paths: Paths,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -200,6 +204,7 @@ impl Tcp {
             limits,
             timers,
             link_mss,
+            paths: Paths::default(),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -269,10 +274,18 @@ impl Tcp {
         Some(socket)
     }
 
-    fn insert(&mut self, tuple: Tuple, socket: Socket<'static>, role: Role) -> ConnectionId {
+    fn insert(
+        &mut self,
+        tuple: Tuple,
+        socket: Socket<'static>,
+        role: Role,
+        now: u64,
+    ) -> ConnectionId {
+        let path_mss = self.paths.mss(*tuple.peer.ip(), now);
+        let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
-            tcb: Tcb::new(socket.recv_capacity(), self.link_mss),
+            tcb: Tcb::new(socket.recv_capacity(), mss),
             solo: Solo::new(socket),
             role,
             detached: false,

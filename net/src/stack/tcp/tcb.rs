@@ -72,8 +72,8 @@ pub(in crate::stack) struct Tcb {
     shift: u8,
     /// SendMSS: what the peer and the path to it can take (RFC 9293 §3.7.1).
     pub mss: u16,
-    /// What the link can.
-    link_mss: u16,
+    /// What the path can.
+    path_mss: u16,
     /// The right edge of the window that the peer was told: RCV.NXT + RCV.WND.
     pub edge: TcpSeqNumber,
     /// The highest acknowledgement that has left.
@@ -88,12 +88,12 @@ pub(in crate::stack) struct Tcb {
 }
 
 impl Tcb {
-    /// Of a connection with a receive buffer of that many octets, on a link of that MSS.
-    pub fn new(receive_buffer: usize, mss: usize) -> Self {
+    /// Of a connection with a receive buffer of that many octets, and a path of that MSS.
+    pub fn new(receive_buffer: usize, path_mss: usize) -> Self {
         Tcb {
-            step: (receive_buffer / 2).min(mss) as u16,
+            step: (receive_buffer / 2).min(path_mss) as u16,
             mss: DEFAULT_MSS,
-            link_mss: mss as u16,
+            path_mss: path_mss as u16,
             ..Tcb::default()
         }
     }
@@ -104,7 +104,7 @@ impl Tcb {
     #[cold]
     pub fn begin(&mut self, said: Said, mss: Option<u16>, shift: Option<u8>) {
         let mss = mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS);
-        self.mss = mss.max(MSS_MIN).min(self.link_mss);
+        self.mss = mss.max(MSS_MIN).min(self.path_mss);
         if self.has_sent {
             // We opened: our SYN told how much may follow the peer's.
             self.edge = said.seq + 1 + self.edge.0 as usize;
@@ -150,6 +150,17 @@ impl Tcb {
     /// SND.WND as a segment would say it; not more than it is.
     pub fn window(&self) -> u16 {
         (self.wnd >> self.shift) as u16
+    }
+
+    /// The path cannot take longer segments than these (RFC 1191 §3).
+    pub fn narrow(&mut self, mss: u16) {
+        self.path_mss = self.path_mss.min(mss);
+        self.mss = self.mss.min(mss);
+    }
+
+    /// Whether this number is of an octet that was sent and not acknowledged.
+    pub fn is_in_flight(&self, seq: TcpSeqNumber) -> bool {
+        self.una <= seq && seq < self.max
     }
 
     // --- segments to the peer ---------------------------------------------------------
