@@ -8,6 +8,7 @@ mod filters;
 mod igb;
 mod neighbours;
 mod raw;
+mod segments;
 mod system;
 mod together;
 mod trouble;
@@ -19,6 +20,7 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
+    ("TCP segments", segments::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
