@@ -5,8 +5,9 @@
 //! that claims our address is told otherwise, but not more often than every
 //! [`DEFEND_INTERVAL_NS`].
 //!
-//! smoltcp would learn only from what is for us, and would answer no probe. So it is given
-//! no ARP packet; what is learned is put into its cache by [`Engine::learn`], beside ours.
+//! smoltcp would learn only from what is for us, and would answer no probe. So it gets none
+//! of the received packets; what is learned is put into its cache by [`Engine::learn`],
+//! beside ours.
 //!
 //! [`Engine::learn`]: super::engine::Engine::learn
 
@@ -88,6 +89,10 @@ impl Receiver<'_> {
         }
         if sender == own.address {
             return self.own_address(station, reply);
+        }
+        if station.0 == own.mac {
+            // What is for that host would come back to us.
+            return Verdict::Dropped(DropReason::ArpSender);
         }
         // Who looks for the owner of an address has none yet (RFC 5227 §2.1.1).
         let is_probe = sender.is_unspecified() && packet.operation == REQUEST;

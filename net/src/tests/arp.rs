@@ -194,7 +194,8 @@ fn a_moved_neighbour_gets_what_is_queued_at_its_new_station() {
 #[test]
 fn senders_that_are_no_single_station_or_host_are_refused() {
     let (mut world, socket) = world();
-    let stations_bad = [ALL, NONE, [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]];
+    let group = [1, 0, 0x5e, 0, 0, 1];
+    let stations_bad = [ALL, NONE, group, [0x33, 0x33, 0, 0, 0, 1], SERVER_MAC];
     let mut count = 0;
     for station in stations_bad {
         for operation in [REQUEST, REPLY] {

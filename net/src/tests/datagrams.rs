@@ -384,8 +384,7 @@ fn pings_are_answered_long_ones_too() {
         IpProtocol::Icmp,
         &ping(b"smurf"),
     ));
-    let frames = world.frames();
-    assert!(frames.iter().all(|frame| frame[26..30] == SERVER_IP));
+    assert!(world.frames().is_empty());
 }
 
 #[test]
