@@ -124,7 +124,7 @@ fn mark(wire: &Wire, sequence: u16, came: &mut Vec<Vec<u8>>) -> Outcome<u64> {
     wire.send_ipv4(&request)?;
     let end = Instant::now() + PATIENCE;
     let mut asked = 0;
-    while let Some(mut frame) = wire.receive(end)? {
+    while let Some(frame) = wire.receive(end)? {
         match parse(&frame) {
             Some(Packet::Echo {
                 kind: 0, number, ..
@@ -138,11 +138,7 @@ fn mark(wire: &Wire, sequence: u16, came: &mut Vec<Vec<u8>>) -> Outcome<u64> {
                 wire.send(&ethernet(sender.0, OUR_MAC, ARP, &reply))?;
                 asked += 1;
             }
-            _ => {
-                // Cards differ in whether they fill up what they send.
-                frame.resize(frame.len().max(60), 0);
-                came.push(frame);
-            }
+            _ => came.push(traffic::comparable(frame)),
         }
     }
     Err("an echo request was not answered".into())

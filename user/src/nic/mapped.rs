@@ -157,7 +157,8 @@ impl Mapped {
         ))
     }
 
-    fn at(
+    /// The same, with everything at these addresses.
+    pub(crate) fn at(
         card: Card,
         memory: NicMemory,
         area: NonNull<[u32; WORDS]>,
