@@ -182,6 +182,7 @@ impl Kernel {
                 offset: piece.offset as u32,
                 len: piece.len as u32,
                 more: piece.more,
+                continues: piece.continues,
                 checksums_right: piece.info.ipv4_checksum && piece.info.transport_checksum,
                 vlan: piece.info.vlan,
             }
