@@ -15,8 +15,8 @@ use nic::igb::{Igb, InterruptMode};
 use nic::model::e100::{Behaviour as E100Behaviour, E100Model};
 use nic::model::igb::{Behaviour as IgbBehaviour, IgbModel};
 use nic::model::traffic::{self, Ends};
-use nic::model::{Pace, e100, igb};
-use nic::{Bus, FrameMemory, Nic, Outgoing};
+use nic::model::{Model, Pace};
+use nic::{FrameMemory, Nic, Outgoing};
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::ptr::NonNull;
@@ -30,54 +30,6 @@ const ENDS: Ends = Ends {
     peer_mac: [0x52, 0x55, 10, 0, 2, 2],
     peer_ip: [10, 0, 2, 2],
 };
-
-/// The wire's end of a card, and its memory.
-trait Model {
-    fn arrive(&self, frame: &[u8]);
-    fn settle(&self);
-    fn sent(&self) -> Vec<Vec<u8>>;
-    fn copy_in(&self, offset: usize, bytes: &[u8]);
-    fn copy_out(&self, offset: usize, bytes: &mut [u8]);
-}
-
-impl Model for E100Model {
-    fn arrive(&self, frame: &[u8]) {
-        e100::E100Model::arrive(self, frame);
-    }
-    fn settle(&self) {
-        e100::E100Model::settle(self);
-    }
-    fn sent(&self) -> Vec<Vec<u8>> {
-        self.take_sent()
-    }
-    fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        self.bus().copy_in(offset, bytes);
-    }
-    fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
-        self.bus().copy_out(offset, bytes);
-    }
-}
-
-impl Model for IgbModel {
-    fn arrive(&self, frame: &[u8]) {
-        igb::IgbModel::arrive(self, frame);
-    }
-    fn settle(&self) {
-        igb::IgbModel::settle(self);
-    }
-    fn sent(&self) -> Vec<Vec<u8>> {
-        self.take_sent()
-            .into_iter()
-            .map(|sent| sent.bytes)
-            .collect()
-    }
-    fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        self.bus().copy_in(offset, bytes);
-    }
-    fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
-        self.bus().copy_out(offset, bytes);
-    }
-}
 
 /// The kernel's part: the driver, and what it shows to the card's owner.
 struct Kernel {
@@ -163,7 +115,7 @@ impl Kernel {
     fn work(&mut self) {
         self.nic.flush().expect("it works");
         self.model.settle();
-        self.wire.extend(self.model.sent());
+        self.wire.extend(self.model.take_sent());
     }
 
     fn receive(&mut self, area: &mut [u32; WORDS]) {
@@ -229,7 +181,6 @@ impl Host {
         let model = IgbModel::new(behaviour, Pace::Doorbell, 1, ENDS.mac, arena, mode);
         let mut nic = Igb::new(model.bus(), config).expect("a sound card");
         nic.start().expect("a sound card");
-        model.elapse(500_000);
         Host::new(Box::new(nic), Rc::new(model), vlan)
     }
 
@@ -248,6 +199,7 @@ impl Host {
         let (transmit, receive) = (shown(memory.transmit.len()), shown(memory.receive.len()));
         let area = NonNull::from(Box::leak(Box::new([0; WORDS])));
         let frame_max = nic.frame_max();
+        model.settle();
         let kernel = Rc::new(RefCell::new(Kernel {
             nic,
             model,
