@@ -235,7 +235,7 @@ impl Card {
     }
 
     /// Sends in order, until there is no room. A frame that cannot be sent is dropped, as if it
-    /// were lost, and the last such error told.
+    /// were lost, counted by the driver, and the last such error told.
     fn send_all(&mut self, area: &mut Arena, count: usize, ramdisk: &Runs) -> Result<()> {
         let mut result = Ok(());
         let mut sent = 0;
