@@ -62,6 +62,12 @@ impl Card {
         Ok(Card { number })
     }
 
+    /// A card that a test plays.
+    #[cfg(test)]
+    pub(crate) fn played(number: u8) -> Card {
+        Card { number }
+    }
+
     /// Its number.
     pub fn number(&self) -> u8 {
         self.number

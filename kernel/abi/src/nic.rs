@@ -49,7 +49,7 @@ pub struct Features {
     pub receive_queues: u8,
     /// Transmit queues in use.
     pub transmit_queues: u8,
-    /// It puts VLAN tags into frames and takes them out.
+    /// It puts VLAN tags into frames. Those of received frames are taken out with every card.
     pub vlan: bool,
     /// It has filters: [`crate::Syscall::NicFilter`].
     pub filters: bool,

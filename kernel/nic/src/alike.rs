@@ -4,10 +4,9 @@
 use crate::e100::E100;
 use crate::igb::{Config, Igb, InterruptMode};
 use crate::model::traffic::{self, Ends, Seen};
-use crate::model::{Pace, e100, igb};
+use crate::model::{Model, Pace, e100, igb};
 use crate::{BusAddr, Error, MacAddress, Nic, Outgoing, SendOptions, Tail};
 use std::boxed::Box;
-use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
@@ -22,25 +21,14 @@ const ENDS: Ends = Ends {
 /// A card of either kind, from its wire to its driver.
 struct Card {
     nic: Box<dyn Nic>,
-    arrive: Box<dyn Fn(&[u8])>,
-    settle: Box<dyn Fn()>,
-    /// Frames that the card itself did not let through.
-    dropped: Box<dyn Fn() -> u64>,
+    model: Box<dyn Model>,
 }
 
 impl Card {
     fn e100(behaviour: e100::Behaviour, pace: Pace, seed: u64) -> Card {
         let model = e100::E100Model::new(behaviour, pace, seed, MAC);
-        let mut nic = E100::new(model.bus()).expect("a sound card");
-        nic.start().expect("a sound card");
-        model.settle();
-        let [wire, works, counts] = [model.clone(), model.clone(), model];
-        Card {
-            nic: Box::new(nic),
-            arrive: Box::new(move |frame| wire.arrive(frame)),
-            settle: Box::new(move || works.settle()),
-            dropped: Box::new(move || counts.dropped()),
-        }
+        let nic = E100::new(model.bus()).expect("a sound card");
+        Card::started(Box::new(nic), Box::new(model))
     }
 
     fn igb(behaviour: igb::Behaviour, pace: Pace, seed: u64) -> Card {
@@ -48,27 +36,20 @@ impl Card {
         let arena = config.arena_size().expect("a sound configuration");
         let mode = config.interrupts;
         let model = igb::IgbModel::new(behaviour, pace, seed, MAC, arena, mode);
-        let mut nic = Igb::new(model.bus(), config).expect("a sound card");
+        let nic = Igb::new(model.bus(), config).expect("a sound card");
+        Card::started(Box::new(nic), Box::new(model))
+    }
+
+    fn started(mut nic: Box<dyn Nic>, model: Box<dyn Model>) -> Card {
         nic.start().expect("a sound card");
-        model.elapse(500_000);
         model.settle();
-        let [wire, works, counts] = [model.clone(), model.clone(), model];
-        Card {
-            nic: Box::new(nic),
-            arrive: Box::new(move |frame| wire.arrive(frame)),
-            settle: Box::new(move || {
-                // After a reset there is no link for half a second.
-                works.elapse(500_000);
-                works.settle();
-            }),
-            dropped: Box::new(move || counts.dropped()),
-        }
+        Card { nic, model }
     }
 
     /// What a program reads of this frame.
     fn reads(&mut self, frame: &[u8]) -> Option<Seen> {
-        (self.arrive)(frame);
-        (self.settle)();
+        self.model.arrive(frame);
+        self.model.settle();
         let mut buffer = vec![0; self.nic.frame_max()];
         let read = match self.nic.receive_with(&mut buffer) {
             Ok((len, info)) => {
@@ -82,14 +63,14 @@ impl Card {
             let more = self.nic.receive(&mut vec![0; 2048]);
             assert_eq!(more, Err(Error::WouldBlock), "one frame became two");
         }
-        (self.settle)();
+        self.model.settle();
         read
     }
 
     fn count(&mut self, wanted: &str) -> u64 {
         let mut found = 0;
         self.nic.statistics(&mut |name, value| {
-            if name.to_string() == wanted {
+            if name == wanted {
                 found += value;
             }
         });
@@ -132,7 +113,7 @@ fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
                         ["rx_frames", "rx_dropped_long", "rx_dropped_errors"]
                             .map(|counter| card.count(counter));
                     assert_eq!(frames, read, "{name}");
-                    let by_card = (card.dropped)();
+                    let by_card = card.model.dropped();
                     assert_eq!(frames + long + errors + by_card, sent, "{name}");
                 }
             }
@@ -187,9 +168,9 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
             card.nic.send(&frame, true).expect("there is room");
         }
         for _ in 0..5 {
-            (card.arrive)(&frame);
+            card.model.arrive(&frame);
         }
-        (card.settle)();
+        card.model.settle();
         card.nic.stop();
         assert_eq!(
             card.count("tx_lost_in_reset"),
@@ -207,7 +188,7 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
         assert_eq!(card.nic.send_buffers(&[one]), (0, Err(Error::Stopped)));
         assert_eq!(card.count("tx_card_broken"), 1, "{name}");
         card.nic.start().expect("a sound card");
-        (card.settle)();
+        card.model.settle();
         assert_eq!(
             card.reads(&frame).map(|(bytes, _)| bytes),
             Some(frame),

@@ -52,6 +52,10 @@ fn same(bench: &Bench) -> Outcome {
             peer_mac: OUR_MAC,
             peer_ip: wire.ip,
         };
+        // Answers to what was asked before the link was up come late.
+        for sequence in [u16::MAX - 1, u16::MAX] {
+            mark(wire, sequence, &mut Vec::new())?;
+        }
         samples = traffic::samples(SEED, &ends, SAMPLES);
         let run = run(&mut machine, &samples).during(nic.name)?;
         accounted(&samples, &ends, &run, nic.name).during(nic.name)?;
@@ -124,7 +128,7 @@ fn mark(wire: &Wire, sequence: u16, came: &mut Vec<Vec<u8>>) -> Outcome<u64> {
     wire.send_ipv4(&request)?;
     let end = Instant::now() + PATIENCE;
     let mut asked = 0;
-    while let Some(mut frame) = wire.receive(end)? {
+    while let Some(frame) = wire.receive(end)? {
         match parse(&frame) {
             Some(Packet::Echo {
                 kind: 0, number, ..
@@ -138,11 +142,7 @@ fn mark(wire: &Wire, sequence: u16, came: &mut Vec<Vec<u8>>) -> Outcome<u64> {
                 wire.send(&ethernet(sender.0, OUR_MAC, ARP, &reply))?;
                 asked += 1;
             }
-            _ => {
-                // Cards differ in whether they fill up what they send.
-                frame.resize(frame.len().max(60), 0);
-                came.push(frame);
-            }
+            _ => came.push(traffic::comparable(frame)),
         }
     }
     Err("an echo request was not answered".into())

@@ -382,3 +382,6 @@ impl phy::TxToken for Room<'_> {
         self.options.segment_size = size.map_or(0, |size| size.get());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("rx_lost_in_reset", Group::Losses, "not read yet when it was reset"),
     ("rx_dropped_vlan", Group::Losses, "of a VLAN that we are not in"),
     ("rx_dropped_checksum", Group::Losses, "IPv4 header or TCP: wrong checksum"),
-    ("rx_dropped_piece", Group::Losses, "the kernel told of an odd place"),
+    ("rx_dropped_piece", Group::Losses, "a piece without the rest of it"),
     ("tx_dropped", Group::Losses, "given up; another line says why"),
     ("tx_lost_in_reset", Group::Losses, "not done yet when it was reset"),
     ("tx_dropped_no_buffer", Group::Losses, "no buffer to build a frame in"),

@@ -46,6 +46,7 @@
 //! the line asserted; all set-up repeated after each reset, for QEMU keeps it and silicon does not.
 
 mod chip;
+mod counters;
 mod eeprom;
 mod layout;
 mod mdi;
@@ -58,11 +59,11 @@ mod transmit;
 mod tests;
 
 use self::chip::Chip;
+use self::counters::Counters;
 use self::layout::{MEMORY, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
-use crate::refusals::Refusals;
 use crate::{
     Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
     SendOptions, Tail,
@@ -126,23 +127,6 @@ pub struct E100<B: Bus> {
     last_completed: u64,
     stuck_ticks: u32,
     counters: Counters,
-}
-
-/// What the driver counts itself, besides the rings.
-#[derive(Default)]
-struct Counters {
-    tx_frames: u64,
-    tx_octets: u64,
-    tx_ring_full: u64,
-    tx_dropped: u64,
-    tx_refused: Refusals,
-    /// What was in the rings at resets.
-    tx_lost: u64,
-    rx_lost: u64,
-    interrupts: u64,
-    resets: u64,
-    tx_hangs: u64,
-    mdi_timeouts: u64,
 }
 
 impl<B: Bus> E100<B> {
@@ -568,33 +552,6 @@ impl<B: Bus> Nic for E100<B> {
             let _ = self.note(result);
         }
         self.statistics.visit(visit);
-        let waiting = self.receive.waiting(&mut self.chip);
-        let (counters, receive) = (&self.counters, &self.receive);
-        for (name, value) in [
-            ("tx_frames", counters.tx_frames),
-            ("tx_octets", counters.tx_octets),
-            ("tx_completed", self.transmit.completed),
-            ("tx_doorbells", self.transmit.kicks),
-            ("tx_ring_full", counters.tx_ring_full),
-            ("rx_waiting", waiting as u64),
-            ("tx_dropped", counters.tx_dropped),
-            ("tx_lost_in_reset", counters.tx_lost),
-            ("tx_hangs", counters.tx_hangs),
-            ("rx_frames", receive.frames),
-            ("rx_octets", receive.octets),
-            ("rx_batches", receive.batches),
-            ("rx_restarts", receive.restarts),
-            ("rx_dropped_errors", receive.dropped_errors),
-            ("rx_dropped_long", receive.dropped_long),
-            ("rx_dropped_small_buffer", receive.dropped_small_buffer),
-            ("rx_lost_in_reset", counters.rx_lost),
-            ("interrupts", counters.interrupts),
-            ("resets", counters.resets),
-            ("mdi_timeouts", counters.mdi_timeouts),
-            ("statistics_timeouts", self.statistics.timeouts),
-        ] {
-            visit(name, value);
-        }
-        counters.tx_refused.visit(visit);
+        self.visit_own(visit);
     }
 }

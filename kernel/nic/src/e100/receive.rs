@@ -175,6 +175,7 @@ impl Receive {
                     offset: data - layout::MEMORY.receive.start,
                     len,
                     more: false,
+                    continues: false,
                     info: ReceiveInfo {
                         vlan,
                         ..ReceiveInfo::default()

@@ -59,8 +59,8 @@ pub struct Receive {
     /// The first buffer of this ring, and which are lent, from that on.
     first: u16,
     lent: Box<[bool]>,
-    /// What is left of a frame whose first pieces are lent: descriptors, and bytes.
-    rest: Option<(usize, usize, ReceiveInfo)>,
+    /// What is left of a frame that is being lent.
+    rest: Option<Rest>,
     pub counters: Counters,
 }
 
@@ -76,6 +76,16 @@ pub struct Counters {
     pub checksum_errors: u64,
     pub dropped_long: u64,
     pub dropped_small_buffer: u64,
+}
+
+/// What is not lent yet of a frame.
+#[derive(Clone, Copy)]
+struct Rest {
+    descriptors: usize,
+    len: usize,
+    /// Some of it is lent.
+    is_begun: bool,
+    info: ReceiveInfo,
 }
 
 /// A whole frame at the head of a ring.
@@ -230,7 +240,7 @@ impl Receive {
             if !is_whole || len == 0 || len > longest {
                 break;
             }
-            take(&self.lend_at(chip, slot, len, false, self.info(written)));
+            take(&self.lend_at(chip, slot, len, (false, false), self.info(written)));
             octets += len as u64;
             lent += 1;
         }
@@ -251,7 +261,12 @@ impl Receive {
             let len = frame.len;
             let counters = &mut self.counters;
             counters.descriptors += frame.descriptors as u64;
-            self.rest = Some((frame.descriptors, len, frame.info));
+            self.rest = Some(Rest {
+                descriptors: frame.descriptors,
+                len,
+                is_begun: false,
+                info: frame.info,
+            });
             if frame.status & rx::RXE != 0 {
                 counters.dropped_errors += 1;
             } else if len > self.frame_max {
@@ -272,11 +287,17 @@ impl Receive {
 
     /// The next piece of the frame at the head.
     fn lend_rest<B: Bus>(&mut self, chip: &Chip<B>) -> Option<Piece> {
-        let (descriptors, left, info) = self.rest?;
-        let len = left.min(BUFFER);
-        self.rest = (descriptors > 1).then_some((descriptors - 1, left - len, info));
+        let rest = self.rest?;
+        let len = rest.len.min(BUFFER);
+        let more = rest.descriptors > 1;
+        self.rest = more.then_some(Rest {
+            descriptors: rest.descriptors - 1,
+            len: rest.len - len,
+            is_begun: true,
+            ..rest
+        });
         let slot = self.head & (self.ring - 1);
-        Some(self.lend_at(chip, slot, len, descriptors > 1, info))
+        Some(self.lend_at(chip, slot, len, (more, rest.is_begun), rest.info))
     }
 
     /// Lends the buffer at the head.
@@ -286,7 +307,7 @@ impl Receive {
         chip: &Chip<B>,
         slot: usize,
         len: usize,
-        more: bool,
+        (more, continues): (bool, bool),
         info: ReceiveInfo,
     ) -> Piece {
         let buffer = self.buffers[slot];
@@ -298,6 +319,7 @@ impl Receive {
             offset: chip.layout.rx_buffer(buffer),
             len,
             more,
+            continues,
             info,
         }
     }

@@ -153,6 +153,26 @@ fn what_cannot_be_offloaded_is_refused() {
 }
 
 #[test]
+fn the_driver_cuts_what_it_says_and_nothing_else() {
+    let mut kernel = Kernel::tiny(here());
+    let segmentation = kernel.nic.features().segmentation;
+    let long = Flow::number(1).tcp(1, ACK, &payload(3000));
+    let mut cut = 0;
+    for size in 1..1600 {
+        let options = SendOptions {
+            segment_size: size,
+            ..CHECKSUMS
+        };
+        let taken = kernel.nic.send_with(&long, &options, false).is_ok();
+        assert_eq!(taken, segmentation.takes(66, size.into()), "{size}");
+        cut += u32::from(taken);
+        kernel.sent();
+        kernel.nic.flush().unwrap();
+    }
+    assert_eq!(cut, 1514 - 66 - 64 + 1);
+}
+
+#[test]
 fn segments_are_those_that_software_would_cut() {
     everywhere(2, |place| {
         let mut kernel = Kernel::tiny(place);
