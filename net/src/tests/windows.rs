@@ -138,6 +138,7 @@ fn upload(seed: u64, buffer: usize, shift: Option<u8>) {
     let mut link = Link::new(buffer, 60_000, shift);
     let first = link.next.seq;
     let mut read = Vec::new();
+    let alone = [0, 3, 30, 100][chance.below(4) as usize];
     let end = first.wrapping_add(text.len() as u32);
     for _ in 0..100_000 {
         if link.acked == end.wrapping_add(1) {
@@ -159,7 +160,11 @@ fn upload(seed: u64, buffer: usize, shift: Option<u8>) {
                 ..link.next.clone()
             };
             at += len;
-            link.exchange(&segment);
+            // Alone, or many at once, which are joined.
+            link.world.inject(&segment.frame());
+            if chance.percent(alone) {
+                link.listen();
+            }
             if last {
                 break;
             }

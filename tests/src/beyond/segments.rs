@@ -225,64 +225,94 @@ fn filled(bench: &Bench) -> Outcome {
     // Nothing of the echo may leave, so that the guest stops reading some time.
     link.window = 0;
     let data = pattern(9, 400_000);
-    let first = link.seq;
-    let (mut sent, mut acked, mut edge) = (0, 0, 60_000);
-    let mut last = Instant::now();
-    while last.elapsed() < Duration::from_secs(1) {
-        while sent < edge {
-            // Odd lengths, and to the very end.
-            let len = (edge - sent).min(1 + (sent * 7) % 1460);
-            let fin = if sent + len == edge { flag::FIN } else { 0 };
-            link.seq = first.wrapping_add(sent as u32);
-            link.send(flag::ACK | fin, 0, 0, &data[sent..sent + len])?;
-            sent += len;
-        }
-        let Some(heard) = link.hear(Duration::from_millis(300))? else {
-            continue;
-        };
-        ensure(heard.segment.flags & flag::RST == 0, || "a RST".into())?;
-        let now = heard.segment.ack.wrapping_sub(first) as usize;
-        ensure(now <= sent, || {
-            format!("a FIN was acknowledged behind {sent} octets, {now}")
-        })?;
-        let reach = now + usize::from(heard.window);
-        ensure(reach >= edge, || {
-            format!("the right edge went from {edge} to {reach}")
-        })?;
-        if now > acked || reach > edge {
-            last = Instant::now();
-        }
-        (acked, edge) = (now, reach.min(data.len() - 1));
+    let mut upload = Upload {
+        first: link.seq,
+        sent: 0,
+        acked: 0,
+        edge: 1,
+    };
+    // Until its window closes: then its program does not read any more.
+    while upload.sent == 0 || upload.edge - upload.acked > 40_000 {
+        let end = (upload.sent + 2000).min(upload.edge);
+        upload.send(&mut link, &data, end, false)?;
+        upload.hear(&link, Duration::from_millis(20))?;
     }
-    ensure(acked == sent && sent > 60_000, || {
-        format!("{acked} of {sent} octets were acknowledged")
+    while upload.acked < upload.sent {
+        upload.hear(&link, PATIENCE)?;
+    }
+    // All that fits, and FIN behind it, which does not.
+    let end = upload.edge;
+    upload.send(&mut link, &data, end, true)?;
+    while upload.hear(&link, Duration::from_millis(500))? {}
+    let Upload { acked, edge, .. } = upload;
+    ensure((acked, edge) == (end, end), || {
+        format!("{end} octets and FIN: {acked} were acknowledged, up to {edge} may come")
     })?;
-    bench.note(format!("{sent} octets"));
+    bench.note(format!("{end} octets"));
     // Now the echo may come: all of it, and then the end.
-    (link.seq, link.window) = (first.wrapping_add(sent as u32), 0xffff);
+    link.seq = upload.first.wrapping_add(end as u32);
+    link.window = 0xffff;
     link.send(flag::ACK | flag::FIN, 0, 0, &[])?;
     let mut back = Vec::new();
-    let mut finished = false;
-    while !finished {
+    let mut is_over = false;
+    while !is_over {
         let heard = link.must_hear("a window that is open again")?;
-        finished = heard.segment.seq == link.ack && heard.segment.flags & flag::FIN != 0;
-        if heard.segment.seq == link.ack {
+        let is_next = heard.segment.seq == link.ack;
+        if is_next {
             link.ack = link.ack.wrapping_add(heard.data.len() as u32);
             back.extend(heard.data);
         }
-        let fin = if (heard.segment.ack as i32).wrapping_sub(link.seq as i32) > 0 {
-            0
-        } else {
-            flag::FIN
+        is_over = is_next && heard.segment.flags & flag::FIN != 0;
+        // The FIN is repeated until it is acknowledged.
+        let (fin, seq) = match heard.segment.ack == link.seq {
+            true => (flag::FIN, 0),
+            false => (0, 1),
         };
-        link.send(
-            flag::ACK | fin,
-            i32::from(fin == 0),
-            i32::from(finished),
-            &[],
-        )?;
+        link.send(flag::ACK | fin, seq, i32::from(is_over), &[])?;
     }
-    same_bytes(&back, &data[..sent])
+    same_bytes(&back, &data[..end])
+}
+
+/// What was sent of some data, counted from its first octet.
+struct Upload {
+    first: u32,
+    sent: usize,
+    acked: usize,
+    /// The right edge of the guest's window.
+    edge: usize,
+}
+
+impl Upload {
+    /// Sends what comes next, up to an octet, in segments of odd lengths.
+    fn send(&mut self, link: &mut Link<'_>, data: &[u8], end: usize, finish: bool) -> Outcome {
+        while self.sent < end {
+            let len = (end - self.sent).min(1 + (self.sent * 7) % 1460);
+            let is_last = self.sent + len == end;
+            let fin = if finish && is_last { flag::FIN } else { 0 };
+            link.seq = self.first.wrapping_add(self.sent as u32);
+            link.send(flag::ACK | fin, 0, 0, &data[self.sent..self.sent + len])?;
+            self.sent += len;
+        }
+        Ok(())
+    }
+
+    /// Takes note of the next segment, if one comes in that time.
+    fn hear(&mut self, link: &Link<'_>, time: Duration) -> Outcome<bool> {
+        let Some(heard) = link.hear(time)? else {
+            return Ok(false);
+        };
+        ensure(heard.segment.flags & flag::RST == 0, || "a RST".into())?;
+        let acked = heard.segment.ack.wrapping_sub(self.first) as usize;
+        ensure(acked <= self.sent, || {
+            format!("{acked} octets of {} were acknowledged", self.sent)
+        })?;
+        let edge = acked + usize::from(heard.window);
+        ensure(edge >= self.edge, || {
+            format!("the right edge went from {} to {edge}", self.edge)
+        })?;
+        (self.acked, self.edge) = (acked, edge);
+        Ok(true)
+    }
 }
 
 /// RFC 9293 §3.8.6.2.1: the sender waits for a window that is worth a segment.
