@@ -430,3 +430,135 @@ fn a_frame_that_the_driver_refuses_is_dropped_and_counted() {
     assert_eq!(host.count("tx_dropped"), 1);
     assert_eq!(host.count("tx_dropped_no_buffer"), 0);
 }
+
+/// Sum of words in ones' complement (RFC 1071).
+fn sum(parts: &[&[u8]]) -> u16 {
+    let bytes = parts.concat();
+    let words = bytes.chunks(2).map(|pair| {
+        let low = pair.get(1).copied().unwrap_or(0);
+        u32::from(u16::from_be_bytes([pair[0], low]))
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// A segment of the peer without data, from port 5000 to port 80; a SYN says how long ours may be.
+fn segment(flags: u8, seq: u32, ack: u32, mss: u16) -> Vec<u8> {
+    let mut tcp = [5000_u16, 80].map(u16::to_be_bytes).concat();
+    tcp.extend(seq.to_be_bytes());
+    tcp.extend(ack.to_be_bytes());
+    let option: &[u8] = &[2, 4, (mss >> 8) as u8, mss as u8];
+    let option = if flags & 2 != 0 { option } else { &[] };
+    tcp.extend([
+        (5 + option.len() as u8 / 4) << 4,
+        flags,
+        0xff,
+        0xff,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    tcp.extend(option);
+    let len = (tcp.len() as u16).to_be_bytes();
+    let check = !sum(&[&ENDS.peer_ip, &ENDS.ip, &[0, 6], &len, &tcp]);
+    tcp[16..18].copy_from_slice(&check.to_be_bytes());
+    let total = (20 + tcp.len() as u16).to_be_bytes();
+    let mut ip = [&[0x45, 0], &total[..], &[0, 0, 0x40, 0, 64, 6, 0, 0]].concat();
+    ip.extend(ENDS.peer_ip);
+    ip.extend(ENDS.ip);
+    let check = !sum(&[&ip]);
+    ip[10..12].copy_from_slice(&check.to_be_bytes());
+    let mut frame = [&ENDS.mac[..], &ENDS.peer_mac, &[8, 0], &ip, &tcp].concat();
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+/// The sequence number and data of a segment to the peer, whose checksums are verified.
+fn read(frame: &[u8]) -> (u32, Vec<u8>) {
+    let ip = &frame[14..34];
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let tcp = &frame[34..14 + total];
+    assert_eq!((sum(&[ip]), ip[9]), (0xffff, 6));
+    let len = (tcp.len() as u16).to_be_bytes();
+    let whole = sum(&[&ENDS.peer_ip, &ENDS.ip, &[0, 6], &len, tcp]);
+    assert_eq!(whole, 0xffff, "a checksum of TCP");
+    let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    (seq, tcp[usize::from(tcp[12] >> 4) * 4..].to_vec())
+}
+
+/// All octets reach a peer with this MSS, through the driver and its card.
+fn reaches(mut host: Host, mss: u16) {
+    const ACK: u8 = 0x10;
+    let ask = |host: &mut Host, request| match host.call(request, &mut []) {
+        Some(Ok(answer)) => answer,
+        other => panic!("{request:?}: {other:?}"),
+    };
+    let kind = Kind::Stream;
+    let Answer::Socket(socket) = ask(&mut host, Request::Socket { kind }) else {
+        panic!("no socket");
+    };
+    let address = SocketAddress {
+        ip: [0; 4],
+        port: 80,
+    };
+    ask(&mut host, Request::Bind { socket, address });
+    ask(&mut host, Request::Listen { socket, backlog: 1 });
+    host.answers(&[question()]);
+    let answer = host.answers(&[segment(2, 1000, 0, mss)]).remove(0);
+    let first = read(&answer).0.wrapping_add(1);
+    host.answers(&[segment(ACK, 1001, first, mss)]);
+    let Answer::Accepted(socket, _) = ask(&mut host, Request::Accept { socket }) else {
+        panic!("no connection");
+    };
+    ask(&mut host, Request::SetNonBlocking { socket, on: true });
+    let file: Vec<u8> = (0..20_000_u32)
+        .map(|at| (at * 31 + at / 251) as u8)
+        .collect();
+    let (mut given, mut got) = (0, Vec::new());
+    for _ in 0..5_000 {
+        if given < file.len() {
+            let some = Lent::Read(&file[given..]);
+            match host.call(Request::Send { socket }, &mut [some]) {
+                Some(Ok(Answer::Count(count))) => given += count as usize,
+                other => assert_eq!(other, Some(Err(Error::WouldBlock))),
+            }
+        }
+        let ack = segment(ACK, 1001, first.wrapping_add(got.len() as u32), mss);
+        for frame in host.answers(&[ack]) {
+            let (seq, data) = read(&frame);
+            assert!(
+                data.len() <= usize::from(mss).max(48),
+                "{} octets",
+                data.len()
+            );
+            if seq == first.wrapping_add(got.len() as u32) {
+                got.extend(data);
+            }
+        }
+        if got.len() == file.len() {
+            break;
+        }
+    }
+    assert!(got == file, "MSS {mss}: {} octets", got.len());
+    for counter in [
+        "tx_bad_length",
+        "tx_bad_headers",
+        "tx_unsupported",
+        "tx_dropped",
+    ] {
+        assert_eq!(host.count(counter), 0, "{counter}");
+    }
+}
+
+#[test]
+fn peers_with_any_mss_get_their_data_by_either_card() {
+    for mss in (1..=70).chain([100, 536, 1460]) {
+        reaches(Host::e100(E100Behaviour::Qemu), mss);
+        reaches(Host::igb(IgbBehaviour::Qemu, None), mss);
+        reaches(Host::igb(IgbBehaviour::Silicon, None), mss);
+    }
+}
