@@ -111,7 +111,7 @@ pub(super) struct Icmp {
     waiting_octets: usize,
     /// Octets of a frame behind the IPv4 header.
     payload_max: usize,
-    /// Of the next answer that leaves in fragments.
+    /// Of the answer that left last (RFC 791 §3.1).
     identification: u16,
     /// Errors that may be sent at once, and since when.
     allowance: (u64, u64),
@@ -182,7 +182,9 @@ impl Icmp {
         {
             let packet = packet(answer.to, station, answer.head, answer.octets);
             // The token fills in IPv4's checksum.
-            packet.send(token, own, &ChecksumCapabilities::ignored());
+            self.identification = self.identification.wrapping_add(1);
+            let software = ChecksumCapabilities::ignored();
+            packet.send(token, own, &software, self.identification);
             return Ok(());
         }
         if station.is_none() {
@@ -269,7 +271,8 @@ impl Icmp {
         };
         let packet = packet(waiting.to, station, waiting.head, &waiting.octets);
         let left = if HEAD + packet.octets.len() <= self.payload_max {
-            packet.send(token, own, software);
+            self.identification = self.identification.wrapping_add(1);
+            packet.send(token, own, software, self.identification);
             true
         } else {
             let fragment = waiting.fragment.get_or_insert_with(|| {

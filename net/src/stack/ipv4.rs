@@ -27,7 +27,7 @@ pub(super) struct Packet<'a> {
     pub octets: &'a [u8],
 }
 
-/// How much was sent of a datagram that is too long for a frame.
+/// How much was sent of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fragment {
     /// Tells its fragments from others'.
@@ -43,13 +43,17 @@ impl Packet<'_> {
 
     /// The headers of a frame with `len` octets behind them, at an offset of the datagram if
     /// it is a fragment.
+    ///
+    /// Routers may fragment it (DF is 0): nothing here would learn that it was too long for
+    /// a network on the way and make it shorter, as TCP does (RFC 1191 §3). So each
+    /// datagram has an identification of its own (RFC 6864 §4.3).
     #[inline]
     fn headers(
         &self,
         own: &Config,
         software: &ChecksumCapabilities,
         len: usize,
-        fragment: Option<Fragment>,
+        part: Fragment,
     ) -> [u8; ETHERNET + IPV4] {
         let mut headers = [0; ETHERNET + IPV4];
         let (ethernet, ipv4) = headers.split_at_mut(ETHERNET);
@@ -61,12 +65,9 @@ impl Packet<'_> {
         ip.set_version(4);
         ip.set_header_len(IPV4 as u8);
         ip.set_total_len((IPV4 + len) as u16);
-        ip.set_dont_frag(fragment.is_none());
-        if let Some(fragment) = fragment {
-            ip.set_ident(fragment.identification);
-            ip.set_frag_offset(fragment.sent as u16);
-            ip.set_more_frags(fragment.sent + len < self.len());
-        }
+        ip.set_ident(part.identification);
+        ip.set_frag_offset(part.sent as u16);
+        ip.set_more_frags(part.sent + len < self.len());
         ip.set_hop_limit(64);
         ip.set_next_header(self.protocol);
         ip.set_src_addr(own.address);
@@ -80,8 +81,19 @@ impl Packet<'_> {
 
     /// Sends it in one frame.
     #[inline]
-    pub fn send(&self, token: impl TxToken, own: &Config, software: &ChecksumCapabilities) {
-        let headers = self.headers(own, software, self.len(), None);
+    pub fn send(
+        &self,
+        token: impl TxToken,
+        own: &Config,
+        software: &ChecksumCapabilities,
+        identification: u16,
+    ) {
+        let sent = 0;
+        let whole = Fragment {
+            identification,
+            sent,
+        };
+        let headers = self.headers(own, software, self.len(), whole);
         token.consume(ETHERNET + IPV4 + self.len(), |frame| {
             fill(frame, [&headers, &self.head, self.octets]);
         });
@@ -101,7 +113,7 @@ impl Packet<'_> {
         let left = self.len().saturating_sub(offset);
         // All but the last are of a multiple of 8 octets (RFC 791 §3.1).
         let len = if left <= max { left } else { max & !7 };
-        let headers = self.headers(own, software, len, Some(*fragment));
+        let headers = self.headers(own, software, len, *fragment);
         let head = if offset == 0 { &self.head[..] } else { &[] };
         let start = offset.saturating_sub(HEAD);
         let octets = self.octets.get(start..start + len - head.len());

@@ -1,12 +1,12 @@
 //! Path MTU discovery (RFC 1191), and who is believed (RFC 5927).
 
-use super::frames::{arp_reply, ipv4};
+use super::frames::{arp_reply, ipv4, ping};
 use super::raw::*;
 use super::world::*;
 use crate::Config;
 use abi::Pid;
 use abi::nic::Segmentation;
-use abi::socket::{Handle, Request};
+use abi::socket::{Handle, Kind, Request, SocketAddress};
 use smoltcp::wire::{Icmpv4Packet, IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -230,4 +230,34 @@ fn messages_about_what_is_not_on_its_way_are_not_believed() {
     assert_eq!(world.figure("tcp_paths_narrowed"), 1);
     world.now += 2 * SECOND;
     assert_eq!(longest(&sent(&mut world)), 576);
+}
+
+#[test]
+fn datagrams_may_be_fragmented_on_their_way_and_are_told_apart() {
+    let (mut world, _) = world(false);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let mut seen = Vec::new();
+    for n in 0..3 {
+        let address = SocketAddress {
+            ip: PEER_IP,
+            port: 5000,
+        };
+        let request = Request::SendTo { socket, address };
+        assert!(world.now(PROGRAM, request, &[n; 1400]).0.is_ok());
+        world.inject(&ipv4(
+            PEER_IP,
+            SERVER_IP,
+            IpProtocol::Icmp,
+            &ping(&[n; 900]),
+        ));
+        for frame in world.frames() {
+            let packet = Ipv4Packet::new_checked(&frame[14..]).unwrap();
+            assert!(!packet.dont_frag() && !packet.more_frags());
+            seen.push((packet.next_header(), packet.ident()));
+        }
+    }
+    assert_eq!(seen.len(), 6);
+    for (index, one) in seen.iter().enumerate() {
+        assert!(!seen[..index].contains(one), "{seen:?}");
+    }
 }

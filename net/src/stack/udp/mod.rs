@@ -76,7 +76,7 @@ pub(super) struct Udp {
     payload_max: usize,
     /// Datagrams that have left at once since the last poll.
     at_once: usize,
-    /// Of the next datagram that leaves in fragments.
+    /// Of the datagram that left last (RFC 791 §3.1).
     identification: u16,
     /// Ports whose readiness may have changed.
     changed: Queue,

@@ -103,7 +103,8 @@ impl Udp {
                 octets,
             };
             let packet = datagram.packet(own, software.udp.tx());
-            packet.send(token, own, software);
+            self.identification = self.identification.wrapping_add(1);
+            packet.send(token, own, software, self.identification);
             self.at_once += 1;
             self.counters.sent += 1;
             return Ok(());
@@ -188,7 +189,8 @@ impl Udp {
             };
             let left = if HEAD + datagram.octets.len() <= self.payload_max {
                 let packet = datagram.packet(own, software.udp.tx());
-                packet.send(token, own, software);
+                self.identification = self.identification.wrapping_add(1);
+                packet.send(token, own, software, self.identification);
                 true
             } else {
                 let fragment = outgoing.fragment.get_or_insert_with(|| {
