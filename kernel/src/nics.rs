@@ -94,7 +94,8 @@ impl Nics {
         }
         let longest = cards.iter().map(|card| {
             let nic = &card.nic;
-            nic.frame_max().max(nic.features().segment_max)
+            let longest = nic.features().segmentation.frame_max;
+            nic.frame_max().max(longest as usize)
         });
         let longest = longest.max();
         Nics {
@@ -221,7 +222,7 @@ impl Nics {
             receive_ring: card.nic.receive_ring() as u16,
             features: Features {
                 checksums: features.checksums,
-                segment_max: features.segment_max as u32,
+                segmentation: features.segmentation,
                 receive_queues: features.receive_queues as u8,
                 transmit_queues: features.transmit_queues as u8,
                 vlan: features.vlan,
@@ -244,7 +245,7 @@ impl Nics {
         let card = owned(&mut self.cards, number, pid)?;
         let longest = match options.segment_size {
             0 => card.nic.frame_max(),
-            _ => card.nic.features().segment_max,
+            _ => card.nic.features().segmentation.frame_max as usize,
         };
         if len == 0 || len > longest as u64 {
             return Err(Error::BadFrame);
@@ -272,13 +273,12 @@ impl Nics {
         (to, capacity): (u64, u64),
     ) -> Result<u64> {
         let card = owned(&mut self.cards, number, pid)?;
-        let received = card.nic.receive_with(&mut self.frame[..]);
+        // A frame that is too long for the caller's buffer is lost, and the driver counts it.
+        let room = self.frame.len().min(capacity as usize);
+        let received = card.nic.receive_with(&mut self.frame[..room]);
         let received = received.map_err(to_abi);
         card.tell_own_events(table);
         let (len, info) = received?;
-        if len as u64 > capacity {
-            return Err(Error::TooLong);
-        }
         write(table, pid, to, &self.frame[..len])?;
         let frame = ReceivedFrame {
             len: len as u32,

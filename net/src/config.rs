@@ -38,7 +38,8 @@ pub struct Limits {
     pub time_wait: usize,
     /// Octets of all buffers.
     pub memory: usize,
-    /// Octets of a connection's receive buffer.
+    /// Octets of a connection's receive buffer; 65,535 of them are used at the most, so that
+    /// its windows are not scaled.
     pub tcp_receive: usize,
     /// Octets of a connection's transmit buffer.
     pub tcp_transmit: usize,
@@ -91,10 +92,10 @@ impl Default for Limits {
             memory: 10 << 20,
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
-            tcp_receive_large: 64 << 10,
+            tcp_receive_large: u16::MAX as usize,
             tcp_transmit_large: TWO_SEGMENTS,
             udp_receive: 64 << 10,
-            udp_transmit: 32 << 10,
+            udp_transmit: 64 << 10,
         }
     }
 }

@@ -51,7 +51,7 @@ pub use server::Server;
 /// `transmit` when there is none; the server is then polled again when there is.
 pub mod phy {
     pub use crate::stack::card::Card;
-    pub use crate::stack::offload::{announce, is_acceptable, is_tcp};
+    pub use crate::stack::offload::{announce, is_acceptable, is_of_vlan, is_tcp};
     pub use smoltcp::phy::{
         Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
         TxToken,

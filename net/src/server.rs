@@ -9,6 +9,7 @@ use crate::phy::Card;
 use crate::stack::{Stack, earlier};
 use crate::status;
 use abi::ipc::{FOREVER, Message};
+use abi::nic::MacAddress;
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
 use abi::{Error, Pid, Result};
 use alloc::collections::BTreeSet;
@@ -53,7 +54,10 @@ impl<D: Device> Server<D> {
     /// # Errors
     /// [`ConfigError`] if the settings make no sense.
     #[cold]
-    pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError> {
+    pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError>
+    where
+        D: Card,
+    {
         let config = config.validated()?;
         Ok(Server {
             stack: Stack::new(config, device, now_ns),
@@ -194,6 +198,13 @@ impl<D: Device> Server<D> {
     /// that never run, and are lost from full sockets instead of from the card's ring.
     pub fn has_answered(&self) -> bool {
         self.answered
+    }
+
+    /// Takes the station that claimed the server's address, if one did since the last look; at
+    /// most one in 10 s (RFC 5227 §2.4). People should be told.
+    #[inline]
+    pub fn take_claimant(&mut self) -> Option<MacAddress> {
+        self.stack.take_claimant()
     }
 
     /// When to poll next though nothing happens; [`FOREVER`] if never.

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::stack::Figures;
+use crate::stack::verdict::DropReason;
 use alloc::string::String;
 use core::fmt::Write;
 
@@ -15,12 +16,15 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
     if let Some(gateway) = config.gateway {
         let _ = writeln!(text, "gateway {gateway}");
     }
+    let verdicts = &figures.verdicts;
     let numbers = [
         ("frames_received", figures.frames_received),
         ("frames_joined", figures.frames_joined),
-        ("frames_refused", figures.frames_refused),
-        ("frames_damaged", figures.frames_damaged),
+        ("frames_delivered", verdicts.delivered),
+        ("frames_kept", verdicts.kept),
+        ("frames_dropped", verdicts.all_dropped()),
         ("reassembly_failed", figures.reassembly_failed),
+        ("reassembly_timeouts", figures.reassembly_timeouts),
         ("socket_looks", figures.socket_looks),
         ("connections", figures.connections as u64),
         ("half_open", figures.half_open as u64),
@@ -28,6 +32,17 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
         ("time_wait", figures.time_wait as u64),
         ("datagram_ports", figures.datagram_ports as u64),
         ("buffer_octets", figures.buffer_octets as u64),
+        ("arp_answered", figures.arp.answered),
+        ("arp_conflicts", figures.arp.conflicts),
+        ("arp_defended", figures.arp.defended),
+        ("arp_moved", figures.arp.moved),
+        ("arp_sender_differs", figures.arp.sender_differs),
+        ("icmp_echoes", figures.icmp.echoes),
+        ("icmp_errors", figures.icmp.errors),
+        ("icmp_errors_withheld", figures.icmp.errors_withheld),
+        ("icmp_errors_limited", figures.icmp.errors_limited),
+        ("icmp_errors_lost", figures.icmp.errors_lost),
+        ("icmp_dropped_unresolved", figures.icmp.dropped_unresolved),
         ("tcp_accepted", figures.tcp.accepted),
         ("tcp_connects", figures.tcp.connected),
         ("tcp_syns_dropped", figures.tcp.syns_dropped),
@@ -35,12 +50,22 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
         ("tcp_resets_received", figures.tcp.resets_received),
         ("tcp_timeouts", figures.tcp.timeouts),
         ("tcp_orphans_aborted", figures.tcp.orphans_aborted),
+        ("tcp_resets_sent", figures.tcp.resets_sent),
+        ("tcp_paths_narrowed", figures.tcp.paths_narrowed),
+        ("tcp_challenges_sent", figures.tcp.challenges_sent),
+        ("tcp_challenges_held", figures.tcp.challenges_held),
         ("udp_sent", figures.udp.sent),
         ("udp_received", figures.udp.received),
         ("udp_dropped_unresolved", figures.udp.dropped_unresolved),
+        ("udp_dropped_closed", figures.udp.dropped_closed),
+        ("udp_dropped_strange", figures.udp.dropped_strange),
     ];
     for (name, value) in server.iter().chain(&numbers) {
         let _ = writeln!(text, "{name} {value}");
+    }
+    for &reason in DropReason::ALL {
+        let (name, value) = (reason.name(), verdicts.dropped(reason));
+        let _ = writeln!(text, "drop_{name} {value}");
     }
     text
 }

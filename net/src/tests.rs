@@ -1,17 +1,24 @@
 //! The server against a bare smoltcp peer on a wire, and against hand-made frames, with
 //! a virtual clock and seeded faults.
 
+mod arp;
+mod arrives;
 mod batch;
 mod changes;
+mod counters;
 mod datagrams;
 mod fragments;
 pub(crate) mod frames;
 mod hostile;
+mod icmp;
 mod joined;
 mod listening;
 mod long;
 mod offload;
+mod path;
+mod raw;
 mod requests;
 mod scale;
 mod streams;
+mod windows;
 pub(crate) mod world;

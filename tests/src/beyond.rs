@@ -1,11 +1,14 @@
 //! What Wharf promises beyond the lab's grade.
 
+mod alike;
 mod counts;
 mod defects;
 mod echo;
 mod filters;
 mod igb;
+mod neighbours;
 mod raw;
+mod segments;
 mod system;
 mod together;
 mod trouble;
@@ -16,7 +19,10 @@ use crate::suite::Case;
 /// The cases, under the headings of the report.
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
+    ("ARP and ICMP", neighbours::CASES),
+    ("TCP segments", segments::CASES),
     ("Raw frames", raw::CASES),
+    ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
     ("In the network server", together::CASES),

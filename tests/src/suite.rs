@@ -96,13 +96,21 @@ impl Bench<'_> {
     /// # Errors
     /// If QEMU does not start.
     pub fn boot(&self, setup: &Setup) -> Outcome<Machine> {
+        self.boot_with(self.nic, setup)
+    }
+
+    /// Boots a machine with a card that need not be the bench's.
+    ///
+    /// # Errors
+    /// If QEMU does not start.
+    pub fn boot_with(&self, nic: &'static Nic, setup: &Setup) -> Outcome<Machine> {
         let number = self.booted.get() + 1;
         self.booted.set(number);
         let built = self.image();
         let image = setup.image.as_ref().unwrap_or(&built);
         let place = Place {
             qemu: &self.options.qemu,
-            nic: self.nic,
+            nic,
             dir: &self.dir,
             number,
         };

@@ -110,7 +110,7 @@ impl Network {
                         self.answered = false;
                         let message = self.inbox.message();
                         match Request::is_card(message.request()) {
-                            true => calls.describe(message, device.card()),
+                            true => calls.describe(message, device),
                             false => self.server.request(message, self.now, calls),
                         }
                     }
@@ -138,6 +138,19 @@ impl Network {
     pub fn poll(&mut self, calls: &mut Calls<'_, '_>) {
         self.more = self.server.poll(self.now, calls);
         self.answered |= self.server.has_answered();
+        if let Some(station) = self.server.take_claimant() {
+            self.tell_of(station);
+        }
+    }
+
+    /// Tells people that another station claims our address.
+    #[cold]
+    fn tell_of(&self, [a, b, c, d, e, f]: abi::nic::MacAddress) {
+        println!(
+            "{}: {} is also claimed by {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}",
+            start::name(),
+            self.server.config().address
+        );
     }
 
     /// Serves a call of this process, as far as that goes at once; [`Network::poll`] must follow.
@@ -145,7 +158,7 @@ impl Network {
         self.now = time::clock_ns();
         self.answered = false;
         match Request::is_card(message.request()) {
-            true => calls.describe(message, self.server.device_mut().card()),
+            true => calls.describe(message, self.server.device_mut()),
             false => self.server.request(message, self.now, calls),
         }
     }

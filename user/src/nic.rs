@@ -6,7 +6,9 @@ use crate::{Result, sys};
 use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
-pub use abi::nic::{Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, SendOptions};
+pub use abi::nic::{
+    Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, Segmentation, SendOptions,
+};
 
 use abi::nic::FilterHead;
 
@@ -58,6 +60,12 @@ impl Card {
     pub fn attach(number: u8) -> Result<Card> {
         sys::nic_attach(number)?;
         Ok(Card { number })
+    }
+
+    /// A card that a test plays.
+    #[cfg(test)]
+    pub(crate) fn played(number: u8) -> Card {
+        Card { number }
     }
 
     /// Its number.

@@ -196,6 +196,8 @@ pub struct Received {
     pub len: u32,
     /// The frame goes on in the next piece.
     pub more: bool,
+    /// It began in a piece before. Of a frame that a reset of the card took away, no end comes.
+    pub continues: bool,
     /// The card found the checksums of its IPv4 header and of TCP or UDP right.
     pub checksums_right: bool,
     /// The VLAN tag (TCI) that the card took out of it.
@@ -206,6 +208,7 @@ impl Received {
     /// As words of the area.
     pub const fn to_words(self) -> [u32; RECEIVED_WORDS] {
         let flags = self.more as u32 | (self.checksums_right as u32) << 1;
+        let flags = flags | (self.continues as u32) << 3;
         let (flags, tag) = match self.vlan {
             Some(tag) => (flags | 4, tag),
             None => (flags, 0),
@@ -225,6 +228,7 @@ impl Received {
             offset,
             len,
             more: first >> 16 & 1 != 0,
+            continues: first >> 16 & 8 != 0,
             checksums_right: first >> 16 & 2 != 0,
             vlan: match first >> 16 & 4 {
                 0 => None,
@@ -346,6 +350,7 @@ mod tests {
                 offset: 0x70_0010,
                 len: 1514,
                 more,
+                continues: !more,
                 checksums_right,
                 vlan,
             };

@@ -43,16 +43,43 @@ pub struct NicInfo {
 pub struct Features {
     /// It verifies and fills in the checksums of IPv4, TCP and UDP.
     pub checksums: bool,
-    /// Longest frame that it cuts into TCP segments, in bytes; 0 if it cuts none.
-    pub segment_max: u32,
+    /// What it cuts into TCP segments.
+    pub segmentation: Segmentation,
     /// Receive queues in use.
     pub receive_queues: u8,
     /// Transmit queues in use.
     pub transmit_queues: u8,
-    /// It puts VLAN tags into frames and takes them out.
+    /// It puts VLAN tags into frames. Those of received frames are taken out with every card.
     pub vlan: bool,
     /// It has filters: [`crate::Syscall::NicFilter`].
     pub filters: bool,
+}
+
+/// Which long frames a card cuts into TCP segments; by default none. Driver and network server ask the
+/// same [`Segmentation::takes`], so that neither hands the other what it would refuse: what a card does
+/// not take, software cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segmentation {
+    /// Longest frame that is cut, in bytes; 0 if none is.
+    pub frame_max: u32,
+    /// Longest frame that comes of it, in bytes.
+    pub segment_max: u16,
+    /// Fewest bytes of payload that may be asked for in each of those but the last.
+    pub payload_min: u16,
+    /// Longest headers of a frame, Ethernet's to TCP's, in bytes.
+    pub headers_max: u16,
+}
+
+impl Segmentation {
+    /// Whether the card cuts a frame with headers of so many bytes, which is no longer than
+    /// `frame_max`, into ones with `payload` bytes of payload each.
+    #[inline]
+    pub const fn takes(&self, headers: usize, payload: usize) -> bool {
+        self.frame_max > 0
+            && payload >= self.payload_min as usize
+            && headers <= self.headers_max as usize
+            && headers + payload <= self.segment_max as usize
+    }
 }
 
 /// How a frame is to be sent: the last argument of [`crate::Syscall::NicSend`].
@@ -204,7 +231,7 @@ impl FilterHead {
 
 impl NicInfo {
     /// Bytes on the wire.
-    pub const SIZE: usize = 35;
+    pub const SIZE: usize = 41;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -220,7 +247,10 @@ impl NicInfo {
             .u16(self.transmit_ring)
             .u16(self.receive_ring)
             .u8(self.features.checksums.into())
-            .u32(self.features.segment_max)
+            .u32(self.features.segmentation.frame_max)
+            .u16(self.features.segmentation.segment_max)
+            .u16(self.features.segmentation.payload_min)
+            .u16(self.features.segmentation.headers_max)
             .u8(self.features.receive_queues)
             .u8(self.features.transmit_queues)
             .u8(self.features.vlan.into())
@@ -254,7 +284,12 @@ impl NicInfo {
             receive_ring: reader.u16()?,
             features: Features {
                 checksums: reader.u8()? != 0,
-                segment_max: reader.u32()?,
+                segmentation: Segmentation {
+                    frame_max: reader.u32()?,
+                    segment_max: reader.u16()?,
+                    payload_min: reader.u16()?,
+                    headers_max: reader.u16()?,
+                },
                 receive_queues: reader.u8()?,
                 transmit_queues: reader.u8()?,
                 vlan: reader.u8()? != 0,
@@ -341,7 +376,12 @@ mod tests {
             receive_ring: 256,
             features: Features {
                 checksums: true,
-                segment_max: 65_549,
+                segmentation: Segmentation {
+                    frame_max: 65_549,
+                    segment_max: 1514,
+                    payload_min: 64,
+                    headers_max: 144,
+                },
                 receive_queues: 16,
                 transmit_queues: 8,
                 vlan: true,
@@ -351,6 +391,20 @@ mod tests {
         assert_eq!(NicInfo::from_bytes(&info.to_bytes()), Ok(info));
         assert_eq!(info.driver_name(), "e100");
         assert_eq!(NicInfo::from_bytes(&[0; 25]), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn each_limit_of_a_card_that_cuts_counts() {
+        let segmentation = Segmentation {
+            frame_max: 65_536,
+            segment_max: 1514,
+            payload_min: 64,
+            headers_max: 144,
+        };
+        let takes = |headers, payload| segmentation.takes(headers, payload);
+        assert!(takes(54, 64) && takes(54, 1460) && takes(144, 1370));
+        assert!(!takes(54, 63) && !takes(54, 1461) && !takes(145, 1000));
+        assert!(!Segmentation::default().takes(54, 1460));
     }
 
     #[test]

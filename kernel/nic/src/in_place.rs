@@ -74,6 +74,8 @@ pub struct Piece {
     pub len: usize,
     /// The frame goes on in the next piece.
     pub more: bool,
+    /// It began in a piece before. The end of a frame that a reset took away never comes.
+    pub continues: bool,
     /// What the card found out about the frame.
     pub info: ReceiveInfo,
 }

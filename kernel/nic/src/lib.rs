@@ -33,11 +33,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+mod alike;
 pub mod e100;
 pub mod igb;
 mod in_place;
 pub mod model;
 mod offload;
+mod refusals;
 
 pub use in_place::{FrameMemory, Outgoing, Piece, Tail};
 pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
@@ -45,7 +48,7 @@ pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
 use bitflags::bitflags;
 use core::fmt;
 
-pub use abi::nic::{Link, MacAddress};
+pub use abi::nic::{Link, MacAddress, Segmentation};
 
 /// An address as the card puts it on the bus, which need not be the processor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -432,7 +435,8 @@ pub trait Nic {
         }
     }
 
-    /// Takes a buffer back that will not be sent.
+    /// Takes a buffer back that will not be sent: its frame, if there is one in it, is dropped, and
+    /// counted as `tx_dropped`.
     ///
     /// # Errors
     /// [`Error::BadBuffer`].

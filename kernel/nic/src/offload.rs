@@ -3,7 +3,7 @@
 //! A caller says what is to be done, not where the headers are: the driver finds them itself, since
 //! what it tells its card must not depend on the honesty of a process.
 
-use crate::MacAddress;
+use crate::{MacAddress, Segmentation};
 
 /// What a card does by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,9 +11,8 @@ pub struct Features {
     /// It verifies the checksums of IPv4 headers, TCP and UDP ([`ReceiveInfo`]), and fills them in
     /// ([`SendOptions::checksums`]).
     pub checksums: bool,
-    /// Longest frame, in bytes, that it cuts into TCP segments ([`SendOptions::segment_size`]);
-    /// 0 if it cuts none.
-    pub segment_max: usize,
+    /// What it cuts into TCP segments ([`SendOptions::segment_size`]).
+    pub segmentation: Segmentation,
     /// It puts VLAN tags into frames ([`SendOptions::vlan`]).
     pub vlan: bool,
     /// It has [`crate::Nic::set_filters`].
@@ -33,7 +32,7 @@ pub struct SendOptions {
     /// any other frame, nothing. A fragment is refused: its checksum covers more than itself.
     pub checksums: bool,
     /// Cut this TCP segment into ones of at most that many bytes of payload, with all checksums; 0
-    /// sends it whole. The frame may have up to [`Features::segment_max`] bytes then.
+    /// sends it whole. [`Features::segmentation`] says which frames, and of what size.
     pub segment_size: u16,
     /// Put a VLAN tag into the frame, which must not have one: priority and number (IEEE 802.1Q TCI).
     pub vlan: Option<u16>,
@@ -51,12 +50,13 @@ impl SendOptions {
 /// What a card found out about a frame that it received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveInfo {
-    /// The checksum of the IPv4 header was verified and is right. A frame with a wrong one is
-    /// dropped and counted.
+    /// The card verified the checksum of the IPv4 header, and it is right. Otherwise it is wrong, or
+    /// nobody looked.
     pub ipv4_checksum: bool,
     /// The same for the checksum of TCP or UDP.
     pub transport_checksum: bool,
-    /// The VLAN tag (TCI) that was taken out of the frame.
+    /// The VLAN tag (TCI, IEEE 802.1Q §9.6) that was taken out of the frame, by the card or by its
+    /// driver; of several, the first.
     pub vlan: Option<u16>,
     /// The receive queue it came by.
     pub queue: u16,

@@ -235,7 +235,7 @@ impl Card {
     }
 
     /// Sends in order, until there is no room. A frame that cannot be sent is dropped, as if it
-    /// were lost, and the last such error told.
+    /// were lost, counted by the driver, and the last such error told.
     fn send_all(&mut self, area: &mut Arena, count: usize, ramdisk: &Runs) -> Result<()> {
         let mut result = Ok(());
         let mut sent = 0;
@@ -314,6 +314,7 @@ impl Card {
                     offset: piece.offset as u32,
                     len: piece.len as u32,
                     more: piece.more,
+                    continues: piece.continues,
                     checksums_right: piece.info.ipv4_checksum && piece.info.transport_checksum,
                     vlan: piece.info.vlan,
                 }

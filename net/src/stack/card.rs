@@ -1,10 +1,17 @@
-//! A card whose received frames can be looked at before they are taken.
+//! A card whose received frames can be looked at before they are taken, and that may cut segments.
 
+use abi::nic::Segmentation;
 use smoltcp::phy::Device;
 
 /// What the stack wants of a card beside smoltcp's trait: to see several received frames at
-/// once, where they are.
+/// once, where they are, and to know exactly what it cuts.
 pub trait Card: Device {
+    /// Which long frames it cuts into TCP segments. The stack cuts the others, and asks the card
+    /// for nothing else.
+    fn segmentation(&self) -> Segmentation {
+        Segmentation::default()
+    }
+
     /// Whether so many frames have been received, and can be seen with [`Card::frame`]. It
     /// does not wait for them.
     fn sees(&mut self, wanted: usize) -> bool;

@@ -21,6 +21,7 @@
 //! not, and stays where it is.
 
 use super::checksum::Sum;
+use super::tcp::tcb::Said;
 use super::{ETHERNET, Tuple};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -80,14 +81,18 @@ impl<'a> First<'a> {
         }
     }
 
-    /// SEG.SEQ.
-    pub fn seq(&self) -> TcpSeqNumber {
-        seq(self.fixed)
+    /// What it says of its connection's variables.
+    pub fn said(&self) -> Said {
+        Said {
+            seq: seq(self.fixed),
+            ack: Some(TcpSeqNumber(i32::from_be_bytes(part::<42, 4>(self.fixed)))),
+            window: u16::from_be_bytes(part::<48, 2>(self.fixed)),
+        }
     }
 
     /// Whether the next frame goes on where this one ends, and says nothing else.
     pub fn is_followed_by(&self, frame: &[u8]) -> bool {
-        more(self.headers, self.seq() + self.data.len(), frame).is_some()
+        more(self.headers, seq(self.fixed) + self.data.len(), frame).is_some()
     }
 }
 
@@ -182,7 +187,7 @@ impl Run {
             buffer,
             len,
             headers,
-            end: first.seq() + data,
+            end: seq(first.fixed) + data,
             longest: data,
         }
     }

@@ -1,14 +1,16 @@
-//! The two frames that the stack sends without smoltcp. The token fills in checksums, as
-//! in smoltcp's frames.
+//! The frames that the stack makes without smoltcp. The token fills in checksums, as in
+//! smoltcp's frames.
 
 use super::peek::Segment;
+use super::tcp::arrives::Shape;
 use super::time_wait::LastWord;
+use super::{ETHERNET, Tuple};
 use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr,
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IPV4_HEADER_LEN, IpAddress,
+    IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 /// Sends the last acknowledgement of a connection that has no socket any more.
@@ -18,13 +20,80 @@ pub(super) fn acknowledge(
     segment: &Segment,
     last_word: LastWord,
 ) {
-    let peer = segment.tuple.peer;
+    let LastWord { seq, ack } = last_word;
+    answer(token, own, segment, TcpControl::None, (seq, Some(ack)));
+}
+
+/// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
+#[cold]
+pub(super) fn reset(token: impl TxToken, own: &Config, segment: &Segment) {
+    let numbers = match segment.ack {
+        Some(ack) => (ack, None),
+        None => (TcpSeqNumber(0), Some(segment.end())),
+    };
+    answer(token, own, segment, TcpControl::Rst, numbers);
+}
+
+/// Answers a segment with one without data, and these sequence and acknowledgement numbers.
+fn answer(
+    token: impl TxToken,
+    own: &Config,
+    segment: &Segment,
+    control: TcpControl,
+    (seq_number, ack_number): (TcpSeqNumber, Option<TcpSeqNumber>),
+) {
     let tcp = TcpRepr {
-        src_port: segment.tuple.port,
-        dst_port: peer.port(),
+        control,
+        seq_number,
+        ack_number,
+        ..plain(segment.tuple.port, segment.tuple.peer.port())
+    };
+    let addresses = (own.address, *segment.tuple.peer.ip());
+    let stations = (EthernetAddress(own.mac), segment.mac);
+    let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
+    token.consume(len, |buffer| put(buffer, &tcp, addresses, stations));
+}
+
+/// Octets of the headers of what [`from_peer`] makes.
+pub(super) const FROM_PEER: usize = ETHERNET + IPV4_HEADER_LEN + TCP_HEADER_LEN;
+
+/// Makes the frame in which a peer would have sent a segment of this shape, without checksums.
+/// `place` has room for [`FROM_PEER`] octets and the data.
+#[cold]
+pub(super) fn from_peer<'a>(
+    place: &'a mut [u8],
+    own: &Config,
+    tuple: Tuple,
+    shape: &Shape,
+    data: &[u8],
+) -> &'a [u8] {
+    let tcp = TcpRepr {
+        control: match (shape.rst, shape.fin) {
+            (true, _) => TcpControl::Rst,
+            (false, true) => TcpControl::Fin,
+            _ => TcpControl::None,
+        },
+        seq_number: shape.seq,
+        ack_number: Some(shape.ack),
+        window_len: shape.window,
+        payload: data,
+        ..plain(tuple.peer.port(), tuple.port)
+    };
+    let frame = &mut place[..FROM_PEER + data.len()];
+    // smoltcp looks at the station it is for, and that it is from one.
+    let stations = (EthernetAddress(own.mac), EthernetAddress(own.mac));
+    put(frame, &tcp, (*tuple.peer.ip(), own.address), stations);
+    frame
+}
+
+/// A segment that says nothing.
+fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
+    TcpRepr {
+        src_port,
+        dst_port,
         control: TcpControl::None,
-        seq_number: last_word.seq,
-        ack_number: Some(last_word.ack),
+        seq_number: TcpSeqNumber(0),
+        ack_number: None,
         window_len: 0,
         window_scale: None,
         max_seg_size: None,
@@ -32,50 +101,106 @@ pub(super) fn acknowledge(
         sack_ranges: [None; 3],
         timestamp: None,
         payload: &[],
-    };
+    }
+}
+
+/// Puts a segment into a frame of its length; from and to these hosts and stations.
+fn put(
+    buffer: &mut [u8],
+    tcp: &TcpRepr<'_>,
+    (from, to): (Ipv4Addr, Ipv4Addr),
+    (src_addr, dst_addr): (EthernetAddress, EthernetAddress),
+) {
     let ip = Ipv4Repr {
-        src_addr: own.address,
-        dst_addr: *peer.ip(),
+        src_addr: from,
+        dst_addr: to,
         next_header: IpProtocol::Tcp,
         payload_len: tcp.buffer_len(),
         hop_limit: 64,
     };
     let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: segment.mac,
+        src_addr,
+        dst_addr,
         ethertype: EthernetProtocol::Ipv4,
     };
     let checksums = ChecksumCapabilities::ignored();
-    let len = ethernet.buffer_len() + ip.buffer_len() + tcp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
-        ip.emit(&mut packet, &checksums);
-        let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
-        let (source, destination) = (own.address.into(), IpAddress::Ipv4(*peer.ip()));
-        tcp.emit(&mut segment, &source, &destination, &checksums);
-    });
+    let mut frame = EthernetFrame::new_unchecked(buffer);
+    ethernet.emit(&mut frame);
+    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    ip.emit(&mut packet, &checksums);
+    let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
+    let (source, destination) = (from.into(), IpAddress::Ipv4(to));
+    tcp.emit(&mut segment, &source, &destination, &checksums);
 }
 
-/// Sends an ARP request.
+/// Octets of an ARP packet for IPv4 over Ethernet.
+pub(super) const ARP: usize = 28;
+/// ARP's operations (RFC 826).
+pub(super) const REQUEST: u16 = 1;
+pub(super) const REPLY: u16 = 2;
+/// Hardware type Ethernet, protocol IPv4, and the lengths of their addresses.
+const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
+/// An ARP packet for IPv4 over Ethernet: a station and its address for each side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ArpPacket {
+    pub operation: u16,
+    pub sender: (EthernetAddress, Ipv4Addr),
+    pub target: (EthernetAddress, Ipv4Addr),
+}
+
+impl ArpPacket {
+    /// Takes one apart. `None`: it is for another hardware or protocol.
+    pub fn parse(octets: &[u8; ARP]) -> Option<Self> {
+        let (format, octets) = octets.split_first_chunk()?;
+        let (&operation, octets) = octets.split_first_chunk()?;
+        let side = |octets: &[u8]| {
+            let (&station, octets) = octets.split_first_chunk()?;
+            let &address = octets.first_chunk::<4>()?;
+            Some((EthernetAddress(station), Ipv4Addr::from(address)))
+        };
+        (*format == FORMAT).then_some(ArpPacket {
+            operation: u16::from_be_bytes(operation),
+            sender: side(octets)?,
+            target: side(octets.get(10..)?)?,
+        })
+    }
+
+    /// The frame that carries it from its sender to this station.
+    pub fn frame(&self, to: EthernetAddress) -> [u8; ETHERNET + ARP] {
+        let mut frame = [0; ETHERNET + ARP];
+        let mut place = &mut frame[..];
+        for piece in [
+            &to.0[..],
+            &self.sender.0.0,
+            &u16::from(EthernetProtocol::Arp).to_be_bytes(),
+            &FORMAT,
+            &self.operation.to_be_bytes(),
+            &self.sender.0.0,
+            &self.sender.1.octets(),
+            &self.target.0.0,
+            &self.target.1.octets(),
+        ] {
+            let (here, behind) = place.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = behind;
+        }
+        frame
+    }
+}
+
+/// Sends an ARP packet to a station, or to all.
+pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: EthernetAddress) {
+    let frame = packet.frame(to);
+    token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
+}
+
+/// Asks for a neighbour.
 pub(super) fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
-    let arp = ArpRepr::EthernetIpv4 {
-        operation: ArpOperation::Request,
-        source_hardware_addr: EthernetAddress(own.mac),
-        source_protocol_addr: own.address,
-        target_hardware_addr: EthernetAddress([0; 6]),
-        target_protocol_addr: address,
+    let request = ArpPacket {
+        operation: REQUEST,
+        sender: (EthernetAddress(own.mac), own.address),
+        target: (EthernetAddress([0; 6]), address),
     };
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(own.mac),
-        dst_addr: EthernetAddress::BROADCAST,
-        ethertype: EthernetProtocol::Arp,
-    };
-    let len = ethernet.buffer_len() + arp.buffer_len();
-    token.consume(len, |buffer| {
-        let mut frame = EthernetFrame::new_unchecked(buffer);
-        ethernet.emit(&mut frame);
-        arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-    });
+    arp(token, &request, EthernetAddress::BROADCAST);
 }

@@ -5,12 +5,15 @@
 //! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
 //! for frames is decided by [`super::agenda`].
 
+use super::emit::{ArpPacket, REPLY};
 use super::link::{OneFrame, Port};
+use super::tcp::tcb::Tcb;
 use super::{RETRY_NS, instant};
 use crate::config::Config;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
+use core::net::Ipv4Addr;
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::socket::{AnySocket, Socket, tcp};
@@ -74,14 +77,23 @@ pub(super) enum Next {
     Neighbor(u64),
 }
 
-/// See the module.
+impl Next {
+    /// It, or sooner if there is something to do at that time.
+    pub fn or_at(self, at: u64) -> Self {
+        match self {
+            Next::Nothing => Next::Time(at),
+            Next::Time(later) => Next::Time(later.min(at)),
+            next => next,
+        }
+    }
+}
+
+/// smoltcp's interface, and what it is asked besides.
 pub(super) struct Engine {
-    /// Boxed: it holds the fragmentation buffer and would be moved over a small stack.
+    /// Boxed: it holds tables and would be moved over a small stack.
     interface: Box<Interface>,
-    /// Always empty: what smoltcp has to do apart from sockets.
+    /// Always empty: for frames that are for no socket.
     nobody: SocketSet<'static>,
-    /// The answer to a ping may be leaving in fragments.
-    may_fragment: bool,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
 }
@@ -103,7 +115,6 @@ impl Engine {
         Engine {
             interface,
             nobody: SocketSet::new(Vec::new()),
-            may_fragment: false,
             looks: 0,
         }
     }
@@ -122,21 +133,46 @@ impl Engine {
     pub fn ingress<T: TxToken>(
         &mut self,
         frame: &mut OneFrame<'_, T>,
-        set: Option<&mut SocketSet<'static>>,
+        socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
         now: u64,
     ) {
-        self.looks += u64::from(set.is_some());
-        self.may_fragment |= set.is_none();
-        let set = set.unwrap_or(&mut self.nobody);
-        self.interface.poll_ingress_single(instant(now), frame, set);
+        let now = instant(now);
+        let Some((set, tcb)) = socket else {
+            self.interface
+                .poll_ingress_single(now, frame, &mut self.nobody);
+            return;
+        };
+        self.looks += 1;
+        frame.tcb = Some(*tcb);
+        self.interface.poll_ingress_single(now, frame, set);
+        *tcb = frame.tcb.take().unwrap_or(*tcb);
     }
 
-    /// Gives the socket of `set` its turn: it sends one frame or long segment at most. Returns
-    /// whether it sent one.
+    /// Puts a neighbour's station into smoltcp's cache, which is filled from ARP packets for
+    /// us and from nothing else. It answers nothing to this one, a reply.
+    pub fn learn<T: TxToken>(
+        &mut self,
+        own: &Config,
+        sender: (EthernetAddress, Ipv4Addr),
+        now: u64,
+    ) {
+        let us = EthernetAddress(own.mac);
+        let reply = ArpPacket {
+            operation: REPLY,
+            sender,
+            target: (us, own.address),
+        };
+        let frame = reply.frame(us);
+        let mut one = OneFrame::<T>::new(&frame, None);
+        self.ingress(&mut one, None, now);
+    }
+
+    /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long
+    /// segment at most. Returns whether it sent one.
     pub fn egress<D: Device>(
         &mut self,
         port: &mut Port<D>,
-        set: &mut SocketSet<'static>,
+        (set, tcb): (&mut SocketSet<'static>, &mut Tcb),
         now: u64,
     ) -> (bool, Next) {
         self.looks += 1;
@@ -144,7 +180,9 @@ impl Engine {
             Next::Turn => {}
             next => return (false, next),
         }
+        port.tcb = Some(*tcb);
         let result = self.interface.poll_egress(instant(now), port, set);
+        *tcb = port.tcb.take().unwrap_or(*tcb);
         port.finish(instant(now));
         let sent = result != PollResult::None;
         let next = match (self.wants(set, now), sent) {
@@ -157,7 +195,7 @@ impl Engine {
         (sent, next)
     }
 
-    pub(super) fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
+    pub fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
         let Some(at) = self.interface.poll_at(instant(now), set) else {
             return Next::Nothing;
         };
@@ -166,28 +204,5 @@ impl Engine {
             true => Next::Turn,
             false => Next::Time(at),
         }
-    }
-
-    /// Whether a fragmented answer has not left completely.
-    pub fn is_fragmenting(&mut self, now: u64) -> bool {
-        if self.may_fragment {
-            let at = self.interface.poll_at(instant(now), &self.nobody);
-            self.may_fragment = at.is_some();
-        }
-        self.may_fragment
-    }
-
-    /// Sends the rest of a fragmented answer. `false` if the card is full before its
-    /// end. Until then nothing may be done that could fragment another: smoltcp has one
-    /// buffer for it and does not look whether it is in use.
-    pub fn finish_fragments<D: Device>(&mut self, port: &mut Port<D>, now: u64) -> bool {
-        while self.is_fragmenting(now) {
-            if port.full {
-                return false;
-            }
-            self.interface
-                .poll_egress(instant(now), port, &mut self.nobody);
-        }
-        true
     }
 }

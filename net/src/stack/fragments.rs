@@ -7,6 +7,8 @@
 //! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
 //! it ends the datagram (as RFC 5722 §4 wants for IPv6).
 
+use super::ETHERNET;
+use super::verdict::DropReason;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -20,6 +22,8 @@ const OCTETS_MAX: usize = 192 << 10;
 const OVERHEAD: usize = 64;
 /// RFC 1122 §3.3.2: 60 to 120 s after the first came.
 const LIFETIME_NS: u64 = 60_000_000_000;
+/// The senders of the last so many that were given up in time may be told.
+const EXPIRED_MAX: usize = DATAGRAMS_MAX;
 
 /// What the fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +62,22 @@ pub(crate) struct Fragments {
     partial: VecDeque<Partial>,
     /// Datagrams that were given up.
     pub failed: u64,
+    /// Those of them that were not completed in time.
+    pub timeouts: u64,
+    /// The frames with the first fragments of the latest of those, as they were received.
+    expired: VecDeque<Vec<u8>>,
 }
 
 impl Fragments {
     /// Takes a frame with a fragment. Returns the frame of the whole datagram, if it is
     /// the last that was missing.
+    ///
+    /// # Errors
+    /// Why the fragment is not kept.
     #[cold]
-    pub fn add(&mut self, frame: &[u8], now: u64) -> Option<Vec<u8>> {
+    pub fn add(&mut self, frame: &[u8], now: u64) -> Result<Option<Vec<u8>>, DropReason> {
         self.expire(now);
-        let (datagram, piece) = parse(frame)?;
+        let (datagram, piece) = parse(frame).ok_or(DropReason::FragmentInvalid)?;
         let known = self.partial.iter().position(|p| p.datagram == datagram);
         let mut partial = match known.and_then(|index| self.partial.remove(index)) {
             Some(partial) => partial,
@@ -81,32 +92,49 @@ impl Fragments {
         };
         if !partial.takes(&piece) {
             self.failed += 1;
-            return None;
+            return Err(DropReason::FragmentOverlap);
         }
         if partial.is_complete() {
-            return partial.whole();
+            let whole = partial.whole().ok_or(DropReason::FragmentInvalid)?;
+            return Ok(Some(whole));
         }
         let octets = |partials: &VecDeque<Partial>| partials.iter().map(Partial::octets).sum();
         let others: usize = octets(&self.partial);
         let mut all = others + partial.octets();
         while all > OCTETS_MAX || self.partial.len() >= DATAGRAMS_MAX {
             self.failed += 1;
-            all -= self.partial.pop_front()?.octets();
+            let oldest = self.partial.pop_front();
+            all -= oldest.ok_or(DropReason::FragmentNoRoom)?.octets();
         }
         // In its place by age: all live equally long.
         let index = self
             .partial
             .partition_point(|p| p.expires <= partial.expires);
         self.partial.insert(index, partial);
-        None
+        Ok(None)
     }
 
-    /// Gives up what was not completed in time.
-    pub fn expire(&mut self, now: u64) {
-        while self.partial.front().is_some_and(|p| p.expires <= now) {
-            self.partial.pop_front();
+    /// Gives up what was not completed in time. Returns whether there are senders to tell.
+    pub fn expire(&mut self, now: u64) -> bool {
+        while let Some(oldest) = self.partial.pop_front_if(|oldest| oldest.expires <= now) {
             self.failed += 1;
+            self.timeouts += 1;
+            self.expired.extend(oldest.first());
+            if self.expired.len() > EXPIRED_MAX {
+                self.expired.pop_front();
+            }
         }
+        !self.expired.is_empty()
+    }
+
+    /// Takes the frame with the first fragment of a datagram that was not completed in time.
+    pub fn next_expired(&mut self) -> Option<Vec<u8>> {
+        self.expired.pop_front()
+    }
+
+    /// When the next one is given up.
+    pub fn deadline(&self) -> Option<u64> {
+        self.partial.front().map(|oldest| oldest.expires)
     }
 }
 
@@ -149,14 +177,21 @@ impl Partial {
         self.received + self.pieces.len() * OVERHEAD
     }
 
+    /// The frame with the first fragment, as it was received, if that has come.
+    fn first(&self) -> Option<Vec<u8>> {
+        let data = self.pieces.get(&0)?;
+        Some([&self.header[..], data].concat())
+    }
+
     /// The frame that would have carried it all. `None` if none could.
     fn whole(self) -> Option<Vec<u8>> {
-        let total_len = u16::try_from(self.header.len() - 14 + self.received).ok()?;
+        let total_len = u16::try_from(self.header.len() - ETHERNET + self.received).ok()?;
         let mut frame = self.header;
+        frame.reserve_exact(self.received);
         for data in self.pieces.values() {
             frame.extend_from_slice(data);
         }
-        let mut packet = Ipv4Packet::new_unchecked(&mut frame[14..]);
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
         packet.set_total_len(total_len);
         packet.set_more_frags(false);
         packet.fill_checksum();
@@ -177,7 +212,7 @@ fn parse(frame: &[u8]) -> Option<(Datagram, Piece<'_>)> {
     let piece = Piece {
         start: packet.frag_offset().into(),
         is_last: !packet.more_frags(),
-        header: &frame[..14 + header_len],
+        header: &frame[..ETHERNET + header_len],
         data: packet.payload(),
     };
     // All but the last are whole blocks of 8 octets; none is behind the longest datagram.

@@ -1,8 +1,11 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
 
+use super::card::Card;
 use super::segmentation::{self, Segmenter};
+use super::tcp::tcb::Tcb;
 use super::{checksum, instant};
-use core::num::NonZeroUsize;
+use abi::nic::Segmentation;
+use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
 use smoltcp::phy::{PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -19,23 +22,29 @@ pub(super) struct Port<D> {
     pub software: ChecksumCapabilities,
     /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
     pub mss: usize,
+    /// The variables of the connection that has its turn.
+    pub tcb: Option<Tcb>,
     /// The segment that is being cut.
     segmenter: Segmenter,
-    /// The card does not cut segments.
-    cuts: bool,
+    /// What the card cuts itself.
+    segmentation: Segmentation,
 }
 
 impl<D: Device> Port<D> {
-    pub fn new(device: D) -> Self {
+    pub fn new(device: D) -> Self
+    where
+        D: Card,
+    {
         let capabilities = device.capabilities();
         Port {
             full: false,
             frames: 0,
-            cuts: capabilities.segmentation.tcpv4.is_none(),
+            segmentation: device.segmentation(),
             mss: capabilities
                 .max_transmission_unit
                 .saturating_sub(segmentation::HEADERS),
             software: capabilities.checksum,
+            tcb: None,
             segmenter: Segmenter::default(),
             device,
         }
@@ -101,7 +110,8 @@ impl<D: Device> Device for Port<D> {
         self.full |= token.is_none();
         self.frames += 1;
         Some(Fill {
-            segmenter: self.cuts.then_some(&mut self.segmenter),
+            cutting: Some((&mut self.segmenter, &self.segmentation)),
+            tcb: self.tcb.as_mut(),
             ..Fill::new(token?, &self.software)
         })
     }
@@ -111,8 +121,10 @@ impl<D: Device> Device for Port<D> {
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
-        let most = capabilities.segmentation.tcpv4.filter(|_| !self.cuts);
-        let most = most.map_or(usize::MAX, NonZeroUsize::get);
+        let most = match self.segmentation.frame_max {
+            0 => usize::MAX,
+            most => most as usize,
+        };
         let longest = segmentation::longest(capabilities.max_transmission_unit, most);
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
         capabilities
@@ -124,8 +136,11 @@ impl<D: Device> Device for Port<D> {
 pub(super) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
-    segmenter: Option<&'a mut Segmenter>,
-    /// Octets in each frame of a segment that is to be cut here.
+    /// What cuts a segment here, and which ones the card cuts.
+    cutting: Option<(&'a mut Segmenter, &'a Segmentation)>,
+    /// The variables of the connection whose segment it is.
+    tcb: Option<&'a mut Tcb>,
+    /// Octets in each frame of a segment that smoltcp wants to have cut.
     size: Option<usize>,
 }
 
@@ -135,20 +150,37 @@ impl<'a, T> Fill<'a, T> {
         Fill {
             token,
             software,
-            segmenter: None,
+            cutting: None,
+            tcb: None,
             size: None,
         }
     }
 }
 
 impl<T: TxToken> Fill<'_, T> {
-    /// As [`TxToken::consume`], of a long segment. Its first frame has room now.
+    /// Octets of data in each frame of a segment in a frame of that length, if it must be cut:
+    /// smoltcp wants it, or the path to the peer has become narrower than smoltcp knows.
+    #[inline]
+    fn piece(&self, len: usize) -> Option<usize> {
+        let most = self.tcb.as_ref().map_or(usize::MAX, |tcb| tcb.mss.into());
+        match self.size {
+            Some(size) => Some(size.min(most)),
+            None => (len - segmentation::HEADERS.min(len) > most).then_some(most),
+        }
+    }
+
+    /// As [`TxToken::consume`], of a long segment that is cut here. Its first frame has room
+    /// now.
     #[cold]
     fn begin<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        let Some(segmenter) = self.segmenter else {
+        let Some((segmenter, _)) = self.cutting else {
             return self.token.consume(len, f);
         };
-        let result = f(segmenter.room(len));
+        let room = segmenter.room(len);
+        let result = f(room);
+        if let Some(tcb) = self.tcb {
+            tcb.leaves(room);
+        }
         let begun = segmenter.begin(size, self.software);
         debug_assert!(begun.is_some(), "not a segment");
         if let Some(len) = segmenter.next_len() {
@@ -160,24 +192,30 @@ impl<T: TxToken> Fill<'_, T> {
 
 impl<T: TxToken> TxToken for Fill<'_, T> {
     #[inline]
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        if let Some(size) = self.size {
-            return self.begin(len, size, f);
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
+        if let Some(size) = self.piece(len)
+            && let Some((_, card)) = &self.cutting
+        {
+            if !card.takes(segmentation::HEADERS, size) {
+                return self.begin(len, size, f);
+            }
+            let mut meta = PacketMeta::default();
+            meta.segmentation_offload_size = NonZeroU16::new(size as u16);
+            self.token.set_meta(meta);
         }
         self.token.consume(len, |frame| {
             let result = f(frame);
+            if let Some(tcb) = self.tcb {
+                tcb.leaves(frame);
+            }
             checksum::fill(frame, self.software);
             result
         })
     }
 
     #[inline]
-    fn set_meta(&mut self, mut meta: PacketMeta) {
-        if self.segmenter.is_some() {
-            let size = meta.segmentation_offload_size.take();
-            self.size = size.map(|size| size.get().into());
-        }
-        self.token.set_meta(meta);
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.size = meta.segmentation_offload_size.map(|size| size.get().into());
     }
 }
 
@@ -186,6 +224,18 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
 pub(super) struct OneFrame<'f, T> {
     pub frame: Option<&'f [u8]>,
     pub reply: Option<T>,
+    /// The variables of the connection that it is for.
+    pub tcb: Option<Tcb>,
+}
+
+impl<'f, T> OneFrame<'f, T> {
+    pub fn new(frame: &'f [u8], reply: Option<T>) -> Self {
+        OneFrame {
+            frame: Some(frame),
+            reply,
+            tcb: None,
+        }
+    }
 }
 
 impl<'f, T: TxToken> Device for OneFrame<'f, T> {
@@ -199,7 +249,8 @@ impl<'f, T: TxToken> Device for OneFrame<'f, T> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Reply<'_, T>)> {
-        Some((Looked(self.frame.take()?), Reply(&mut self.reply)))
+        let reply = Reply(&mut self.reply, &mut self.tcb);
+        Some((Looked(self.frame.take()?), reply))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Reply<'_, T>> {
@@ -219,14 +270,21 @@ impl RxToken for Looked<'_> {
     }
 }
 
-pub(super) struct Reply<'a, T>(&'a mut Option<T>);
+pub(super) struct Reply<'a, T>(&'a mut Option<T>, &'a mut Option<Tcb>);
 
 impl<T: TxToken> TxToken for Reply<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let make = |frame: &mut [u8]| {
+            let result = f(frame);
+            if let Some(tcb) = self.1 {
+                tcb.leaves(frame);
+            }
+            result
+        };
         match self.0.take() {
-            Some(token) => token.consume(len, f),
+            Some(token) => token.consume(len, make),
             // smoltcp sends at most one reply, so this is for completeness: it is lost.
-            None => f(&mut alloc::vec![0; len]),
+            None => make(&mut alloc::vec![0; len]),
         }
     }
 

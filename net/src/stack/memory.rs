@@ -10,6 +10,12 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 /// Sockets that are kept.
 const SPARE_MAX: usize = 32;
 
+/// Octets of the longest receive buffer: what a window can say without being scaled.
+///
+/// A scaled window is rounded down, so its right edge moves left when an odd number of octets
+/// arrives (RFC 7323 §2.4), and a peer that had filled the window loses what it sent there.
+pub(super) const RECEIVE_MAX: usize = u16::MAX as usize;
+
 /// How many octets of buffers exist, and may.
 pub(super) struct Memory {
     used: usize,
@@ -97,8 +103,9 @@ impl Memory {
         self.used = self.used.saturating_sub(len);
     }
 
-    /// A closed socket with buffers of that many octets.
+    /// A closed socket with buffers of that many octets; for reception [`RECEIVE_MAX`] at most.
     pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<Socket<'static>> {
+        let receive = receive.min(RECEIVE_MAX);
         let fits = |socket: &Socket<'_>| {
             (socket.recv_capacity(), socket.send_capacity()) == (receive, transmit)
         };

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!                                               └─▶ udp: its inbox     udp: neighbor known? ─▶ frame
+//!                           └─▶ arp               ├─▶ udp: its inbox     udp, icmp: neighbor known? ─▶ ipv4 ─▶ frame
+//!                                                 └─▶ icmp: the answer
 //! ```
+//!
+//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP.
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
@@ -12,6 +15,7 @@
 //! [`agenda`].
 
 mod agenda;
+mod arp;
 mod calls;
 pub(crate) mod card;
 mod checksum;
@@ -19,7 +23,9 @@ mod coalesce;
 mod emit;
 mod engine;
 mod fragments;
+mod icmp;
 mod index;
+mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
@@ -30,26 +36,32 @@ mod segmentation;
 mod tcp;
 mod time_wait;
 mod udp;
+pub(crate) mod verdict;
 
+pub(crate) use arp::ArpCounters;
+pub(crate) use icmp::IcmpCounters;
 pub(crate) use tcp::{Stage, TcpCounters};
 pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
+use abi::nic::MacAddress;
 use abi::{Error, Result};
+use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::ask;
+use emit::{FROM_PEER, ask, from_peer};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
+use icmp::Icmp;
 use index::{Key, derived};
-use link::Port;
+use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
-use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
-use tcp::Tcp;
+use tcp::{Tcp, Turn};
 use udp::Udp;
+use verdict::Verdicts;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -112,9 +124,9 @@ pub(crate) struct Tuple {
 pub(crate) struct Figures {
     pub frames_received: u64,
     pub frames_joined: u64,
-    pub frames_refused: u64,
-    pub frames_damaged: u64,
+    pub verdicts: Verdicts,
     pub reassembly_failed: u64,
+    pub reassembly_timeouts: u64,
     pub socket_looks: u64,
     pub connections: usize,
     pub half_open: usize,
@@ -122,6 +134,8 @@ pub(crate) struct Figures {
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
+    pub arp: ArpCounters,
+    pub icmp: IcmpCounters,
     pub tcp: TcpCounters,
     pub udp: UdpCounters,
 }
@@ -134,38 +148,43 @@ pub(crate) struct Stack<D: Device> {
     fragments: Fragments,
     tcp: Tcp,
     udp: Udp,
+    arp: Arp,
+    icmp: Icmp,
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
     /// Those of them that became parts of longer ones.
     frames_joined: u64,
-    frames_refused: u64,
-    frames_damaged: u64,
+    verdicts: Verdicts,
     polled_at: u64,
 }
 
 impl<D: Device> Stack<D> {
     /// A stack for validated settings.
     #[cold]
-    pub fn new(config: Config, device: D, now: u64) -> Self {
+    pub fn new(config: Config, device: D, now: u64) -> Self
+    where
+        D: Card,
+    {
         let mut port = Port::new(device);
         // Peers see numbers that smoltcp draws; they must not tell the tables' key.
         let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
         let key = Key::new(config.seed);
-        let frame_max = port.capabilities().max_transmission_unit;
+        let (frame_max, mss) = (port.capabilities().max_transmission_unit, port.mss);
         Stack {
             config,
             port,
             engine,
             fragments: Fragments::default(),
-            tcp: Tcp::new(config.limits, config.timers, key),
+            tcp: Tcp::new(config.limits, config.timers, mss, key),
             udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
+            arp: Arp::default(),
+            icmp: Icmp::new(frame_max, derived(config.seed, 4), now),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
             frames_joined: 0,
-            frames_refused: 0,
-            frames_damaged: 0,
+            verdicts: Verdicts::new(),
             polled_at: now,
         }
     }
@@ -183,9 +202,9 @@ impl<D: Device> Stack<D> {
         Figures {
             frames_received: self.frames_received,
             frames_joined: self.frames_joined,
-            frames_refused: self.frames_refused,
-            frames_damaged: self.frames_damaged,
+            verdicts: self.verdicts,
             reassembly_failed: self.fragments.failed,
+            reassembly_timeouts: self.fragments.timeouts,
             socket_looks: self.engine.looks,
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
@@ -193,6 +212,8 @@ impl<D: Device> Stack<D> {
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
+            arp: self.arp.counters,
+            icmp: self.icmp.counters,
             tcp: self.tcp.counters,
             udp: self.udp.counters,
         }
@@ -207,6 +228,12 @@ impl<D: Device> Stack<D> {
         self.tcp.next_change().or_else(|| self.udp.next_change())
     }
 
+    /// Takes the station that claimed our address, if one did since the last look.
+    #[inline]
+    pub fn take_claimant(&mut self) -> Option<MacAddress> {
+        self.arp.take_claimant().map(|station| station.0)
+    }
+
     // --- frames and time --------------------------------------------------------------
 
     /// Receives what can be, within bounds. Returns whether more could be at once.
@@ -219,12 +246,11 @@ impl<D: Device> Stack<D> {
         self.port.full = false;
         self.udp.begin();
         self.engine.maintain(now);
-        self.fragments.expire(now);
+        if self.fragments.expire(now) {
+            self.report_expired(now);
+        }
         let mut received = 0;
-        while received < RECEIVE_BUDGET
-            && self.engine.finish_fragments(&mut self.port, now)
-            && self.port.finish(instant(now))
-        {
+        while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
                 0 => break,
                 count => received += count,
@@ -252,8 +278,7 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance();
-        let began = self.engine.finish_fragments(&mut self.port, now);
-        if !began || !self.port.finish(instant(now)) {
+        if !self.port.finish(instant(now)) {
             return true;
         }
         self.port.frames = 0;
@@ -263,31 +288,52 @@ impl<D: Device> Stack<D> {
                 break;
             }
             let taken = match turn % 2 {
-                0 => self.stream_turn(now) || self.datagram_turn(now),
-                _ => self.datagram_turn(now) || self.stream_turn(now),
+                0 => self.stream_turn(now) || self.datagram_turn(turn, now),
+                _ => self.datagram_turn(turn, now) || self.stream_turn(now),
             };
             if !taken || self.port.full {
                 return true;
             }
         }
-        self.tcp.is_idle() && self.udp.is_idle()
+        self.tcp.is_idle() && self.udp.is_idle() && self.icmp.is_idle(&self.neighbors, now)
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
-        let (engine, port) = (&mut self.engine, &mut self.port);
-        let turn = |set: &mut SocketSet<'static>| engine.egress(port, set, now).1;
-        let hop = |peer| self.config.next_hop(peer);
+        let (engine, port, own) = (&mut self.engine, &mut self.port, &self.config);
+        let turn = |turn: Turn<'_>| {
+            let Turn {
+                tuple, set, tcb, ..
+            } = turn;
+            if let Some(shape) = turn.window {
+                let mut place = [0; FROM_PEER];
+                let frame = from_peer(&mut place, own, tuple, &shape, &[]);
+                let mut one = OneFrame::<D::TxToken<'_>>::new(frame, None);
+                engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
+            }
+            engine.egress(port, (set, tcb), now).1
+        };
+        let hop = |peer| own.next_hop(peer);
         self.tcp.take_turn(now, &mut self.memory, turn, hop)
     }
 
-    fn datagram_turn(&mut self, now: u64) -> bool {
+    /// UDP and ICMP come first by turns.
+    fn datagram_turn(&mut self, turn: usize, now: u64) -> bool {
+        if turn % 4 == 3 && self.icmp_turn(now) {
+            return true;
+        }
         let around = (&self.config, &self.neighbors, &mut self.port);
-        self.udp.take_turn(now, &mut self.memory, around)
+        self.udp.take_turn(now, &mut self.memory, around) || self.icmp_turn(now)
+    }
+
+    fn icmp_turn(&mut self, now: u64) -> bool {
+        let around = (&self.config, &self.neighbors, &mut self.port);
+        self.icmp.take_turn(now, around)
     }
 
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.
     fn ask_neighbors(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
+        self.icmp.ask_again(now, &mut self.neighbors);
         while let Some(address) = self.neighbors.due(now) {
             let Some(token) = self.port.transmit(instant(now)) else {
                 return;
@@ -297,6 +343,7 @@ impl<D: Device> Stack<D> {
         }
         while let Some(address) = self.neighbors.given_up(now) {
             self.udp.give_up(address);
+            self.icmp.give_up(address);
         }
     }
 
@@ -304,12 +351,13 @@ impl<D: Device> Stack<D> {
     pub fn deadline(&mut self) -> Option<u64> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
-            || self.port.is_cutting()
-            || self.engine.is_fragmenting(self.polled_at);
+            || !self.icmp.is_idle(&self.neighbors, self.polled_at)
+            || self.port.is_cutting();
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
+        let fragments = self.fragments.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(at_once, asking),
+            earlier(earlier(at_once, asking), fragments),
             earlier(self.tcp.deadline(), self.udp.deadline()),
         )
     }
@@ -330,10 +378,8 @@ impl<D: Device> Stack<D> {
     /// tables disagree.
     #[cfg(test)]
     pub fn audit(&mut self, now: u64) {
-        if !self.engine.is_fragmenting(now) {
-            self.tcp.audit(&mut self.engine, now);
-            self.udp.audit(&self.neighbors, now);
-        }
+        self.tcp.audit(&mut self.engine, now);
+        self.udp.audit(&self.neighbors, now);
     }
 
     /// The neighbour that datagrams for `to` go to; `None` for a group of hosts.

@@ -2,15 +2,16 @@
 //!
 //! A datagram leaves only when its neighbour's station is known. Until then it waits, and
 //! this module asks: [`TRIES`] times, once per second, each neighbour on its own. smoltcp
-//! has a list of its own, for its segments and answers; this one follows the same rules,
-//! with a shorter life.
+//! has a list of its own, for its segments; what it is told is told here, too
+//! ([`super::arp`]), with a shorter life.
 
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use smoltcp::wire::EthernetAddress;
 
-/// More push out who was heard of the longest ago.
-const KNOWN_MAX: usize = 32;
+/// More push out who was heard of the longest ago. smoltcp knows as many, so that it knows
+/// nobody of whom [`Neighbors::knows`] says no.
+const KNOWN_MAX: usize = 64;
 /// smoltcp's entries live 60 s.
 const LIFETIME_NS: u64 = 50_000_000_000;
 /// The most neighbours asked for at the same time.
@@ -47,9 +48,14 @@ impl Neighbors {
             .map(|known| known.mac)
     }
 
-    /// An ARP packet told where a neighbour is.
+    /// Whether a neighbour was heard of, however long ago: smoltcp may still send to it.
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        self.known.iter().any(|known| known.address == address)
+    }
+
+    /// An ARP packet told where a neighbour is. Returns whether it was known elsewhere.
     #[cold]
-    pub fn heard(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: u64) {
+    pub fn heard(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: u64) -> bool {
         self.asked.retain(|asked| asked.address != address);
         let expires = now.saturating_add(LIFETIME_NS);
         let fresh = Known {
@@ -58,14 +64,15 @@ impl Neighbors {
             expires,
         };
         if let Some(known) = self.known.iter_mut().find(|k| k.address == address) {
-            *known = fresh;
-            return;
+            let before = core::mem::replace(known, fresh);
+            return before.mac != mac;
         }
         if self.known.len() == KNOWN_MAX {
             let oldest = (0..KNOWN_MAX).min_by_key(|&index| self.known[index].expires);
             self.known.swap_remove(oldest.unwrap_or(0));
         }
         self.known.push(fresh);
+        false
     }
 
     /// A datagram came from a neighbour.

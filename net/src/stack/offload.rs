@@ -1,24 +1,24 @@
 //! What a card does for frames, told to the stack, and what it then leaves to us.
 //!
-//! A card with offloads verifies checksums, fills them in, and cuts long TCP segments. It
-//! does not vouch for every frame it delivers.
+//! A card with offloads verifies checksums, fills them in, takes VLAN tags out, and cuts long TCP
+//! segments. It does not vouch for every frame it delivers.
 
 use super::checksum::Sum;
-use core::num::NonZeroUsize;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities};
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
 
-/// Tells smoltcp what it need not do for a card that does checksums and cuts frames of up
-/// to `segment_max` bytes; 0: it cuts none.
+/// EtherType of a frame with a VLAN tag (IEEE 802.1Q §9.4).
+const VLAN: [u8; 2] = [0x81, 0x00];
+
+/// Tells smoltcp what it need not do for a card that does checksums.
 ///
 /// IPv4 headers are cheap and fragments of UDP are nobody's job but ours, so both stay in
 /// software on transmit; on receive, [`is_acceptable`] sees to what the card did not check.
-pub fn announce(capabilities: &mut DeviceCapabilities, segment_max: usize) {
+pub fn announce(capabilities: &mut DeviceCapabilities) {
     let mut checksums = ChecksumCapabilities::default();
     checksums.ipv4 = Checksum::Tx;
     checksums.tcp = Checksum::None;
     capabilities.checksum = checksums;
-    capabilities.segmentation.tcpv4 = NonZeroUsize::new(segment_max);
 }
 
 /// Whether the card must fill in the checksum of this frame: it is a whole TCP segment.
@@ -26,8 +26,19 @@ pub fn is_tcp(frame: &[u8]) -> bool {
     tcp(frame).is_some()
 }
 
-/// Whether a received frame for whose checksums the card did not vouch may be passed on.
-/// A TCP segment in fragments may not: nobody would verify it as a whole.
+/// Whether a received frame, from which a tag (TCI) was taken if it had one, is of this VLAN; or of
+/// none. A tag with number 0 says a priority, and means no VLAN (IEEE 802.1Q §9.6). A frame with
+/// a second tag is of a network behind that VLAN, and not for a host in it.
+#[cold]
+pub fn is_of_vlan(vlan: Option<u16>, tag: Option<u16>, frame: &[u8]) -> bool {
+    let number = tag.map(|tag| tag & 0xfff).filter(|&number| number != 0);
+    let is_tagged = frame.get(12..14) == Some(&VLAN);
+    number == vlan && !is_tagged
+}
+
+/// Whether a received frame for whose checksums the card did not vouch may be passed on: its
+/// IPv4 header is right, and if it holds a whole TCP segment, so is that. Everything else is
+/// verified by the stack, a segment in fragments once these are put together.
 pub fn is_acceptable(frame: &[u8]) -> bool {
     let Some(ip) = ipv4(frame) else {
         return true;
@@ -36,7 +47,8 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
     if !Sum::default().add(header.unwrap_or_default()).is_right() {
         return false;
     }
-    if ip.next_header() != IpProtocol::Tcp {
+    let is_fragment = ip.more_frags() || ip.frag_offset() != 0;
+    if ip.next_header() != IpProtocol::Tcp || is_fragment {
         return true;
     }
     let pseudo = |len| Sum::default().pseudo(ip.src_addr(), ip.dst_addr(), IpProtocol::Tcp, len);

@@ -7,31 +7,28 @@
 use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
+use super::verdict::DropReason;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet, TcpPacket, TcpSeqNumber, UdpPacket,
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpOption, TcpPacket,
+    TcpSeqNumber, UdpPacket,
 };
 
 /// What a frame is, as far as it matters before smoltcp sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Frame {
-    /// Not for this host, or not from a possible sender, or cut short.
-    Refused,
-    /// A checksum is wrong.
-    Damaged,
-    /// Somebody said where he is.
-    Arp(Ipv4Addr, EthernetAddress),
+    /// For nobody here, or damaged.
+    Dropped(DropReason),
+    /// An ARP packet, at which nobody has looked.
+    Arp,
     /// A TCP segment to this host.
     Segment(Segment),
-    /// Another IPv4 datagram.
+    /// Another IPv4 datagram to this host, or to all.
     Ip(Ip),
-    /// A part of a datagram.
+    /// A part of a datagram to this host, or to all.
     Fragment,
-    /// Anything else.
-    Other,
 }
 
 /// An IPv4 datagram that is not a TCP segment.
@@ -39,7 +36,7 @@ pub(super) enum Frame {
 pub(super) struct Ip {
     /// It came to this host's own address: this neighbour lives.
     pub from: Option<(Ipv4Addr, EthernetAddress)>,
-    /// What it carries, if it is UDP to this host or to all.
+    /// What it carries, if that is UDP.
     pub datagram: Option<Datagram>,
 }
 
@@ -73,8 +70,22 @@ pub(super) struct Segment {
     pub fin: bool,
     /// The RST bit.
     pub rst: bool,
-    /// Octets of data.
+    /// SEG.WND, as it stands there.
+    pub window: u16,
+    /// Where its data is in the frame, and octets of that.
+    pub data: usize,
     pub len: usize,
+    /// What a SYN says besides.
+    pub options: SynOptions,
+}
+
+/// The options of a SYN that matter to the stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SynOptions {
+    /// The peer's MSS (RFC 9293 §3.7.1).
+    pub mss: Option<u16>,
+    /// How far its windows are shifted (RFC 7323 §2.2).
+    pub shift: Option<u8>,
 }
 
 impl Segment {
@@ -92,45 +103,20 @@ impl Segment {
 /// Looks at a frame, and verifies the checksums that are software's job.
 pub(super) fn look(frame: &[u8], own: &Config, software: &ChecksumCapabilities) -> Frame {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-        return Frame::Refused;
+        return Frame::Dropped(DropReason::Truncated);
     };
     let to_me = ethernet.dst_addr().0 == own.mac;
     if !to_me && !ethernet.dst_addr().is_multicast() && !ethernet.dst_addr().is_broadcast() {
-        return Frame::Refused;
+        return Frame::Dropped(DropReason::OtherStation);
+    }
+    let from = ethernet.src_addr();
+    if !from.is_unicast() {
+        return Frame::Dropped(DropReason::SourceStation);
     }
     match ethernet.ethertype() {
-        EthernetProtocol::Arp => arp(ethernet.payload(), own),
-        EthernetProtocol::Ipv4 => {
-            let from = (ethernet.src_addr(), to_me);
-            ipv4(ethernet.payload(), from, own, software)
-        }
-        _ => Frame::Other,
-    }
-}
-
-/// Takes what smoltcp will put into its neighbour cache, by its rules.
-#[cold]
-fn arp(payload: &[u8], own: &Config) -> Frame {
-    let Ok(Ok(ArpRepr::EthernetIpv4 {
-        operation,
-        source_hardware_addr,
-        source_protocol_addr,
-        target_protocol_addr,
-        ..
-    })) = ArpPacket::new_checked(payload).map(|packet| ArpRepr::parse(&packet))
-    else {
-        return Frame::Refused;
-    };
-    let known = matches!(operation, ArpOperation::Request | ArpOperation::Reply);
-    let heard = target_protocol_addr == own.address
-        && known
-        && source_hardware_addr.is_unicast()
-        && own.contains(source_protocol_addr)
-        && !impossible_source(source_protocol_addr, own);
-    if heard {
-        Frame::Arp(source_protocol_addr, source_hardware_addr)
-    } else {
-        Frame::Refused
+        EthernetProtocol::Arp => Frame::Arp,
+        EthernetProtocol::Ipv4 => ipv4(ethernet.payload(), (from, to_me), own, software),
+        _ => Frame::Dropped(DropReason::EtherType),
     }
 }
 
@@ -141,57 +127,69 @@ fn ipv4(
     software: &ChecksumCapabilities,
 ) -> Frame {
     let Ok(packet) = Ipv4Packet::new_checked(payload) else {
-        return Frame::Refused;
+        return Frame::Dropped(ip_fault(payload));
     };
+    if packet.version() != 4 {
+        return Frame::Dropped(DropReason::IpHeader);
+    }
     let (source, destination) = (packet.src_addr(), packet.dst_addr());
-    if packet.version() != 4 || impossible_source(source, own) || !mac.is_unicast() {
-        return Frame::Refused;
+    if impossible_source(source, own) {
+        return Frame::Dropped(DropReason::IpSource);
     }
     let header = &payload[..usize::from(packet.header_len())];
     if software.ipv4.rx() && !Sum::default().add(header).is_right() {
-        return Frame::Damaged;
+        return Frame::Dropped(DropReason::IpChecksum);
     }
-    let unicast = to_me && destination == own.address;
-    let everyone = destination.is_broadcast() || destination == own.broadcast();
-    let to_us = destination == own.address || everyone;
+    let to_us = destination == own.address;
+    let unicast = to_me && to_us;
+    if !unicast {
+        let everyone = destination.is_broadcast() || destination == own.broadcast();
+        if to_us {
+            return Frame::Dropped(DropReason::LinkBroadcast);
+        } else if !everyone {
+            return Frame::Dropped(DropReason::IpDestination);
+        }
+    }
     if packet.more_frags() || packet.frag_offset() != 0 {
-        return match unicast || everyone {
-            true => Frame::Fragment,
-            false => Frame::Refused,
-        };
+        return Frame::Fragment;
     }
     let protocol = packet.next_header();
     if protocol != IpProtocol::Tcp {
-        let udp = UdpPacket::new_checked(packet.payload());
-        let udp = udp.ok().filter(|_| protocol == IpProtocol::Udp);
-        if let Some(udp) = &udp
-            && software.udp.rx()
-            && !udp_is_right(&packet, udp)
-        {
-            return Frame::Damaged;
+        let from = unicast.then_some((source, mac));
+        if protocol != IpProtocol::Udp {
+            let datagram = None;
+            return Frame::Ip(Ip { from, datagram });
         }
-        return Frame::Ip(Ip {
-            from: unicast.then_some((source, mac)),
-            datagram: udp.filter(|_| to_us).map(|udp| {
-                let start = ETHERNET + header.len();
-                Datagram {
-                    from: SocketAddrV4::new(source, udp.src_port()),
-                    port: udp.dst_port(),
-                    start: start + 8,
-                    end: start + usize::from(udp.len()),
-                }
-            }),
+        let Ok(udp) = UdpPacket::new_checked(packet.payload()) else {
+            return Frame::Dropped(DropReason::UdpLength);
+        };
+        if software.udp.rx() && !udp_is_right(&packet, &udp) {
+            return Frame::Dropped(DropReason::UdpChecksum);
+        }
+        let start = ETHERNET + header.len();
+        let datagram = Some(Datagram {
+            from: SocketAddrV4::new(source, udp.src_port()),
+            port: udp.dst_port(),
+            start: start + 8,
+            end: start + usize::from(udp.len()),
         });
+        return Frame::Ip(Ip { from, datagram });
     }
     if !unicast {
-        return Frame::Refused;
+        return Frame::Dropped(DropReason::TcpBroadcast);
     }
     let Ok(tcp) = TcpPacket::new_checked(packet.payload()) else {
-        return Frame::Refused;
+        return Frame::Dropped(DropReason::TcpHeader);
     };
     if software.tcp.rx() && !transport_sum(&packet, packet.payload()).is_right() {
-        return Frame::Damaged;
+        return Frame::Dropped(DropReason::TcpChecksum);
     }
+    if tcp.src_port() == 0 || tcp.dst_port() == 0 {
+        return Frame::Dropped(DropReason::TcpPort);
+    }
+    let Some(options) = options(tcp.options(), tcp.syn()) else {
+        return Frame::Dropped(DropReason::TcpOptions);
+    };
     Frame::Segment(Segment {
         mac,
         tuple: Tuple {
@@ -203,8 +201,50 @@ fn ipv4(
         syn: tcp.syn(),
         fin: tcp.fin(),
         rst: tcp.rst(),
+        window: tcp.window_len(),
+        data: ETHERNET + header.len() + usize::from(tcp.header_len()),
         len: tcp.payload().len(),
+        options,
     })
+}
+
+/// Goes through TCP's options. `None` if they are malformed.
+#[inline]
+fn options(octets: &[u8], syn: bool) -> Option<SynOptions> {
+    match octets.is_empty() {
+        true => Some(SynOptions::default()),
+        false => some_options(octets, syn),
+    }
+}
+
+#[cold]
+fn some_options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
+    let mut found = SynOptions::default();
+    while !octets.is_empty() {
+        let (rest, option) = TcpOption::parse(octets).ok()?;
+        match option {
+            TcpOption::EndOfList => break,
+            TcpOption::MaxSegmentSize(mss) if syn => found.mss = Some(mss),
+            TcpOption::WindowScale(shift) if syn => found.shift = Some(shift),
+            _ => {}
+        }
+        octets = rest;
+    }
+    Some(found)
+}
+
+/// What is wrong with an IPv4 header that does not fit its frame.
+#[cold]
+fn ip_fault(payload: &[u8]) -> DropReason {
+    let Some(&[first, _, high, low, ..]) = payload.first_chunk::<20>() else {
+        return DropReason::Truncated;
+    };
+    let len = u16::from(first & 15) * 4;
+    let is_sound = first >> 4 == 4 && len >= 20 && u16::from_be_bytes([high, low]) >= len;
+    match is_sound {
+        true => DropReason::Truncated,
+        false => DropReason::IpHeader,
+    }
 }
 
 /// Whether UDP's checksum is right, or there is none (RFC 768).

@@ -1,19 +1,24 @@
 //! What becomes of received frames.
 
+use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
-use super::emit::acknowledge;
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
 use super::engine::Engine;
 use super::fragments::Fragments;
+use super::icmp::{Icmp, Report};
 use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
 use super::peek::{self, Frame, Segment};
+use super::tcp::arrives::Shape;
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
 use super::udp::Udp;
-use super::{ConnectionId, Stack, instant};
+use super::verdict::{DropReason, Verdict};
+use super::{ConnectionId, Stack, Tuple, instant};
 use crate::config::Config;
+use alloc::vec::Vec;
 use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
@@ -26,10 +31,10 @@ pub(super) struct Receiver<'a> {
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
+    pub arp: &'a mut Arp,
+    pub icmp: &'a mut Icmp,
     pub neighbors: &'a mut Neighbors,
     pub memory: &'a mut Memory,
-    pub refused: &'a mut u64,
-    pub damaged: &'a mut u64,
     pub now: u64,
 }
 
@@ -49,19 +54,24 @@ impl<D: Card> Stack<D> {
         };
         let (own, software) = (receiver.config, &port.software);
         let reply = Fill::new(reply, software);
-        frame.consume(|frame| match peek::look(frame, own, software) {
-            Frame::Fragment => {
-                if let Some(whole) = fragments.add(frame, now) {
-                    // No card has verified it.
-                    let all = ChecksumCapabilities::default();
-                    let seen = peek::look(&whole, own, &all);
-                    receiver.process(seen, &whole, reply);
-                }
-            }
+        let verdict = frame.consume(|frame| match peek::look(frame, own, software) {
+            Frame::Fragment => receiver.fragment(fragments, frame, reply),
             seen => receiver.process(seen, frame, reply),
         });
         self.frames_received += 1;
+        self.verdicts.count(verdict);
         1
+    }
+
+    /// Tells the senders of datagrams that were not completed in time.
+    #[cold]
+    pub(super) fn report_expired(&mut self, now: u64) {
+        while let Some(frame) = self.fragments.next_expired() {
+            let around = (&self.config, &mut self.neighbors, now);
+            let none = None::<D::TxToken<'_>>;
+            let timeout = Report::ReassemblyTimeout;
+            self.icmp.report(timeout, &frame, none, around);
+        }
     }
 
     /// The card, the fragments, and all else that frames are for.
@@ -71,10 +81,10 @@ impl<D: Card> Stack<D> {
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
+            arp: &mut self.arp,
+            icmp: &mut self.icmp,
             neighbors: &mut self.neighbors,
             memory: &mut self.memory,
-            refused: &mut self.frames_refused,
-            damaged: &mut self.frames_damaged,
             now,
         };
         (&mut self.port, &mut self.fragments, receiver)
@@ -108,6 +118,7 @@ impl<D: Card> Stack<D> {
         self.memory.give_back_frame(run.into_buffer());
         self.frames_received += count as u64;
         self.frames_joined += count as u64;
+        self.verdicts.delivered += count as u64;
         count
     }
 
@@ -120,7 +131,7 @@ impl<D: Card> Stack<D> {
         if !first.is_followed_by(device.frame(1)) {
             return None;
         }
-        let (id, room) = self.tcp.expects(&first.tuple(), first.seq())?;
+        let (id, room) = self.tcp.expects(&first.tuple(), &first.said())?;
         let Frame::Segment(segment) = peek::look(frame, &self.config, &self.port.software) else {
             return None;
         };
@@ -134,39 +145,56 @@ impl<D: Card> Stack<D> {
 
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
-    pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) {
-        let mut one = OneFrame {
-            frame: Some(frame),
-            reply: Some(reply),
-        };
+    pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) -> Verdict {
         let now = self.now;
         match seen {
-            // A whole datagram is no fragment of another.
-            Frame::Refused | Frame::Fragment => *self.refused += 1,
-            Frame::Damaged => *self.damaged += 1,
-            Frame::Arp(address, mac) => {
-                self.engine.ingress(&mut one, None, now);
-                self.neighbors.heard(address, mac, now);
-                self.tcp.heard(address);
-            }
             Frame::Segment(segment) => {
+                let mut one = OneFrame::new(frame, Some(reply));
                 let neighbor = *segment.tuple.peer.ip();
                 self.neighbors.lives(neighbor, segment.mac, now);
-                let last_word = self.segment(&segment, &mut one);
+                let (verdict, last_word) = self.segment(&segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
                     acknowledge(reply, self.config, &segment, last_word);
                 }
+                verdict
             }
             Frame::Ip(ip) => {
                 if let Some((address, mac)) = ip.from {
                     self.neighbors.lives(address, mac, now);
                 }
-                let datagram = ip.datagram.as_ref();
-                if !datagram.is_some_and(|datagram| self.udp.deliver(datagram, frame)) {
-                    self.engine.ingress(&mut one, None, now);
+                let Some(datagram) = &ip.datagram else {
+                    return self.other(&ip, frame, reply);
+                };
+                let verdict = self.udp.deliver(datagram, frame);
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
+                    self.report(Report::PortUnreachable, frame, reply);
                 }
+                verdict
             }
-            Frame::Other => self.engine.ingress(&mut one, None, now),
+            Frame::Arp => self.arp(frame, reply),
+            Frame::Dropped(reason) => Verdict::Dropped(reason),
+            // A whole datagram is no fragment of another.
+            Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
+        }
+    }
+
+    /// Keeps a fragment, or processes the datagram that it completes.
+    #[cold]
+    fn fragment<T: TxToken>(
+        &mut self,
+        fragments: &mut Fragments,
+        frame: &[u8],
+        reply: T,
+    ) -> Verdict {
+        match fragments.add(frame, self.now) {
+            Ok(Some(whole)) => {
+                // No card has verified it.
+                let all = ChecksumCapabilities::default();
+                let seen = peek::look(&whole, self.config, &all);
+                self.process(seen, &whole, reply)
+            }
+            Ok(None) => Verdict::Kept,
+            Err(reason) => Verdict::Dropped(reason),
         }
     }
 
@@ -179,17 +207,14 @@ impl Receiver<'_> {
         hurry: bool,
         reply: Option<T>,
     ) {
-        let mut one = OneFrame {
-            frame: Some(frame),
-            reply,
-        };
+        let mut one = OneFrame::new(frame, reply);
         let now = self.now;
         let neighbor = *segment.tuple.peer.ip();
         self.neighbors.lives(neighbor, segment.mac, now);
         if hurry {
             self.tcp.hurry(id, true);
         }
-        self.engine.ingress(&mut one, self.tcp.set(id), now);
+        self.engine.ingress(&mut one, self.tcp.parts(id), now);
         if hurry {
             self.tcp.hurry(id, false);
         }
@@ -199,25 +224,76 @@ impl Receiver<'_> {
         }
     }
 
-    /// Processes a segment. Returns the acknowledgement to answer with, if there is no
-    /// socket to do it.
+    /// Processes a segment. Returns what became of it, and the acknowledgement to answer
+    /// with if there is no socket to do it.
     fn segment<T: TxToken>(
         &mut self,
         segment: &Segment,
+        frame: &[u8],
         one: &mut OneFrame<'_, T>,
-    ) -> Option<LastWord> {
+    ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
         match self.tcp.before(segment, now, self.memory) {
-            Course::Drop => None,
-            Course::Repeat(last_word) => Some(last_word),
+            Course::Drop(reason) => (Verdict::Dropped(reason), None),
+            Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
-                self.engine.ingress(one, self.tcp.set(id), now);
-                self.tcp.after(id, segment, now, self.memory)
+                self.engine.ingress(one, self.tcp.parts(id), now);
+                let last_word = self.tcp.after(id, segment, now, self.memory);
+                (Verdict::Delivered, last_word)
             }
-            Course::Nobody => {
-                self.engine.ingress(one, None, now);
-                None
+            Course::Instead(id, shape, old) => {
+                let data = frame.get(segment.data..).unwrap_or_default();
+                let data = data.get(..shape.len).unwrap_or_default();
+                if !self.present(id, segment.tuple, (&shape, data), &mut one.reply) {
+                    return (Verdict::Dropped(DropReason::NoMemory), None);
+                }
+                let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
+                if let Some(old) = old {
+                    self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                }
+                (Verdict::Delivered, last_word)
+            }
+            Course::Acknowledge(id, old, reason) => {
+                self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                (Verdict::Dropped(reason), None)
+            }
+            Course::Reset(reason) => {
+                if let Some(reply) = one.reply.take() {
+                    reset(reply, self.config, segment);
+                }
+                (Verdict::Dropped(reason), None)
             }
         }
+    }
+
+    /// Gives smoltcp a segment that is made here. `false` if there is no memory for its data.
+    #[cold]
+    fn present<T: TxToken>(
+        &mut self,
+        id: ConnectionId,
+        tuple: Tuple,
+        (shape, data): (&Shape, &[u8]),
+        reply: &mut Option<T>,
+    ) -> bool {
+        let mut short = [0; FROM_PEER + 1];
+        let mut long = Vec::new();
+        if FROM_PEER + data.len() > short.len() {
+            let Some(buffer) = self.memory.take_frame(FRAME_MAX) else {
+                return false;
+            };
+            long = buffer;
+        }
+        let place = match long.is_empty() {
+            true => &mut short[..],
+            false => &mut long[..],
+        };
+        let frame = from_peer(place, self.config, tuple, shape, data);
+        let mut one = OneFrame::new(frame, reply.take());
+        self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
+        *reply = one.reply;
+        if !long.is_empty() {
+            self.memory.give_back_frame(long);
+        }
+        true
     }
 }

@@ -8,6 +8,7 @@
 use super::Tuple;
 use super::index::{Index, Key};
 use super::peek::Segment;
+use super::tcp::tcb::Challenges;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
@@ -35,6 +36,8 @@ pub(super) enum Verdict {
 struct Entry {
     last_word: LastWord,
     expires: u64,
+    /// How often it was repeated to segments that are no FIN.
+    challenges: Challenges,
 }
 
 /// The connections that ended lately. The oldest makes room for the newest.
@@ -75,16 +78,12 @@ impl TimeWait {
         let until = now.saturating_add(self.duration_ns);
         if self.is_current(until, &tuple) {
             // Once in the order is enough.
-            self.entries.insert(
-                tuple,
-                Entry {
-                    last_word,
-                    expires: until,
-                },
-            );
+            if let Some(entry) = self.entries.get_mut(&tuple) {
+                entry.last_word = last_word;
+            }
             return;
         }
-        self.entries.remove(&tuple);
+        let before = self.entries.remove(&tuple);
         while let Some(&(expires, oldest)) = self.order.front() {
             if self.is_current(expires, &oldest) {
                 if expires > now && self.entries.len() < self.capacity {
@@ -105,13 +104,12 @@ impl TimeWait {
             };
             self.order.retain(current);
         }
-        self.entries.insert(
-            tuple,
-            Entry {
-                last_word,
-                expires: until,
-            },
-        );
+        let entry = Entry {
+            last_word,
+            expires: until,
+            challenges: before.map(|entry| entry.challenges).unwrap_or_default(),
+        };
+        self.entries.insert(tuple, entry);
         self.order.push_back((until, tuple));
     }
 
@@ -124,7 +122,7 @@ impl TimeWait {
     /// Judges a segment that belongs to no open connection.
     pub fn segment(&mut self, segment: &Segment, now: u64) -> Verdict {
         let tuple = &segment.tuple;
-        let Some(entry) = self.entries.get(tuple) else {
+        let Some(entry) = self.entries.get_mut(tuple) else {
             return Verdict::Pass;
         };
         let last_word = entry.last_word;
@@ -146,9 +144,11 @@ impl TimeWait {
         if segment.fin {
             // The peer is still there: the time begins again.
             self.insert(*tuple, last_word, now);
+            return Verdict::Repeat(last_word);
         }
         let nothing_new = segment.end() == segment.seq && segment.seq == last_word.ack;
-        match nothing_new {
+        // Two ends that disagree must not answer each other for ever (RFC 5961 §7).
+        match nothing_new || !entry.challenges.allow(now) {
             true => Verdict::Drop,
             false => Verdict::Repeat(last_word),
         }
@@ -158,6 +158,7 @@ impl TimeWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::peek::SynOptions;
     use core::net::{Ipv4Addr, SocketAddrV4};
     use smoltcp::wire::EthernetAddress;
 
@@ -179,7 +180,10 @@ mod tests {
             syn: false,
             fin: false,
             rst: false,
+            window: 0,
+            data: 0,
             len: 0,
+            options: SynOptions::default(),
         }
     }
 

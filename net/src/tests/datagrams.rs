@@ -108,7 +108,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
         socket,
         address: sender,
     };
-    let sizes = [9000, 40, 16356, 1473, 1472];
+    let sizes = [9000, 40, 16357, 1473, 1472];
     for (n, len) in sizes.into_iter().enumerate() {
         let socket = if n < 2 { other } else { socket };
         let sent = world.now(SERVER, send(socket), &vec![n as u8; len]).0;
@@ -133,7 +133,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
     assert_eq!(got, sizes);
     // And the whole has a checksum.
     let mut together = Fragments::default();
-    let whole = |frame: &Vec<u8>| together.add(frame, SECOND);
+    let whole = |frame: &Vec<u8>| together.add(frame, SECOND).unwrap();
     let wholes: Vec<Vec<u8>> = pieces.iter().filter_map(whole).collect();
     assert_eq!(wholes.len(), sizes.len());
     for frame in wholes {
@@ -143,7 +143,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
         assert!(datagram.checksum() != 0 && datagram.verify_checksum(&from, &to));
     }
     assert_eq!(
-        world.now(SERVER, send(socket), &vec![0; 16357]).0,
+        world.now(SERVER, send(socket), &vec![0; 65508]).0,
         Err(Error::TooLong)
     );
 }
@@ -384,8 +384,7 @@ fn pings_are_answered_long_ones_too() {
         IpProtocol::Icmp,
         &ping(b"smurf"),
     ));
-    let frames = world.frames();
-    assert!(frames.iter().all(|frame| frame[26..30] == SERVER_IP));
+    assert!(world.frames().is_empty());
 }
 
 #[test]
@@ -409,7 +408,7 @@ fn damaged_datagrams_are_dropped_and_counted() {
     let request = Request::RecvFrom { socket };
     let answer = world.now(SERVER, request, &[0; 4000]).0;
     assert_eq!(answer, Err(Error::WouldBlock));
-    assert_eq!(world.figure("frames_damaged"), 3);
+    assert_eq!(world.figure("drop_udp_checksum"), 3);
 }
 
 #[test]

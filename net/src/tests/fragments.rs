@@ -3,6 +3,7 @@
 use super::frames::{fragments, ipv4};
 use super::world::{Chance, PEER_IP, SECOND, SERVER_IP};
 use crate::stack::Fragments;
+use crate::stack::verdict::DropReason;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::vec::Vec;
 
@@ -53,7 +54,7 @@ fn any_order_gives_the_datagram_once() {
         }
         let mut whole: Vec<Vec<u8>> = Vec::new();
         for frame in &frames {
-            whole.extend(fragments.add(frame, SECOND));
+            whole.extend(fragments.add(frame, SECOND).unwrap());
         }
         for data in &data {
             let came = whole.iter().any(|frame| payload(frame) == data);
@@ -77,8 +78,9 @@ fn what_overlaps_or_contradicts_ends_the_datagram() {
         (&frames[2], &longer[2]),
     ] {
         let mut fragments = Fragments::default();
-        assert_eq!(fragments.add(first, SECOND), None);
-        assert_eq!(fragments.add(bad, SECOND), None);
+        assert_eq!(fragments.add(first, SECOND), Ok(None));
+        let overlap = Err(DropReason::FragmentOverlap);
+        assert_eq!(fragments.add(bad, SECOND), overlap);
         assert_eq!(fragments.failed, 1, "{bad:?}");
     }
 }
@@ -86,17 +88,18 @@ fn what_overlaps_or_contradicts_ends_the_datagram() {
 #[test]
 fn a_header_of_another_length_or_a_datagram_too_long_is_no_datagram() {
     let mut fragments = Fragments::default();
+    let invalid = Err(DropReason::FragmentInvalid);
     let mut frames = cut(&Chance(2).octets(40), 16, 1);
     // Cut short: not a block of 8 octets.
     Ipv4Packet::new_unchecked(&mut frames[0][14..]).set_total_len(20 + 15);
-    assert_eq!(fragments.add(&frames[0], SECOND), None);
+    assert_eq!(fragments.add(&frames[0], SECOND), invalid);
     let mut far = cut(&Chance(2).octets(1480 * 2), 1480, 2);
     Ipv4Packet::new_unchecked(&mut far[1][14..]).set_frag_offset(65_528);
-    assert_eq!(fragments.add(&far[1], SECOND), None);
-    assert_eq!(fragments.add(&far[0][..30], SECOND), None);
+    assert_eq!(fragments.add(&far[1], SECOND), invalid);
+    assert_eq!(fragments.add(&far[0][..30], SECOND), invalid);
     let whole = ipv4(PEER_IP, SERVER_IP, PROTOCOL, b"whole");
     // Not a fragment, yet it does no harm.
-    assert_eq!(fragments.add(&whole, SECOND), Some(whole.clone()));
+    assert_eq!(fragments.add(&whole, SECOND), Ok(Some(whole.clone())));
     assert_eq!(fragments.failed, 0);
 }
 
@@ -107,12 +110,12 @@ fn the_oldest_give_way_to_the_newest() {
         let data = Chance(number).octets(5000);
         let frames = cut(&data, 1480, number as u16);
         for frame in &frames[1..] {
-            assert_eq!(fragments.add(frame, number), None);
+            assert_eq!(fragments.add(frame, number), Ok(None));
         }
         // However many are never completed, this one is.
         let whole = fragments.add(&frames[0], number);
-        assert_eq!(payload(&whole.unwrap()), data);
-        assert_eq!(fragments.add(&frames[0], number), None);
+        assert_eq!(payload(&whole.unwrap().unwrap()), data);
+        assert_eq!(fragments.add(&frames[0], number), Ok(None));
     }
     assert!(fragments.failed > 900);
 }
@@ -122,12 +125,12 @@ fn what_is_not_completed_in_a_minute_is_given_up() {
     let mut fragments = Fragments::default();
     let data = Chance(5).octets(2000);
     let frames = cut(&data, 1480, 1);
-    assert_eq!(fragments.add(&frames[0], SECOND), None);
-    assert_eq!(fragments.add(&frames[1], 61 * SECOND), None);
+    assert_eq!(fragments.add(&frames[0], SECOND), Ok(None));
+    assert_eq!(fragments.add(&frames[1], 61 * SECOND), Ok(None));
     assert_eq!(fragments.failed, 1);
     let whole = fragments.add(&frames[0], 62 * SECOND);
-    assert_eq!(payload(&whole.unwrap()), data);
-    fragments.add(&frames[0], 63 * SECOND);
+    assert_eq!(payload(&whole.unwrap().unwrap()), data);
+    assert_eq!(fragments.add(&frames[0], 63 * SECOND), Ok(None));
     fragments.expire(200 * SECOND);
     assert_eq!(fragments.failed, 2);
 }

@@ -1,5 +1,6 @@
 //! Anything at all, by seed: the server answers or waits, and never panics.
 
+use super::arp::arp;
 use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use super::requests::every;
 use super::world::*;
@@ -151,6 +152,9 @@ fn damaged_and_invented_frames_do_no_harm() {
         data.data = vec![1; 100];
         let mut samples = vec![
             arp_reply(PEER_IP),
+            arp(1, (PEER_MAC, [0; 4]), SERVER_IP).frame(),
+            arp(1, (PEER_MAC, PEER_IP), PEER_IP).frame(),
+            ipv4(PEER_IP, SERVER_IP, IpProtocol::Unknown(253), b"strange"),
             udp((PEER_IP, 5000), 7, b"hello"),
             udp((PEER_IP, 5000), 9, b"nobody"),
             ipv4(PEER_IP, SERVER_IP, IpProtocol::Icmp, &ping(b"abcdefgh")),

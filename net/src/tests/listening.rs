@@ -63,24 +63,26 @@ fn listening_needs_no_memory_and_a_closed_port_resets() {
 fn buffers_are_long_for_few_connections_and_short_for_many() {
     let mut config = Config::new(SERVER_MAC, 1);
     let limits = &mut config.limits;
-    (limits.tcp_receive_large, limits.tcp_transmit_large) = (64 << 10, 128 << 10);
+    (limits.tcp_receive_large, limits.tcp_transmit_large) = (65_535, 128 << 10);
     limits.memory = 4 << 20;
     let mut world = World::as_configured(config);
     world.listener(Pid(0x101), 80, 128);
     world.inject(&arp_reply(PEER_IP));
     world.act();
-    // A quarter of 4 MiB is five times 192 KiB.
-    for (count, kib) in [
-        (1, 192),
-        (5, 5 * 192),
-        (6, 5 * 192 + 48),
-        (40, 5 * 192 + 35 * 48),
+    const LONG: u64 = 65_535 + (128 << 10);
+    const SHORT: u64 = 48 << 10;
+    // A quarter of 4 MiB is five times the one.
+    for (count, octets) in [
+        (1, LONG),
+        (5, 5 * LONG),
+        (6, 5 * LONG + SHORT),
+        (40, 5 * LONG + 35 * SHORT),
     ] {
         while world.figure("connections") < count {
             let peer = 2000 + world.figure("connections") as u16;
             send(&mut world, &Segment::syn(peer, 80, 7));
         }
-        assert_eq!(world.figure("buffer_octets"), kib << 10);
+        assert_eq!(world.figure("buffer_octets"), octets);
     }
 }
 
@@ -126,19 +128,23 @@ fn a_repeated_syn_makes_no_second_connection() {
     let (mut world, _) = world(8);
     let syn = Segment::syn(5000, 80, 1000);
     let first = send(&mut world, &syn);
+    let acknowledged = Segment::after(&first[0], TcpControl::None);
     for _ in 0..5 {
-        assert_eq!(send(&mut world, &syn), []);
+        // RFC 9293 §3.10.7.4, first: what is not acceptable is acknowledged.
+        let answers = send(&mut world, &syn);
+        assert_eq!(
+            (answers[0].control, answers[0].ack),
+            (TcpControl::None, Some(1001))
+        );
+        assert_eq!(Some(answers[0].seq), acknowledged.ack);
     }
     assert_eq!(
         (world.figure("connections"), world.figure("half_open")),
         (1, 1)
     );
     // The first SYN-ACK's connection is the one that lives.
-    assert_eq!(
-        send(&mut world, &Segment::after(&first[0], TcpControl::None)),
-        []
-    );
-    assert_eq!(send(&mut world, &syn), []);
+    assert_eq!(send(&mut world, &acknowledged), []);
+    assert_eq!(send(&mut world, &syn).len(), 1);
     assert_eq!(
         (world.figure("connections"), world.figure("half_open")),
         (1, 0)
@@ -210,7 +216,7 @@ fn a_flood_on_one_port_that_takes_all_memory_gives_way_to_clients_of_another() {
 #[test]
 fn senders_that_cannot_be_are_ignored() {
     let (mut world, _) = world(16);
-    let before = world.figure("frames_refused");
+    let before = world.figure("drop_ip_source");
     let impossible = [
         [0; 4],
         [0, 1, 2, 3],
@@ -229,7 +235,7 @@ fn senders_that_cannot_be_are_ignored() {
         }
     }
     assert_eq!(
-        world.figure("frames_refused") - before,
+        world.figure("drop_ip_source") - before,
         2 * impossible.len() as u64
     );
     // Nor is a segment for everybody anybody's.

@@ -181,7 +181,7 @@ fn sockets_and_buffers_are_bounded() {
         limits: Limits {
             sockets: 7,
             sockets_per_process: 4,
-            memory: 200 << 10,
+            memory: 300 << 10,
             ..Limits::default()
         },
         ..Config::new(SERVER_MAC, 4)

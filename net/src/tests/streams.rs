@@ -187,7 +187,7 @@ fn echo(seed: u64, len: usize, faults: Faults, slow_card: Option<usize>) -> Worl
 fn a_megabyte_comes_back_on_a_clean_wire() {
     let world = echo(1, 1 << 20, Faults::default(), None);
     assert_eq!(world.figure("tcp_timeouts"), 0);
-    assert_eq!(world.figure("frames_refused"), 0);
+    assert_eq!(world.figure("frames_dropped"), 0);
 }
 
 #[test]

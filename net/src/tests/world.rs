@@ -1,9 +1,11 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
+use super::offload;
 use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities, Medium};
 use crate::{Config, Kernel, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
+use abi::nic::Segmentation;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
 use abi::{Error, Pid, Result};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
@@ -28,10 +30,16 @@ pub struct Nic {
     pub room: usize,
     /// How many of what has arrived can be seen at once.
     pub sight: usize,
+    /// What it cuts into segments. If anything, it fills in the checksums of TCP, too.
+    pub segmentation: Segmentation,
 }
 
 pub struct Arrived(Vec<u8>);
-pub struct Room<'a>(&'a mut VecDeque<Vec<u8>>);
+pub struct Room<'a> {
+    sent: &'a mut VecDeque<Vec<u8>>,
+    segmentation: Segmentation,
+    size: Option<usize>,
+}
 
 impl phy::RxToken for Arrived {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -41,12 +49,26 @@ impl phy::RxToken for Arrived {
 
 impl phy::TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        assert!(len <= 1514, "a frame of {len} octets");
+        let longest = match self.size {
+            None => 1514,
+            Some(_) => self.segmentation.frame_max as usize,
+        };
+        assert!(len <= longest, "a frame of {len} octets");
         // A ring's buffers hold old frames: nothing may rely on zeros.
         let mut frame = vec![0xee; len];
         let result = f(&mut frame);
-        self.0.push_back(frame);
+        match self.segmentation.frame_max {
+            0 => self.sent.push_back(frame),
+            _ => self
+                .sent
+                .extend(offload::sent(frame, self.size, self.segmentation)),
+        }
         result
+    }
+
+    fn set_meta(&mut self, meta: phy::PacketMeta) {
+        self.size = meta.segmentation_offload_size.map(|size| size.get().into());
+        assert!(self.size.is_none() || self.segmentation.frame_max > 0);
     }
 }
 
@@ -58,11 +80,11 @@ impl Device for Nic {
         if self.sent.len() >= self.room {
             return None;
         }
-        Some((Arrived(self.arrived.pop_front()?), Room(&mut self.sent)))
+        Some((Arrived(self.arrived.pop_front()?), self.room_for_one()))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
-        (self.sent.len() < self.room).then_some(Room(&mut self.sent))
+        (self.sent.len() < self.room).then(|| self.room_for_one())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -70,11 +92,28 @@ impl Device for Nic {
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = 1514;
         capabilities.checksum.tcp = Checksum::Both;
+        if self.segmentation.frame_max > 0 {
+            phy::announce(&mut capabilities);
+        }
         capabilities
     }
 }
 
+impl Nic {
+    fn room_for_one(&mut self) -> Room<'_> {
+        Room {
+            sent: &mut self.sent,
+            segmentation: self.segmentation,
+            size: None,
+        }
+    }
+}
+
 impl Card for Nic {
+    fn segmentation(&self) -> Segmentation {
+        self.segmentation
+    }
+
     fn sees(&mut self, wanted: usize) -> bool {
         wanted <= self.sight.min(self.arrived.len())
     }
@@ -94,6 +133,7 @@ pub fn nic(room: usize) -> Nic {
         sent: VecDeque::new(),
         room,
         sight: 2,
+        segmentation: Segmentation::default(),
     }
 }
 

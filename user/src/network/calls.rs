@@ -1,7 +1,7 @@
 //! The kernel's part in serving a call; and this process's own, which needs none.
 
+use super::frames::Frames;
 use crate::ipc::{self, MESSAGE_MAX, Message};
-use crate::nic::Card;
 use crate::nicstat;
 use crate::sys::{self, Lent};
 use crate::{Error, Pid, Result};
@@ -81,14 +81,14 @@ impl<'l, 'm> Calls<'l, 'm> {
 
     /// Answers a call that is about the card, of which the state machine knows nothing.
     #[cold]
-    pub fn describe(&mut self, message: &Message, card: &Card) {
-        let answer = self.description(message, card).map(Answer::Count);
+    pub(super) fn describe(&mut self, message: &Message, frames: &Frames) {
+        let answer = self.description(message, frames).map(Answer::Count);
         self.answer(message.token, answer);
     }
 
     /// Writes the card's description into the lease; returns how many bytes.
-    fn description(&mut self, message: &Message, card: &Card) -> Result<u32> {
-        let text = nicstat::describe(&card.info()?, &card.statistics()?);
+    fn description(&mut self, message: &Message, frames: &Frames) -> Result<u32> {
+        let text = nicstat::describe(&frames.card().info()?, &frames.counters()?);
         let lent = match message.lease_count {
             0 => 0,
             _ => usize::try_from(message.leases[0].len).unwrap_or(usize::MAX),

@@ -1,11 +1,12 @@
 //! A card's frames as the server's stack wants them.
 
 use crate::ipc::{Event, Inbox, mask};
-use crate::nic::{Card, Features, Filters, Incoming, Mapped, NicInfo};
-use crate::nic::{Receiving, SendOptions, Sending};
+use crate::nic::{Card, Counter, Features, Filters, Incoming, Mapped, NicInfo};
+use crate::nic::{Receiving, Segmentation, SendOptions, Sending};
 use crate::start::Context;
 use crate::{Error, Result};
 use alloc::string::String;
+use alloc::vec::Vec;
 use net::phy;
 
 const EVENTS: u32 =
@@ -23,6 +24,25 @@ pub struct Frames {
     /// The VLAN it is in: all its frames have this tag, and no others are its own.
     vlan: Option<u16>,
     failure: Option<Error>,
+    drops: Drops,
+}
+
+/// Frames that end here, by reason. What a driver drops it counts itself, and so does the stack.
+#[derive(Clone, Copy, Default)]
+struct Drops {
+    /// Received in a VLAN that is not ours, without the tag of ours, or with a second tag.
+    vlan: u64,
+    /// Received with a wrong checksum of the IPv4 header or of TCP, which no card vouched for.
+    checksum: u64,
+    /// To be sent, when there was no buffer to build it in.
+    no_buffer: u64,
+}
+
+/// Why a received frame is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Vlan,
+    Checksum,
 }
 
 impl Frames {
@@ -50,12 +70,33 @@ impl Frames {
             frame_max: info.frame_max.into(),
             vlan,
             failure: None,
+            drops: Drops::default(),
         })
     }
 
     /// The card.
     pub fn card(&self) -> &Card {
         self.mapped.card()
+    }
+
+    /// The card's and the driver's counters, and those of what ended between the driver and the stack.
+    ///
+    /// # Errors
+    /// As [`Card::statistics`].
+    pub fn counters(&self) -> Result<Vec<Counter>> {
+        let mut counters = self.card().statistics()?;
+        let Drops {
+            vlan,
+            checksum,
+            no_buffer,
+        } = self.drops;
+        counters.extend([
+            Counter::new("rx_dropped_vlan", vlan),
+            Counter::new("rx_dropped_checksum", checksum),
+            Counter::new("rx_dropped_piece", self.mapped.receiving.refused()),
+            Counter::new("tx_dropped_no_buffer", no_buffer),
+        ]);
+        Ok(counters)
     }
 
     /// Whether frames are at hand.
@@ -126,9 +167,9 @@ impl Frames {
 
     fn failed(&mut self, error: Error) {
         match error {
-            // The frames are lost; the card is mended and will tell.
+            // The frames are lost, and counted by the driver; the card is mended and will tell.
             Error::DeviceFailed => {}
-            // The stack's mistake, not the card's: as if it were lost.
+            // The stack's mistake, not the card's: as if it were lost. The driver has counted it.
             Error::BadFrame | Error::NotSupported => {}
             error => self.failure = Some(error),
         }
@@ -162,8 +203,10 @@ impl Frames {
             };
             let right = frame.checksums_right();
             let receiving = &self.mapped.receiving;
-            if self.is_ours(frame.vlan(), right, receiving.bytes(&frame)) {
-                return Some(frame);
+            match self.refusal(frame.vlan(), right, receiving.bytes(&frame)) {
+                None => return Some(frame),
+                Some(Refusal::Vlan) => self.drops.vlan += 1,
+                Some(Refusal::Checksum) => self.drops.checksum += 1,
             }
             self.mapped.receiving.give_back(frame);
         }
@@ -183,20 +226,25 @@ impl Frames {
         }
         while self.ahead < AHEAD
             && let Some((frame, bytes)) = self.mapped.receiving.see(self.ahead)
-            && self.is_ours(frame.vlan, frame.checksums_right, bytes)
+            && self
+                .refusal(frame.vlan, frame.checksums_right, bytes)
+                .is_none()
         {
             self.ahead += 1;
         }
         self.ahead >= wanted
     }
 
-    /// Whether a frame is for us, and not damaged.
-    fn is_ours(&self, tag: Option<u16>, checksums_right: bool, bytes: &[u8]) -> bool {
-        // A tag of priority 0 and number 0 means no VLAN (IEEE 802.1Q §6.9).
-        let vlan = tag.map(|tag| tag & 0xfff).filter(|&number| number != 0);
+    /// Why a frame is not for us, or damaged; `None` if it is to be passed on.
+    #[inline]
+    fn refusal(&self, tag: Option<u16>, checksums_right: bool, bytes: &[u8]) -> Option<Refusal> {
+        let concerns_vlans = tag.is_some() || self.vlan.is_some();
+        if concerns_vlans && !phy::is_of_vlan(self.vlan, tag, bytes) {
+            return Some(Refusal::Vlan);
+        }
         // A card without offloads leaves all checksums to the stack.
         let verified = !self.features.checksums || checksums_right;
-        vlan == self.vlan && (verified || phy::is_acceptable(bytes))
+        (!verified && !phy::is_acceptable(bytes)).then_some(Refusal::Checksum)
     }
 }
 
@@ -217,13 +265,14 @@ impl phy::Device for Frames {
             receiving,
             frame: Some(frame),
         };
-        Some((frame, Room::new(sending, self.features, self.vlan)))
+        let drops = &mut self.drops;
+        Some((frame, Room::new(sending, drops, self.features, self.vlan)))
     }
 
     fn transmit(&mut self, _: phy::Instant) -> Option<Room<'_>> {
         let has_room = self.has_room();
-        let sending = &mut self.mapped.sending;
-        has_room.then(|| Room::new(sending, self.features, self.vlan))
+        let (sending, drops) = (&mut self.mapped.sending, &mut self.drops);
+        has_room.then(|| Room::new(sending, drops, self.features, self.vlan))
     }
 
     fn capabilities(&self) -> phy::DeviceCapabilities {
@@ -231,13 +280,17 @@ impl phy::Device for Frames {
         capabilities.medium = phy::Medium::Ethernet;
         capabilities.max_transmission_unit = self.frame_max;
         if self.features.checksums {
-            phy::announce(&mut capabilities, self.features.segment_max as usize);
+            phy::announce(&mut capabilities);
         }
         capabilities
     }
 }
 
 impl phy::Card for Frames {
+    fn segmentation(&self) -> Segmentation {
+        self.features.segmentation
+    }
+
     #[inline]
     fn sees(&mut self, wanted: usize) -> bool {
         self.ahead >= wanted || self.look_ahead(wanted)
@@ -282,15 +335,22 @@ impl Drop for Frame<'_> {
 /// Room for one frame, where the card sends it from.
 pub struct Room<'a> {
     sending: &'a mut Sending,
+    drops: &'a mut Drops,
     /// The card fills in the checksums of TCP.
     checksums: bool,
     options: SendOptions,
 }
 
 impl<'a> Room<'a> {
-    fn new(sending: &'a mut Sending, features: Features, vlan: Option<u16>) -> Self {
+    fn new(
+        sending: &'a mut Sending,
+        drops: &'a mut Drops,
+        features: Features,
+        vlan: Option<u16>,
+    ) -> Self {
         Room {
             sending,
+            drops,
             checksums: features.checksums,
             options: SendOptions {
                 vlan,
@@ -304,6 +364,7 @@ impl phy::TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let Some(mut buffer) = self.sending.take(len) else {
             // There was one of each size, and smoltcp knows the longest: it is lost.
+            self.drops.no_buffer += 1;
             return f(&mut alloc::vec![0; len]);
         };
         let frame = self.sending.bytes_mut(&mut buffer, len);
@@ -321,3 +382,6 @@ impl phy::TxToken for Room<'_> {
         self.options.segment_size = size.map_or(0, |size| size.get());
     }
 }
+
+#[cfg(test)]
+mod tests;

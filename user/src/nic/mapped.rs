@@ -81,7 +81,7 @@ pub struct Receiving {
     dry: bool,
     /// A wake-up was asked for and has not come: there is nothing to look for.
     armed: bool,
-    /// Pieces that made no sense.
+    /// Pieces that made no sense, and frames whose end or beginning never came.
     refused: u64,
 }
 
@@ -157,7 +157,8 @@ impl Mapped {
         ))
     }
 
-    fn at(
+    /// The same, with everything at these addresses.
+    pub(crate) fn at(
         card: Card,
         memory: NicMemory,
         area: NonNull<[u32; WORDS]>,
@@ -333,7 +334,7 @@ impl Receiving {
             return None;
         }
         let received = Received::from_words(self.area.read(exchange::received_at(at)));
-        let is_whole = self.is_inside(&received) && !received.more;
+        let is_whole = self.is_inside(&received) && !received.more && !received.continues;
         is_whole.then(|| (received, self.slice(&received)))
     }
 
@@ -369,7 +370,7 @@ impl Receiving {
                 self.refused += 1;
                 continue;
             }
-            if received.more || self.is_half {
+            if received.more || received.continues || self.is_half {
                 if let Some(whole) = self.assemble(received) {
                     return Some(whole);
                 }
@@ -383,12 +384,25 @@ impl Receiving {
         None
     }
 
-    /// Puts a frame together, piece by piece. `None` if its end has not come.
+    /// How many pieces made no sense, or had lost the rest of their frame, and were not taken.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Puts a frame together, piece by piece. `None` if its end has not come, or if it has no
+    /// beginning: a reset of the card may take the rest of a frame away.
     #[cold]
     fn assemble(&mut self, received: Received) -> Option<Incoming> {
         let mut whole = core::mem::take(&mut self.assembled);
-        if !self.is_half {
+        if received.continues != self.is_half {
+            self.refused += 1;
+        }
+        if !received.continues {
             whole.clear();
+        } else if !self.is_half {
+            self.returned.push(received.buffer);
+            self.assembled = whole;
+            return None;
         }
         let piece = Incoming {
             received,

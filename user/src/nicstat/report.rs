@@ -13,6 +13,7 @@
 //! receive_queues 16
 //! checksums yes
 //! segment_max 65549
+//! segment_min 64
 //! vlan yes
 //! filters yes
 //! rx_frames 12
@@ -27,7 +28,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 /// The names that are no counters.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "driver",
     "pci",
     "mac",
@@ -39,6 +40,7 @@ const FIELDS: [&str; 13] = [
     "receive_queues",
     "checksums",
     "segment_max",
+    "segment_min",
     "vlan",
     "filters",
 ];
@@ -70,7 +72,9 @@ fn write_info(text: &mut String, info: &NicInfo) -> fmt::Result {
     writeln!(text, "receive_queues {}", features.receive_queues)?;
     let yes = |has| if has { "yes" } else { "no" };
     writeln!(text, "checksums {}", yes(features.checksums))?;
-    writeln!(text, "segment_max {}", features.segment_max)?;
+    let segmentation = &features.segmentation;
+    writeln!(text, "segment_max {}", segmentation.frame_max)?;
+    writeln!(text, "segment_min {}", segmentation.payload_min)?;
     writeln!(text, "vlan {}", yes(features.vlan))?;
     writeln!(text, "filters {}", yes(features.filters))
 }

@@ -46,6 +46,7 @@
 //! the line asserted; all set-up repeated after each reset, for QEMU keeps it and silicon does not.
 
 mod chip;
+mod counters;
 mod eeprom;
 mod layout;
 mod mdi;
@@ -58,12 +59,14 @@ mod transmit;
 mod tests;
 
 use self::chip::Chip;
+use self::counters::Counters;
 use self::layout::{MEMORY, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, SendOptions, Tail,
+    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
+    SendOptions, Tail,
 };
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
@@ -89,8 +92,9 @@ const CONFIGURE: [u8; 22] = [
     0x48, // 15: broadcasts yes, promiscuous no (0), carrier sense from the transceiver (7)
     0x00, // 16: flow control delay
     0x40, // 17: the same
-    0xf2, // 18: pad short frames (1); no checksum in memory (2): QEMU has none; no long frames (3)
-    0x80, // 19: full duplex as the transceiver says
+    // 18: pad short frames (1); no checksum in memory (2): QEMU has none; long frames (3), since one
+    // with a VLAN tag is longer than the 1518 bytes at which a chip would end: the driver measures
+    0xfa, 0x80, // 19: full duplex as the transceiver says
     0x3f, // 20: priority field at byte 31
     0x05, // 21: not all multicasts (3)
 ];
@@ -117,22 +121,12 @@ pub struct E100<B: Bus> {
     running: bool,
     /// What broke the card; `tick` tries to mend it.
     fault: Option<Error>,
+    /// What is lost in the rings was counted.
+    lost_counted: bool,
     /// Blocks completed at the last tick, and since how many ticks that has not changed.
     last_completed: u64,
     stuck_ticks: u32,
     counters: Counters,
-}
-
-/// What the driver counts itself, besides the rings.
-#[derive(Default)]
-struct Counters {
-    tx_frames: u64,
-    tx_octets: u64,
-    tx_ring_full: u64,
-    interrupts: u64,
-    resets: u64,
-    tx_hangs: u64,
-    mdi_timeouts: u64,
 }
 
 impl<B: Bus> E100<B> {
@@ -170,6 +164,7 @@ impl<B: Bus> E100<B> {
             pending: Events::empty(),
             running: false,
             fault: None,
+            lost_counted: true,
             last_completed: 0,
             stuck_ticks: 0,
             counters: Counters::default(),
@@ -196,7 +191,18 @@ impl<B: Bus> E100<B> {
         self.last_completed = self.transmit.completed;
         self.stuck_ticks = 0;
         chip.set_mask(QUIET);
+        self.lost_counted = false;
         Ok(())
+    }
+
+    /// Counts the frames in the rings, which a reset follows: once, however often that is tried.
+    fn count_lost(&mut self) {
+        if core::mem::replace(&mut self.lost_counted, true) {
+            return;
+        }
+        self.transmit.reclaim(&mut self.chip);
+        self.counters.tx_lost += self.transmit.in_flight() as u64;
+        self.counters.rx_lost += self.receive.waiting(&mut self.chip) as u64;
     }
 
     /// Refuses work while stopped or broken.
@@ -217,6 +223,7 @@ impl<B: Bus> E100<B> {
     }
 
     fn break_down(&mut self, error: Error) {
+        self.count_lost();
         if self.fault.replace(error).is_none() {
             self.link = Link::default();
             // Whoever waits for this card shall hear of it.
@@ -323,6 +330,7 @@ impl<B: Bus> E100<B> {
 
     /// Resets a running card that does not work; what was in the rings is lost.
     fn mend(&mut self) {
+        self.count_lost();
         match self.bring_up() {
             Ok(()) => {
                 self.fault = None;
@@ -382,6 +390,7 @@ impl<B: Bus> Nic for E100<B> {
             // The counters of the last moments; without them the sums are still right so far.
             let _ = self.statistics.harvest(&mut self.chip);
         }
+        self.count_lost();
         self.running = false;
         self.pending = Events::empty();
         // After the reset both units are idle: no DMA, and no interrupt since it is masked. A card
@@ -392,7 +401,9 @@ impl<B: Bus> Nic for E100<B> {
     fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {
         // A frame of no bytes would wedge QEMU's network backend for good.
         if frame.is_empty() || frame.len() > FRAME_MAX {
-            return Err(Error::BadLength { len: frame.len() });
+            let error = Error::BadLength { len: frame.len() };
+            self.counters.tx_refused.note(&error);
+            return Err(error);
         }
         let buffer = self.take_buffer(frame.len())?;
         if let Some((offset, _)) = MEMORY.buffer(buffer) {
@@ -400,7 +411,8 @@ impl<B: Bus> Nic for E100<B> {
         }
         let options = SendOptions::default();
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, &options) {
-            self.drop_buffer(buffer)?;
+            // The caller still has the frame, and is told.
+            self.transmit.pool.put_back(buffer)?;
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }
@@ -413,6 +425,10 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.receive_with(buffer).map(|(len, _)| len)
+    }
+
+    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
         let result = self.receive.take(&mut self.chip, buffer);
         self.note(result)
@@ -439,7 +455,9 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.transmit.pool.put_back(buffer)
+        self.transmit.pool.put_back(buffer)?;
+        self.counters.tx_dropped += 1;
+        Ok(())
     }
 
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
@@ -456,6 +474,7 @@ impl<B: Bus> Nic for E100<B> {
             match self.queue(frame) {
                 Ok(len) => octets += len,
                 Err(error) => {
+                    self.counters.tx_refused.note(&error);
                     result = Err(error);
                     break;
                 }
@@ -533,29 +552,6 @@ impl<B: Bus> Nic for E100<B> {
             let _ = self.note(result);
         }
         self.statistics.visit(visit);
-        let waiting = self.receive.waiting(&mut self.chip);
-        let (counters, receive) = (&self.counters, &self.receive);
-        for (name, value) in [
-            ("tx_frames", counters.tx_frames),
-            ("tx_octets", counters.tx_octets),
-            ("tx_completed", self.transmit.completed),
-            ("tx_doorbells", self.transmit.kicks),
-            ("tx_ring_full", counters.tx_ring_full),
-            ("rx_waiting", waiting as u64),
-            ("tx_hangs", counters.tx_hangs),
-            ("rx_frames", receive.frames),
-            ("rx_octets", receive.octets),
-            ("rx_batches", receive.batches),
-            ("rx_restarts", receive.restarts),
-            ("rx_dropped_errors", receive.dropped_errors),
-            ("rx_dropped_long", receive.dropped_long),
-            ("rx_dropped_small_buffer", receive.dropped_small_buffer),
-            ("interrupts", counters.interrupts),
-            ("resets", counters.resets),
-            ("mdi_timeouts", counters.mdi_timeouts),
-            ("statistics_timeouts", self.statistics.timeouts),
-        ] {
-            visit(name, value);
-        }
+        self.visit_own(visit);
     }
 }

@@ -8,17 +8,27 @@
 //!                     (known)            the card fills these in order, and stops after EL
 //! ```
 //!
-//! A frame that is read in place is lent: its descriptor is the reader's until he returns it. One
-//! that was returned, with all before it, becomes the new end of the list: it gets EL, and only then
-//! loses the old end its EL. So whoever keeps a frame keeps the ring from going round past it. So the card never runs into frames that nobody has read, which it would
-//! overwrite: QEMU's never looks at C, and the manual does not promise that any does (§6.4.3).
-//! When the card reaches EL it stops ("no resources") and drops frames, until RU START gives it the
-//! first clean descriptor.
+//! A frame that is read in place is lent: its descriptor is the reader's until the reader returns it.
+//! A descriptor that was returned, with all before it, becomes the new end of the list: it gets EL, and
+//! only then does the old end lose its EL. So whoever keeps a frame keeps the ring from going round past
+//! it, and the card never runs into frames that nobody has read, which it would overwrite: QEMU's never
+//! looks at C, and the manual does not promise that any does (§6.4.3). When the card reaches EL it stops
+//! ("no resources") and drops frames, until RU START gives it the first clean descriptor.
+//!
+//! This card knows nothing of VLAN tags. The driver takes them out of the frames as cards with that
+//! feature do, so that a reader sees the same frame whichever card brought it.
 
 use super::chip::Chip;
 use super::layout::{self, FRAME_MAX, RFDS, cb, rfd};
 use super::regs;
 use crate::{Bus, Error, Piece, ReceiveInfo};
+
+/// Where the EtherType is in a frame, and a VLAN tag's, as a load of 16 bits finds it.
+const ETHERTYPE: usize = 12;
+const SEEN_VLAN: u16 = 0x8100_u16.swap_bytes();
+/// Bytes of a VLAN tag (IEEE 802.1Q §9.5), and of the shortest frame with one.
+const TAG: usize = 4;
+const TAGGED_LEAST: usize = ETHERTYPE + TAG + 2;
 
 /// Clean descriptors that are worth a restart while frames are still being read.
 const RESTART: usize = RFDS / 4;
@@ -95,8 +105,12 @@ impl Receive {
         self.start_unit(chip)
     }
 
-    /// Reads the next frame into `buffer`.
-    pub fn take<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: &mut [u8]) -> Result<usize, Error> {
+    /// Reads the next frame into `buffer`; its length, and what is known of it.
+    pub fn take<B: Bus>(
+        &mut self,
+        chip: &mut Chip<B>,
+        buffer: &mut [u8],
+    ) -> Result<(usize, ReceiveInfo), Error> {
         let mut piece = None;
         self.lend(chip, true, 1, &mut |lent| piece = Some(*lent))?;
         let piece = piece.ok_or(Error::WouldBlock)?;
@@ -113,7 +127,8 @@ impl Receive {
             self.octets -= len as u64;
             self.dropped_small_buffer += 1;
         }
-        taken.map(|()| len).ok_or(Error::BufferTooSmall { len })
+        let taken = taken.map(|()| (len, piece.info));
+        taken.ok_or(Error::BufferTooSmall { len })
     }
 
     /// Lends the next frames, up to `max`, each of which `take` is told; returns how many. If they
@@ -136,7 +151,13 @@ impl Receive {
             let descriptor = layout::rfd(index);
             let [first, second] = chip.bus.load_quads(descriptor + rfd::STATUS);
             // EOF and F are not asked for: QEMU never sets them.
-            let len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
+            let mut len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
+            let mut data = descriptor + rfd::DATA;
+            let mut vlan = None;
+            if chip.bus.load16(data + ETHERTYPE) == SEEN_VLAN && len >= TAGGED_LEAST {
+                vlan = Some(take_tag_out(chip, data));
+                (data, len) = (data + TAG, len - TAG);
+            }
             self.out[index] = true;
             self.lent += 1;
             self.head = (index + 1) % RFDS;
@@ -151,10 +172,14 @@ impl Receive {
                 lent += 1;
                 take(&Piece {
                     buffer: index as u16,
-                    offset: descriptor + rfd::DATA - layout::MEMORY.receive.start,
+                    offset: data - layout::MEMORY.receive.start,
                     len,
                     more: false,
-                    info: ReceiveInfo::default(),
+                    continues: false,
+                    info: ReceiveInfo {
+                        vlan,
+                        ..ReceiveInfo::default()
+                    },
                 });
                 continue;
             }
@@ -351,4 +376,15 @@ impl Receive {
         chip.set_mask(chip.mask() | CAUSES);
         Ok(true)
     }
+}
+
+/// Moves both addresses of the frame at `data` over its VLAN tag, so that it starts behind where it
+/// did; returns the tag (TCI).
+#[cold]
+fn take_tag_out<B: Bus>(chip: &mut Chip<B>, data: usize) -> u16 {
+    let mut addresses = [0; ETHERTYPE];
+    chip.bus.copy_out(data, &mut addresses);
+    let tag = chip.bus.load16(data + ETHERTYPE + 2).swap_bytes();
+    chip.bus.copy_in(data + TAG, &addresses);
+    tag
 }

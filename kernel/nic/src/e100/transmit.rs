@@ -295,6 +295,11 @@ impl Transmit {
         true
     }
 
+    /// Blocks in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Whether blocks are in flight.
     pub fn is_busy(&self) -> bool {
         self.in_flight > 0

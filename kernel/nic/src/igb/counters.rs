@@ -35,7 +35,8 @@ impl<B: Bus> Igb<B> {
             ("tx_contexts", tx(|queue| queue.contexts)),
             ("tx_doorbells", tx(|queue| queue.doorbells)),
             ("tx_ring_full", counters.tx_ring_full),
-            ("tx_refused", counters.tx_refused),
+            ("tx_dropped", counters.tx_dropped),
+            ("tx_lost_in_reset", counters.tx_lost),
             ("tx_hangs", counters.tx_hangs),
             ("rx_frames", rx(|queue| queue.frames)),
             ("rx_octets", rx(|queue| queue.octets)),
@@ -44,12 +45,13 @@ impl<B: Bus> Igb<B> {
             ("rx_arms", counters.rx_arms),
             ("rx_wakes_for_nothing", counters.rx_wakes_for_nothing),
             ("rx_dropped_errors", rx(|queue| queue.dropped_errors)),
-            ("rx_dropped_checksum", rx(|queue| queue.dropped_checksum)),
+            ("rx_checksum_errors", rx(|queue| queue.checksum_errors)),
             ("rx_dropped_long", rx(|queue| queue.dropped_long)),
             (
                 "rx_dropped_small_buffer",
                 rx(|queue| queue.dropped_small_buffer),
             ),
+            ("rx_lost_in_reset", counters.rx_lost),
             ("link_changes", counters.link_changes),
             ("resets", counters.resets),
             ("bad_descriptors", counters.bad_descriptors),
@@ -57,6 +59,7 @@ impl<B: Bus> Igb<B> {
         ] {
             visit(name, value);
         }
+        counters.tx_refused.visit(visit);
         let vectors = usize::from(self.interrupts.vectors());
         for (name, &count) in VECTOR_NAMES
             .iter()

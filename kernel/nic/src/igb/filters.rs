@@ -78,11 +78,6 @@ impl FilterState {
         self.control
     }
 
-    /// Whether everything on the wire is wanted.
-    pub fn is_promiscuous(&self) -> bool {
-        self.control & regs::RCTL_UPE != 0
-    }
-
     /// Tells the card of all but the bits of RCTL, and of its station address.
     pub fn apply<B: Bus>(&self, chip: &mut Chip<B>, station: MacAddress) {
         let all = core::iter::once(Some(station)).chain(self.unicast);

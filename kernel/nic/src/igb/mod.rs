@@ -79,6 +79,7 @@ use self::receive::Receive;
 use self::room::{Buffers, Wanted};
 use self::statistics::Statistics;
 use self::transmit::Transmit;
+use crate::refusals::Refusals;
 use crate::{
     Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece,
     ReceiveInfo, SendOptions,
@@ -121,6 +122,8 @@ pub struct Igb<B: Bus> {
     fresh: bool,
     /// What broke the card; `tick` tries to mend it.
     fault: Option<Error>,
+    /// What is lost in the rings was counted.
+    lost_counted: bool,
     /// Frames completed at the last tick, per queue, and since how many ticks a busy one stands.
     last_completed: Vec<(u64, u32)>,
     ticks: u32,
@@ -131,7 +134,11 @@ pub struct Igb<B: Bus> {
 #[derive(Default)]
 struct Counters {
     tx_ring_full: u64,
-    tx_refused: u64,
+    tx_dropped: u64,
+    tx_refused: Refusals,
+    /// What was in the rings at resets.
+    tx_lost: u64,
+    rx_lost: u64,
     rx_arms: u64,
     rx_wakes_for_nothing: u64,
     link_changes: u64,
@@ -191,6 +198,7 @@ impl<B: Bus> Igb<B> {
             running: false,
             fresh: true,
             fault: None,
+            lost_counted: true,
             last_completed: queues.map(|_| (0, 0)).collect(),
             ticks: 0,
             counters: Counters::default(),
@@ -246,7 +254,22 @@ impl<B: Bus> Igb<B> {
             *last = (queue.counters.completed, 0);
         }
         self.link = self.chip.link()?;
+        self.lost_counted = false;
         Ok(())
+    }
+
+    /// Counts the frames in the rings, which a reset follows: once, however often that is tried.
+    fn count_lost(&mut self) {
+        if core::mem::replace(&mut self.lost_counted, true) {
+            return;
+        }
+        self.reclaim();
+        for queue in &mut self.transmit {
+            self.counters.tx_lost += queue.in_flight();
+        }
+        for queue in &mut self.receive {
+            self.counters.rx_lost += queue.waiting(&mut self.chip) as u64;
+        }
     }
 
     /// RCTL of a running card.
@@ -390,6 +413,7 @@ impl<B: Bus> Nic for Igb<B> {
             // The counters of the last moments; without them the sums are still right so far.
             let _ = self.statistics.harvest(&mut self.chip);
         }
+        self.count_lost();
         self.running = false;
         self.pending = Events::empty();
         self.link = Link::default();
@@ -411,7 +435,8 @@ impl<B: Bus> Nic for Igb<B> {
             self.chip.bus.copy_in(offset, frame);
         }
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
-            self.drop_buffer(buffer)?;
+            // The caller still has the frame, and is told.
+            self.buffers.put_back(buffer)?;
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }
@@ -429,10 +454,9 @@ impl<B: Bus> Nic for Igb<B> {
 
     fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
-        let all = self.filters.is_promiscuous();
         let mut taken = None;
         let result = self.next_or_arm(true, 1, |ring, chip, _| {
-            taken = ring.take(chip, buffer, all)?;
+            taken = ring.take(chip, buffer)?;
             Ok(usize::from(taken.is_some()))
         });
         self.note(result)?;
@@ -447,16 +471,21 @@ impl<B: Bus> Nic for Igb<B> {
         self.ready()?;
         let result = self.take(len, into);
         let result = self.note(result);
-        self.counters.tx_refused += u64::from(matches!(result, Err(Error::BadLength { .. })));
+        if let Err(error) = &result {
+            self.counters.tx_refused.note(error);
+        }
         result
     }
 
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.buffers.put_back(buffer)
+        self.buffers.put_back(buffer)?;
+        self.counters.tx_dropped += 1;
+        Ok(())
     }
 
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
         if let Err(error) = self.ready() {
+            self.counters.tx_refused.note(&error);
             return (0, Err(error));
         }
         for (sent, frame) in frames.iter().enumerate() {
@@ -498,10 +527,7 @@ impl<B: Bus> Nic for Igb<B> {
             // and leave an interrupt that is about nothing.
             return Ok(0);
         }
-        let all = self.filters.is_promiscuous();
-        let result = self.next_or_arm(arm, max, |ring, chip, share| {
-            ring.lend(chip, all, share, take)
-        });
+        let result = self.next_or_arm(arm, max, |ring, chip, share| ring.lend(chip, share, take));
         self.note(result)
     }
 
@@ -554,7 +580,7 @@ impl<B: Bus> Nic for Igb<B> {
         let queues = self.config.queues as u16;
         Features {
             checksums: true,
-            segment_max: self.limits().segment_max,
+            segmentation: self.limits().segmentation,
             vlan: true,
             filters: true,
             receive_queues: queues,

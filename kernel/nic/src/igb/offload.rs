@@ -9,7 +9,7 @@
 
 use super::descriptor::tx;
 use super::packet::{self, FIN, Headers, Network, PSH, Transport};
-use crate::{Bus, Error, SendOptions};
+use crate::{Bus, Error, Segmentation, SendOptions};
 use core::ops::Range;
 
 /// The longest headers: Ethernet with a tag, IPv4 and TCP with all options; rounded up.
@@ -19,8 +19,10 @@ pub const HEAD: usize = 144;
 pub const TAKEN: usize = 17;
 const WIRE: usize = 60;
 const ZEROS: [u8; WIRE] = [0; WIRE];
-/// The least size of a segment: smaller ones keep the card busy with headers.
-const SEGMENT_LEAST: usize = 64;
+/// The least payload of a segment. Smaller ones keep the card busy with headers: a frame of 64 KiB
+/// would be thousands. The datasheet names no bound for this chip (its sibling 82583V wants more than 16
+/// bytes), and QEMU has none.
+const PAYLOAD_MIN: u16 = 64;
 /// The highest VLAN number.
 const VLAN_MAX: u16 = 4094;
 /// The most bytes of one data descriptor: the 16 bits of DTALEN would hold more, but no driver of
@@ -124,7 +126,17 @@ pub fn pieces(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 /// What the card can be asked for.
 pub struct Limits {
     pub frame_max: usize,
-    pub segment_max: usize,
+    pub segmentation: Segmentation,
+}
+
+/// What a card with frames of up to `frame_max` bytes cuts of frames of up to `longest`.
+pub fn segmentation(longest: usize, frame_max: usize) -> Segmentation {
+    Segmentation {
+        frame_max: longest as u32,
+        segment_max: frame_max as u16,
+        payload_min: PAYLOAD_MIN,
+        headers_max: HEAD as u16,
+    }
 }
 
 /// A frame that is to be sent: its headers, and how long it is.
@@ -160,7 +172,7 @@ pub fn plan(
     }
     let cut = wanted.segment_size > 0;
     let longest = if cut {
-        limits.segment_max
+        limits.segmentation.frame_max as usize
     } else {
         limits.frame_max
     };
@@ -190,8 +202,7 @@ pub fn plan(
     let Some((Transport::Tcp, payload)) = headers.transport else {
         return Err(Error::BadHeaders);
     };
-    let fits = segment_size >= SEGMENT_LEAST && payload + segment_size <= limits.frame_max;
-    if !fits || whole.len - tail < payload {
+    if !limits.segmentation.takes(payload, segment_size) || whole.len - tail < payload {
         return Err(Error::BadLength {
             len: payload + segment_size,
         });

@@ -9,10 +9,15 @@
 //! ```
 //!
 //! A ring has fewer buffers than descriptors, so that the tail never meets the head, which would
-//! mean "empty" to the card. A frame that is read in place is lent: its buffers are the reader's
-//! until he returns them, in any order. A buffer that was read goes into the descriptor at the tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
+//! mean "empty" to the card. A frame that is read in place is lent: its buffers are the reader's until
+//! the reader returns them, in any order. A buffer that was returned goes into the descriptor at the
+//! tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
 //! descriptors without address to the end of the ring. The card hears of a quarter of them at a
 //! time: a write of the tail is the dearest access of all on QEMU.
+//!
+//! A frame in which the card found a checksum wrong is lent like any other, and counted: the word of a
+//! card about a frame that it may not have understood is no reason to drop it. Whoever reads it is
+//! told that nobody vouches for it, and verifies it as with a card that never does.
 
 use super::chip::Chip;
 use super::config::{BUFFER, Layout};
@@ -54,8 +59,8 @@ pub struct Receive {
     /// The first buffer of this ring, and which are lent, from that on.
     first: u16,
     lent: Box<[bool]>,
-    /// What is left of a frame whose first pieces are lent: descriptors, and bytes.
-    rest: Option<(usize, usize, ReceiveInfo)>,
+    /// What is left of a frame that is being lent.
+    rest: Option<Rest>,
     pub counters: Counters,
 }
 
@@ -67,9 +72,20 @@ pub struct Counters {
     pub descriptors: u64,
     pub tail_writes: u64,
     pub dropped_errors: u64,
-    pub dropped_checksum: u64,
+    /// Frames in which the card found a checksum wrong; they are among `frames`.
+    pub checksum_errors: u64,
     pub dropped_long: u64,
     pub dropped_small_buffer: u64,
+}
+
+/// What is not lent yet of a frame.
+#[derive(Clone, Copy)]
+struct Rest {
+    descriptors: usize,
+    len: usize,
+    /// Some of it is lent.
+    is_begun: bool,
+    info: ReceiveInfo,
 }
 
 /// A whole frame at the head of a ring.
@@ -149,15 +165,13 @@ impl Receive {
         self.counters.tail_writes += 1;
     }
 
-    /// Copies the next frame into `buffer`; `None` if there is none. With `all`, wrong checksums do
-    /// not matter.
+    /// Copies the next frame into `buffer`; `None` if there is none.
     pub fn take<B: Bus>(
         &mut self,
         chip: &mut Chip<B>,
         buffer: &mut [u8],
-        all: bool,
     ) -> Result<Option<(usize, ReceiveInfo)>, Error> {
-        let Some((len, info)) = self.next(chip, all)? else {
+        let Some((len, info)) = self.next(chip)? else {
             return Ok(None);
         };
         let mut room = buffer.get_mut(..len);
@@ -184,7 +198,6 @@ impl Receive {
     pub fn lend<B: Bus>(
         &mut self,
         chip: &mut Chip<B>,
-        all: bool,
         share: Share,
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
@@ -196,7 +209,7 @@ impl Receive {
                 if lent >= usual || !self.is_known_or_done(chip) {
                     break;
                 }
-                self.next(chip, all)?;
+                self.next(chip)?;
             }
             let Some(piece) = self.lend_rest(chip) else {
                 break;
@@ -227,7 +240,7 @@ impl Receive {
             if !is_whole || len == 0 || len > longest {
                 break;
             }
-            take(&self.lend_at(chip, slot, len, false, self.info(written)));
+            take(&self.lend_at(chip, slot, len, (false, false), self.info(written)));
             octets += len as u64;
             lent += 1;
         }
@@ -240,11 +253,7 @@ impl Receive {
     /// Finds the next frame that is good, and counts it. Frames that do no good are skipped, at most
     /// a ring of them.
     #[cold]
-    fn next<B: Bus>(
-        &mut self,
-        chip: &mut Chip<B>,
-        all: bool,
-    ) -> Result<Option<(usize, ReceiveInfo)>, Error> {
+    fn next<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<(usize, ReceiveInfo)>, Error> {
         for _ in 0..self.ring {
             let Some(frame) = self.look(chip)? else {
                 return Ok(None);
@@ -252,14 +261,19 @@ impl Receive {
             let len = frame.len;
             let counters = &mut self.counters;
             counters.descriptors += frame.descriptors as u64;
-            self.rest = Some((frame.descriptors, len, frame.info));
+            self.rest = Some(Rest {
+                descriptors: frame.descriptors,
+                len,
+                is_begun: false,
+                info: frame.info,
+            });
             if frame.status & rx::RXE != 0 {
                 counters.dropped_errors += 1;
-            } else if frame.status & (rx::IPE | rx::L4E) != 0 && !all {
-                counters.dropped_checksum += 1;
             } else if len > self.frame_max {
                 counters.dropped_long += 1;
             } else {
+                let is_wrong = frame.status & (rx::IPE | rx::L4E) != 0;
+                counters.checksum_errors += u64::from(is_wrong);
                 counters.frames += 1;
                 counters.octets += len as u64;
                 return Ok(Some((len, frame.info)));
@@ -273,11 +287,17 @@ impl Receive {
 
     /// The next piece of the frame at the head.
     fn lend_rest<B: Bus>(&mut self, chip: &Chip<B>) -> Option<Piece> {
-        let (descriptors, left, info) = self.rest?;
-        let len = left.min(BUFFER);
-        self.rest = (descriptors > 1).then_some((descriptors - 1, left - len, info));
+        let rest = self.rest?;
+        let len = rest.len.min(BUFFER);
+        let more = rest.descriptors > 1;
+        self.rest = more.then_some(Rest {
+            descriptors: rest.descriptors - 1,
+            len: rest.len - len,
+            is_begun: true,
+            ..rest
+        });
         let slot = self.head & (self.ring - 1);
-        Some(self.lend_at(chip, slot, len, descriptors > 1, info))
+        Some(self.lend_at(chip, slot, len, (more, rest.is_begun), rest.info))
     }
 
     /// Lends the buffer at the head.
@@ -287,7 +307,7 @@ impl Receive {
         chip: &Chip<B>,
         slot: usize,
         len: usize,
-        more: bool,
+        (more, continues): (bool, bool),
         info: ReceiveInfo,
     ) -> Piece {
         let buffer = self.buffers[slot];
@@ -299,6 +319,7 @@ impl Receive {
             offset: chip.layout.rx_buffer(buffer),
             len,
             more,
+            continues,
             info,
         }
     }

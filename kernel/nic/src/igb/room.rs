@@ -82,9 +82,11 @@ impl<B: Bus> Igb<B> {
     /// What the card can be asked for.
     pub(super) fn limits(&self) -> Limits {
         let cuts = self.config.large_buffers > 0;
+        let longest = if cuts { LARGE.min(PACKET_MAX) } else { 0 };
+        let frame_max = self.config.frame_max;
         Limits {
-            frame_max: self.config.frame_max,
-            segment_max: if cuts { LARGE.min(PACKET_MAX) } else { 0 },
+            frame_max,
+            segmentation: offload::segmentation(longest, frame_max),
         }
     }
 
@@ -131,11 +133,9 @@ impl<B: Bus> Igb<B> {
         } = frame;
         let result = self.send_from(*buffer, *len, *tail, options);
         let result = self.note(result);
-        let refused = matches!(
-            result,
-            Err(Error::BadLength { .. } | Error::BadHeaders | Error::BadVlan { .. })
-        );
-        self.counters.tx_refused += u64::from(refused);
+        if let Err(error) = &result {
+            self.counters.tx_refused.note(error);
+        }
         result
     }
 

@@ -36,7 +36,7 @@ impl<B: Bus> Igb<B> {
         for _ in 0..FRAME_US / POLL_US {
             let mut taken = None;
             self.next_of(u32::MAX, 1, |ring, chip, _| {
-                taken = ring.take(chip, &mut received, true)?;
+                taken = ring.take(chip, &mut received)?;
                 Ok(usize::from(taken.is_some()))
             })?;
             match taken {

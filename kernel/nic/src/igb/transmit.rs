@@ -118,6 +118,12 @@ impl Transmit {
         self.counted_frames + self.unreported
     }
 
+    /// Frames that the card has not reported.
+    pub fn in_flight(&self) -> u64 {
+        let reported: u64 = self.reports.iter().map(|report| report.frames).sum();
+        self.unreported + reported
+    }
+
     /// Descriptors so far.
     pub fn descriptors(&self) -> u64 {
         self.counted_descriptors + self.next as u64

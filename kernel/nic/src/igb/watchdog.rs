@@ -21,6 +21,7 @@ impl<B: Bus> Igb<B> {
     }
 
     fn break_down(&mut self, error: Error) {
+        self.count_lost();
         if self.fault.replace(error).is_none() {
             let lies = matches!(error, Error::BadDescriptor { .. } | Error::BadHead { .. });
             self.counters.bad_descriptors += u64::from(lies);
@@ -32,6 +33,7 @@ impl<B: Bus> Igb<B> {
 
     /// Resets a running card that does not work; what was in the rings is lost.
     pub(super) fn mend(&mut self) {
+        self.count_lost();
         match self.bring_up(false) {
             Ok(()) => {
                 self.fault = None;

@@ -10,10 +10,82 @@
 
 pub mod e100;
 pub mod igb;
+pub mod traffic;
 
-use crate::BusAddr;
+use crate::{Bus, BusAddr};
 use alloc::vec;
 use alloc::vec::Vec;
+
+/// A model of whichever card, for tests that are about all of them.
+pub trait Model {
+    /// A frame comes in from the wire.
+    fn arrive(&self, frame: &[u8]);
+    /// Lets the card do all that it has to do, and its link come up.
+    fn settle(&self);
+    /// The frames that the card has sent since the last call.
+    fn take_sent(&self) -> Vec<Vec<u8>>;
+    /// Frames that the card itself did not let through.
+    fn dropped(&self) -> u64;
+    /// Copies `bytes` into the arena.
+    fn copy_in(&self, offset: usize, bytes: &[u8]);
+    /// Fills `bytes` from the arena.
+    fn copy_out(&self, offset: usize, bytes: &mut [u8]);
+}
+
+impl Model for e100::E100Model {
+    fn arrive(&self, frame: &[u8]) {
+        self.arrive(frame);
+    }
+
+    fn settle(&self) {
+        self.settle();
+    }
+
+    fn take_sent(&self) -> Vec<Vec<u8>> {
+        self.take_sent()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped()
+    }
+
+    fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        self.bus().copy_in(offset, bytes);
+    }
+
+    fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        self.bus().copy_out(offset, bytes);
+    }
+}
+
+impl Model for igb::IgbModel {
+    fn arrive(&self, frame: &[u8]) {
+        self.arrive(frame);
+    }
+
+    fn settle(&self) {
+        // Negotiation takes half a second.
+        self.elapse(500_000);
+        self.settle();
+    }
+
+    fn take_sent(&self) -> Vec<Vec<u8>> {
+        let sent = self.take_sent().into_iter();
+        sent.map(|sent| sent.bytes).collect()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped()
+    }
+
+    fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        self.bus().copy_in(offset, bytes);
+    }
+
+    fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        self.bus().copy_out(offset, bytes);
+    }
+}
 
 /// When a model acts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,7 +74,8 @@ impl Tcp {
             memory.give_back_socket(socket);
             return None;
         }
-        Some(self.insert(tuple, socket, Role::HalfOpen { since: now }))
+        let role = Role::HalfOpen { since: now };
+        Some(self.insert(tuple, socket, role, now))
     }
 
     /// Removes a half-open connection, if it has waited long enough.

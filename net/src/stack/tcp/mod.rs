@@ -12,13 +12,16 @@
 //! What a program has not read yet stays readable: the connection is detached then, which
 //! means that smoltcp is not given it any more, and kept until it is closed.
 
+pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
 mod ends;
 mod listening;
+pub(super) mod path;
 mod programs;
 mod roles;
 mod segments;
+pub(super) mod tcb;
 mod turns;
 
 use super::agenda::Agenda;
@@ -26,17 +29,22 @@ use super::engine::Solo;
 use super::index::{Index, Key};
 use super::memory::Memory;
 use super::time_wait::{LastWord, TimeWait};
+use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use arrives::Shape;
+use path::Paths;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
+use tcb::Tcb;
+pub(super) use turns::Turn;
 
 /// How long the RST of an aborted connection may wait for room and a neighbour.
 const DYING_NS: u64 = 1_000_000_000;
@@ -70,6 +78,8 @@ struct Connection {
     finished: bool,
     /// What arrives is discarded.
     deaf: bool,
+    /// Its sequence variables.
+    tcb: Tcb,
     /// The sequence number of the first octet that was not read yet, once the peer has
     /// told his.
     unread: Option<TcpSeqNumber>,
@@ -94,6 +104,10 @@ pub(crate) struct TcpCounters {
     pub resets_received: u64,
     pub timeouts: u64,
     pub orphans_aborted: u64,
+    pub resets_sent: u64,
+    pub paths_narrowed: u64,
+    pub challenges_sent: u64,
+    pub challenges_held: u64,
 }
 
 /// What a program can know of a connection.
@@ -112,10 +126,15 @@ pub(crate) enum Stage {
 pub(super) enum Course {
     /// It is for this connection.
     Connection(ConnectionId),
-    /// It is for no connection: smoltcp answers.
-    Nobody,
+    /// It is for this connection, but smoltcp is to process this in its place; and then, if
+    /// there is one, this, which makes smoltcp acknowledge.
+    Instead(ConnectionId, Shape, Option<Shape>),
+    /// It is dropped, and smoltcp is to process this, which makes it acknowledge.
+    Acknowledge(ConnectionId, Shape, DropReason),
+    /// It is to be answered with a RST (RFC 9293 §3.5.2).
+    Reset(DropReason),
     /// It is to be dropped.
-    Drop,
+    Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
 }
@@ -135,6 +154,9 @@ pub(super) struct Tcp {
     dying: Deadlines,
     limits: Limits,
     timers: Timers,
+    /// Octets of data in the longest segment that fits a frame.
+    link_mss: usize,
+    paths: Paths,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -153,6 +175,13 @@ impl Connection {
         discarded
     }
 
+    /// RCV.NXT, once the peer has told his number.
+    #[inline]
+    fn next(&self) -> Option<TcpSeqNumber> {
+        let received = self.solo.get().recv_queue();
+        Some(self.unread? + received + usize::from(self.peer_finished))
+    }
+
     /// Octets were taken from the receive buffer.
     fn was_read(&mut self, count: usize) {
         self.unread = self.unread.map(|unread| unread + count);
@@ -161,7 +190,7 @@ impl Connection {
 
 impl Tcp {
     #[cold]
-    pub fn new(limits: Limits, timers: Timers, key: Key) -> Self {
+    pub fn new(limits: Limits, timers: Timers, link_mss: usize, key: Key) -> Self {
         Tcp {
             slots: Slab::new(),
             by_tuple: Index::with_hasher(key),
@@ -174,6 +203,8 @@ impl Tcp {
             dying: Deadlines::default(),
             limits,
             timers,
+            link_mss,
+            paths: Paths::default(),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -217,10 +248,10 @@ impl Tcp {
         self.slots.get_mut(id.0)
     }
 
-    /// The socket of a connection, as smoltcp takes it.
-    pub fn set(&mut self, id: ConnectionId) -> Option<&mut SocketSet<'static>> {
+    /// The socket of a connection, as smoltcp takes it, and its variables.
+    pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
         let connection = self.get_mut(id)?;
-        Some(connection.solo.set())
+        Some((connection.solo.set(), &mut connection.tcb))
     }
 
     fn buffer_octets(&self) -> usize {
@@ -243,9 +274,18 @@ impl Tcp {
         Some(socket)
     }
 
-    fn insert(&mut self, tuple: Tuple, socket: Socket<'static>, role: Role) -> ConnectionId {
+    fn insert(
+        &mut self,
+        tuple: Tuple,
+        socket: Socket<'static>,
+        role: Role,
+        now: u64,
+    ) -> ConnectionId {
+        let path_mss = self.paths.mss(*tuple.peer.ip(), now);
+        let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
+            tcb: Tcb::new(socket.recv_capacity(), mss),
             solo: Solo::new(socket),
             role,
             detached: false,

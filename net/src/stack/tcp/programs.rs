@@ -35,7 +35,7 @@ impl Tcp {
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, socket, Role::Held))
+        Ok(self.insert(tuple, socket, Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {

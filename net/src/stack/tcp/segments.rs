@@ -1,19 +1,21 @@
 //! What happens before and after smoltcp processes a segment.
 
-use super::{Course, Role, Tcp, short};
+use super::arrives::{Arrival, Pace, Shape, arrives, is_expected};
+use super::tcb::Said;
+use super::{Connection, Course, Role, Tcp, short};
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
+use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, Tuple};
 use abi::Error;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
-use smoltcp::wire::TcpSeqNumber;
 
 impl Tcp {
-    /// The connection whose next octet this is (RCV.NXT), and how many octets it has room
+    /// The connection that expects a segment that says this, and how many octets it has room
     /// for.
-    pub fn expects(&self, tuple: &Tuple, seq: TcpSeqNumber) -> Option<(ConnectionId, usize)> {
+    pub fn expects(&self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
         let &id = self.by_tuple.get(tuple)?;
         let connection = self.get(id)?;
         let socket = connection.solo.get();
@@ -22,10 +24,9 @@ impl Tcp {
             State::Established | State::FinWait1 | State::FinWait2
         );
         let next = connection.unread? + socket.recv_queue();
-        if !receives || !connection.established || next != seq {
-            return None;
-        }
-        Some((id, socket.recv_capacity() - socket.recv_queue()))
+        let edge = connection.tcb.edge;
+        let is_expected = receives && connection.established && said.seq == next && next < edge;
+        (is_expected && connection.tcb.expects(said)).then(|| (id, edge - next))
     }
 
     /// Has what comes next acknowledged in the connection's next turn, or as ever.
@@ -42,25 +43,79 @@ impl Tcp {
     /// Decides on a segment before smoltcp gets it.
     pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
         if let Some(&id) = self.by_tuple.get(&segment.tuple) {
-            return match self.get(id).map(|connection| connection.role) {
-                Some(Role::Dying { .. }) => Course::Drop,
-                _ => Course::Connection(id),
+            let Some(connection) = self.slots.get_mut(id.0) else {
+                return Course::Drop(DropReason::TcpAborted);
+            };
+            if connection.expects(segment) {
+                return Course::Connection(id);
+            }
+            return match connection.arrives(segment) {
+                Some(arrival) => self.course(id, arrival, now, memory),
+                None => Course::Drop(DropReason::TcpAborted),
             };
         }
         match self.time_wait.segment(segment, now) {
             Verdict::Pass => {}
-            Verdict::Drop => return Course::Drop,
+            Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
             Verdict::Repeat(last_word) => return Course::Repeat(last_word),
         }
-        if !segment.opens() || !self.listeners.contains_key(&segment.tuple.port) {
-            return Course::Nobody;
-        }
-        match self.admit(segment.tuple, now, memory) {
-            Some(id) => Course::Connection(id),
-            None => {
-                self.counters.syns_dropped += 1;
-                Course::Drop
+        // RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
+        let listens = self.listeners.contains_key(&segment.tuple.port);
+        match (listens, segment.ack) {
+            _ if segment.rst => Course::Drop(DropReason::TcpStrayReset),
+            (true, None) if segment.opens() => match self.admit(segment.tuple, now, memory) {
+                Some(id) => Course::Connection(id),
+                None => {
+                    self.counters.syns_dropped += 1;
+                    Course::Drop(DropReason::TcpNoRoom)
+                }
+            },
+            (true, None) => Course::Drop(DropReason::TcpNoAck),
+            _ => {
+                self.counters.resets_sent += 1;
+                Course::Reset(DropReason::TcpNoConnection)
             }
+        }
+    }
+
+    /// What is to be done with a segment that is not what its connection expected.
+    #[cold]
+    fn course(
+        &mut self,
+        id: ConnectionId,
+        arrival: Arrival,
+        now: u64,
+        memory: &mut Memory,
+    ) -> Course {
+        let Some(connection) = self.slots.get_mut(id.0) else {
+            return Course::Drop(DropReason::TcpAborted);
+        };
+        match arrival {
+            Arrival::Process => Course::Connection(id),
+            Arrival::Instead(shape) => Course::Instead(id, shape, None),
+            Arrival::Probe(shape) => Course::Instead(id, shape, connection.old()),
+            Arrival::Acknowledge(why, pace) => {
+                if pace == Pace::Limited {
+                    if !connection.tcb.challenges.allow(now) {
+                        self.counters.challenges_held += 1;
+                        return Course::Drop(why);
+                    }
+                    self.counters.challenges_sent += 1;
+                }
+                match connection.old() {
+                    Some(old) => Course::Acknowledge(id, old, why),
+                    None => Course::Drop(why),
+                }
+            }
+            Arrival::Reset(why) => {
+                self.counters.resets_sent += 1;
+                Course::Reset(why)
+            }
+            Arrival::Forget => {
+                self.remove(id, memory);
+                Course::Drop(DropReason::TcpSyn)
+            }
+            Arrival::Drop(why) => Course::Drop(why),
         }
     }
 
@@ -78,8 +133,12 @@ impl Tcp {
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
         let state = connection.solo.get().state();
-        if segment.syn && connection.unread.is_none() && state != State::SynSent {
+        if connection.unread.is_some() {
+            connection.tcb.note(segment.said());
+        } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
+            let (said, options) = (segment.said(), segment.options);
+            connection.tcb.begin(said, options.mss, options.shift);
         }
         match state {
             // The SYN was malformed, or a RST took back a half-open connection.
@@ -146,10 +205,38 @@ impl Tcp {
             ack: segment.end(),
         };
         self.time_wait.insert(segment.tuple, last_word, now);
-        match self.get(id)?.role {
+        let connection = self.get(id)?;
+        let owes = connection.tcb.acked != last_word.ack;
+        match connection.role {
             Role::Held | Role::Waiting => self.detach(id),
             _ => self.remove(id, memory),
         }
-        Some(last_word)
+        owes.then_some(last_word)
+    }
+}
+
+impl Connection {
+    #[inline]
+    fn expects(&self, segment: &Segment) -> bool {
+        self.established
+            && !matches!(self.role, Role::Dying { .. })
+            && self
+                .next()
+                .is_some_and(|next| is_expected(&self.tcb, next, self.peer_finished, segment))
+    }
+
+    /// `None` for a connection that is over: its RST is about to leave.
+    #[cold]
+    fn arrives(&self, segment: &Segment) -> Option<Arrival> {
+        let state = self.solo.get().state();
+        let passive = matches!(self.role, Role::HalfOpen { .. });
+        let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
+        let next = self.next().unwrap_or_default();
+        (!over).then(|| arrives((state, passive), &self.tcb, next, segment))
+    }
+
+    /// What makes smoltcp acknowledge what has come.
+    fn old(&self) -> Option<Shape> {
+        Some(Shape::old(self.solo.get().state(), &self.tcb, self.next()?))
     }
 }

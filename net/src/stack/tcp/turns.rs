@@ -1,14 +1,35 @@
 //! What a connection does when its turn or its time has come.
 
-use super::{Role, Tcp};
+use super::arrives::Shape;
+use super::tcb::Tcb;
+use super::{Connection, Role, Tcp};
 use crate::deadlines::Deadlines;
 use crate::stack::engine::Next;
 use crate::stack::memory::Memory;
-use crate::stack::{ConnectionId, earlier, nanoseconds};
+use crate::stack::{ConnectionId, Tuple, earlier, nanoseconds};
 use abi::Error;
 use core::net::Ipv4Addr;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
+
+/// A connection whose turn it is.
+pub(in crate::stack) struct Turn<'a> {
+    pub tuple: Tuple,
+    /// A segment that smoltcp gets first: the peer's window is another than it knows.
+    pub window: Option<Shape>,
+    pub set: &'a mut SocketSet<'static>,
+    pub tcb: &'a mut Tcb,
+}
+
+impl Connection {
+    /// What smoltcp must be told of the peer's window before it may send.
+    #[inline]
+    fn window_to_tell(&mut self, now: u64) -> Option<Shape> {
+        let queued = self.solo.get().send_queue();
+        let window = self.tcb.window_to_tell(queued, now)?;
+        Some(Shape::window(&self.tcb, self.next()?, window))
+    }
+}
 
 impl Tcp {
     /// The time has come for some connections.
@@ -41,7 +62,7 @@ impl Tcp {
         &mut self,
         now: u64,
         memory: &mut Memory,
-        turn: impl FnOnce(&mut SocketSet<'static>) -> Next,
+        turn: impl FnOnce(Turn<'_>) -> Next,
         hop: impl FnOnce(Ipv4Addr) -> Option<Ipv4Addr>,
     ) -> bool {
         let Some(slot) = self.agenda.next() else {
@@ -51,7 +72,17 @@ impl Tcp {
             return true;
         };
         if !connection.detached {
-            let next = turn(connection.solo.set());
+            let window = connection.window_to_tell(now);
+            let next = turn(Turn {
+                tuple: connection.tuple,
+                window,
+                set: connection.solo.set(),
+                tcb: &mut connection.tcb,
+            });
+            let next = match connection.tcb.hold_until() {
+                Some(at) => next.or_at(at),
+                None => next,
+            };
             let neighbor = match next {
                 Next::Neighbor(_) => hop(*connection.tuple.peer.ip()),
                 _ => None,

@@ -68,6 +68,11 @@ impl Inbox {
         Some((head.from, octets))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
     /// Drops the first one.
     pub fn pop(&mut self) {
         self.heads.pop_front();

@@ -1,4 +1,4 @@
-//! Datagram sockets. smoltcp has no part in them but to refuse what is for no port.
+//! Datagram sockets. smoltcp has no part in them.
 //!
 //! A datagram was looked at when it came ([`crate::stack::peek`]) and goes into its port's
 //! [`inbox`]. One to be sent leaves at once, if its neighbour is known and the card has
@@ -16,9 +16,11 @@ mod waiting;
 use crate::config::Limits;
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
+use crate::stack::ipv4::{DATA_MAX, HEAD, IPV4};
 use crate::stack::memory::Memory;
 use crate::stack::peek::Datagram;
-use crate::stack::{Change, DatagramId};
+use crate::stack::verdict::{DropReason, Verdict};
+use crate::stack::{Change, DatagramId, ETHERNET};
 use abi::{Error, Result};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
@@ -34,9 +36,8 @@ const SLOTS: usize = 64;
 const AT_ONCE: usize = 64;
 /// How long the last datagrams of a closed socket may take.
 const LINGER_NS: u64 = 4_000_000_000;
-/// The longest datagram's data: with its headers a quarter of the most that IPv4 has, as
-/// smoltcp's longest answer to a ping.
-pub(crate) const DATAGRAM_MAX: usize = 16384 - 20 - 8;
+/// The longest datagram's data: the most that IPv4 can carry.
+pub(crate) const DATAGRAM_MAX: usize = DATA_MAX;
 
 struct Port {
     port: u16,
@@ -52,7 +53,12 @@ struct Port {
 pub(crate) struct UdpCounters {
     pub sent: u64,
     pub received: u64,
+    /// Their neighbour did not answer, or too many waited for it.
     pub dropped_unresolved: u64,
+    /// Their port was closed while they waited to be received or sent.
+    pub dropped_closed: u64,
+    /// They came from another than the socket's peer.
+    pub dropped_strange: u64,
 }
 
 /// All of UDP.
@@ -70,7 +76,7 @@ pub(super) struct Udp {
     payload_max: usize,
     /// Datagrams that have left at once since the last poll.
     at_once: usize,
-    /// Of the next datagram that leaves in fragments.
+    /// Of the datagram that left last (RFC 791 §3.1).
     identification: u16,
     /// Ports whose readiness may have changed.
     changed: Queue,
@@ -86,7 +92,7 @@ impl Udp {
             waiting: BTreeSet::new(),
             turns: Queue::default(),
             limits,
-            payload_max: frame_max.saturating_sub(14 + 20),
+            payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
             at_once: 0,
             identification: random as u16,
             changed: Queue::default(),
@@ -107,18 +113,19 @@ impl Udp {
         Some(Change::Datagrams(DatagramId(index)))
     }
 
-    /// Takes a datagram from a frame. `false` if there is no such port.
-    pub fn deliver(&mut self, datagram: &Datagram, frame: &[u8]) -> bool {
+    /// Takes a datagram from a frame, if there is such a port and room.
+    pub fn deliver(&mut self, datagram: &Datagram, frame: &[u8]) -> Verdict {
         let Some(&slot) = self.by_port.get(&datagram.port) else {
-            return false;
+            return Verdict::Dropped(DropReason::UdpNoPort);
         };
         let octets = frame.get(datagram.start..datagram.end);
         if let (Some(port), Some(octets)) = (self.slots.get_mut(slot), octets)
             && port.inbox.push(datagram.from, octets)
         {
             self.changed.push(slot);
+            return Verdict::Delivered;
         }
-        true
+        Verdict::Dropped(DropReason::UdpNoRoom)
     }
 
     pub fn sockets(&self) -> usize {
@@ -156,6 +163,7 @@ impl Udp {
         let Some(port) = self.slots.try_remove(slot) else {
             return;
         };
+        self.counters.dropped_closed += (port.waiting.len() + port.inbox.len()) as u64;
         memory.give_back(self.limits.udp_receive + self.limits.udp_transmit);
         self.by_port.remove(&port.port);
         self.lingering.clear(slot);
@@ -205,7 +213,7 @@ impl Udp {
 
     /// Whether a datagram of ordinary size would be taken.
     pub fn can_send(&self, id: DatagramId) -> bool {
-        let ordinary = self.payload_max.saturating_sub(8);
+        let ordinary = self.payload_max.saturating_sub(HEAD);
         self.get(id).is_some_and(|port| {
             port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
         })
@@ -231,10 +239,11 @@ impl Udp {
         Ok(taken)
     }
 
-    /// Throws the next datagram away.
+    /// Throws the next datagram away, which is not from the socket's peer.
     pub fn skip(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
             port.inbox.pop();
+            self.counters.dropped_strange += 1;
         }
     }
 }

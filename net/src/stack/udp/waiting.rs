@@ -1,9 +1,10 @@
 //! Datagrams on their way out: at once, or in a queue.
 
-use super::emit::{Datagram, Fragment, group};
+use super::emit::{Datagram, group};
 use super::{AT_ONCE, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use crate::config::Config;
 use crate::stack::DatagramId;
+use crate::stack::ipv4::{Fragment, HEAD};
 use crate::stack::link::Port as Link;
 use crate::stack::memory::Memory;
 use crate::stack::neighbors::Neighbors;
@@ -89,7 +90,7 @@ impl Udp {
         let port = self.slots.get(id.0).ok_or(Error::NotConnected)?;
         let station = station(hop, to, now, neighbors);
         if let Some(station) = station
-            && 8 + octets.len() <= self.payload_max
+            && HEAD + octets.len() <= self.payload_max
             && self.at_once < AT_ONCE
             && !link.full
             && (port.waiting.is_empty() || port.count(hop) == 0)
@@ -101,7 +102,9 @@ impl Udp {
                 station,
                 octets,
             };
-            datagram.send(token, own, software);
+            let packet = datagram.packet(own, software.udp.tx());
+            self.identification = self.identification.wrapping_add(1);
+            packet.send(token, own, software, self.identification);
             self.at_once += 1;
             self.counters.sent += 1;
             return Ok(());
@@ -184,19 +187,22 @@ impl Udp {
                 station,
                 octets: &outgoing.octets,
             };
-            let left = if 8 + datagram.octets.len() <= self.payload_max {
-                datagram.send(token, own, software);
+            let left = if HEAD + datagram.octets.len() <= self.payload_max {
+                let packet = datagram.packet(own, software.udp.tx());
+                self.identification = self.identification.wrapping_add(1);
+                packet.send(token, own, software, self.identification);
                 true
             } else {
                 let fragment = outgoing.fragment.get_or_insert_with(|| {
                     self.identification = self.identification.wrapping_add(1);
                     Fragment {
                         identification: self.identification,
-                        checksum: datagram.checksum(own),
                         sent: 0,
                     }
                 });
-                datagram.send_fragment(token, own, software, fragment, self.payload_max)
+                // The first carries the header, and so the checksum of the whole.
+                let packet = datagram.packet(own, fragment.sent == 0);
+                packet.send_fragment(token, own, software, fragment, self.payload_max)
             };
             if left {
                 port.remove(index);

@@ -173,7 +173,7 @@ fn what_cannot_be_sent_fails_by_its_number_and_the_rest_goes() {
     let mut world = World::new(155);
     let socket = world.socket(PROGRAM, Kind::Datagram);
     let from = world.peer.open_udp(999);
-    let long = vec![0; 16_400];
+    let long = vec![0; 65_508];
     let nowhere = SocketAddress::default();
     let unreachable = SocketAddress {
         ip: [240, 0, 0, 1],

@@ -32,6 +32,10 @@ struct Card {
     late: VecDeque<(u32, u32, bool)>,
     fails: Option<Error>,
     exchanges: usize,
+    /// The last piece was not the end of its frame.
+    amid: bool,
+    /// The rest of that is lost.
+    forgets: bool,
 }
 
 impl Card {
@@ -83,6 +87,7 @@ impl Card {
                 offset,
                 len,
                 more,
+                continues: core::mem::replace(&mut self.amid, more) && !self.forgets,
                 checksums_right: true,
                 vlan: None,
             }
@@ -303,6 +308,38 @@ fn a_piece_outside_of_the_memory_is_refused() {
     process.receiving.give_back(frame);
     assert!(process.receiving.take().is_none());
     assert_eq!(process.receiving.refused, 3);
+}
+
+#[test]
+fn a_frame_whose_end_a_reset_took_away_spoils_no_other() {
+    let (card, mut process) = mapped();
+    card.borrow_mut().arriving.push_back((0, 2048, true));
+    process.exchange(false).unwrap();
+    assert!(process.receiving.take().is_none());
+    {
+        let mut card = card.borrow_mut();
+        card.forgets = true;
+        card.arriving
+            .extend([(2048, 100, false), (4096, 60, false)]);
+    }
+    for (offset, len) in [(2048, 100), (4096, 60)] {
+        process.receiving.look_again();
+        process.exchange(false).unwrap();
+        let frame = process.receiving.take().unwrap();
+        assert_eq!(process.receiving.bytes(&frame), pattern(offset, len));
+        process.receiving.give_back(frame);
+    }
+    assert_eq!(process.receiving.refused(), 1);
+    // An end without beginning is none either.
+    card.borrow_mut().arriving.push_back((6144, 70, false));
+    (card.borrow_mut().forgets, card.borrow_mut().amid) = (false, true);
+    process.receiving.look_again();
+    process.exchange(false).unwrap();
+    assert!(process.receiving.see(0).is_none());
+    assert!(process.receiving.take().is_none());
+    assert_eq!(process.receiving.refused(), 2);
+    process.exchange(false).unwrap();
+    assert_eq!(card.borrow().returned, [0, 1, 2, 3]);
 }
 
 #[test]

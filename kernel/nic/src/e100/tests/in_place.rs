@@ -487,3 +487,40 @@ fn who_looks_all_the_time_sees_frames_and_hears_of_none() {
         }
     });
 }
+
+#[test]
+fn tags_are_taken_out_of_frames() {
+    everywhere(5, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        let tagged = |frame: &[u8], tag: u16| {
+            let tag = [0x8100, tag].map(u16::to_be_bytes).concat();
+            [&frame[..12], &tag, &frame[12..]].concat()
+        };
+        for (number, tag) in [0, 1, 0x6abc, 0xffff].into_iter().enumerate() {
+            for len in [56, 60, 1513, 1514] {
+                let whole = frame(number as u64, len);
+                // Copied, and where it lies.
+                for _ in 0..2 {
+                    kernel.model.arrive(&tagged(&whole, tag));
+                }
+                kernel.model.settle();
+                let mut buffer = vec![0; super::FRAME_MAX];
+                let (len, info) = kernel.nic.receive_with(&mut buffer).unwrap();
+                assert_eq!((&buffer[..len], info.vlan), (&whole[..], Some(tag)));
+                let piece = kernel.nic.receive_piece(true).unwrap();
+                assert_eq!(kernel.read(&piece), whole);
+                assert_eq!(piece.info.vlan, Some(tag));
+                kernel.nic.return_buffer(piece.buffer).unwrap();
+            }
+            // Without its tag it would be longer than a frame may be.
+            kernel.model.arrive(&tagged(&frame(9, 1515), tag));
+            // A second tag is none of the driver's business.
+            let inner = tagged(&frame(8, 100), 7);
+            kernel.model.arrive(&tagged(&inner, tag));
+            kernel.model.arrive(&frame(7, 100));
+            kernel.model.settle();
+            assert_eq!(kernel.drain(), [inner, frame(7, 100)]);
+        }
+        assert_eq!(kernel.counters()["rx_dropped_long"], 4);
+    });
+}

@@ -142,19 +142,41 @@ fn what_cannot_be_offloaded_is_refused() {
         },
         Error::BadHeaders,
     );
-    let longest = kernel.nic.features().segment_max;
+    let longest = kernel.nic.features().segmentation.frame_max as usize;
     assert_eq!(longest, 65_536);
     let longer = flow.tcp(1, ACK, &payload(longest + 1 - 66));
     let error = kernel.nic.send_with(&longer, &segments(1000), false);
     assert_eq!(error, Err(Error::BadLength { len: longest + 1 }));
-    assert_eq!(kernel.counters()["tx_refused"], 13);
+    let counters = kernel.counters();
+    let refused = ["tx_bad_length", "tx_bad_headers", "tx_bad_vlan"].map(|name| counters[name]);
+    assert_eq!(refused, [4, 8, 1]);
+}
+
+#[test]
+fn the_driver_cuts_what_it_says_and_nothing_else() {
+    let mut kernel = Kernel::tiny(here());
+    let segmentation = kernel.nic.features().segmentation;
+    let long = Flow::number(1).tcp(1, ACK, &payload(3000));
+    let mut cut = 0;
+    for size in 1..1600 {
+        let options = SendOptions {
+            segment_size: size,
+            ..CHECKSUMS
+        };
+        let taken = kernel.nic.send_with(&long, &options, false).is_ok();
+        assert_eq!(taken, segmentation.takes(66, size.into()), "{size}");
+        cut += u32::from(taken);
+        kernel.sent();
+        kernel.nic.flush().unwrap();
+    }
+    assert_eq!(cut, 1514 - 66 - 64 + 1);
 }
 
 #[test]
 fn segments_are_those_that_software_would_cut() {
     everywhere(2, |place| {
         let mut kernel = Kernel::tiny(place);
-        let longest = kernel.nic.features().segment_max;
+        let longest = kernel.nic.features().segmentation.frame_max as usize;
         for flow in [Flow::number(1), Flow::number(2).v6()] {
             let header = if flow.v6 { 86 } else { 66 };
             for (size, len) in [
@@ -195,7 +217,7 @@ fn segments_are_those_that_software_would_cut() {
 #[test]
 fn a_large_card_takes_a_whole_packet() {
     let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
-    assert_eq!(kernel.nic.features().segment_max, 65_536);
+    assert_eq!(kernel.nic.features().segmentation.frame_max, 65_536);
     let flow = Flow::number(1);
     let data = payload(65_536 - 66);
     let options = SendOptions {

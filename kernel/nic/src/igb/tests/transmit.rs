@@ -21,7 +21,7 @@ fn lengths_are_kept_and_bad_ones_refused() {
         }
         let expected: Vec<_> = sent.iter().map(|frame| kernel.on_wire(frame)).collect();
         assert_eq!(kernel.sent(), expected);
-        assert_eq!(kernel.counters()["tx_refused"], 4);
+        assert_eq!(kernel.counters()["tx_bad_length"], 4);
     });
 }
 

@@ -95,8 +95,12 @@ impl Card {
     fn accept(&mut self, incoming: Incoming) {
         let Incoming { mut bytes, damaged } = incoming;
         if bytes.len() < 60 {
-            bytes.resize(60, 0);
             self.count(0x40a4, 1);
+            if self.behaviour == Behaviour::Silicon {
+                self.dropped += 1;
+                return;
+            }
+            bytes.resize(60, 0);
         }
         if !self.wanted(&bytes) {
             self.dropped += 1;

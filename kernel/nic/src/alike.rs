@@ -1,0 +1,244 @@
+//! Both cards beside each other: whatever comes by the wire, a program reads the same from both, and
+//! of each frame a counter tells what became of it.
+
+use crate::e100::E100;
+use crate::igb::{Config, Igb, InterruptMode};
+use crate::model::traffic::{self, Ends, Seen};
+use crate::model::{Model, Pace, e100, igb};
+use crate::{BusAddr, Error, MacAddress, Nic, Outgoing, SendOptions, Tail};
+use std::boxed::Box;
+use std::vec;
+use std::vec::Vec;
+
+const MAC: MacAddress = [0x52, 0x54, 0x00, 0xab, 0xcd, 0xef];
+const ENDS: Ends = Ends {
+    mac: MAC,
+    ip: [10, 0, 2, 15],
+    peer_mac: [0x52, 0x55, 10, 0, 2, 2],
+    peer_ip: [10, 0, 2, 2],
+};
+
+/// A card of either kind, from its wire to its driver.
+struct Card {
+    nic: Box<dyn Nic>,
+    model: Box<dyn Model>,
+}
+
+impl Card {
+    fn e100(behaviour: e100::Behaviour, pace: Pace, seed: u64) -> Card {
+        let model = e100::E100Model::new(behaviour, pace, seed, MAC);
+        let nic = E100::new(model.bus()).expect("a sound card");
+        Card::started(Box::new(nic), Box::new(model))
+    }
+
+    fn igb(behaviour: igb::Behaviour, pace: Pace, seed: u64) -> Card {
+        let config = Config::small(InterruptMode::Intx);
+        let arena = config.arena_size().expect("a sound configuration");
+        let mode = config.interrupts;
+        let model = igb::IgbModel::new(behaviour, pace, seed, MAC, arena, mode);
+        let nic = Igb::new(model.bus(), config).expect("a sound card");
+        Card::started(Box::new(nic), Box::new(model))
+    }
+
+    fn started(mut nic: Box<dyn Nic>, model: Box<dyn Model>) -> Card {
+        nic.start().expect("a sound card");
+        model.settle();
+        Card { nic, model }
+    }
+
+    /// What a program reads of this frame.
+    fn reads(&mut self, frame: &[u8]) -> Option<Seen> {
+        self.model.arrive(frame);
+        self.model.settle();
+        let mut buffer = vec![0; self.nic.frame_max()];
+        let read = match self.nic.receive_with(&mut buffer) {
+            Ok((len, info)) => {
+                buffer.truncate(len);
+                Some((buffer, info.vlan))
+            }
+            Err(Error::WouldBlock) => None,
+            Err(error) => panic!("{error}"),
+        };
+        if read.is_some() {
+            let more = self.nic.receive(&mut vec![0; 2048]);
+            assert_eq!(more, Err(Error::WouldBlock), "one frame became two");
+        }
+        self.model.settle();
+        read
+    }
+
+    fn count(&mut self, wanted: &str) -> u64 {
+        let mut found = 0;
+        self.nic.statistics(&mut |name, value| {
+            if name == wanted {
+                found += value;
+            }
+        });
+        found
+    }
+}
+
+#[test]
+fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
+    for pace in Pace::ALL {
+        for seed in 0..4 {
+            for silicon in [true, false] {
+                let mut cards = match silicon {
+                    true => [
+                        Card::e100(e100::Behaviour::Silicon, pace, seed),
+                        Card::igb(igb::Behaviour::Silicon, pace, seed),
+                    ],
+                    false => [
+                        Card::e100(e100::Behaviour::Qemu, pace, seed),
+                        Card::igb(igb::Behaviour::Qemu, pace, seed),
+                    ],
+                };
+                let (mut sent, mut read) = (0, 0);
+                for sample in traffic::samples(seed, &ENDS, 800) {
+                    for frame in &sample.frames {
+                        let expected = traffic::seen(frame, MAC, !silicon);
+                        sent += 1;
+                        read += u64::from(expected.is_some());
+                        for card in &mut cards {
+                            let name = card.nic.name();
+                            let what = &sample.what;
+                            assert_eq!(card.reads(frame), expected, "{name}: {what}");
+                        }
+                    }
+                }
+                assert!(read > sent / 2 && sent > read + 100, "{read} of {sent}");
+                for card in &mut cards {
+                    let name = card.nic.name();
+                    let [frames, long, errors] =
+                        ["rx_frames", "rx_dropped_long", "rx_dropped_errors"]
+                            .map(|counter| card.count(counter));
+                    assert_eq!(frames, read, "{name}");
+                    let by_card = card.model.dropped();
+                    assert_eq!(frames + long + errors + by_card, sent, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
+    for mut card in [
+        Card::e100(e100::Behaviour::Qemu, Pace::Doorbell, 0),
+        Card::igb(igb::Behaviour::Qemu, Pace::Doorbell, 0),
+    ] {
+        let name = card.nic.name();
+        let plain = SendOptions::default();
+        let frame = [&MAC[..], &[2; 6], &[0x88, 0xb5], &[0; 46]].concat();
+        // Refused to a caller who keeps the frame: told, and not dropped.
+        assert!(card.nic.send(&[0; 9000], false).is_err());
+        let buffer = card.nic.take_buffer(60).expect("they are all free");
+        for (len, options) in [
+            (0, plain),
+            (9000, plain),
+            (
+                60,
+                SendOptions {
+                    segment_size: 100,
+                    ..plain
+                },
+            ),
+        ] {
+            assert!(card.nic.send_buffer(buffer, len, None, &options).is_err());
+        }
+        assert!(card.nic.send_buffer(u16::MAX, 60, None, &plain).is_err());
+        let far = BusAddr(1 << 32);
+        let tail = Some(Tail {
+            address: far,
+            len: 10,
+        });
+        let reaches = card.nic.send_buffer(buffer, 60, tail, &plain).is_ok();
+        let held = card.nic.take_buffer(60).expect("there are more");
+        // Given up.
+        let buffer = card.nic.take_buffer(60).expect("there are more");
+        card.nic.drop_buffer(buffer).expect("it was taken");
+        assert_eq!(card.count("tx_dropped"), 1, "{name}");
+        assert_eq!(card.count("tx_bad_buffer"), 1, "{name}");
+        assert_eq!(card.count("tx_bad_length"), 3, "{name}");
+        let [unsupported, headers] = ["tx_unsupported", "tx_bad_headers"].map(|n| card.count(n));
+        assert_eq!(unsupported + headers, 1, "{name}");
+        assert_eq!(card.count("tx_unreachable"), u64::from(!reaches), "{name}");
+        // What is in the rings when a card is stopped.
+        for _ in 0..3 {
+            card.nic.send(&frame, true).expect("there is room");
+        }
+        for _ in 0..5 {
+            card.model.arrive(&frame);
+        }
+        card.model.settle();
+        card.nic.stop();
+        assert_eq!(
+            card.count("tx_lost_in_reset"),
+            3 + u64::from(reaches),
+            "{name}"
+        );
+        assert_eq!(card.count("rx_lost_in_reset"), 5, "{name}");
+        card.nic.stop();
+        assert_eq!(card.count("rx_lost_in_reset"), 5, "{name}: counted twice");
+        let one = Outgoing {
+            buffer: held,
+            len: 60,
+            ..Outgoing::default()
+        };
+        assert_eq!(card.nic.send_buffers(&[one]), (0, Err(Error::Stopped)));
+        assert_eq!(card.count("tx_card_broken"), 1, "{name}");
+        card.nic.start().expect("a sound card");
+        card.model.settle();
+        assert_eq!(
+            card.reads(&frame).map(|(bytes, _)| bytes),
+            Some(frame),
+            "{name}"
+        );
+        card.nic.stop();
+        assert_eq!(card.count("rx_lost_in_reset"), 5, "{name}");
+    }
+}
+
+#[test]
+fn samples_are_repeatable_and_of_all_kinds() {
+    let samples = traffic::samples(1, &ENDS, 800);
+    let again = traffic::samples(1, &ENDS, 800);
+    let frames = |samples: &[traffic::Sample]| -> Vec<Vec<Vec<u8>>> {
+        samples.iter().map(|sample| sample.frames.clone()).collect()
+    };
+    assert_eq!(frames(&samples), frames(&again));
+    assert_ne!(frames(&samples), frames(&traffic::samples(2, &ENDS, 800)));
+    for answer in [
+        traffic::Answer::Yes,
+        traffic::Answer::No,
+        traffic::Answer::Either,
+    ] {
+        let count = samples
+            .iter()
+            .filter(|sample| sample.answer == answer)
+            .count();
+        assert!(count > 80, "{answer:?}: {count}");
+    }
+    for words in [
+        "wrong IPv4",
+        "wrong transport",
+        "cut by",
+        "total length",
+        "begins with",
+        "options",
+        "from [127",
+        "first fragment alone",
+        "in 2 fragments",
+        "1514 bytes",
+        "1518 bytes",
+        "1522 bytes",
+        "4000 bytes",
+        "to [ff",
+        "tags [(8100, 6000)]",
+        "tags [(88a8",
+        "without checksum",
+    ] {
+        let has = samples.iter().any(|sample| sample.what.contains(words));
+        assert!(has, "{words}");
+    }
+}
