@@ -4,6 +4,7 @@ mod counts;
 mod defects;
 mod echo;
 mod filters;
+mod http_framing;
 mod igb;
 mod raw;
 mod system;
@@ -19,6 +20,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Raw frames", raw::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
+    ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),

@@ -192,13 +192,15 @@ impl<'a> Connection<'a> {
         // A client that waits for "100 Continue" may or may not send its content now:
         // what comes next could be either (RFC 9110 §10.1.1).
         let unsure = request.expects_continue && request.content != Content::Done;
-        let persistence = match request.persistent && !unsure {
+        // What follows a CONNECT is no content, whatever its fields say (RFC 9110 §9.3.6).
+        let tunnel = request.method == Method::Connect;
+        let persistence = match request.persistent && !unsure && !tunnel {
             false => Persistence::Closes,
             true if request.http11 => Persistence::Stays,
             true => Persistence::Kept,
         };
         if persistence == Persistence::Closes {
-            let linger = unsure || self.fresh;
+            let linger = unsure || tunnel || self.fresh;
             self.phase = Phase::Last { linger };
         }
         let mut answer = Answer {

@@ -368,7 +368,7 @@ fn statuses_and_whether_the_connection_survives() {
             true,
         ),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 405, true),
-        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 405, true),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 405, false),
         ("BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n", 501, true),
         ("GET / HTTP/1.1\r\n\r\n", 400, false),
         ("hello\r\n\r\n", 400, false),
