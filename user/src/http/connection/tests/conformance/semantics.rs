@@ -98,7 +98,7 @@ fn section_9_methods() {
     for method in ["BREW", "get", "Get", "GETS", "PROPFIND", "!#$%&'*+-.^_`|~"] {
         assert_eq!(ask(method, "/").status, 501, "9.1: {method}");
     }
-    // 9.3.8, 17.16: nothing of a request comes back.
+    // 9.3.8: nothing of a request comes back.
     let traced = "TRACE / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n";
     let traced = Talk::new().say(traced);
     assert!(!String::from_utf8_lossy(&traced).contains("secret"));
