@@ -91,7 +91,9 @@ impl Answer<'_> {
                 head.raw(fields);
                 head.end();
             }
-            Verdict::Failed => drop(self.error(Status::PRECONDITION_FAILED, "")),
+            Verdict::Failed => {
+                self.error(Status::PRECONDITION_FAILED, "");
+            }
         }
         true
     }

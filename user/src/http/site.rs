@@ -148,7 +148,7 @@ impl<'a> Site<'a> {
         self.pages.is_empty()
     }
 
-    /// What a normalised path ([`super::target::normalise`]) leads to; a folder's page is
+    /// What a normal path ([`super::target::Target::path`]) leads to; a folder's page is
     /// its `index.html`.
     pub fn find(&self, path: &str) -> Found<'_, 'a> {
         if path.is_empty() || path.ends_with('/') {

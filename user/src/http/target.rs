@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'b> {
-    /// The normal path ([`normalise`]); `None` if no file can have such a name.
+    /// The path, decoded and without its leading slash, `.`, `..` and empty segments; it ends
+    /// with a slash if it names a folder, and is empty for the root. `None` if no file can
+    /// have such a name.
     pub path: Option<Cow<'b, str>>,
     /// Empty, or begins with `?`.
     pub query: &'b str,
@@ -114,9 +116,8 @@ fn plain(path: &str) -> Option<&str> {
     Some(normal)
 }
 
-/// Decodes and normalises an absolute path, or none, which is as `/`: no leading slash, no
-/// `.`, `..` or empty segment; a slash at the end if it names a folder (the root is empty).
-/// `None` for what is not UTF-8, since no file has such a name.
+/// Makes [`Target::path`] of an absolute path, or of none, which is as `/`. `None` for what is
+/// not UTF-8, since no file has such a name.
 ///
 /// # Errors
 /// [`Status::BAD_REQUEST`] for a broken escape, a NUL or backslash however written, a
