@@ -13,9 +13,10 @@
 //! program `httpd` adds sockets and a clock.
 //!
 //! Bounds: each of the at most [`server::CLIENTS_MAX`] connections holds at most
-//! [`request::HEAD_MAX`] bytes of input and [`connection::OUTPUT_MAX`] plus one head of
-//! output; file contents are slices of the ramdisk, never copies (but for small ones that
-//! join their head). Every state has a deadline ([`connection::limits`]).
+//! [`request::HEAD_MAX`] bytes of input, as many of a head whose content is to come, and
+//! [`connection::OUTPUT_MAX`] plus one head of output; file contents are slices of the
+//! ramdisk, never copies (but for small ones that join their head). Every state has a
+//! deadline ([`connection::limits`]).
 //!
 //! There is no wall clock, so no `Date` field is sent (RFC 9110 §6.6.1).
 

@@ -46,15 +46,12 @@ impl<'a> Connection<'a> {
     }
 
     pub(super) fn serve_input(&mut self, context: &mut Context<'_, 'a>) -> Result<()> {
-        let mut input = mem::take(&mut self.input);
+        let input = mem::take(&mut self.input);
         let taken = self.serve(&input, context);
         match &taken {
-            // A long head was the exception: give its memory back.
-            Ok(taken) if *taken == input.len() => {}
-            Ok(taken) => {
-                input.drain(..*taken);
-                self.input = input;
-            }
+            Ok(0) => self.input = input,
+            // A long head was the exception: its memory is given back.
+            Ok(taken) => self.input = input.get(*taken..).unwrap_or(&[]).to_vec(),
             Err(_) => {}
         }
         taken.map(|_| ())

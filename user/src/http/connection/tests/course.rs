@@ -226,6 +226,16 @@ fn a_long_head_gives_its_memory_back() {
     assert_eq!(talk.connection.input.capacity(), 0);
     assert_eq!(talk.get("/", "").status, 200);
     assert_eq!(talk.connection.input.capacity(), 0);
+    // Nor is it held twice while content is to come.
+    let post = format!("POST / HTTP/1.1\r\nHost: a\r\n{cookie}Transfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(talk.say(post + "5"), b"");
+    assert!(talk.connection.input.capacity() < 100);
+    assert!(talk.connection.head.capacity() < 11_000);
+    assert!(
+        talk.say("\r\nhello\r\n0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 405 ")
+    );
+    assert_eq!(talk.connection.head.capacity(), 0);
 }
 
 #[test]

@@ -233,6 +233,8 @@ fn section_3_2_targets_that_are_none() {
     ] {
         holds("3.2 an invalid target", target(broken), [400], Close);
     }
+    let raw = b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n";
+    holds("3.2 an invalid target", raw, [400], Close);
     for climbs in ["/..", "/%2e%2e/", "/docs/../../bin/init", "/%00"] {
         holds("3.2 it leads nowhere", target(climbs), [400], Close);
     }
