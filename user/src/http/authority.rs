@@ -40,16 +40,15 @@ impl<'b> Authority<'b> {
 
 /// reg-name, which IPv4 addresses are, too: unreserved characters, sub-delims and escapes.
 fn is_name(mut name: &[u8]) -> bool {
-    loop {
-        name = match name {
-            [] => return true,
+    while let Some(odd) = name.iter().position(|&byte| !is_name_byte(byte)) {
+        name = match &name[odd..] {
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest
             }
-            [byte, rest @ ..] if is_name_byte(*byte) => rest,
             _ => return false,
-        }
+        };
     }
+    true
 }
 
 /// Unreserved characters and sub-delims (RFC 3986 §2.2, §2.3).

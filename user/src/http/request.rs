@@ -4,7 +4,7 @@ use super::authority::Authority;
 use super::content::Content;
 use super::framing;
 use super::response::Status;
-use super::syntax::list;
+use super::syntax::{after_whitespace, list};
 use super::target::Target;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -111,11 +111,19 @@ pub enum Parsed<'h, 'b> {
 
 impl<'h, 'b> Request<'h, 'b> {
     /// Takes the head at the start of `input` apart; `fields` is room for its field lines.
+    /// No empty line may come before it.
     ///
     /// # Errors
     /// The status to refuse it with; where it ends is then not known, so the connection
     /// cannot be used again.
     pub fn parse(input: &'b [u8], fields: &'h mut Fields<'b>) -> Result<Parsed<'h, 'b>, Status> {
+        // The parser skips empty lines, and bare LFs among them.
+        if let Some(b'\r' | b'\n') = input.first() {
+            return match input {
+                [b'\r'] => Ok(Parsed::Partial),
+                _ => Err(Status::BAD_REQUEST),
+            };
+        }
         let mut head = httparse::Request::new(&mut []);
         match head.parse_with_uninit_headers(input, fields) {
             Ok(httparse::Status::Complete(len)) => {
@@ -124,9 +132,9 @@ impl<'h, 'b> Request<'h, 'b> {
                 else {
                     return Err(Status::BAD_REQUEST);
                 };
-                if !lines_end_with_crlf(input.get(..len).unwrap_or(input)) {
-                    return Err(Status::BAD_REQUEST);
-                }
+                let line = (method.len(), target.len());
+                lines_end_with_crlf(&input[..len], line, head.headers)
+                    .ok_or(Status::BAD_REQUEST)?;
                 let request = Request::check(method, target, minor >= 1, head.headers)?;
                 Ok(Parsed::Complete(request, len))
             }
@@ -235,12 +243,23 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 }
 
-/// Whether every line of a parsed head ends with CRLF. A recipient may take a bare LF for a
-/// line end (RFC 9112 §2.2), but one that does not would see other fields. The parser lets no
-/// CR be without its LF, so there must be as many of both.
-fn lines_end_with_crlf(head: &[u8]) -> bool {
-    let count = |wanted| -> u16 { head.iter().map(|&byte| u16::from(byte == wanted)).sum() };
-    count(b'\r') == count(b'\n')
+/// `None` if a line of a parsed head, of whose first the lengths of method and target are
+/// given, ends with a bare LF. A recipient may take that for a line end (RFC 9112 §2.2), but
+/// one that does not would see other fields. The parser has no such choice to make, and does
+/// not say where it found the lines; so they are walked along.
+fn lines_end_with_crlf(
+    head: &[u8],
+    (method, target): (usize, usize),
+    fields: &[Header<'_>],
+) -> Option<()> {
+    let line = method + " ".len() + target + " HTTP/1.1".len();
+    let mut rest = head.get(line..)?.strip_prefix(b"\r\n")?;
+    for field in fields {
+        rest = after_whitespace(rest.get(field.name.len() + ":".len()..)?);
+        rest = after_whitespace(rest.get(field.value.len()..)?);
+        rest = rest.strip_prefix(b"\r\n")?;
+    }
+    (rest == b"\r\n").then_some(())
 }
 
 /// The version in the request line, with which `input` begins, if it has the form of one.

@@ -36,11 +36,11 @@ impl<'b> Target<'b> {
             _ if target.starts_with('/') => target,
             _ => absolute(target)?,
         };
-        let (path, query) = match resource.find('?') {
+        let (path, query) = match resource.bytes().position(|byte| byte == b'?') {
             Some(at) => resource.split_at(at),
             None => (resource, ""),
         };
-        if query.contains('#') {
+        if !query.is_empty() && query.contains('#') {
             return Err(Status::BAD_REQUEST);
         }
         let (path, is_uri) = match plain(path) {

@@ -49,7 +49,6 @@ fn methods_and_persistence() {
         ),
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Unknown, true),
         ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", Unknown, true),
-        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Get, true),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Get, true),
     ] {
         assert_eq!(parse(head), Ok((method, persistent, DONE)), "{head}");
