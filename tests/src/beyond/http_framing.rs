@@ -43,7 +43,7 @@ const ATTACKS: &[(&str, &str, u16)] = &[
     ("Content-Length: 5\r\nContent-Length: 0", "hello", 400),
     ("Content-Length: 5, 5", "hello", 400),
     ("Content-Length: +5", "hello", 400),
-    ("Content-Length: 18446744073709551621", "hello", 413),
+    ("Content-Length: 18446744073709551621", "hello", 400),
     // Lines that are none to some.
     ("X: y\nContent-Length: 5", "hello", 400),
     ("X: y\rContent-Length: 5", "hello", 400),
@@ -68,7 +68,7 @@ const ATTACKS: &[(&str, &str, u16)] = &[
     (
         "Transfer-Encoding: chunked",
         "10000000000000002\r\nab\r\n0\r\n\r\n",
-        413,
+        400,
     ),
     ("Transfer-Encoding: chunked", "0\r\nA: b\n\r\n", 400),
     ("Transfer-Encoding: chunked", "0\r\n\n", 400),
@@ -120,7 +120,7 @@ fn forms(bench: &Bench) -> Outcome {
             "",
             200,
         ),
-        ("OPTIONS * HTTP/1.1", "", "", 405),
+        ("OPTIONS * HTTP/1.1", "", "", 200),
         ("POST / HTTP/1.1", "Content-Length: 5\r\n", "hello", 405),
         ("GET / HTTP/1.1", "Content-Length: 005\r\n", "hello", 200),
         ("GET / HTTP/1.1", chunked, "0\r\n\r\n", 200),

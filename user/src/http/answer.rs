@@ -15,6 +15,8 @@ use core::mem;
 /// requests leave together; longer ones are lent.
 const INLINE_MAX: usize = 1024;
 
+/// The methods that every resource allows (RFC 9110 §10.2.1).
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 /// What `/status.json` says to caches.
 const NO_STORE: &str = "Cache-Control: no-store\r\n";
 
@@ -40,8 +42,10 @@ impl Answer<'_> {
     ) -> &'a [u8] {
         match request.method {
             Method::Get | Method::Head => {}
-            Method::Connect | Method::Options | Method::NotAllowed => {
-                return self.error(Status::METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n");
+            // All here allow the same.
+            Method::Options => return self.text(Status::OK, ALLOW, ""),
+            Method::Connect | Method::NotAllowed => {
+                return self.error(Status::METHOD_NOT_ALLOWED, ALLOW);
             }
             Method::Unknown => return self.error(Status::NOT_IMPLEMENTED, ""),
         }

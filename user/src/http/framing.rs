@@ -36,6 +36,8 @@ pub fn content<'v>(
     // 6.
     match length.ok_or(Status::BAD_REQUEST)? {
         0 => Ok(Content::Done),
+        // Other readers may have wrapped it.
+        u64::MAX => Err(Status::BAD_REQUEST),
         length if length > CONTENT_MAX => Err(Status::CONTENT_TOO_LARGE),
         length => Ok(Content::Length(length)),
     }

@@ -28,7 +28,7 @@ pub enum Method {
     Head,
     /// A tunnel, which nothing here allows; it has targets of its own (RFC 9112 §3.2.3).
     Connect,
-    /// What a resource allows, which none here says; so has this (RFC 9112 §3.2.4).
+    /// What a resource allows, or with `*` the server (RFC 9112 §3.2.4).
     Options,
     /// Another that no resource here allows.
     NotAllowed,
@@ -178,7 +178,8 @@ impl<'h, 'b> Request<'h, 'b> {
             fields,
             hints: fields.iter().fold(0, |hints, line| hints | hint(line.name)),
         };
-        request.check_host()?;
+        // A target in absolute-form has a host of its own.
+        request.check_host(!target.starts_with('/') && target != "*")?;
         if request.hints & FRAMING != 0 {
             let values = |name| request.all(name);
             let (codings, lengths) = (values("transfer-encoding"), values("content-length"));
@@ -215,12 +216,17 @@ impl<'h, 'b> Request<'h, 'b> {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: exactly one valid Host field in HTTP/1.1, at most one in 1.0. It may be
-    /// empty, or name another host than the target: there is one site for all.
-    fn check_host(&self) -> Result<(), Status> {
+    /// RFC 9112 §3.2: exactly one valid Host field in HTTP/1.1, at most one in 1.0. It may name
+    /// another host than the target: there is one site for all. But either must name one,
+    /// since no http URI is without (RFC 9110 §4.2.1).
+    fn check_host(&self, named: bool) -> Result<(), Status> {
         let mut hosts = self.all("host");
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if Authority::parse(host).is_some() => Ok(()),
+            (Some(host), None)
+                if Authority::parse(host).is_some_and(|host| named || !host.host.is_empty()) =>
+            {
+                Ok(())
+            }
             (None, _) if !self.http11 => Ok(()),
             _ => Err(Status::BAD_REQUEST),
         }

@@ -139,7 +139,6 @@ fn section_3_2_host() {
         "10.0.2.15:80",
         "example.org:8080",
         "example.org:",
-        "",
         "[::1]",
         "[fe80::1]:80",
         "[::ffff:10.0.2.15]:65535",
@@ -184,6 +183,8 @@ fn section_3_2_host() {
         "\u{e4}",
         "a, b",
         "http://a",
+        "",
+        ":80",
     ] {
         holds("3.2 an invalid Host", host(invalid), [400], Close);
         let old = format!("GET / HTTP/1.0\r\nHost: {invalid}\r\n\r\n");
@@ -203,15 +204,7 @@ fn section_3_2_host() {
 
 #[test]
 fn section_3_2_targets_that_are_none() {
-    for odd in [
-        "/a|b",
-        "/?a={b}",
-        "/a[1]",
-        "/\u{e4}",
-        "/?q=\"x\"",
-        "/<b>",
-        "/a^b`",
-    ] {
+    for odd in ["/a|b", "/?a={b}", "/a[1]", "/?q=\"x\"", "/<b>", "/a^b`"] {
         holds("3.2 is shown the encoded one", target(odd), [301], Open);
     }
     let mut talk = Talk::new();
@@ -220,8 +213,8 @@ fn section_3_2_targets_that_are_none() {
             "/a|b/c[1]?x={\"y\"}&z=%7e%zz%",
             "/a%7Cb/c%5B1%5D?x=%7B%22y%22%7D&z=%7e%25zz%25",
         ),
-        ("/docs/../\u{e4}", "/%C3%A4"),
-        ("/?\u{e4}", "/?%C3%A4"),
+        ("/docs/../|%c3%a4", "/%7C%C3%A4"),
+        ("/?%C3%A4|", "/?%C3%A4%7C"),
     ] {
         let answer = talk.get(odd, "");
         assert_eq!((answer.status, answer.field("location")), (301, encoded));
@@ -233,9 +226,18 @@ fn section_3_2_targets_that_are_none() {
     ] {
         holds("3.2 an invalid target", target(broken), [400], Close);
     }
+    for broken in ["/\u{e4}", "/?\u{e4}", "/|?\u{e4}"] {
+        holds("3.2 octets above ASCII", target(broken), [400], Close);
+    }
     let raw = b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n";
     holds("3.2 an invalid target", raw, [400], Close);
-    for climbs in ["/..", "/%2e%2e/", "/docs/../../bin/init", "/%00"] {
+    for climbs in [
+        "/..",
+        "/%2e%2e/",
+        "/docs/../../bin/init",
+        "/%00",
+        "/a%0d%0ab",
+    ] {
         holds("3.2 it leads nowhere", target(climbs), [400], Close);
     }
 }
@@ -259,6 +261,8 @@ fn section_3_2_1_to_4_forms_of_the_target() {
     holds("3.2.2 the target's host counts", differs, [200], Open);
     let old = "GET http://a/ HTTP/1.0\r\n\r\n";
     holds("3.2.2", old, [200], Close);
+    let empty = "GET http://b/ HTTP/1.1\r\nHost:\r\n\r\n";
+    holds("3.2.2 Host may then be empty", empty, [200], Open);
     let none = "GET http://a/ HTTP/1.1\r\n\r\n";
     holds("3.2.2 Host is needed all the same", none, [400], Close);
     for invalid in [
@@ -307,7 +311,7 @@ fn section_3_2_1_to_4_forms_of_the_target() {
     }
     holds("3.2.3 is for CONNECT only", target("a:80"), [400], Close);
     let all = "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
-    holds("3.2.4 asterisk-form", all, [405], Open);
+    holds("3.2.4 asterisk-form", all, [200], Open);
     for method in ["GET", "HEAD", "POST", "CONNECT", "TRACE", "BREW"] {
         let head = format!("{method} * HTTP/1.1\r\nHost: a\r\n\r\n");
         holds("3.2.4 is for OPTIONS only", head, [400], Close);
@@ -457,14 +461,17 @@ fn section_6_3_the_length_of_content() {
     let hidden = "GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
     let request = get(&format!("Content-Length: {}\r\n", hidden.len())) + hidden;
     holds("6.3 6. content is no request", request, [200], Open);
-    for value in [
-        "65537",
-        "4294967301",
-        "18446744073709551621",
-        "99999999999999999999999999",
-    ] {
+    for value in ["65537", "4294967301", "18446744073709551614"] {
         let request = get(&format!("Content-Length: {value}\r\n")) + "hello";
         holds("6.2 no overflow", request, [413], Close);
+    }
+    // Whoever takes these modulo 2^64 reads 5.
+    for value in [
+        "18446744073709551621",
+        "340282366920938463463374607431768211461",
+    ] {
+        let request = get(&format!("Content-Length: {value}\r\n")) + "hello";
+        holds("6.2 no overflow", request, [400], Close);
     }
     holds("6.3 7. none", get(""), [200], Open);
     let post = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -522,17 +529,16 @@ fn section_7_1_chunked_content() {
     ] {
         holds("7.1 CRLF where it belongs", chunked(chunks), [400], Close);
     }
-    for size in [
-        "10001",
-        "100000000",
-        "ffffffff",
-        "fffffffffffffffb",
-        "ffffffffffffffff",
-        "10000000000000005",
-        "1000000000000000000000000000000005",
+    for (size, status) in [
+        ("10001", 413),
+        ("100000005", 413),
+        ("fffffffffffffffe", 413),
+        ("ffffffffffffffff", 400),
+        ("10000000000000005", 400),
+        ("1000000000000000000000000000000005", 400),
     ] {
         let chunks = format!("{size}\r\nhello\r\n0\r\n\r\n");
-        holds("7.1 no overflow", chunked(&chunks), [413], Close);
+        holds("7.1 no overflow", chunked(&chunks), [status], Close);
     }
     // What is left over after the last chunk is the next request, not content.
     let hidden = "0\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n";
