@@ -5,6 +5,7 @@ mod counts;
 mod defects;
 mod echo;
 mod filters;
+mod http_framing;
 mod igb;
 mod neighbours;
 mod raw;
@@ -25,6 +26,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
     ("Web server", web::CASES),
+    ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),

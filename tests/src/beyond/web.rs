@@ -42,7 +42,10 @@ fn data() -> Vec<u8> {
 const APART: &str = "run=httpd";
 
 /// Boots the web server on a site of known files.
-fn boot(bench: &Bench) -> Outcome<Machine> {
+///
+/// # Errors
+/// If it does not start.
+pub fn boot(bench: &Bench) -> Outcome<Machine> {
     boot_as(bench, APART)
 }
 

@@ -1,12 +1,12 @@
 //! From a request to its response: which file, under which conditions, which part of it.
 
-use super::conditions::{self, Verdict};
+use super::conditions::{self, Validators, Verdict};
 use super::range::{self, Wanted};
 use super::request::{Method, Request};
 use super::response::{Head, Persistence, Status};
 use super::site::{Found, Page, Site};
 use super::status::{self, Counters};
-use super::target;
+use super::target::{self, Target};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
@@ -14,6 +14,11 @@ use core::mem;
 /// Bodies up to this length are copied behind their head, so that answers to pipelined
 /// requests leave together; longer ones are lent.
 const INLINE_MAX: usize = 1024;
+
+/// The methods that every resource allows (RFC 9110 §10.2.1).
+const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
+/// What `/status.json` says to caches.
+const NO_STORE: &str = "Cache-Control: no-store\r\n";
 
 /// A response being written.
 pub struct Answer<'s> {
@@ -37,35 +42,64 @@ impl Answer<'_> {
     ) -> &'a [u8] {
         match request.method {
             Method::Get | Method::Head => {}
-            Method::NotAllowed => {
-                return self.error(Status::METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n");
+            // All here allow the same.
+            Method::Options => return self.text(Status::OK, ALLOW, ""),
+            Method::Connect | Method::NotAllowed => {
+                return self.error(Status::METHOD_NOT_ALLOWED, ALLOW);
             }
             Method::Unknown => return self.error(Status::NOT_IMPLEMENTED, ""),
         }
-        let parts = target::split(request.target)
-            .and_then(|(path, query)| Ok((target::normalise(path)?, query)));
-        let (path, query) = match parts {
-            Ok(parts) => parts,
-            Err(Status::NOT_FOUND) => return self.not_found(site),
-            Err(status) => return self.error(status, ""),
+        let Target {
+            path: Some(path),
+            query,
+            is_uri,
+        } = &request.target
+        else {
+            return self.not_found(site);
         };
-        if path == "status.json" {
-            let text = status::json(self.counters, open, now, &network());
-            return self.text(
-                Status::OK,
-                "Content-Type: application/json\r\nCache-Control: no-store\r\n",
-                &text,
-            );
+        if !is_uri {
+            return self.moved(&target::encode(path, query));
         }
-        match site.find(&path) {
-            Found::Page(page) => self.page(request, page),
-            Found::Folder => {
-                let place = target::encode(&path);
-                let location = alloc::format!("Location: {place}/{query}\r\n");
-                self.error(Status::MOVED_PERMANENTLY, &location)
+        if *path == "status.json" {
+            // It is never the same twice, so there is nothing to compare with.
+            let ours = Validators {
+                etag: None,
+                modified: None,
+            };
+            if self.condition_fails(request, ours, NO_STORE) {
+                return &[];
             }
+            let text = status::json(self.counters, open, now, &network());
+            let fields = [NO_STORE, "Content-Type: application/json\r\n"].concat();
+            return self.text(Status::OK, &fields, &text);
+        }
+        match site.find(path) {
+            Found::Page(page) => self.page(request, page),
+            Found::Folder => self.moved(&target::encode(&alloc::format!("{path}/"), query)),
             Found::Nothing => self.not_found(site),
         }
+    }
+
+    /// Whether a condition of the request does not hold, which is then answered; `fields` are
+    /// what caches want to know in any case (RFC 9110 §13.2.2, §15.4.5).
+    fn condition_fails(
+        &mut self,
+        request: &Request<'_, '_>,
+        ours: Validators<'_>,
+        fields: &str,
+    ) -> bool {
+        match conditions::check(request, ours) {
+            Verdict::Proceed => return false,
+            Verdict::NotModified => {
+                let mut head = self.head(Status::NOT_MODIFIED);
+                head.raw(fields);
+                head.end();
+            }
+            Verdict::Failed => {
+                self.error(Status::PRECONDITION_FAILED, "");
+            }
+        }
+        true
     }
 
     /// A file, or what its conditions and ranges make of it.
@@ -75,16 +109,8 @@ impl Answer<'_> {
             return self.body(page.bytes);
         }
         let ours = page.validators();
-        match conditions::check(request, ours) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => {
-                let mut head = self.head(Status::NOT_MODIFIED);
-                // RFC 9110 §15.4.5 wants what a 200 would say for caches.
-                head.raw(page.fields());
-                head.end();
-                return &[];
-            }
-            Verdict::Failed => return self.error(Status::PRECONDITION_FAILED, ""),
+        if self.condition_fails(request, ours, page.cache_fields()) {
+            return &[];
         }
         // RFC 9110 §14.2: a range counts for GET only.
         let wanted = match request.only("range") {
@@ -102,7 +128,11 @@ impl Answer<'_> {
             Wanted::Part(part) => {
                 let (first, last) = (part.start, part.end - 1);
                 let mut head = self.head(Status::PARTIAL_CONTENT);
-                head.raw(page.fields());
+                // A client that has a part of this version knows the rest (§15.3.7).
+                head.raw(match request.only("if-range") {
+                    Some(_) => page.cache_fields(),
+                    None => page.fields(),
+                });
                 head.line(format_args!("Content-Range: bytes {first}-{last}/{len}"));
                 head.line(format_args!("Content-Length: {}", part.len()));
                 head.end();
@@ -114,6 +144,12 @@ impl Answer<'_> {
             }
         };
         self.body(body)
+    }
+
+    /// The page is at this path and query.
+    fn moved<'a>(&mut self, place: &str) -> &'a [u8] {
+        let location = alloc::format!("Location: {place}\r\n");
+        self.error(Status::MOVED_PERMANENTLY, &location)
     }
 
     /// The site's own page for that, or ours.
@@ -131,10 +167,10 @@ impl Answer<'_> {
     /// A status with a page of its own; `fields` are complete lines.
     pub fn error<'a>(&mut self, status: Status, fields: &str) -> &'a [u8] {
         let Status(code) = status;
-        let reason = status.reason();
+        let (reason, explanation) = (status.reason(), status.explanation());
         let text = alloc::format!(
             "<!doctype html><meta name=\"viewport\" content=\"width=device-width\">\
-             <title>{code} {reason}</title><h1>{code} {reason}</h1>\n"
+             <title>{code} {reason}</title><h1>{code} {reason}</h1><p>{explanation}\n"
         );
         let media = "Content-Type: text/html; charset=utf-8\r\n";
         self.text(status, &[media, fields].concat(), &text)

@@ -4,10 +4,13 @@
 //! ```text
 //!            +--------------------------------------------+
 //!            v                                            |
-//!   hear a head -> answer -> send head and body -> discard content
+//!   hear a head -> discard content -> answer -> send head and body
 //!      |  refused, or the last one
 //!      +----------> send -> end our direction -> discard what comes -> close
 //! ```
+//!
+//! A message is answered when all of it has come, so that one whose content is malformed is
+//! refused whichever way it is cut into segments, and nothing after it is taken for a request.
 //!
 //! Nothing is heard while output waits, so a client that does not take its answers cannot
 //! make us hold more. Requests that arrive together are answered together, in order.
@@ -156,7 +159,9 @@ pub struct Connection<'a> {
     input: Vec<u8>,
     /// Something in it has not been looked at.
     fresh: bool,
-    /// What of the last request's content is to be discarded.
+    /// The head of a request whose content has not all come; else empty.
+    head: Vec<u8>,
+    /// What of its content is to be discarded.
     content: Content,
     output: Output<'a>,
     phase: Phase,
@@ -172,6 +177,7 @@ impl<'a> Connection<'a> {
             handle,
             input: Vec::new(),
             fresh: false,
+            head: Vec::new(),
             content: Content::Done,
             output: Output::None,
             phase: Phase::Serving,
@@ -261,11 +267,13 @@ impl<'a> Connection<'a> {
             return context.operations.progress(self.handle);
         }
         context.counters.timed_out += 1;
-        let in_head = self.content == Content::Done && !self.input.is_empty();
-        if self.phase != Phase::Serving || !matches!(self.output, Output::None) || !in_head {
+        let idle = self.head.is_empty() && self.input.is_empty();
+        if self.phase != Phase::Serving || !matches!(self.output, Output::None) || idle {
             return Err(Error::TimedOut);
         }
+        let head = core::mem::take(&mut self.head);
         let input = core::mem::take(&mut self.input);
+        let input = if head.is_empty() { input } else { head };
         let Context {
             operations,
             counters,

@@ -1,5 +1,6 @@
 //! The `Range` field: one range of bytes (RFC 9110 §14.1).
 
+use super::syntax::{decimal, list};
 use core::ops::Range;
 
 /// What of a representation to send.
@@ -14,50 +15,59 @@ pub enum Wanted {
 }
 
 /// Reads the field's value for a representation of `len` bytes. Another unit, a value that
-/// is not valid, and several ranges at once mean the whole, which a server may always
+/// is not valid, and several ranges that exist mean the whole, which a server may always
 /// send instead (RFC 9110 §14.2).
 pub fn parse(value: &[u8], len: usize) -> Wanted {
-    let Some(range) = single(value) else {
+    let Some(ranges) = byte_ranges(value) else {
         return Wanted::Whole;
     };
+    let mut wanted = Wanted::Unsatisfiable;
+    for range in list(ranges) {
+        wanted = match (range_of(range, len), wanted) {
+            (None, _) => return Wanted::Whole,
+            (Some(Wanted::Unsatisfiable), before) => before,
+            (Some(first), Wanted::Unsatisfiable) => first,
+            // A second one. That others could be invalid makes no difference.
+            _ => return Wanted::Whole,
+        };
+    }
+    wanted
+}
+
+/// What follows `bytes=`, if there is a range in it.
+fn byte_ranges(value: &[u8]) -> Option<&[u8]> {
+    let (unit, ranges) = value.split_at_checked(b"bytes=".len())?;
+    let any = unit.eq_ignore_ascii_case(b"bytes=") && list(ranges).next().is_some();
+    any.then_some(ranges)
+}
+
+/// `first-`, `first-last` or `-count` of `len` bytes; `None` if it is anything else.
+fn range_of(range: &[u8], len: usize) -> Option<Wanted> {
+    let dash = range.iter().position(|&byte| byte == b'-')?;
+    let (first, last) = (position(&range[..dash])?, position(&range[dash + 1..])?);
     let len = len as u64;
-    let (start, end) = match range {
+    let (start, end) = match (first, last) {
+        (None, None) => return None,
+        (Some(first), Some(last)) if last < first => return None,
         (Some(first), last) if first < len => (
             first,
             last.map_or(len, |last| last.saturating_add(1).min(len)),
         ),
-        (None, Some(count)) if count > 0 && len > 0 => (len.saturating_sub(count), len),
-        _ => return Wanted::Unsatisfiable,
+        // Of nothing, any suffix is all of it.
+        (None, Some(1..)) if len == 0 => return Some(Wanted::Whole),
+        (None, Some(count @ 1..)) => (len.saturating_sub(count), len),
+        _ => return Some(Wanted::Unsatisfiable),
     };
     // Both are at most `len`, which was a usize.
-    Wanted::Part(start as usize..end as usize)
-}
-
-/// `bytes=first-`, `bytes=first-last` or `bytes=-count`; `None` if it is anything else.
-fn single(value: &[u8]) -> Option<(Option<u64>, Option<u64>)> {
-    let text = core::str::from_utf8(value).ok()?.trim_ascii();
-    let (unit, ranges) = text.split_once('=')?;
-    if !unit.eq_ignore_ascii_case("bytes") {
-        return None;
-    }
-    let (first, last) = ranges.trim_ascii().split_once('-')?;
-    let (first, last) = (position(first)?, position(last)?);
-    match (first, last) {
-        (None, None) => None,
-        (Some(first), Some(last)) if last < first => None,
-        range => Some(range),
-    }
+    Some(Wanted::Part(start as usize..end as usize))
 }
 
 /// A number if there is one; `None` if it is something else. What is too large for 64
 /// bits is beyond any file.
-fn position(digits: &str) -> Option<Option<u64>> {
+fn position(digits: &[u8]) -> Option<Option<u64>> {
     match digits {
-        "" => Some(None),
-        _ if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(Some(digits.parse().unwrap_or(u64::MAX)))
-        }
-        _ => None,
+        [] => Some(None),
+        _ => decimal(digits).map(Some),
     }
 }
 
@@ -86,6 +96,11 @@ mod tests {
             ("bytes=10000-", Wanted::Unsatisfiable),
             ("bytes=99999999999999999999999-", Wanted::Unsatisfiable),
             ("bytes=-0", Wanted::Unsatisfiable),
+            ("bytes=0-0,", Wanted::Part(0..1)),
+            ("bytes= ,10000-,0-0", Wanted::Part(0..1)),
+            ("bytes=10000-,-0", Wanted::Unsatisfiable),
+            ("bytes=10000-,5-4", Wanted::Whole),
+            ("bytes=,", Wanted::Whole),
             ("bytes=0-0,-1", Wanted::Whole),
             ("bytes=0-0, 5-6", Wanted::Whole),
             ("lines=1-2", Wanted::Whole),
@@ -106,8 +121,9 @@ mod tests {
 
     #[test]
     fn an_empty_file_has_no_range() {
-        for value in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-0"] {
             assert_eq!(parse(value.as_bytes(), 0), Wanted::Unsatisfiable, "{value}");
         }
+        assert_eq!(parse(b"bytes=-1", 0), Wanted::Whole);
     }
 }

@@ -1,7 +1,12 @@
-//! Request heads (RFC 9112 §2 to §6).
+//! Request heads (RFC 9112 §2 to §5).
 
-use super::content::{CONTENT_MAX, Content};
+use super::authority::Authority;
+use super::content::Content;
+use super::framing;
 use super::response::Status;
+use super::syntax::{after_whitespace, list};
+use super::target::Target;
+use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use httparse::Header;
 
@@ -21,7 +26,11 @@ pub enum Method {
     Get,
     /// What [`Method::Get`] would say of it.
     Head,
-    /// One that no resource here allows.
+    /// A tunnel, which nothing here allows; it has targets of its own (RFC 9112 §3.2.3).
+    Connect,
+    /// What a resource allows, or with `*` the server (RFC 9112 §3.2.4).
+    Options,
+    /// Another that no resource here allows.
     NotAllowed,
     /// One that we do not know.
     Unknown,
@@ -33,9 +42,9 @@ impl Method {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
             // RFC 9110 §9.3, RFC 5789.
-            "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => {
-                Method::NotAllowed
-            }
+            "CONNECT" => Method::Connect,
+            "OPTIONS" => Method::Options,
+            "POST" | "PUT" | "DELETE" | "TRACE" | "PATCH" => Method::NotAllowed,
             _ => Method::Unknown,
         }
     }
@@ -46,9 +55,9 @@ impl Method {
 pub struct Request<'h, 'b> {
     /// What to do.
     pub method: Method,
-    /// With what, as it was sent.
-    pub target: &'b str,
-    /// HTTP/1.1, not 1.0.
+    /// With what.
+    pub target: Target<'b>,
+    /// HTTP/1.1, or what is to be treated as such, not 1.0.
     pub http11: bool,
     /// The client wants the connection to stay open (RFC 9112 §9.3).
     pub persistent: bool,
@@ -96,15 +105,25 @@ pub enum Parsed<'h, 'b> {
     Partial,
     /// The head and its length in bytes.
     Complete(Request<'h, 'b>, usize),
+    /// Its version is HTTP/1.2 or higher: [`as_http11`] makes one of it that can be parsed.
+    Newer,
 }
 
 impl<'h, 'b> Request<'h, 'b> {
     /// Takes the head at the start of `input` apart; `fields` is room for its field lines.
+    /// No empty line may come before it.
     ///
     /// # Errors
     /// The status to refuse it with; where it ends is then not known, so the connection
     /// cannot be used again.
     pub fn parse(input: &'b [u8], fields: &'h mut Fields<'b>) -> Result<Parsed<'h, 'b>, Status> {
+        // The parser skips empty lines, and bare LFs among them.
+        if let Some(b'\r' | b'\n') = input.first() {
+            return match input {
+                [b'\r'] => Ok(Parsed::Partial),
+                _ => Err(Status::BAD_REQUEST),
+            };
+        }
         let mut head = httparse::Request::new(&mut []);
         match head.parse_with_uninit_headers(input, fields) {
             Ok(httparse::Status::Complete(len)) => {
@@ -113,14 +132,20 @@ impl<'h, 'b> Request<'h, 'b> {
                 else {
                     return Err(Status::BAD_REQUEST);
                 };
+                let line = (method.len(), target.len());
+                lines_end_with_crlf(&input[..len], line, head.headers)
+                    .ok_or(Status::BAD_REQUEST)?;
                 let request = Request::check(method, target, minor >= 1, head.headers)?;
                 Ok(Parsed::Complete(request, len))
             }
             Ok(httparse::Status::Partial) => {
-                if !input.iter().take(LINE_MAX).any(|&byte| byte == b'\n')
-                    && input.len() >= LINE_MAX
-                {
-                    Err(Status::URI_TOO_LONG)
+                let line = input.get(..LINE_MAX);
+                if let Some(line) = line.filter(|line| !line.contains(&b'\n')) {
+                    // RFC 9112 §3: the method is longer than any, or the target is.
+                    Err(match line.contains(&b' ') {
+                        false => Status::NOT_IMPLEMENTED,
+                        true => Status::URI_TOO_LONG,
+                    })
                 } else if input.len() >= HEAD_MAX {
                     Err(Status::FIELDS_TOO_LARGE)
                 } else {
@@ -128,7 +153,7 @@ impl<'h, 'b> Request<'h, 'b> {
                 }
             }
             Err(httparse::Error::TooManyHeaders) => Err(Status::FIELDS_TOO_LARGE),
-            Err(httparse::Error::Version) => Err(version_error(input)),
+            Err(httparse::Error::Version) => other_version(input),
             Err(_) => Err(Status::BAD_REQUEST),
         }
     }
@@ -142,9 +167,10 @@ impl<'h, 'b> Request<'h, 'b> {
         if target.len() > TARGET_MAX {
             return Err(Status::URI_TOO_LONG);
         }
+        let method = Method::of(method);
         let mut request = Request {
-            method: Method::of(method),
-            target,
+            method,
+            target: Target::parse(method, target)?,
             http11,
             persistent: http11,
             content: Content::Done,
@@ -152,9 +178,12 @@ impl<'h, 'b> Request<'h, 'b> {
             fields,
             hints: fields.iter().fold(0, |hints, line| hints | hint(line.name)),
         };
-        request.check_host()?;
+        // A target in absolute-form has a host of its own.
+        request.check_host(!target.starts_with('/') && target != "*")?;
         if request.hints & FRAMING != 0 {
-            request.content = request.framing()?;
+            let values = |name| request.all(name);
+            let (codings, lengths) = (values("transfer-encoding"), values("content-length"));
+            request.content = framing::content(http11, codings, lengths)?;
         }
         if request.hints & (CONNECTION | EXPECT) != 0 {
             request.check_options()?;
@@ -187,35 +216,19 @@ impl<'h, 'b> Request<'h, 'b> {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: exactly one valid Host field in HTTP/1.1, at most one in 1.0.
-    fn check_host(&self) -> Result<(), Status> {
+    /// RFC 9112 §3.2: exactly one valid Host field in HTTP/1.1, at most one in 1.0. It may name
+    /// another host than the target: there is one site for all. But either must name one,
+    /// since no http URI is without (RFC 9110 §4.2.1).
+    fn check_host(&self, named: bool) -> Result<(), Status> {
         let mut hosts = self.all("host");
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if host.iter().all(|&byte| host_byte(byte)) => Ok(()),
+            (Some(host), None)
+                if Authority::parse(host).is_some_and(|host| named || !host.host.is_empty()) =>
+            {
+                Ok(())
+            }
             (None, _) if !self.http11 => Ok(()),
             _ => Err(Status::BAD_REQUEST),
-        }
-    }
-
-    /// RFC 9112 §6.3: what follows the head. Whatever could be read in two ways is
-    /// refused, since a proxy in front of us may have read it the other way (§11.2).
-    fn framing(&self) -> Result<Content, Status> {
-        let mut lengths = self.all("content-length");
-        let length = match (lengths.next(), lengths.next()) {
-            (None, _) => None,
-            (Some(value), None) => Some(decimal(value).ok_or(Status::BAD_REQUEST)?),
-            _ => return Err(Status::BAD_REQUEST),
-        };
-        let mut codings = self.all("transfer-encoding").flat_map(list);
-        match (codings.next(), codings.next()) {
-            (None, _) => match length {
-                Some(length) if length > CONTENT_MAX => Err(Status::CONTENT_TOO_LARGE),
-                Some(0) | None => Ok(Content::Done),
-                Some(length) => Ok(Content::Length(length)),
-            },
-            _ if length.is_some() || !self.http11 => Err(Status::BAD_REQUEST),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Content::CHUNKED),
-            _ => Err(Status::NOT_IMPLEMENTED),
         }
     }
 
@@ -236,40 +249,61 @@ impl<'h, 'b> Request<'h, 'b> {
     }
 }
 
-/// The elements of a comma-separated list (RFC 9110 §5.6.1), none of which is a quoted
-/// string in the fields it is used for.
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let elements = value.split(|&byte| byte == b',');
-    elements
-        .map(<[u8]>::trim_ascii)
-        .filter(|element| !element.is_empty())
+/// `None` if a line of a parsed head, of whose first the lengths of method and target are
+/// given, ends with a bare LF. A recipient may take that for a line end (RFC 9112 §2.2), but
+/// one that does not would see other fields. The parser has no such choice to make, and does
+/// not say where it found the lines; so they are walked along.
+fn lines_end_with_crlf(
+    head: &[u8],
+    (method, target): (usize, usize),
+    fields: &[Header<'_>],
+) -> Option<()> {
+    let line = method + " ".len() + target + " HTTP/1.1".len();
+    let mut rest = head.get(line..)?.strip_prefix(b"\r\n")?;
+    for field in fields {
+        rest = after_whitespace(rest.get(field.name.len() + ":".len()..)?);
+        rest = after_whitespace(rest.get(field.value.len()..)?);
+        rest = rest.strip_prefix(b"\r\n")?;
+    }
+    (rest == b"\r\n").then_some(())
 }
 
-/// What may stand in `host[:port]` (RFC 3986 §3.2.2): no delimiter of other parts.
-fn host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte)
-}
-
-/// A number of decimal digits; too large a one is as large as can be.
-fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+/// The version in the request line, with which `input` begins, if it has the form of one.
+fn version(input: &[u8]) -> Option<(u8, u8)> {
+    let line = input.split(|&byte| byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.split(|&byte| byte == b' ');
+    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
+    if method.is_empty() || target.is_empty() || words.next().is_some() {
         return None;
     }
-    let text = core::str::from_utf8(value).ok()?;
-    Some(text.parse().unwrap_or(u64::MAX))
+    match version.strip_prefix(b"HTTP/")? {
+        [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Some((*major, *minor))
+        }
+        _ => None,
+    }
 }
 
-/// Tells another version of HTTP from what is no version at all.
-fn version_error(input: &[u8]) -> Status {
-    let line = input.trim_ascii_start();
-    let line = line.split(|&byte| byte == b'\n').next().unwrap_or(line);
-    let version = line.trim_ascii_end().rsplit(|&byte| byte == b' ').next();
-    match version.and_then(|version| version.strip_prefix(b"HTTP/")) {
-        Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            Status::VERSION_NOT_SUPPORTED
-        }
-        _ => Status::BAD_REQUEST,
+/// Tells a newer minor version, which is to be treated as ours (RFC 9110 §6.2), from another
+/// major one, and that from what is no version at all.
+fn other_version<'h, 'b>(input: &[u8]) -> Result<Parsed<'h, 'b>, Status> {
+    match version(input) {
+        Some((b'1', b'2'..)) => Ok(Parsed::Newer),
+        None | Some((b'1', _)) => Err(Status::BAD_REQUEST),
+        Some(_) => Err(Status::VERSION_NOT_SUPPORTED),
     }
+}
+
+/// A copy of some input that begins with a newer head, as if that were of HTTP/1.1.
+pub fn as_http11(input: &[u8]) -> Vec<u8> {
+    let mut copy = input.to_vec();
+    let line = copy.split_mut(|&byte| byte == b'\n').next();
+    let minor = line.and_then(|line| line.iter_mut().rfind(|byte| byte.is_ascii_digit()));
+    if let Some(minor) = minor {
+        *minor = b'1';
+    }
+    copy
 }
 
 #[cfg(test)]

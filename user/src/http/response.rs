@@ -22,6 +22,7 @@ impl Status {
     pub const URI_TOO_LONG: Status = Status(414);
     pub const RANGE_NOT_SATISFIABLE: Status = Status(416);
     pub const EXPECTATION_FAILED: Status = Status(417);
+    pub const MISDIRECTED_REQUEST: Status = Status(421);
     pub const FIELDS_TOO_LARGE: Status = Status(431);
     pub const NOT_IMPLEMENTED: Status = Status(501);
     pub const VERSION_NOT_SUPPORTED: Status = Status(505);
@@ -44,9 +45,31 @@ impl Status {
             414 => "URI Too Long",
             416 => "Range Not Satisfiable",
             417 => "Expectation Failed",
+            421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             505 => "HTTP Version Not Supported",
+            _ => "",
+        }
+    }
+
+    /// A sentence for whoever is shown an error (RFC 9110 §15.5, §15.6).
+    pub const fn explanation(self) -> &'static str {
+        match self.0 {
+            301 => "This page has another address.",
+            400 => "The request is not well formed.",
+            404 => "There is no such page here.",
+            405 => "Pages here can be read, by GET and HEAD, and no more.",
+            408 => "The request did not come in time.",
+            412 => "The page is not the version that was asked for.",
+            413 => "The request has more content than is taken here.",
+            414 => "The address is longer than any here.",
+            416 => "The range is past the end of the page.",
+            417 => "The only expectation that is met here is 100-continue.",
+            421 => "There is no https here. The page may be had by http.",
+            431 => "The request has more fields, or longer ones, than are taken here.",
+            501 => "The request asks for what this server does not implement.",
+            505 => "This server speaks HTTP/1.1 and HTTP/1.0.",
             _ => "",
         }
     }

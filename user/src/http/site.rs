@@ -23,6 +23,8 @@ pub struct Page<'a> {
 /// Made on the first request: it takes a pass over the contents.
 #[derive(Debug)]
 struct Described {
+    /// What caches want to know in any case: [`Page::cache_fields`].
+    cache: String,
     /// Fields that do not depend on the request.
     fields: String,
     /// Those, the length of all of it, and the end of the head.
@@ -34,6 +36,12 @@ impl Page<'_> {
     /// `Content-Type`, `ETag`, `Last-Modified` and the like, complete lines.
     pub fn fields(&self) -> &str {
         &self.described().fields
+    }
+
+    /// Those of [`Page::fields`] that are said to one who has the page, or part of it,
+    /// already (RFC 9110 §15.4.5, §15.3.7).
+    pub fn cache_fields(&self) -> &str {
+        &self.described().cache
     }
 
     /// [`Page::fields`] and what ends the head of a response with all of it.
@@ -49,7 +57,7 @@ impl Page<'_> {
     /// What conditions are checked against.
     pub fn validators(&self) -> Validators<'_> {
         Validators {
-            etag: self.etag().as_bytes(),
+            etag: Some(self.etag().as_bytes()),
             modified: (self.modified > 0).then_some(self.modified),
         }
     }
@@ -59,9 +67,9 @@ impl Page<'_> {
             // The contents and nothing else, so that it is a strong validator across
             // restarts and however the tar was made.
             let etag = alloc::format!("\"{:016x}\"", hash(self.bytes));
+            let cache = alloc::format!("ETag: {etag}\r\nCache-Control: no-cache\r\n");
             let mut fields = alloc::format!(
-                "Content-Type: {}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n\
-                 Cache-Control: no-cache\r\n",
+                "Content-Type: {}\r\n{cache}Accept-Ranges: bytes\r\n",
                 media::of(self.path)
             );
             if self.modified > 0 {
@@ -70,6 +78,7 @@ impl Page<'_> {
             }
             let whole = alloc::format!("{fields}Content-Length: {}\r\n\r\n", self.bytes.len());
             Described {
+                cache,
                 fields,
                 whole,
                 etag,
@@ -139,7 +148,7 @@ impl<'a> Site<'a> {
         self.pages.is_empty()
     }
 
-    /// What a normalised path ([`super::target::normalise`]) leads to; a folder's page is
+    /// What a normal path ([`super::target::Target::path`]) leads to; a folder's page is
     /// its `index.html`.
     pub fn find(&self, path: &str) -> Found<'_, 'a> {
         if path.is_empty() || path.ends_with('/') {

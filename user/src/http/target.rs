@@ -1,55 +1,118 @@
 //! From a request's target to the path of a file (RFC 9112 §3.2, RFC 3986 §5.2.4, §2.1).
 
+use super::authority::{Authority, is_name_byte};
+use super::request::Method;
 use super::response::Status;
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Path and query of a target in origin-form (`/where?q`) or absolute-form
-/// (`http://host/where?q`). The query is empty or begins with `?`.
-///
-/// # Errors
-/// [`Status::BAD_REQUEST`] for other forms: they belong to methods we do not have.
-pub fn split(target: &str) -> Result<(&str, &str), Status> {
-    let origin = if target.starts_with('/') {
-        target
-    } else {
-        let (scheme, rest) = target.split_once("://").ok_or(Status::BAD_REQUEST)?;
-        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'b> {
+    /// The path, decoded and without its leading slash, `.`, `..` and empty segments; it ends
+    /// with a slash if it names a folder, and is empty for the root. `None` if no file can
+    /// have such a name.
+    pub path: Option<Cow<'b, str>>,
+    /// Empty, or begins with `?`.
+    pub query: &'b str,
+    /// Path and query have only characters that a URI may have there. Browsers send others
+    /// of ASCII, too; they are then to be shown the right target (RFC 9112 §3.2).
+    pub is_uri: bool,
+}
+
+impl<'b> Target<'b> {
+    /// Takes a request's target apart.
+    ///
+    /// # Errors
+    /// [`Status::BAD_REQUEST`] if it has none of the four forms of RFC 9112 §3.2, or one that
+    /// its method may not have, or a path that is not valid; [`Status::MISDIRECTED_REQUEST`]
+    /// for `https`, since no connection here is secured (RFC 9110 §7.4).
+    pub fn parse(method: Method, target: &'b str) -> Result<Self, Status> {
+        let resource = match method {
+            // Both have neither path nor query (RFC 9112 §3.3).
+            Method::Connect => return tunnel(target),
+            Method::Options if target == "*" => return Ok(Target::NONE),
+            _ if target.starts_with('/') => target,
+            _ => absolute(target)?,
+        };
+        let (path, query) = match resource.bytes().position(|byte| byte == b'?') {
+            Some(at) => resource.split_at(at),
+            None => (resource, ""),
+        };
+        if !query.is_empty() && query.contains('#') {
             return Err(Status::BAD_REQUEST);
         }
-        // The authority ends where path or query begin; an empty path is "/".
-        &rest[rest.find(['/', '?']).unwrap_or(rest.len())..]
+        let (path, is_uri) = match plain(path) {
+            Some(normal) => (Some(Cow::Borrowed(normal)), true),
+            None => (normalise(path)?.map(Cow::Owned), is_uri(path)),
+        };
+        let is_uri = is_uri && (query.is_empty() || self::is_uri(query));
+        if !is_uri && !resource.is_ascii() {
+            return Err(Status::BAD_REQUEST);
+        }
+        Ok(Target {
+            path,
+            query,
+            is_uri,
+        })
+    }
+
+    const NONE: Self = Target {
+        path: None,
+        query: "",
+        is_uri: true,
     };
-    if origin.contains('#') {
-        return Err(Status::BAD_REQUEST);
-    }
-    let (path, query) = origin.split_at(origin.find('?').unwrap_or(origin.len()));
-    Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// Decodes and normalises an absolute path: no leading slash, no `.`, `..` or empty
-/// segment; a slash at the end if it names a folder (the root is empty).
-///
-/// # Errors
-/// [`Status::BAD_REQUEST`] for a broken escape, a NUL or backslash however written, and a
-/// path that climbs above the root; [`Status::NOT_FOUND`] for what is not UTF-8, since no
-/// file has such a name.
-pub fn normalise(path: &str) -> Result<Cow<'_, str>, Status> {
-    match plain(path) {
-        Some(normal) => Ok(Cow::Borrowed(normal)),
-        None => normalise_slowly(path).map(Cow::Owned),
+/// authority-form, of which a port is part (RFC 9112 §3.2.3, RFC 9110 §9.3.6).
+fn tunnel(target: &str) -> Result<Target<'_>, Status> {
+    match Authority::parse(target.as_bytes()) {
+        Some(Authority {
+            host: [_, ..],
+            port: Some(1..),
+        }) => Ok(Target::NONE),
+        _ => Err(Status::BAD_REQUEST),
     }
 }
 
-/// A path that is normal but for its first slash, as nearly all are.
+/// Path and query of a target in absolute-form (RFC 9112 §3.2.2). Whichever host it names,
+/// there is one site.
+fn absolute(target: &str) -> Result<&str, Status> {
+    let (scheme, rest) = target.split_once("://").ok_or(Status::BAD_REQUEST)?;
+    let secured = scheme.eq_ignore_ascii_case("https");
+    // The authority ends where path or query begin.
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, resource) = rest.split_at(end);
+    match Authority::parse(authority.as_bytes()) {
+        // No host is none that could be meant (RFC 9110 §4.2.1).
+        Some(Authority { host: [_, ..], .. }) if secured => Err(Status::MISDIRECTED_REQUEST),
+        Some(Authority { host: [_, ..], .. }) if scheme.eq_ignore_ascii_case("http") => {
+            Ok(resource)
+        }
+        _ => Err(Status::BAD_REQUEST),
+    }
+}
+
+/// Whether a path or query has only what RFC 3986 §3.3 and §3.4 allow there, escapes not
+/// looked into.
+fn is_uri(text: &str) -> bool {
+    text.bytes().all(|byte| is_uri_byte(byte) || byte == b'%')
+}
+
+fn is_uri_byte(byte: u8) -> bool {
+    is_name_byte(byte) || matches!(byte, b':' | b'@' | b'/' | b'?')
+}
+
+/// A path that is normal but for its first slash, and all of it as a URI has it, as nearly
+/// all are.
 fn plain(path: &str) -> Option<&str> {
     let normal = path.strip_prefix('/')?;
     let mut last = b'/';
     for &byte in normal.as_bytes() {
         // An empty segment, or one that begins with a dot.
         let odd_segment = last == b'/' && matches!(byte, b'/' | b'.');
-        if odd_segment || matches!(byte, b'%' | b'\\' | b'\0') {
+        if odd_segment || !is_uri_byte(byte) {
             return None;
         }
         last = byte;
@@ -57,9 +120,20 @@ fn plain(path: &str) -> Option<&str> {
     Some(normal)
 }
 
-fn normalise_slowly(path: &str) -> Result<String, Status> {
-    let decoded = String::from_utf8(decode(path)?).map_err(|_| Status::NOT_FOUND)?;
-    if decoded.contains(['\0', '\\']) {
+/// Makes [`Target::path`] of an absolute path, or of none, which is as `/`. `None` for what is
+/// not UTF-8, since no file has such a name.
+///
+/// # Errors
+/// [`Status::BAD_REQUEST`] for a broken escape, a control character or backslash however
+/// written, a fragment, and a path that climbs above the root.
+fn normalise(path: &str) -> Result<Option<String>, Status> {
+    if path.contains('#') {
+        return Err(Status::BAD_REQUEST);
+    }
+    let Ok(decoded) = String::from_utf8(decode(path)?) else {
+        return Ok(None);
+    };
+    if decoded.contains(|char: char| char.is_ascii_control() || char == '\\') {
         return Err(Status::BAD_REQUEST);
     }
     let mut normal = String::with_capacity(decoded.len());
@@ -83,7 +157,7 @@ fn normalise_slowly(path: &str) -> Result<String, Status> {
     if !folder {
         normal.pop();
     }
-    Ok(normal)
+    Ok(Some(normal))
 }
 
 /// Replaces `%XX` by its byte.
@@ -105,26 +179,33 @@ fn decode(path: &str) -> Result<Vec<u8>, Status> {
     Ok(decoded)
 }
 
-/// The absolute path of a normal one, escaped for a `Location` field. It begins with one
-/// slash only, so it never names another host.
-pub fn encode(normal: &str) -> String {
+/// The target of a normal path and a query as they came, with what no URI may have escaped,
+/// for a `Location` field. It begins with one slash only, so it never names another host.
+pub fn encode(normal: &str, query: &str) -> String {
     let mut encoded = String::from("/");
     for byte in normal.bytes() {
-        // RFC 3986 §2.3 and what §3.3 allows in a path besides.
-        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                encoded.push(
-                    char::from_digit(digit.into(), 16)
-                        .unwrap_or('0')
-                        .to_ascii_uppercase(),
-                );
-            }
-        }
+        escape(&mut encoded, byte, is_uri_byte(byte) && byte != b'?');
+    }
+    let mut bytes = query.as_bytes();
+    while let [byte, rest @ ..] = bytes {
+        // A query is not decoded, so its escapes stay.
+        let escaped = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+        let is_escape = *byte == b'%' && rest.get(..2).is_some_and(escaped);
+        escape(&mut encoded, *byte, is_escape || is_uri_byte(*byte));
+        bytes = rest;
     }
     encoded
+}
+
+/// Appends a byte, escaped unless it may stay as it is (RFC 3986 §2.1).
+fn escape(out: &mut String, byte: u8, stays: bool) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if stays {
+        out.push(byte.into());
+    } else {
+        let digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)].into());
+        out.extend(['%'].into_iter().chain(digits));
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +225,7 @@ mod tests {
             }
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
             if let Some(normal) = plain(&path) {
-                assert_eq!(normalise_slowly(&path).as_deref(), Ok(normal), "{path}");
+                assert_eq!(normalise(&path), Ok(Some(normal.into())), "{path}");
                 short += 1;
             }
         }
@@ -155,15 +236,60 @@ mod tests {
         }
     }
 
+    /// The normal path and query of a `GET`'s target.
+    fn get(target: &str) -> Result<(Option<Cow<'_, str>>, &str), Status> {
+        Target::parse(Method::Get, target).map(|target| (target.path, target.query))
+    }
+
     #[test]
     fn targets_come_apart() {
-        assert_eq!(split("/"), Ok(("/", "")));
-        assert_eq!(split("/a/b?c=/../d?e"), Ok(("/a/b", "?c=/../d?e")));
-        assert_eq!(split("http://10.0.2.15:80/a?b"), Ok(("/a", "?b")));
-        assert_eq!(split("HTTP://host"), Ok(("/", "")));
-        assert_eq!(split("http://host?q"), Ok(("/", "?q")));
-        for target in ["*", "host:80", "", "ftp://host/", "/a#b", "a/b", "://", "?"] {
-            assert_eq!(split(target), Err(Status::BAD_REQUEST), "{target}");
+        for (target, path, query) in [
+            ("/", "", ""),
+            ("/a/b?c=/../d?e", "a/b", "?c=/../d?e"),
+            ("http://10.0.2.15:80/a?b", "a", "?b"),
+            ("HTTP://host", "", ""),
+            ("http://host?q", "", "?q"),
+        ] {
+            assert_eq!(get(target), Ok((Some(path.into()), query)), "{target}");
+        }
+        for target in [
+            "*",
+            "host:80",
+            "",
+            "ftp://host/",
+            "/a#b",
+            "/?#",
+            "a/b",
+            "://",
+            "?",
+        ] {
+            assert_eq!(get(target), Err(Status::BAD_REQUEST), "{target}");
+        }
+        let options = |target| Target::parse(Method::Options, target);
+        assert_eq!(options("*"), Ok(Target::NONE));
+        assert_eq!(options("/").map(|target| target.path), Ok(Some("".into())));
+        assert_eq!(Target::parse(Method::Connect, "a:1"), Ok(Target::NONE));
+        let misdirected = Err(Status::MISDIRECTED_REQUEST);
+        assert_eq!(get("https://host/"), misdirected);
+    }
+
+    #[test]
+    fn what_no_uri_has_is_noticed() {
+        for (target, is_uri) in [
+            ("/a-b/c.d~e:@!$&'()*+,;=?x/?:@%zz", true),
+            ("/a%20b", true),
+            ("/a|b", false),
+            ("/a%20b\"", false),
+            ("/?{}", false),
+            ("//a[b]", false),
+        ] {
+            let parsed = Target::parse(Method::Get, target).unwrap();
+            assert_eq!(parsed.is_uri, is_uri, "{target}");
+            let path = parsed.path.unwrap();
+            let encoded = encode(&path, parsed.query);
+            let again = Target::parse(Method::Get, &encoded).unwrap();
+            assert!(again.is_uri && again.path == Some(path), "{encoded}");
+            assert_eq!(encode(again.path.as_ref().unwrap(), again.query), encoded);
         }
     }
 
@@ -187,7 +313,7 @@ mod tests {
             ("/..a/.b", "..a/.b"),
             ("/%252e%252e/", "%2e%2e/"),
         ] {
-            assert_eq!(normalise(path).as_deref(), Ok(normal), "{path}");
+            assert_eq!(get(path), Ok((Some(normal.into()), "")), "{path}");
         }
     }
 
@@ -206,6 +332,9 @@ mod tests {
             "/a\\..\\b",
             "/%5c..%5c",
             "/index.html%00",
+            "/a%0d%0ab",
+            "/%7f",
+            "/\u{e4}",
             "/%00",
             "/%",
             "/%4",
@@ -213,16 +342,20 @@ mod tests {
             "/%+1",
             "/a%2",
         ] {
-            assert_eq!(normalise(path), Err(Status::BAD_REQUEST), "{path}");
+            assert_eq!(get(path), Err(Status::BAD_REQUEST), "{path}");
         }
-        assert_eq!(normalise("/%ff"), Err(Status::NOT_FOUND));
+        assert_eq!(get("/%ff"), Ok((None, "")));
     }
 
     #[test]
     fn a_location_is_escaped_and_stays_here() {
-        assert_eq!(encode("a b/\u{e4}\r\n/"), "/a%20b/%C3%A4%0D%0A/");
+        assert_eq!(encode("a b/\u{e4}\r\n/", ""), "/a%20b/%C3%A4%0D%0A/");
+        assert_eq!(
+            encode("a?b%", "?c%7e%zz%\"?%4"),
+            "/a%3Fb%25?c%7e%25zz%25%22?%254"
+        );
         // `//evil.example/..` must not become a reference to another host.
-        let normal = normalise("//evil.example/%2e").unwrap();
-        assert_eq!(encode(&normal), "/evil.example/");
+        let normal = normalise("//evil.example/%2e").unwrap().unwrap();
+        assert_eq!(encode(&normal, ""), "/evil.example/");
     }
 }

@@ -11,6 +11,10 @@ use super::{Connection, Context, OUTPUT_MAX, Phase};
 use crate::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
+
+/// How many connections there are, the time, and the network server's state.
+type More<'m> = (usize, u64, &'m dyn Fn() -> String);
 
 impl<'a> Connection<'a> {
     pub(super) fn received(&mut self, bytes: &[u8], context: &mut Context<'_, 'a>) -> Result<()> {
@@ -42,15 +46,12 @@ impl<'a> Connection<'a> {
     }
 
     pub(super) fn serve_input(&mut self, context: &mut Context<'_, 'a>) -> Result<()> {
-        let mut input = core::mem::take(&mut self.input);
+        let input = mem::take(&mut self.input);
         let taken = self.serve(&input, context);
         match &taken {
-            // A long head was the exception: give its memory back.
-            Ok(taken) if *taken == input.len() => {}
-            Ok(taken) => {
-                input.drain(..*taken);
-                self.input = input;
-            }
+            Ok(0) => self.input = input,
+            // A long head was the exception: its memory is given back.
+            Ok(taken) => self.input = input.get(*taken..).unwrap_or(&[]).to_vec(),
             Err(_) => {}
         }
         taken.map(|_| ())
@@ -81,19 +82,9 @@ impl<'a> Connection<'a> {
                 && out.len() - start < OUTPUT_MAX
             {
                 let rest = input.get(taken..).unwrap_or(&[]);
-                match self.content.discard(rest) {
-                    Ok(count) => taken += count,
-                    // It was answered before its content came.
-                    Err(_) => self.phase = Phase::Last { linger: true },
-                }
-                if self.content != Content::Done {
-                    self.fresh = false;
-                } else if self.phase == Phase::Serving {
-                    let rest = input.get(taken..).unwrap_or(&[]);
-                    let (count, large) = self.answer_next(rest, out, site, counters, more);
-                    taken += count;
-                    body = large;
-                }
+                let (count, large) = self.step(rest, out, site, counters, more);
+                taken += count;
+                body = large;
             }
             let len = out.len() - start + body.len();
             let ends = matches!(self.phase, Phase::Last { .. });
@@ -102,21 +93,59 @@ impl<'a> Connection<'a> {
         Ok(taken)
     }
 
-    /// Answers the next request if its head is complete; returns how many bytes of the
-    /// input it took, and a large body.
-    fn answer_next(
+    /// Takes what there is of a request's content or, if none is due, the next head, and
+    /// answers a request that is complete; returns how many bytes of the input it took, and
+    /// a large body.
+    fn step(
         &mut self,
         input: &[u8],
         out: &mut Vec<u8>,
         site: &Site<'a>,
         counters: &mut Counters,
-        more: (usize, u64, &dyn Fn() -> String),
+        more: More<'_>,
+    ) -> (usize, &'a [u8]) {
+        if self.head.is_empty() {
+            return self.take_head(input, out, site, counters, more);
+        }
+        match self.content.discard(input) {
+            Ok(count) if self.content == Content::Done => {
+                let head = mem::take(&mut self.head);
+                self.fresh = count < input.len();
+                let mut fields = request::fields();
+                match Request::parse(&head, &mut fields) {
+                    Ok(Parsed::Complete(request, _)) => {
+                        (count, self.answer(&request, out, site, counters, more))
+                    }
+                    // It was complete before.
+                    _ => {
+                        self.refuse(Status::BAD_REQUEST, &head, out, counters);
+                        (count, &[])
+                    }
+                }
+            }
+            Ok(count) => {
+                self.fresh = false;
+                (count, &[])
+            }
+            Err(status) => {
+                let head = mem::take(&mut self.head);
+                self.refuse(status, &head, out, counters);
+                (input.len(), &[])
+            }
+        }
+    }
+
+    /// Takes the next head if it is complete, and answers it unless its content is to come.
+    fn take_head(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        site: &Site<'a>,
+        counters: &mut Counters,
+        more: More<'_>,
     ) -> (usize, &'a [u8]) {
         // Empty lines before a request are ignored (RFC 9112 §2.2), and not kept.
-        let empty = input
-            .iter()
-            .take_while(|byte| b"\r\n".contains(byte))
-            .count();
+        let empty = 2 * input.chunks(2).take_while(|line| line == b"\r\n").count();
         let input = input.get(empty..).unwrap_or(&[]);
         let mut fields = request::fields();
         let (request, len) = match Request::parse(input, &mut fields) {
@@ -124,34 +153,60 @@ impl<'a> Connection<'a> {
                 self.fresh = false;
                 return (empty, &[]);
             }
+            Ok(Parsed::Newer) => {
+                let copy = request::as_http11(input);
+                let (count, body) = self.take_head(&copy, out, site, counters, more);
+                return (empty + count, body);
+            }
             Ok(Parsed::Complete(request, len)) => (request, len),
             Err(status) => {
                 self.refuse(status, input, out, counters);
                 return (empty + input.len(), &[]);
             }
         };
-        self.content = request.content;
+        // One that waits for a status before it sends content is told at once.
+        if request.content != Content::Done && !request.expects_continue {
+            self.content = request.content;
+            self.head = input.get(..len).unwrap_or(input).to_vec();
+            let (_, now, _) = more;
+            self.limit = now + HEAD_NS;
+            return (empty + len, &[]);
+        }
+        self.fresh = len < input.len();
+        let body = self.answer(&request, out, site, counters, more);
+        (empty + len, body)
+    }
+
+    /// Answers a request; returns a large body.
+    fn answer(
+        &mut self,
+        request: &Request<'_, '_>,
+        out: &mut Vec<u8>,
+        site: &Site<'a>,
+        counters: &mut Counters,
+        more: More<'_>,
+    ) -> &'a [u8] {
         // A client that waits for "100 Continue" may or may not send its content now:
         // what comes next could be either (RFC 9110 §10.1.1).
-        let unsure = request.expects_continue && self.content != Content::Done;
-        let persistence = match request.persistent && !unsure {
+        let unsure = request.expects_continue && request.content != Content::Done;
+        // What follows a CONNECT is no content, whatever its fields say (RFC 9110 §9.3.6).
+        let tunnel = request.method == Method::Connect;
+        let persistence = match request.persistent && !unsure && !tunnel {
             false => Persistence::Closes,
             true if request.http11 => Persistence::Stays,
             true => Persistence::Kept,
         };
+        if persistence == Persistence::Closes {
+            let linger = unsure || tunnel || self.fresh;
+            self.phase = Phase::Last { linger };
+        }
         let mut answer = Answer {
             out,
             counters,
             persistence,
             with_body: request.method != Method::Head,
         };
-        let body = answer.to(&request, site, more);
-        self.fresh = len < input.len();
-        if persistence == Persistence::Closes {
-            let linger = self.content != Content::Done || self.fresh;
-            self.phase = Phase::Last { linger };
-        }
-        (empty + len, body)
+        answer.to(request, site, more)
     }
 
     /// Says why and stops.

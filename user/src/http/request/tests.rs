@@ -5,6 +5,7 @@ use super::*;
 fn parse(head: &str) -> Result<(Method, bool, Content), Status> {
     let mut fields = fields();
     match Request::parse(head.as_bytes(), &mut fields)? {
+        Parsed::Newer => parse(core::str::from_utf8(&as_http11(head.as_bytes())).unwrap()),
         Parsed::Partial => panic!("partial: {head}"),
         Parsed::Complete(request, len) => {
             assert_eq!(len, head.len());
@@ -24,7 +25,7 @@ fn methods_and_persistence() {
     use Method::*;
     for (head, method, persistent) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Get, true),
-        ("HEAD / HTTP/1.1\r\nhost:\r\n\r\n", Head, true),
+        ("HEAD / HTTP/1.1\r\nhost:a\r\n\r\n", Head, true),
         ("POST / HTTP/1.0\r\n\r\n", NotAllowed, false),
         (
             "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
@@ -48,8 +49,7 @@ fn methods_and_persistence() {
         ),
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", Unknown, true),
         ("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", Unknown, true),
-        ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Get, true),
-        ("GET / HTTP/1.1\nHost: a\n\n", Get, true),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Get, true),
     ] {
         assert_eq!(parse(head), Ok((method, persistent, DONE)), "{head}");
     }
@@ -65,7 +65,7 @@ fn what_follows_the_head() {
         Ok(Content::CHUNKED)
     );
     for fields in [
-        "Content-Length: 99999999999999999999999\r\n",
+        "Content-Length: 9999999999999999999\r\n",
         "Content-Length: 65537\r\n",
     ] {
         assert_eq!(content(fields), Err(Status::CONTENT_TOO_LARGE), "{fields}");
@@ -73,6 +73,7 @@ fn what_follows_the_head() {
     for fields in [
         "Content-Length: \r\n",
         "Content-Length: -1\r\n",
+        "Content-Length: 99999999999999999999999\r\n",
         "Content-Length: +1\r\n",
         "Content-Length: 0x10\r\n",
         "Content-Length: 1, 1\r\n",
@@ -88,11 +89,14 @@ fn what_follows_the_head() {
     );
     for fields in [
         "Transfer-Encoding: gzip\r\n",
-        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding:\r\nContent-Length: 1\r\n",
     ] {
-        assert_eq!(content(fields), Err(Status::NOT_IMPLEMENTED), "{fields}");
+        assert_eq!(content(fields), Err(Status::BAD_REQUEST), "{fields}");
     }
+    let fields = "Transfer-Encoding: gzip, chunked\r\n";
+    assert_eq!(content(fields), Err(Status::NOT_IMPLEMENTED));
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn expectations() {
 
 #[test]
 fn versions_and_what_is_none() {
-    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/9.9"] {
+    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/9.9"] {
         let head = format!("GET / {version}\r\nHost: a\r\n\r\n");
         assert_eq!(
             parse(&head),

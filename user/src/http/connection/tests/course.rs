@@ -9,7 +9,7 @@ fn conversation() -> (String, usize) {
     let requests = [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "HEAD /big.bin HTTP/1.1\r\nHost: a\r\n\r\n",
-        "\r\n\r\nGET /none HTTP/1.1\nHost: a\n\n",
+        "\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\nGET / HTTP/1",
         "GET /big.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=5-4999\r\n\r\n",
         "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nGET /\r\n0\r\nX: y\r\n\r\n",
@@ -112,7 +112,7 @@ fn content_of_unknown_fate_ends_the_connection() {
     // Chunks without end.
     let mut talk = Talk::new();
     let head = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(talk.ask(head).status, 200);
+    assert_eq!(talk.say(head), b"");
     talk.say("400\r\n".to_string() + &"x".repeat(1024) + "\r\n");
     assert!(talk.open && !talk.line().finished);
     for _ in 0..CONTENT_MAX / 1024 {
@@ -164,13 +164,17 @@ fn an_idle_connection_is_closed_without_a_word() {
 #[test]
 fn content_that_does_not_come_ends_the_connection() {
     let mut talk = Talk::new();
-    talk.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n");
+    talk.say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n");
     for _ in 0..9 {
         talk.now += SECOND;
-        talk.say("x");
+        assert_eq!(talk.say("x"), b"");
     }
     assert_eq!(talk.wait(), SECOND);
-    assert!(!talk.open);
+    let (response, _) = Response::parse(&talk.line().received(), false);
+    assert_eq!(
+        (response.status, response.field("connection")),
+        (408, "close")
+    );
 }
 
 #[test]
@@ -222,6 +226,16 @@ fn a_long_head_gives_its_memory_back() {
     assert_eq!(talk.connection.input.capacity(), 0);
     assert_eq!(talk.get("/", "").status, 200);
     assert_eq!(talk.connection.input.capacity(), 0);
+    // Nor is it held twice while content is to come.
+    let post = format!("POST / HTTP/1.1\r\nHost: a\r\n{cookie}Transfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(talk.say(post + "5"), b"");
+    assert!(talk.connection.input.capacity() < 100);
+    assert!(talk.connection.head.capacity() < 11_000);
+    assert!(
+        talk.say("\r\nhello\r\n0\r\n\r\n")
+            .starts_with(b"HTTP/1.1 405 ")
+    );
+    assert_eq!(talk.connection.head.capacity(), 0);
 }
 
 #[test]
