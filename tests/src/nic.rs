@@ -104,13 +104,15 @@ mod tests {
         }
     }
 
-    /// Each card has a driver with its numbers, and the places that README tells of.
+    /// The places that README tells of: those that a card needs to be driven.
     #[test]
     fn each_card_is_in_all_places_that_need_it() {
         let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
-        let (attach, readme) = (read("kernel/src/nics/attach.rs"), read("README.md"));
-        let (linker, library) = (read("kernel/kernel.ld"), read("kernel/nic/src/lib.rs"));
-        let model = read("kernel/nic/src/model/mod.rs");
+        let attach = read("kernel/src/nics/attach.rs");
+        let [library, model] =
+            ["lib.rs", "model/mod.rs"].map(|file| read(&format!("kernel/nic/src/{file}")));
+        let rows = attach.matches("name: \"").count();
+        assert_eq!(rows, ALL.len(), "rows of DRIVERS, and cards");
         for nic in ALL.iter() {
             let name = nic.name;
             let (vendor, device) = nic.id.split_once(':').unwrap();
@@ -120,8 +122,6 @@ mod tests {
                 (&attach, format!("device: 0x{device}")),
                 (&library, format!("pub mod {name};")),
                 (&model, format!("pub mod {name};")),
-                (&linker, format!("nic..{name}..")),
-                (&readme, name.to_owned()),
             ] {
                 assert!(file.contains(&words), "{name}: no {words:?}");
             }
