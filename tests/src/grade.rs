@@ -215,6 +215,11 @@ fn index(bench: &Bench, target: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::repository;
+    use crate::{nic, options};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn the_points_are_the_labs() {
@@ -300,5 +305,84 @@ mod tests {
         let line = printed.len() - 3; // the padding is in the last line before the blank
         printed[line] = printed[line].replace('4', "5");
         assert!(fails(&printed, &captured).contains("dumped frame 5"));
+    }
+
+    /// What each case says of a guest that prints these lines, and does nothing more. All of
+    /// them at once, since what they need is time.
+    fn run_idle(name: &str, prints: &str) -> Vec<(&'static str, Duration, String)> {
+        let build = std::env::temp_dir().join(format!("wharf-idle-{name}-{}", std::process::id()));
+        // Who connects is taken by the system, and never answered.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let qemu = repository().join("tests/idle-qemu");
+        let www = repository().join("www");
+        let [qemu, www] = [qemu, www].map(|path| path.to_string_lossy().into_owned());
+        let words = ["grade", "--qemu", &qemu, "--www", &www].map(str::to_owned);
+        let options = &options::parse(words).unwrap().unwrap();
+        let results = thread::scope(|scope| {
+            let cases = PART_A.iter().chain(PART_B).enumerate();
+            let cases: Vec<_> = cases
+                .map(|(number, case)| {
+                    let dir = build.join(number.to_string());
+                    std::fs::create_dir_all(&dir).unwrap();
+                    std::fs::write(dir.join("prints"), prints).unwrap();
+                    std::fs::write(dir.join("port"), port.to_string()).unwrap();
+                    scope.spawn(move || {
+                        let bench = Bench::new(options, &nic::ALL[0], dir);
+                        let start = Instant::now();
+                        let failure = (case.run)(&bench).unwrap_err();
+                        (case.name, start.elapsed(), failure.0)
+                    })
+                })
+                .collect();
+            cases.into_iter().map(|case| case.join().unwrap()).collect()
+        });
+        std::fs::remove_dir_all(build).unwrap();
+        results
+    }
+
+    /// Fails unless all cases ended soon, and said these in turn.
+    fn said(results: &[(&'static str, Duration, String)], expected: [&str; 10]) {
+        for ((name, took, words), expected) in results.iter().zip(expected) {
+            assert!(
+                *took < PATIENCE + Duration::from_secs(4),
+                "{name}: {took:?}"
+            );
+            assert!(words.contains(expected), "{name}: {words}");
+            assert!(!words.contains("os error"), "{name}: {words}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_prints_nothing_fails_each_case_in_time_and_in_a_sentence() {
+        let run = "the line \"init: nothing left to run\" did not come within 5 s";
+        let input = "a line \"Waiting for packets\"... did not come within 5 s";
+        let web = "a line \"Waiting for http connections\"... did not come within 5 s";
+        let time =
+            "\"starting count down: 5 \" did not come within 5 s; the guest has printed nothing";
+        let sent = "no frame was sent: does the card's transmit unit start?";
+        let echo = "the line \"bound\" did not come within 5 s";
+        let expected = [time, run, sent, sent, input, input, echo, web, web, web];
+        said(&run_idle("mute", ""), expected);
+    }
+
+    /// As with a driver that attaches, and neither sends nor receives.
+    #[test]
+    fn a_card_that_does_nothing_fails_each_case_in_time_and_in_a_sentence() {
+        const PRINTS: &str = "bound\nWaiting for http connections...\nWaiting for packets...\n\
+                              starting count down: 5 4 ";
+        let run = "the line \"init: nothing left to run\" did not come within 5 s";
+        let time = "\"starting count down: 5 4 3 \" did not come within 5 s";
+        let sent = "no frame was sent: does the card's transmit unit start?";
+        let input = "no ARP request within 5 s: does the card's transmit unit start?";
+        let echo = "bytes came, then nothing for 5 s\nthe guest has sent no frame: do the card's";
+        let web = |target: &str| {
+            format!("GET: {target}: no answer: nothing for 5 s\nthe guest has sent no frame")
+        };
+        let [home, index, random] = ["/", "/index.html", "/random_file.txt"].map(web);
+        let expected = [
+            time, run, sent, sent, input, input, echo, &home, &index, &random,
+        ];
+        said(&run_idle("idle", PRINTS), expected);
     }
 }

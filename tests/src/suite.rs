@@ -120,7 +120,18 @@ pub struct Bench<'a> {
     note: RefCell<String>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// A bench whose files go into the directory `dir`.
+    pub(crate) fn new(options: &'a Options, nic: &'static Nic, dir: PathBuf) -> Bench<'a> {
+        Bench {
+            options,
+            nic,
+            dir,
+            booted: Cell::new(0),
+            note: RefCell::default(),
+        }
+    }
+
     /// Boots a machine.
     ///
     /// # Errors
@@ -221,13 +232,7 @@ pub fn attempt(
 ) -> bool {
     report.running(name);
     let directory = directory_name(&format!("{} {name}", nic.name));
-    let bench = Bench {
-        options,
-        nic,
-        dir: options.build.join("running").join(&directory),
-        booted: Cell::new(0),
-        note: RefCell::default(),
-    };
+    let bench = Bench::new(options, nic, options.build.join("running").join(&directory));
     let start = Instant::now();
     let outcome = fresh(&bench.dir)
         .and_then(|()| run(&bench))
