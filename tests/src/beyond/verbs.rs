@@ -187,14 +187,14 @@ break kernel::kernel::Kernel::spawn
 continue
 print path
 backtrace
-echo \\n== a system call\\n
+echo \\n=== a system call\\n
 continue
 print path
 backtrace
 delete
 add-symbol-file PROGRAM
 break testtime::nap
-echo \\n== a program\\n
+echo \\n=== a program\\n
 continue
 print us
 backtrace
@@ -205,7 +205,7 @@ quit
 /// Fails unless gdb has shown all that it was asked for.
 fn shown(lines: &[String]) -> Outcome {
     let mut parts = lines
-        .split(|line| line.contains("== "))
+        .split(|line| line.contains("=== "))
         .map(<[String]>::to_vec);
     for (what, value, stop, callers) in [
         (
