@@ -70,6 +70,11 @@ impl Console {
         log.text.iter().filter(|byte| **byte == b'\n').count()
     }
 
+    /// The last lines, in words for a person.
+    pub fn tail(&self) -> String {
+        tail(&self.shared.lock().text)
+    }
+
     /// Waits for the line `line`, the whole of it.
     ///
     /// # Errors

@@ -56,9 +56,7 @@ fn pci_attach(bench: &Bench) -> Outcome {
     machine.wait_end_of_run()?;
     let enabled = bench.nic.enabled();
     ensure(machine.console.lines().contains(&enabled), || {
-        format!(
-            "no line {enabled:?}: does a row of kernel/src/nics/attach.rs match the card, and its driver take it?"
-        )
+        format!("no line {enabled:?}: is there a row for the card in kernel/src/nics/attach.rs?")
     })
 }
 
@@ -66,10 +64,13 @@ fn testoutput(bench: &Bench, count: usize) -> Outcome {
     let setup = Setup::new(&format!("run=testoutput,{count}"));
     let machine = bench.boot(&setup)?;
     let ended = machine.wait_end_of_run();
+    let told = machine.console.tail();
     let frames = machine.captured()?;
     let right = frames_are_packets(&frames, count, bench.nic);
     let right = match frames.is_empty() {
-        true => Err("no frame was sent: does the card's transmit unit start?".into()),
+        true => Err(Failure(format!(
+            "no frame was sent: does the card's transmit unit start? {told}"
+        ))),
         false => right,
     };
     // What is missing says more than that something is.
