@@ -30,8 +30,10 @@ PROFILE := --release
 BIN     := $(TARGET)/release
 BUILD   ?= build
 endif
-# What measures takes no other than the usual.
-usual = $(if $(DEBUGGED),$(error make $@ measures what is optimised: leave DEBUG=1 out))
+MEASURING := $(filter bench%,$(MAKECMDGOALS))
+ifneq ($(and $(DEBUGGED),$(MEASURING)),)
+$(error make $(MEASURING) measures what is optimised: leave DEBUG=1 out)
+endif
 
 # Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
 CARDS := $(shell awk 'NF == 6 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
@@ -115,12 +117,10 @@ test: image
 	@$(CARGO) run -q -p tests -- all --nic '$(TESTED)' $(HARNESS)
 
 bench-icount: image
-	$(usual)
 	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)
 
 # Wharf, Linux (from Debian's packages, once) and the bare guest.
 bench-guests: image
-	$(usual)
 	@QEMU='$(QEMU)' scripts/setup --quiet --bench
 	@CARGO='$(CARGO)' scripts/linux-peer '$(BUILD)/linux-peer'
 	@$(CARGO) build -q --release -p floor
