@@ -6,7 +6,7 @@ NIC   ?= e100
 WWW   ?= www
 MEM   ?= 64
 QEMU  ?= qemu-system-x86_64
-BUILD ?= build
+GDB   ?= gdb
 
 # As in the lab, the ports follow from the user id, so that users do not meet.
 GDB_PORT  ?= $(shell expr `id -u` % 5000 + 25000)
@@ -17,23 +17,45 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO  ?= cargo
 comma  := ,
 
-# Per card: the machine, and the flags that put the card in it. The E100 is in the
-# lab's slot, 00:03.0; the 82576 is a PCI Express card, behind a root port.
-MACHINE_e100 := pc
-CARD_e100    := -device i82559er,netdev=n0,addr=3,romfile=
-MACHINE_igb  := q35
-CARD_igb     := -device pcie-root-port,id=rp0,chassis=1,addr=3 -device igb,bus=rp0,netdev=n0,romfile=
-CARD := $(or $(CARD_$(NIC)),$(error NIC=$(NIC): Wharf drives no such card; it knows: e100 igb))
+# What is built, and where it goes: with DEBUG=1 for gdb, beside the usual.
+DEBUGGED := $(filter 1,$(DEBUG))
+ifdef DEBUGGED
+PROFILE := --config .cargo/debugging.toml --profile debugging
+BIN     := $(TARGET)/debugging
+BUILD   ?= build/debugging
+else ifneq ($(and $(filter command line,$(origin DEBUG)),$(filter-out 0,$(DEBUG))),)
+$(error DEBUG=$(DEBUG): it can be 1)
+else
+PROFILE := --release
+BIN     := $(TARGET)/release
+BUILD   ?= build
+endif
+MEASURING := $(filter bench%,$(MAKECMDGOALS))
+ifneq ($(and $(DEBUGGED),$(MEASURING)),)
+$(error make $(MEASURING) measures what is optimised: leave DEBUG=1 out)
+endif
+
+# Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
+CARDS := $(shell awk 'NF == 6 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
+column = $(shell awk 'NF == 6 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
+CARD = $(CARD_$(call column,5)),netdev=n0,romfile=
+CARD_slot = -device $(call column,2),addr=3
+CARD_port = -device pcie-root-port,id=rp0,chassis=1,addr=3 -device $(call column,2),bus=rp0
+ifeq ($(filter $(NIC),$(CARDS)),)
+$(error NIC=$(NIC): Wharf drives no such card; it knows: $(CARDS))
+endif
 # `make test` takes all cards, unless it is given one.
 TESTED := $(if $(filter file,$(origin NIC)),all,$(NIC))
 
-QEMUFLAGS = -accel tcg -machine $(MACHINE_$(NIC)) -smp 1 -m $(MEM) \
+QEMUFLAGS = -accel tcg -machine $(call column,4) -smp 1 -m $(MEM) \
 	-nodefaults -display none -no-reboot -serial mon:stdio \
-	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80 \
+	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
 	$(CARD) \
 	$(if $(PCAP),-object filter-dump$(comma)id=d0$(comma)netdev=n0$(comma)file=$(PCAP)) \
 	-kernel $(BUILD)/boot.elf -initrd $(BUILD)/wharf.tar -append "$(CMDLINE)" \
 	$(QEMUEXTRA)
+
+ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(1)' '$(FORWARD)' '$(CMDLINE)'
 
 # ---------------------------------------------------------------------- verbs
 .PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-guests bench-icount check nc-7 nc-80 which-ports clean
@@ -49,43 +71,49 @@ help:
 	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
 	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
 	@echo 'make which-ports   where those are on this machine'
-	@echo 'make qemu-gdb      as qemu, but wait for `make gdb` in another terminal'
+	@echo 'make qemu-gdb      as qemu, but wait for `make gdb` in another terminal; both with DEBUG=1'
 	@echo 'make clean         remove what was built'
 	@echo
-	@echo 'variables: NIC=e100|igb  WWW=dir to serve  PCAP=file to capture into  MEM=MiB'
+	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB'
 	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
-	@echo '           QEMU=program  QEMUEXTRA="more flags"'
+	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
+	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
+	@echo '           CASES="WORD ..." for grade and test: those with a WORD in their name alone'
+	@echo '           QEMU=program  QEMUEXTRA="more flags"  GDB=program'
 	@echo '           BLESS=1 and STAGES=1 for bench-icount: write the baseline, tell more'
 
 setup:
 	@QEMU='$(QEMU)' scripts/setup --quiet
 
 image: setup
-	@$(CARGO) build --release -p boot -p kernel -p user --bins
-	@scripts/image '$(TARGET)/release' '$(BUILD)' '$(WWW)'
+	@$(CARGO) build $(PROFILE) -p boot -p kernel -p user --bins
+	@scripts/image '$(BIN)' '$(BUILD)' '$(WWW)'
 
 qemu: image
-	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT)
+	$(ANNOUNCE)
 	@exec $(QEMU) $(QEMUFLAGS)
 
 run-%:
 	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
 
 qemu-gdb: image
-	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT) $(GDB_PORT)
+	$(call ANNOUNCE,$(GDB_PORT))
 	@exec $(QEMU) $(QEMUFLAGS) -S -gdb tcp:127.0.0.1:$(GDB_PORT)
 
 gdb:
-	@command -v gdb >/dev/null || { echo 'gdb is missing: install the package gdb, then run make gdb again.' >&2; exit 1; }
-	@echo 'The symbols of the kernel are loaded: `hbreak _start`, or any function or line, then `continue`.'
-	@echo 'To add those of a program, say httpd: `add-symbol-file $(TARGET)/release/httpd`.'
-	@gdb -q -ex 'file $(TARGET)/release/kernel' -ex 'target remote 127.0.0.1:$(GDB_PORT)'
+	@command -v '$(GDB)' >/dev/null || { echo 'gdb is missing: run scripts/setup --gdb, then make gdb again.' >&2; exit 1; }
+	@test -f '$(BIN)/kernel' || { echo 'There is no $(BIN)/kernel: first run make qemu-gdb$(if $(DEBUGGED), DEBUG=1) in another terminal.' >&2; exit 1; }
+	@echo 'The symbols of the kernel are loaded: `break kernel::main`, or any function or line, then `continue`.'
+	@echo 'To add those of a program, say httpd: `add-symbol-file $(BIN)/httpd`. Programs have the same'
+	@echo 'addresses, so another one may stop where this one was to.'
+	$(if $(DEBUGGED),,@echo 'Optimised code has few variables left: make qemu-gdb DEBUG=1 and make gdb DEBUG=1 show them.')
+	@'$(GDB)' -q -ex 'file $(BIN)/kernel' -ex 'target remote 127.0.0.1:$(GDB_PORT)'
 
 grade: image
 	@$(CARGO) run -q -p tests -- grade --nic '$(NIC)' $(HARNESS)
 
 test: image
-	@scripts/layout '$(TARGET)/release'
+	$(if $(DEBUGGED),,@scripts/layout '$(BIN)')
 	@$(CARGO) run -q -p tests -- all --nic '$(TESTED)' $(HARNESS)
 
 bench-icount: image
@@ -101,8 +129,8 @@ bench: $(if $(filter --help -h,$(BENCH)),,bench-guests)
 	@$(CARGO) build -q --release -p tests --bin bench
 	@'$(TARGET)/release/bench' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' $(BENCH)
 
-HARNESS = --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' \
-	--www '$(WWW)' $(CASES)
+HARNESS = --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(BIN)' \
+	--www '$(WWW)' $(foreach word,$(CASES),'$(word)')
 
 check:
 	$(CARGO) fmt --all --check

@@ -13,6 +13,7 @@ mod segments;
 mod system;
 mod together;
 mod trouble;
+mod verbs;
 mod web;
 
 use crate::suite::Case;
@@ -31,6 +32,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
+    ("Make's verbs", verbs::CASES),
     ("The 82576", igb::CASES),
     ("Filters and VLANs", filters::CASES),
 ];

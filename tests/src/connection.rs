@@ -150,7 +150,9 @@ impl Connection {
         self.unacknowledged.push(0);
         while !self.ended || !self.unacknowledged.is_empty() {
             if !self.look(wire)? {
-                ensure(Instant::now() < end, || "no end of the connection".into())?;
+                ensure(Instant::now() < end, || {
+                    format!("no end of the connection within {} s", PATIENCE.as_secs())
+                })?;
                 self.repeats += 1;
                 self.put(wire, fin, flag::ACK | flag::FIN, &[])?;
             }
@@ -167,7 +169,11 @@ impl Connection {
             return Ok(());
         }
         ensure(Instant::now() < end, || {
-            format!("nothing came; {} bytes wait", self.taken.len())
+            let seconds = PATIENCE.as_secs();
+            format!(
+                "nothing of the connection for {seconds} s; {} bytes had come",
+                self.taken.len()
+            )
         })?;
         self.repeats += 1;
         if self.unacknowledged.is_empty() {

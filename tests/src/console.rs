@@ -25,6 +25,12 @@ impl Shared {
     }
 }
 
+/// What `init` says when all programs of the command line have ended. Only the kernel may
+/// have something to say after it.
+pub const END_OF_RUN: &str = "init: nothing left to run";
+/// How long after it the kernel may take for that: a link needs half a second.
+const AFTERWORD: Duration = Duration::from_secs(1);
+
 /// Everything the guest has printed so far, and a way to wait for more.
 pub struct Console {
     shared: Arc<Shared>,
@@ -64,6 +70,11 @@ impl Console {
         log.text.iter().filter(|byte| **byte == b'\n').count()
     }
 
+    /// The last lines, in words for a person.
+    pub fn tail(&self) -> String {
+        tail(&self.shared.lock().text)
+    }
+
     /// Waits for the line `line`, the whole of it.
     ///
     /// # Errors
@@ -86,7 +97,8 @@ impl Console {
     /// returns it. `what` names it in the error.
     ///
     /// # Errors
-    /// If it does not come within `timeout`, the guest ends first, or the guest panics.
+    /// If it does not come within `timeout`, the guest ends first or panics, or all programs
+    /// have ended.
     pub fn wait_where(
         &self,
         from: usize,
@@ -94,16 +106,21 @@ impl Console {
         timeout: Duration,
         wanted: impl Fn(&str) -> bool,
     ) -> Outcome<String> {
-        let deadline = Instant::now() + timeout;
+        let mut deadline = Instant::now() + timeout;
         let mut seen = 0; // bytes of lines that were looked at
         let mut number = 0;
         let mut panic = None;
+        let mut run_ended = false;
         let mut log = self.shared.lock();
         loop {
             while let Some(len) = log.text[seen..].iter().position(|byte| *byte == b'\n') {
                 let line = line_text(&log.text[seen..seen + len]);
                 if number >= from && wanted(&line) {
                     return Ok(line);
+                }
+                if line == END_OF_RUN {
+                    run_ended = true;
+                    deadline = deadline.min(Instant::now() + AFTERWORD);
                 }
                 if is_panic(&line) {
                     panic = Some(line);
@@ -113,11 +130,13 @@ impl Console {
             }
             let now = Instant::now();
             let why = if let Some(line) = panic.take() {
-                format!("the guest panicked: {line}")
+                format!(": the guest panicked: {line}")
             } else if log.ended {
-                "QEMU ended".to_owned()
+                ": QEMU ended".to_owned()
+            } else if now >= deadline && run_ended {
+                ": all programs have ended".to_owned()
             } else if now >= deadline {
-                format!("nothing came within {} s", timeout.as_secs_f32())
+                format!(" within {} s", timeout.as_secs_f32())
             } else {
                 log = self
                     .shared
@@ -127,10 +146,8 @@ impl Console {
                     .0;
                 continue;
             };
-            return Err(Failure(format!(
-                "waiting for {what}: {why}; {}",
-                tail(&log.text)
-            )));
+            let tail = tail(&log.text);
+            return Err(Failure(format!("{what} did not come{why}; {tail}")));
         }
     }
 
@@ -148,10 +165,12 @@ impl Console {
                 return Ok(now);
             }
             if log.ended || now >= deadline {
-                return Err(Failure(format!(
-                    "waiting for {part:?}: it did not come; {}",
-                    tail(&log.text)
-                )));
+                let why = match log.ended {
+                    true => ": QEMU ended".to_owned(),
+                    false => format!(" within {} s", timeout.as_secs_f32()),
+                };
+                let tail = tail(&log.text);
+                return Err(Failure(format!("{part:?} did not come{why}; {tail}")));
             }
             log = self
                 .shared
@@ -193,8 +212,8 @@ fn tail(text: &[u8]) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     match &lines[lines.len().saturating_sub(3)..] {
-        [] => "it printed nothing".to_owned(),
-        last => format!("its last lines: {}", last.join(" | ")),
+        [] => "the guest has printed nothing".to_owned(),
+        last => format!("the guest's last lines: {}", last.join(" | ")),
     }
 }
 
@@ -219,7 +238,8 @@ mod tests {
         assert_eq!(console.wait_line("one", LATER).unwrap(), "one");
         let words = console.wait_line("bou", SOON).unwrap_err().0;
         assert!(
-            words.contains("nothing came") && words.contains("one | bou"),
+            words.starts_with("the line \"bou\" did not come within 0.03 s")
+                && words.contains("one | bou"),
             "{words}"
         );
         guest.write_all(b"nd\n\n").unwrap();
@@ -266,11 +286,63 @@ mod tests {
         assert!(console.wait_text("nel pan", LATER).is_ok());
     }
 
+    /// As with a card that is not attached: a guest whose programs have all given up.
+    #[test]
+    fn where_no_program_runs_any_more_nothing_is_waited_for() {
+        let (console, mut guest) = console();
+        guest
+            .write_all(b"hello: no card\ninit: nothing left to run\n")
+            .unwrap();
+        let start = Instant::now();
+        let words = console.wait_line("bound", LATER).unwrap_err().0;
+        assert!(
+            words.contains("\"bound\" did not come: all programs have ended")
+                && words.contains("no card"),
+            "{words}"
+        );
+        assert!(start.elapsed() < 5 * AFTERWORD, "{:?}", start.elapsed());
+        console.wait_line(END_OF_RUN, LATER).unwrap();
+        // The kernel may still have its word.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| console.wait_line("card 0: link up", LATER));
+            guest.write_all(b"card 0: link up\n").unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+    }
+
+    /// A guest that prints nothing at all, and one that says the same for ever.
+    #[test]
+    fn who_never_says_it_is_waited_for_no_longer_than_the_patience() {
+        let patience = Duration::from_millis(200);
+        for talks in [false, true] {
+            let (console, mut guest) = console();
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // Until the console is gone, or long enough to tell a failure.
+                    while talks && start.elapsed() < 10 * patience {
+                        guest.write_all(b"netd: no card\n").unwrap();
+                        std::thread::sleep(patience / 20);
+                    }
+                });
+                let words = console.wait_line("bound", patience).unwrap_err().0;
+                let expected = match talks {
+                    false => "the guest has printed nothing",
+                    true => "the guest's last lines: netd: no card",
+                };
+                let expected = format!("the line \"bound\" did not come within 0.2 s; {expected}");
+                assert!(words.starts_with(&expected), "{words}");
+                assert!(start.elapsed() < 5 * patience, "{:?}", start.elapsed());
+            });
+        }
+    }
+
     #[test]
     fn the_end_without_a_line_is_an_error() {
         let (console, guest) = console();
         drop(guest);
         let words = console.wait_line("bound", LATER).unwrap_err().0;
-        assert!(words.contains("QEMU ended; it printed nothing"), "{words}");
+        let expected = "the line \"bound\" did not come: QEMU ended; the guest has printed nothing";
+        assert_eq!(words, expected);
     }
 }

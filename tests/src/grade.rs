@@ -12,8 +12,9 @@ use crate::http::{Connection, Response};
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::nic::Nic;
 use crate::suite::{Bench, Case};
-use crate::{During, Failure, Outcome, ensure, same_bytes};
-use std::io::{Read, Write};
+use crate::wire::from_guest;
+use crate::{During, Failure, Outcome, ensure, read_all, same_bytes};
+use std::io::Write;
 use std::net::{Ipv4Addr, UdpSocket};
 
 /// Points of the lab's part A: time, PCI, transmission.
@@ -42,23 +43,41 @@ pub const PART_B: &[Case] = &[
 
 fn testtime(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testtime"))?;
-    machine
-        .console
-        .wait_line("starting count down: 5 4 3 2 1 0 ", PATIENCE)
-        .map(|_| ())
+    let mut line = "starting count down: ".to_owned();
+    for number in (0..=5).rev() {
+        line += &format!("{number} ");
+        machine.console.wait_text(&line, PATIENCE)?;
+    }
+    machine.console.wait_line(&line, PATIENCE).map(drop)
 }
 
 fn pci_attach(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=hello"))?;
-    machine.console.wait_line(&bench.nic.enabled(), PATIENCE)?;
-    machine.wait_end_of_run()
+    machine.wait_end_of_run()?;
+    let enabled = bench.nic.enabled();
+    ensure(machine.console.lines().contains(&enabled), || {
+        format!("no line {enabled:?}: is there a row for the card in kernel/src/nics/attach.rs?")
+    })
 }
 
 fn testoutput(bench: &Bench, count: usize) -> Outcome {
     let setup = Setup::new(&format!("run=testoutput,{count}"));
     let machine = bench.boot(&setup)?;
-    machine.wait_end_of_run()?;
-    frames_are_packets(&machine.captured()?, count, bench.nic)
+    let ended = machine.wait_end_of_run();
+    let told = machine.console.tail();
+    let frames = machine.captured()?;
+    let right = frames_are_packets(&frames, count, bench.nic);
+    let right = match frames.is_empty() {
+        true => Err(Failure(format!(
+            "no frame was sent: does the card's transmit unit start? {told}"
+        ))),
+        false => right,
+    };
+    // What is missing says more than that something is.
+    match (right, ended) {
+        (Err(frames), Err(end)) => Err(Failure(format!("{frames}\n{end}"))),
+        (right, ended) => right.and(ended),
+    }
 }
 
 /// Fails unless the frames are `Packet 00`, `Packet 01`, ..., padded as with the card `nic`,
@@ -79,25 +98,36 @@ pub fn frames_are_packets(frames: &[Vec<u8>], count: usize, nic: &Nic) -> Outcom
 
 fn testinput(bench: &Bench, count: usize) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testinput"))?;
-    machine
-        .console
-        .wait_prefix("Waiting for packets", PATIENCE)?;
-    machine
-        .console
-        .wait_prefix(hexdump::FOURTH_LINE, PATIENCE)?;
+    let console = &machine.console;
+    console.wait_prefix("Waiting for packets", PATIENCE)?;
+    if let Err(failure) = console.wait_prefix(hexdump::FOURTH_LINE, PATIENCE) {
+        let question = no_reply(&machine.captured()?);
+        return Err(Failure(format!("{question}\n{failure}")));
+    }
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect((Ipv4Addr::LOCALHOST, machine.ports()?.echo_udp))?;
     for number in 0..count {
         socket.send(format!("Packet {number:03}").as_bytes())?;
     }
-    let last = machine
-        .console
-        .wait_prefix(&hexdump::last_line_of_packet(count - 1), PATIENCE);
+    let last = (0..count).try_for_each(|number| {
+        let line = hexdump::last_line_of_packet(number);
+        console.wait_prefix(&line, PATIENCE).map(drop)
+    });
     let printed = machine.console.lines();
     let compared = input_matches(&printed, &machine.captured()?, count);
-    // What is missing says more than that something is.
-    compared?;
-    last.map(|_| ())
+    compared.and(last)
+}
+
+/// Why the reply to the guest's ARP request was not dumped, by the capture.
+fn no_reply(captured: &[Vec<u8>]) -> String {
+    let seconds = PATIENCE.as_secs();
+    match captured {
+        [] => format!("no ARP request within {seconds} s: does the card's transmit unit start?"),
+        [_] => "the first frame was not answered: is it an ARP request for 10.0.2.2?".to_owned(),
+        [_, _, ..] => format!(
+            "the ARP reply was not received within {seconds} s: does the card's receive unit start?"
+        ),
+    }
 }
 
 /// Fails unless the frames dumped on the console are those of the capture, which are an
@@ -107,7 +137,7 @@ fn testinput(bench: &Bench, count: usize) -> Outcome {
 /// The first difference.
 pub fn input_matches(printed: &[String], captured: &[Vec<u8>], count: usize) -> Outcome {
     let Some((request, received)) = captured.split_first() else {
-        return Err("the capture is empty".into());
+        return Err("no frame passed the card".into());
     };
     ensure(
         request.starts_with(&BROADCAST) && request.get(12..14) == Some(&ARP.to_be_bytes()),
@@ -142,14 +172,30 @@ fn echosrv(bench: &Bench) -> Outcome {
     let words = format!("{:?}: network server works", std::time::SystemTime::now());
     stream.write_all(words.as_bytes())?;
     let mut back = vec![0; words.len()];
-    stream.read_exact(&mut back).during("reading the echo")?;
-    same_bytes(&back, words.as_bytes())
+    match read_all(&mut stream, &mut back) {
+        Ok(()) => same_bytes(&back, words.as_bytes()),
+        Err(failure) => Err(unanswered(machine, "echo", &failure)),
+    }
 }
 
 fn get(bench: &Bench, target: &str) -> Outcome<Response> {
     let machine = bench.boot(&Setup::new("run=httpd"))?;
     machine.wait_servers(false, true)?;
-    web(&machine)?.get(target, "Connection: close\r\n")
+    let answer = web(&machine)?.get(target, "Connection: close\r\n");
+    answer.map_err(|failure| unanswered(machine, "GET", &failure))
+}
+
+/// A failure of a client, and what the capture says of the card.
+fn unanswered(machine: Machine, what: &str, failure: &Failure) -> Failure {
+    let sent = match machine.captured() {
+        Ok(frames) => from_guest(&frames),
+        Err(why) => return Failure(format!("{what}: {failure}\n{why}")),
+    };
+    let question = match sent {
+        0 => "\nthe guest has sent no frame: do the card's receive and transmit units start?",
+        _ => "",
+    };
+    Failure(format!("{what}: {failure}{question}"))
 }
 
 /// A connection to the web server.
@@ -162,7 +208,7 @@ pub fn web(machine: &Machine) -> Outcome<Connection> {
 
 fn index(bench: &Bench, target: &str) -> Outcome {
     let file = bench.options.www.join("index.html");
-    let expected = std::fs::read(&file).map_err(|e| Failure(format!("{}: {e}", file.display())))?;
+    let expected = std::fs::read(&file).during(&file.display().to_string())?;
     let response = get(bench, target)?.expect(200)?;
     same_bytes(&response.body, &expected)
 }
@@ -170,7 +216,11 @@ fn index(bench: &Bench, target: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nic;
+    use crate::suite::repository;
+    use crate::{nic, options};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn the_points_are_the_labs() {
@@ -185,12 +235,17 @@ mod tests {
                 .map(|n| format!("Packet {n:02}").into_bytes())
                 .collect()
         };
-        let [e100, igb] = nic::ALL else {
-            panic!("two cards")
+        let card = |padded_to| Nic {
+            name: "card",
+            device: "card",
+            id: "0:0",
+            machine: "pc",
+            padded_to,
         };
-        assert_eq!(frames_are_packets(&frames(5), 5, e100), Ok(()));
-        assert_eq!(frames_are_packets(&frames(101), 101, e100), Ok(()));
-        let fails = |frames: &[Vec<u8>]| frames_are_packets(frames, 5, e100).unwrap_err().0;
+        let (plain, pads) = (&card(0), &card(60));
+        assert_eq!(frames_are_packets(&frames(5), 5, plain), Ok(()));
+        assert_eq!(frames_are_packets(&frames(101), 101, plain), Ok(()));
+        let fails = |frames: &[Vec<u8>]| frames_are_packets(frames, 5, plain).unwrap_err().0;
         assert!(fails(&frames(6)).contains("6 frames"));
         assert!(fails(&frames(4)).contains("4 frames"));
         assert!(fails(&[]).contains("0 frames"));
@@ -201,10 +256,18 @@ mod tests {
         padded[4].resize(60, 0);
         assert!(fails(&padded).contains("frame 4"));
         padded.iter_mut().for_each(|frame| frame.resize(60, 0));
-        assert_eq!(frames_are_packets(&padded, 5, igb), Ok(()));
-        assert!(frames_are_packets(&frames(5), 5, igb).is_err());
+        assert_eq!(frames_are_packets(&padded, 5, pads), Ok(()));
+        assert!(frames_are_packets(&frames(5), 5, pads).is_err());
         padded[4][59] = 1;
-        assert!(frames_are_packets(&padded, 5, igb).is_err());
+        assert!(frames_are_packets(&padded, 5, pads).is_err());
+    }
+
+    #[test]
+    fn a_missing_reply_is_blamed_on_the_unit_that_does_nothing() {
+        let frame = vec![0; 60];
+        assert!(no_reply(&[]).contains("no ARP request within 5 s: does the card's transmit"));
+        assert!(no_reply(std::slice::from_ref(&frame)).contains("was not answered"));
+        assert!(no_reply(&[frame.clone(), frame]).contains("does the card's receive unit"));
     }
 
     /// A console and a capture of a run with `count` datagrams.
@@ -233,7 +296,7 @@ mod tests {
         assert_eq!(input_matches(&printed, &captured, 5), Ok(()));
         let fails = |p: &[String], c: &[Vec<u8>]| input_matches(p, c, 5).unwrap_err().0;
 
-        assert!(fails(&printed, &[]).contains("empty"));
+        assert!(fails(&printed, &[]).contains("no frame"));
         assert!(fails(&printed, &captured[1..]).contains("ARP request"));
         let lost = &printed[..printed.len() - 5];
         assert!(fails(lost, &captured).contains("5 frames dumped, 6 received"));
@@ -243,5 +306,84 @@ mod tests {
         let line = printed.len() - 3; // the padding is in the last line before the blank
         printed[line] = printed[line].replace('4', "5");
         assert!(fails(&printed, &captured).contains("dumped frame 5"));
+    }
+
+    /// What each case says of a guest that prints these lines, and does nothing more. All of
+    /// them at once, since what they need is time.
+    fn run_idle(name: &str, prints: &str) -> Vec<(&'static str, Duration, String)> {
+        let build = std::env::temp_dir().join(format!("wharf-idle-{name}-{}", std::process::id()));
+        // Who connects is taken by the system, and never answered.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let qemu = repository().join("tests/idle-qemu");
+        let www = repository().join("www");
+        let [qemu, www] = [qemu, www].map(|path| path.to_string_lossy().into_owned());
+        let words = ["grade", "--qemu", &qemu, "--www", &www].map(str::to_owned);
+        let options = &options::parse(words).unwrap().unwrap();
+        let results = thread::scope(|scope| {
+            let cases = PART_A.iter().chain(PART_B).enumerate();
+            let cases: Vec<_> = cases
+                .map(|(number, case)| {
+                    let dir = build.join(number.to_string());
+                    std::fs::create_dir_all(&dir).unwrap();
+                    std::fs::write(dir.join("prints"), prints).unwrap();
+                    std::fs::write(dir.join("port"), port.to_string()).unwrap();
+                    scope.spawn(move || {
+                        let bench = Bench::new(options, &nic::ALL[0], dir);
+                        let start = Instant::now();
+                        let failure = (case.run)(&bench).unwrap_err();
+                        (case.name, start.elapsed(), failure.0)
+                    })
+                })
+                .collect();
+            cases.into_iter().map(|case| case.join().unwrap()).collect()
+        });
+        std::fs::remove_dir_all(build).unwrap();
+        results
+    }
+
+    /// Fails unless all cases ended soon, and said these in turn.
+    fn said(results: &[(&'static str, Duration, String)], expected: [&str; 10]) {
+        for ((name, took, words), expected) in results.iter().zip(expected) {
+            assert!(
+                *took < PATIENCE + Duration::from_secs(4),
+                "{name}: {took:?}"
+            );
+            assert!(words.contains(expected), "{name}: {words}");
+            assert!(!words.contains("os error"), "{name}: {words}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_prints_nothing_fails_each_case_in_time_and_in_a_sentence() {
+        let run = "the line \"init: nothing left to run\" did not come within 5 s";
+        let input = "a line \"Waiting for packets\"... did not come within 5 s";
+        let web = "a line \"Waiting for http connections\"... did not come within 5 s";
+        let time =
+            "\"starting count down: 5 \" did not come within 5 s; the guest has printed nothing";
+        let sent = "no frame was sent: does the card's transmit unit start?";
+        let echo = "the line \"bound\" did not come within 5 s";
+        let expected = [time, run, sent, sent, input, input, echo, web, web, web];
+        said(&run_idle("mute", ""), expected);
+    }
+
+    /// As with a driver that attaches, and neither sends nor receives.
+    #[test]
+    fn a_card_that_does_nothing_fails_each_case_in_time_and_in_a_sentence() {
+        const PRINTS: &str = "bound\nWaiting for http connections...\nWaiting for packets...\n\
+                              starting count down: 5 4 ";
+        let run = "the line \"init: nothing left to run\" did not come within 5 s";
+        let time = "\"starting count down: 5 4 3 \" did not come within 5 s";
+        let sent = "no frame was sent: does the card's transmit unit start?";
+        let input = "no ARP request within 5 s: does the card's transmit unit start?";
+        let echo = "bytes came, then nothing for 5 s\nthe guest has sent no frame: do the card's";
+        let web = |target: &str| {
+            format!("GET: {target}: no answer: nothing for 5 s\nthe guest has sent no frame")
+        };
+        let [home, index, random] = ["/", "/index.html", "/random_file.txt"].map(web);
+        let expected = [
+            time, run, sent, sent, input, input, echo, &home, &index, &random,
+        ];
+        said(&run_idle("idle", PRINTS), expected);
     }
 }

@@ -1,10 +1,10 @@
 //! A small HTTP/1.1 client (RFC 9112) that shows a test all it gets, and sends what a
 //! test wants sent, wrong requests included.
 
-use crate::{During, Failure, Outcome, ensure};
+use crate::{During, Failure, Outcome, ensure, is_timeout, nothing_since, read_all, words};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest line and most header lines of an answer that is still one.
 const LINE_MAX: u64 = 8192;
@@ -84,7 +84,7 @@ impl Connection {
         let before = stream.read_timeout()?;
         stream.set_read_timeout(Some(timeout))?;
         let waiting = match stream.peek(&mut [0]) {
-            Err(error) => ![ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()),
+            Err(error) => !is_timeout(&error),
             Ok(_) => true,
         };
         stream.set_read_timeout(before)?;
@@ -159,14 +159,12 @@ impl Connection {
                         .parse()
                         .map_err(|_| Failure(format!("Content-Length is {len:?}")))?;
                     response.body = vec![0; len];
-                    self.stream
-                        .read_exact(&mut response.body)
-                        .during("reading the body")?;
+                    read_all(&mut self.stream, &mut response.body).during("the body")?;
                 }
                 None => {
                     self.stream
                         .read_to_end(&mut response.body)
-                        .during("reading the body")?;
+                        .during("the body, up to the end of the connection")?;
                 }
             }
         }
@@ -184,16 +182,27 @@ impl Connection {
             // Closed with bytes of ours unread: also closed.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
             Ok(_) => Err("the server sent more instead of closing".into()),
-            Err(error) => Err(Failure(format!("the server did not close: {error}"))),
+            Err(error) => Err(error).during("the server did not close"),
         }
     }
 
     fn line(&mut self) -> Outcome<String> {
         let mut line = Vec::new();
+        let since = Instant::now();
         (&mut self.stream)
             .take(LINE_MAX)
             .read_until(b'\n', &mut line)
-            .during("reading the answer")?;
+            .map_err(|error| {
+                let then = match is_timeout(&error) {
+                    true => nothing_since(since),
+                    false => words(&error),
+                };
+                let came = match line.is_empty() {
+                    true => "no answer".to_owned(),
+                    false => format!("of the answer {:?} came", line.escape_ascii().to_string()),
+                };
+                Failure(format!("{came}: {then}"))
+            })?;
         let text = line
             .strip_suffix(b"\r\n")
             .ok_or_else(|| match line.is_empty() {
@@ -263,6 +272,37 @@ mod tests {
             assert!(words.contains(word), "{words}");
         }
         assert!(answered(b"more").closed().is_err());
+    }
+
+    #[test]
+    fn a_server_that_falls_silent_is_told_of_in_time_and_in_words() {
+        let patience = Duration::from_millis(100);
+        for (answer, expected) in [
+            ("", "/: no answer: nothing for "),
+            (
+                "HTTP/1.1 2",
+                "/: of the answer \"HTTP/1.1 2\" came: nothing for ",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nabc",
+                "/: the body: 3 of 7 bytes came, then nothing for ",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\nabc",
+                "/: the body, up to the end of the connection: no answer in time",
+            ),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut client =
+                Connection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let (mut server, _) = listener.accept().unwrap();
+            client.patience(patience).unwrap();
+            server.write_all(answer.as_bytes()).unwrap();
+            let start = Instant::now();
+            let words = client.get("/", "").unwrap_err().0;
+            assert!(words.starts_with(expected), "{words}");
+            assert!(start.elapsed() < 20 * patience, "{:?}", start.elapsed());
+        }
     }
 
     #[test]

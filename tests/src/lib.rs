@@ -33,6 +33,7 @@ pub mod suite;
 pub mod wire;
 
 use std::fmt;
+use std::time::Instant;
 
 /// Why a case failed, in words for a person.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +62,57 @@ impl From<&str> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Failure(error.to_string())
+        Failure(words(&error))
     }
+}
+
+/// Whether the other side has done nothing for as long as was allowed: the end of a socket's
+/// time comes as the one or the other.
+pub fn is_timeout(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{TimedOut, WouldBlock};
+    [WouldBlock, TimedOut].contains(&error.kind())
+}
+
+/// What an error means, for a person: without the system's number, and where the other side
+/// was only too slow, without the system's word for it, which speaks of something else.
+pub fn words(error: &std::io::Error) -> String {
+    if is_timeout(error) {
+        return "no answer in time".to_owned();
+    }
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// Reads as many bytes as `bytes` has room for.
+///
+/// # Errors
+/// How many came, and what was then.
+pub fn read_all(source: &mut impl std::io::Read, bytes: &mut [u8]) -> Outcome {
+    let mut got = 0;
+    while got < bytes.len() {
+        let since = Instant::now();
+        let then = match source.read(&mut bytes[got..]) {
+            Ok(0) => "the end".to_owned(),
+            Ok(count) => {
+                got += count;
+                continue;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) => nothing_since(since),
+            Err(error) => words(&error),
+        };
+        let len = bytes.len();
+        return Err(Failure(format!("{got} of {len} bytes came, then {then}")));
+    }
+    Ok(())
+}
+
+/// "nothing for 5 s".
+pub fn nothing_since(since: Instant) -> String {
+    format!("nothing for {:.0} s", since.elapsed().as_secs_f32())
 }
 
 /// Fails with `words()` unless `holds`.
@@ -153,6 +203,44 @@ mod tests {
         assert_ne!(pattern(1, 32), pattern(2, 32));
         let bytes = pattern(7, 64);
         assert_ne!(bytes[..32], bytes[32..]);
+    }
+
+    #[test]
+    fn errors_are_told_in_words_and_without_the_systems_numbers() {
+        use std::io::Error;
+        for (number, expected) in [
+            (11, "no answer in time"),  // EAGAIN, of a socket's time-out
+            (110, "no answer in time"), // ETIMEDOUT
+            (104, "Connection reset by peer"),
+            (2, "No such file or directory"),
+        ] {
+            let error = Error::from_raw_os_error(number);
+            assert_eq!(Failure::from(error).0, expected);
+        }
+        assert_eq!(words(&Error::other("as it is")), "as it is");
+    }
+
+    #[test]
+    fn who_answers_too_little_is_told_of_with_what_came() {
+        use std::io::{Read, Write};
+        use std::net::{TcpListener, TcpStream};
+        use std::time::Duration;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let patience = Duration::from_millis(30);
+        client.set_read_timeout(Some(patience)).unwrap();
+        let mut bytes = [0; 4];
+        let failure = read_all(&mut client, &mut bytes).unwrap_err();
+        let expected = "0 of 4 bytes came, then nothing for ";
+        assert!(failure.0.starts_with(expected), "{failure}");
+        server.write_all(b"abcdefgh").unwrap();
+        assert_eq!(read_all(&mut client, &mut bytes), Ok(()));
+        assert_eq!(&bytes, b"abcd");
+        drop(server);
+        let failure = read_all(&mut client, &mut [0; 9]).unwrap_err();
+        assert_eq!(failure.0, "4 of 9 bytes came, then the end");
+        assert_eq!(client.read(&mut bytes).unwrap(), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! console on a pipe, the monitor on a socket, ports that QEMU itself finds free.
 
 use crate::account::{self, Account};
-use crate::console::Console;
+use crate::console::{Console, END_OF_RUN};
 use crate::monitor::{Monitor, forwarded_port};
 use crate::nic::Nic;
 use crate::qtest::Qtest;
@@ -18,9 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a line or an answer of the guest may take where no case says otherwise. It
-/// only bounds how long a failure takes: everything waits for events.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the next line, frame or answer of the guest may take. It only bounds how long a
+/// failure takes, so that one of a driver that does nothing yet is told of while it is still
+/// watched: everything waits for events.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The same where the guest has work to do, or a clock to wait for, and tells nothing of it.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// CPU time after which the kernel of this machine ends a QEMU, as the lab's grader had
 /// it: should the harness be killed, a guest that spins does not stay for ever.
@@ -325,7 +329,7 @@ impl Machine {
     /// If the kernel does not tell.
     pub fn account(&mut self) -> Outcome<Account> {
         // An NMI that comes while the kernel is at work is lost.
-        const TRIES: usize = 50;
+        const TRIES: usize = 25;
         for _ in 0..TRIES {
             let from = self.console.mark();
             self.monitor.command("nmi")?;
@@ -337,7 +341,7 @@ impl Machine {
                 return Account::read(&self.console.lines());
             }
         }
-        Err("the kernel does not tell its account".into())
+        Err("no account from the kernel within 5 s of NMIs".into())
     }
 
     /// Waits until the servers that were started say that they serve.
@@ -361,8 +365,9 @@ impl Machine {
     /// If they do not.
     pub fn wait_end_of_run(&self) -> Outcome {
         self.console
-            .wait_line("init: nothing left to run", PATIENCE)
-            .map(|_| ())
+            .wait_line(END_OF_RUN, PATIENCE)
+            .during("the programs that run")
+            .map(drop)
     }
 
     /// A connection to a forwarded port whose reads and writes end in bounded time.
@@ -444,7 +449,10 @@ pub(crate) fn accept(
             return Err(Failure(format!("QEMU ended ({status}): {}", words.trim())));
         }
         if Instant::now() > deadline {
-            return Err("QEMU did not connect its monitor".into());
+            let seconds = PATIENCE.as_secs();
+            return Err(Failure(format!(
+                "QEMU did not connect its monitor within {seconds} s"
+            )));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

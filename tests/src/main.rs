@@ -1,26 +1,31 @@
-//! `cargo run -p tests -- VERB`: see [`tests::options::USAGE`].
+//! `cargo run -p tests -- VERB`: see [`tests::options::usage`].
 
 use std::process::ExitCode;
 use tests::nic::Nic;
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
-use tests::{beyond, grade, host, icount, suite};
+use tests::suite::{self, Case};
+use tests::{Failure, beyond, grade, host, icount};
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            print!("{}", options::USAGE);
+            print!("{}", options::usage());
             return ExitCode::SUCCESS;
         }
         Err(why) => {
-            eprint!("tests: {why}\n\n{}", options::USAGE);
+            eprint!("tests: {why}\n\n{}", options::usage());
             return ExitCode::from(2);
         }
     };
     if options.verb == Verb::List {
         list();
         return ExitCode::SUCCESS;
+    }
+    if let Err(Failure(why)) = suite::names_exist(&options, &cases(options.verb)) {
+        eprintln!("tests: {why}");
+        return ExitCode::from(2);
     }
     let report = Report::new();
     if options.verb == Verb::Icount {
@@ -78,10 +83,17 @@ fn run_grade(nic: &'static Nic, options: &Options, report: &Report) -> Tally {
     tally
 }
 
+/// The cases that a verb runs.
+fn cases(verb: Verb) -> Vec<&'static Case> {
+    let grade = [grade::PART_A, grade::PART_B];
+    let beyond = beyond::GROUPS.iter().map(|(_, cases)| *cases);
+    let grade = grade.into_iter().filter(|_| verb != Verb::Beyond);
+    let beyond = beyond.filter(|_| verb != Verb::Grade);
+    grade.chain(beyond).flatten().collect()
+}
+
 fn list() {
-    let parts = [grade::PART_A, grade::PART_B].into_iter();
-    let groups = beyond::GROUPS.iter().map(|(_, cases)| *cases);
-    for case in parts.chain(groups).flatten() {
+    for case in cases(Verb::All) {
         println!("{}", case.name);
     }
 }

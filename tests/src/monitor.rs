@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long QEMU may take for one answer.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A connection to the monitor of a running QEMU.
 pub struct Monitor {

@@ -1,4 +1,6 @@
-//! The cards that Wharf is tested with.
+//! The cards that Wharf is tested with: those of `scripts/cards`.
+
+use std::sync::LazyLock;
 
 /// A card, as QEMU has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,34 +14,45 @@ pub struct Nic {
     /// The type of machine it is tested in, unless a case is about another.
     pub machine: &'static str,
     /// Bytes to which a shorter frame is lengthened, with zeros, before it is sent; 0: not
-    /// at all. The lab's 9 bytes are no Ethernet frame: QEMU's E100 sends them as they are,
-    /// its 82576 drops what is shorter than 14 bytes, so that its driver pads.
+    /// at all.
     pub padded_to: usize,
 }
 
-/// All of them, in the order in which they are tested.
-pub const ALL: &[Nic] = &[
-    Nic {
-        name: "e100",
-        device: "i82559er",
-        id: "8086:1209",
-        machine: "pc",
-        padded_to: 0,
-    },
-    Nic {
-        name: "igb",
-        device: "igb",
-        id: "8086:10c9",
-        machine: "q35",
-        padded_to: 60,
-    },
-];
+/// All of them, in the order in which they are tested: those of `scripts/cards`.
+pub static ALL: LazyLock<Vec<Nic>> = LazyLock::new(|| {
+    include_str!("../../scripts/cards")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| Nic::read(line).unwrap_or_else(|| panic!("scripts/cards: {line:?}")))
+        .collect()
+});
+
+/// What `--nic` can be, for a person: the cards' names, and `all`.
+pub fn names() -> String {
+    let names = ALL.iter().map(|nic| nic.name).chain(["all"]);
+    names.collect::<Vec<_>>().join(", ")
+}
 
 impl Nic {
+    /// A line of `scripts/cards`.
+    fn read(line: &'static str) -> Option<Nic> {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [name, device, id, machine, "slot" | "port", padded_to] = columns[..] else {
+            return None;
+        };
+        Some(Nic {
+            name,
+            device,
+            id,
+            machine,
+            padded_to: padded_to.parse().ok()?,
+        })
+    }
+
     /// The cards that `--nic name` asks for; `None` if there is no such card.
     pub fn named(name: &str) -> Option<&'static [Nic]> {
         match name {
-            "all" => Some(ALL),
+            "all" => Some(&ALL),
             _ => ALL
                 .iter()
                 .find(|nic| nic.name == name)
@@ -62,17 +75,56 @@ impl Nic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::repository;
 
     #[test]
     fn cards_are_found_by_name_and_introduce_themselves() {
-        let names = |asked| Nic::named(asked).map(|n| n.iter().map(|n| n.name).collect::<Vec<_>>());
-        assert_eq!(names("igb"), Some(vec!["igb"]));
-        assert_eq!(names("all"), Some(vec!["e100", "igb"]));
-        assert_eq!(names("igb9"), None);
-        assert_eq!(
-            ALL[0].enabled(),
-            "PCI function 00:03.0 (8086:1209) enabled" // the lab's line
-        );
-        assert!(ALL[1].found().contains("00:03.0: 8086:10c9:"));
+        for nic in ALL.iter() {
+            assert_eq!(Nic::named(nic.name), Some(std::slice::from_ref(nic)));
+            assert!(names().contains(nic.name), "{}", names());
+            assert!(nic.found().contains(nic.id) && nic.enabled().contains(nic.id));
+        }
+        assert_eq!(Nic::named("all"), Some(&ALL[..]));
+        assert_eq!(Nic::named("igb9"), None);
+        // The lab's line.
+        let lab = "PCI function 00:03.0 (8086:1209) enabled";
+        assert!(ALL.iter().any(|nic| nic.enabled() == lab));
+    }
+
+    #[test]
+    fn a_line_that_is_no_card_is_none() {
+        assert!(Nic::read("x y 1:2 pc slot 60").is_some());
+        for line in [
+            "",
+            "x y 1:2 pc slot",
+            "x y 1:2 pc door 60",
+            "x y 1:2 pc slot sixty",
+        ] {
+            assert!(Nic::read(line).is_none(), "{line}");
+        }
+    }
+
+    /// The places that README tells of: those that a card needs to be driven.
+    #[test]
+    fn each_card_is_in_all_places_that_need_it() {
+        let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+        let attach = read("kernel/src/nics/attach.rs");
+        let [library, model] =
+            ["lib.rs", "model/mod.rs"].map(|file| read(&format!("kernel/nic/src/{file}")));
+        let rows = attach.matches("name: \"").count();
+        assert_eq!(rows, ALL.len(), "rows of DRIVERS, and cards");
+        for nic in ALL.iter() {
+            let name = nic.name;
+            let (vendor, device) = nic.id.split_once(':').unwrap();
+            for (file, words) in [
+                (&attach, format!("name: \"{name}\"")),
+                (&attach, format!("vendor: 0x{vendor}")),
+                (&attach, format!("device: 0x{device}")),
+                (&library, format!("pub mod {name};")),
+                (&model, format!("pub mod {name};")),
+            ] {
+                assert!(file.contains(&words), "{name}: no {words:?}");
+            }
+        }
     }
 }

@@ -4,7 +4,11 @@ use crate::nic::{self, Nic};
 use std::path::PathBuf;
 
 /// What the harness says about itself.
-pub const USAGE: &str = "\
+pub fn usage() -> String {
+    USAGE.replace("CARDS", &nic::names())
+}
+
+const USAGE: &str = "\
 usage: tests VERB [OPTION]... [NAME]...
 
 Boots Wharf in QEMU and speaks to it as its clients do. With NAMEs, only the cases
@@ -16,8 +20,9 @@ whose name contains one of them.
   icount   guest instructions per operation, held against tests/icount.baseline
   list     the names of all cases
 
-  --nic NAME    the card: e100 (the default), igb, or all, one after the other;
-                cases that no card has a part in run only with the first
+  --nic NAME    CARDS: the card, of which the first is the default, or all,
+                one after the other; cases that no card has a part in run only
+                with the first
   --qemu FILE   the QEMU to run (default: qemu-system-x86_64)
   --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)
@@ -104,7 +109,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
             "--nic" => {
                 let name = value()?;
                 options.nics = Nic::named(&name)
-                    .ok_or_else(|| format!("unknown card {name}; it can be: e100, igb, all"))?;
+                    .ok_or_else(|| format!("unknown card {name}; it can be: {}", nic::names()))?;
             }
             "--qemu" => options.qemu = value()?,
             "--build" => options.build = value()?.into(),
@@ -125,6 +130,9 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         }
     }
     options.verb = verb.ok_or("no verb")?;
+    if options.verb == Verb::Icount && !options.names.is_empty() {
+        return Err("icount counts everything: it takes no names".to_owned());
+    }
     Ok(Some(options))
 }
 
@@ -138,19 +146,22 @@ mod tests {
 
     #[test]
     fn verb_options_and_names_are_told_apart() {
-        let options = read("grade --nic e100 testtime --build out --qemu q web")
-            .unwrap()
-            .unwrap();
+        let card = &nic::ALL[nic::ALL.len() - 1];
+        let line = format!(
+            "grade --nic {} testtime --build out --qemu q web",
+            card.name
+        );
+        let options = read(&line).unwrap().unwrap();
         assert_eq!(options.verb, Verb::Grade);
-        assert_eq!(options.nics[0].device, "i82559er");
+        assert_eq!(options.nics, std::slice::from_ref(card));
         assert_eq!(options.names, ["testtime", "web"]);
         assert_eq!(options.build, PathBuf::from("out"));
         assert_eq!(options.qemu, "q");
         let options = read("all --nic all").unwrap().unwrap();
-        assert_eq!((options.verb, options.nics.len()), (Verb::All, 2));
+        assert_eq!((options.verb, options.nics), (Verb::All, &nic::ALL[..]));
         let options = read("icount --bless --stages").unwrap().unwrap();
         assert!(options.verb == Verb::Icount && options.bless && options.stages);
-        assert_eq!(read("beyond").unwrap().unwrap().nics[0].name, "e100");
+        assert_eq!(read("beyond").unwrap().unwrap().nics, &nic::ALL[..1]);
     }
 
     #[test]
@@ -160,6 +171,12 @@ mod tests {
         assert!(read("frob").unwrap_err().contains("frob"));
         assert!(read("grade --frob").unwrap_err().contains("--frob"));
         assert!(read("grade --nic").unwrap_err().contains("needs a value"));
-        assert!(read("grade --nic igb9").unwrap_err().contains("igb9"));
+        assert!(read("icount udp").unwrap_err().contains("no names"));
+        let words = read("grade --nic igb9").unwrap_err();
+        assert!(
+            words.contains("igb9") && words.contains(&nic::names()),
+            "{words}"
+        );
+        assert!(usage().contains(&nic::names()), "{}", usage());
     }
 }

@@ -1,7 +1,7 @@
 //! Reads a capture file as QEMU's `filter-dump` writes it: classic pcap 2.4
 //! (draft-ietf-opsawg-pcap), of either byte order, Ethernet only.
 
-use crate::{Failure, Outcome};
+use crate::{During, Failure, Outcome};
 use std::path::Path;
 
 const MAGIC: u32 = 0xa1b2_c3d4;
@@ -14,8 +14,7 @@ const ETHERNET: u32 = 1;
 /// # Errors
 /// If the file cannot be read or is not a complete capture.
 pub fn read(path: &Path) -> Outcome<Vec<Vec<u8>>> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure(format!("capture {}: {error}", path.display())))?;
+    let bytes = std::fs::read(path).during(&format!("capture {}", path.display()))?;
     parse(&bytes)
 }
 

@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// How long QEMU may take for one answer.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Configuration mechanism #1 (PCI Local Bus Specification 3.0, §3.2.2.3.2). Bus numbers
 /// behind a bridge are reached, too.

@@ -5,6 +5,7 @@ use crate::machine::{Image, Machine, Place, Setup};
 use crate::nic::Nic;
 use crate::options::Options;
 use crate::report::{Points, Report, Row, Tally};
+use crate::wire::from_guest;
 use crate::{During, Failure, Outcome, ensure};
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
@@ -69,13 +70,42 @@ impl Case {
     /// Whether the command line asks for this case with the card `nic`.
     pub fn wanted(&self, nic: &Nic, options: &Options) -> bool {
         let names = &options.names;
-        let with_card = match self.cards {
+        self.is_for(nic, options)
+            && (names.is_empty() || names.iter().any(|part| self.name.contains(part)))
+    }
+
+    /// Whether it is about the card `nic` of those that were asked for.
+    fn is_for(&self, nic: &Nic, options: &Options) -> bool {
+        match self.cards {
             Cards::Each => true,
             Cards::One => options.nics.first() == Some(nic),
             Cards::Only(card) => card == nic.name,
-        };
-        with_card && (names.is_empty() || names.iter().any(|part| self.name.contains(part)))
+        }
     }
+}
+
+/// Fails if a name that the command line gives is in none of these cases' names, or only in
+/// those of cases for other cards.
+///
+/// # Errors
+/// The name, and all that there are.
+pub fn names_exist(options: &Options, cases: &[&Case]) -> Outcome {
+    let there: Vec<&str> = cases
+        .iter()
+        .filter(|case| options.nics.iter().any(|nic| case.is_for(nic, options)))
+        .map(|case| case.name)
+        .collect();
+    for part in &options.names {
+        ensure(there.iter().any(|name| name.contains(part)), || {
+            let cards: Vec<&str> = options.nics.iter().map(|nic| nic.name).collect();
+            format!(
+                "no case with the card {} has {part:?} in its name; these are there:\n    {}",
+                cards.join(" or "),
+                there.join("\n    ")
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Where one case runs: a directory of its own, and the means to boot machines.
@@ -90,7 +120,18 @@ pub struct Bench<'a> {
     note: RefCell<String>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// A bench whose files go into the directory `dir`.
+    pub(crate) fn new(options: &'a Options, nic: &'static Nic, dir: PathBuf) -> Bench<'a> {
+        Bench {
+            options,
+            nic,
+            dir,
+            booted: Cell::new(0),
+            note: RefCell::default(),
+        }
+    }
+
     /// Boots a machine.
     ///
     /// # Errors
@@ -199,13 +240,7 @@ pub fn attempt(
 ) -> bool {
     report.running(name);
     let directory = directory_name(&format!("{} {name}", nic.name));
-    let bench = Bench {
-        options,
-        nic,
-        dir: options.build.join("running").join(&directory),
-        booted: Cell::new(0),
-        note: RefCell::default(),
-    };
+    let bench = Bench::new(options, nic, options.build.join("running").join(&directory));
     let start = Instant::now();
     let outcome = fresh(&bench.dir)
         .and_then(|()| run(&bench))
@@ -230,7 +265,7 @@ pub fn attempt(
         Err(failure) => {
             report.detail(&failure.0);
             report.detail(&qemus_words(&bench.dir));
-            report.detail(&format!("kept: {}/", place("failed").display()));
+            report.detail(&evidence(&bench.dir, &place("failed"), bench.booted.get()));
             keep(&bench.dir, &place("failed"))
         }
     };
@@ -262,6 +297,28 @@ fn keep(dir: &Path, kept: &Path) -> Outcome {
         std::fs::create_dir_all(parent)?;
     }
     Ok(std::fs::rename(dir, kept)?)
+}
+
+/// Where the files of the last machine are kept, and what is in them.
+fn evidence(dir: &Path, kept: &Path, number: u32) -> String {
+    let name = |name: &str| format!("{number}-{name}");
+    let place = |file: &str| kept.join(file).display().to_string();
+    let (capture, log) = (name("frames.pcap"), name("serial.log"));
+    if !dir.join(&log).exists() {
+        return format!("kept: {}/", kept.display());
+    }
+    let frames = match crate::pcap::read(&dir.join(&capture)) {
+        Ok(frames) => format!(
+            "{} has {} frames, {} of them from the guest",
+            place(&capture),
+            frames.len(),
+            from_guest(&frames)
+        ),
+        Err(Failure(why)) => format!("{}: {why}", place(&capture)),
+    };
+    let text = std::fs::read(dir.join(&log)).unwrap_or_default();
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    format!("{frames}\n{} has {lines} lines", place(&log))
 }
 
 /// What QEMU itself said, such as who ended it.
@@ -313,22 +370,53 @@ mod tests {
             let words = line.split_whitespace().map(str::to_owned);
             crate::options::parse(words).unwrap().unwrap()
         };
-        let [e100, igb] = crate::nic::ALL else {
-            panic!("two cards")
-        };
+        let (first, last) = (&crate::nic::ALL[0], crate::nic::ALL.last().unwrap());
+        let alone = options(&format!("grade --nic {}", last.name));
         let case = || Case::new("testoutput [5 packets]", |_| Ok(()));
         let all = options("grade --nic all");
-        assert!(case().wanted(igb, &all));
-        assert!(case().wanted(igb, &options("grade --nic all web output")));
-        assert!(!case().wanted(igb, &options("grade --nic all web time")));
-        assert!(case().once().wanted(e100, &all));
-        assert!(!case().once().wanted(igb, &all));
-        assert!(case().once().wanted(igb, &options("grade --nic igb")));
-        assert!(case().only("igb").wanted(igb, &all));
-        assert!(!case().only("igb").wanted(e100, &all));
+        assert!(case().wanted(last, &all));
+        assert!(case().wanted(last, &options("grade --nic all web output")));
+        assert!(!case().wanted(last, &options("grade --nic all web time")));
+        assert!(case().once().wanted(first, &all));
+        assert!(!case().once().wanted(last, &all));
+        assert!(case().once().wanted(last, &alone));
+        assert!(case().only(last.name).wanted(last, &all));
+        assert!(!case().only(last.name).wanted(first, &all));
         assert_eq!(
             directory_name("web server [http://localhost:/index.html]"),
             "web-server-http-localhost-index-html"
+        );
+    }
+
+    #[test]
+    fn names_that_no_case_has_are_told_with_all_there_are() {
+        let (first, last) = (
+            crate::nic::ALL[0].name,
+            crate::nic::ALL.last().unwrap().name,
+        );
+        let cases = [
+            Case::new("web server [/]", |_| Ok(())),
+            Case::new("cable pulled", |_| Ok(())).only(last),
+        ];
+        let check = |line: &str| {
+            let words = line.split_whitespace().map(str::to_owned);
+            let options = crate::options::parse(words).unwrap().unwrap();
+            names_exist(&options, &cases.each_ref())
+        };
+        for good in ["", " web", " web [/]", " cable web"] {
+            assert_eq!(check(&format!("all --nic all{good}")), Ok(()), "{good}");
+        }
+        for wrong in ["all nosuch", "all web nosuch", "grade --nic all nosuch"] {
+            let words = check(wrong).unwrap_err().0;
+            assert!(
+                words.contains("\"nosuch\"") && words.contains("web server [/]"),
+                "{words}"
+            );
+        }
+        let words = check(&format!("all --nic {first} cable")).unwrap_err().0;
+        assert!(
+            !words.contains("pulled") && words.contains(first),
+            "{words}"
         );
     }
 
@@ -372,12 +460,13 @@ mod tests {
             }),
         ];
         let (tally, points) = run(&cases, &crate::nic::ALL[0], &options, &Report::new());
+        let card = |name: &str| format!("{}-{name}", crate::nic::ALL[0].name);
         let kept = |name: &str| build.join("failed").join(name).exists();
         let found = [
-            kept("e100-good"),
-            kept("e100-bad-one/1-serial.log"),
-            kept("e100-panicky/2-serial.log"),
-            kept("e100-misused-card/1-qemu.log"),
+            kept(&card("good")),
+            kept(&card("bad-one/1-serial.log")),
+            kept(&card("panicky/2-serial.log")),
+            kept(&card("misused-card/1-qemu.log")),
             build.join("running").exists(),
         ];
         std::fs::remove_dir_all(&build).unwrap();
@@ -390,5 +479,32 @@ mod tests {
         );
         assert_eq!(points, Points { got: 5, of: 18 });
         assert_eq!(found, [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_failure_names_the_files_and_what_is_in_them() {
+        let dir = std::env::temp_dir().join(format!("wharf-evidence-{}", std::process::id()));
+        fresh(&dir).unwrap();
+        let kept = Path::new("build/failed/x");
+        assert_eq!(evidence(&dir, kept, 0), "kept: build/failed/x/");
+        std::fs::write(dir.join("2-serial.log"), "one\ntwo\n").unwrap();
+        let words = evidence(&dir, kept, 2);
+        assert!(
+            words.starts_with("build/failed/x/2-frames.pcap: "),
+            "{words}"
+        );
+        let mut capture = 0xa1b2_c3d4_u32.to_le_bytes().to_vec();
+        capture.extend([0; 16]);
+        capture.extend(1u32.to_le_bytes());
+        for source in [[7; 6], crate::wire::OUR_MAC, [7; 6]] {
+            capture.extend([0, 0, 14, 14].map(u32::to_le_bytes).concat());
+            capture.extend([&[1; 6][..], &source, &[8, 0]].concat());
+        }
+        std::fs::write(dir.join("2-frames.pcap"), capture).unwrap();
+        let words = evidence(&dir, kept, 2);
+        std::fs::remove_dir_all(&dir).unwrap();
+        let expected = "build/failed/x/2-frames.pcap has 3 frames, 2 of them from the guest\n\
+                        build/failed/x/2-serial.log has 2 lines";
+        assert_eq!(words, expected);
     }
 }

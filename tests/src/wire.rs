@@ -7,8 +7,7 @@ use crate::frames::{
     parse, segment,
 };
 use crate::machine::PATIENCE;
-use crate::{Failure, Outcome, same_bytes};
-use std::io::ErrorKind;
+use crate::{During, Failure, Outcome, is_timeout, same_bytes};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,13 @@ pub const OUR_MAC: Mac = [0x52, 0x55, 0x0a, 0, 2, 2];
 pub const OUR_IP: Ip = [10, 0, 2, 2];
 /// The guest's address, if the command line gives no other.
 pub const GUEST_IP: Ip = [10, 0, 2, 15];
+
+/// How many of these frames the guest has sent: all but those of its neighbour, who has the
+/// same address on the wire and in the user network.
+pub fn from_guest(frames: &[Vec<u8>]) -> usize {
+    let is_ours = |frame: &&Vec<u8>| frame.get(6..12) == Some(&OUR_MAC);
+    frames.len() - frames.iter().filter(is_ours).count()
+}
 
 /// How long before an unanswered ARP request or echo request is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -55,7 +61,11 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) -> Outcome {
         match self.socket.send(frame) {
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure(format!("wire: sending: {error}"))),
+            Err(error) if is_timeout(&error) => Err(Failure(format!(
+                "the card took no frame for {} s: does its receive unit start?",
+                PATIENCE.as_secs()
+            ))),
+            Err(error) => Err(error).during("wire: sending"),
         }
     }
 
@@ -92,10 +102,8 @@ impl Wire {
                     frame.truncate(len);
                     return Ok(Some(frame));
                 }
-                // The end of the time comes as the one or the other.
-                Err(error)
-                    if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
-                Err(error) => return Err(Failure(format!("wire: receiving: {error}"))),
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => return Err(error).during("wire: receiving"),
             }
         }
     }
@@ -256,7 +264,10 @@ impl Wire {
                 return Ok(found);
             }
         }
-        Err(Failure(format!("{what} was not answered")))
+        Err(Failure(format!(
+            "{what} was not answered within {} s",
+            PATIENCE.as_secs()
+        )))
     }
 }
 

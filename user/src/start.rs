@@ -132,10 +132,14 @@ mod bare {
     #[unsafe(no_mangle)]
     extern "C" fn _start() -> ! {
         core::arch::naked_asm!(
+            // For a debugger: it has no caller, so a backtrace ends with it.
+            ".cfi_startproc",
+            ".cfi_undefined rip",
             "xor ebp, ebp",
             "and rsp, -16",
             "call {start}",
             "ud2",
+            ".cfi_endproc",
             start = sym start,
         )
     }

@@ -182,6 +182,9 @@ global_asm!(
     // One stub a vector, 16 bytes apart. Each leaves vector and error code on the stack.
     .balign 16
     .global trap_stubs
+    // For a debugger: these stubs have no caller, so a backtrace ends with them.
+    .cfi_startproc
+    .cfi_undefined rip
 trap_stubs:
     .set vector, 0
     .rept 256
@@ -314,6 +317,7 @@ idle_loop:
     jb idle_loop
     hlt
     jmp idle_loop
+    .cfi_endproc
 
     .popsection
     "#,

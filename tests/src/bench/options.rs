@@ -116,7 +116,7 @@ pub struct Options {
 /// What is wrong with them.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options {
-        nics: nic::ALL,
+        nics: &nic::ALL,
         wires: WireKind::ALL.to_vec(),
         tasks: Vec::new(),
         peers: Vec::new(),

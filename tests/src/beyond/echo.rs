@@ -2,7 +2,7 @@
 
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
-use crate::{During, Outcome, ensure, pattern, same_bytes};
+use crate::{During, Failure, Outcome, ensure, pattern, read_all, same_bytes};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
@@ -58,7 +58,9 @@ pub fn udp_echo(machine: &Machine, len: usize) -> Outcome {
         match socket.recv(&mut back) {
             Ok(len) => return same_bytes(&back[..len], &sent),
             Err(_) if Instant::now() < end => {}
-            Err(error) => return Err(error).during("no echo"),
+            Err(_) => {
+                return Err(Failure(format!("no echo within {} s", PATIENCE.as_secs())));
+            }
         }
     }
 }
@@ -71,7 +73,7 @@ pub fn megabyte(bench: &Bench, machine: &Machine) -> Outcome {
     let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
     // The link may still be coming up, which is not to be measured.
     stream.write_all(b"!")?;
-    stream.read_exact(&mut [0]).during("the first byte")?;
+    read_all(&mut stream, &mut [0]).during("the first byte")?;
     let sent = pattern(1, 1 << 20);
     let mut back = Vec::new();
     let start = Instant::now();
@@ -105,7 +107,7 @@ pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
             // QEMU's backlog is 1, and a connection that finds it full waits a second:
             // the next comes when QEMU has taken this one.
             client.write_all(b"!")?;
-            client.read_exact(&mut [0]).during("the first byte")?;
+            read_all(&mut client, &mut [0]).during("the first byte")?;
             Ok(client)
         })
         .collect::<Outcome<Vec<TcpStream>>>()?;
@@ -116,9 +118,7 @@ pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
         }
         for (number, client) in clients.iter_mut().enumerate() {
             let mut back = [0; 700];
-            client
-                .read_exact(&mut back)
-                .map_err(crate::Failure::from)
+            read_all(client, &mut back)
                 .and_then(|()| same_bytes(&back, &words(number)))
                 .during(&format!("client {number}, round {round}"))?;
         }

@@ -2,7 +2,7 @@
 
 use super::echo::udp_echo;
 use crate::grade::web;
-use crate::machine::{Image, Machine, PATIENCE, Setup};
+use crate::machine::{Image, LONG, Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{Failure, Outcome, ensure};
 use std::collections::BTreeMap;
@@ -249,7 +249,7 @@ fn nmi(bench: &Bench) -> Outcome {
     for seed in 1..=2 {
         machine
             .console
-            .wait_prefix(&result_of_testfpu(seed), PATIENCE)?;
+            .wait_prefix(&result_of_testfpu(seed), LONG)?;
     }
     machine.wait_end_of_run()
 }
@@ -258,7 +258,7 @@ fn nmi(bench: &Bench) -> Outcome {
 fn clock(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=testtime"))?;
     let five = machine.console.wait_text("count down: 5 ", PATIENCE)?;
-    let zero = machine.console.wait_text(" 1 0 ", PATIENCE)?;
+    let zero = machine.console.wait_text(" 1 0 ", LONG)?;
     let took = (zero - five).as_secs_f32();
     bench.note(format!("5 s in {took:.3} s"));
     ensure((took - 5.0).abs() < 0.25, || {
@@ -287,7 +287,7 @@ fn vector_registers(bench: &Bench) -> Outcome {
     for seed in 1..=3 {
         machine
             .console
-            .wait_prefix(&result_of_testfpu(seed), PATIENCE)?;
+            .wait_prefix(&result_of_testfpu(seed), LONG)?;
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::echo::{many_clients, udp_echo};
 use crate::grade::{frames_are_packets, web};
-use crate::machine::{Machine, PATIENCE, Setup};
+use crate::machine::{LONG, Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
-use crate::{During, Outcome, ensure, pattern, same_bytes};
+use crate::{During, Outcome, ensure, pattern, read_all, same_bytes};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub fn both_serve(machine: &Machine) -> Outcome {
     let words = pattern(8, 1000);
     stream.write_all(&words)?;
     let mut back = [0; 1000];
-    stream.read_exact(&mut back).during("echo server")?;
+    read_all(&mut stream, &mut back).during("echo server")?;
     same_bytes(&back, &words)
 }
 
@@ -48,7 +48,7 @@ fn vanishing(bench: &Bench) -> Outcome {
         let mut stream = machine.connect(ports.http)?;
         stream.write_all(request)?;
         let mut some = [0; 5000];
-        stream.read_exact(&mut some)?;
+        read_all(&mut stream, &mut some)?;
         // Dropped with bytes unread: the host resets the connection.
     }
     both_serve(&machine).during("after 30 resets")?;
@@ -129,7 +129,7 @@ fn senseless_calls(bench: &Bench) -> Outcome {
         let is_tally = |line: &str| line.starts_with("testcalls: ");
         let line = machine
             .console
-            .wait_where(from, "the tally of a caller", PATIENCE, is_tally)?;
+            .wait_where(from, "the tally of a caller", LONG, is_tally)?;
         let lines = machine.console.lines();
         let after = lines.iter().skip(from).position(|line| is_tally(line));
         from += after.unwrap_or(0) + 1;
@@ -167,7 +167,7 @@ fn link(bench: &Bench) -> Outcome {
     let mut stream = machine.connect(machine.ports()?.echo_tcp)?;
     let mut back = [0; 5];
     stream.write_all(b"one..")?;
-    stream.read_exact(&mut back)?;
+    read_all(&mut stream, &mut back)?;
 
     machine.monitor.command("set_link n0 off")?;
     stream.write_all(b"two..")?;
@@ -179,9 +179,7 @@ fn link(bench: &Bench) -> Outcome {
     machine.monitor.command("set_link n0 on")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let start = Instant::now();
-    stream
-        .read_exact(&mut back)
-        .during("the connection from before")?;
+    read_all(&mut stream, &mut back).during("the connection from before")?;
     same_bytes(&back, b"two..")?;
     bench.note(format!("goes on after {} ms", start.elapsed().as_millis()));
     both_serve(&machine)

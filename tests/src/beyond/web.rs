@@ -2,7 +2,7 @@
 
 use crate::grade::web;
 use crate::http::Connection;
-use crate::machine::{Machine, PATIENCE, Setup};
+use crate::machine::{LONG, Machine, Setup};
 use crate::suite::{Bench, Case};
 use crate::{During, Failure, Outcome, ensure, pattern, same_bytes};
 use std::fs::File;
@@ -474,7 +474,7 @@ fn slow(bench: &Bench) -> Outcome {
     client.closed()?;
     bench.note(format!("after {:.1} s", start.elapsed().as_secs_f32()));
     // One that says nothing at all is let go, too.
-    mute.patience(PATIENCE)?;
+    mute.patience(LONG)?;
     match mute.response(true) {
         Ok(response) => response.expect(408).map(|_| ()),
         Err(Failure(words)) if words.contains("closed without an answer") => Ok(()),
