@@ -31,6 +31,8 @@ const UNCLAIMED_MAX: u32 = 10_000;
 struct Card {
     number: usize,
     nic: Box<dyn Nic + Send>,
+    /// The chip's name.
+    chip: &'static str,
     address: Address,
     interrupts: Interrupts,
     owner: Option<Pid>,
@@ -46,6 +48,8 @@ struct Card {
     is_unarmed: bool,
     /// It was said that the card is broken, and not yet that it works again.
     broken: bool,
+    /// Why it did not start, when that was last told.
+    unstartable: Option<nic::Error>,
 }
 
 /// All cards, numbered in the order they were found.
@@ -66,9 +70,10 @@ impl Nics {
         mut attaching: Attaching,
         ramdisk: &'static [u8],
     ) -> Self {
+        attach::say_what_lacks(functions);
         let mut cards: Vec<Card> = Vec::new();
         for function in functions {
-            let Some(attached) = attaching.attach(function) else {
+            let Some((chip, attached)) = attaching.attach(function) else {
                 continue;
             };
             let Attached {
@@ -79,6 +84,7 @@ impl Nics {
             let mut card = Card {
                 number: cards.len(),
                 nic,
+                chip,
                 address: function.address,
                 interrupts,
                 owner: None,
@@ -88,6 +94,7 @@ impl Nics {
                 wakes_with_frames: false,
                 is_unarmed: false,
                 broken: false,
+                unstartable: None,
             };
             card.introduce(attaching.options.self_test);
             cards.push(card);
@@ -173,10 +180,15 @@ impl Nics {
         if card.owner.is_some() {
             return Err(Error::Busy);
         }
-        card.nic.start().map_err(|error| {
-            log::error!("{}: {error}", card.nic.name());
-            Error::DeviceFailed
-        })?;
+        if let Err(error) = card.nic.start() {
+            // Its program tries again and again: that is no news.
+            if card.unstartable.replace(error) != Some(error) {
+                let name = card.nic.name();
+                log::error!("card {number}: {name} cannot start it: {error}");
+            }
+            return Err(Error::DeviceFailed);
+        }
+        card.unstartable = None;
         card.owner = Some(pid);
         let line = card.interrupts;
         line_on(line, &mut self.unclaimed, pic);
@@ -203,14 +215,11 @@ impl Nics {
     /// `Syscall::NicInfo`.
     pub fn info(&mut self, number: u64, pid: Pid, table: &Processes, to: u64) -> Result<u64> {
         let card = self.owned(number, pid)?;
-        let mut driver = [0; 8];
-        let name = card.nic.name().as_bytes();
-        let len = name.len().min(driver.len());
-        driver[..len].copy_from_slice(&name[..len]);
         let address = card.address;
         let features = card.nic.features();
         let info = NicInfo {
-            driver,
+            driver: padded(card.nic.name()),
+            chip: padded(card.chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
@@ -445,6 +454,15 @@ impl Card {
             self.tell(events, table);
         }
     }
+}
+
+/// A name, cut or padded with zeros.
+fn padded<const LEN: usize>(name: &str) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
 }
 
 fn write(table: &Processes, pid: Pid, to: u64, bytes: &[u8]) -> Result<()> {

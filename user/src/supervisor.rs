@@ -425,6 +425,8 @@ impl<S: System> Supervisor<S> {
             }
             Err(error) => error,
         };
+        // The ramdisk never changes.
+        program.is_given_up = matches!(error, Error::NotFound | Error::NotExecutable);
         let name = &program.name;
         if error == Error::NotFound {
             match self.system.programs() {
