@@ -80,7 +80,8 @@ fn time_goes(options: &Options, before: Option<&Look>) -> Result<Look, String> {
     if options.raw {
         println!("{}{END}", shown.raw());
     } else {
-        println!("{}", shown.table());
+        let clock = time::clock().context("no clock")?;
+        println!("{}", shown.table(clock));
     }
     Ok(look)
 }
