@@ -65,14 +65,14 @@ image: setup
 	@scripts/image '$(TARGET)/release' '$(BUILD)' '$(WWW)'
 
 qemu: image
-	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT)
+	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT) '$(CMDLINE)'
 	@exec $(QEMU) $(QEMUFLAGS)
 
 run-%:
 	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
 
 qemu-gdb: image
-	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT) $(GDB_PORT)
+	@scripts/announce '$(NIC)' $(ECHO_PORT) $(HTTP_PORT) '$(CMDLINE)' $(GDB_PORT)
 	@exec $(QEMU) $(QEMUFLAGS) -S -gdb tcp:127.0.0.1:$(GDB_PORT)
 
 gdb:

@@ -2,7 +2,6 @@
 //! counter and in microseconds, laid out for people; and what each packet, call and connection
 //! took of it.
 
-use super::table::WIDTH;
 use abi::account::{Account, Holder, Stage};
 use abi::clock::Clock;
 use alloc::string::String;
@@ -218,6 +217,7 @@ impl fmt::Display for Share {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::WIDTH;
     use super::*;
     use abi::Pid;
 

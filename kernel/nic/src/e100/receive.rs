@@ -8,10 +8,13 @@
 //!                     (known)            the card fills these in order, and stops after EL
 //! ```
 //!
-//! A frame that is read in place is lent: its descriptor is the reader's until he returns it. One
-//! that was returned, with all before it, becomes the new end of the list: it gets EL, and only then
-//! loses the old end its EL. So whoever keeps a frame keeps the ring from going round past it. So the card never runs into frames that nobody has read, which it would
-//! overwrite: QEMU's never looks at C, and the manual does not promise that any does (§6.4.3).
+//! A frame that is read in place is lent: its descriptor is the reader's until the reader returns
+//! it. A descriptor that was returned, with all before it, becomes the new end of the list: it gets
+//! EL, and only then the old end loses its EL. So a reader that keeps a frame keeps the ring from
+//! going round past it, and the card never runs into frames that nobody has read. It would
+//! overwrite them: QEMU's card never looks at C, and the manual does not promise that any does
+//! (§6.4.3).
+//!
 //! When the card reaches EL it stops ("no resources") and drops frames, until RU START gives it the
 //! first clean descriptor.
 

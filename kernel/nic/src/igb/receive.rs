@@ -10,9 +10,12 @@
 //!
 //! A ring has fewer buffers than descriptors, so that the tail never meets the head, which would
 //! mean "empty" to the card. A frame that is read in place is lent: its buffers are the reader's
-//! until he returns them, in any order. A buffer that was read goes into the descriptor at the tail: both quadwords are written, since the card overwrote them, and QEMU's would run through
-//! descriptors without address to the end of the ring. The card hears of a quarter of them at a
-//! time: a write of the tail is the dearest access of all on QEMU.
+//! until the reader returns them, in any order.
+//!
+//! A buffer that was read goes into the descriptor at the tail. Both quadwords are written, since
+//! the card has overwritten them, and QEMU's card would run through descriptors without an address
+//! to the end of the ring. The card is told of a quarter of the buffers at a time: a write of the
+//! tail is the dearest access of all on QEMU.
 
 use super::chip::Chip;
 use super::config::{BUFFER, Layout};
