@@ -44,7 +44,7 @@ struct Card {
     is_shown: bool,
     /// The owner, if asleep, expects frames with the wake-up.
     wakes_with_frames: bool,
-    /// No interrupt will tell him of frames yet.
+    /// No interrupt will tell the owner of frames yet.
     is_unarmed: bool,
     /// It was said that the card is broken, and not yet that it works again.
     broken: bool,

@@ -5,6 +5,7 @@ mod defects;
 mod echo;
 mod filters;
 mod igb;
+mod messages;
 mod raw;
 mod system;
 mod together;
@@ -23,6 +24,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
+    ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),
     ("Filters and VLANs", filters::CASES),
 ];

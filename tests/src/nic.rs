@@ -7,6 +7,8 @@ pub struct Nic {
     pub name: &'static str,
     /// QEMU's name of it.
     pub device: &'static str,
+    /// The name of its chip.
+    pub chip: &'static str,
     /// Its PCI vendor and device numbers, as Wharf prints them.
     pub id: &'static str,
     /// The type of machine it is tested in, unless a case is about another.
@@ -15,6 +17,8 @@ pub struct Nic {
     /// at all. The lab's 9 bytes are no Ethernet frame: QEMU's E100 sends them as they are,
     /// its 82576 drops what is shorter than 14 bytes, so that its driver pads.
     pub padded_to: usize,
+    /// Whether QEMU's card tells its driver when the cable is pulled.
+    pub tells_link: bool,
 }
 
 /// All of them, in the order in which they are tested.
@@ -22,16 +26,20 @@ pub const ALL: &[Nic] = &[
     Nic {
         name: "e100",
         device: "i82559er",
+        chip: "Intel 82559ER",
         id: "8086:1209",
         machine: "pc",
         padded_to: 0,
+        tells_link: false,
     },
     Nic {
         name: "igb",
         device: "igb",
+        chip: "Intel 82576",
         id: "8086:10c9",
         machine: "q35",
         padded_to: 60,
+        tells_link: true,
     },
 ];
 

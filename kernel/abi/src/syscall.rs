@@ -76,7 +76,7 @@ crate::numbered! {
         /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
         /// the end of the process.
         NicFilter = 24,
-        /// `(card, &mut NicMemory)`: shows the caller his card's frame buffers and an exchange
+        /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
         /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
         NicMap = 25,
         /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
