@@ -12,6 +12,10 @@ use std::time::Duration;
 pub const CASES: &[Case] = &[
     Case::new("a card without a driver is named, once", unknown_card).once(),
     Case::new("no card is told, once", no_card).once(),
+    Case::new(
+        "a card that its driver refuses says why, once",
+        refused_card,
+    ),
     Case::new("a card without a driver beside one with", two_cards),
     Case::new("unknown words of the command line are told", unknown_words).once(),
     Case::new("arguments that make no sense are told", bad_arguments).once(),
@@ -87,6 +91,20 @@ fn no_card(bench: &Bench) -> Outcome {
     let lines = boot_with(bench, &[], GIVEN_UP)?;
     once(&lines, "warning: no network controller was found")?;
     is_given_up(&lines)
+}
+
+/// A card that its driver refuses: its address is a group's.
+fn refused_card(bench: &Bench) -> Outcome {
+    let device = bench.nic.device;
+    let card = format!("{device},netdev=n0,addr=3,romfile=,mac=01:00:00:00:00:01");
+    let lines = boot_with(bench, &[&card], GIVEN_UP)?;
+    let start = format!("error: {} at 00:03.0: ", bench.nic.name);
+    let told = lines.iter().filter(|line| line.starts_with(&start));
+    let told: Vec<_> = told.collect();
+    ensure(told.len() == 1 && told[0].contains("station"), || {
+        format!("{start:?}: {told:?}")
+    })?;
+    once(&lines, GIVEN_UP)
 }
 
 /// The one that is driven serves.
