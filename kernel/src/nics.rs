@@ -2,6 +2,7 @@
 
 mod attach;
 mod exchange;
+mod words;
 
 pub use attach::Attaching;
 
@@ -13,7 +14,6 @@ use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, Send
 use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::{self, Display};
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
 use kernel::runs::Runs;
@@ -21,6 +21,7 @@ use nic::{Events, Filters, Nic};
 use x86_64::PhysAddr;
 
 use attach::{Attached, Interrupts};
+use words::{DisplayLink, DisplayMac};
 
 type Processes = Table<crate::user_memory::UserMemory>;
 
@@ -480,26 +481,5 @@ fn to_abi(error: nic::Error) -> Error {
         nic::Error::BadBuffer { .. } => Error::BadHandle,
         // The card said why when it broke.
         _ => Error::DeviceFailed,
-    }
-}
-
-struct DisplayMac([u8; 6]);
-
-impl Display for DisplayMac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-struct DisplayLink(Link);
-
-impl Display for DisplayLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.up {
-            return f.write_str("link down");
-        }
-        let duplex = if self.0.full_duplex { "full" } else { "half" };
-        write!(f, "link up, {} Mb/s, {duplex} duplex", self.0.speed_mbps)
     }
 }

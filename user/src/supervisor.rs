@@ -16,12 +16,16 @@
 use crate::args::Args;
 use crate::process::Describe;
 use crate::{Error, Pid, Result};
-use abi::command_line::{KERNEL_PREFIX, WORDS};
+use abi::command_line::WORDS;
 use abi::exit;
 use abi::ipc::{Exit, FOREVER};
 use abi::service::{self, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
+
+mod command_line;
+
+pub use command_line::CommandLine;
 
 /// The program that serves a card.
 pub const NETWORK_SERVER: &str = "netd";
@@ -38,38 +42,6 @@ const WAITING_MAX: usize = 64;
 const RESTART_NS: (u64, u64) = (100_000_000, 5_000_000_000);
 /// How often a program may end the same way in a row before it is mute.
 const HEARD_MAX: u32 = 3;
-
-/// What of the kernel command line concerns programs.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct CommandLine<'a> {
-    /// Each `run=NAME[,ARG...]`: name and arguments.
-    pub runs: Vec<(&'a str, &'a str)>,
-    /// The words that are for network servers, as they are: `ip=...`, `gw=...`.
-    pub network: Vec<&'a str>,
-    /// The service that is to be part of the network server.
-    pub inside: Option<&'a str>,
-    /// The words that are neither for `init` nor for the kernel.
-    pub unknown: Vec<&'a str>,
-}
-
-impl<'a> CommandLine<'a> {
-    /// Takes it apart at white space.
-    pub fn parse(text: &'a str) -> Self {
-        let mut line = CommandLine::default();
-        for word in text.split_ascii_whitespace() {
-            match word.split_once('=') {
-                Some(("run", run)) => {
-                    line.runs.push(run.split_once(',').unwrap_or((run, "")));
-                }
-                Some(("ip" | "gw", _)) => line.network.push(word),
-                Some(("inside", name)) => line.inside = Some(name),
-                _ if word.starts_with(KERNEL_PREFIX) => {}
-                _ => line.unknown.push(word),
-            }
-        }
-        line
-    }
-}
 
 /// What the supervisor needs of the system: the real one, or a test's.
 pub trait System {
