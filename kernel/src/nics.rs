@@ -10,7 +10,7 @@ use crate::arch::paging;
 use crate::arch::pic::Pic;
 use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
-use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, SendOptions};
+use abi::nic::{Counter, Features, FilterHead, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
