@@ -66,9 +66,8 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 impl Error {
     /// The error with this number; [`Error::Malformed`] for a number that is none.
-    pub fn from_number(number: u16) -> Error {
-        let index = usize::from(number).wrapping_sub(1);
-        Error::ALL.get(index).copied().unwrap_or(Error::Malformed)
+    pub fn from_wire(number: u16) -> Error {
+        Error::from_number(number).unwrap_or(Error::Malformed)
     }
 
     /// The number on the wire.
@@ -129,7 +128,7 @@ pub fn to_register(result: Result<u64>) -> u64 {
 pub fn from_register(register: u64) -> Result<u64> {
     match register as i64 {
         value if value >= 0 => Ok(register),
-        value => Err(Error::from_number(
+        value => Err(Error::from_wire(
             u16::try_from(value.unsigned_abs()).unwrap_or(0),
         )),
     }
@@ -151,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_number_that_is_no_error_is_malformed() {
-        assert_eq!(Error::from_number(0), Error::Malformed);
-        assert_eq!(Error::from_number(999), Error::Malformed);
+        assert_eq!(Error::from_wire(0), Error::Malformed);
+        assert_eq!(Error::from_wire(999), Error::Malformed);
         assert_eq!(from_register(i64::MIN as u64), Err(Error::Malformed));
     }
 }

@@ -1,9 +1,9 @@
 //! Enums that are numbers elsewhere: in registers, in messages, in tables.
 
 /// Declares an enum of numbered variants and, from the same lines, `ALL`, the variants in
-/// order, and `COUNT`, how many there are.
+/// order, `COUNT`, how many there are, and `from_number`.
 ///
-/// So a variant cannot be missing from the list by which numbers are decoded. The numbers are
+/// So a variant cannot be missing where numbers are decoded. The numbers are
 /// written down, because programs of another build may use them; numbers that do not follow
 /// each other, whatever the first is, do not compile:
 ///
@@ -24,14 +24,14 @@ macro_rules! numbered {
     (
         $(#[doc = $words:literal])*
         #[repr($repr:ident)]
-        pub enum $name:ident {
+        $vis:vis enum $name:ident {
             $( $(#[doc = $of:literal])* $variant:ident = $number:literal, )+
         }
     ) => {
         $(#[doc = $words])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr($repr)]
-        pub enum $name {
+        $vis enum $name {
             $( $(#[doc = $of])* $variant = $number, )+
         }
 
@@ -41,6 +41,15 @@ macro_rules! numbered {
 
             /// All of them, in order of their numbers.
             pub const ALL: [$name; Self::COUNT] = [$($name::$variant),+];
+
+            /// The one with this number.
+            #[inline]
+            pub const fn from_number(number: $repr) -> Option<$name> {
+                match number {
+                    $( $number => Some($name::$variant), )+
+                    _ => None,
+                }
+            }
         }
 
         const _: () = {
@@ -75,5 +84,7 @@ mod tests {
         assert_eq!(Letter::COUNT, 2);
         assert_eq!(Letter::ALL, [Letter::A, Letter::B]);
         assert_eq!(Letter::B as u8, 4);
+        assert_eq!(Letter::from_number(4), Some(Letter::B));
+        assert_eq!(Letter::from_number(2), None);
     }
 }

@@ -105,13 +105,6 @@ pub const PRINT_MAX: usize = 1024;
 /// Longest program path, argument string or service name, in bytes.
 pub const STRING_MAX: usize = 256;
 
-impl Syscall {
-    /// The call with this number.
-    pub fn from_number(number: u64) -> Option<Syscall> {
-        Syscall::ALL.get(usize::try_from(number).ok()?).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
