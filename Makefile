@@ -36,8 +36,8 @@ $(error make $(MEASURING) measures what is optimised: leave DEBUG=1 out)
 endif
 
 # Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
-CARDS := $(shell awk 'NF == 6 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
-column = $(shell awk 'NF == 6 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
+CARDS := $(shell awk 'NF == 8 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
+column = $(shell awk 'NF == 8 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
 CARD = $(CARD_$(call column,5)),netdev=n0,romfile=
 CARD_slot = -device $(call column,2),addr=3
 CARD_port = -device pcie-root-port,id=rp0,chassis=1,addr=3 -device $(call column,2),bus=rp0

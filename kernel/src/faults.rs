@@ -123,14 +123,14 @@ fn callers(
     .take(DEPTH_MAX)
 }
 
-/// Reports the exception of a program that is about to be ended for it.
+/// Reports the exception of a program that is about to be ended for it, unless it is mute.
 pub fn report(
     table: &Table<UserMemory>,
     ramdisk: &Ramdisk<'static>,
     pid: Pid,
     registers: &Registers,
 ) {
-    let Some(process) = table.get(pid) else {
+    let Some(process) = table.get(pid).filter(|process| !process.is_mute) else {
         return;
     };
     let mut path = alloc::string::String::from("bin/");

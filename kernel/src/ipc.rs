@@ -70,7 +70,7 @@ impl<M: Machine> Table<M> {
         let caller = self.caller_of(server, token)?;
         if status != 0 {
             let number = u16::try_from(status).unwrap_or(0);
-            self.finish_call(caller, Err(Error::from_number(number)));
+            self.finish_call(caller, Err(Error::from_wire(number)));
             return Ok(());
         }
         let (_, outgoing) = self.received_call(server, token)?;

@@ -23,8 +23,10 @@ use ::kernel::account::Accounts;
 use ::kernel::clock::SECOND_NS;
 use ::kernel::idle::{Looks, Watch};
 use ::kernel::options::Options;
+use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
+use abi::command_line::WORDS;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::info::{BootInfo, MemoryRegionKind};
 
@@ -39,9 +41,6 @@ const CONFIG: BootloaderConfig = {
     config
 };
 bootloader_api::entry_point!(main, config = &CONFIG);
-
-/// Base class of network controllers (PCI Code and ID Assignment, §1.3).
-const NETWORK: u8 = 2;
 
 /// The program that starts the others.
 const INIT: &str = "bin/init";
@@ -87,9 +86,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         log::warn!("{problem}");
     }
     let options = Options::read(ramdisk.command_line(), |word| {
-        log::warn!(
-            "{word}: unknown; there are nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo and nic.selftest"
-        );
+        log::warn!("command line: `{word}` is unknown; there are {WORDS}");
     });
     let nics = Nics::attach_all(
         &scan.functions,

@@ -2,6 +2,7 @@
 
 mod attach;
 mod exchange;
+mod words;
 
 pub use attach::Attaching;
 
@@ -9,11 +10,10 @@ use crate::arch::paging;
 use crate::arch::pic::Pic;
 use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
-use abi::nic::{Counter, Features, FilterHead, Link, NicInfo, ReceivedFrame, SendOptions};
+use abi::nic::{Counter, Features, FilterHead, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::{self, Display};
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
 use kernel::runs::Runs;
@@ -21,6 +21,7 @@ use nic::{Events, Filters, Nic};
 use x86_64::PhysAddr;
 
 use attach::{Attached, Interrupts};
+use words::{DisplayLink, DisplayMac};
 
 type Processes = Table<crate::user_memory::UserMemory>;
 
@@ -31,6 +32,8 @@ const UNCLAIMED_MAX: u32 = 10_000;
 struct Card {
     number: usize,
     nic: Box<dyn Nic + Send>,
+    /// The chip's name.
+    chip: &'static str,
     address: Address,
     interrupts: Interrupts,
     owner: Option<Pid>,
@@ -42,10 +45,12 @@ struct Card {
     is_shown: bool,
     /// The owner, if asleep, expects frames with the wake-up.
     wakes_with_frames: bool,
-    /// No interrupt will tell him of frames yet.
+    /// No interrupt will tell the owner of frames yet.
     is_unarmed: bool,
     /// It was said that the card is broken, and not yet that it works again.
     broken: bool,
+    /// Why it did not start, when that was last told.
+    unstartable: Option<nic::Error>,
 }
 
 /// All cards, numbered in the order they were found.
@@ -66,9 +71,10 @@ impl Nics {
         mut attaching: Attaching,
         ramdisk: &'static [u8],
     ) -> Self {
+        attach::say_what_lacks(functions);
         let mut cards: Vec<Card> = Vec::new();
         for function in functions {
-            let Some(attached) = attaching.attach(function) else {
+            let Some((chip, attached)) = attaching.attach(function) else {
                 continue;
             };
             let Attached {
@@ -79,6 +85,7 @@ impl Nics {
             let mut card = Card {
                 number: cards.len(),
                 nic,
+                chip,
                 address: function.address,
                 interrupts,
                 owner: None,
@@ -88,6 +95,7 @@ impl Nics {
                 wakes_with_frames: false,
                 is_unarmed: false,
                 broken: false,
+                unstartable: None,
             };
             card.introduce(attaching.options.self_test);
             cards.push(card);
@@ -174,10 +182,15 @@ impl Nics {
         if card.owner.is_some() {
             return Err(Error::Busy);
         }
-        card.nic.start().map_err(|error| {
-            log::error!("{}: {error}", card.nic.name());
-            Error::DeviceFailed
-        })?;
+        if let Err(error) = card.nic.start() {
+            // Its program tries again and again: that is no news.
+            if card.unstartable.replace(error) != Some(error) {
+                let name = card.nic.name();
+                log::error!("card {number}: {name} cannot start it: {error}");
+            }
+            return Err(Error::DeviceFailed);
+        }
+        card.unstartable = None;
         card.owner = Some(pid);
         let line = card.interrupts;
         line_on(line, &mut self.unclaimed, pic);
@@ -204,14 +217,11 @@ impl Nics {
     /// `Syscall::NicInfo`.
     pub fn info(&mut self, number: u64, pid: Pid, table: &Processes, to: u64) -> Result<u64> {
         let card = self.owned(number, pid)?;
-        let mut driver = [0; 8];
-        let name = card.nic.name().as_bytes();
-        let len = name.len().min(driver.len());
-        driver[..len].copy_from_slice(&name[..len]);
         let address = card.address;
         let features = card.nic.features();
         let info = NicInfo {
-            driver,
+            driver: padded(card.nic.name()),
+            chip: padded(card.chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
@@ -447,6 +457,15 @@ impl Card {
     }
 }
 
+/// A name, cut or padded with zeros.
+fn padded<const LEN: usize>(name: &str) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
 fn write(table: &Processes, pid: Pid, to: u64, bytes: &[u8]) -> Result<()> {
     let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
     table.machine().write(space, to, bytes)
@@ -462,26 +481,5 @@ fn to_abi(error: nic::Error) -> Error {
         nic::Error::BadBuffer { .. } => Error::BadHandle,
         // The card said why when it broke.
         _ => Error::DeviceFailed,
-    }
-}
-
-struct DisplayMac([u8; 6]);
-
-impl Display for DisplayMac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-struct DisplayLink(Link);
-
-impl Display for DisplayLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.up {
-            return f.write_str("link down");
-        }
-        let duplex = if self.0.full_duplex { "full" } else { "half" };
-        write!(f, "link up, {} Mb/s, {duplex} duplex", self.0.speed_mbps)
     }
 }

@@ -1,5 +1,7 @@
 //! What the kernel itself reads from its command line; the rest is for `init`.
 
+use abi::command_line::KERNEL_PREFIX;
+
 /// How cards interrupt, best first: a card that lacks the wish gets the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Irq {
@@ -41,7 +43,7 @@ impl Options {
                 ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
                     options.moderation_us = value.parse().unwrap_or(0);
                 }
-                (name, _) if name.starts_with("nic.") => complain(word),
+                (name, _) if name.starts_with(KERNEL_PREFIX) => complain(word),
                 _ => {}
             }
         }

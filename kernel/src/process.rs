@@ -219,6 +219,8 @@ pub struct Process<S> {
     pub space: Option<S>,
     /// End of its heap.
     pub heap_end: u64,
+    /// What it prints is dropped: see [`abi::Syscall::Mute`].
+    pub is_mute: bool,
     /// What it is doing.
     pub state: State,
     pub(crate) parent: Option<Pid>,
@@ -292,6 +294,7 @@ impl<M: Machine> Table<M> {
             vectors: Vectors::new(),
             space: Some(space),
             heap_end: heap,
+            is_mute: false,
             state: State::Ready,
             parent,
             outgoing: None,

@@ -94,6 +94,7 @@ impl Kernel {
             Syscall::Notify => self.notify(a, b),
             Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
             Syscall::Kill => self.kill(pid, a),
+            Syscall::Mute => self.mute(pid, a, b),
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
@@ -157,7 +158,9 @@ impl Kernel {
         let mut bytes = [0; PRINT_MAX];
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(PRINT_MAX);
         self.read(pid, pointer, &mut bytes[..len])?;
-        console::write_bytes(&bytes[..len]);
+        if !self.table.alive(pid)?.is_mute {
+            console::write_bytes(&bytes[..len]);
+        }
         Ok(len as u64)
     }
 
@@ -205,6 +208,18 @@ impl Kernel {
         let child = pid_argument(child);
         self.table.check_child(pid, child)?;
         self.end(child, Exit::Killed);
+        Ok(0)
+    }
+
+    fn mute(&mut self, pid: Pid, child: u64, on: u64) -> Result<u64> {
+        let child = pid_argument(child);
+        self.table.check_child(pid, child)?;
+        let process = self.table.get_mut(child).ok_or(Error::NotFound)?;
+        process.is_mute = match on {
+            0 => false,
+            1 => true,
+            _ => return Err(Error::InvalidArgument),
+        };
         Ok(0)
     }
 

@@ -7,6 +7,7 @@ mod echo;
 mod filters;
 mod http_framing;
 mod igb;
+mod messages;
 mod neighbours;
 mod raw;
 mod segments;
@@ -33,6 +34,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
     ("Make's verbs", verbs::CASES),
+    ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),
     ("Filters and VLANs", filters::CASES),
 ];

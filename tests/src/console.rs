@@ -192,7 +192,7 @@ impl Console {
 
 /// Whether a line of the console tells of a panic of the kernel or a program.
 pub fn is_panic(line: &str) -> bool {
-    line.to_ascii_lowercase().contains("panic")
+    line.contains("kernel panic") || line.contains("panicked at ")
 }
 
 fn line_text(bytes: &[u8]) -> String {

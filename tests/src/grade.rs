@@ -241,6 +241,8 @@ mod tests {
             id: "0:0",
             machine: "pc",
             padded_to,
+            chip: "none",
+            tells_link: true,
         };
         let (plain, pads) = (&card(0), &card(60));
         assert_eq!(frames_are_packets(&frames(5), 5, plain), Ok(()));

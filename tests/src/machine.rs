@@ -69,6 +69,8 @@ pub struct Setup {
     pub cpu: Option<&'static str>,
     /// Whether the test wants a hand in the machine: see [`Machine::qtest`].
     pub qtest: bool,
+    /// What is in the machine instead of the card, as `-device` names it; `None`: the card.
+    pub devices: Option<Vec<String>>,
     /// The contents of the card's ROM, which has none otherwise.
     pub rom: Option<PathBuf>,
     /// Whether the machine's clock counts its instructions, a nanosecond each, while it is
@@ -91,6 +93,7 @@ impl Setup {
             behind_port: false,
             qtest: false,
             rom: None,
+            devices: None,
             icount: false,
             trace: None,
             cpu: None,
@@ -207,12 +210,15 @@ impl Machine {
             "addr=3"
         };
         let rom = setup.rom.as_deref().unwrap_or(Path::new(""));
-        command.arg("-device").arg(format!(
+        let card = format!(
             "{},netdev=n0,{slot},romfile={}{}",
             place.nic.device,
             rom.display(),
             setup.card_properties
-        ));
+        );
+        for device in setup.devices.as_ref().unwrap_or(&vec![card]) {
+            command.args(["-device", device]);
+        }
         // Whatever use of a device makes no sense to QEMU: see `suite::is_misuse`.
         command.args(["-d", "guest_errors", "-trace", "e1000e_wrn_regs_*_unknown"]);
         command.args(["-trace", "e1000e_wrn_regs_write_ro", "-trace", "igb_wrn_*"]);

@@ -9,6 +9,8 @@ pub struct Nic {
     pub name: &'static str,
     /// QEMU's name of it.
     pub device: &'static str,
+    /// The name of its chip, without its maker's.
+    pub chip: &'static str,
     /// Its PCI vendor and device numbers, as Wharf prints them.
     pub id: &'static str,
     /// The type of machine it is tested in, unless a case is about another.
@@ -16,6 +18,8 @@ pub struct Nic {
     /// Bytes to which a shorter frame is lengthened, with zeros, before it is sent; 0: not
     /// at all.
     pub padded_to: usize,
+    /// Whether QEMU's card tells its driver when the cable is pulled.
+    pub tells_link: bool,
 }
 
 /// All of them, in the order in which they are tested: those of `scripts/cards`.
@@ -37,15 +41,20 @@ impl Nic {
     /// A line of `scripts/cards`.
     fn read(line: &'static str) -> Option<Nic> {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let [name, device, id, machine, "slot" | "port", padded_to] = columns[..] else {
+        let [name, device, id, machine, place, padded_to, link, chip] = columns[..] else {
             return None;
         };
+        if !["slot", "port"].contains(&place) || !["tells", "asked"].contains(&link) {
+            return None;
+        }
         Some(Nic {
             name,
             device,
             id,
             machine,
             padded_to: padded_to.parse().ok()?,
+            tells_link: link == "tells",
+            chip,
         })
     }
 
@@ -93,12 +102,13 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_card_is_none() {
-        assert!(Nic::read("x y 1:2 pc slot 60").is_some());
+        assert!(Nic::read("x y 1:2 pc slot 60 tells z").is_some());
         for line in [
             "",
-            "x y 1:2 pc slot",
-            "x y 1:2 pc door 60",
-            "x y 1:2 pc slot sixty",
+            "x y 1:2 pc slot 60 tells",
+            "x y 1:2 pc door 60 tells z",
+            "x y 1:2 pc slot sixty tells z",
+            "x y 1:2 pc slot 60 says z",
         ] {
             assert!(Nic::read(line).is_none(), "{line}");
         }

@@ -2,7 +2,7 @@
 //! refuses them and goes on.
 #![allow(unsafe_code)]
 
-use crate::sys;
+use crate::{sys, time};
 use abi::ipc::{Call, wait};
 use abi::layout::{IMAGE_START, RAMDISK_START, USER_END};
 use abi::{Pid, Result, Syscall};
@@ -51,7 +51,7 @@ impl Abuser {
                 // Ends the test, or the clients' trust in the console.
                 Some(Syscall::Exit | Syscall::Print) => self.enter(number, [0, 0, 0, 0]),
                 Some(Syscall::Wait) => {
-                    let deadline = sys::clock_ns() + self.below(WAIT_NS);
+                    let deadline = time::clock_ns() + self.below(WAIT_NS);
                     let mask = self.next() as u32 & !wait::MESSAGE;
                     let buffer = self.address();
                     self.enter(number, [mask.into(), deadline, buffer, 0])

@@ -40,6 +40,7 @@ impl Line {
     /// Writes the first `count` bytes to the console and moves the rest up.
     fn emit(&mut self, count: usize) {
         let mut rest = &self.bytes[..count];
+        // Of a console that fails nothing can be said: the text is lost, the program goes on.
         while let Ok(written @ 1..) = crate::sys::print(rest) {
             rest = rest.get(written..).unwrap_or(&[]);
             if rest.is_empty() {

@@ -5,42 +5,60 @@
 use core::arch::asm;
 use core::str::FromStr;
 
-/// A way to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Writing to address 0: page fault.
-    Null,
-    /// Calling code in a page of data: page fault (NX).
-    Execute,
-    /// Dividing by zero: divide error.
-    Divide,
-    /// Calling without end: page fault in the guard page below the stack.
-    Stack,
-    /// Reading kernel memory: page fault.
-    Kernel,
-    /// An instruction that does not exist: invalid opcode.
-    Undefined,
-    /// An instruction of ring 0: general protection fault.
-    Privileged,
-    /// Writing to the program's own code: page fault (W^X).
-    Code,
-    /// Not the processor but the program itself: a Rust panic, exit code 101.
-    Panic,
+/// How to call the program.
+pub const USAGE: &str = "\
+usage: fault[,KIND]
+  does what the processor refuses, to show that only this program is ended
+  null        writes to address 0; this if not said
+  execute     calls code in a page of data
+  divide      divides by zero
+  stack       calls itself without end
+  kernel      reads the kernel's memory
+  undefined   an instruction that does not exist
+  privileged  an instruction of the kernel's
+  code        writes to its own code
+  panic       not the processor but the program itself: a Rust panic";
+
+abi::numbered! {
+    /// A way to go.
+    #[repr(u8)]
+    pub enum Fault {
+        /// Writing to address 0: page fault.
+        Null = 0,
+        /// Calling code in a page of data: page fault (NX).
+        Execute = 1,
+        /// Dividing by zero: divide error.
+        Divide = 2,
+        /// Calling without end: page fault in the guard page below the stack.
+        Stack = 3,
+        /// Reading kernel memory: page fault.
+        Kernel = 4,
+        /// An instruction that does not exist: invalid opcode.
+        Undefined = 5,
+        /// An instruction of ring 0: general protection fault.
+        Privileged = 6,
+        /// Writing to the program's own code: page fault (W^X).
+        Code = 7,
+        /// Not the processor but the program itself: a Rust panic, exit code 101.
+        Panic = 8,
+    }
 }
 
 impl Fault {
-    /// All of them, with their names on the command line.
-    pub const ALL: [(&'static str, Fault); 9] = [
-        ("null", Fault::Null),
-        ("execute", Fault::Execute),
-        ("divide", Fault::Divide),
-        ("stack", Fault::Stack),
-        ("kernel", Fault::Kernel),
-        ("undefined", Fault::Undefined),
-        ("privileged", Fault::Privileged),
-        ("code", Fault::Code),
-        ("panic", Fault::Panic),
-    ];
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::Null => "null",
+            Fault::Execute => "execute",
+            Fault::Divide => "divide",
+            Fault::Stack => "stack",
+            Fault::Kernel => "kernel",
+            Fault::Undefined => "undefined",
+            Fault::Privileged => "privileged",
+            Fault::Code => "code",
+            Fault::Panic => "panic",
+        }
+    }
 
     /// Does it. Comes back only if the system did not stop it.
     pub fn provoke(self) {
@@ -83,8 +101,8 @@ impl FromStr for Fault {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        let found = Fault::ALL.iter().find(|(known, _)| *known == name);
-        found.map(|(_, fault)| *fault).ok_or(())
+        let mut all = Fault::ALL.into_iter();
+        all.find(|fault| fault.name() == name).ok_or(())
     }
 }
 
@@ -94,8 +112,10 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_name() {
-        for (name, fault) in Fault::ALL {
-            assert_eq!(name.parse(), Ok(fault));
+        for fault in Fault::ALL {
+            assert_eq!(fault.name().parse(), Ok(fault));
+            let line = alloc::format!("\n  {} ", fault.name());
+            assert!(USAGE.contains(&line), "no line {line:?}");
         }
         assert!("nul".parse::<Fault>().is_err());
         assert!("".parse::<Fault>().is_err());

@@ -8,7 +8,7 @@
 //! #![no_main]
 //! #![forbid(unsafe_code)]
 //!
-//! user::entry!(main);
+//! user::entry!("usage: hello\n  prints a line", main);
 //!
 //! fn main() -> user::Result<()> {
 //!     user::println!("hello, world");
@@ -24,6 +24,11 @@
 #![deny(unsafe_code)]
 
 extern crate alloc;
+
+// The build script's part that decides something.
+#[cfg(test)]
+#[path = "../rows.rs"]
+mod rows;
 
 #[cfg(not(test))]
 pub mod abuse;
@@ -59,6 +64,6 @@ mod c {
     /// The landing pads of prebuilt `alloc` name it; nothing here unwinds.
     #[unsafe(no_mangle)]
     extern "C" fn _Unwind_Resume() -> ! {
-        crate::sys::exit(101)
+        crate::sys::exit(abi::exit::PANICKED)
     }
 }

@@ -10,8 +10,8 @@ pub use calls::Calls;
 
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
-use crate::start::Context;
-use crate::{Result, println, start, sys, time};
+use crate::start::{Context, Failure};
+use crate::{Error, Result, println, start, sys, time};
 use abi::ipc::Message;
 use abi::socket::Request;
 use alloc::boxed::Box;
@@ -39,16 +39,22 @@ impl Network {
     /// `ip=A.B.C.D/BITS`, `gw=A.B.C.D` and `vlan=NUMBER`.
     ///
     /// # Errors
-    /// In words.
-    pub fn start(number: u8, words: &str) -> core::result::Result<Self, String> {
-        let card = Card::attach(number).context("cannot attach the card")?;
+    /// In words; [`Failure::Always`] if there is no such card.
+    pub fn start(number: u8, words: &str) -> core::result::Result<Self, Failure> {
+        let card = Card::attach(number).map_err(|error| match error {
+            Error::NotFound => Failure::Always(alloc::format!(
+                "there is no card {number}; what the kernel has found is among its first lines"
+            )),
+            error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
+        })?;
         let info = card.info().context("cannot describe the card")?;
-        let seed = sys::random() ^ sys::random() << 1;
+        let random = || sys::random().context("no random number");
+        let seed = random()? ^ random()? << 1;
         let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
             println!("{}: {error}; going on without", start::name());
             Config::new(info.mac, seed)
         });
-        config.limits.memory = memory(sys::free_memory());
+        config.limits.memory = memory(sys::free_memory().context("the free memory")?);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
@@ -128,7 +134,7 @@ impl Network {
                 return Ok(());
             }
             // Frames are worth nothing to programs that never run.
-            sys::yield_now();
+            sys::yield_now()?;
             self.answered = false;
         }
     }

@@ -13,11 +13,13 @@ mod words;
 pub use report::{BadLine, Report, describe, whole_lines};
 pub use table::table;
 
+use crate::args::Args;
 use alloc::string::String;
 
 /// How to call the program.
 pub const USAGE: &str = "\
 usage: nicstat[,CARD][,-a][,-r][,-t][,-w[,SECONDS]]
+  prints what a card is and has counted, or where time goes
   CARD         which card, counted from 0; 0 if not said
   -a           also the counters that are zero
   -r           plain lines of `name value`, then `nicstat: end`
@@ -45,51 +47,32 @@ pub struct Options {
     pub interval_s: Option<u32>,
 }
 
-/// Why arguments make no [`Options`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadArguments {
-    /// `--help` was asked for.
-    Help,
-    /// This one makes no sense.
-    Unknown(String),
-    /// An interval that is no number of seconds from 1 to 3600.
-    Interval(String),
-}
-
-impl core::fmt::Display for BadArguments {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            BadArguments::Help => f.write_str("help"),
-            BadArguments::Unknown(word) => write!(f, "`{word}` is no argument of nicstat"),
-            BadArguments::Interval(word) => {
-                write!(f, "`{word}` is no interval: 1 to {INTERVAL_MAX} seconds")
-            }
-        }
-    }
-}
-
 impl Options {
     /// Reads the arguments.
     ///
     /// # Errors
-    /// [`BadArguments`]; the program then prints [`USAGE`].
-    pub fn parse<'a>(arguments: impl Iterator<Item = &'a str>) -> Result<Self, BadArguments> {
+    /// In words.
+    pub fn parse(args: &mut Args<'_>) -> Result<Self, String> {
         let mut options = Options::default();
-        let mut arguments = arguments.peekable();
         let mut first = true;
-        while let Some(word) = arguments.next() {
+        while let Some(word) = args.next() {
             match word {
                 "-a" => options.all = true,
                 "-r" => options.raw = true,
                 "-t" => options.time = true,
                 "-w" => {
-                    let seconds = arguments.next_if(|next| !next.starts_with('-'));
-                    options.interval_s = Some(seconds.map_or(Ok(1), interval)?);
+                    let follows = args.clone().next();
+                    options.interval_s = match follows {
+                        Some(seconds) if !seconds.starts_with('-') => {
+                            args.next();
+                            Some(interval(seconds)?)
+                        }
+                        _ => Some(1),
+                    };
                 }
-                "-h" | "--help" => return Err(BadArguments::Help),
                 _ => match word.parse() {
                     Ok(card) if first => options.card = card,
-                    _ => return Err(BadArguments::Unknown(word.into())),
+                    _ => return Err(args.unknown(word)),
                 },
             }
             first = false;
@@ -98,10 +81,12 @@ impl Options {
     }
 }
 
-fn interval(word: &str) -> Result<u32, BadArguments> {
+fn interval(word: &str) -> Result<u32, String> {
     match word.parse() {
         Ok(seconds @ 1..=INTERVAL_MAX) => Ok(seconds),
-        _ => Err(BadArguments::Interval(word.into())),
+        _ => Err(alloc::format!(
+            "`{word}` is no interval: 1 to {INTERVAL_MAX} seconds"
+        )),
     }
 }
 

@@ -6,7 +6,7 @@ use abi::ipc::{FOREVER, Received, wait};
 
 use alloc::vec::Vec;
 
-pub use crate::sys::{kill, watch};
+pub use crate::sys::{kill, mute, watch};
 pub use abi::Pid;
 pub use abi::ipc::Exit;
 

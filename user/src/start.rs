@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::{Error, console};
+use abi::exit;
 use alloc::string::String;
 use spin::Once;
 
@@ -41,7 +42,7 @@ pub trait Termination {
 
 impl Termination for () {
     fn report(self) -> u32 {
-        0
+        exit::DONE
     }
 }
 
@@ -55,7 +56,7 @@ impl Termination for u32 {
 impl Termination for crate::Result<()> {
     fn report(self) -> u32 {
         match self {
-            Ok(()) => 0,
+            Ok(()) => exit::DONE,
             Err(error) => failed(&error),
         }
     }
@@ -65,15 +66,43 @@ impl Termination for crate::Result<()> {
 impl Termination for core::result::Result<(), String> {
     fn report(self) -> u32 {
         match self {
-            Ok(()) => 0,
+            Ok(()) => exit::DONE,
             Err(explanation) => failed(&explanation),
+        }
+    }
+}
+
+/// Why a program ends before it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// What went wrong. Started again, the program may do better.
+    Now(String),
+    /// What this machine lacks, so that the program can never do its work here.
+    Always(String),
+}
+
+impl From<String> for Failure {
+    fn from(explanation: String) -> Self {
+        Failure::Now(explanation)
+    }
+}
+
+impl Termination for core::result::Result<(), Failure> {
+    fn report(self) -> u32 {
+        match self {
+            Ok(()) => exit::DONE,
+            Err(Failure::Now(explanation)) => failed(&explanation),
+            Err(Failure::Always(explanation)) => {
+                failed(&explanation);
+                exit::IN_VAIN
+            }
         }
     }
 }
 
 fn failed(reason: &dyn core::fmt::Display) -> u32 {
     crate::println!("{}: {reason}", name());
-    1
+    exit::FAILED
 }
 
 /// Adds what was being done to an error, for a `main` that returns
@@ -98,17 +127,28 @@ pub fn exit(code: u32) -> ! {
     crate::sys::exit(code)
 }
 
-/// Names a program's main function: `user::entry!(main);`. It may return anything that
-/// is [`Termination`].
+/// Names a program's usage text and its main function: `user::entry!(USAGE, main);`. With a
+/// third function between them, `user::entry!(USAGE, options, main);`, the program takes
+/// arguments: that reads them from an [`Args`](crate::args::Args), and `main` is given what it
+/// has made of them. `main` may return anything that is [`Termination`].
 #[macro_export]
 macro_rules! entry {
-    ($main:path) => {
+    ($usage:expr, $main:path) => {
+        $crate::entry!(@ $usage, |_| Ok(()), |()| $main());
+    };
+    ($usage:expr, $options:path, $main:path) => {
+        $crate::entry!(@ $usage, $options, $main);
+    };
+    (@ $usage:expr, $options:expr, $main:expr) => {
         /// Called by the runtime's start code.
         #[unsafe(no_mangle)]
         fn wharf_program() -> (&'static str, fn() -> u32) {
             // A function and not a closure, for its name in backtraces.
             fn run() -> u32 {
-                $crate::start::Termination::report($main())
+                match $crate::args::read($usage, $options) {
+                    Ok(options) => $crate::start::Termination::report(($main)(options)),
+                    Err(code) => code,
+                }
             }
             (env!("CARGO_BIN_NAME"), run)
         }
@@ -150,13 +190,20 @@ mod bare {
         let (args, ramdisk) = unsafe { (slice(args, args_len), slice(tar, tar_len)) };
         // SAFETY: every program defines it through `entry!`, which gives it this type.
         let (name, main) = unsafe { wharf_program() };
+        let text = core::str::from_utf8(args);
         ENVIRONMENT.call_once(|| Environment {
             name,
-            args: core::str::from_utf8(args).unwrap_or(""),
+            args: text.unwrap_or_default(),
             ramdisk,
         });
         crate::console::start_log();
-        exit(main())
+        exit(match text {
+            Ok(_) => main(),
+            Err(error) => {
+                crate::println!("{name}: the arguments: {error}");
+                abi::exit::BAD_USAGE
+            }
+        })
     }
 
     /// # Safety
@@ -169,12 +216,11 @@ mod bare {
         unsafe { core::slice::from_raw_parts(address, len) }
     }
 
-    /// Says what happened, past any half-printed line, and ends the process with 101 as
-    /// Rust programs do.
+    /// Says what happened, past any half-printed line, and ends the process.
     #[panic_handler]
     fn panic(info: &PanicInfo<'_>) -> ! {
         crate::console::print_last_words(format_args!("{}: {info}", super::name()));
-        crate::sys::exit(101)
+        crate::sys::exit(abi::exit::PANICKED)
     }
 }
 
@@ -189,6 +235,8 @@ mod tests {
         assert_eq!(7.report(), 7);
         assert_eq!(Ok::<(), Error>(()).report(), 0);
         assert_eq!(Err::<(), Error>(Error::Busy).report(), 1);
+        assert_eq!(Err(Failure::Now("no".into())).report(), exit::FAILED);
+        assert_eq!(Err(Failure::Always("no".into())).report(), exit::IN_VAIN);
         let failed: core::result::Result<(), Error> = Err(Error::Busy);
         assert_eq!(
             failed.context("bind to port 7"),

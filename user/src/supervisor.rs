@@ -7,13 +7,25 @@
 //! `inside=NAME` that one of them is part of the network server. A
 //! network server that a program of a `run=` needs is started when first asked for, so
 //! that where no program uses sockets nothing else transmits; unless a `run=` is one.
+//!
+//! A program that ends the same way again and again, soon after its start, is tried again for
+//! ever, but not heard for ever: from the third time on it is mute until it has run for a while.
+//! One that says itself that it runs in vain is not started again, and neither are the services
+//! if that is their network server.
 
+use crate::args::Args;
 use crate::process::Describe;
-use crate::{Error, Pid, Result, args};
+use crate::{Error, Pid, Result};
+use abi::command_line::WORDS;
+use abi::exit;
 use abi::ipc::{Exit, FOREVER};
 use abi::service::{self, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
+
+mod command_line;
+
+pub use command_line::CommandLine;
 
 /// The program that serves a card.
 pub const NETWORK_SERVER: &str = "netd";
@@ -28,35 +40,8 @@ const WAITING_MAX: usize = 64;
 /// Delay before a service that ended is started again: doubled up to the second value
 /// each time, back to the first once it has run that long. In nanoseconds.
 const RESTART_NS: (u64, u64) = (100_000_000, 5_000_000_000);
-
-/// What of the kernel command line concerns programs.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct CommandLine<'a> {
-    /// Each `run=NAME[,ARG...]`: name and arguments.
-    pub runs: Vec<(&'a str, &'a str)>,
-    /// The words that are for network servers, as they are: `ip=...`, `gw=...`.
-    pub network: Vec<&'a str>,
-    /// The service that is to be part of the network server.
-    pub inside: Option<&'a str>,
-}
-
-impl<'a> CommandLine<'a> {
-    /// Takes it apart at white space. Words for others (the kernel) are skipped.
-    pub fn parse(text: &'a str) -> Self {
-        let mut line = CommandLine::default();
-        for word in text.split_ascii_whitespace() {
-            match word.split_once('=') {
-                Some(("run", run)) => {
-                    line.runs.push(run.split_once(',').unwrap_or((run, "")));
-                }
-                Some(("ip" | "gw", _)) => line.network.push(word),
-                Some(("inside", name)) => line.inside = Some(name),
-                _ => {}
-            }
-        }
-        line
-    }
-}
+/// How often a program may end the same way in a row before it is mute.
+const HEARD_MAX: u32 = 3;
 
 /// What the supervisor needs of the system: the real one, or a test's.
 pub trait System {
@@ -74,8 +59,16 @@ pub trait System {
     fn reply(&mut self, token: u64, answer: Result<Pid>);
     /// Prints a line.
     fn say(&mut self, line: core::fmt::Arguments<'_>);
+    /// Drops what a program prints, or lets it be heard again.
+    ///
+    /// # Errors
+    /// As [`crate::sys::mute`].
+    fn mute(&mut self, program: Pid, on: bool) -> Result<()>;
     /// The names of the programs there are.
-    fn programs(&self) -> Vec<String>;
+    ///
+    /// # Errors
+    /// As [`crate::ramdisk::ramdisk`].
+    fn programs(&self) -> Result<Vec<String>>;
 }
 
 /// Why a program runs.
@@ -100,6 +93,12 @@ struct Program {
     started: u64,
     due: u64,
     delay: u64,
+    /// How it ended last, soon after its start, and how often in a row.
+    failed: Option<(Exit, u32)>,
+    /// It is not started again: it would be in vain.
+    is_given_up: bool,
+    /// Why it could not be started, when that was last told.
+    unstartable: Option<Error>,
 }
 
 /// A request for a network server that is not answered yet.
@@ -132,6 +131,11 @@ impl<S: System> Supervisor<S> {
             network: line.network.iter().map(|&word| word.into()).collect(),
             serving: line.runs.is_empty(),
         };
+        for word in &line.unknown {
+            supervisor.system.say(format_args!(
+                "command line: `{word}` is unknown; there are {WORDS}"
+            ));
+        }
         if supervisor.serving {
             let inside = line.inside.filter(|name| SERVICES.contains(name));
             if inside != line.inside {
@@ -174,21 +178,64 @@ impl<S: System> Supervisor<S> {
         else {
             return;
         };
-        let name = self.programs[at].name.clone();
         let role = self.programs[at].role;
-        self.system
-            .say(format_args!("{name} ended: {}", Describe(exit)));
-        if let Some(card) = self.programs[at].serves() {
-            self.answer(card, Err(Error::PeerDied));
+        let (card, is_vain) = (self.programs[at].serves(), self.is_in_vain(at, exit));
+        self.say_end(at, exit, is_vain, now);
+        if let Some(card) = card {
+            let error = if is_vain {
+                Error::NotFound
+            } else {
+                Error::PeerDied
+            };
+            self.answer(card, Err(error));
         }
-        if self.serving {
+        if is_vain {
+            // It stays in the table, so that nobody has it started.
+            self.programs[at].pid = None;
+            self.programs[at].is_given_up = true;
+        } else if self.serving {
             self.programs[at].ended(now);
         } else {
             self.programs.remove(at);
-            if role == Role::Run {
-                self.say_if_idle();
-            }
         }
+        if !self.serving && role == Role::Run {
+            self.say_if_idle();
+        }
+    }
+
+    /// Whether a program that has ended so would end so again.
+    fn is_in_vain(&self, at: usize, exit: Exit) -> bool {
+        let program = &self.programs[at];
+        let says_so = matches!(exit, Exit::Code(exit::BAD_USAGE | exit::IN_VAIN));
+        match program.role {
+            // Only a card's server would be started again, for who asks for it.
+            Role::Run => says_so && program.serves().is_some(),
+            Role::Network => says_so,
+            Role::Service => says_so || self.is_given_up(0),
+        }
+    }
+
+    /// Whether the server of that card would run in vain.
+    fn is_given_up(&self, card: u8) -> bool {
+        let mut programs = self.programs.iter();
+        programs.any(|program| program.is_given_up && program.serves() == Some(card))
+    }
+
+    /// Tells how a program has ended, unless it has done so again and again.
+    fn say_end(&mut self, at: usize, exit: Exit, is_vain: bool, now: u64) {
+        let program = &mut self.programs[at];
+        let times = program.count_failures(exit, now);
+        let rest = match times {
+            _ if is_vain => "; it is not started again",
+            HEARD_MAX if self.serving => {
+                ", again; it is started on and on, but not heard until it runs"
+            }
+            HEARD_MAX.. if self.serving => return,
+            _ => "",
+        };
+        let name = &program.name;
+        let exit = Describe(exit);
+        self.system.say(format_args!("{name} ended: {exit}{rest}"));
     }
 
     /// Does what is due: answers requests whose server has registered, starts programs
@@ -211,18 +258,41 @@ impl<S: System> Supervisor<S> {
             !late
         });
         for at in 0..self.programs.len() {
-            if self.programs[at].pid.is_none() && self.programs[at].due <= now {
+            let program = &self.programs[at];
+            if program.is_due(now) {
                 self.launch(at, now);
+            } else if program.is_mute() && program.due_to_be_heard() <= now {
+                self.hear_again(at);
             }
+        }
+    }
+
+    /// A mute program has run for a while.
+    fn hear_again(&mut self, at: usize) {
+        let program = &mut self.programs[at];
+        program.failed = None;
+        let Some(pid) = program.pid else { return };
+        let name = &program.name;
+        match self.system.mute(pid, false) {
+            Ok(()) => self
+                .system
+                .say(format_args!("{name} runs, and is heard again")),
+            // Its end is told next.
+            Err(Error::NotFound | Error::PeerDied) => {}
+            Err(error) => self.system.say(format_args!("{name} stays mute: {error}")),
         }
     }
 
     /// When [`Supervisor::on_time`] is to be called next.
     pub fn deadline(&self, now: u64) -> u64 {
-        let restarts = self.programs.iter().filter(|program| program.pid.is_none());
+        let programs = self.programs.iter();
+        let due = programs.filter_map(|program| match program.pid {
+            None if program.is_given_up => None,
+            None => Some(program.due),
+            Some(_) => program.is_mute().then(|| program.due_to_be_heard()),
+        });
         let look = (!self.waiting.is_empty()).then_some(now + LOOK_NS);
-        let due = restarts.map(|program| program.due).chain(look).min();
-        due.unwrap_or(FOREVER)
+        due.chain(look).min().unwrap_or(FOREVER)
     }
 
     fn network_server(&mut self, token: u64, request: &[u8], now: u64) -> Result<()> {
@@ -238,6 +308,9 @@ impl<S: System> Supervisor<S> {
             }
             Err(Error::NotFound) => {}
             Err(error) => return Err(error),
+        }
+        if self.is_given_up(card) {
+            return Err(Error::NotFound);
         }
         if self.waiting.len() >= WAITING_MAX {
             return Err(Error::Busy);
@@ -282,7 +355,7 @@ impl<S: System> Supervisor<S> {
     /// Starts a network server: to the words of `args`, the first of which is the card's number,
     /// come those of the command line, over which they have the last word.
     fn add_server(&mut self, args: &str, role: Role, now: u64) {
-        let mut words = args::split(args);
+        let mut words = Args::new(args);
         let card = words.next().unwrap_or("0");
         let network = self.network.iter().map(String::as_str);
         let all: Vec<&str> = [card].into_iter().chain(network).chain(words).collect();
@@ -298,6 +371,9 @@ impl<S: System> Supervisor<S> {
             started: now,
             due: now,
             delay: RESTART_NS.0,
+            failed: None,
+            is_given_up: false,
+            unstartable: None,
         });
         self.launch(self.programs.len() - 1, now);
     }
@@ -310,16 +386,32 @@ impl<S: System> Supervisor<S> {
             Ok(pid) => {
                 program.pid = Some(pid);
                 program.started = now;
+                program.unstartable = None;
+                if program.is_mute()
+                    && let Err(error) = self.system.mute(pid, true)
+                {
+                    let name = &program.name;
+                    self.system.say(format_args!("cannot mute {name}: {error}"));
+                }
                 return;
             }
             Err(error) => error,
         };
-        let name = program.name.clone();
+        // The ramdisk never changes.
+        program.is_given_up = matches!(error, Error::NotFound | Error::NotExecutable);
+        let name = &program.name;
         if error == Error::NotFound {
-            let there = self.system.programs().join(", ");
-            self.system
-                .say(format_args!("no program `{name}`; bin/ has: {there}"));
-        } else {
+            match self.system.programs() {
+                Ok(there) => self.system.say(format_args!(
+                    "no program `{name}`; bin/ has: {}",
+                    there.join(", ")
+                )),
+                Err(error) => self
+                    .system
+                    .say(format_args!("no program `{name}`; the ramdisk: {error}")),
+            }
+        } else if program.unstartable != Some(error) {
+            program.unstartable = Some(error);
             self.system
                 .say(format_args!("cannot start {name}: {error}"));
         }
@@ -334,7 +426,7 @@ impl<S: System> Supervisor<S> {
         if !self
             .programs
             .iter()
-            .any(|program| program.role == Role::Run)
+            .any(|program| program.role == Role::Run && !program.is_given_up)
         {
             self.system.say(format_args!("nothing left to run"));
         }
@@ -344,8 +436,35 @@ impl<S: System> Supervisor<S> {
 impl Program {
     /// The card whose network server it is.
     fn serves(&self) -> Option<u8> {
-        let card = args::split(&self.args).next().unwrap_or("0");
+        let card = Args::new(&self.args).next().unwrap_or("0");
         card.parse().ok().filter(|_| self.name == NETWORK_SERVER)
+    }
+
+    /// Whether it waits to be started again, and has waited long enough.
+    fn is_due(&self, now: u64) -> bool {
+        self.pid.is_none() && !self.is_given_up && self.due <= now
+    }
+
+    /// Whether it has ended the same way too often to be heard.
+    fn is_mute(&self) -> bool {
+        self.failed.is_some_and(|(_, times)| times >= HEARD_MAX)
+    }
+
+    /// When it will have run for long enough to be heard again.
+    fn due_to_be_heard(&self) -> u64 {
+        self.started.saturating_add(RESTART_NS.1)
+    }
+
+    /// It has ended: how often so in a row, each time soon after its start.
+    fn count_failures(&mut self, exit: Exit, now: u64) -> u32 {
+        let before = match self.failed {
+            Some((last, times)) if last == exit => times,
+            _ => 0,
+        };
+        let soon = now < self.due_to_be_heard();
+        let times = if soon { before.saturating_add(1) } else { 1 };
+        self.failed = Some((exit, times));
+        times
     }
 
     /// Plans the next start.

@@ -105,17 +105,26 @@ fn address(bytes: &[u8]) -> u64 {
     bytes.as_ptr() as u64
 }
 
+/// A pid that the kernel has answered with.
+fn pid(value: u64) -> Result<Pid> {
+    u32::try_from(value).map(Pid).map_err(|_| Error::Malformed)
+}
+
 /// Ends this process.
 pub fn exit(code: u32) -> ! {
-    // Exit cannot fail; the loop only satisfies the type.
-    loop {
-        let _ = call4(Syscall::Exit, [code.into(), 0, 0, 0]);
-    }
+    // The kernel does not return. If another version's did, there would be nobody left to
+    // tell: the processor then ends the program, which the console shows.
+    let _ = call4(Syscall::Exit, [code.into(), 0, 0, 0]);
+    // SAFETY: an undefined instruction has no effect but its exception.
+    unsafe { core::arch::asm!("ud2", options(noreturn)) }
 }
 
 /// Lets the other runnable processes run first.
-pub fn yield_now() {
-    let _ = call0(Syscall::Yield);
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn yield_now() -> Result<()> {
+    call0(Syscall::Yield).map(|_| ())
 }
 
 /// Writes up to [`abi::syscall::PRINT_MAX`] bytes to the console; returns how many.
@@ -128,18 +137,27 @@ pub fn print(text: &[u8]) -> Result<usize> {
 }
 
 /// Milliseconds since the kernel started.
-pub fn time_msec() -> u64 {
-    call0(Syscall::TimeMsec).unwrap_or(0)
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn time_msec() -> Result<u64> {
+    call0(Syscall::TimeMsec)
 }
 
 /// Monotonic nanoseconds since the kernel started.
-pub fn clock_ns() -> u64 {
-    call0(Syscall::ClockNs).unwrap_or(0)
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn clock_ns() -> Result<u64> {
+    call0(Syscall::ClockNs)
 }
 
 /// Bytes of memory that nobody has.
-pub fn free_memory() -> u64 {
-    call0(Syscall::FreeMemory).unwrap_or(0)
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn free_memory() -> Result<u64> {
+    call0(Syscall::FreeMemory)
 }
 
 /// How the time-stamp counter tells the time of [`clock_ns`].
@@ -160,8 +178,11 @@ pub fn timestamp() -> u64 {
 }
 
 /// 63 bits that differ from call to call and from boot to boot. Not for keys.
-pub fn random() -> u64 {
-    call0(Syscall::Random).unwrap_or(0)
+///
+/// # Errors
+/// As the kernel answers; none is expected.
+pub fn random() -> Result<u64> {
+    call0(Syscall::Random)
 }
 
 /// Grows the heap by `bytes`, rounded up to pages; returns where the new part begins.
@@ -324,7 +345,7 @@ pub fn spawn(path: &str, args: &str) -> Result<Pid> {
             args.len() as u64,
         ],
     )
-    .map(|pid| Pid(pid as u32))
+    .and_then(pid)
 }
 
 /// Ends a child.
@@ -333,6 +354,14 @@ pub fn spawn(path: &str, args: &str) -> Result<Pid> {
 /// [`Error::NotFound`], [`Error::NotPermitted`] if it is not a child of the caller.
 pub fn kill(pid: Pid) -> Result<()> {
     call4(Syscall::Kill, [pid.0.into(), 0, 0, 0]).map(|_| ())
+}
+
+/// Drops what a child prints from now on, or, if `on` is false, lets it be heard again.
+///
+/// # Errors
+/// As [`kill`].
+pub fn mute(child: Pid, on: bool) -> Result<()> {
+    call4(Syscall::Mute, [child.0.into(), on.into(), 0, 0]).map(|_| ())
 }
 
 /// Asks for a death event when that process ends.
@@ -358,7 +387,7 @@ pub fn register(name: &str) -> Result<()> {
 /// [`Error::NotFound`].
 pub fn lookup(name: &str) -> Result<Pid> {
     let name = name.as_bytes();
-    call4(Syscall::Lookup, [address(name), name.len() as u64, 0, 0]).map(|pid| Pid(pid as u32))
+    call4(Syscall::Lookup, [address(name), name.len() as u64, 0, 0]).and_then(pid)
 }
 
 /// Takes a card for this process.
@@ -463,3 +492,6 @@ pub fn accounts(buffer: &mut [u8]) -> Result<usize> {
 
 #[cfg(test)]
 pub mod fake;
+
+#[cfg(test)]
+mod tests;

@@ -8,60 +8,41 @@
 use crate::wire::{Reader, Writer};
 use crate::{Error, Pid, Result};
 
-/// What the processor does. A new one needs a line here, one in [`Stage::ALL`], its name,
-/// and an `enter` where it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
-    /// Waits for an interrupt.
-    Idle = 0,
-    /// Runs a program.
-    User = 1,
-    /// Serves an interrupt of a card.
-    Device = 2,
-    /// Looks after the cards, once a second.
-    Tick = 3,
-    /// Serves the timer of a deadline finer than that.
-    Deadline = 4,
-    /// Carries messages: calls, answers, waiting, notifying.
-    Message = 5,
-    /// Copies from or to memory that was lent.
-    Lease = 6,
-    /// Gives frames to a card.
-    Send = 7,
-    /// Takes frames from a card.
-    Receive = 8,
-    /// Does another system call.
-    Call = 9,
-    /// Changes from one process to another, address spaces included.
-    Switch = 10,
-    /// Ends a program that faulted.
-    Fault = 11,
-    /// Tells of all this, when the machine's NMI asks for it.
-    Report = 12,
+crate::numbered! {
+    /// What the processor does. A new one needs a line here, its name, and an `enter` where
+    /// it begins.
+    #[repr(u8)]
+    pub enum Stage {
+        /// Waits for an interrupt.
+        Idle = 0,
+        /// Runs a program.
+        User = 1,
+        /// Serves an interrupt of a card.
+        Device = 2,
+        /// Looks after the cards, once a second.
+        Tick = 3,
+        /// Serves the timer of a deadline finer than that.
+        Deadline = 4,
+        /// Carries messages: calls, answers, waiting, notifying.
+        Message = 5,
+        /// Copies from or to memory that was lent.
+        Lease = 6,
+        /// Gives frames to a card.
+        Send = 7,
+        /// Takes frames from a card.
+        Receive = 8,
+        /// Does another system call.
+        Call = 9,
+        /// Changes from one process to another, address spaces included.
+        Switch = 10,
+        /// Ends a program that faulted.
+        Fault = 11,
+        /// Tells of all this, when the machine's NMI asks for it.
+        Report = 12,
+    }
 }
 
 impl Stage {
-    /// How many there are.
-    pub const COUNT: usize = 13;
-
-    /// All of them, in order of their numbers.
-    pub const ALL: [Stage; Stage::COUNT] = [
-        Stage::Idle,
-        Stage::User,
-        Stage::Device,
-        Stage::Tick,
-        Stage::Deadline,
-        Stage::Message,
-        Stage::Lease,
-        Stage::Send,
-        Stage::Receive,
-        Stage::Call,
-        Stage::Switch,
-        Stage::Fault,
-        Stage::Report,
-    ];
-
     /// One word.
     pub fn name(self) -> &'static str {
         match self {

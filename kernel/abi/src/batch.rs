@@ -12,13 +12,14 @@
 //! [`Operation::SIZE`] and [`Event::SIZE`] bytes; the bytes behind one are padded to a
 //! multiple of 8.
 //!
-//! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it is
-//! in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`] instead if it also closes the socket, [`Event::Failed`], or
-//! [`Event::Cut`]. While the call lasts the server goes on as room appears. A send of which
-//! only bytes of lease 2 are left goes on in the next calls, too, so lease 2 must stay the
-//! same until then. One with bytes of lease 1 left is cut when the call returns; when there
-//! is room again, [`Event::Room`] says so. Until a send is over, nothing that arrives on its
-//! socket is delivered, and no other is taken.
+//! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it
+//! is in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`]
+//! instead if it also closes the socket, [`Event::Failed`], or [`Event::Cut`]. While the
+//! call lasts the server goes on as room appears. A send of which only bytes of lease 2
+//! are left goes on in the next calls, too, so lease 2 must stay the same until then. One
+//! with bytes of lease 1 left is cut when the call returns; when there is room again,
+//! [`Event::Room`] says so. Until a send is over, nothing that arrives on its socket is
+//! delivered, and no other is taken.
 //!
 //! **Datagrams** leave in order and without an event. One that finds no room waits as long
 //! as the call lasts, and is then cut. Meanwhile none is delivered on that socket.

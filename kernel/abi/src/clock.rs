@@ -32,6 +32,12 @@ impl Clock {
         ((counts * u128::from(self.scale)) >> 32) as u64
     }
 
+    /// How many nanoseconds `counts` are.
+    pub fn duration_ns(&self, counts: u64) -> u64 {
+        let ns = (u128::from(counts) * u128::from(self.scale)) >> 32;
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+
     /// The counter's value at `ns` nanoseconds.
     pub fn count_at(&self, ns: u64) -> u64 {
         let counts = (u128::from(ns) << 32) / u128::from(self.scale);
@@ -78,6 +84,7 @@ mod tests {
         assert_eq!(clock.ns(500), 0);
         assert_eq!(clock.ns(1_000_001_000), 1_000_000_000);
         assert_eq!(clock.counts(1_000), 1_000);
+        assert_eq!(clock.duration_ns(1_000), 1_000);
         assert_eq!(clock.count_at(5_000_000_000), 5_000_001_000);
     }
 
@@ -103,6 +110,7 @@ mod tests {
     fn a_stopped_counter_does_not_divide_by_zero() {
         let clock = Clock::calibrated(0, 0, 1);
         assert!(clock.ns(1) > 0);
+        assert_eq!(clock.duration_ns(u64::MAX), u64::MAX);
         assert_eq!(Clock::calibrated(0, 1, 1).counts(u64::MAX), u32::MAX);
     }
 }

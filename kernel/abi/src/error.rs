@@ -1,102 +1,73 @@
 //! One error type for system calls and for servers' replies.
 
-/// Why a system call or a request to a server was refused or failed.
-///
-/// The names are POSIX's in words (`EWOULDBLOCK` is [`Error::WouldBlock`]). On the
-/// wire and in registers an error is its number; a system call returns it negated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub enum Error {
-    /// No such system call or operation (`ENOSYS`).
-    NoSuchCall = 1,
-    /// An argument has a value that the call does not take (`EINVAL`).
-    InvalidArgument = 2,
-    /// A pointer and length that are not the caller's readable or writable memory (`EFAULT`).
-    BadAddress = 3,
-    /// A socket, token or card number that the caller does not own (`EBADF`).
-    BadHandle = 4,
-    /// Memory, or a bounded table, is used up (`ENOMEM`).
-    NoMemory = 5,
-    /// No file, process or service of that name or number (`ENOENT`, `ESRCH`).
-    NotFound = 6,
-    /// The caller may not do that (`EPERM`).
-    NotPermitted = 7,
-    /// It would have to wait: try again after a notification (`EWOULDBLOCK`).
-    WouldBlock = 8,
-    /// The deadline passed first (`ETIMEDOUT`).
-    TimedOut = 9,
-    /// The process called, or the one being answered, has ended, now or before
-    /// (`EOWNERDEAD`).
-    PeerDied = 10,
-    /// Somebody else holds it (`EBUSY`).
-    Busy = 11,
-    /// The file is not a program this machine can run (`ENOEXEC`).
-    NotExecutable = 12,
-    /// Longer than the limit of the call (`EMSGSIZE`).
-    TooLong = 13,
-    /// A zero-length frame or one that cannot be sent as it is (`EINVAL`).
-    BadFrame = 14,
-    /// The device failed or was reset under the request (`EIO`).
-    DeviceFailed = 15,
-    /// The local address is in use (`EADDRINUSE`).
-    AddressInUse = 16,
-    /// Not an address of this machine (`EADDRNOTAVAIL`).
-    AddressNotAvailable = 17,
-    /// The socket has no peer (`ENOTCONN`).
-    NotConnected = 18,
-    /// The socket already has a peer or is being connected (`EISCONN`, `EALREADY`).
-    AlreadyConnected = 19,
-    /// The peer refused the connection (`ECONNREFUSED`).
-    ConnectionRefused = 20,
-    /// The connection was reset by the peer (`ECONNRESET`).
-    ConnectionReset = 21,
-    /// Sending after the sending side was shut down or the peer is gone (`EPIPE`).
-    BrokenPipe = 22,
-    /// No route to that address (`ENETUNREACH`).
-    Unreachable = 23,
-    /// The call does not fit this kind of socket (`EOPNOTSUPP`).
-    NotSupported = 24,
-    /// A message that does not decode (`EPROTO`).
-    Malformed = 25,
+crate::numbered! {
+    /// Why a system call or a request to a server was refused or failed.
+    ///
+    /// The names are POSIX's in words (`EWOULDBLOCK` is [`Error::WouldBlock`]). On the
+    /// wire and in registers an error is its number; a system call returns it negated.
+    #[repr(u16)]
+    pub enum Error {
+        /// No such system call or operation (`ENOSYS`).
+        NoSuchCall = 1,
+        /// An argument has a value that the call does not take (`EINVAL`).
+        InvalidArgument = 2,
+        /// A pointer and length that are not the caller's readable or writable memory (`EFAULT`).
+        BadAddress = 3,
+        /// A socket, token or card number that the caller does not own (`EBADF`).
+        BadHandle = 4,
+        /// Memory, or a bounded table, is used up (`ENOMEM`).
+        NoMemory = 5,
+        /// No file, process or service of that name or number (`ENOENT`, `ESRCH`).
+        NotFound = 6,
+        /// The caller may not do that (`EPERM`).
+        NotPermitted = 7,
+        /// It would have to wait: try again after a notification (`EWOULDBLOCK`).
+        WouldBlock = 8,
+        /// The deadline passed first (`ETIMEDOUT`).
+        TimedOut = 9,
+        /// The process called, or the one being answered, has ended, now or before
+        /// (`EOWNERDEAD`).
+        PeerDied = 10,
+        /// Somebody else holds it (`EBUSY`).
+        Busy = 11,
+        /// The file is not a program this machine can run (`ENOEXEC`).
+        NotExecutable = 12,
+        /// Longer than the limit of the call (`EMSGSIZE`).
+        TooLong = 13,
+        /// A zero-length frame or one that cannot be sent as it is (`EINVAL`).
+        BadFrame = 14,
+        /// The device failed or was reset under the request (`EIO`).
+        DeviceFailed = 15,
+        /// The local address is in use (`EADDRINUSE`).
+        AddressInUse = 16,
+        /// Not an address of this machine (`EADDRNOTAVAIL`).
+        AddressNotAvailable = 17,
+        /// The socket has no peer (`ENOTCONN`).
+        NotConnected = 18,
+        /// The socket already has a peer or is being connected (`EISCONN`, `EALREADY`).
+        AlreadyConnected = 19,
+        /// The peer refused the connection (`ECONNREFUSED`).
+        ConnectionRefused = 20,
+        /// The connection was reset by the peer (`ECONNRESET`).
+        ConnectionReset = 21,
+        /// Sending after the sending side was shut down or the peer is gone (`EPIPE`).
+        BrokenPipe = 22,
+        /// No route to that address (`ENETUNREACH`).
+        Unreachable = 23,
+        /// The call does not fit this kind of socket (`EOPNOTSUPP`).
+        NotSupported = 24,
+        /// A message that does not decode (`EPROTO`).
+        Malformed = 25,
+    }
 }
 
 /// The result of a system call or request.
 pub type Result<T> = core::result::Result<T, Error>;
 
 impl Error {
-    /// Every error, in order of its number.
-    pub const ALL: [Error; 25] = [
-        Error::NoSuchCall,
-        Error::InvalidArgument,
-        Error::BadAddress,
-        Error::BadHandle,
-        Error::NoMemory,
-        Error::NotFound,
-        Error::NotPermitted,
-        Error::WouldBlock,
-        Error::TimedOut,
-        Error::PeerDied,
-        Error::Busy,
-        Error::NotExecutable,
-        Error::TooLong,
-        Error::BadFrame,
-        Error::DeviceFailed,
-        Error::AddressInUse,
-        Error::AddressNotAvailable,
-        Error::NotConnected,
-        Error::AlreadyConnected,
-        Error::ConnectionRefused,
-        Error::ConnectionReset,
-        Error::BrokenPipe,
-        Error::Unreachable,
-        Error::NotSupported,
-        Error::Malformed,
-    ];
-
     /// The error with this number; [`Error::Malformed`] for a number that is none.
-    pub fn from_number(number: u16) -> Error {
-        let index = usize::from(number).wrapping_sub(1);
-        Error::ALL.get(index).copied().unwrap_or(Error::Malformed)
+    pub fn from_wire(number: u16) -> Error {
+        Error::from_number(number).unwrap_or(Error::Malformed)
     }
 
     /// The number on the wire.
@@ -157,7 +128,7 @@ pub fn to_register(result: Result<u64>) -> u64 {
 pub fn from_register(register: u64) -> Result<u64> {
     match register as i64 {
         value if value >= 0 => Ok(register),
-        value => Err(Error::from_number(
+        value => Err(Error::from_wire(
             u16::try_from(value.unsigned_abs()).unwrap_or(0),
         )),
     }
@@ -179,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_number_that_is_no_error_is_malformed() {
-        assert_eq!(Error::from_number(0), Error::Malformed);
-        assert_eq!(Error::from_number(999), Error::Malformed);
+        assert_eq!(Error::from_wire(0), Error::Malformed);
+        assert_eq!(Error::from_wire(999), Error::Malformed);
         assert_eq!(from_register(i64::MIN as u64), Err(Error::Malformed));
     }
 }

@@ -3,7 +3,7 @@
 //! [`crate::Syscall::NicMap`] shows the owner three ranges of memory per card, at
 //! [`crate::layout::nic_window`]: the exchange area of one page, the buffers to send from, and
 //! what the card receives into, which is read-only. A buffer is the owner's from when the kernel
-//! has given it, by number, until he gives it back, by sending or returning it. No address
+//! has given it, by number, until the owner gives it back, by sending or returning it. No address
 //! crosses the boundary.
 //!
 //! The area is an array of 32-bit words. [`crate::Syscall::NicExchange`] reads what the owner

@@ -7,11 +7,15 @@
 //! bytes written by [`wire::Writer`] and read by [`wire::Reader`], never by casting.
 #![no_std]
 
+mod numbered;
+
 pub mod account;
 pub mod batch;
 pub mod clock;
+pub mod command_line;
 pub mod error;
 pub mod exchange;
+pub mod exit;
 pub mod ipc;
 pub mod layout;
 pub mod memory;

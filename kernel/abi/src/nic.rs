@@ -22,6 +22,8 @@ pub struct Link {
 pub struct NicInfo {
     /// The driver's name ("e100"), padded with zeros.
     pub driver: [u8; 8],
+    /// The chip's name ("Intel 82559ER"), padded with zeros; a longer one is cut.
+    pub chip: [u8; 24],
     /// Position on PCI: bus << 8 | device << 3 | function.
     pub pci_address: u16,
     /// The station address.
@@ -231,13 +233,14 @@ impl FilterHead {
 
 impl NicInfo {
     /// Bytes on the wire.
-    pub const SIZE: usize = 41;
+    pub const SIZE: usize = 65;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         Writer::new(&mut bytes)
             .bytes(&self.driver)
+            .bytes(&self.chip)
             .u16(self.pci_address)
             .bytes(&self.mac)
             .u8(self.link.up.into())
@@ -265,6 +268,7 @@ impl NicInfo {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let driver = reader.array()?;
+        let chip = reader.array()?;
         let pci_address = reader.u16()?;
         let mac = reader.array()?;
         let up = reader.u8()? != 0;
@@ -272,6 +276,7 @@ impl NicInfo {
         let speed_mbps = reader.u16()?;
         Ok(NicInfo {
             driver,
+            chip,
             pci_address,
             mac,
             link: Link {
@@ -301,6 +306,11 @@ impl NicInfo {
     /// The driver's name as text.
     pub fn driver_name(&self) -> &str {
         text(&self.driver)
+    }
+
+    /// The chip's name as text.
+    pub fn chip_name(&self) -> &str {
+        text(&self.chip)
     }
 }
 
@@ -364,6 +374,7 @@ mod tests {
     fn info_round_trip() {
         let info = NicInfo {
             driver: *b"e100\0\0\0\0",
+            chip: *b"Intel 82559ER\0\0\0\0\0\0\0\0\0\0\0",
             pci_address: 3 << 3,
             mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
             link: Link {
@@ -390,7 +401,11 @@ mod tests {
         };
         assert_eq!(NicInfo::from_bytes(&info.to_bytes()), Ok(info));
         assert_eq!(info.driver_name(), "e100");
-        assert_eq!(NicInfo::from_bytes(&[0; 25]), Err(Error::Malformed));
+        assert_eq!(info.chip_name(), "Intel 82559ER");
+        assert_eq!(
+            NicInfo::from_bytes(&[0; NicInfo::SIZE - 1]),
+            Err(Error::Malformed)
+        );
     }
 
     #[test]

@@ -242,8 +242,29 @@ pub enum Request {
 /// A timeout that never ends.
 pub const POLL_FOREVER: u32 = u32::MAX;
 
-/// The number of [`Request::Card`].
-const CARD: u8 = 17;
+crate::numbered! {
+    #[repr(u8)]
+    enum RequestKind {
+        Socket = 1,
+        Bind = 2,
+        Listen = 3,
+        Accept = 4,
+        Connect = 5,
+        Send = 6,
+        Recv = 7,
+        SendTo = 8,
+        RecvFrom = 9,
+        Shutdown = 10,
+        Close = 11,
+        LocalAddress = 12,
+        PeerAddress = 13,
+        SetNonBlocking = 14,
+        Poll = 15,
+        Status = 16,
+        Card = 17,
+        Batch = 18,
+    }
+}
 
 impl Request {
     /// Most bytes on the wire.
@@ -252,38 +273,58 @@ impl Request {
     /// The request as bytes, padded with zeros to [`Request::SIZE_MAX`].
     pub fn to_bytes(&self) -> [u8; Self::SIZE_MAX] {
         let (operation, socket, detail, address) = match *self {
-            Request::Socket { kind } => (1, None, kind as u8, None),
-            Request::Bind { socket, address } => (2, Some(socket), 0, Some(address)),
+            Request::Socket { kind } => (RequestKind::Socket, None, kind as u8, None),
+            Request::Bind { socket, address } => {
+                (RequestKind::Bind, Some(socket), 0, Some(address))
+            }
             Request::Listen { socket, backlog } => {
                 let port = backlog;
-                (3, Some(socket), 0, Some(SocketAddress { ip: [0; 4], port }))
+                (
+                    RequestKind::Listen,
+                    Some(socket),
+                    0,
+                    Some(SocketAddress { ip: [0; 4], port }),
+                )
             }
-            Request::Accept { socket } => (4, Some(socket), 0, None),
-            Request::Connect { socket, address } => (5, Some(socket), 0, Some(address)),
-            Request::Send { socket } => (6, Some(socket), 0, None),
-            Request::Recv { socket } => (7, Some(socket), 0, None),
-            Request::SendTo { socket, address } => (8, Some(socket), 0, Some(address)),
-            Request::RecvFrom { socket } => (9, Some(socket), 0, None),
-            Request::Shutdown { socket, direction } => (10, Some(socket), direction as u8, None),
-            Request::Close { socket } => (11, Some(socket), 0, None),
-            Request::LocalAddress { socket } => (12, Some(socket), 0, None),
-            Request::PeerAddress { socket } => (13, Some(socket), 0, None),
-            Request::SetNonBlocking { socket, on } => (14, Some(socket), on.into(), None),
-            Request::Poll { timeout_ms } => (15, Some(Handle(timeout_ms)), 0, None),
-            Request::Status => (16, None, 0, None),
-            Request::Card => (CARD, None, 0, None),
+            Request::Accept { socket } => (RequestKind::Accept, Some(socket), 0, None),
+            Request::Connect { socket, address } => {
+                (RequestKind::Connect, Some(socket), 0, Some(address))
+            }
+            Request::Send { socket } => (RequestKind::Send, Some(socket), 0, None),
+            Request::Recv { socket } => (RequestKind::Recv, Some(socket), 0, None),
+            Request::SendTo { socket, address } => {
+                (RequestKind::SendTo, Some(socket), 0, Some(address))
+            }
+            Request::RecvFrom { socket } => (RequestKind::RecvFrom, Some(socket), 0, None),
+            Request::Shutdown { socket, direction } => {
+                (RequestKind::Shutdown, Some(socket), direction as u8, None)
+            }
+            Request::Close { socket } => (RequestKind::Close, Some(socket), 0, None),
+            Request::LocalAddress { socket } => (RequestKind::LocalAddress, Some(socket), 0, None),
+            Request::PeerAddress { socket } => (RequestKind::PeerAddress, Some(socket), 0, None),
+            Request::SetNonBlocking { socket, on } => {
+                (RequestKind::SetNonBlocking, Some(socket), on.into(), None)
+            }
+            Request::Poll { timeout_ms } => (RequestKind::Poll, Some(Handle(timeout_ms)), 0, None),
+            Request::Status => (RequestKind::Status, None, 0, None),
+            Request::Card => (RequestKind::Card, None, 0, None),
             Request::Batch {
                 operations: port,
                 timeout_ms,
             } => {
                 let operations = SocketAddress { ip: [0; 4], port };
-                (18, Some(Handle(timeout_ms)), 0, Some(operations))
+                (
+                    RequestKind::Batch,
+                    Some(Handle(timeout_ms)),
+                    0,
+                    Some(operations),
+                )
             }
         };
         let SocketAddress { ip, port } = address.unwrap_or_default();
         let mut bytes = [0; Self::SIZE_MAX];
         Writer::new(&mut bytes)
-            .u8(operation)
+            .u8(operation as u8)
             .u8(detail)
             .u32(socket.map_or(0, |handle| handle.0))
             .bytes(&ip)
@@ -293,7 +334,8 @@ impl Request {
 
     /// Whether these bytes are [`Request::Card`]; of another request it is told by the first.
     pub fn is_card(bytes: &[u8]) -> bool {
-        bytes.first() == Some(&CARD) && Self::from_bytes(bytes) == Ok(Request::Card)
+        bytes.first() == Some(&(RequestKind::Card as u8))
+            && Self::from_bytes(bytes) == Ok(Request::Card)
     }
 
     /// The request from bytes.
@@ -310,46 +352,46 @@ impl Request {
             ip: reader.array()?,
             port: reader.u16()?,
         };
-        Ok(match operation {
-            1 => Request::Socket {
+        let kind = RequestKind::from_number(operation).ok_or(Error::NoSuchCall)?;
+        Ok(match kind {
+            RequestKind::Socket => Request::Socket {
                 kind: match detail {
                     1 => Kind::Stream,
                     2 => Kind::Datagram,
                     _ => return Err(Error::InvalidArgument),
                 },
             },
-            2 => Request::Bind { socket, address },
-            3 => Request::Listen {
+            RequestKind::Bind => Request::Bind { socket, address },
+            RequestKind::Listen => Request::Listen {
                 socket,
                 backlog: address.port,
             },
-            4 => Request::Accept { socket },
-            5 => Request::Connect { socket, address },
-            6 => Request::Send { socket },
-            7 => Request::Recv { socket },
-            8 => Request::SendTo { socket, address },
-            9 => Request::RecvFrom { socket },
-            10 => Request::Shutdown {
+            RequestKind::Accept => Request::Accept { socket },
+            RequestKind::Connect => Request::Connect { socket, address },
+            RequestKind::Send => Request::Send { socket },
+            RequestKind::Recv => Request::Recv { socket },
+            RequestKind::SendTo => Request::SendTo { socket, address },
+            RequestKind::RecvFrom => Request::RecvFrom { socket },
+            RequestKind::Shutdown => Request::Shutdown {
                 socket,
                 direction: Direction::from_number(detail)?,
             },
-            11 => Request::Close { socket },
-            12 => Request::LocalAddress { socket },
-            13 => Request::PeerAddress { socket },
-            14 => Request::SetNonBlocking {
+            RequestKind::Close => Request::Close { socket },
+            RequestKind::LocalAddress => Request::LocalAddress { socket },
+            RequestKind::PeerAddress => Request::PeerAddress { socket },
+            RequestKind::SetNonBlocking => Request::SetNonBlocking {
                 socket,
                 on: detail != 0,
             },
-            15 => Request::Poll {
+            RequestKind::Poll => Request::Poll {
                 timeout_ms: socket.0,
             },
-            16 => Request::Status,
-            CARD => Request::Card,
-            18 => Request::Batch {
+            RequestKind::Status => Request::Status,
+            RequestKind::Card => Request::Card,
+            RequestKind::Batch => Request::Batch {
                 operations: address.port,
                 timeout_ms: socket.0,
             },
-            _ => return Err(Error::NoSuchCall),
         })
     }
 }
@@ -371,6 +413,18 @@ pub enum Answer {
     Address(SocketAddress),
 }
 
+crate::numbered! {
+    #[repr(u8)]
+    enum AnswerKind {
+        Done = 0,
+        Socket = 1,
+        Accepted = 2,
+        Count = 3,
+        Datagram = 4,
+        Address = 5,
+    }
+}
+
 impl Answer {
     /// Bytes on the wire.
     pub const SIZE: usize = 11;
@@ -378,17 +432,17 @@ impl Answer {
     /// The answer as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let (kind, word, address) = match *self {
-            Answer::Done => (0, 0, None),
-            Answer::Socket(handle) => (1, handle.0, None),
-            Answer::Accepted(handle, peer) => (2, handle.0, Some(peer)),
-            Answer::Count(count) => (3, count, None),
-            Answer::Datagram(count, sender) => (4, count, Some(sender)),
-            Answer::Address(address) => (5, 0, Some(address)),
+            Answer::Done => (AnswerKind::Done, 0, None),
+            Answer::Socket(handle) => (AnswerKind::Socket, handle.0, None),
+            Answer::Accepted(handle, peer) => (AnswerKind::Accepted, handle.0, Some(peer)),
+            Answer::Count(count) => (AnswerKind::Count, count, None),
+            Answer::Datagram(count, sender) => (AnswerKind::Datagram, count, Some(sender)),
+            Answer::Address(address) => (AnswerKind::Address, 0, Some(address)),
         };
         let SocketAddress { ip, port } = address.unwrap_or_default();
         let mut bytes = [0; Self::SIZE];
         Writer::new(&mut bytes)
-            .u8(kind)
+            .u8(kind as u8)
             .u32(word)
             .bytes(&ip)
             .u16(port);
@@ -407,14 +461,14 @@ impl Answer {
             ip: reader.array()?,
             port: reader.u16()?,
         };
+        let kind = AnswerKind::from_number(kind).ok_or(Error::Malformed)?;
         Ok(match kind {
-            0 => Answer::Done,
-            1 => Answer::Socket(Handle(word)),
-            2 => Answer::Accepted(Handle(word), address),
-            3 => Answer::Count(word),
-            4 => Answer::Datagram(word, address),
-            5 => Answer::Address(address),
-            _ => return Err(Error::Malformed),
+            AnswerKind::Done => Answer::Done,
+            AnswerKind::Socket => Answer::Socket(Handle(word)),
+            AnswerKind::Accepted => Answer::Accepted(Handle(word), address),
+            AnswerKind::Count => Answer::Count(word),
+            AnswerKind::Datagram => Answer::Datagram(word, address),
+            AnswerKind::Address => Answer::Address(address),
         })
     }
 }

@@ -6,93 +6,97 @@
 //! are preserved; vector and x87 data registers are not (they come back zero or
 //! unchanged), while MXCSR and the x87 control word are.
 
-/// A system call. The list of arguments names them in register order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Syscall {
-    /// `(code)`: ends the calling process. Never returns.
-    Exit = 0,
-    /// `()`: lets the other runnable processes run first.
-    Yield = 1,
-    /// `(ptr, len)`: writes up to [`PRINT_MAX`] bytes to the console; returns how many.
-    Print = 2,
-    /// `()`: milliseconds since the kernel started.
-    TimeMsec = 3,
-    /// `()`: monotonic nanoseconds since the kernel started.
-    ClockNs = 4,
-    /// `()`: 63 bits that differ from call to call and boot to boot. Not for keys.
-    Random = 5,
-    /// `(bytes)`: grows the heap by that much, rounded up to pages; returns its old end.
-    /// Zero asks for the end without growing.
-    GrowHeap = 6,
-    /// `(&Call)`: sends a message and waits for the answer; returns its length.
-    Call = 7,
-    /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
-    /// other is an error number that the caller's [`Syscall::Call`] returns.
-    Reply = 8,
-    /// `(mask, deadline_ns, &mut Received, 0 or card + 1)`: waits for any event in `mask` (see
-    /// [`crate::ipc::wait`]), at most until `deadline_ns` of [`Syscall::ClockNs`]
-    /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks. Returns 1
-    /// if more events of the mask were there, 0 if not. With a card it does
-    /// [`Syscall::NicExchange`] first, whose error it returns at once; when that gives
-    /// received frames, it only looks.
-    Wait = 9,
-    /// `(token, lease | offset << 8, ptr, len)`: copies from memory lent with a call
-    /// that is not answered yet; returns how many bytes.
-    LeaseRead = 10,
-    /// `(token, lease | offset << 8, ptr, len)`: copies into memory lent writable.
-    LeaseWrite = 11,
-    /// `(pid, bits)`: sets notification bits of another process.
-    Notify = 12,
-    /// `(path_ptr, path_len, args_ptr, args_len)`: starts a program of the ramdisk as a
-    /// child; returns its pid. Its end comes to the parent as a death event.
-    Spawn = 13,
-    /// `(pid)`: ends a child of the caller.
-    Kill = 14,
-    /// `(pid)`: asks for a death event when that process ends.
-    Watch = 15,
-    /// `(name_ptr, name_len)`: makes the caller findable under a service name.
-    Register = 16,
-    /// `(name_ptr, name_len)`: the pid of the process registered under that name.
-    Lookup = 17,
-    /// `(card)`: takes the card for the calling process. [`crate::Error::Busy`] if taken.
-    NicAttach = 18,
-    /// `(card, &mut NicInfo)`: name, MAC address, link and limits of an attached card.
-    NicInfo = 19,
-    /// `(card, ptr, len, options)`: queues one frame; see [`crate::nic::SendOptions`] for
-    /// what the card is asked to do. With `more` the card need not be
-    /// told yet: more frames or a [`Syscall::NicFlush`] follow. A full ring is
-    /// [`crate::Error::WouldBlock`], followed by [`crate::ipc::wait::NIC_TRANSMIT`].
-    NicSend = 20,
-    /// `(card, ptr, cap)`: takes the next received frame; returns a
-    /// [`crate::nic::ReceivedFrame`].
-    /// [`crate::Error::WouldBlock`] if there is none, then [`crate::ipc::wait::NIC_RECEIVE`].
-    NicReceive = 21,
-    /// `(card)`: tells the card about all queued frames (one doorbell for a batch).
-    NicFlush = 22,
-    /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
-    NicStatistics = 23,
-    /// `(card, ptr, len)`: chooses which frames are received, besides those to the station
-    /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
-    /// the end of the process.
-    NicFilter = 24,
-    /// `(card, &mut NicMemory)`: shows the caller his card's frame buffers and an exchange
-    /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
-    NicMap = 25,
-    /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
-    /// its address, as a witness that the caller lets go of it for the time of the call.
-    /// Returns how many pieces were received.
-    /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost
-    /// then, and a wake-up follows when it works again.
-    NicExchange = 26,
-    /// `(ptr, cap)`: writes [`crate::account::Account`]s, those of the stages and then those
-    /// of the processes; returns how many.
-    Accounts = 27,
-    /// `(&mut Clock)`: how the time-stamp counter tells the time of [`Syscall::ClockNs`]; see
-    /// [`crate::clock::Clock`].
-    Clock = 28,
-    /// `()`: bytes of memory that nobody has.
-    FreeMemory = 29,
+crate::numbered! {
+    /// A system call. The list of arguments names them in register order.
+    #[repr(u64)]
+    pub enum Syscall {
+        /// `(code)`: ends the calling process. Never returns.
+        Exit = 0,
+        /// `()`: lets the other runnable processes run first.
+        Yield = 1,
+        /// `(ptr, len)`: writes up to [`PRINT_MAX`] bytes to the console; returns how many.
+        Print = 2,
+        /// `()`: milliseconds since the kernel started.
+        TimeMsec = 3,
+        /// `()`: monotonic nanoseconds since the kernel started.
+        ClockNs = 4,
+        /// `()`: 63 bits that differ from call to call and boot to boot. Not for keys.
+        Random = 5,
+        /// `(bytes)`: grows the heap by that much, rounded up to pages; returns its old end.
+        /// Zero asks for the end without growing.
+        GrowHeap = 6,
+        /// `(&Call)`: sends a message and waits for the answer; returns its length.
+        Call = 7,
+        /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
+        /// other is an error number that the caller's [`Syscall::Call`] returns.
+        Reply = 8,
+        /// `(mask, deadline_ns, &mut Received, 0 or card + 1)`: waits for any event in `mask` (see
+        /// [`crate::ipc::wait`]), at most until `deadline_ns` of [`Syscall::ClockNs`]
+        /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks. Returns 1
+        /// if more events of the mask were there, 0 if not. With a card it does
+        /// [`Syscall::NicExchange`] first, whose error it returns at once; when that gives
+        /// received frames, it only looks.
+        Wait = 9,
+        /// `(token, lease | offset << 8, ptr, len)`: copies from memory lent with a call
+        /// that is not answered yet; returns how many bytes.
+        LeaseRead = 10,
+        /// `(token, lease | offset << 8, ptr, len)`: copies into memory lent writable.
+        LeaseWrite = 11,
+        /// `(pid, bits)`: sets notification bits of another process.
+        Notify = 12,
+        /// `(path_ptr, path_len, args_ptr, args_len)`: starts a program of the ramdisk as a
+        /// child; returns its pid. Its end comes to the parent as a death event.
+        Spawn = 13,
+        /// `(pid)`: ends a child of the caller.
+        Kill = 14,
+        /// `(pid)`: asks for a death event when that process ends.
+        Watch = 15,
+        /// `(name_ptr, name_len)`: makes the caller findable under a service name.
+        Register = 16,
+        /// `(name_ptr, name_len)`: the pid of the process registered under that name.
+        Lookup = 17,
+        /// `(card)`: takes the card for the calling process. [`crate::Error::Busy`] if taken.
+        NicAttach = 18,
+        /// `(card, &mut NicInfo)`: name, MAC address, link and limits of an attached card.
+        NicInfo = 19,
+        /// `(card, ptr, len, options)`: queues one frame; see [`crate::nic::SendOptions`] for
+        /// what the card is asked to do. With `more` the card need not be
+        /// told yet: more frames or a [`Syscall::NicFlush`] follow. A full ring is
+        /// [`crate::Error::WouldBlock`], followed by [`crate::ipc::wait::NIC_TRANSMIT`].
+        NicSend = 20,
+        /// `(card, ptr, cap)`: takes the next received frame; returns a
+        /// [`crate::nic::ReceivedFrame`].
+        /// [`crate::Error::WouldBlock`] if there is none, then [`crate::ipc::wait::NIC_RECEIVE`].
+        NicReceive = 21,
+        /// `(card)`: tells the card about all queued frames (one doorbell for a batch).
+        NicFlush = 22,
+        /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
+        NicStatistics = 23,
+        /// `(card, ptr, len)`: chooses which frames are received, besides those to the station
+        /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
+        /// the end of the process.
+        NicFilter = 24,
+        /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
+        /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
+        NicMap = 25,
+        /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
+        /// its address, as a witness that the caller lets go of it for the time of the call.
+        /// Returns how many pieces were received.
+        /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost
+        /// then, and a wake-up follows when it works again.
+        NicExchange = 26,
+        /// `(ptr, cap)`: writes [`crate::account::Account`]s, those of the stages and then those
+        /// of the processes; returns how many.
+        Accounts = 27,
+        /// `(&mut Clock)`: how the time-stamp counter tells the time of [`Syscall::ClockNs`]; see
+        /// [`crate::clock::Clock`].
+        Clock = 28,
+        /// `()`: bytes of memory that nobody has.
+        FreeMemory = 29,
+        /// `(pid, on)`: with `on` 1, what a child of the caller prints is dropped, and so is the
+        /// kernel's report of a fault of that child; with 0 the child is heard again.
+        Mute = 30,
+    }
 }
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
@@ -101,53 +105,12 @@ pub const PRINT_MAX: usize = 1024;
 /// Longest program path, argument string or service name, in bytes.
 pub const STRING_MAX: usize = 256;
 
-impl Syscall {
-    /// All of them, in order of their numbers.
-    pub const ALL: [Syscall; 30] = [
-        Syscall::Exit,
-        Syscall::Yield,
-        Syscall::Print,
-        Syscall::TimeMsec,
-        Syscall::ClockNs,
-        Syscall::Random,
-        Syscall::GrowHeap,
-        Syscall::Call,
-        Syscall::Reply,
-        Syscall::Wait,
-        Syscall::LeaseRead,
-        Syscall::LeaseWrite,
-        Syscall::Notify,
-        Syscall::Spawn,
-        Syscall::Kill,
-        Syscall::Watch,
-        Syscall::Register,
-        Syscall::Lookup,
-        Syscall::NicAttach,
-        Syscall::NicInfo,
-        Syscall::NicSend,
-        Syscall::NicReceive,
-        Syscall::NicFlush,
-        Syscall::NicStatistics,
-        Syscall::NicFilter,
-        Syscall::NicMap,
-        Syscall::NicExchange,
-        Syscall::Accounts,
-        Syscall::Clock,
-        Syscall::FreeMemory,
-    ];
-
-    /// The call with this number.
-    pub fn from_number(number: u64) -> Option<Syscall> {
-        Syscall::ALL.get(usize::try_from(number).ok()?).copied()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_dense_and_come_back() {
+    fn every_number_below_the_count_is_a_call_and_no_other() {
         for (number, call) in Syscall::ALL.into_iter().enumerate() {
             assert_eq!(call as usize, number);
             assert_eq!(Syscall::from_number(number as u64), Some(call));

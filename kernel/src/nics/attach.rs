@@ -8,7 +8,7 @@ use crate::dma::Arena;
 use alloc::boxed::Box;
 use core::fmt::{self, Display};
 use kernel::options::{Irq, Options};
-use kernel::pci::{self, Driver, Function, Match};
+use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
 use nic::{Bus, Nic};
@@ -21,7 +21,9 @@ const CSR_SIZE: usize = 64;
 const DRIVERS: &[Driver<Attach>] = &[
     Driver {
         name: "e100",
-        // Intel 82559ER (8255x OSDM §4.1.1).
+        chip: "Intel 82559ER",
+        qemu: "i82559er",
+        // 8255x OSDM §4.1.1.
         matches: Match::Id {
             vendor: 0x8086,
             device: 0x1209,
@@ -30,7 +32,9 @@ const DRIVERS: &[Driver<Attach>] = &[
     },
     Driver {
         name: "igb",
-        // Intel 82576 (82576EB datasheet §9.4).
+        chip: "Intel 82576",
+        qemu: "igb",
+        // 82576EB datasheet §9.4.
         matches: Match::Id {
             vendor: 0x8086,
             device: 0x10c9,
@@ -89,10 +93,34 @@ enum AttachError {
     Driver(nic::Error),
 }
 
+/// Says which network controllers have no driver, or that there is none at all; and which
+/// cards have one.
+pub fn say_what_lacks(functions: &[Function]) {
+    let has_driver = |function: &&Function| pci::drivers(DRIVERS, function).next().is_some();
+    let mut cards = functions
+        .iter()
+        .filter(|function| function.class == pci::NETWORK)
+        .peekable();
+    let mut lacks = cards.peek().is_none();
+    if lacks {
+        log::warn!("no network controller was found");
+    }
+    for function in cards.filter(|function| !has_driver(function)) {
+        log::warn!("{}", NoDriver(function));
+        lacks = true;
+    }
+    if lacks {
+        log::info!("the cards that Wharf drives:");
+        for driver in DRIVERS {
+            log::info!("    {}", Drives(driver));
+        }
+    }
+}
+
 impl Attaching {
-    /// Has a driver take the function; `None` if there is none for it or, which is told,
-    /// none could.
-    pub fn attach(&mut self, function: &Function) -> Option<Attached> {
+    /// Has a driver take the function; returns also the chip's name. `None` if there is none
+    /// for it or, which is told, none could.
+    pub fn attach(&mut self, function: &Function) -> Option<(&'static str, Attached)> {
         for driver in pci::drivers(DRIVERS, function) {
             match function.enable(&mut self.config) {
                 Ok(enabled) => log::info!("{enabled}"),
@@ -102,7 +130,7 @@ impl Attaching {
                 }
             }
             match (driver.attach)(self, function) {
-                Ok(attached) => return Some(attached),
+                Ok(attached) => return Some((driver.chip, attached)),
                 Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
             }
         }

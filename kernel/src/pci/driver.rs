@@ -10,6 +10,10 @@ use super::function::Function;
 pub struct Driver<A> {
     /// The driver's name, for messages.
     pub name: &'static str,
+    /// The chip's name, as its maker says it.
+    pub chip: &'static str,
+    /// QEMU's name of a card with that chip.
+    pub qemu: &'static str,
     /// Which functions it takes.
     pub matches: Match,
     /// How to give it one.

@@ -7,6 +7,7 @@
 //! function    one function described from its header; enabling it
 //! scan        every bus from bus 0 through every bridge
 //! driver      the attach table: which driver for which function
+//! network     what is said of network controllers that no driver takes
 //! ```
 //!
 //! Everything reaches the hardware through [`ConfigSpace`], which has two real
@@ -29,6 +30,7 @@ mod config;
 mod driver;
 mod function;
 mod msi;
+mod network;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -39,4 +41,5 @@ pub use config::{Address, Command, ConfigSpace};
 pub use driver::{Driver, Match, drivers};
 pub use function::{BusNumbers, EnableError, Enabled, Function, FunctionName, Header};
 pub use msi::{Message, Msi, MsiX};
+pub use network::{Drives, NETWORK, NoDriver};
 pub use scan::{FUNCTIONS_MAX, Problem, Scan, scan};

@@ -372,6 +372,8 @@ fn drivers_that_know_the_chip_come_before_those_that_know_the_class() {
     let table = [
         Driver {
             name: "any Ethernet",
+            chip: "any chip",
+            qemu: "any",
             matches: Match::Class {
                 class: 2,
                 subclass: 0,
@@ -380,6 +382,8 @@ fn drivers_that_know_the_chip_come_before_those_that_know_the_class() {
         },
         Driver {
             name: "e100",
+            chip: "Intel 82559ER",
+            qemu: "i82559er",
             matches: Match::Id {
                 vendor: E100.0,
                 device: E100.1,
@@ -388,6 +392,8 @@ fn drivers_that_know_the_chip_come_before_those_that_know_the_class() {
         },
         Driver {
             name: "igb",
+            chip: "Intel 82576",
+            qemu: "igb",
             matches: Match::Id {
                 vendor: IGB.0,
                 device: IGB.1,
@@ -404,6 +410,46 @@ fn drivers_that_know_the_chip_come_before_those_that_know_the_class() {
     assert_eq!(names("00:03.0"), [("e100", 2), ("any Ethernet", 1)]);
     assert_eq!(names("01:05.0"), [("igb", 3), ("any Ethernet", 1)]);
     assert_eq!(names("00:00.0"), []);
+}
+
+#[test]
+fn a_card_without_a_driver_is_named_and_those_with_one_are_listed() {
+    let made = [
+        ("00:03.0", 0x100e_8086, 0x0200, 0),
+        ("00:04.0", 0xabcd_1234, 0x0280, 0),
+    ];
+    let scan = scan(&mut Machine::made(&made));
+    let words: Vec<String> = scan
+        .functions
+        .iter()
+        .filter(|function| function.class == NETWORK)
+        .map(|function| NoDriver(function).to_string())
+        .collect();
+    let begin = "no driver for the network controller at";
+    let expected = [
+        format!("{begin} 00:03.0: 8086:100e, Intel 82540EM (QEMU's e1000)"),
+        format!("{begin} 00:04.0: 1234:abcd"),
+    ];
+    assert_eq!(words, expected);
+    let driver = |name, chip, qemu, (vendor, device)| Driver {
+        name,
+        chip,
+        qemu,
+        matches: Match::Id { vendor, device },
+        attach: (),
+    };
+    let words = [
+        driver("e100", "Intel 82559ER", "i82559er", E100),
+        driver("igb", "Intel 82576", "igb", IGB),
+    ]
+    .map(|driver| Drives(&driver).to_string());
+    assert_eq!(
+        words,
+        [
+            "Intel 82559ER (8086:1209): `make qemu NIC=e100`, or QEMU's `-device i82559er`",
+            "Intel 82576 (8086:10c9): `make qemu NIC=igb`, or QEMU's `-device igb`",
+        ]
+    );
 }
 
 #[test]

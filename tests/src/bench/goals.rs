@@ -1,4 +1,4 @@
-//! What the figures must and shall reach: the table of issue 4.
+//! What the figures must and shall reach: a table of goals.
 
 use super::floors::{Floor, floor};
 use super::metric::{Better, Datagrams, Guest, Load, Metric, SMALL, WireKind};

@@ -2,11 +2,10 @@
 //!
 //! Absolute times say little on shared machines; ratios of runs that took turns do. So
 //! each round boots every guest in turn, with the same flags, on each wire ([`namespace`],
-//! [`guest`]), and a [`session`] measures it: small messages and large streams ([`tcp`], [`datagrams`]),
-//! requests ([`load`], [`download`]), frames ([`udp`], [`raw`]), and the way to the first page
-//! ([`boot`]). A run in which the
-//! machine did something else ([`gauge`]) is repeated, and does not count if it stays so.
-//! [`results`] makes medians and ratios, [`goals`] says what they must reach, [`floors`] which
+//! [`guest`]), and a [`session`] measures it: small messages and large streams ([`tcp`],
+//! [`datagrams`]), requests ([`load`], [`download`]), frames ([`udp`], [`raw`]), and the way to
+//! the first page ([`boot`]). A run in which the machine did something else ([`gauge`]) is
+//! repeated, and does not count if it stays so. [`results`] makes medians and ratios, [`goals`] says what they must reach, [`floors`] which
 //! of it nothing could; [`table`], [`json`](mod@json) and [`chart`] tell it.
 
 pub mod boot;

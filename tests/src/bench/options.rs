@@ -9,7 +9,7 @@ pub const USAGE: &str = "\
 usage: make bench [BENCH='OPTION...']
 
 Boots Wharf and Linux in turn on the same emulated cards, measures both over several
-rounds, and prints medians, ratios and what issue 4 wants of them; where a guest without an
+rounds, and prints medians, ratios and what is wanted of them; where a guest without an
 operating system, or the client without a guest, cannot do it either, the verdict names that
 floor. Writes bench.json and bench.svg into build/. All of it takes about an hour; --quick with one card and one wire
 less than three minutes.

@@ -41,7 +41,7 @@ struct Run {
 fn same(bench: &Bench) -> Outcome {
     let mut runs = Vec::new();
     let mut samples = Vec::new();
-    for nic in nic::ALL {
+    for nic in &*nic::ALL {
         let setup = Setup::on_wire("run=echosrv run=nicstat,-r,-w");
         let mut machine = bench.boot_with(nic, &setup)?;
         machine.wait_servers(true, false)?;

@@ -9,7 +9,12 @@ use alloc::string::String;
 use user::echo;
 use user::socket::Server;
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: echosrv
+  sends back what comes to TCP and UDP port 7 (RFC 862)",
+    main
+);
 
 fn main() -> Result<(), String> {
     echo::program::run(|| Server::of_card(0))

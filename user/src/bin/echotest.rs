@@ -8,22 +8,35 @@ extern crate alloc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use user::args::Args;
+use user::println;
 use user::socket::{Direction, SocketAddress, TcpStream};
 use user::start::Context;
-use user::{args, println};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: echotest[,IP[,PORT]]
+  sends a line to an echo server and compares what comes back
+  IP    the server's address; 10.0.2.2, the host, if not said
+  PORT  its TCP port; 10000 if not said",
+    options,
+    main
+);
 
 const MESSAGE: &str = "Hello world!\n";
 
-fn main() -> Result<(), String> {
+/// Whom to connect to.
+fn options(args: &mut Args<'_>) -> Result<SocketAddress, String> {
     // The lab connected to itself through its card; here the host is on the other side.
-    let host = args::parsed(0, "IPv4 address", Ipv4Addr::new(10, 0, 2, 2))?;
-    let port = args::parsed(1, "port", 10_000)?;
-    let address = SocketAddress {
+    let host = args.parsed("IPv4 address", Ipv4Addr::new(10, 0, 2, 2))?;
+    let port = args.parsed("port", 10_000)?;
+    Ok(SocketAddress {
         ip: host.octets(),
         port,
-    };
+    })
+}
+
+fn main(address: SocketAddress) -> Result<(), String> {
     println!("Connecting to {address}...");
     let stream = TcpStream::connect(address).context("connect")?;
     println!("connected to server");

@@ -6,17 +6,17 @@
 extern crate alloc;
 
 use alloc::string::String;
-use user::fault::Fault;
-use user::{args, println};
+use user::args::Args;
+use user::fault::{Fault, USAGE};
+use user::println;
 
-user::entry!(main);
+user::entry!(USAGE, options, main);
 
-fn main() -> Result<(), String> {
-    let kind = args::parsed(0, "fault", Fault::Null).inspect_err(|_| {
-        for (name, _) in Fault::ALL {
-            println!("fault,{name}");
-        }
-    })?;
+fn options(args: &mut Args<'_>) -> Result<Fault, String> {
+    args.parsed("fault", Fault::Null)
+}
+
+fn main(kind: Fault) -> Result<(), String> {
     println!("fault: {kind:?}");
     kind.provoke();
     Err("still alive: the system did not stop it".into())

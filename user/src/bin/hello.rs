@@ -5,9 +5,15 @@
 
 use user::{println, time};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: hello
+  prints two lines",
+    main
+);
 
-fn main() {
+fn main() -> user::Result<()> {
     println!("hello, world");
-    println!("hello: {} ms after power-on", time::time_msec());
+    println!("hello: {} ms after power-on", time::time_msec()?);
+    Ok(())
 }

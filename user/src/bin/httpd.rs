@@ -9,7 +9,12 @@ use alloc::string::String;
 use user::http;
 use user::socket::Server;
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: httpd
+  serves the files of the ramdisk's folder www on TCP port 80",
+    main
+);
 
 fn main() -> Result<(), String> {
     http::program::run(|| Server::of_card(0))

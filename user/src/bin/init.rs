@@ -1,5 +1,5 @@
-//! The first program: starts what the kernel command line asks for, and looks after it.
-//! What it decides is in `user::supervisor`.
+//! The first program, which the kernel itself starts: it starts what the kernel command line
+//! asks for, and looks after it. What it decides is in `user::supervisor`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -11,9 +11,15 @@ use alloc::vec::Vec;
 use user::ipc::{self, Received, mask};
 use user::start::Context;
 use user::supervisor::{CommandLine, Supervisor, System};
-use user::{Pid, println, process, ramdisk, time};
+use user::{Error, Pid, println, process, ramdisk, time};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: init
+  the kernel starts it: it starts the programs of the kernel command line and
+  looks after them",
+    main
+);
 
 struct Real;
 
@@ -28,25 +34,25 @@ impl System for Real {
 
     fn reply(&mut self, token: u64, answer: user::Result<Pid>) {
         let bytes = answer.map(|pid| pid.0.to_le_bytes());
-        // One that has died meanwhile needs no answer.
-        let _ = ipc::reply(
-            token,
-            bytes.as_ref().map(|bytes| &bytes[..]).map_err(|&e| e),
-        );
+        let answer = bytes.as_ref().map(|bytes| &bytes[..]).map_err(|&e| e);
+        match ipc::reply(token, answer) {
+            // One that has died meanwhile needs no answer.
+            Ok(()) | Err(Error::BadHandle | Error::PeerDied) => {}
+            Err(error) => println!("init: an answer was not delivered: {error}"),
+        }
     }
 
     fn say(&mut self, line: core::fmt::Arguments<'_>) {
         println!("init: {line}");
     }
 
-    fn programs(&self) -> Vec<String> {
-        let Ok(files) = ramdisk::ramdisk() else {
-            return Vec::new();
-        };
-        files
-            .under(process::FOLDER)
-            .map(|(name, _)| name.into())
-            .collect()
+    fn mute(&mut self, program: Pid, on: bool) -> user::Result<()> {
+        process::mute(program, on)
+    }
+
+    fn programs(&self) -> user::Result<Vec<String>> {
+        let files = ramdisk::ramdisk()?.under(process::FOLDER);
+        Ok(files.map(|(name, _)| name.into()).collect())
     }
 }
 
@@ -57,7 +63,7 @@ fn main() -> Result<(), String> {
             println!("init: the kernel command line is not UTF-8: ignored");
             ""
         }),
-        Err(user::Error::NotFound) => "",
+        Err(Error::NotFound) => "",
         Err(error) => return Err(error).context("the ramdisk"),
     };
     let line = CommandLine::parse(text.trim_end_matches('\0'));

@@ -1,39 +1,80 @@
-//! The network server of one card: `netd` or
-//! `netd,CARD[,ip=A.B.C.D/BITS][,gw=A.B.C.D][,vlan=NUMBER][,with=echosrv|httpd]`.
-//!
-//! With `with=` it is that service as well: the stack and its user in one address space.
+//! The network server of one card; with `with=` it is that service as well: the stack and its
+//! user in one address space.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-use alloc::format;
 use alloc::string::String;
+use user::args::Args;
 use user::network::Network;
 use user::socket::{Server, own};
-use user::start::Context;
-use user::{args, echo, http};
+use user::start::{Context, Failure};
+use user::{echo, http};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: netd[,CARD][,WORD...]
+  serves the sockets of all programs on one card
+  CARD                 counted from 0, as the kernel tells of them; 0 if not said
+  ip=A.B.C.D/BITS      its address; 10.0.2.15/24 if not said
+  gw=A.B.C.D, gw=none  the router for other networks
+  vlan=NUMBER          all frames carry this VLAN's tag
+  with=SERVICE         echosrv or httpd: runs that service itself as well",
+    options,
+    main
+);
 
-fn main() -> Result<(), String> {
-    let card = args::parsed(0, "card number", 0)?;
-    let words: String = args::all().flat_map(|word| [word, " "]).collect();
-    let service = args::all().find_map(|word| word.strip_prefix("with="));
-    if let Some(unknown) = service.filter(|name| !["echosrv", "httpd"].contains(name)) {
-        return Err(format!("with= knows echosrv and httpd, not `{unknown}`"));
-    }
-    let mut network = Network::start(card, &words)?;
-    let find = move || Server::of_card(card);
-    match service {
-        None => network.serve().context("the card failed"),
-        Some(name) => {
-            own::install(card, network);
-            match name {
-                "echosrv" => echo::program::run(find),
-                _ => http::program::run(find),
+struct Options {
+    card: u8,
+    /// The words that the network server understands, separated by spaces.
+    words: String,
+    service: Option<Service>,
+}
+
+enum Service {
+    Echo,
+    Web,
+}
+
+fn options(args: &mut Args<'_>) -> Result<Options, String> {
+    let mut options = Options {
+        card: args.parsed("card number", 0)?,
+        words: String::new(),
+        service: None,
+    };
+    while let Some(word) = args.next() {
+        match word.split_once('=') {
+            Some(("ip" | "gw" | "vlan", _)) => {
+                options.words.push_str(word);
+                options.words.push(' ');
             }
+            Some(("with", "echosrv")) => options.service = Some(Service::Echo),
+            Some(("with", "httpd")) => options.service = Some(Service::Web),
+            _ => return Err(args.unknown(word)),
         }
     }
+    Ok(options)
+}
+
+fn main(options: Options) -> Result<(), Failure> {
+    let Options {
+        card,
+        words,
+        service,
+    } = options;
+    let mut network = Network::start(card, &words)?;
+    let find = move || Server::of_card(card);
+    let result = match service {
+        None => network.serve().context("the card failed"),
+        Some(service) => {
+            own::install(card, network);
+            match service {
+                Service::Echo => echo::program::run(find),
+                Service::Web => http::program::run(find),
+            }
+        }
+    };
+    result.map_err(Failure::Now)
 }

@@ -1,5 +1,4 @@
-//! Prints what a card is and has counted, or where time goes:
-//! `nicstat[,CARD][,-a][,-r][,-t][,-w[,SECONDS]]`.
+//! Prints what a card is and has counted, or where time goes.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -9,51 +8,40 @@ extern crate alloc;
 use alloc::string::String;
 use core::time::Duration;
 use user::nicstat::time::Look;
-use user::nicstat::{BadArguments, END, Options, Report, USAGE, table};
+use user::nicstat::{END, Options, Report, USAGE, table};
 use user::socket::Server;
 use user::start::Context;
-use user::{args, println, process, time};
+use user::{Error, println, process, time};
 
-user::entry!(main);
+user::entry!(USAGE, Options::parse, main);
 
-/// The exit code for arguments that make no sense, as is the custom.
-const BAD_USAGE: u32 = 2;
-
-fn main() -> u32 {
-    let options = match Options::parse(args::all()) {
-        Ok(options) => options,
-        Err(BadArguments::Help) => {
-            println!("{USAGE}");
-            return 0;
-        }
-        Err(error) => {
-            println!("nicstat: {error}\n{USAGE}");
-            return BAD_USAGE;
-        }
-    };
+fn main(options: Options) -> Result<(), String> {
     match options.time {
         true => repeat(&options, time_goes),
         false => repeat(&options, card),
     }
 }
 
-/// Makes one report, or one after the other; returns the exit code.
-fn repeat<T>(options: &Options, print: fn(&Options, Option<&T>) -> Result<T, String>) -> u32 {
+/// Makes one report, or one after the other.
+fn repeat<T>(
+    options: &Options,
+    print: fn(&Options, Option<&T>) -> Result<T, String>,
+) -> Result<(), String> {
     let mut before = None;
     loop {
         match print(options, before.as_ref()) {
             Ok(report) => before = Some(report),
-            Err(error) => {
+            // Watching goes on over the end of a network server: a new one may come.
+            Err(error) if options.interval_s.is_some() && before.is_some() => {
                 println!("nicstat: {error}");
-                // Watching goes on over the end of a network server: a new one may come.
-                if options.interval_s.is_none() || before.is_none() {
-                    return 1;
-                }
             }
+            Err(error) => return Err(error),
         }
         match options.interval_s {
-            Some(seconds) => time::sleep(Duration::from_secs(seconds.into())),
-            None => return 0,
+            Some(seconds) => {
+                time::sleep(Duration::from_secs(seconds.into())).context("cannot wait")?;
+            }
+            None => return Ok(()),
         }
     }
 }
@@ -76,17 +64,24 @@ fn time_goes(options: &Options, before: Option<&Look>) -> Result<Look, String> {
     let accounts = process::accounts().context("no account")?;
     // Without a network server, and in plain lines, there is nothing to divide by.
     let mut texts = [String::new(), String::new()];
-    if !options.raw
-        && let Ok(server) = Server::running(options.card)
-    {
-        texts = [server.card(), server.status()].map(Result::unwrap_or_default);
+    if !options.raw {
+        match Server::running(options.card) {
+            Ok(server) => {
+                for (text, told) in texts.iter_mut().zip([server.card(), server.status()]) {
+                    *text = told.context("cannot ask the network server")?;
+                }
+            }
+            Err(Error::NotFound) => {}
+            Err(error) => return Err(error).context("no network server"),
+        }
     }
     let look = Look::new(accounts, &[&texts[0], &texts[1]]);
     let shown = before.map_or_else(|| look.clone(), |before| look.since(before));
     if options.raw {
         println!("{}{END}", shown.raw());
     } else {
-        println!("{}", shown.table());
+        let clock = time::clock().context("no clock")?;
+        println!("{}", shown.table(clock));
     }
     Ok(look)
 }

@@ -12,7 +12,12 @@ use user::nic::{Card, Mapped};
 use user::start::Context;
 use user::{ipc, println, raw, time};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: rawcount
+  takes frames from card 0 for ever, and tells twice a second how many",
+    main
+);
 
 /// Nanoseconds between two lines.
 const INTERVAL: u64 = 500_000_000;

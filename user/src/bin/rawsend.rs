@@ -13,32 +13,58 @@ extern crate alloc;
 
 use alloc::string::String;
 use core::ops::Range;
+use user::args::Args;
 use user::ipc::{FOREVER, mask};
 use user::nic::{Card, Mapped, SendBuffer, SendOptions, Sending};
 use user::raw::{Filled, Pieces};
 use user::start::Context;
-use user::{args, ipc, println, ramdisk, raw, time};
+use user::{ipc, println, ramdisk, raw, time};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: rawsend[,SIZE[,SECONDS[,FILE[,copy]]]]
+  sends frames as fast as card 0 takes them, and tells how many that were
+  SIZE     bytes of a frame, 42 to 1514; 60 if not said
+  SECONDS  how long; 10 if not said
+  FILE     a path in the ramdisk: the frames carry it, fetched by the card
+  copy     the program copies the file's bytes into the frames instead",
+    options,
+    main
+);
 
-fn main() -> Result<(), String> {
-    let size = args::parsed(0, "size", 60)?;
-    let seconds = args::parsed(1, "number of seconds", 10_u32)?;
+struct Options {
+    size: usize,
+    seconds: u32,
+    file: Option<&'static str>,
+    copy: bool,
+}
+
+fn options(args: &mut Args<'static>) -> Result<Options, String> {
+    Ok(Options {
+        size: args.parsed("size", 60)?,
+        seconds: args.parsed("number of seconds", 10)?,
+        file: args.next(),
+        copy: args.word("copy")?,
+    })
+}
+
+fn main(options: Options) -> Result<(), String> {
+    let Options {
+        size,
+        seconds,
+        file,
+        copy,
+    } = options;
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
     let frame = raw::datagram(size, info.mac);
-    let mut file = match args::all().nth(2) {
+    let mut file = match file {
         Some(path) => {
             let file = ramdisk::place(path).context(path)?;
             let len = frame.len() - raw::HEADERS;
             Some(Pieces::new(file, len).ok_or("the file is shorter than a frame's payload")?)
         }
         None => None,
-    };
-    let copy = match args::all().nth(3) {
-        None => false,
-        Some("copy") => true,
-        Some(other) => return Err(alloc::format!("`{other}`: only `copy` is known")),
     };
     let mut card = Mapped::new(card).context("the card's buffers")?;
     println!("rawsend: sending frames of {} bytes", frame.len());

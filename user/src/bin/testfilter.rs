@@ -1,7 +1,5 @@
 //! Tries a card's filters and VLAN tags: receives what they let through, prints a line about
 //! each frame, and sends it back with both addresses exchanged and the same tag.
-//!
-//! `testfilter[,promiscuous][,groups][,group=MAC][,station=MAC][,vlan=NUMBER][,novlan]`
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -10,15 +8,27 @@ extern crate alloc;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use user::args::Args;
 use user::ipc::{FOREVER, mask};
 use user::nic::{Card, Filters, MacAddress, SendOptions};
 use user::start::Context;
-use user::{Error, args, ipc, println};
+use user::{Error, ipc, println};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: testfilter[,FILTER...]
+  receives what card 0 lets through, prints a line about each frame, sends it back
+  promiscuous    everything on the wire
+  groups         all frames to groups
+  group=MAC      frames to this group
+  station=MAC    frames to this station
+  vlan=NUMBER    of frames with a VLAN tag, those of this number
+  novlan         of frames with a VLAN tag, none",
+    filters,
+    main
+);
 
-fn main() -> Result<(), String> {
-    let filters = filters(args::all())?;
+fn main(filters: Filters) -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
     card.set_filters(&filters).context("the filters")?;
@@ -56,9 +66,9 @@ fn main() -> Result<(), String> {
     }
 }
 
-fn filters<'a>(words: impl Iterator<Item = &'a str>) -> Result<Filters, String> {
+fn filters(args: &mut Args<'_>) -> Result<Filters, String> {
     let mut filters = Filters::default();
-    for word in words {
+    for word in args {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         let bad = || alloc::format!("`{word}` is no filter");
         match name {

@@ -7,22 +7,33 @@
 extern crate alloc;
 
 use alloc::string::String;
-use user::{args, println, sys};
+use user::args::Args;
+use user::{println, sys};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: testfpu[,SEED]
+  computes in vector registers while others run, and prints the result's bits
+  SEED  where it begins; 1 if not said",
+    options,
+    main
+);
 
 /// Enough to be preempted dozens of times, mostly by each other and not at a call.
 const STEPS: u32 = 20_000_000;
 /// Steps between two system calls, across which the value must live, too.
 const STEPS_PER_CALL: u32 = 5_000_000;
 
-fn main() -> Result<(), String> {
-    let seed = args::parsed(0, "seed", 1u32)?;
+fn options(args: &mut Args<'_>) -> Result<u32, String> {
+    args.parsed("seed", 1)
+}
+
+fn main(seed: u32) -> user::Result<()> {
     let mut x = 1.0 / (f64::from(seed) + 2.0);
     for step in 0..STEPS {
         x = 3.99 * x * (1.0 - x);
         if step % STEPS_PER_CALL == 0 {
-            sys::yield_now();
+            sys::yield_now()?;
         }
     }
     println!("testfpu,{seed}: {:016x}", x.to_bits());

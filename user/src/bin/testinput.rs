@@ -12,7 +12,12 @@ use user::nic::Card;
 use user::start::Context;
 use user::{Error, dump, ipc, println};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: testinput
+  announces itself by ARP, then prints every frame that card 0 receives",
+    main
+);
 
 const OUR_IP: [u8; 4] = [10, 0, 2, 15];
 const GATEWAY_IP: [u8; 4] = [10, 0, 2, 2];

@@ -9,20 +9,27 @@
 extern crate alloc;
 
 use alloc::string::String;
+use user::args::Args;
 use user::ipc::{FOREVER, mask};
 use user::nic::Card;
 use user::start::Context;
-use user::{Error, args, ipc, println};
+use user::{Error, ipc, println};
 
-user::entry!(main);
+user::entry!(
+    "\
+usage: testoutput[,COUNT[,burst]]
+  sends frames that say `Packet NN`, straight to card 0
+  COUNT  how many; 10 if not said
+  burst  queues them as fast as the ring takes them, so that it runs full",
+    options,
+    main
+);
 
-fn main() -> Result<(), String> {
-    let count = args::parsed(0, "count", 10u32)?;
-    let burst = match args::all().nth(1) {
-        None => false,
-        Some("burst") => true,
-        Some(other) => return Err(alloc::format!("`{other}`: only `burst` is known")),
-    };
+fn options(args: &mut Args<'_>) -> Result<(u32, bool), String> {
+    Ok((args.parsed("count", 10)?, args.word("burst")?))
+}
+
+fn main((count, burst): (u32, bool)) -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
     // Frames between two doorbells of a burst: more than the ring holds, so that it fills.
     let batch = u32::from(card.info().context("card 0")?.transmit_ring) + 1;

@@ -6,7 +6,9 @@ use crate::socket::batch::Batch;
 use crate::socket::{self, TcpListener, any};
 use crate::start::Context;
 use crate::{Error, Result, println, ramdisk, time};
+use alloc::format;
 use alloc::string::String;
+use core::cell::OnceCell;
 
 const PORT: u16 = 80;
 /// The folder of the ramdisk that is served.
@@ -28,9 +30,9 @@ pub fn run(
     if site.is_empty() {
         println!("httpd: no files in {ROOT}: every page will be missing");
     }
+    let chip = OnceCell::new();
     let mut server = Server::new(site, move || {
-        let status = find().and_then(|network| network.status());
-        status.unwrap_or_default()
+        status(find, &chip).unwrap_or_else(|error| format!("error {error}\n"))
     });
     loop {
         let network = find().context("no network server")?;
@@ -43,6 +45,21 @@ pub fn run(
         }
         server.clear();
     }
+}
+
+/// What the network server tells of itself, and the name of its card's chip, which is asked for
+/// once.
+fn status(find: impl Fn() -> Result<socket::Server>, chip: &OnceCell<String>) -> Result<String> {
+    let network = find()?;
+    let mut text = network.status()?;
+    if chip.get().is_none() {
+        let card = network.card()?;
+        let line = card.lines().find(|line| line.starts_with("chip "));
+        // It is empty before the first answer only: nobody else sets it.
+        let _ = chip.set(format!("{}\n", line.ok_or(Error::Malformed)?));
+    }
+    text.extend(chip.get().map(String::as_str));
+    Ok(text)
 }
 
 fn serve(listener: &TcpListener, server: &mut Server<'static>) -> Result<()> {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! driver igb
+//! chip Intel 82576
 //! pci 00:03.0
 //! mac 52:54:00:12:34:56
 //! link up 1000 full
@@ -28,8 +29,9 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display, Write};
 
 /// The names that are no counters.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "driver",
+    "chip",
     "pci",
     "mac",
     "link",
@@ -61,6 +63,7 @@ fn write_info(text: &mut String, info: &NicInfo) -> fmt::Result {
     let pci = info.pci_address;
     let (bus, device, function) = (pci >> 8, pci >> 3 & 31, pci & 7);
     writeln!(text, "driver {}", info.driver_name())?;
+    writeln!(text, "chip {}", info.chip_name())?;
     writeln!(text, "pci {bus:02x}:{device:02x}.{function}")?;
     writeln!(text, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")?;
     writeln!(text, "link {}", LinkWords(info.link))?;

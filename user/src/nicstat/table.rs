@@ -31,7 +31,8 @@ pub fn table(report: &Report, before: Option<&Report>, all: bool) -> String {
 /// The card, its link, MAC address and rings.
 fn head(text: &mut String, report: &Report) -> fmt::Result {
     let field = |name| report.field(name).unwrap_or("?");
-    writeln!(text, "card      {} at {}", field("driver"), field("pci"))?;
+    let (chip, driver) = (field("chip"), field("driver"));
+    writeln!(text, "card      {chip} ({driver}) at {}", field("pci"))?;
     let mut link = field("link").split(' ');
     match (link.next(), link.next(), link.next()) {
         (Some("up"), Some("0"), Some(_)) => writeln!(text, "link      up")?,

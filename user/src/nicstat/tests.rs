@@ -6,6 +6,7 @@ use crate::nic::{Counter, Features, Link, NicInfo, Segmentation};
 fn info() -> NicInfo {
     NicInfo {
         driver: *b"igb\0\0\0\0\0",
+        chip: *b"Intel 82576\0\0\0\0\0\0\0\0\0\0\0\0\0",
         pci_address: 1 << 8 | 3 << 3 | 1,
         mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
         link: Link {
@@ -54,10 +55,10 @@ fn line<'a>(table: &'a str, start: &str) -> &'a str {
 
 #[test]
 fn arguments_are_read() {
-    let parse = |words: &[&str]| Options::parse(words.iter().copied());
-    assert_eq!(parse(&[]), Ok(Options::default()));
+    let parse = |words: &str| Options::parse(&mut Args::new(words));
+    assert_eq!(parse(""), Ok(Options::default()));
     assert_eq!(
-        parse(&["1", "-w", "5", "-a", "-r", "-t"]),
+        parse("1,-w,5,-a,-r,-t"),
         Ok(Options {
             card: 1,
             all: true,
@@ -66,17 +67,16 @@ fn arguments_are_read() {
             interval_s: Some(5),
         })
     );
-    assert_eq!(parse(&["-w", "-a"]).unwrap().interval_s, Some(1));
-    assert_eq!(parse(&["-a", "--help"]), Err(BadArguments::Help));
-    for word in ["-x", "eth0", "256", "-1", "", "-w5"] {
-        assert_eq!(parse(&[word]), Err(BadArguments::Unknown(word.into())));
+    assert_eq!(parse("-w,-a").unwrap().interval_s, Some(1));
+    for word in ["-x", "eth0", "256", "-1", "-w5"] {
+        let unknown = format!("argument 1: `{word}` is unknown");
+        assert_eq!(parse(word), Err(unknown));
     }
-    assert_eq!(parse(&["-a", "1"]), Err(BadArguments::Unknown("1".into())));
+    let unknown = "argument 2: `1` is unknown";
+    assert_eq!(parse("-a,1"), Err(unknown.into()));
     for word in ["0", "3601", "soon", ""] {
-        assert_eq!(
-            parse(&["-w", word]),
-            Err(BadArguments::Interval(word.into()))
-        );
+        let bad = format!("`{word}` is no interval: 1 to 3600 seconds");
+        assert_eq!(parse(&format!("-w,{word}")), Err(bad));
     }
 }
 
@@ -90,7 +90,7 @@ fn a_card_is_text_and_back() {
     let written = text(&[("rx_frames", 12), ("tx_frames", u64::MAX)]);
     assert_eq!(
         written,
-        "driver igb\npci 01:03.1\nmac 52:54:00:12:34:56\nlink up 1000 full\n\
+        "driver igb\nchip Intel 82576\npci 01:03.1\nmac 52:54:00:12:34:56\nlink up 1000 full\n\
          frame_max 1514\ntransmit_ring 255\nreceive_ring 256\ntransmit_queues 16\n\
          receive_queues 16\nchecksums yes\nsegment_max 65549\nsegment_min 64\n\
          vlan yes\nfilters yes\nrx_frames 12\ntx_frames 18446744073709551615\n"
@@ -152,7 +152,7 @@ fn the_table_tells_of_card_link_and_rings() {
     assert_eq!(
         head,
         [
-            "card      igb at 01:03.1",
+            "card      Intel 82576 (igb) at 01:03.1",
             "link      up, 1000 Mb/s, full duplex",
             "MAC       52:54:00:12:34:56",
             "frames    up to 1514 bytes",

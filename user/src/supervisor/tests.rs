@@ -11,11 +11,12 @@ struct Fake {
     said: Vec<String>,
     registered: Option<Pid>,
     refuse: Option<Error>,
+    muted: Vec<(Pid, bool)>,
 }
 
 impl System for Fake {
     fn spawn(&mut self, name: &str, args: &str) -> Result<Pid> {
-        if !self.programs().iter().any(|known| known == name) {
+        if !self.programs()?.iter().any(|known| known == name) {
             return Err(Error::NotFound);
         }
         if let Some(error) = self.refuse {
@@ -38,10 +39,15 @@ impl System for Fake {
         self.said.push(line.to_string());
     }
 
-    fn programs(&self) -> Vec<String> {
-        ["echosrv", "hello", "httpd", "netd"]
+    fn mute(&mut self, program: Pid, on: bool) -> Result<()> {
+        self.muted.push((program, on));
+        Ok(())
+    }
+
+    fn programs(&self) -> Result<Vec<String>> {
+        Ok(["echosrv", "hello", "httpd", "netd"]
             .map(String::from)
-            .to_vec()
+            .to_vec())
     }
 }
 
@@ -59,8 +65,10 @@ const ASK: [u8; 2] = [1, 0];
 #[test]
 fn the_command_line_comes_apart() {
     let line = CommandLine::parse(
-        "log=debug run=testoutput,100,burst  run=hello ip=10.0.0.5/8 gw=10.0.0.1\n",
+        "log=debug run=testoutput,100,burst  run=hello ip=10.0.0.5/8 gw=10.0.0.1 nic.irq=x quiet\n",
     );
+    // The kernel looks after its own words.
+    assert_eq!(line.unknown, ["log=debug", "quiet"]);
     assert_eq!(line.runs, [("testoutput", "100,burst"), ("hello", "")]);
     assert_eq!(line.network, ["ip=10.0.0.5/8", "gw=10.0.0.1"]);
     assert_eq!(CommandLine::parse(""), CommandLine::default());
@@ -109,6 +117,17 @@ fn a_run_starts_that_and_nothing_else() {
         ]
     );
     assert_eq!(supervisor.deadline(6), FOREVER);
+}
+
+#[test]
+fn an_unknown_word_is_told_with_those_there_are() {
+    let supervisor = started("runn=hello inside=httpd gateway=10.0.2.2");
+    let said = &supervisor.system.said;
+    assert_eq!(said.len(), 2);
+    let begin = "command line: `runn=hello` is unknown; there are run=NAME[,ARG...], ip=";
+    assert!(said[0].starts_with(begin), "{}", said[0]);
+    assert!(said[1].contains("`gateway=10.0.2.2`"), "{}", said[1]);
+    assert_eq!(names(&supervisor), ["netd", "echosrv"]);
 }
 
 #[test]
@@ -216,6 +235,133 @@ fn services_are_started_again_ever_more_slowly() {
     now += 60 * SECOND;
     supervisor.on_death(pid, Exit::Fault(6), now);
     assert_eq!(supervisor.deadline(now) - now, 100_000_000);
+}
+
+/// Lets the newest program end so as soon as it runs, `times` times; returns the time.
+fn end_again(supervisor: &mut Supervisor<Fake>, times: usize, exit: Exit, mut now: u64) -> u64 {
+    for _ in 0..times {
+        let newest = Pid(supervisor.system.started.len() as u32 + 1);
+        supervisor.on_death(newest, exit, now);
+        now = supervisor.deadline(now);
+        supervisor.on_time(now);
+    }
+    now
+}
+
+#[test]
+fn a_program_that_ends_the_same_way_again_and_again_is_told_and_heard_a_few_times_only() {
+    let mut supervisor = started("");
+    let now = end_again(&mut supervisor, 20, Exit::Code(1), 0);
+    assert_eq!(
+        supervisor.system.said,
+        [
+            "httpd ended: exit code 1",
+            "httpd ended: exit code 1",
+            "httpd ended: exit code 1, again; it is started on and on, but not heard until it runs",
+        ]
+    );
+    // It was started all the same, mute from the fourth time on.
+    assert_eq!(names(&supervisor).len(), 3 + 20);
+    assert_eq!(supervisor.system.muted.len(), 20 - 2);
+    assert!(supervisor.system.muted.iter().all(|&(_, on)| on));
+    // When it has run for a while it is heard again, and tells of its next end.
+    let due = supervisor.deadline(now);
+    assert_eq!(due - now, RESTART_NS.1);
+    supervisor.on_time(due);
+    assert_eq!(supervisor.system.muted.last(), Some(&(Pid(24), false)));
+    assert_eq!(supervisor.system.said[3], "httpd runs, and is heard again");
+    assert_eq!(supervisor.deadline(due), FOREVER);
+    end_again(&mut supervisor, 1, Exit::Code(1), due);
+    assert_eq!(supervisor.system.said[4], "httpd ended: exit code 1");
+}
+
+#[test]
+fn another_end_is_news() {
+    let mut supervisor = started("");
+    let mut now = end_again(&mut supervisor, 9, Exit::Code(1), 0);
+    for exit in [
+        Exit::Fault(14),
+        Exit::Code(1),
+        Exit::Fault(14),
+        Exit::Killed,
+    ] {
+        now = end_again(&mut supervisor, 1, exit, now);
+    }
+    let said: Vec<&str> = supervisor.system.said[3..]
+        .iter()
+        .map(|line| line.as_str())
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "httpd ended: page fault (exception 14)",
+            "httpd ended: exit code 1",
+            "httpd ended: page fault (exception 14)",
+            "httpd ended: killed",
+        ]
+    );
+}
+
+#[test]
+fn a_program_that_runs_in_vain_is_not_started_again_and_neither_is_what_needs_it() {
+    let mut supervisor = started("");
+    supervisor.on_request(1, &ASK, 0);
+    supervisor.on_death(Pid(2), Exit::Code(exit::IN_VAIN), 5);
+    assert_eq!(supervisor.system.replies, [(1, Err(Error::NotFound))]);
+    supervisor.on_request(2, &ASK, 6);
+    assert_eq!(supervisor.system.replies[1], (2, Err(Error::NotFound)));
+    supervisor.on_death(Pid(3), Exit::Code(1), 7);
+    supervisor.on_death(Pid(4), Exit::Code(1), 8);
+    assert_eq!(
+        supervisor.system.said,
+        [
+            "netd ended: exit code 3; it is not started again",
+            "echosrv ended: exit code 1; it is not started again",
+            "httpd ended: exit code 1; it is not started again",
+        ]
+    );
+    assert_eq!(supervisor.deadline(8), FOREVER);
+    supervisor.on_time(600 * SECOND);
+    assert_eq!(names(&supervisor).len(), 3);
+}
+
+#[test]
+fn a_run_in_vain_is_over() {
+    let mut supervisor = started("run=netd run=hello,-x");
+    supervisor.on_death(Pid(2), Exit::Code(exit::IN_VAIN), 5);
+    supervisor.on_request(1, &ASK, 6);
+    assert_eq!(supervisor.system.replies, [(1, Err(Error::NotFound))]);
+    supervisor.on_death(Pid(3), Exit::Code(exit::BAD_USAGE), 7);
+    assert_eq!(
+        supervisor.system.said,
+        [
+            "netd ended: exit code 3; it is not started again",
+            "hello ended: exit code 2",
+            "nothing left to run"
+        ]
+    );
+    assert_eq!(names(&supervisor), ["netd", "hello"]);
+}
+
+#[test]
+fn what_cannot_be_started_is_told_once() {
+    let mut supervisor = started("");
+    supervisor.system.refuse = Some(Error::NoMemory);
+    supervisor.on_death(Pid(4), Exit::Killed, 0);
+    let mut now = 0;
+    for _ in 0..10 {
+        now = supervisor.deadline(now);
+        supervisor.on_time(now);
+    }
+    let said = &supervisor.system.said;
+    assert_eq!(
+        said,
+        &["httpd ended: killed", "cannot start httpd: out of memory"]
+    );
+    supervisor.system.refuse = None;
+    now = supervisor.deadline(now);
+    supervisor.on_time(now);
+    assert_eq!(names(&supervisor).len(), 4);
 }
 
 #[test]

@@ -87,6 +87,22 @@ pub enum Event {
 /// In place of an operation's number.
 pub const NOT_OF_THIS_CALL: u16 = u16::MAX;
 
+crate::numbered! {
+    #[repr(u8)]
+    enum EventKind {
+        Accepted = 1,
+        Received = 2,
+        Ended = 3,
+        Datagram = 4,
+        Sent = 5,
+        Cut = 6,
+        Room = 7,
+        Closed = 8,
+        Progress = 9,
+        Failed = 10,
+    }
+}
+
 impl Event {
     /// Bytes on the wire, without those behind it.
     pub const SIZE: usize = 24;
@@ -108,36 +124,52 @@ impl Event {
                 listener,
                 socket,
                 peer: SocketAddress { ip, port },
-            } => (1, 0, port, listener, socket.0, ip, 0),
-            Event::Received { socket, len } => (2, 0, 0, socket, 0, ip, len),
-            Event::Ended { socket } => (3, 0, 0, socket, 0, ip, 0),
+            } => (EventKind::Accepted, 0, port, listener, socket.0, ip, 0),
+            Event::Received { socket, len } => (EventKind::Received, 0, 0, socket, 0, ip, len),
+            Event::Ended { socket } => (EventKind::Ended, 0, 0, socket, 0, ip, 0),
             Event::Datagram {
                 socket,
                 from: SocketAddress { ip, port },
                 len,
-            } => (4, 0, port, socket, 0, ip, len),
-            Event::Sent { socket, waited } => (5, waited.into(), 0, socket, 0, ip, 0),
+            } => (EventKind::Datagram, 0, port, socket, 0, ip, len),
+            Event::Sent { socket, waited } => (EventKind::Sent, waited.into(), 0, socket, 0, ip, 0),
             Event::Cut {
                 socket,
                 operation,
                 count,
-            } => (6, 0, operation, socket, count, ip, 0),
-            Event::Room { socket } => (7, 0, 0, socket, 0, ip, 0),
-            Event::Closed { socket } => (8, 0, 0, socket, 0, ip, 0),
+            } => (EventKind::Cut, 0, operation, socket, count, ip, 0),
+            Event::Room { socket } => (EventKind::Room, 0, 0, socket, 0, ip, 0),
+            Event::Closed { socket } => (EventKind::Closed, 0, 0, socket, 0, ip, 0),
             Event::Progress {
                 socket,
                 count,
                 idle_ms,
-            } => (9, 0, 0, socket, count, idle_ms.to_le_bytes(), 0),
+            } => (
+                EventKind::Progress,
+                0,
+                0,
+                socket,
+                count,
+                idle_ms.to_le_bytes(),
+                0,
+            ),
             Event::Failed {
                 socket,
                 operation,
                 error,
-            } => (10, 0, operation, socket, error.number().into(), ip, 0),
+            } => (
+                EventKind::Failed,
+                0,
+                operation,
+                socket,
+                error.number().into(),
+                ip,
+                0,
+            ),
         };
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
-        writer.u8(kind).u8(detail).u16(short).u32(socket.0);
+        writer.u8(kind as u8).u8(detail).u16(short).u32(socket.0);
         writer.u32(word).bytes(&ip).u32(inline);
         bytes
     }
@@ -152,41 +184,41 @@ impl Event {
         let socket = Handle(reader.u32()?);
         let (word, ip, len) = (reader.u32()?, reader.array()?, reader.u32()?);
         let address = SocketAddress { ip, port: short };
+        let kind = EventKind::from_number(kind).ok_or(Error::Malformed)?;
         Ok(match kind {
-            1 => Event::Accepted {
+            EventKind::Accepted => Event::Accepted {
                 listener: socket,
                 socket: Handle(word),
                 peer: address,
             },
-            2 => Event::Received { socket, len },
-            3 => Event::Ended { socket },
-            4 => Event::Datagram {
+            EventKind::Received => Event::Received { socket, len },
+            EventKind::Ended => Event::Ended { socket },
+            EventKind::Datagram => Event::Datagram {
                 socket,
                 from: address,
                 len,
             },
-            5 => Event::Sent {
+            EventKind::Sent => Event::Sent {
                 socket,
                 waited: detail != 0,
             },
-            6 => Event::Cut {
+            EventKind::Cut => Event::Cut {
                 socket,
                 operation: short,
                 count: word,
             },
-            7 => Event::Room { socket },
-            8 => Event::Closed { socket },
-            9 => Event::Progress {
+            EventKind::Room => Event::Room { socket },
+            EventKind::Closed => Event::Closed { socket },
+            EventKind::Progress => Event::Progress {
                 socket,
                 count: word,
                 idle_ms: u32::from_le_bytes(ip),
             },
-            10 => Event::Failed {
+            EventKind::Failed => Event::Failed {
                 socket,
                 operation: short,
-                error: Error::from_number(u16::try_from(word).unwrap_or(0)),
+                error: Error::from_wire(u16::try_from(word).unwrap_or(0)),
             },
-            _ => return Err(Error::Malformed),
         })
     }
 }

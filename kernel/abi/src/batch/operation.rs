@@ -121,6 +121,21 @@ pub enum Operation {
     },
 }
 
+crate::numbered! {
+    #[repr(u8)]
+    enum OperationKind {
+        Accept = 1,
+        Receive = 2,
+        ReceiveFrom = 3,
+        Send = 4,
+        SendTo = 5,
+        Shutdown = 6,
+        Close = 7,
+        Cancel = 8,
+        Progress = 9,
+    }
+}
+
 impl Operation {
     /// Bytes on the wire, without those behind it.
     pub const SIZE: usize = 24;
@@ -148,9 +163,13 @@ impl Operation {
                 socket,
                 count,
                 receive,
-            } => (1, 0, count, socket, receive, 0, none),
-            Operation::Receive { socket, max } => (2, 0, 0, socket, max, 0, none),
-            Operation::ReceiveFrom { socket, count, max } => (3, 0, count, socket, max, 0, none),
+            } => (OperationKind::Accept, 0, count, socket, receive, 0, none),
+            Operation::Receive { socket, max } => {
+                (OperationKind::Receive, 0, 0, socket, max, 0, none)
+            }
+            Operation::ReceiveFrom { socket, count, max } => {
+                (OperationKind::ReceiveFrom, 0, count, socket, max, 0, none)
+            }
             Operation::Send(Send {
                 socket,
                 inline,
@@ -158,22 +177,44 @@ impl Operation {
                 receive,
                 end,
                 tell,
-            }) => (4, end as u8, tell as u16, socket, receive, inline, part),
+            }) => (
+                OperationKind::Send,
+                end as u8,
+                tell as u16,
+                socket,
+                receive,
+                inline,
+                part,
+            ),
             Operation::SendTo {
                 socket,
                 address: SocketAddress { ip, port },
                 inline,
-            } => (5, 0, port, socket, u32::from_le_bytes(ip), inline, none),
-            Operation::Shutdown { socket, direction } => {
-                (6, direction as u8, 0, socket, 0, 0, none)
-            }
-            Operation::Close { socket } => (7, 0, 0, socket, 0, 0, none),
-            Operation::Cancel { socket } => (8, 0, 0, socket, 0, 0, none),
-            Operation::Progress { socket } => (9, 0, 0, socket, 0, 0, none),
+            } => (
+                OperationKind::SendTo,
+                0,
+                port,
+                socket,
+                u32::from_le_bytes(ip),
+                inline,
+                none,
+            ),
+            Operation::Shutdown { socket, direction } => (
+                OperationKind::Shutdown,
+                direction as u8,
+                0,
+                socket,
+                0,
+                0,
+                none,
+            ),
+            Operation::Close { socket } => (OperationKind::Close, 0, 0, socket, 0, 0, none),
+            Operation::Cancel { socket } => (OperationKind::Cancel, 0, 0, socket, 0, 0, none),
+            Operation::Progress { socket } => (OperationKind::Progress, 0, 0, socket, 0, 0, none),
         };
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
-        writer.u8(kind).u8(detail).u16(short).u32(socket.0);
+        writer.u8(kind as u8).u8(detail).u16(short).u32(socket.0);
         writer.u32(word).u32(inline).u32(part.offset).u32(part.len);
         bytes
     }
@@ -192,19 +233,20 @@ impl Operation {
             offset: reader.u32()?,
             len: reader.u32()?,
         };
+        let kind = OperationKind::from_number(kind).ok_or(Error::NoSuchCall)?;
         Ok(match kind {
-            1 => Operation::Accept {
+            OperationKind::Accept => Operation::Accept {
                 socket,
                 count: short,
                 receive: word,
             },
-            2 => Operation::Receive { socket, max: word },
-            3 => Operation::ReceiveFrom {
+            OperationKind::Receive => Operation::Receive { socket, max: word },
+            OperationKind::ReceiveFrom => Operation::ReceiveFrom {
                 socket,
                 count: short,
                 max: word,
             },
-            4 => Operation::Send(Send {
+            OperationKind::Send => Operation::Send(Send {
                 socket,
                 inline,
                 part,
@@ -222,7 +264,7 @@ impl Operation {
                     _ => return Err(Error::InvalidArgument),
                 },
             }),
-            5 => Operation::SendTo {
+            OperationKind::SendTo => Operation::SendTo {
                 socket,
                 address: SocketAddress {
                     ip: word.to_le_bytes(),
@@ -230,14 +272,13 @@ impl Operation {
                 },
                 inline,
             },
-            6 => Operation::Shutdown {
+            OperationKind::Shutdown => Operation::Shutdown {
                 socket,
                 direction: Direction::from_number(detail)?,
             },
-            7 => Operation::Close { socket },
-            8 => Operation::Cancel { socket },
-            9 => Operation::Progress { socket },
-            _ => return Err(Error::NoSuchCall),
+            OperationKind::Close => Operation::Close { socket },
+            OperationKind::Cancel => Operation::Cancel { socket },
+            OperationKind::Progress => Operation::Progress { socket },
         })
     }
 }

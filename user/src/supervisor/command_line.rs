@@ -1,0 +1,36 @@
+//! The kernel command line, as far as it is about programs.
+
+use abi::command_line::KERNEL_PREFIX;
+use alloc::vec::Vec;
+
+/// What of the kernel command line concerns programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CommandLine<'a> {
+    /// Each `run=NAME[,ARG...]`: name and arguments.
+    pub runs: Vec<(&'a str, &'a str)>,
+    /// The words that are for network servers, as they are: `ip=...`, `gw=...`.
+    pub network: Vec<&'a str>,
+    /// The service that is to be part of the network server.
+    pub inside: Option<&'a str>,
+    /// The words that are neither for `init` nor for the kernel.
+    pub unknown: Vec<&'a str>,
+}
+
+impl<'a> CommandLine<'a> {
+    /// Takes it apart at white space.
+    pub fn parse(text: &'a str) -> Self {
+        let mut line = CommandLine::default();
+        for word in text.split_ascii_whitespace() {
+            match word.split_once('=') {
+                Some(("run", run)) => {
+                    line.runs.push(run.split_once(',').unwrap_or((run, "")));
+                }
+                Some(("ip" | "gw", _)) => line.network.push(word),
+                Some(("inside", name)) => line.inside = Some(name),
+                _ if word.starts_with(KERNEL_PREFIX) => {}
+                _ => line.unknown.push(word),
+            }
+        }
+        line
+    }
+}
