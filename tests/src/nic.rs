@@ -9,6 +9,8 @@ pub struct Nic {
     pub name: &'static str,
     /// QEMU's name of it.
     pub device: &'static str,
+    /// The name of its chip.
+    pub chip: &'static str,
     /// Its PCI vendor and device numbers, as Wharf prints them.
     pub id: &'static str,
     /// The type of machine it is tested in, unless a case is about another.
@@ -16,6 +18,8 @@ pub struct Nic {
     /// Bytes to which a shorter frame is lengthened, with zeros, before it is sent; 0: not
     /// at all.
     pub padded_to: usize,
+    /// Whether QEMU's card tells its driver when the cable is pulled.
+    pub tells_link: bool,
 }
 
 /// All of them, in the order in which they are tested: those of `scripts/cards`.
@@ -36,16 +40,24 @@ pub fn names() -> String {
 impl Nic {
     /// A line of `scripts/cards`.
     fn read(line: &'static str) -> Option<Nic> {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [name, device, id, machine, "slot" | "port", padded_to] = columns[..] else {
-            return None;
+        let mut rest = line;
+        let mut column = || {
+            let (word, after) = rest.split_once(char::is_whitespace)?;
+            rest = after.trim_start();
+            Some(word)
         };
-        Some(Nic {
+        let (name, device, id, machine) = (column()?, column()?, column()?, column()?);
+        let (place, padded_to, link) = (column()?, column()?, column()?);
+        let padded_to = padded_to.parse().ok()?;
+        let known = ["slot", "port"].contains(&place) && ["told", "silent"].contains(&link);
+        known.then_some(Nic {
             name,
             device,
+            chip: rest,
             id,
             machine,
-            padded_to: padded_to.parse().ok()?,
+            padded_to,
+            tells_link: link == "told",
         })
     }
 
@@ -93,12 +105,15 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_card_is_none() {
-        assert!(Nic::read("x y 1:2 pc slot 60").is_some());
+        let card = Nic::read("x  y 1:2 pc slot 60 told  Some chip").unwrap();
+        assert_eq!((card.padded_to, card.chip), (60, "Some chip"));
+        assert!(card.tells_link);
         for line in [
             "",
-            "x y 1:2 pc slot",
-            "x y 1:2 pc door 60",
-            "x y 1:2 pc slot sixty",
+            "x y 1:2 pc slot 60 told",
+            "x y 1:2 pc door 60 told z",
+            "x y 1:2 pc slot sixty told z",
+            "x y 1:2 pc slot 60 tells z",
         ] {
             assert!(Nic::read(line).is_none(), "{line}");
         }
