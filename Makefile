@@ -36,8 +36,8 @@ $(error make $(MEASURING) measures what is optimised: leave DEBUG=1 out)
 endif
 
 # Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
-CARDS := $(shell awk 'NF == 8 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
-column = $(shell awk 'NF == 8 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
+CARDS := $(shell awk 'NF >= 8 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
+column = $(shell awk 'NF >= 8 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
 CARD = $(CARD_$(call column,5)),netdev=n0,romfile=
 CARD_slot = -device $(call column,2),addr=3
 CARD_port = -device pcie-root-port,id=rp0,chassis=1,addr=3 -device $(call column,2),bus=rp0
@@ -55,7 +55,7 @@ QEMUFLAGS = -accel tcg -machine $(call column,4) -smp 1 -m $(MEM) \
 	-kernel $(BUILD)/boot.elf -initrd $(BUILD)/wharf.tar -append "$(CMDLINE)" \
 	$(QEMUEXTRA)
 
-ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(1)' '$(FORWARD)' '$(CMDLINE)'
+ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(CMDLINE)' '$(1)' '$(FORWARD)'
 
 # ---------------------------------------------------------------------- verbs
 .PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-guests bench-icount check nc-7 nc-80 which-ports clean

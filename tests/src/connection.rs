@@ -33,6 +33,8 @@ pub struct Connection {
     ended: bool,
     /// Times that nothing came.
     pub repeats: u32,
+    /// How long what is waited for may take.
+    pub patience: Duration,
 }
 
 impl Connection {
@@ -62,6 +64,7 @@ impl Connection {
             taken: Vec::new(),
             ended: false,
             repeats: 0,
+            patience: PATIENCE,
         })
     }
 
@@ -90,7 +93,7 @@ impl Connection {
 
     /// Waits until `len` bytes are there to be taken.
     fn fill(&mut self, wire: &Wire, len: usize) -> Outcome {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while self.taken.len() < len {
             ensure(!self.ended, || {
                 format!("{} of {len} bytes, then FIN", self.taken.len())
@@ -121,7 +124,7 @@ impl Connection {
     /// # Errors
     /// If it does not come.
     pub fn wait_end(&mut self, wire: &Wire) -> Outcome {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while !self.ended {
             self.step(wire, end)?;
         }
@@ -142,7 +145,7 @@ impl Connection {
     /// # Errors
     /// If the guest does not end it, or has more to say.
     pub fn close(mut self, wire: &Wire) -> Outcome {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         let fin = self.next;
         // The FIN takes a place in the sequence (RFC 9293 §3.4).
         self.next = fin.wrapping_add(1);
@@ -151,7 +154,10 @@ impl Connection {
         while !self.ended || !self.unacknowledged.is_empty() {
             if !self.look(wire)? {
                 ensure(Instant::now() < end, || {
-                    format!("no end of the connection within {} s", PATIENCE.as_secs())
+                    format!(
+                        "no end of the connection within {} s",
+                        self.patience.as_secs()
+                    )
                 })?;
                 self.repeats += 1;
                 self.put(wire, fin, flag::ACK | flag::FIN, &[])?;
@@ -169,7 +175,7 @@ impl Connection {
             return Ok(());
         }
         ensure(Instant::now() < end, || {
-            let seconds = PATIENCE.as_secs();
+            let seconds = self.patience.as_secs();
             format!(
                 "nothing of the connection for {seconds} s; {} bytes had come",
                 self.taken.len()
@@ -355,6 +361,7 @@ mod tests {
             taken: Vec::new(),
             ended: false,
             repeats: 0,
+            patience: PATIENCE,
         };
         let header = Segment {
             ports: (7, 40000),

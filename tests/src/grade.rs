@@ -238,11 +238,11 @@ mod tests {
         let card = |padded_to| Nic {
             name: "card",
             device: "card",
+            chip: "card",
             id: "0:0",
             machine: "pc",
             padded_to,
-            chip: "none",
-            tells_link: true,
+            tells_link: false,
         };
         let (plain, pads) = (&card(0), &card(60));
         assert_eq!(frames_are_packets(&frames(5), 5, plain), Ok(()));

@@ -9,7 +9,7 @@ pub struct Nic {
     pub name: &'static str,
     /// QEMU's name of it.
     pub device: &'static str,
-    /// The name of its chip, without its maker's.
+    /// The name of its chip.
     pub chip: &'static str,
     /// Its PCI vendor and device numbers, as Wharf prints them.
     pub id: &'static str,
@@ -40,21 +40,24 @@ pub fn names() -> String {
 impl Nic {
     /// A line of `scripts/cards`.
     fn read(line: &'static str) -> Option<Nic> {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let [name, device, id, machine, place, padded_to, link, chip] = columns[..] else {
-            return None;
+        let mut rest = line;
+        let mut column = || {
+            let (word, after) = rest.split_once(char::is_whitespace)?;
+            rest = after.trim_start();
+            Some(word)
         };
-        if !["slot", "port"].contains(&place) || !["tells", "asked"].contains(&link) {
-            return None;
-        }
-        Some(Nic {
+        let (name, device, id, machine) = (column()?, column()?, column()?, column()?);
+        let (place, padded_to, link) = (column()?, column()?, column()?);
+        let padded_to = padded_to.parse().ok()?;
+        let known = ["slot", "port"].contains(&place) && ["told", "silent"].contains(&link);
+        known.then_some(Nic {
             name,
             device,
+            chip: rest,
             id,
             machine,
-            padded_to: padded_to.parse().ok()?,
-            tells_link: link == "tells",
-            chip,
+            padded_to,
+            tells_link: link == "told",
         })
     }
 
@@ -102,13 +105,15 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_card_is_none() {
-        assert!(Nic::read("x y 1:2 pc slot 60 tells z").is_some());
+        let card = Nic::read("x  y 1:2 pc slot 60 told  Some chip").unwrap();
+        assert_eq!((card.padded_to, card.chip), (60, "Some chip"));
+        assert!(card.tells_link);
         for line in [
             "",
-            "x y 1:2 pc slot 60 tells",
-            "x y 1:2 pc door 60 tells z",
-            "x y 1:2 pc slot sixty tells z",
-            "x y 1:2 pc slot 60 says z",
+            "x y 1:2 pc slot 60 told",
+            "x y 1:2 pc door 60 told z",
+            "x y 1:2 pc slot sixty told z",
+            "x y 1:2 pc slot 60 tells z",
         ] {
             assert!(Nic::read(line).is_none(), "{line}");
         }

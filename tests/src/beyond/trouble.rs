@@ -1,5 +1,6 @@
 //! Clients, programs, rings and cables that fail while others are to be served.
 
+use super::defects::MENDED;
 use super::echo::{many_clients, udp_echo};
 use crate::grade::{frames_are_packets, web};
 use crate::machine::{LONG, Machine, PATIENCE, Setup};
@@ -177,7 +178,7 @@ fn link(bench: &Bench) -> Outcome {
     })?;
 
     machine.monitor.command("set_link n0 on")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(MENDED))?;
     let start = Instant::now();
     read_all(&mut stream, &mut back).during("the connection from before")?;
     same_bytes(&back, b"two..")?;

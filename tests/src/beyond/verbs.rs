@@ -312,7 +312,7 @@ mod tests {
         let announce = |gdb: &str, forward: &str, cmdline: &str| {
             let ports = ports(&["", ""]).unwrap();
             let [echo, http] = [0, 1].map(|at: usize| ports[at].0.to_string());
-            script("announce", &["igb", &echo, &http, gdb, forward, cmdline])
+            script("announce", &["igb", &echo, &http, cmdline, gdb, forward])
         };
         for (cmdline, servers) in [
             ("", [true, true]),
@@ -345,7 +345,7 @@ mod tests {
         let two = ports(&["", ""]).unwrap();
         let (one, other) = (two[0].0.to_string(), two[1].0.to_string());
         let list = format!("{one}:13");
-        let (code, text) = script("announce", &["igb", &one, &other, "", &list, ""]);
+        let (code, text) = script("announce", &["igb", &one, &other, "", "", &list]);
         assert!(code == 2 && text.contains("asked for twice"), "{text}");
     }
 
