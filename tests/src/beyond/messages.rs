@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     Case::new("a card without a driver beside one with", two_cards),
     Case::new("unknown words of the command line are told", unknown_words).once(),
     Case::new("arguments that make no sense are told", bad_arguments).once(),
-    Case::new("-h of each program prints how it is called", usages).once(),
+    Case::new("each program prints how it is called", usages).once(),
     Case::new("a service that fails again and again falls silent", failing).once(),
     Case::new("the home page names the card", home_page),
     Case::new("the link's state is told as the card tells it", link),
