@@ -157,7 +157,7 @@ fn bad_arguments(bench: &Bench) -> Outcome {
         ),
         (
             "testfilter,vlans=7",
-            "testfilter: argument 1: `vlans=7` is unknown",
+            "testfilter: `vlans=7` is no filter",
         ),
         ("fault,nul", "fault: argument 1: `nul` is no fault"),
         ("nicstat,-x", "nicstat: argument 1: `-x` is unknown"),

@@ -62,6 +62,6 @@ fn beside(bench: &Bench) -> Outcome {
 
 fn unknown(bench: &Bench) -> Outcome {
     let machine = bench.boot(&Setup::new("run=netd,0,with=ftpd"))?;
-    let line = "netd: with= knows echosrv and httpd, not `ftpd`";
+    let line = "netd: argument 2: `with=ftpd` is unknown";
     machine.console.wait_line(line, PATIENCE).map(|_| ())
 }
