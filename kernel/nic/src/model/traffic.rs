@@ -349,8 +349,11 @@ impl Maker<'_> {
             }
             4 => {
                 let first = [0x44, 0x40, 0x55, 0x65, 0x4f][self.rng.below(5)];
+                let is_unknown = frame[23] == UNASSIGNED;
                 frame[ETHERNET] = first;
-                self.only(Answer::No);
+                // The data of a protocol that nobody knows may as well be options.
+                let may_be = is_unknown && first == 0x4f;
+                self.only(if may_be { Answer::Either } else { Answer::No });
                 self.says(format_args!("IPv4 begins with {first:#x}"));
                 if usize::from(first & 15) * 4 <= packet_len && first & 15 >= 5 {
                     finish_header(frame);
