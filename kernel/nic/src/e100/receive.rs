@@ -23,8 +23,9 @@ use super::layout::{self, FRAME_MAX, RFDS, cb, rfd};
 use super::regs;
 use crate::{Bus, Error, Piece, ReceiveInfo};
 
-/// Where the EtherType is in a frame, and a VLAN tag's, as a load of 16 bits finds it.
+/// Where the EtherType is in a frame, and in its bytes 8 to 15, and a VLAN tag's, as it is loaded.
 const ETHERTYPE: usize = 12;
+const ETHERTYPE_SHIFT: u32 = 32;
 const SEEN_VLAN: u16 = 0x8100_u16.swap_bytes();
 /// Bytes of a VLAN tag (IEEE 802.1Q §9.5), and of the shortest frame with one.
 const TAG: usize = 4;
@@ -149,38 +150,40 @@ impl Receive {
             }
             let index = self.head;
             let descriptor = layout::rfd(index);
-            let [first, second] = chip.bus.load_quads(descriptor + rfd::STATUS);
+            // The descriptor, and the first bytes of the frame, its EtherType among them.
+            let [first, second, _, head] = chip.bus.load_quads(descriptor + rfd::STATUS);
             // EOF and F are not asked for: QEMU never sets them.
-            let mut len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
-            let mut data = descriptor + rfd::DATA;
-            let mut vlan = None;
-            if chip.bus.load16(data + ETHERTYPE) == SEEN_VLAN && len >= TAGGED_LEAST {
-                vlan = Some(take_tag_out(chip, data));
-                (data, len) = (data + TAG, len - TAG);
-            }
+            let len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
+            let is_tagged = (head >> ETHERTYPE_SHIFT) as u16 == SEEN_VLAN && len >= TAGGED_LEAST;
+            let longest = if is_tagged {
+                FRAME_MAX + TAG
+            } else {
+                FRAME_MAX
+            };
             self.out[index] = true;
             self.lent += 1;
             self.head = (index + 1) % RFDS;
             self.ready -= 1;
             if first as u16 & cb::OK == 0 || len == 0 {
                 self.dropped_errors += 1;
-            } else if len > FRAME_MAX {
+            } else if len > longest {
                 self.dropped_long += 1;
             } else {
-                self.frames += 1;
-                self.octets += len as u64;
-                lent += 1;
-                take(&Piece {
+                let mut piece = Piece {
                     buffer: index as u16,
-                    offset: data - layout::MEMORY.receive.start,
+                    offset: descriptor + rfd::DATA - layout::MEMORY.receive.start,
                     len,
                     more: false,
                     continues: false,
-                    info: ReceiveInfo {
-                        vlan,
-                        ..ReceiveInfo::default()
-                    },
-                });
+                    info: ReceiveInfo::default(),
+                };
+                if is_tagged {
+                    take_tag_out(chip, &mut piece);
+                }
+                self.frames += 1;
+                self.octets += piece.len as u64;
+                lent += 1;
+                take(&piece);
                 continue;
             }
             bad += 1;
@@ -378,13 +381,15 @@ impl Receive {
     }
 }
 
-/// Moves both addresses of the frame at `data` over its VLAN tag, so that it starts behind where it
-/// did; returns the tag (TCI).
+/// Moves both addresses of a frame over its VLAN tag, so that it starts behind where it did, and notes
+/// the tag (TCI).
 #[cold]
-fn take_tag_out<B: Bus>(chip: &mut Chip<B>, data: usize) -> u16 {
+fn take_tag_out<B: Bus>(chip: &mut Chip<B>, piece: &mut Piece) {
+    let data = layout::MEMORY.receive.start + piece.offset;
     let mut addresses = [0; ETHERTYPE];
     chip.bus.copy_out(data, &mut addresses);
     let tag = chip.bus.load16(data + ETHERTYPE + 2).swap_bytes();
     chip.bus.copy_in(data + TAG, &addresses);
-    tag
+    piece.info.vlan = Some(tag);
+    (piece.offset, piece.len) = (piece.offset + TAG, piece.len - TAG);
 }

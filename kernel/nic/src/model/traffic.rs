@@ -43,6 +43,9 @@ const IP_CHECKSUM: usize = ETHERNET + 10;
 const ECHO: u16 = 7;
 const CLOSED: u16 = 4444;
 
+/// The sender's port, but for the number of the sample.
+const PORTS: u16 = 20_000;
+
 /// The addresses of the host that gets the frames, and of the one that sends them.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends {
@@ -113,6 +116,21 @@ pub fn comparable(mut answer: Vec<u8>) -> Vec<u8> {
     answer
 }
 
+/// The number of the sample that this is an answer to, if it tells: by the port that it goes to, or
+/// that the datagram in an ICMP error came from, or by the number of an echo.
+pub fn answered(answer: &[u8]) -> Option<u16> {
+    if answer.len() < SHORTEST || word(answer, 12) != IPV4 {
+        return None;
+    }
+    let port = |at| word(answer, at).checked_sub(PORTS);
+    match (answer[ETHERNET + 9], answer[34]) {
+        (TCP | UDP, _) => port(36),
+        (ICMP, 0) => Some(word(answer, 40)),
+        (ICMP, 3) if matches!(answer[42 + 9], TCP | UDP) => port(62),
+        _ => None,
+    }
+}
+
 /// So many samples for these ends. No two are alike: ports, identifiers and data have their numbers.
 pub fn samples(seed: u64, ends: &Ends, count: u16) -> Vec<Sample> {
     (0..count)
@@ -179,7 +197,7 @@ impl Maker<'_> {
     }
 
     fn payload(&mut self) -> Vec<Vec<u8>> {
-        let port = 20_000 + self.number;
+        let port = PORTS + self.number;
         let kind = self.number % KINDS;
         let packet = match kind {
             0 | 1 => {
@@ -331,8 +349,11 @@ impl Maker<'_> {
             }
             4 => {
                 let first = [0x44, 0x40, 0x55, 0x65, 0x4f][self.rng.below(5)];
+                let is_unknown = frame[23] == UNASSIGNED;
                 frame[ETHERNET] = first;
-                self.only(Answer::No);
+                // The data of a protocol that nobody knows may as well be options.
+                let may_be = is_unknown && first == 0x4f;
+                self.only(if may_be { Answer::Either } else { Answer::No });
                 self.says(format_args!("IPv4 begins with {first:#x}"));
                 if usize::from(first & 15) * 4 <= packet_len && first & 15 >= 5 {
                     finish_header(frame);
