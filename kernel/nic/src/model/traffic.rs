@@ -105,13 +105,13 @@ pub fn seen(frame: &[u8], station: MacAddress, fills_up: bool) -> Option<Seen> {
     (bytes.len() <= LONGEST).then_some((bytes, vlan))
 }
 
-/// An answer without what may differ between cards: zeros at its end, and in an ICMP error the octets
-/// that mean nothing (RFC 792) and with them the checksum.
+/// An answer without what may differ between cards and boots: zeros at its end, and the identification
+/// of an IPv4 datagram (RFC 791 §3.1) with its header's checksum.
 pub fn comparable(mut answer: Vec<u8>) -> Vec<u8> {
     answer.resize(answer.len().max(SHORTEST), 0);
-    let is_error = word(&answer, 12) == IPV4 && answer[ETHERNET + 9] == ICMP && answer[34] == 3;
-    if is_error {
-        answer[36..42].fill(0);
+    if word(&answer, 12) == IPV4 {
+        answer[ETHERNET + 4..ETHERNET + 6].fill(0);
+        answer[ETHERNET + 10..ETHERNET + 12].fill(0);
     }
     answer
 }
