@@ -7,9 +7,10 @@ use super::results::{Key, Ratio, Results};
 /// What Wharf's figure is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Against {
-    /// The better of the epoll server and nginx.
+    /// The better of the epoll server, nginx, and the epoll server on a Linux that is tuned
+    /// for latency: of those that were measured.
     Peers,
-    /// The better of them, started from the packed kernel.
+    /// The better of the first two, started from the packed kernel.
     BzImage,
     /// The guest without an operating system; or so many per second, whatever that does.
     Bare(Option<f64>),
@@ -209,8 +210,8 @@ fn judge_one(results: &Results, goal: &Goal, guest: Guest) -> Option<Judged> {
     let own = results.figure(key, guest)?;
     let best = |guests: &[Guest]| results.best_of(key, guests).map(|(guest, _)| guest);
     let other = match goal.against {
-        Against::Peers => Some((key, best(&[Guest::Epoll, Guest::Nginx])?)),
-        Against::BzImage => Some((key, best(&[Guest::EpollBzImage, Guest::NginxBzImage])?)),
+        Against::Peers => Some((key, best(&Guest::PEERS)?)),
+        Against::BzImage => Some((key, best(&Guest::PACKED)?)),
         Against::Bare(_) => Some((key, best(&[Guest::Bare])?)),
         Against::Own(metric) => Some(((key.0, key.1, metric), guest)),
         Against::Itself => None,
@@ -316,6 +317,59 @@ mod tests {
             verdict(&results, "igb", Metric::EchoP50),
             [Some(Verdict::Missed)]
         );
+    }
+
+    /// The verdict on the one goal of `key` against the peers, and which peer it was.
+    fn against_peers(results: &Results, key: Key) -> Option<(Verdict, Option<Guest>)> {
+        let goals = goals(key.0);
+        let mut about = goals
+            .iter()
+            .filter(|goal| goal.key == key && goal.against == Against::Peers);
+        let judged = judge(results, about.next().unwrap())?;
+        Some((judged.verdict, judged.other))
+    }
+
+    #[test]
+    fn each_row_is_judged_against_the_better_linux_of_that_row() {
+        // Tuning halves the latency and the rate.
+        let latency = ("igb", WireKind::Tap, Metric::EchoP50);
+        let rate = ("igb", WireKind::Tap, kept(Load::Rate));
+        let mut results = Results::default();
+        for (key, wharf, epoll) in [(latency, 60.0, 180.0), (rate, 300.0, 100.0)] {
+            results.add(key, Guest::Wharf, sample(1, wharf, false));
+            results.add(key, Guest::Epoll, sample(1, epoll, false));
+        }
+        let plain = Some(Guest::Epoll);
+        assert_eq!(
+            against_peers(&results, latency),
+            Some((Verdict::Aim, plain))
+        );
+        assert_eq!(against_peers(&results, rate), Some((Verdict::Must, plain)));
+        results.add(latency, Guest::Tuned, sample(1, 90.0, false));
+        results.add(rate, Guest::Tuned, sample(1, 50.0, false));
+        assert_eq!(
+            against_peers(&results, latency),
+            Some((Verdict::Missed, Some(Guest::Tuned)))
+        );
+        assert_eq!(against_peers(&results, rate), Some((Verdict::Must, plain)));
+    }
+
+    #[test]
+    fn of_two_equal_linuxes_the_plain_one_is_named_and_a_missing_one_is_no_better() {
+        let key = ("igb", WireKind::Tap, Metric::EchoP50);
+        let mut results = Results::default();
+        results.add(key, Guest::Wharf, sample(1, 40.0, false));
+        // Only the tuned one was measured.
+        results.add(key, Guest::Tuned, sample(1, 100.0, false));
+        let judged = against_peers(&results, key);
+        assert_eq!(judged, Some((Verdict::Must, Some(Guest::Tuned))));
+        results.add(key, Guest::Epoll, sample(1, 100.0, false));
+        let judged = against_peers(&results, key);
+        assert_eq!(judged, Some((Verdict::Must, Some(Guest::Epoll))));
+        // What was measured of Linux only says nothing of Wharf.
+        let other = ("e100", WireKind::Tap, Metric::EchoP50);
+        results.add(other, Guest::Tuned, sample(1, 100.0, false));
+        assert_eq!(against_peers(&results, other), None);
     }
 
     fn kept(what: Load) -> Metric {

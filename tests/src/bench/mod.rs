@@ -116,15 +116,15 @@ fn once(lab: &Lab, results: &mut Results) {
         }
     };
     for guest in guests(options) {
-        let is_packed = [Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest);
-        let is_system = ![Guest::Inside, Guest::Bare, Guest::Client].contains(&guest);
+        let is_packed = Guest::PACKED.contains(&guest);
+        let is_system = guest == Guest::Wharf || Guest::PLAIN.contains(&guest);
         if options.tasks.contains(&Task::Image) && (is_packed || guest == Guest::Wharf) {
             let size = lab
                 .size(guest)
                 .map(|bytes| bytes as f64 / f64::from(1 << 20));
             add(Metric::Image, guest, size);
         }
-        if options.tasks.contains(&Task::Memory) && !is_packed && is_system {
+        if options.tasks.contains(&Task::Memory) && is_system {
             let (enough, limit) = match guest {
                 Guest::Wharf => (64, 10),
                 _ => (256, 30),
@@ -172,6 +172,10 @@ fn guests(options: &Options) -> Vec<Guest> {
             {
                 guests.push(packed);
             }
+        }
+        // Beside the one that it differs from in nothing else.
+        if peer == Peer::Epoll && options.peers.contains(&Peer::Tuned) {
+            guests.push(Guest::Tuned);
         }
     }
     if [Task::Echo, Task::Udp, Task::Raw]

@@ -82,7 +82,7 @@ fn write_rows(text: &mut String, results: &Results, key: Key) {
 
 /// The quotient to the better peer, where no goal asks for one.
 fn plain_ratio(results: &Results, key: Key) -> Option<String> {
-    let (best, _) = results.best_of(key, &[Guest::Epoll, Guest::Nginx])?;
+    let (best, _) = results.best_of(key, &Guest::PEERS)?;
     let (own, _) = results.best_of(key, &Guest::WHARF)?;
     let ratio = results.ratio((key, own), (key, best))?;
     let spread = format!("({:.2}..{:.2})", ratio.least, ratio.greatest);
