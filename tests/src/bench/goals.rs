@@ -186,6 +186,20 @@ pub fn goals(card: &'static str) -> Vec<Goal> {
     goals
 }
 
+/// Whether the metric of this name is one by which Wharf is compared with Linux: a goal asks for
+/// the quotient, or it is of small raw frames.
+pub fn is_told(card: &'static str, wire: &str, metric: &str) -> bool {
+    let asked = goals(card);
+    let asked = asked
+        .iter()
+        .filter(|goal| matches!(goal.against, Against::Peers | Against::BzImage))
+        .map(|goal| goal.key);
+    let raw = [Metric::Send(60), Metric::Receive(60)].map(|metric| (card, WireKind::Tap, metric));
+    asked
+        .chain(raw)
+        .any(|key| key.1.name() == wire && key.2.to_string() == metric)
+}
+
 /// Judges a goal by the better of Wharf's ways; `None` if it was not measured, or not what it
 /// is compared with.
 pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
@@ -370,6 +384,20 @@ mod tests {
         let other = ("e100", WireKind::Tap, Metric::EchoP50);
         results.add(other, Guest::Tuned, sample(1, 100.0, false));
         assert_eq!(against_peers(&results, other), None);
+    }
+
+    #[test]
+    fn what_is_told_is_what_linux_is_compared_by() {
+        for (wire, metric, expected) in [
+            ("tap", "TCP echo 64 B, p50", true),
+            ("user", "TCP echo 64 B, p50", false),
+            ("user", "power-on to HTTP 200", true),
+            ("tap", "raw receive 60 B", true),
+            ("tap", "raw receive 1514 B", false),
+            ("dgram", "UDP echo 64 B frames, lost", false),
+        ] {
+            assert_eq!(is_told("igb", wire, metric), expected, "{metric}");
+        }
     }
 
     fn kept(what: Load) -> Metric {

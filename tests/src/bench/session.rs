@@ -132,6 +132,11 @@ impl Session<'_> {
         };
         let running = Running::start(self.lab, &start)?;
         running.wait_ready(BOOT)?;
+        // The guest tells what its card lets it tune.
+        let lines = running.console.lines();
+        if let Some(words) = lines.iter().find(|line| line.starts_with("tuned: ")) {
+            self.say(words);
+        }
         std::thread::sleep(SETTLE);
         Ok(running)
     }

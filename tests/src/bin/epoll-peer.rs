@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["echo"] => serve(None),
         ["http", directory] => Site::load(Path::new(directory)).and_then(|site| serve(Some(site))),
-        ["tune", interface] => tune(interface).map(|words| println!("{words}")),
+        ["tune", interface] => tune(interface).map(|words| println!("tuned: {words}")),
         ["local"] => local(),
         ["reflect"] => reflect(),
         ["pattern", name] => match files::named(name) {
