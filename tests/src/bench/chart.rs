@@ -83,12 +83,7 @@ fn draw(rows: &[Row], cards: &[&'static str], title: &str, note: &str) -> String
     for (at, card) in legend {
         let x = 24.0 + 130.0 * at as f64;
         rectangle(&mut svg, (x, 48.0, 12.0, 12.0), CARDS[at % 2]);
-        let name = match *card {
-            "e100" => "E100 (82559ER)",
-            "igb" => "igb (82576)",
-            other => other,
-        };
-        text(&mut svg, (x + 18.0, 59.0), "start", "13", name);
+        text(&mut svg, (x + 18.0, 59.0), "start", "13", self::card(card));
     }
     text(&mut svg, (RIGHT, 59.0), "end", "12", note);
     let mut power = scale.low;
@@ -139,6 +134,15 @@ fn draw_row(svg: &mut String, scale: &Scale, top: f64, row: &Row) {
         }
         let place = (end + 5.0, y + BAR - 2.5);
         text(svg, place, "start", "11", &times(bar.times));
+    }
+}
+
+/// What a card is called where people read it.
+pub fn card(name: &str) -> &str {
+    match name {
+        "e100" => "E100 (82559ER)",
+        "igb" => "igb (82576)",
+        other => other,
     }
 }
 

@@ -15,6 +15,8 @@ ways: as it comes, and tuned for latency (net.core.busy_poll and busy_read 100, 
 where the card has that). Tuning makes some figures better and others worse, so that each row
 is judged by the Linux that is better there. Where a guest without an operating system, or
 the client without a guest, cannot reach a goal either, the verdict names that floor.
+The Linux guest is made of Debian's kernel and nginx, whose packages scripts/linux-peer
+downloads once and does not install; `make bench-guests` only does that.
 Writes bench.json and bench.svg into build/, and keeps the JSON of each run, by its date, in
 build/bench-runs/. All of it takes more than an hour; --quick with one card and one wire
 about four minutes.

@@ -3,7 +3,7 @@
 //! to one. [`tables`] writes it for the README, [`super::chart`] draws it.
 
 use super::record::{Record, Side};
-use super::stats;
+use super::{chart, stats};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -20,7 +20,8 @@ pub struct Range {
     pub days: usize,
 }
 
-/// The records of one metric on one wire of one card, from the oldest to the newest.
+/// The records of one metric on one wire of one card, from the oldest to the newest: of each
+/// day those that were taken while the machine was quiet, or all if none was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row<'a>(Vec<&'a Record>);
 
@@ -50,8 +51,14 @@ pub fn rows<'a>(records: &'a [Record], card: &str) -> Vec<Row<'a>> {
     let mut rows: Vec<Row> = Vec::new();
     for record in first.chain(of_card()) {
         if !rows.iter().any(|row| row.key() == record.key()) {
-            let same = of_card().filter(|other| other.key() == record.key());
-            rows.push(Row(same.collect()));
+            let same: Vec<&Record> = of_card()
+                .filter(|other| other.key() == record.key())
+                .collect();
+            let is_quiet = |day| same.iter().any(|other| other.day() == day && !other.busy);
+            let counted = same
+                .iter()
+                .filter(|other| !other.busy || !is_quiet(other.day()));
+            rows.push(Row(counted.copied().collect()));
         }
     }
     rows
@@ -109,7 +116,10 @@ fn range<'a>(times: impl Iterator<Item = (&'a str, f64)>) -> Option<Range> {
     })
 }
 
-/// A table in Markdown for each card, and which runs they are of.
+/// A table in Markdown for each card, and which runs they are of. Its columns: what was measured;
+/// on the newest day Wharf with services apart; inside; Linux plain; tuned. Then how many times better
+/// Wharf is than plain Linux in all runs, apart; inside, in brackets on how many days; and how
+/// many times better than the better Linux on the newest day.
 pub fn tables(records: &[Record], cards: &[&str]) -> String {
     let mut text = String::new();
     let Some(newest) = newest_day(records) else {
@@ -123,12 +133,16 @@ pub fn tables(records: &[Record], cards: &[&str]) -> String {
         }
         let _ = writeln!(
             text,
-            "| {card} | Wharf {newest}: apart; inside | Linux: plain; tuned | times better than \
-             plain Linux, all days: apart; inside | than the better Linux, {newest}: apart; \
-             inside |\n| --- | --- | --- | --- | --- |"
+            "| {} | Wharf | Linux | times plain Linux | times the better Linux |\n\
+             | --- | --- | --- | --- | --- |",
+            chart::card(card)
         );
-        for row in rows {
-            write_row(&mut text, &row, newest);
+        let has_ratio = |row: &&Row| {
+            let own = [Side::Apart, Side::Inside];
+            own.into_iter().any(|own| row.to_plain(own).is_some())
+        };
+        for row in rows.iter().filter(has_ratio) {
+            write_row(&mut text, row, newest);
         }
         text.push('\n');
     }
@@ -199,8 +213,7 @@ fn span(range: Range, with_days: bool) -> String {
     };
     match (with_days, range.days) {
         (false, _) => span,
-        (true, 1) => format!("{span} (1 day)"),
-        (true, days) => format!("{span} ({days} days)"),
+        (true, days) => format!("{span} ({days})"),
     }
 }
 
@@ -278,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_run_counts_only_on_a_day_without_a_quiet_one() {
+        let mut records = merge(three_days());
+        records[0].busy = true; // the only one of its day
+        records[2].busy = true;
+        let rows = rows(&records, "igb");
+        let plain = rows[0].to_plain(Side::Inside).unwrap();
+        assert_eq!((plain.least, plain.greatest, plain.days), (4.0, 4.0, 2));
+        let apart = rows[0].to_plain(Side::Apart).unwrap();
+        assert_eq!((apart.greatest, apart.days), (2.5, 3));
+        let (better, _) = rows[0].to_better(Side::Inside, "2026-11-30").unwrap();
+        assert_eq!((better.least, better.greatest), (2.25, 2.25));
+    }
+
+    #[test]
     fn what_is_given_twice_counts_once() {
         let records = merge(three_days().into_iter().chain(three_days()));
         assert_eq!(records.len(), 4);
@@ -297,14 +324,42 @@ mod tests {
         let text = tables(&records, &["e100", "igb"]);
         let lines: Vec<&str> = text.lines().collect();
         // What was not measured on the newest day has its range only.
-        assert_eq!(lines[2], "| power-on (tap) |  |  | 13 (1 day) |  |");
+        assert_eq!(lines[2], "| power-on (tap) |  |  | 13 (1) |  |");
         assert_eq!(
             lines[6],
             "| TCP echo 64 B, p50 (tap) | 80.0; 40.0 µs | 160; 90.0 µs | \
-             2.0 to 2.5 (3 days); 3.6 to 4.0 (2 days) | 1.1 to 1.2 of tuned; 2.0 to 2.2 of tuned |"
+             2.0 to 2.5 (3); 3.6 to 4.0 (2) | 1.1 to 1.2 of tuned; 2.0 to 2.2 of tuned |"
         );
         assert_eq!(lines[8], "run of 2026-11-25, Wharf at abc");
         assert_eq!(lines.len(), 12);
+    }
+
+    #[test]
+    fn the_readme_tells_what_was_recorded() {
+        let file = |name: &str| {
+            let path = crate::suite::repository().join(name);
+            std::fs::read_to_string(path).unwrap()
+        };
+        let records = super::super::record::read(&file("docs/bench-runs.tsv")).unwrap();
+        assert_eq!(
+            merge(records.clone()),
+            records,
+            "each once, the oldest first"
+        );
+        let days: BTreeSet<&str> = records.iter().map(Record::day).collect();
+        assert!(days.len() >= 3, "{days:?}");
+        let cards: Vec<&'static str> = crate::nic::ALL.iter().map(|nic| nic.name).collect();
+        let readme = file("README.md");
+        for row in tables(&records, &cards).lines() {
+            assert!(!row.starts_with('|') || readme.contains(row), "{row}");
+        }
+        for day in days {
+            assert!(readme.contains(day), "{day}");
+        }
+        assert_eq!(
+            chart::svg_of_ranges(&records, &cards),
+            file("docs/bench.svg")
+        );
     }
 
     #[test]
