@@ -1,4 +1,4 @@
-//! What the figures must and shall reach: the table of issue 4.
+//! What the figures must and shall reach.
 
 use super::floors::{Floor, floor};
 use super::metric::{Better, Datagrams, Guest, Load, Metric, SMALL, WireKind};
@@ -48,7 +48,7 @@ pub struct Goal {
     pub against: Against,
     /// What it must reach.
     pub must: Limit,
-    /// What it shall reach; the same where the issue names only one.
+    /// What it shall reach; the same where one bound is enough.
     pub aim: Limit,
 }
 
@@ -80,7 +80,7 @@ pub struct Judged {
 
 /// All goals for the card of this name.
 pub fn goals(card: &'static str) -> Vec<Goal> {
-    // The issue has a column for each card.
+    // Linux does not do equally well on both cards.
     let igb = card == "igb";
     let by_card = |e100: (f64, f64), other: (f64, f64)| if igb { other } else { e100 };
     let mut goals = Vec::new();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_the_issue_has_its_bounds() {
+    fn every_goal_has_bounds_that_agree() {
         for card in ["e100", "igb"] {
             let goals = goals(card);
             assert_eq!(goals.len(), 25);

@@ -175,6 +175,7 @@ fn tell_ranges(options: &Options) -> Outcome {
     let records = ranges::merge(all);
     let cards: Vec<&'static str> = options.nics.iter().map(|nic| nic.name).collect();
     print!("{}", ranges::tables(&records, &cards));
+    std::fs::create_dir_all(&options.build)?;
     write(options, "bench-runs.tsv", &record::write(&records))?;
     let picture = chart::svg_of_ranges(&records, &cards);
     write(options, "bench-ranges.svg", &picture)
