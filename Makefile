@@ -125,7 +125,8 @@ bench-guests: image
 	@CARGO='$(CARGO)' scripts/linux-peer '$(BUILD)/linux-peer'
 	@$(CARGO) build -q --release -p floor
 
-bench: $(if $(filter --help -h,$(BENCH)),,bench-guests)
+# What only tells of itself, or of earlier runs, needs no guest.
+bench: $(if $(filter --help -h --ranges,$(BENCH)),,bench-guests)
 	@$(CARGO) build -q --release -p tests --bin bench
 	@'$(TARGET)/release/bench' --qemu '$(QEMU)' --build '$(BUILD)' --bin '$(TARGET)/release' $(BENCH)
 

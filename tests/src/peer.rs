@@ -7,9 +7,11 @@
 mod connection;
 mod reflect;
 mod site;
+mod tune;
 
 pub use reflect::reflected;
 pub use site::Site;
+pub use tune::tune;
 
 use connection::{Connection, Next, Service};
 use nix::errno::Errno;

@@ -1,8 +1,11 @@
-//! A picture for the README: how many times better than Linux, a bar for each card, on a
-//! logarithmic scale that begins at Linux.
+//! A picture: how many times better than Linux, a bar for each card, on a logarithmic scale
+//! that begins at Linux. [`svg`] draws one run, [`svg_of_ranges`] runs of several days: that
+//! one is the README's.
 
 use super::goals::{Against, Goal, Limit, goals, judge};
 use super::metric::{Better, Metric, WireKind};
+use super::ranges::{self, Range};
+use super::record::{Record, Side};
 use super::results::Results;
 use std::fmt::Write;
 
@@ -26,8 +29,10 @@ struct Bar {
     card: usize,
     /// How many times better than Linux.
     times: f64,
-    /// How many times it must be.
-    must: f64,
+    /// How many times it must be, if a goal asks for that.
+    must: Option<f64>,
+    /// The least and the greatest over several days.
+    span: Option<(f64, f64)>,
 }
 
 /// What is told of one metric.
@@ -37,14 +42,29 @@ struct Row {
     bars: Vec<Bar>,
 }
 
-/// The chart, as an SVG file.
+/// The chart of one run, as an SVG file.
 pub fn svg(results: &Results, cards: &[&'static str], title: &str) -> String {
-    let rows = rows(results, cards);
+    let note = "times better than the better Linux; | is what it must reach";
+    draw(&rows(results, cards), cards, title, note)
+}
+
+/// The chart of several runs, as an SVG file: what was measured beside both Linuxes on the
+/// newest day, by the better of Wharf's two ways.
+pub fn svg_of_ranges(records: &[Record], cards: &[&'static str]) -> String {
+    let newest = ranges::newest_day(records).unwrap_or("no day");
+    let title = format!("Wharf beside Linux on the same emulated cards, {newest}");
+    let note = "bar: times better than the better Linux; line: than plain Linux, on all days";
+    draw(&rows_of_ranges(records, cards), cards, &title, note)
+}
+
+fn draw(rows: &[Row], cards: &[&'static str], title: &str, note: &str) -> String {
     let all = rows.iter().flat_map(|row| &row.bars);
     let (mut low, mut high) = (0.5_f64, 4.0_f64);
     for bar in all {
-        low = low.min(bar.times);
-        high = high.max(bar.times).max(bar.must);
+        let (least, greatest) = bar.span.unwrap_or((bar.times, bar.times));
+        low = low.min(bar.times).min(least);
+        high = high.max(bar.times).max(greatest);
+        high = high.max(bar.must.unwrap_or(high));
     }
     let scale = Scale {
         low: low.log2().floor(),
@@ -63,14 +83,8 @@ pub fn svg(results: &Results, cards: &[&'static str], title: &str) -> String {
     for (at, card) in legend {
         let x = 24.0 + 130.0 * at as f64;
         rectangle(&mut svg, (x, 48.0, 12.0, 12.0), CARDS[at % 2]);
-        let name = match *card {
-            "e100" => "E100 (82559ER)",
-            "igb" => "igb (82576)",
-            other => other,
-        };
-        text(&mut svg, (x + 18.0, 59.0), "start", "13", name);
+        text(&mut svg, (x + 18.0, 59.0), "start", "13", self::card(card));
     }
-    let note = "times better than the better Linux server; | is what it must reach";
     text(&mut svg, (RIGHT, 59.0), "end", "12", note);
     let mut power = scale.low;
     while power <= scale.high {
@@ -103,17 +117,32 @@ fn draw_row(svg: &mut String, scale: &Scale, top: f64, row: &Row) {
         let from = x.min(one);
         let width = (x - one).abs().max(1.0);
         rectangle(svg, (from, y, width, BAR - 1.5), CARDS[bar.card % 2]);
-        let must = scale.x(bar.must);
-        line(svg, (must, y - 0.5, must, y + BAR - 1.0), TEXT, 2.0);
-        // Behind the bar, or the mark if that comes there.
-        let end = if x < one { one } else { x };
-        let end = if (end - 4.0..end + 34.0).contains(&must) {
-            must
-        } else {
-            end
-        };
+        // Behind the bar, or what comes there.
+        let mut end = x.max(one);
+        if let Some(must) = bar.must {
+            let must = scale.x(must);
+            line(svg, (must, y - 0.5, must, y + BAR - 1.0), TEXT, 2.0);
+            if (end - 4.0..end + 34.0).contains(&must) {
+                end = must;
+            }
+        }
+        if let Some((least, greatest)) = bar.span {
+            let (from, to) = (scale.x(least), scale.x(greatest));
+            let middle = y + (BAR - 1.5) / 2.0;
+            line(svg, (from, middle, to.max(from + 2.0), middle), TEXT, 1.5);
+            end = end.max(to);
+        }
         let place = (end + 5.0, y + BAR - 2.5);
         text(svg, place, "start", "11", &times(bar.times));
+    }
+}
+
+/// What a card is called where people read it.
+pub fn card(name: &str) -> &str {
+    match name {
+        "e100" => "E100 (82559ER)",
+        "igb" => "igb (82576)",
+        other => other,
     }
 }
 
@@ -154,6 +183,45 @@ fn rows(results: &Results, cards: &[&'static str]) -> Vec<Row> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
+/// What was measured on the newest day, in the order of the records.
+fn rows_of_ranges(records: &[Record], cards: &[&'static str]) -> Vec<Row> {
+    let newest = ranges::newest_day(records).unwrap_or_default();
+    let mut rows: Vec<Row> = Vec::new();
+    for (card, name) in cards.iter().enumerate() {
+        for row in ranges::rows(records, name) {
+            let (_, wire, metric) = row.key();
+            let own = [Side::Apart, Side::Inside].map(|side| {
+                let (today, _) = row.to_better(side, newest)?;
+                Some((side, today))
+            });
+            let better = own.into_iter().flatten().reduce(|a, b| {
+                let is_better = |a: Range, b: Range| b.median > a.median;
+                if is_better(a.1, b.1) { b } else { a }
+            });
+            let Some((side, today)) = better else {
+                continue;
+            };
+            let bar = Bar {
+                card,
+                times: today.median,
+                must: None,
+                span: row
+                    .to_plain(side)
+                    .map(|range| (range.least, range.greatest)),
+            };
+            let label = format!("{metric} ({wire})");
+            match rows.iter_mut().find(|row| row.label == label) {
+                Some(row) => row.bars.push(bar),
+                None => rows.push(Row {
+                    label,
+                    bars: vec![bar],
+                }),
+            }
+        }
+    }
+    rows
+}
+
 fn label((wire, metric, packed): (WireKind, Metric, bool)) -> String {
     match metric {
         Metric::Boot if packed => "power-on to HTTP 200 (to bzImage)".to_owned(),
@@ -177,7 +245,8 @@ fn bar(results: &Results, goal: &Goal, card: usize) -> Option<Bar> {
     let bar = Bar {
         card,
         times: times(ratio),
-        must: times(must),
+        must: Some(times(must)),
+        span: None,
     };
     (bar.times.is_finite() && bar.times > 0.0).then_some(bar)
 }
@@ -221,6 +290,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::metric::Guest;
+    use super::super::record::tests::latency;
     use super::super::results::tests::sample;
     use super::*;
 
@@ -257,7 +327,7 @@ mod tests {
         };
         assert_eq!(bars(0), [(0, 0.5), (1, 2.0)]);
         assert_eq!(bars(1), [(1, 10.0)]);
-        assert!((rows[1].bars[0].must - 7.0).abs() < 1e-9);
+        assert!((rows[1].bars[0].must.unwrap() - 7.0).abs() < 1e-9);
     }
 
     #[test]
@@ -270,6 +340,34 @@ mod tests {
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+
+    #[test]
+    fn several_days_are_a_bar_and_a_line() {
+        let records = [
+            latency("2026-11-26", [100.0, 50.0, 200.0, 0.0]),
+            latency("2026-11-30", [80.0, 50.0, 150.0, 100.0]),
+        ];
+        let rows = rows_of_ranges(&records, &["e100", "igb"]);
+        let bar = Bar {
+            card: 1,
+            times: 2.0,
+            must: None,
+            span: Some((3.0, 4.0)),
+        };
+        assert_eq!((rows.len(), &rows[0].bars[..]), (1, &[bar][..]));
+        assert_eq!(rows[0].label, "TCP echo 64 B, p50 (tap)");
+        let svg = svg_of_ranges(&records, &["e100", "igb"]);
+        assert!(svg.contains("2026-11-30") && svg.contains(">2.0x</text>"));
+        // What was measured on an earlier day only has no bar.
+        assert_eq!(rows_of_ranges(&records[..1], &["igb"]).len(), 1);
+        let other = Record {
+            wire: "user".to_owned(),
+            ..records[0].clone()
+        };
+        let records = [other, records[1].clone()];
+        assert_eq!(rows_of_ranges(&records, &["igb"]).len(), 1);
+        assert!(svg_of_ranges(&[], &["igb"]).contains("no day"));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use serde_json::json;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The machine, the versions, and how it was measured.
-pub fn about(options: &Options) -> About {
+/// The machine, the versions, and how it was measured; `load` is that of the machine before it
+/// was.
+pub fn about(options: &Options, load: Option<String>) -> About {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH);
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let versions = std::fs::read_to_string(linux(options).join("versions")).unwrap_or_default();
@@ -17,6 +18,8 @@ pub fn about(options: &Options) -> About {
     let revision = first_line("git", &["-C", &root, "describe", "--always", "--dirty"]);
     vec![
         ("unix_time", json!(seconds.map_or(0, |time| time.as_secs()))),
+        ("date", json!(date())),
+        ("load_before", json!(load)),
         ("wharf", json!(revision)),
         ("processor", json!(processor(&processors))),
         ("cores", json!(processors.matches("processor\t").count())),
@@ -26,6 +29,18 @@ pub fn about(options: &Options) -> About {
         ("quick", json!(options.quick)),
         ("noise_limit", json!(options.noise)),
     ]
+}
+
+/// Date and time now, in UTC, as ISO 8601.
+pub fn date() -> Option<String> {
+    first_line("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"])
+}
+
+/// How many programs ran or wanted to, on average of the last 1, 5 and 15 minutes.
+pub fn load() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let words: Vec<&str> = text.split(' ').take(3).collect();
+    Some(words.join(" "))
 }
 
 /// The name of the first processor in `/proc/cpuinfo`.
@@ -51,6 +66,9 @@ mod tests {
         assert_eq!(processor(text), Some("A B: C"));
         assert_eq!(processor(""), None);
         assert_eq!(first_line("echo", &["one\ntwo"]).as_deref(), Some("one"));
+        let date = date().unwrap();
+        assert_eq!((date.len(), &date[10..11], &date[19..]), (20, "T", "Z"));
+        assert_eq!(load().unwrap().split(' ').count(), 3);
         assert_eq!(first_line("there-is-no-such-program", &[]), None);
     }
 }

@@ -94,7 +94,7 @@ impl Lab<'_> {
                 let folder = self.file(if big { "wharf-big" } else { "wharf" });
                 (folder.join("boot.elf"), Some(folder.join("wharf.tar")))
             }
-            Guest::Epoll => (linux.join("vmlinux"), Some(linux.join("epoll.cpio"))),
+            Guest::Epoll | Guest::Tuned => (linux.join("vmlinux"), Some(linux.join("epoll.cpio"))),
             Guest::Nginx => (linux.join("vmlinux"), Some(linux.join("nginx.cpio"))),
             Guest::EpollBzImage => (linux.join("bzImage"), Some(linux.join("epoll.cpio"))),
             Guest::NginxBzImage => (linux.join("bzImage"), Some(linux.join("nginx.cpio"))),
@@ -104,8 +104,9 @@ impl Lab<'_> {
         let (append, ready) = match guest {
             Guest::Wharf | Guest::Inside => wharf(role),
             Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest counts nothing")?,
-            Guest::Epoll | Guest::EpollBzImage => self.linux(role, "epoll"),
-            Guest::Nginx | Guest::NginxBzImage => self.linux(role, "nginx"),
+            Guest::Epoll | Guest::EpollBzImage => self.linux(role, "http=epoll"),
+            Guest::Tuned => self.linux(role, "http=epoll tuned"),
+            Guest::Nginx | Guest::NginxBzImage => self.linux(role, "http=nginx"),
         };
         Ok(Image {
             kernel,
@@ -115,7 +116,7 @@ impl Lab<'_> {
         })
     }
 
-    fn linux(&self, role: Role, server: &str) -> (String, &'static str) {
+    fn linux(&self, role: Role, how: &str) -> (String, &'static str) {
         let (what, ready) = match role {
             Role::Serve { big: true, .. } => ("big".to_owned(), "serving"),
             Role::Serve { big: false, .. } => (String::new(), "serving"),
@@ -124,7 +125,7 @@ impl Lab<'_> {
         };
         let card = self.nic.name;
         let common = "console=ttyS0 quiet panic=-1 mitigations=off";
-        (format!("{common} card={card} http={server} {what}"), ready)
+        (format!("{common} card={card} {how} {what}"), ready)
     }
 
     /// Bytes of what a user would ship: kernel and module, Linux's packed.

@@ -36,6 +36,9 @@ pub enum Guest {
     Inside,
     /// Linux started by PVH, with the bare epoll server.
     Epoll,
+    /// The same, tuned for latency: its sockets are polled for, and its card interrupts at
+    /// once (`crate::peer::tune`).
+    Tuned,
     /// The same with nginx.
     Nginx,
     /// As `Epoll`, from the packed kernel that Debian ships.
@@ -52,11 +55,19 @@ pub enum Guest {
 impl Guest {
     /// Wharf's two ways.
     pub const WHARF: [Guest; 2] = [Guest::Wharf, Guest::Inside];
+    /// Linux as it comes.
+    pub const PLAIN: [Guest; 2] = [Guest::Epoll, Guest::Nginx];
+    /// Linux in all the ways that Wharf is compared with: the better one counts, in each row
+    /// anew, since what makes one figure better makes another worse.
+    pub const PEERS: [Guest; 3] = [Guest::Epoll, Guest::Nginx, Guest::Tuned];
+    /// Linux started from the packed kernel, as it comes.
+    pub const PACKED: [Guest; 2] = [Guest::EpollBzImage, Guest::NginxBzImage];
     /// All of them.
-    pub const ALL: [Guest; 8] = [
+    pub const ALL: [Guest; 9] = [
         Guest::Wharf,
         Guest::Inside,
         Guest::Epoll,
+        Guest::Tuned,
         Guest::Nginx,
         Guest::EpollBzImage,
         Guest::NginxBzImage,
@@ -70,6 +81,7 @@ impl Guest {
             Guest::Wharf => "wharf",
             Guest::Inside => "wharf inside",
             Guest::Epoll => "epoll",
+            Guest::Tuned => "tuned",
             Guest::Nginx => "nginx",
             Guest::EpollBzImage => "epoll-bzimage",
             Guest::NginxBzImage => "nginx-bzimage",

@@ -2,11 +2,13 @@
 //!
 //! Absolute times say little on shared machines; ratios of runs that took turns do. So
 //! each round boots every guest in turn, with the same flags, on each wire ([`namespace`],
-//! [`guest`]), and a [`session`] measures it: small messages and large streams ([`tcp`],
-//! [`datagrams`]), requests ([`load`], [`download`]), frames ([`udp`], [`raw`]), and the way to
-//! the first page ([`boot`]). A run in which the machine did something else ([`gauge`]) is
-//! repeated, and does not count if it stays so. [`results`] makes medians and ratios, [`goals`] says what they must reach, [`floors`] which
-//! of it nothing could; [`table`], [`json`](mod@json) and [`chart`] tell it.
+//! [`guest`]), and a [`session`] measures it: small messages and large streams ([`tcp`], [`datagrams`]),
+//! requests ([`load`], [`download`]), frames ([`udp`], [`raw`]), and the way to the first page
+//! ([`boot`]). A run in which the
+//! machine did something else ([`gauge`]) is repeated, and does not count if it stays so.
+//! [`results`] makes medians and ratios, [`goals`] says what they must reach, [`floors`] which
+//! of it nothing could; [`table`], [`json`](mod@json) and [`chart`] tell it. Ratios drift as well,
+//! from day to day: of each run a [`record`] is kept, and [`ranges`] tells what several say.
 
 pub mod boot;
 pub mod chart;
@@ -24,7 +26,9 @@ pub mod load;
 pub mod metric;
 pub mod namespace;
 pub mod options;
+pub mod ranges;
 pub mod raw;
+pub mod record;
 pub mod results;
 pub mod session;
 pub mod stats;
@@ -47,10 +51,14 @@ use std::time::Duration;
 /// # Errors
 /// If nothing can be measured at all.
 pub fn run(options: &Options) -> Outcome<bool> {
+    if !options.ranges.is_empty() {
+        return tell_ranges(options).map(|()| true);
+    }
     if options.wires.contains(&WireKind::Tap) {
         namespace::enter()?;
     }
     lab::prepare(options)?;
+    let load = host::load();
     let mut results = Results::default();
     let repeats = Cell::new(options.rounds * if options.quick { 3 } else { 10 });
     let lab = |nic| Lab {
@@ -86,7 +94,7 @@ pub fn run(options: &Options) -> Outcome<bool> {
     for nic in options.nics {
         once(&lab(nic), &mut results);
     }
-    report(options, &results)?;
+    report(options, &results, load)?;
     Ok(results.failures.is_empty())
 }
 
@@ -115,15 +123,15 @@ fn once(lab: &Lab, results: &mut Results) {
         }
     };
     for guest in guests(options) {
-        let is_packed = [Guest::EpollBzImage, Guest::NginxBzImage].contains(&guest);
-        let is_system = ![Guest::Inside, Guest::Bare, Guest::Client].contains(&guest);
+        let is_packed = Guest::PACKED.contains(&guest);
+        let is_system = guest == Guest::Wharf || Guest::PLAIN.contains(&guest);
         if options.tasks.contains(&Task::Image) && (is_packed || guest == Guest::Wharf) {
             let size = lab
                 .size(guest)
                 .map(|bytes| bytes as f64 / f64::from(1 << 20));
             add(Metric::Image, guest, size);
         }
-        if options.tasks.contains(&Task::Memory) && !is_packed && is_system {
+        if options.tasks.contains(&Task::Memory) && is_system {
             let (enough, limit) = match guest {
                 Guest::Wharf => (64, 10),
                 _ => (256, 30),
@@ -135,7 +143,7 @@ fn once(lab: &Lab, results: &mut Results) {
 }
 
 /// Prints the table and writes the files.
-fn report(options: &Options, results: &Results) -> Outcome {
+fn report(options: &Options, results: &Results, load: Option<String>) -> Outcome {
     print!("{}", table::table(results));
     let cards: Vec<&'static str> = options.nics.iter().map(|nic| nic.name).collect();
     let (reached, measured) = table::tally(results, &cards);
@@ -145,14 +153,38 @@ fn report(options: &Options, results: &Results) -> Outcome {
         options.rounds
     );
     let picture = chart::svg(results, &cards, &title);
-    let mut values = serde_json::to_string_pretty(&json::json(results, host::about(options)))
+    let mut values = serde_json::to_string_pretty(&json::json(results, host::about(options, load)))
         .map_err(|error| Failure(error.to_string()))?;
     values.push('\n');
-    for (name, text) in [("bench.json", values), ("bench.svg", picture)] {
-        let path = options.build.join(name);
-        std::fs::write(&path, text).during(name)?;
-        println!("written: {}", path.display());
+    // The next run writes over the first two.
+    let date = host::date().ok_or("no date")?.replace(':', "");
+    std::fs::create_dir_all(options.build.join("bench-runs"))?;
+    write(options, &format!("bench-runs/{date}.json"), &values)?;
+    write(options, "bench.json", &values)?;
+    write(options, "bench.svg", &picture)
+}
+
+/// Prints what several runs say together, and writes their records and chart.
+fn tell_ranges(options: &Options) -> Outcome {
+    let mut all = Vec::new();
+    for path in &options.ranges {
+        let name = path.to_string_lossy();
+        let text = std::fs::read_to_string(path).during(&name)?;
+        all.extend(record::read(&text).during(&name)?);
     }
+    let records = ranges::merge(all);
+    let cards: Vec<&'static str> = options.nics.iter().map(|nic| nic.name).collect();
+    print!("{}", ranges::tables(&records, &cards));
+    std::fs::create_dir_all(&options.build)?;
+    write(options, "bench-runs.tsv", &record::write(&records))?;
+    let picture = chart::svg_of_ranges(&records, &cards);
+    write(options, "bench-ranges.svg", &picture)
+}
+
+fn write(options: &Options, name: &str, text: &str) -> Outcome {
+    let path = options.build.join(name);
+    std::fs::write(&path, text).during(name)?;
+    println!("written: {}", path.display());
     Ok(())
 }
 
@@ -171,6 +203,10 @@ fn guests(options: &Options) -> Vec<Guest> {
             {
                 guests.push(packed);
             }
+        }
+        // Beside the one that it differs from in nothing else.
+        if peer == Peer::Epoll && options.peers.contains(&Peer::Tuned) {
+            guests.push(Guest::Tuned);
         }
     }
     if [Task::Echo, Task::Udp, Task::Raw]

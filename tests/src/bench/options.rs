@@ -7,24 +7,41 @@ use std::path::PathBuf;
 /// What the benchmark says about itself.
 pub const USAGE: &str = "\
 usage: make bench [BENCH='OPTION...']
+       make bench BENCH='--ranges FILE...'
 
 Boots Wharf and Linux in turn on the same emulated cards, measures both over several
-rounds, and prints medians, ratios and what is wanted of them; where a guest without an
-operating system, or the client without a guest, cannot do it either, the verdict names that
-floor. Writes bench.json and bench.svg into build/. All of it takes about an hour; --quick with one card and one wire
-less than three minutes.
+rounds, and prints medians, ratios and the goals that they must reach. Linux runs in two
+ways: as it comes, and tuned for latency (net.core.busy_poll and busy_read 100, and rx-usecs 0
+where the card has that). Tuning makes some figures better and others worse, so that each row
+is judged by the Linux that is better there. Where a guest without an operating system, or
+the client without a guest, cannot reach a goal either, the verdict names that floor.
+The Linux guest is made of Debian's kernel and nginx, whose packages scripts/linux-peer
+downloads once and does not install; `make bench-guests` only does that.
+Writes bench.json and bench.svg into build/, and keeps the JSON of each run, by its date, in
+build/bench-runs/. All of it takes more than an hour; --quick with one card and one wire
+about four minutes.
 
   --card NAME    e100, igb, or all (the default)
   --wire LIST    of user, tap, dgram; all is the default
   --only LIST    of boot, echo, bulk, http, download, udp, raw, idle, memory, image
-  --peers LIST   of epoll, nginx, and client: no guest at all, in the first round, which
+  --peers LIST   of epoll and nginx: web servers on Linux as it comes; tuned: the first on a
+                 Linux tuned for latency; client: no guest at all, in the first round, which
                  tells what the client can do; all is the default
   --rounds N     how often each is measured (5; 3 with --quick)
-  --quick        shorter runs, fewer loads, only epoll, no raw, no memory unless asked
+  --quick        shorter runs, fewer loads, only epoll and tuned, no raw, no memory unless asked
                  for: for a look while tuning
   --noise CORES  what may be busy with something else in a run that counts (0.15)
   --retries N    how often a run that was too noisy is repeated (2); of all runs of a
                  round no more than 10 are, with --quick 3
+  --ranges FILE...
+                 measures nothing: tells what earlier runs say together, as tables for the
+                 README. How many times better Wharf was than Linux as it comes, over all
+                 days, and than the better Linux on the newest. Each FILE is the JSON of a
+                 run, or a table of such runs. All of them are written as one table,
+                 build/bench-runs.tsv, and drawn, build/bench-ranges.svg. To add a run:
+                   make bench BENCH='--ranges docs/bench-runs.tsv build/bench-runs/*.json'
+                   cp build/bench-runs.tsv docs/
+                   cp build/bench-ranges.svg docs/bench.svg
   --qemu FILE    the QEMU to run (default: qemu-system-x86_64)
   --build DIR    where images are made and results go (build)
   --bin DIR      where cargo has put Wharf's binaries (target/release)
@@ -79,6 +96,8 @@ pub enum Peer {
     Epoll,
     /// nginx.
     Nginx,
+    /// The bare epoll server on a Linux that is tuned for latency.
+    Tuned,
     /// No guest.
     Client,
 }
@@ -102,6 +121,8 @@ pub struct Options {
     pub noise: f64,
     /// Repetitions of a run that was too noisy.
     pub retries: u32,
+    /// Files of earlier runs to tell the ranges of, instead of measuring.
+    pub ranges: Vec<PathBuf>,
     /// The QEMU program.
     pub qemu: String,
     /// The directory of images and results.
@@ -124,6 +145,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         quick: false,
         noise: 0.15,
         retries: 2,
+        ranges: Vec::new(),
         qemu: "qemu-system-x86_64".to_owned(),
         build: "build".into(),
         bin: "target/release".into(),
@@ -132,6 +154,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     let peers = [
         ("epoll", Peer::Epoll),
         ("nginx", Peer::Nginx),
+        ("tuned", Peer::Tuned),
         ("client", Peer::Client),
     ];
     let mut arguments = arguments.into_iter();
@@ -162,9 +185,13 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
                     .filter(|cores| *cores > 0.0)
                     .ok_or_else(|| format!("--noise {text}: no number of cores above 0"))?;
             }
+            "--ranges" => options.ranges.push(value()?.into()),
             "--qemu" => options.qemu = value()?,
             "--build" => options.build = value()?.into(),
             "--bin" => options.bin = value()?.into(),
+            file if !options.ranges.is_empty() && !file.starts_with('-') => {
+                options.ranges.push(file.into());
+            }
             other => return Err(format!("unknown option {other}")),
         }
     }
@@ -180,8 +207,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
     }
     if options.peers.is_empty() {
         options.peers = match options.quick {
-            true => vec![Peer::Epoll],
-            false => vec![Peer::Epoll, Peer::Nginx, Peer::Client],
+            true => vec![Peer::Epoll, Peer::Tuned],
+            false => vec![Peer::Epoll, Peer::Nginx, Peer::Tuned, Peer::Client],
         };
     }
     Ok(Some(options))
@@ -220,12 +247,19 @@ mod tests {
         let options = read("").unwrap().unwrap();
         assert_eq!((options.nics.len(), options.wires.len()), (2, 3));
         assert_eq!((options.rounds, options.tasks.len()), (5, 10));
-        assert_eq!(options.peers, [Peer::Epoll, Peer::Nginx, Peer::Client]);
+        assert_eq!(
+            options.peers,
+            [Peer::Epoll, Peer::Nginx, Peer::Tuned, Peer::Client]
+        );
         let quick = read("--quick").unwrap().unwrap();
         assert!(quick.tasks.contains(&Task::Boot) && !quick.tasks.contains(&Task::Raw));
         let asked = read("--quick --only raw").unwrap().unwrap();
         assert_eq!(asked.tasks, [Task::Raw]);
-        assert_eq!((quick.rounds, &quick.peers[..]), (3, &[Peer::Epoll][..]));
+        // Even a short look is beside both Linuxes.
+        assert_eq!(
+            (quick.rounds, &quick.peers[..]),
+            (3, &[Peer::Epoll, Peer::Tuned][..])
+        );
     }
 
     #[test]
@@ -238,6 +272,23 @@ mod tests {
         assert_eq!(options.wires, [WireKind::Tap]);
         assert_eq!(options.peers, [Peer::Nginx, Peer::Epoll]);
         assert_eq!(options.noise, 0.3);
+    }
+
+    #[test]
+    fn ranges_are_of_the_files_that_follow() {
+        let options = read("--build b --ranges a.tsv b.json --card igb c.json");
+        let options = options.unwrap().unwrap();
+        assert_eq!(
+            options.ranges,
+            ["a.tsv", "b.json", "c.json"].map(PathBuf::from)
+        );
+        assert!(read("").unwrap().unwrap().ranges.is_empty());
+        assert!(
+            read("a.json")
+                .unwrap_err()
+                .contains("unknown option a.json")
+        );
+        assert!(read("--ranges").unwrap_err().contains("needs a value"));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct Figure {
     pub greatest: f64,
     /// Rounds that count.
     pub rounds: usize,
-    /// Whether there was no quiet round, so that the noisy ones had to be taken.
+    /// Whether noisy rounds had to be taken, since this guest or one it is compared with has no
+    /// quiet one.
     pub noisy: bool,
 }
 
@@ -74,15 +75,24 @@ impl Results {
             .map_or(&[], Vec::as_slice)
     }
 
-    /// The measurements of one guest that count: the quiet ones, or all if none was quiet.
+    /// The measurements of one guest that count: the quiet ones if all systems that are compared
+    /// have some, else all. A system that was always disturbed is not compared with the one
+    /// quiet moment of another. What is under them all as a floor stands for itself.
     fn counted(&self, key: Key, guest: Guest) -> Vec<Sample> {
-        let all = self.samples(key, guest);
-        let quiet: Vec<Sample> = all.iter().filter(|s| !s.noisy).copied().collect();
-        if quiet.is_empty() {
-            all.to_vec()
-        } else {
-            quiet
-        }
+        let has_quiet = |guest| self.samples(key, guest).iter().any(|s| !s.noisy);
+        let is_system = |guest: &Guest| ![Guest::Bare, Guest::Client].contains(guest);
+        let is_measured = |guest: &Guest| !self.samples(key, *guest).is_empty();
+        let are_all_quiet = match is_system(&guest) {
+            true => Guest::ALL
+                .into_iter()
+                .filter(|other| is_system(other) && is_measured(other))
+                .all(has_quiet),
+            false => has_quiet(guest),
+        };
+        let all = self.samples(key, guest).iter();
+        all.filter(|sample| !are_all_quiet || !sample.noisy)
+            .copied()
+            .collect()
     }
 
     /// The figure of one guest, if it was measured.
@@ -170,11 +180,34 @@ pub(super) mod tests {
             (12.0, 2, false)
         );
         assert_eq!(figure.greatest, 14.0);
-        results.add(BULK, Guest::Epoll, sample(1, 5.0, true));
-        let figure = results.figure(BULK, Guest::Epoll).unwrap();
-        assert_eq!((figure.value, figure.noisy), (5.0, true));
         assert_eq!(results.figure(BULK, Guest::Nginx), None);
         assert_eq!(results.samples(BULK, Guest::Wharf).len(), 3);
+        // A floor is not compared, and stands for itself.
+        results.add(BULK, Guest::Client, sample(1, 90.0, true));
+        assert!(!results.figure(BULK, Guest::Wharf).unwrap().noisy);
+        assert!(results.figure(BULK, Guest::Client).unwrap().noisy);
+    }
+
+    #[test]
+    fn a_quiet_moment_of_one_is_not_compared_with_the_noise_of_another() {
+        let mut results = Results::default();
+        for (round, wharf, tuned) in [(1, 30.0, 40.0), (2, 50.0, 20.0), (3, 40.0, 20.0)] {
+            results.add(BULK, Guest::Wharf, sample(round, wharf, true));
+            // Only the first is quiet.
+            results.add(BULK, Guest::Tuned, sample(round, tuned, round > 1));
+        }
+        let tuned = results.figure(BULK, Guest::Tuned).unwrap();
+        assert_eq!((tuned.value, tuned.rounds, tuned.noisy), (20.0, 3, true));
+        let ratio = results
+            .ratio((BULK, Guest::Wharf), (BULK, Guest::Tuned))
+            .unwrap();
+        assert_eq!(ratio.value, 2.0);
+        // As soon as there is something quiet of each, that counts.
+        results.add(BULK, Guest::Wharf, sample(4, 60.0, false));
+        let ratio = results
+            .ratio((BULK, Guest::Wharf), (BULK, Guest::Tuned))
+            .unwrap();
+        assert_eq!(ratio.value, 1.5);
     }
 
     #[test]

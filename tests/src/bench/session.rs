@@ -73,16 +73,16 @@ impl Session<'_> {
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
             // Not what makes the difference.
             (Task::Boot | Task::Idle | Task::Raw, Guest::Inside) => false,
-            (Task::Boot, guest) => ![Guest::Bare, Guest::Client].contains(&guest),
-            (Task::Raw, guest) => [Guest::Wharf, Guest::Epoll, Guest::Bare].contains(&guest),
+            (Task::Boot, guest) => ![Guest::Tuned, Guest::Bare, Guest::Client].contains(&guest),
+            (Task::Raw, guest) => {
+                [Guest::Wharf, Guest::Epoll, Guest::Tuned, Guest::Bare].contains(&guest)
+            }
             // Over the tap it echoes datagrams, over the user network nobody asks for them.
             (Task::Echo, Guest::Bare) => self.wire == WireKind::Tap,
             (Task::Udp, Guest::Bare) => true,
             (Task::Idle, Guest::Client) => false,
             (_, Guest::Client) => self.wire != WireKind::User,
-            (_, guest) => {
-                [Guest::Wharf, Guest::Inside, Guest::Epoll, Guest::Nginx].contains(&guest)
-            }
+            (_, guest) => Guest::WHARF.contains(&guest) || Guest::PEERS.contains(&guest),
         };
         wire && guest
     }
@@ -132,6 +132,11 @@ impl Session<'_> {
         };
         let running = Running::start(self.lab, &start)?;
         running.wait_ready(BOOT)?;
+        // The guest tells what its card lets it tune.
+        let lines = running.console.lines();
+        if let Some(words) = lines.iter().find(|line| line.starts_with("tuned: ")) {
+            self.say(words);
+        }
         std::thread::sleep(SETTLE);
         Ok(running)
     }

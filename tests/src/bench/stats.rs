@@ -18,6 +18,11 @@ pub fn range(values: &[f64]) -> Option<(f64, f64)> {
     Some((*sorted.first()?, *sorted.last()?))
 }
 
+/// The value rounded to four digits, which is more than any measurement here is worth.
+pub fn four_digits(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -66,6 +71,13 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 9.0, 2.0]), Some(3.0));
         assert_eq!(range(&[4.0, 1.0, 9.0]), Some((1.0, 9.0)));
         assert_eq!(range(&[]), None);
+    }
+
+    #[test]
+    fn four_digits_are_left() {
+        for (value, rounded) in [(41_567.3, 41_570.0), (83.123_456, 83.12), (0.0, 0.0)] {
+            assert_eq!(four_digits(value), rounded);
+        }
     }
 
     #[test]

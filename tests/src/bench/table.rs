@@ -1,7 +1,7 @@
 //! What a person reads at the end.
 
 use super::goals::{Goal, Judged, Limit, Verdict, goals, judge};
-use super::metric::{Guest, Metric, WireKind};
+use super::metric::{Guest, WireKind};
 use super::results::{Key, Results};
 use super::session::show;
 use std::fmt::Write;
@@ -82,7 +82,7 @@ fn write_rows(text: &mut String, results: &Results, key: Key) {
 
 /// The quotient to the better peer, where no goal asks for one.
 fn plain_ratio(results: &Results, key: Key) -> Option<String> {
-    let (best, _) = results.best_of(key, &[Guest::Epoll, Guest::Nginx])?;
+    let (best, _) = results.best_of(key, &Guest::PEERS)?;
     let (own, _) = results.best_of(key, &Guest::WHARF)?;
     let ratio = results.ratio((key, own), (key, best))?;
     let spread = format!("({:.2}..{:.2})", ratio.least, ratio.greatest);
@@ -155,15 +155,9 @@ pub fn tally(results: &Results, cards: &[&'static str]) -> (usize, usize) {
     (reached, verdicts.len())
 }
 
-/// Whether a key's metric is of interest in a chart: a goal asks for its quotient.
-pub fn has_goal(card: &'static str, wire: WireKind, metric: Metric) -> bool {
-    goals(card)
-        .iter()
-        .any(|goal| goal.key == (card, wire, metric))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::metric::Metric;
     use super::super::results::tests::sample;
     use super::*;
 
@@ -198,7 +192,6 @@ mod tests {
         );
         assert!(text.contains("NOT MEASURED: round 1: udp"), "{text}");
         assert_eq!(tally(&results, &["e100"]), (1, 1));
-        assert!(has_goal(key.0, key.1, key.2));
     }
 
     #[test]

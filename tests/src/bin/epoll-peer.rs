@@ -1,6 +1,7 @@
 //! `epoll-peer echo` serves echo, `epoll-peer http DIRECTORY` also files, as
 //! [`tests::peer`] says; `epoll-peer pattern index|big` prints the file of that name that the
-//! benchmark expects to be served. On the machine of the benchmark itself, `epoll-peer local`
+//! benchmark expects to be served, and `epoll-peer tune INTERFACE` tunes the guest for latency.
+//! On the machine of the benchmark itself, `epoll-peer local`
 //! serves all of it on free ports, and `epoll-peer reflect` turns frames round that come
 //! from the socket on its standard input.
 
@@ -10,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use tests::bench::files;
-use tests::peer::{Ports, Server, Site, reflected};
+use tests::peer::{Ports, Server, Site, reflected, tune};
 
 const PORTS: Ports = Ports { echo: 7, http: 80 };
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["echo"] => serve(None),
         ["http", directory] => Site::load(Path::new(directory)).and_then(|site| serve(Some(site))),
+        ["tune", interface] => tune(interface).map(|words| println!("tuned: {words}")),
         ["local"] => local(),
         ["reflect"] => reflect(),
         ["pattern", name] => match files::named(name) {
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
         },
         _ => {
             eprintln!(
-                "usage: epoll-peer echo | http DIRECTORY | pattern index|big | local | reflect"
+                "usage: epoll-peer echo | http DIRECTORY | pattern index|big | tune INTERFACE \
+                 | local | reflect"
             );
             return ExitCode::from(2);
         }
