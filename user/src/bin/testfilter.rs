@@ -17,7 +17,7 @@ use user::{Error, ipc, println};
 user::entry!(
     "\
 usage: testfilter[,FILTER...]
-  receives what card 0 lets through, prints a line about each frame, sends it back
+  prints a line about each frame that card 0 lets through, and sends it back
   promiscuous    everything on the wire
   groups         all frames to groups
   group=MAC      frames to this group
