@@ -17,7 +17,7 @@ user::entry!(
     "\
 usage: netd[,CARD][,WORD...]
   serves the sockets of all programs on one card
-  CARD                 counted from 0, as the kernel tells; 0 if not said
+  CARD                 as the kernel counts them; 0 if not said
   ip=A.B.C.D/BITS      its address; 10.0.2.15/24 if not said
   gw=A.B.C.D, gw=none  the router for other networks
   vlan=NUMBER          all frames carry this VLAN's tag

@@ -17,7 +17,7 @@ use user::{Error, ipc, println};
 user::entry!(
     "\
 usage: testfilter[,FILTER...]
-  receives what card 0 lets through, tells of each frame, and sends it back
+  prints a line about each frame that card 0 lets through, and sends it back
   promiscuous    everything on the wire
   groups         all frames to groups
   group=MAC      frames to this group
@@ -68,7 +68,7 @@ fn main(filters: Filters) -> Result<(), String> {
 
 fn filters(args: &mut Args<'_>) -> Result<Filters, String> {
     let mut filters = Filters::default();
-    for word in args {
+    while let Some(word) = args.next() {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         let bad = || alloc::format!("`{word}` is no filter");
         match name {
@@ -81,7 +81,7 @@ fn filters(args: &mut Args<'_>) -> Result<Filters, String> {
                 let number = value.parse().map_err(|_| bad())?;
                 filters.vlans.get_or_insert_default().push(number);
             }
-            _ => return Err(bad()),
+            _ => return Err(args.unknown(word)),
         }
     }
     Ok(filters)

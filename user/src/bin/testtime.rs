@@ -15,7 +15,7 @@ user::entry!(
     "\
 usage: testtime[,MICROSECONDS]
   after two seconds counts down from 5, a number a second
-  MICROSECONDS  sleeps that long a hundred times instead, and tells how late it woke",
+  MICROSECONDS  sleeps that long a hundred times instead, and tells how late",
     options,
     main
 );
