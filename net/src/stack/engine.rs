@@ -6,7 +6,7 @@
 //! for frames is decided by [`super::agenda`].
 
 use super::emit::{ArpPacket, REPLY};
-use super::link::{OneFrame, Port};
+use super::link::{Arriving, OneFrame, Port, Sending};
 use super::tcp::tcb::Tcb;
 use super::{RETRY_NS, instant};
 use crate::config::Config;
@@ -136,16 +136,14 @@ impl Engine {
         socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
         now: u64,
     ) {
-        let now = instant(now);
-        let Some((set, tcb)) = socket else {
-            self.interface
-                .poll_ingress_single(now, frame, &mut self.nobody);
-            return;
+        self.looks += u64::from(socket.is_some());
+        let (set, tcb) = match socket {
+            Some((set, tcb)) => (set, Some(tcb)),
+            None => (&mut self.nobody, None),
         };
-        self.looks += 1;
-        frame.tcb = Some(*tcb);
-        self.interface.poll_ingress_single(now, frame, set);
-        *tcb = frame.tcb.take().unwrap_or(*tcb);
+        let mut arriving = Arriving { one: frame, tcb };
+        self.interface
+            .poll_ingress_single(instant(now), &mut arriving, set);
     }
 
     /// Puts a neighbour's station into smoltcp's cache, which is filled from ARP packets for
@@ -180,9 +178,8 @@ impl Engine {
             Next::Turn => {}
             next => return (false, next),
         }
-        port.tcb = Some(*tcb);
-        let result = self.interface.poll_egress(instant(now), port, set);
-        *tcb = port.tcb.take().unwrap_or(*tcb);
+        let mut sending = Sending { port, tcb };
+        let result = self.interface.poll_egress(instant(now), &mut sending, set);
         port.finish(instant(now));
         let sent = result != PollResult::None;
         let next = match (self.wants(set, now), sent) {

@@ -22,8 +22,6 @@ pub(super) struct Port<D> {
     pub software: ChecksumCapabilities,
     /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
     pub mss: usize,
-    /// The variables of the connection that has its turn.
-    pub tcb: Option<Tcb>,
     /// The segment that is being cut.
     segmenter: Segmenter,
     /// What the card cuts itself.
@@ -44,7 +42,6 @@ impl<D: Device> Port<D> {
                 .max_transmission_unit
                 .saturating_sub(segmentation::HEADERS),
             software: capabilities.checksum,
-            tcb: None,
             segmenter: Segmenter::default(),
             device,
         }
@@ -82,8 +79,29 @@ impl<D: Device> Port<D> {
         self.frames += 1;
         Some((token?, &self.software))
     }
+
+    /// Room for a frame of smoltcp's, and for the connection with these variables.
+    #[inline]
+    pub fn room<'a>(
+        &'a mut self,
+        now: Instant,
+        tcb: Option<&'a mut Tcb>,
+    ) -> Option<Fill<'a, D::TxToken<'a>>> {
+        if !self.finish(now) {
+            return None;
+        }
+        let token = self.device.transmit(now);
+        self.full |= token.is_none();
+        self.frames += 1;
+        Some(Fill {
+            cutting: Some((&mut self.segmenter, &self.segmentation)),
+            tcb,
+            ..Fill::new(token?, &self.software)
+        })
+    }
 }
 
+/// The card is what smoltcp is told of at its start; later it gets [`Sending`] and [`Arriving`].
 impl<D: Device> Device for Port<D> {
     type RxToken<'a>
         = D::RxToken<'a>
@@ -94,26 +112,12 @@ impl<D: Device> Device for Port<D> {
     where
         Self: 'a;
 
-    fn receive(&mut self, now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        if !self.finish(now) {
-            return None;
-        }
-        let (frame, reply) = self.device.receive(now)?;
-        Some((frame, Fill::new(reply, &self.software)))
+    fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        None
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
-        if !self.finish(now) {
-            return None;
-        }
-        let token = self.device.transmit(now);
-        self.full |= token.is_none();
-        self.frames += 1;
-        Some(Fill {
-            cutting: Some((&mut self.segmenter, &self.segmentation)),
-            tcb: self.tcb.as_mut(),
-            ..Fill::new(token?, &self.software)
-        })
+        self.room(now, None)
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -128,6 +132,35 @@ impl<D: Device> Device for Port<D> {
         let longest = segmentation::longest(capabilities.max_transmission_unit, most);
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
         capabilities
+    }
+}
+
+/// The card in the turn of a connection, and the variables of that.
+pub(super) struct Sending<'p, D> {
+    pub port: &'p mut Port<D>,
+    pub tcb: &'p mut Tcb,
+}
+
+impl<D: Device> Device for Sending<'_, D> {
+    type RxToken<'a>
+        = D::RxToken<'a>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = Fill<'a, D::TxToken<'a>>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        None
+    }
+
+    fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
+        self.port.room(now, Some(self.tcb))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.port.capabilities()
     }
 }
 
@@ -224,8 +257,6 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
 pub(super) struct OneFrame<'f, T> {
     pub frame: Option<&'f [u8]>,
     pub reply: Option<T>,
-    /// The variables of the connection that it is for.
-    pub tcb: Option<Tcb>,
 }
 
 impl<'f, T> OneFrame<'f, T> {
@@ -233,12 +264,17 @@ impl<'f, T> OneFrame<'f, T> {
         OneFrame {
             frame: Some(frame),
             reply,
-            tcb: None,
         }
     }
 }
 
-impl<'f, T: TxToken> Device for OneFrame<'f, T> {
+/// Such a frame, and the variables of the connection that it is for.
+pub(super) struct Arriving<'o, 'f, T> {
+    pub one: &'o mut OneFrame<'f, T>,
+    pub tcb: Option<&'o mut Tcb>,
+}
+
+impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
     type RxToken<'a>
         = Looked<'f>
     where
@@ -249,8 +285,9 @@ impl<'f, T: TxToken> Device for OneFrame<'f, T> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Reply<'_, T>)> {
-        let reply = Reply(&mut self.reply, &mut self.tcb);
-        Some((Looked(self.frame.take()?), reply))
+        let frame = self.one.frame.take()?;
+        let reply = Reply(&mut self.one.reply, self.tcb.as_deref_mut());
+        Some((Looked(frame), reply))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Reply<'_, T>> {
@@ -270,7 +307,7 @@ impl RxToken for Looked<'_> {
     }
 }
 
-pub(super) struct Reply<'a, T>(&'a mut Option<T>, &'a mut Option<Tcb>);
+pub(super) struct Reply<'a, T>(&'a mut Option<T>, Option<&'a mut Tcb>);
 
 impl<T: TxToken> TxToken for Reply<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
