@@ -342,9 +342,11 @@ impl Maker<'_> {
             }
             3 => {
                 let total = [0, 19, 21][self.rng.below(3)];
+                // One octet is enough of a protocol that nobody knows.
+                let may_be = frame[23] == UNASSIGNED && total == 21;
                 put(frame, TOTAL_LENGTH, total);
                 finish_header(frame);
-                self.only(Answer::No);
+                self.only(if may_be { Answer::Either } else { Answer::No });
                 self.says(format_args!("IPv4 total length {total}"));
             }
             4 => {

@@ -334,7 +334,7 @@ fn question() -> Vec<u8> {
 
 #[test]
 fn both_cards_have_the_same_answers_to_any_frame() {
-    for silicon in [false, true] {
+    for (silicon, seed) in [(false, 5), (true, 5), (false, 82), (true, 6)] {
         let mut hosts = match silicon {
             false => [
                 Host::e100(E100Behaviour::Qemu),
@@ -349,7 +349,7 @@ fn both_cards_have_the_same_answers_to_any_frame() {
             assert_eq!(host.answers(&[question()]).len(), 1);
         }
         let mut answered = 0;
-        for sample in traffic::samples(5, &ENDS, 1500) {
+        for sample in traffic::samples(seed, &ENDS, 2000) {
             // Silicon discards what is too short, QEMU's cards fill it up.
             let lost = silicon && sample.frames.iter().any(|frame| frame.len() < 60);
             let [first, second] = &mut hosts;
