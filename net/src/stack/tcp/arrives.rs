@@ -64,35 +64,24 @@ impl Segment {
     }
 }
 
-/// Whether a segment is just what a synchronized connection expects next: most are. `next` is
-/// RCV.NXT. If the peer's FIN has come, only one without text is.
+/// Whether a segment is just what a synchronized connection expects next: most are. If the
+/// peer's FIN has come, only one without text is.
 #[inline]
-pub(super) fn is_expected(
-    tcb: &Tcb,
-    next: TcpSeqNumber,
-    peer_finished: bool,
-    segment: &Segment,
-) -> bool {
+pub(super) fn is_expected(tcb: &Tcb, peer_finished: bool, segment: &Segment) -> bool {
     let len = segment.len + usize::from(segment.fin);
-    let is_plain = !segment.syn && !segment.rst && segment.seq == next;
+    let is_plain = !segment.syn && !segment.rst;
     is_plain
-        && (len == 0 || !peer_finished)
         && tcb.expects(&segment.said())
-        && next + len <= tcb.edge
+        && (len == 0 || (!peer_finished && tcb.next + len <= tcb.edge))
 }
 
-/// Decides on a segment for a connection that is not CLOSED or LISTEN. `next`: RCV.NXT; it
-/// does not count before a SYN has come. `passive`: it began with the peer's SYN.
+/// Decides on a segment for a connection that is not CLOSED or LISTEN. `passive`: it began
+/// with the peer's SYN.
 #[cold]
-pub(super) fn arrives(
-    (state, passive): (State, bool),
-    tcb: &Tcb,
-    next: TcpSeqNumber,
-    segment: &Segment,
-) -> Arrival {
+pub(super) fn arrives((state, passive): (State, bool), tcb: &Tcb, segment: &Segment) -> Arrival {
     match state {
         State::SynSent => syn_sent(tcb, segment),
-        _ => synchronized((state, passive), tcb, next, segment),
+        _ => synchronized((state, passive), tcb, segment),
     }
 }
 
@@ -116,13 +105,8 @@ fn syn_sent(tcb: &Tcb, segment: &Segment) -> Arrival {
 }
 
 /// RFC 9293 §3.10.7.4.
-fn synchronized(
-    (state, passive): (State, bool),
-    tcb: &Tcb,
-    next: TcpSeqNumber,
-    segment: &Segment,
-) -> Arrival {
-    let (seq, edge) = (segment.seq, tcb.edge);
+fn synchronized((state, passive): (State, bool), tcb: &Tcb, segment: &Segment) -> Arrival {
+    let (seq, next, edge) = (segment.seq, tcb.next, tcb.edge);
     let is_open = next < edge;
     let is_inside = |seq| next <= seq && seq < edge;
     // First: the sequence number. Second: RST, of which only that counts.
@@ -238,9 +222,9 @@ impl Shape {
     }
 
     /// A segment that says nothing, but that it has another window.
-    pub fn window(tcb: &Tcb, next: TcpSeqNumber, window: u16) -> Self {
+    pub fn window(tcb: &Tcb, window: u16) -> Self {
         Shape {
-            seq: next,
+            seq: tcb.next,
             ack: tcb.una,
             window,
             fin: false,
@@ -251,9 +235,9 @@ impl Shape {
 
     /// A segment that smoltcp answers with an acknowledgement, in every state but SYN-SENT: an
     /// octet that was received already.
-    pub fn old(state: State, tcb: &Tcb, next: TcpSeqNumber) -> Self {
+    pub fn old(state: State, tcb: &Tcb) -> Self {
         Shape {
-            seq: next - 1,
+            seq: tcb.next - 1,
             ack: match state {
                 State::SynReceived => tcb.max,
                 _ => tcb.una,

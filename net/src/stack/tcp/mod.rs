@@ -175,13 +175,6 @@ impl Connection {
         discarded
     }
 
-    /// RCV.NXT, once the peer has told his number.
-    #[inline]
-    fn next(&self) -> Option<TcpSeqNumber> {
-        let received = self.solo.get().recv_queue();
-        Some(self.unread? + received + usize::from(self.peer_finished))
-    }
-
     /// Octets were taken from the receive buffer.
     fn was_read(&mut self, count: usize) {
         self.unread = self.unread.map(|unread| unread + count);

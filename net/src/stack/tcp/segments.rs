@@ -23,10 +23,9 @@ impl Tcp {
             socket.state(),
             State::Established | State::FinWait1 | State::FinWait2
         );
-        let next = connection.unread? + socket.recv_queue();
-        let edge = connection.tcb.edge;
-        let is_expected = receives && connection.established && said.seq == next && next < edge;
-        (is_expected && connection.tcb.expects(said)).then(|| (id, edge - next))
+        let tcb = &connection.tcb;
+        let is_expected = receives && connection.established && tcb.expects(said);
+        (is_expected && tcb.next < tcb.edge).then(|| (id, tcb.edge - tcb.next))
     }
 
     /// Has what comes next acknowledged in the connection's next turn, or as ever.
@@ -93,7 +92,7 @@ impl Tcp {
         match arrival {
             Arrival::Process => Course::Connection(id),
             Arrival::Instead(shape) => Course::Instead(id, shape, None),
-            Arrival::Probe(shape) => Course::Instead(id, shape, connection.old()),
+            Arrival::Probe(shape) => Course::Instead(id, shape, Some(connection.old())),
             Arrival::Acknowledge(why, pace) => {
                 if pace == Pace::Limited {
                     if !connection.tcb.challenges.allow(now) {
@@ -102,10 +101,7 @@ impl Tcp {
                     }
                     self.counters.challenges_sent += 1;
                 }
-                match connection.old() {
-                    Some(old) => Course::Acknowledge(id, old, why),
-                    None => Course::Drop(why),
-                }
+                Course::Acknowledge(id, connection.old(), why)
             }
             Arrival::Reset(why) => {
                 self.counters.resets_sent += 1;
@@ -132,7 +128,8 @@ impl Tcp {
         self.agenda.touch(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
-        let state = connection.solo.get().state();
+        let socket = connection.solo.get();
+        let (state, received) = (socket.state(), socket.recv_queue());
         if connection.unread.is_some() {
             connection.tcb.note(segment.said());
         } else if segment.syn && state != State::SynSent {
@@ -158,6 +155,9 @@ impl Tcp {
                 });
             }
             _ => {}
+        }
+        if let Some(unread) = connection.unread {
+            connection.tcb.next = unread + received + usize::from(connection.peer_finished);
         }
         if state != State::Closed && !connection.established {
             connection.established = true;
@@ -220,9 +220,7 @@ impl Connection {
     fn expects(&self, segment: &Segment) -> bool {
         self.established
             && !matches!(self.role, Role::Dying { .. })
-            && self
-                .next()
-                .is_some_and(|next| is_expected(&self.tcb, next, self.peer_finished, segment))
+            && is_expected(&self.tcb, self.peer_finished, segment)
     }
 
     /// `None` for a connection that is over: its RST is about to leave.
@@ -231,12 +229,11 @@ impl Connection {
         let state = self.solo.get().state();
         let passive = matches!(self.role, Role::HalfOpen { .. });
         let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
-        let next = self.next().unwrap_or_default();
-        (!over).then(|| arrives((state, passive), &self.tcb, next, segment))
+        (!over).then(|| arrives((state, passive), &self.tcb, segment))
     }
 
     /// What makes smoltcp acknowledge what has come.
-    fn old(&self) -> Option<Shape> {
-        Some(Shape::old(self.solo.get().state(), &self.tcb, self.next()?))
+    fn old(&self) -> Shape {
+        Shape::old(self.solo.get().state(), &self.tcb)
     }
 }

@@ -74,6 +74,8 @@ pub(in crate::stack) struct Tcb {
     pub mss: u16,
     /// What the path can.
     path_mss: u16,
+    /// RCV.NXT: what the peer sends next.
+    pub next: TcpSeqNumber,
     /// The right edge of the window that the peer was told: RCV.NXT + RCV.WND.
     pub edge: TcpSeqNumber,
     /// The highest acknowledgement that has left.
@@ -109,6 +111,7 @@ impl Tcb {
             // We opened: our SYN told how much may follow the peer's.
             self.edge = said.seq + 1 + self.edge.0 as usize;
         }
+        self.next = said.seq + 1;
         self.shift = shift.unwrap_or(0).min(14);
         self.wnd = said.window.into();
         self.max_wnd = self.wnd;
@@ -139,12 +142,14 @@ impl Tcb {
         said.seq > self.wl1 || (said.seq == self.wl1 && said.ack.is_none_or(|ack| ack >= self.wl2))
     }
 
-    /// Whether a segment that begins at RCV.NXT acknowledges what was sent, and not less than
-    /// others did, and does not say another window than one that was sent later.
+    /// Whether a segment begins at RCV.NXT, acknowledges what was sent, and not less than others
+    /// did, and does not say another window than one that was sent later.
     #[inline]
     pub fn expects(&self, said: &Said) -> bool {
         let acceptable = |ack| self.una <= ack && ack <= self.max;
-        said.ack.is_some_and(acceptable) && (self.wl1 <= said.seq || said.window == self.shown())
+        said.seq == self.next
+            && said.ack.is_some_and(acceptable)
+            && (self.wl1 <= said.seq || said.window == self.shown())
     }
 
     /// SND.WND as a segment would say it; not more than it is.
@@ -243,20 +248,17 @@ impl Tcb {
     /// Whether to send now would make a segment that is small only because the window is
     /// (RFC 9293 §3.8.6.2.1, MUST-38). `queued`: octets not acknowledged or not sent.
     #[inline]
-    pub fn is_silly(&self, queued: usize) -> bool {
+    fn is_silly(&self, queued: impl FnOnce() -> usize) -> bool {
         let sent = self.in_flight();
         let usable = self.wnd.saturating_sub(sent);
-        let unsent = (queued as u32).saturating_sub(sent);
-        // (1) a full segment fits, (2) all of it fits, (3) half of the largest window is free.
-        !(usable == 0
-            || usable >= u32::from(self.mss)
-            || unsent <= usable
-            || usable >= self.max_wnd / 2)
+        // (1) a full segment fits, (3) half of the largest window is free, (2) all of it fits.
+        let is_worth_it = usable >= self.mss.into() || usable == 0 || usable >= self.max_wnd / 2;
+        !is_worth_it && (queued() as u32).saturating_sub(sent) > usable
     }
 
     /// Decides whether smoltcp must be told another window before its turn. Returns it.
     #[inline]
-    pub fn window_to_tell(&mut self, queued: usize, now: u64) -> Option<u16> {
+    pub fn window_to_tell(&mut self, queued: impl FnOnce() -> usize, now: u64) -> Option<u16> {
         match self.is_silly(queued) {
             false if self.hold_until.is_none() => None,
             silly => self.hold(silly, now),

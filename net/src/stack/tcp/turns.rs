@@ -25,9 +25,9 @@ impl Connection {
     /// What smoltcp must be told of the peer's window before it may send.
     #[inline]
     fn window_to_tell(&mut self, now: u64) -> Option<Shape> {
-        let queued = self.solo.get().send_queue();
+        let queued = || self.solo.get().send_queue();
         let window = self.tcb.window_to_tell(queued, now)?;
-        Some(Shape::window(&self.tcb, self.next()?, window))
+        Some(Shape::window(&self.tcb, window))
     }
 }
 
