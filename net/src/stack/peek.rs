@@ -187,7 +187,11 @@ fn ipv4(
     if tcp.src_port() == 0 || tcp.dst_port() == 0 {
         return Frame::Dropped(DropReason::TcpPort);
     }
-    let Some(options) = options(tcp.options(), tcp.syn()) else {
+    let options = match tcp.header_len() {
+        20 => Some(SynOptions::default()),
+        _ => options(tcp.options(), tcp.syn()),
+    };
+    let Some(options) = options else {
         return Frame::Dropped(DropReason::TcpOptions);
     };
     Frame::Segment(Segment {
@@ -209,16 +213,8 @@ fn ipv4(
 }
 
 /// Goes through TCP's options. `None` if they are malformed.
-#[inline]
-fn options(octets: &[u8], syn: bool) -> Option<SynOptions> {
-    match octets.is_empty() {
-        true => Some(SynOptions::default()),
-        false => some_options(octets, syn),
-    }
-}
-
 #[cold]
-fn some_options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
+fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
     let mut found = SynOptions::default();
     while !octets.is_empty() {
         let (rest, option) = TcpOption::parse(octets).ok()?;

@@ -56,7 +56,7 @@ impl<D: Card> Stack<D> {
         let reply = Fill::new(reply, software);
         let verdict = frame.consume(|frame| match peek::look(frame, own, software) {
             Frame::Fragment => receiver.fragment(fragments, frame, reply),
-            seen => receiver.process(seen, frame, reply),
+            seen => receiver.process(&seen, frame, reply),
         });
         self.frames_received += 1;
         self.verdicts.count(verdict);
@@ -145,16 +145,16 @@ impl<D: Card> Stack<D> {
 
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
-    pub fn process<T: TxToken>(&mut self, seen: Frame, frame: &[u8], reply: T) -> Verdict {
+    pub fn process<T: TxToken>(&mut self, seen: &Frame, frame: &[u8], reply: T) -> Verdict {
         let now = self.now;
         match seen {
             Frame::Segment(segment) => {
                 let mut one = OneFrame::new(frame, Some(reply));
                 let neighbor = *segment.tuple.peer.ip();
                 self.neighbors.lives(neighbor, segment.mac, now);
-                let (verdict, last_word) = self.segment(&segment, frame, &mut one);
+                let (verdict, last_word) = self.segment(segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, &segment, last_word);
+                    acknowledge(reply, self.config, segment, last_word);
                 }
                 verdict
             }
@@ -163,7 +163,7 @@ impl Receiver<'_> {
                     self.neighbors.lives(address, mac, now);
                 }
                 let Some(datagram) = &ip.datagram else {
-                    return self.other(&ip, frame, reply);
+                    return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
                 if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
@@ -172,7 +172,7 @@ impl Receiver<'_> {
                 verdict
             }
             Frame::Arp => self.arp(frame, reply),
-            Frame::Dropped(reason) => Verdict::Dropped(reason),
+            Frame::Dropped(reason) => Verdict::Dropped(*reason),
             // A whole datagram is no fragment of another.
             Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
         }
@@ -191,7 +191,7 @@ impl Receiver<'_> {
                 // No card has verified it.
                 let all = ChecksumCapabilities::default();
                 let seen = peek::look(&whole, self.config, &all);
-                self.process(seen, &whole, reply)
+                self.process(&seen, &whole, reply)
             }
             Ok(None) => Verdict::Kept,
             Err(reason) => Verdict::Dropped(reason),

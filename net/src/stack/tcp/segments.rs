@@ -131,7 +131,7 @@ impl Tcp {
         let socket = connection.solo.get();
         let (state, received) = (socket.state(), socket.recv_queue());
         if connection.unread.is_some() {
-            connection.tcb.note(segment.said());
+            connection.tcb.note(&segment.said());
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
             let (said, options) = (segment.said(), segment.options);

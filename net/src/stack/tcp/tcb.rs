@@ -120,8 +120,9 @@ impl Tcb {
     }
 
     /// A segment that was processed.
-    pub fn note(&mut self, said: Said) {
-        if self.tells_window(&said) {
+    #[inline]
+    pub fn note(&mut self, said: &Said) {
+        if self.tells_window(said) {
             self.wnd = u32::from(said.window) << self.shift;
             self.max_wnd = self.max_wnd.max(self.wnd);
             (self.wl1, self.wl2) = (said.seq, said.ack.unwrap_or(self.wl2));
@@ -130,10 +131,17 @@ impl Tcb {
         self.acknowledge(said.ack);
     }
 
+    #[inline]
     fn acknowledge(&mut self, ack: Option<TcpSeqNumber>) {
-        if let Some(ack) = ack.filter(|&ack| self.una < ack && ack <= self.max) {
+        if let Some(ack) = ack.filter(|&ack| self.may_be_acknowledged(ack)) {
             self.una = ack;
         }
+    }
+
+    /// Whether SND.UNA =< SEG.ACK =< SND.NXT.
+    #[inline]
+    fn may_be_acknowledged(&self, ack: TcpSeqNumber) -> bool {
+        distance(self.una, ack) <= distance(self.una, self.max)
     }
 
     /// Whether SND.WND follows from this segment: it is not older than the one that told it
@@ -146,10 +154,9 @@ impl Tcb {
     /// did, and does not say another window than one that was sent later.
     #[inline]
     pub fn expects(&self, said: &Said) -> bool {
-        let acceptable = |ack| self.una <= ack && ack <= self.max;
         said.seq == self.next
-            && said.ack.is_some_and(acceptable)
-            && (self.wl1 <= said.seq || said.window == self.shown())
+            && said.ack.is_some_and(|ack| self.may_be_acknowledged(ack))
+            && (distance(self.wl1, said.seq) as i32 >= 0 || said.window == self.shown())
     }
 
     /// SND.WND as a segment would say it; not more than it is.
@@ -236,11 +243,11 @@ impl Tcb {
     fn offer(&mut self, ack: TcpSeqNumber, window: u16) -> u16 {
         self.acked = ack;
         let edge = ack + usize::from(window);
-        if edge.0.wrapping_sub(self.edge.0) >= i32::from(self.step) {
+        if distance(self.edge, edge) as i32 >= i32::from(self.step) {
             self.edge = edge;
         }
         // A FIN may be acknowledged though there is no room for data.
-        (self.edge.0.wrapping_sub(ack.0)).clamp(0, u16::MAX.into()) as u16
+        (distance(ack, self.edge) as i32).clamp(0, u16::MAX.into()) as u16
     }
 
     // --- the sender's silly windows ---------------------------------------------------
@@ -294,8 +301,14 @@ impl Tcb {
 
     /// Octets that were sent and not acknowledged, FIN and SYN included.
     fn in_flight(&self) -> u32 {
-        self.max.0.wrapping_sub(self.una.0).max(0) as u32
+        distance(self.una, self.max)
     }
+}
+
+/// How far it is from one number to another, modulo 2^32.
+#[inline]
+fn distance(from: TcpSeqNumber, to: TcpSeqNumber) -> u32 {
+    to.0.wrapping_sub(from.0) as u32
 }
 
 /// How many challenge ACKs were sent lately (RFC 5961 §7).
