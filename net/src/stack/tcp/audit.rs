@@ -56,6 +56,9 @@ impl Tcp {
         assert!(self.agenda.waiting().all(served), "somebody who is gone");
         assert_eq!(self.ports, ports);
         assert_eq!(self.by_tuple.len(), ports.values().sum::<usize>());
+        if let Some((tuple, id)) = &self.latest {
+            assert_eq!(self.by_tuple.get(tuple), Some(id));
+        }
         let counts = (self.half_open.len(), self.orphans.len(), self.dying.len());
         assert_eq!(counts, (half_open, orphans, dying));
         let listeners = self.listeners.values();

@@ -143,6 +143,8 @@ pub(super) enum Course {
 pub(super) struct Tcp {
     slots: Slab<Connection>,
     by_tuple: Index<Tuple, ConnectionId>,
+    /// The connection of the last segment: most come behind another of the same one.
+    latest: Option<(Tuple, ConnectionId)>,
     /// How many connections use a local port.
     ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
@@ -187,6 +189,7 @@ impl Tcp {
         Tcp {
             slots: Slab::new(),
             by_tuple: Index::with_hasher(key),
+            latest: None,
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
@@ -322,11 +325,28 @@ impl Tcp {
         self.forget_tuple(tuple, id);
     }
 
+    /// The connection of these two ends.
+    #[inline]
+    fn find(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+        match self.latest {
+            Some((latest, id)) if latest == *tuple => Some(id),
+            _ => self.search(tuple),
+        }
+    }
+
+    #[inline(never)]
+    fn search(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+        let id = self.by_tuple.get(tuple).copied();
+        self.latest = id.map(|id| (*tuple, id)).or(self.latest);
+        id
+    }
+
     fn forget_tuple(&mut self, tuple: Tuple, id: ConnectionId) {
         if self.by_tuple.get(&tuple) != Some(&id) {
             return;
         }
         self.by_tuple.remove(&tuple);
+        self.latest = None;
         if let Some(count) = self.ports.get_mut(&tuple.port) {
             *count -= 1;
             if *count == 0 {

@@ -15,8 +15,8 @@ use smoltcp::time::Duration;
 impl Tcp {
     /// The connection that expects a segment that says this, and how many octets it has room
     /// for.
-    pub fn expects(&self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
-        let &id = self.by_tuple.get(tuple)?;
+    pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
+        let id = self.find(tuple)?;
         let connection = self.get(id)?;
         let socket = connection.solo.get();
         let receives = matches!(
@@ -41,7 +41,7 @@ impl Tcp {
 
     /// Decides on a segment before smoltcp gets it.
     pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
-        if let Some(&id) = self.by_tuple.get(&segment.tuple) {
+        if let Some(id) = self.find(&segment.tuple) {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
@@ -159,24 +159,23 @@ impl Tcp {
         if let Some(unread) = connection.unread {
             connection.tcb.next = unread + received + usize::from(connection.peer_finished);
         }
-        if state != State::Closed && !connection.established {
-            connection.established = true;
-            let socket = connection.solo.get_mut();
-            socket.set_timeout(Some(short(timers.silence)));
-            if let Role::HalfOpen { .. } = connection.role {
-                self.set_role(id, Role::Waiting);
-            }
-        }
-        let connection = self.slots.get_mut(id.0)?;
         if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
             let discarded = connection.discard();
-            // Everything we had to say has arrived, and yet the peer goes on: tell him
+            // Everything we had to say has arrived, and yet the peer goes on: it is told
             // that nobody listens (RFC 9293 §3.10.4, and RFC 1122 §4.2.2.13).
             let unheard = discarded > 0 && state == State::FinWait2;
             if unheard && matches!(connection.role, Role::Orphan { .. }) {
                 self.counters.orphans_aborted += 1;
                 self.abort(id, now);
                 return None;
+            }
+        }
+        if state != State::Closed && !connection.established {
+            connection.established = true;
+            let socket = connection.solo.get_mut();
+            socket.set_timeout(Some(short(timers.silence)));
+            if let Role::HalfOpen { .. } = connection.role {
+                self.set_role(id, Role::Waiting);
             }
         }
         match state {
