@@ -17,46 +17,53 @@ impl<'b> Authority<'b> {
     /// Takes one apart; `None` if it is not valid.
     pub fn parse(bytes: &'b [u8]) -> Option<Self> {
         // An address in brackets has colons of its own.
-        let from = match bytes {
-            [b'[', ..] => bytes.iter().position(|&byte| byte == b']')?,
-            _ => 0,
+        let len = match bytes {
+            [b'[', rest @ ..] => {
+                let len = rest.iter().position(|&byte| byte == b']')?;
+                is_literal(&rest[..len]).then_some(len + 2)?
+            }
+            name => name_len(name),
         };
-        let colon = bytes[from..].iter().position(|&byte| byte == b':');
-        let (host, port) = match colon {
-            Some(colon) => (&bytes[..from + colon], &bytes[from + colon + 1..]),
-            None => (bytes, &[][..]),
+        let (host, rest) = bytes.split_at_checked(len)?;
+        let port = match rest {
+            [] | [b':'] => None,
+            [b':', digits @ ..] => Some(u16::try_from(decimal(digits)?).ok()?),
+            _ => return None,
         };
-        let valid = match host {
-            [b'[', literal @ .., b']'] => is_literal(literal),
-            name => is_name(name),
-        };
-        let port = match port {
-            [] => None,
-            digits => Some(u16::try_from(decimal(digits)?).ok()?),
-        };
-        valid.then_some(Authority { host, port })
+        Some(Authority { host, port })
     }
 }
 
-/// reg-name, which IPv4 addresses are, too: unreserved characters, sub-delims and escapes.
-fn is_name(mut name: &[u8]) -> bool {
-    while let Some(odd) = name.iter().position(|&byte| !is_name_byte(byte)) {
-        name = match &name[odd..] {
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest
-            }
-            _ => return false,
+/// The length of the reg-name at the start of some bytes, which IPv4 addresses are, too:
+/// unreserved characters, sub-delims and escapes.
+fn name_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    loop {
+        len += match &bytes[len..] {
+            [byte, ..] if is_name_byte(*byte) => 1,
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => 3,
+            _ => return len,
         };
     }
-    true
 }
+
+/// Which bytes may be in a name: every request has one, so that they are looked up.
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = matches!(byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+            | b'-' | b'.' | b'_' | b'~'
+            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        byte += 1;
+    }
+    table
+};
 
 /// Unreserved characters and sub-delims (RFC 3986 §2.2, §2.3).
-pub fn is_name_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
-        | b'-' | b'.' | b'_' | b'~'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+pub const fn is_name_byte(byte: u8) -> bool {
+    NAME_BYTES[byte as usize]
 }
 
 /// What is in the brackets of an IP-literal: an IPv6 address, or one of a version to come.

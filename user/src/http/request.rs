@@ -262,8 +262,11 @@ fn lines_end_with_crlf(
     let mut rest = head.get(line..)?.strip_prefix(b"\r\n")?;
     for field in fields {
         rest = after_whitespace(rest.get(field.name.len() + ":".len()..)?);
-        rest = after_whitespace(rest.get(field.value.len()..)?);
-        rest = rest.strip_prefix(b"\r\n")?;
+        rest = rest.get(field.value.len()..)?;
+        rest = match rest {
+            [b'\r', b'\n', rest @ ..] => rest,
+            _ => after_whitespace(rest).strip_prefix(b"\r\n")?,
+        };
     }
     (rest == b"\r\n").then_some(())
 }

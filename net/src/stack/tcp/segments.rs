@@ -215,9 +215,12 @@ impl Tcp {
 }
 
 impl Connection {
+    /// Whether the segment is just what is expected next: of a connection that is complete, or
+    /// the acknowledgement of our SYN, which completes it.
     #[inline]
     fn expects(&self, segment: &Segment) -> bool {
-        self.established
+        let completes = self.unread.is_some() && segment.ack == Some(self.tcb.max);
+        (self.established || completes)
             && !matches!(self.role, Role::Dying { .. })
             && is_expected(&self.tcb, self.peer_finished, segment)
     }

@@ -145,7 +145,10 @@ impl<'a> Connection<'a> {
         more: More<'_>,
     ) -> (usize, &'a [u8]) {
         // Empty lines before a request are ignored (RFC 9112 §2.2), and not kept.
-        let empty = 2 * input.chunks(2).take_while(|line| line == b"\r\n").count();
+        let mut empty = 0;
+        while let Some([b'\r', b'\n']) = input.get(empty..empty + 2) {
+            empty += 2;
+        }
         let input = input.get(empty..).unwrap_or(&[]);
         let mut fields = request::fields();
         let (request, len) = match Request::parse(input, &mut fields) {
