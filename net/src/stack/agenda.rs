@@ -54,7 +54,7 @@ impl Agenda {
     }
 
     /// Takes note of what a socket waits for after its turn. `neighbor` is whom it sends
-    /// to. It waits for him until he is heard of: other turns meanwhile do not tell.
+    /// to. The socket waits for that one until it is heard of: other turns meanwhile do not tell.
     pub fn note(&mut self, slot: usize, next: Next, neighbor: Option<Ipv4Addr>) {
         match next {
             Next::Nothing => self.deadlines.clear(slot),
@@ -103,7 +103,7 @@ impl Agenda {
         self.deadlines.slots().chain(neighbors)
     }
 
-    /// Whether nobody waits for his turn.
+    /// Whether no socket waits for its turn.
     pub fn is_idle(&self) -> bool {
         self.work.is_empty()
     }

@@ -220,7 +220,7 @@ impl Run {
 
     /// Whether so much has come that it is to be acknowledged at once: two full segments
     /// (RFC 9293 §3.8.6.3), of which smoltcp sees but one. How long the peer's are is not
-    /// known; `mss` is what he was told.
+    /// known; `mss` is what the peer was told.
     pub fn is_owed_an_answer(&self, mss: usize) -> bool {
         let octets = self.octets();
         octets > mss || (self.longest >= DEFAULT_MSS && octets > self.longest)

@@ -155,7 +155,10 @@ fn bad_arguments(bench: &Bench) -> Outcome {
             "testoutput,1,bust",
             "testoutput: argument 2: `bust` is unknown",
         ),
-        ("testfilter,vlans=7", "testfilter: `vlans=7` is no filter"),
+        (
+            "testfilter,vlans=7",
+            "testfilter: argument 1: `vlans=7` is unknown",
+        ),
         ("fault,nul", "fault: argument 1: `nul` is no fault"),
         ("nicstat,-x", "nicstat: argument 1: `-x` is unknown"),
         (

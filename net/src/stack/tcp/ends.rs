@@ -46,7 +46,7 @@ impl Tcp {
         socket.close();
         let (state, queued) = (socket.state(), socket.send_queue());
         if state == State::Closed {
-            // It was not connected yet: nobody is owed a RST but by his next segment.
+            // It was not connected yet: its peer is owed no RST before its next segment.
             return self.remove(id, memory);
         }
         let left = (queued, state);

@@ -81,7 +81,7 @@ struct Connection {
     /// Its sequence variables.
     tcb: Tcb,
     /// The sequence number of the first octet that was not read yet, once the peer has
-    /// told his.
+    /// told its own.
     unread: Option<TcpSeqNumber>,
     /// Why it failed; taken when told.
     error: Option<Error>,

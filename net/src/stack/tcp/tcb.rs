@@ -201,7 +201,8 @@ impl Tcb {
             return self.syn_leaves(seq, (flags & ACK != 0).then_some(ack), window);
         }
         // A long segment is longer than an IPv4 header can say, and not cut yet.
-        let len = frame.len() - TCP - usize::from(frame[DATA_OFFSET] >> 4) * 4;
+        let header = TCP + usize::from(frame[DATA_OFFSET] >> 4) * 4;
+        let len = frame.len().saturating_sub(header);
         let end = seq + len + usize::from(flags & FIN);
         if flags & RST != 0 || end == seq {
             let next = self.acceptable();
