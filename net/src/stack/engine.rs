@@ -102,7 +102,8 @@ impl Engine {
     pub fn new<D: Device>(config: &Config, seed: u64, port: &mut Port<D>, now: u64) -> Self {
         let mut settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
         settings.random_seed = seed;
-        let mut interface = Box::new(Interface::new(settings, port, instant(now)));
+        let mut card = Sending { port, tcb: None };
+        let mut interface = Box::new(Interface::new(settings, &mut card, instant(now)));
         interface.update_ip_addrs(|addresses| {
             // The list is empty and holds at least one.
             let cidr = Ipv4Cidr::new(config.address, config.prefix_len);
@@ -178,6 +179,7 @@ impl Engine {
             Next::Turn => {}
             next => return (false, next),
         }
+        let tcb = Some(tcb);
         let mut sending = Sending { port, tcb };
         let result = self.interface.poll_egress(instant(now), &mut sending, set);
         port.finish(instant(now));

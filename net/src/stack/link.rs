@@ -99,28 +99,9 @@ impl<D: Device> Port<D> {
             ..Fill::new(token?, &self.software)
         })
     }
-}
 
-/// The card is what smoltcp is told of at its start; later it gets [`Sending`] and [`Arriving`].
-impl<D: Device> Device for Port<D> {
-    type RxToken<'a>
-        = D::RxToken<'a>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = Fill<'a, D::TxToken<'a>>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        None
-    }
-
-    fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
-        self.room(now, None)
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
+    /// What smoltcp is told: that the card does checksums and cuts segments.
+    pub fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
@@ -135,10 +116,11 @@ impl<D: Device> Device for Port<D> {
     }
 }
 
-/// The card in the turn of a connection, and the variables of that.
+/// The card as smoltcp sees it when it may send, and the variables of the connection whose turn
+/// it is.
 pub(super) struct Sending<'p, D> {
     pub port: &'p mut Port<D>,
-    pub tcb: &'p mut Tcb,
+    pub tcb: Option<&'p mut Tcb>,
 }
 
 impl<D: Device> Device for Sending<'_, D> {
@@ -156,7 +138,7 @@ impl<D: Device> Device for Sending<'_, D> {
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
-        self.port.room(now, Some(self.tcb))
+        self.port.room(now, self.tcb.as_deref_mut())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -335,7 +335,7 @@ impl<D: Device> Stack<D> {
         self.udp.ask_again(now, &mut self.neighbors);
         self.icmp.ask_again(now, &mut self.neighbors);
         while let Some(address) = self.neighbors.due(now) {
-            let Some(token) = self.port.transmit(instant(now)) else {
+            let Some(token) = self.port.room(instant(now), None) else {
                 return;
             };
             ask(token, &self.config, address);

@@ -19,7 +19,7 @@ use super::verdict::{DropReason, Verdict};
 use super::{ConnectionId, Stack, Tuple, instant};
 use crate::config::Config;
 use alloc::vec::Vec;
-use smoltcp::phy::{ChecksumCapabilities, Device, RxToken, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
 /// acknowledgement, which is not joined with others.
@@ -112,7 +112,7 @@ impl<D: Card> Stack<D> {
             segment.len = run.octets();
             let hurry = run.is_owed_an_answer(port.mss);
             // The same room as before: nothing was sent.
-            let reply = port.transmit(instant(now));
+            let reply = port.room(instant(now), None);
             receiver.process_joined(id, &segment, run.frame(), hurry, reply);
         }
         self.memory.give_back_frame(run.into_buffer());
