@@ -13,6 +13,8 @@ pub mod baseline;
 pub mod bench;
 pub mod beyond;
 pub mod card;
+#[cfg(test)]
+mod conformance;
 pub mod connection;
 pub mod console;
 pub mod frames;
