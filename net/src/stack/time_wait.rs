@@ -76,19 +76,21 @@ impl TimeWait {
     /// Remembers a connection's end.
     pub fn insert(&mut self, tuple: Tuple, last_word: LastWord, now: u64) {
         let until = now.saturating_add(self.duration_ns);
-        if self.is_current(until, &tuple) {
-            // Once in the order is enough.
-            if let Some(entry) = self.entries.get_mut(&tuple) {
+        let mut challenges = Challenges::default();
+        if let Some(entry) = self.entries.get_mut(&tuple) {
+            if entry.expires == until {
+                // Once in the order is enough.
                 entry.last_word = last_word;
+                return;
             }
-            return;
+            challenges = entry.challenges;
+            self.entries.remove(&tuple);
         }
-        let before = self.entries.remove(&tuple);
         while let Some(&(expires, oldest)) = self.order.front() {
+            if expires > now && self.entries.len() < self.capacity {
+                break;
+            }
             if self.is_current(expires, &oldest) {
-                if expires > now && self.entries.len() < self.capacity {
-                    break;
-                }
                 self.entries.remove(&oldest);
             }
             self.order.pop_front();
@@ -107,7 +109,7 @@ impl TimeWait {
         let entry = Entry {
             last_word,
             expires: until,
-            challenges: before.map(|entry| entry.challenges).unwrap_or_default(),
+            challenges,
         };
         self.entries.insert(tuple, entry);
         self.order.push_back((until, tuple));

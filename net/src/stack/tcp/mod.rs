@@ -294,6 +294,7 @@ impl Tcp {
         };
         let id = ConnectionId(self.slots.insert(connection));
         self.by_tuple.insert(tuple, id);
+        self.latest = Some((tuple, id));
         *self.ports.entry(tuple.port).or_default() += 1;
         self.agenda.touch(id.0);
         self.enter_role(id, tuple.port, role);
@@ -310,7 +311,9 @@ impl Tcp {
         }
         self.agenda.forget(id.0);
         self.changed.push(id.0);
-        self.forget_tuple(connection.tuple, id);
+        if !connection.detached {
+            self.forget_tuple(connection.tuple);
+        }
         self.leave_role(id, connection.tuple.port, connection.role);
     }
 
@@ -319,10 +322,12 @@ impl Tcp {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        connection.detached = true;
+        if core::mem::replace(&mut connection.detached, true) {
+            return;
+        }
         let tuple = connection.tuple;
         self.agenda.forget(id.0);
-        self.forget_tuple(tuple, id);
+        self.forget_tuple(tuple);
     }
 
     /// The connection of these two ends.
@@ -341,10 +346,8 @@ impl Tcp {
         id
     }
 
-    fn forget_tuple(&mut self, tuple: Tuple, id: ConnectionId) {
-        if self.by_tuple.get(&tuple) != Some(&id) {
-            return;
-        }
+    /// Other connections may have these ends from now on.
+    fn forget_tuple(&mut self, tuple: Tuple) {
         self.by_tuple.remove(&tuple);
         self.latest = None;
         if let Some(count) = self.ports.get_mut(&tuple.port) {
