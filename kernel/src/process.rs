@@ -221,6 +221,8 @@ pub struct Process<S> {
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
     pub is_mute: bool,
+    /// So is what its children print: see [`abi::Syscall::MuteChildren`].
+    pub mutes_children: bool,
     /// What it is doing.
     pub state: State,
     pub(crate) parent: Option<Pid>,
@@ -295,6 +297,7 @@ impl<M: Machine> Table<M> {
             space: Some(space),
             heap_end: heap,
             is_mute: false,
+            mutes_children: false,
             state: State::Ready,
             parent,
             outgoing: None,

@@ -95,6 +95,7 @@ impl Kernel {
             Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
             Syscall::Kill => self.kill(pid, a),
             Syscall::Mute => self.mute(pid, a, b),
+            Syscall::MuteChildren => self.mute_children(pid, a),
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
@@ -215,11 +216,13 @@ impl Kernel {
         let child = pid_argument(child);
         self.table.check_child(pid, child)?;
         let process = self.table.get_mut(child).ok_or(Error::NotFound)?;
-        process.is_mute = match on {
-            0 => false,
-            1 => true,
-            _ => return Err(Error::InvalidArgument),
-        };
+        process.is_mute = flag(on)?;
+        Ok(0)
+    }
+
+    fn mute_children(&mut self, pid: Pid, on: u64) -> Result<u64> {
+        let process = self.table.get_mut(pid).ok_or(Error::NotFound)?;
+        process.mutes_children = flag(on)?;
         Ok(0)
     }
 
@@ -239,6 +242,10 @@ impl Kernel {
         let path = self.text(pid, path)?;
         let arguments = self.text(pid, arguments)?;
         let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid))?;
+        let is_mute = self.table.alive(pid)?.mutes_children;
+        if let Some(child) = self.table.get_mut(child) {
+            child.is_mute = is_mute;
+        }
         Ok(u64::from(child.0))
     }
 
@@ -319,6 +326,15 @@ impl Kernel {
         let process = self.table.alive(pid)?;
         let space = process.space.as_ref().ok_or(Error::NotFound)?;
         self.table.machine().read(space, pointer, buffer)
+    }
+}
+
+/// A truth value in a register.
+fn flag(word: u64) -> Result<bool> {
+    match word {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Error::InvalidArgument),
     }
 }
 

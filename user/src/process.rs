@@ -6,7 +6,7 @@ use abi::ipc::{FOREVER, Received, wait};
 
 use alloc::vec::Vec;
 
-pub use crate::sys::{kill, mute, watch};
+pub use crate::sys::{kill, mute, mute_children, watch};
 pub use abi::Pid;
 pub use abi::ipc::Exit;
 

@@ -45,11 +45,11 @@ const HEARD_MAX: u32 = 3;
 
 /// What the supervisor needs of the system: the real one, or a test's.
 pub trait System {
-    /// Starts a program.
+    /// Starts a program, whose output is dropped if it is to be mute.
     ///
     /// # Errors
     /// As [`crate::process::spawn`].
-    fn spawn(&mut self, name: &str, args: &str) -> Result<Pid>;
+    fn spawn(&mut self, name: &str, args: &str, is_mute: bool) -> Result<Pid>;
     /// Finds a service.
     ///
     /// # Errors
@@ -59,11 +59,11 @@ pub trait System {
     fn reply(&mut self, token: u64, answer: Result<Pid>);
     /// Prints a line.
     fn say(&mut self, line: core::fmt::Arguments<'_>);
-    /// Drops what a program prints, or lets it be heard again.
+    /// Lets a program that was started mute be heard.
     ///
     /// # Errors
     /// As [`crate::sys::mute`].
-    fn mute(&mut self, program: Pid, on: bool) -> Result<()>;
+    fn unmute(&mut self, program: Pid) -> Result<()>;
     /// The names of the programs there are.
     ///
     /// # Errors
@@ -273,7 +273,7 @@ impl<S: System> Supervisor<S> {
         program.failed = None;
         let Some(pid) = program.pid else { return };
         let name = &program.name;
-        match self.system.mute(pid, false) {
+        match self.system.unmute(pid) {
             Ok(()) => self
                 .system
                 .say(format_args!("{name} runs, and is heard again")),
@@ -382,17 +382,12 @@ impl<S: System> Supervisor<S> {
     /// again later if it is a service that may only lack memory.
     fn launch(&mut self, at: usize, now: u64) {
         let program = &mut self.programs[at];
-        let error = match self.system.spawn(&program.name, &program.args) {
+        let is_mute = program.is_mute();
+        let error = match self.system.spawn(&program.name, &program.args, is_mute) {
             Ok(pid) => {
                 program.pid = Some(pid);
                 program.started = now;
                 program.unstartable = None;
-                if program.is_mute()
-                    && let Err(error) = self.system.mute(pid, true)
-                {
-                    let name = &program.name;
-                    self.system.say(format_args!("cannot mute {name}: {error}"));
-                }
                 return;
             }
             Err(error) => error,

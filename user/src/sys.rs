@@ -364,6 +364,15 @@ pub fn mute(child: Pid, on: bool) -> Result<()> {
     call4(Syscall::Mute, [child.0.into(), on.into(), 0, 0]).map(|_| ())
 }
 
+/// Has what children print dropped from their start on, or heard, of those that are started
+/// from now on. A child that is muted after its start may have printed before.
+///
+/// # Errors
+/// None but those of another kernel.
+pub fn mute_children(on: bool) -> Result<()> {
+    call4(Syscall::MuteChildren, [on.into(), 0, 0, 0]).map(|_| ())
+}
+
 /// Asks for a death event when that process ends.
 ///
 /// # Errors

@@ -96,6 +96,9 @@ crate::numbered! {
         /// `(pid, on)`: with `on` 1, what a child of the caller prints is dropped, and so is the
         /// kernel's report of a fault of that child; with 0 the child is heard again.
         Mute = 30,
+        /// `(on)`: with `on` 1, children that the caller starts from now on are mute from their
+        /// start, as by [`Syscall::Mute`]; with 0 they are heard.
+        MuteChildren = 31,
     }
 }
 

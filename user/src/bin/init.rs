@@ -24,7 +24,8 @@ usage: init
 struct Real;
 
 impl System for Real {
-    fn spawn(&mut self, name: &str, args: &str) -> user::Result<Pid> {
+    fn spawn(&mut self, name: &str, args: &str, is_mute: bool) -> user::Result<Pid> {
+        process::mute_children(is_mute)?;
         process::spawn(name, args)
     }
 
@@ -46,8 +47,8 @@ impl System for Real {
         println!("init: {line}");
     }
 
-    fn mute(&mut self, program: Pid, on: bool) -> user::Result<()> {
-        process::mute(program, on)
+    fn unmute(&mut self, program: Pid) -> user::Result<()> {
+        process::mute(program, false)
     }
 
     fn programs(&self) -> user::Result<Vec<String>> {

@@ -17,6 +17,7 @@ fn an_error_stays_an_error() {
     assert_eq!(spawn("bin/hello", ""), Err(Error::NoSuchCall));
     assert_eq!(lookup("net0"), Err(Error::NoSuchCall));
     assert_eq!(mute(Pid(1), true), Err(Error::NoSuchCall));
+    assert_eq!(mute_children(true), Err(Error::NoSuchCall));
 }
 
 #[test]
