@@ -1,6 +1,6 @@
 //! The echo server as clients of this machine see it, and Wharf as the client.
 
-use crate::machine::{Machine, PATIENCE, Setup};
+use crate::machine::{LONG, Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{During, Failure, Outcome, ensure, pattern, read_all, same_bytes};
 use std::io::{Read, Write};
@@ -107,7 +107,11 @@ pub fn many_clients(machine: &Machine, count: usize) -> Outcome {
             // QEMU's backlog is 1, and a connection that finds it full waits a second:
             // the next comes when QEMU has taken this one.
             client.write_all(b"!")?;
+            // It may have chosen the ports of a client that vanished: Wharf challenges that SYN
+            // (RFC 5961 §4.2), QEMU answers with a RST, and repeats the SYN after 6 s only.
+            client.set_read_timeout(Some(LONG))?;
             read_all(&mut client, &mut [0]).during("the first byte")?;
+            client.set_read_timeout(Some(PATIENCE))?;
             Ok(client)
         })
         .collect::<Outcome<Vec<TcpStream>>>()?;
