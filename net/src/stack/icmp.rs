@@ -1,5 +1,5 @@
 //! ICMP: echo requests are answered, and datagrams that nobody takes are (RFC 792, RFC 1122
-//! §3.2.2). Other messages are counted.
+//! §3.2.2). TCP is told of what was too big for its path; other messages are counted.
 //!
 //! smoltcp has no part in it: it would quote a header of its own making where the one that
 //! was received is owed, and answer nothing that is longer than its buffer. An answer leaves

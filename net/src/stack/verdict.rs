@@ -74,7 +74,8 @@ reasons! {
     IcmpChecksum = "icmp_checksum",
     /// An echo request to everybody (RFC 1122 §3.2.2.6 leaves it to us).
     IcmpBroadcast = "icmp_broadcast",
-    /// An ICMP error message, which nobody here is told of.
+    /// An ICMP error message that is about no segment that is too big for its path: of others
+    /// nobody here is told.
     IcmpError = "icmp_error",
     /// An ICMP message that is neither an error nor an echo request.
     IcmpType = "icmp_type",

@@ -99,8 +99,8 @@ impl Tcp {
     /// A segment was too big for the path. Returns whether that is believed.
     #[cold]
     pub fn too_big(&mut self, told: &TooBig, now: u64) -> bool {
-        let connection = self.by_tuple.get(&told.tuple).copied();
-        let Some(connection) = connection.and_then(|id| self.slots.get_mut(id.0)) else {
+        let id = self.find(&told.tuple);
+        let Some(connection) = id.and_then(|id| self.slots.get_mut(id.0)) else {
             return false;
         };
         let tcb = &mut connection.tcb;

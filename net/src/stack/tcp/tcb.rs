@@ -240,7 +240,8 @@ impl Tcb {
     ///
     /// RFC 9293 §3.8.6.2.2 (receiver's silly-window avoidance, MUST-39): the edge stays
     /// until it can advance by min(Fr*RCV.BUFF, Eff.snd.MSS). smoltcp does not scale its
-    /// windows here, since [`super::Tcp`] makes no buffer longer than a window can say.
+    /// windows here, since no buffer is longer than a window can say
+    /// ([`crate::stack::memory::RECEIVE_MAX`]).
     fn offer(&mut self, ack: TcpSeqNumber, window: u16) -> u16 {
         self.acked = ack;
         let edge = ack + usize::from(window);
