@@ -7,6 +7,7 @@ mod echo;
 mod filters;
 mod http_framing;
 mod igb;
+mod machines;
 mod messages;
 mod neighbours;
 mod raw;
@@ -33,6 +34,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
+    ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),

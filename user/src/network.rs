@@ -11,7 +11,7 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, start, sys, time};
+use crate::{Error, Result, println, random, start, sys, time};
 use abi::ipc::Message;
 use abi::socket::Request;
 use alloc::boxed::Box;
@@ -48,8 +48,7 @@ impl Network {
             error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
         })?;
         let info = card.info().context("cannot describe the card")?;
-        let random = || sys::random().context("no random number");
-        let seed = random()? ^ random()? << 1;
+        let seed = random::word().context("no random number")?;
         let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
             println!("{}: {error}; going on without", start::name());
             Config::new(info.mac, seed)
