@@ -30,10 +30,8 @@ mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
-#[cfg_attr(not(test), expect(dead_code))]
 mod numbers;
 pub(crate) mod offload;
-#[cfg_attr(not(test), expect(dead_code))]
 mod opening;
 mod peek;
 mod receive;
@@ -55,7 +53,7 @@ use abi::{Error, Result};
 use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{FROM_PEER, ask, from_peer};
+use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use icmp::Icmp;
@@ -267,6 +265,7 @@ impl<D: Device> Stack<D> {
     pub fn transmit(&mut self, now: u64) -> bool {
         self.port.full = false;
         self.ask_neighbors(now);
+        self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
         self.tcp.expire(now, &mut self.memory);
         let quiet = self.take_turns(now);
@@ -334,6 +333,20 @@ impl<D: Device> Stack<D> {
         self.icmp.take_turn(now, around)
     }
 
+    /// Answers peers again that have not completed their connections.
+    fn answer_half_open(&mut self, now: u64) {
+        for _ in 0..TRANSMIT_BUDGET {
+            let Some((slot, answer)) = self.tcp.due_answer(now) else {
+                return;
+            };
+            let Some(token) = self.port.room(instant(now), None) else {
+                return;
+            };
+            syn_ack(token, &self.config, &answer);
+            self.tcp.answered(slot);
+        }
+    }
+
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.
     fn ask_neighbors(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
@@ -362,7 +375,10 @@ impl<D: Device> Stack<D> {
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
         earlier(
             earlier(earlier(at_once, asking), fragments),
-            earlier(self.tcp.deadline(), self.udp.deadline()),
+            earlier(
+                self.tcp.deadline().map(|at| self.not_before(at)),
+                self.udp.deadline(),
+            ),
         )
     }
 

@@ -3,7 +3,7 @@
 use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
 use super::fragments::Fragments;
 use super::icmp::{Icmp, Report};
@@ -154,7 +154,7 @@ impl Receiver<'_> {
                 self.neighbors.lives(neighbor, segment.mac, now);
                 let (verdict, last_word) = self.segment(segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word);
+                    acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
@@ -220,7 +220,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word);
+            acknowledge(reply, self.config, segment, (last_word, 0));
         }
     }
 
@@ -233,7 +233,7 @@ impl Receiver<'_> {
         one: &mut OneFrame<'_, T>,
     ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
-        match self.tcp.before(segment, now, self.memory) {
+        match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -245,6 +245,7 @@ impl Receiver<'_> {
                 let data = frame.get(segment.data..).unwrap_or_default();
                 let data = data.get(..shape.len).unwrap_or_default();
                 if !self.present(id, segment.tuple, (&shape, data), &mut one.reply) {
+                    self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
@@ -257,6 +258,19 @@ impl Receiver<'_> {
                 self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
+            Course::Challenge(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, self.config, segment, (last_word, window));
+                }
+                (Verdict::Dropped(reason), None)
+            }
+            Course::SynAck(answer) => {
+                if let Some(reply) = one.reply.take() {
+                    syn_ack(reply, self.config, &answer);
+                }
+                (Verdict::Delivered, None)
+            }
+            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
                     reset(reply, self.config, segment);
