@@ -5,6 +5,7 @@ mod counts;
 mod defects;
 mod echo;
 mod filters;
+mod flood;
 mod http_framing;
 mod igb;
 mod machines;
@@ -25,6 +26,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
     ("TCP segments", segments::CASES),
+    ("Floods and forgeries", flood::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
