@@ -22,7 +22,10 @@ struct Server {
 
 impl Server {
     fn new(seed: u64, backlog: usize) -> Self {
-        let mut config = Config::new(SERVER_MAC, seed);
+        Self::with(Config::new(SERVER_MAC, seed), backlog)
+    }
+
+    fn with(mut config: Config, backlog: usize) -> Self {
         config.limits = Limits {
             tcp_receive_large: config.limits.tcp_receive,
             tcp_transmit_large: config.limits.tcp_transmit,
@@ -366,6 +369,38 @@ fn while_as_many_wait_as_the_backlog_acknowledgements_are_dropped() {
     assert_eq!(server.send(&first(&answers[3], b"data")), []);
     assert_eq!(server.accepted().as_deref(), Some(&b"data"[..]));
     assert_eq!(server.figures().tcp.cookies_accepted, 1);
+    server.end();
+}
+
+#[test]
+fn all_listeners_together_have_a_bounded_number_of_entries() {
+    let mut config = Config::new(SERVER_MAC, 11);
+    config.limits.half_open = 3;
+    let mut server = Server::with(config, BACKLOG);
+    server.stack.listen(81, BACKLOG);
+    for n in 0..10 {
+        let syn = Segment::syn(5000 + n, 80 + n % 2, 1000);
+        let answer = server.answer(&syn);
+        assert_eq!(server.figures().half_open, usize::from(n + 1).min(3));
+        if n == 9 {
+            assert_eq!(server.send(&first(&answer, b"")), []);
+        }
+    }
+    let tcp = server.figures().tcp;
+    assert_eq!((tcp.cookies_sent, tcp.cookies_accepted), (7, 1));
+    // One that gives its place back has it taken again.
+    let mut reset = Segment::syn(5000, 80, 1001);
+    reset.control = Rst;
+    assert_eq!(server.send(&reset), []);
+    assert_eq!(server.figures().half_open, 2);
+    server.answer(&Segment::syn(6000, 81, 1));
+    assert_eq!(
+        (
+            server.figures().half_open,
+            server.figures().tcp.cookies_sent
+        ),
+        (3, 7)
+    );
     server.end();
 }
 
