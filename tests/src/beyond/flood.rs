@@ -125,7 +125,9 @@ fn page(wire: &Wire, port: u16) -> Outcome {
     wire.send_segment(ports, (seq, ack), flag::ACK | flag::PSH, REQUEST)?;
     while Instant::now() < end {
         let heard = wire.receive_where(Instant::now() + AGAIN, |packet| match packet {
-            Packet::Segment { segment, data, .. } if segment.ports == (80, port) => {
+            Packet::Segment { ips, segment, data }
+                if ips.1 == wire.ip && segment.ports == (80, port) =>
+            {
                 Some((segment, data))
             }
             _ => None,
