@@ -87,6 +87,11 @@ fn main(boot: &'static mut BootInfo) -> ! {
     random.absorb(ramdisk.command_line().as_bytes());
 
     let mut config = pci::Config::new(boot.rsdp_addr.into_option());
+    if let Some(error) = config.lack() {
+        log::warn!(
+            "no PCI: the ports of mechanism 1 do not answer, and {error}; QEMU: use -M pc or q35"
+        );
+    }
     let scan = ::kernel::pci::scan(&mut config);
     for function in &scan.functions {
         log::info!("{function}");
@@ -107,6 +112,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
             config,
             messages: Messages::new(timer.apic_id()),
             options,
+            has_lines: pic.is_there(),
         },
         files,
     );

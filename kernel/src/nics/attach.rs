@@ -53,6 +53,8 @@ pub struct Attaching {
     pub messages: Messages,
     /// What the command line says.
     pub options: Options,
+    /// Whether there is a controller for interrupt lines.
+    pub has_lines: bool,
 }
 
 /// A card that a driver has taken.
@@ -144,6 +146,7 @@ impl Attaching {
             config,
             messages,
             options,
+            ..
         } = self;
         if options.irq <= Irq::MsiX
             && let Some(vectors) = messages.msi_x(config, function, wanted)
@@ -155,17 +158,33 @@ impl Attaching {
         {
             return Interrupts::Msi(vectors);
         }
-        line(function)
+        self.line(function)
+    }
+
+    /// The function's line, which it says so of if it leads nowhere.
+    fn line(&self, function: &Function) -> Interrupts {
+        match function.irq() {
+            Some(irq) if irq < 16 && self.has_lines => Interrupts::Line(irq),
+            _ if !self.has_lines => {
+                let address = function.address;
+                log::warn!(
+                    "{address} has no way to interrupt: this machine has no 8259A for its line, so \
+                     that it is looked after once a second only (QEMU: -M ...,pic=on)"
+                );
+                Interrupts::None
+            }
+            _ => Interrupts::None,
+        }
     }
 }
 
-fn attach_e100(_: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
     let (bus, memory) = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
     let nic = E100::new(bus).map_err(AttachError::Driver)?;
     Ok(Attached {
         nic: Box::new(nic),
         memory,
-        interrupts: line(function),
+        interrupts: attaching.line(function),
     })
 }
 
@@ -214,13 +233,6 @@ fn bus(
     let memory = arena.physical(&(0..bytes));
     let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
     Ok((MachineBus::new(window, arena), memory))
-}
-
-fn line(function: &Function) -> Interrupts {
-    match function.irq() {
-        Some(irq) if irq < 16 => Interrupts::Line(irq),
-        _ => Interrupts::None,
-    }
 }
 
 impl Display for Interrupts {
