@@ -20,4 +20,6 @@ pub mod pci;
 pub mod process;
 pub mod ramdisk;
 pub mod runs;
+pub mod space;
+pub mod spawn;
 pub mod symbols;

@@ -4,6 +4,7 @@ pub mod boot_memory;
 pub mod bus;
 pub mod cpu;
 pub mod gdt;
+pub mod heap;
 pub mod messages;
 pub mod paging;
 pub mod pci;
