@@ -7,7 +7,6 @@
 //!
 //! Sources: System V gABI chapters 4 and 5; x86-64 psABI.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use abi::layout::{IMAGE_END, IMAGE_START, PAGE_SIZE};
@@ -61,7 +60,7 @@ impl Segment<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program<'a> {
     entry: u64,
-    segments: Vec<Segment<'a>>,
+    segments: heapless::Vec<Segment<'a>, HEADERS_MAX>,
 }
 
 impl<'a> Program<'a> {
@@ -84,7 +83,7 @@ impl<'a> Program<'a> {
             return Err(ElfError::TooManyHeaders(headers.len()));
         }
 
-        let mut segments: Vec<Segment> = Vec::new();
+        let mut segments: heapless::Vec<Segment, HEADERS_MAX> = heapless::Vec::new();
         for header in headers.iter() {
             match header.p_type {
                 PT_INTERP => return Err(ElfError::Interpreter),
@@ -98,7 +97,8 @@ impl<'a> Program<'a> {
                     }) {
                         return Err(ElfError::Overlap(segment.virtual_address));
                     }
-                    segments.push(segment);
+                    let pushed = segments.push(segment);
+                    pushed.map_err(|_| ElfError::TooManyHeaders(headers.len()))?;
                 }
                 _ => {}
             }

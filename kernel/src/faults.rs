@@ -13,6 +13,8 @@ use spin::Once;
 
 /// The most callers that a backtrace names.
 const DEPTH_MAX: usize = 16;
+/// Where programs are in the ramdisk.
+const PROGRAMS: &str = "bin/";
 /// Path of the kernel in the ramdisk.
 const KERNEL_PATH: &str = "boot/kernel";
 
@@ -133,9 +135,9 @@ pub fn report(
     let Some(process) = table.get(pid).filter(|process| !process.is_mute) else {
         return;
     };
-    let mut path = alloc::string::String::from("bin/");
-    path.push_str(&process.name);
-    let file = ramdisk.file(&path);
+    let mut programs = ramdisk.files(PROGRAMS);
+    let file = programs.find(|file| file.path.file_name() == process.name);
+    let file = file.map(|file| file.data);
     log::error!(
         "{} (pid {pid}) is ended: {}",
         process.name,

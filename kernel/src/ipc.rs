@@ -54,7 +54,8 @@ impl<M: Machine> Table<M> {
             received: false,
         };
         if let Some(server) = self.get_mut(call.target) {
-            server.callers.push_back(caller);
+            // It has a place for each process that there can be.
+            let _ = server.callers.push_back(caller);
         }
         self.deliver(call.target, true);
         Ok(())

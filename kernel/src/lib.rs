@@ -21,4 +21,6 @@ pub mod process;
 pub mod ramdisk;
 pub mod random;
 pub mod runs;
+pub mod space;
+pub mod spawn;
 pub mod symbols;

@@ -15,7 +15,9 @@ mod syscalls;
 mod user_memory;
 
 use crate::arch::messages::Messages;
-use crate::arch::{boot_memory, cmos, cpu, gdt, paging, pci, pic::Pic, space, timer::Timer, traps};
+use crate::arch::{
+    boot_memory, cmos, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps,
+};
 use crate::kernel::Kernel;
 use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
@@ -68,7 +70,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         gdt::guard_pages(),
         boot_memory::code(),
     ));
-    boot_memory::init_heap();
+    heap::init();
     must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
@@ -113,6 +115,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
             messages: Messages::new(timer.apic_id()),
             options,
             has_lines: pic.is_there(),
+            is_first: true,
         },
         files,
     );
@@ -141,7 +144,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         looks: Looks::default(),
         accounts: Accounts::new(),
     };
-    if let Err(error) = kernel.spawn(INIT, "", None) {
+    if let Err(error) = kernel.table.spawn(&kernel.ramdisk, INIT, "", None) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
     }
     kernel::install(kernel);

@@ -1,6 +1,7 @@
 //! Processes talk, lend, sleep and die over a memory of 4 KiB each.
 
 use crate::process::{Machine, Registers, State, Table};
+use crate::space::Piece;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
 use abi::{Error, Result, error};
 use std::cell::{Cell, RefCell};
@@ -42,6 +43,19 @@ impl Space {
 
 impl Machine for Model {
     type Space = Space;
+
+    // No test here starts a program: see `spawn.rs`.
+    fn new_space(&self) -> Result<Space> {
+        Err(Error::NoMemory)
+    }
+
+    fn add_memory(&self, _: &mut Space, _: &Piece, _: u64) -> Result<()> {
+        Err(Error::NoMemory)
+    }
+
+    fn entry_registers(&self, _: u64, _: u64) -> Registers {
+        Registers::default()
+    }
 
     fn read(&self, space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
         let range = space.range(address, buffer.len(), false)?;
@@ -90,7 +104,7 @@ impl World {
             alive: self.alive.clone(),
         };
         let registers = Registers::default();
-        self.table.add("test".into(), space, registers, 0, parent)
+        self.table.add("test", space, registers, 0, parent)
     }
 
     fn poke(&mut self, pid: Pid, address: u64, bytes: &[u8]) {
