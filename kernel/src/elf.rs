@@ -241,4 +241,4 @@ impl fmt::Display for ElfError {
 impl core::error::Error for ElfError {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

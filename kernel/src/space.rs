@@ -369,4 +369,4 @@ fn access(write: bool) -> Flags {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

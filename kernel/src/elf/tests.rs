@@ -24,7 +24,7 @@ const CODE: u64 = IMAGE_START + 0x1000;
 const DATA: u64 = IMAGE_START + 0x2800;
 
 /// Read-only data, code, and writable data that ends in zeros.
-fn program() -> Vec<u8> {
+pub(crate) fn program() -> Vec<u8> {
     let mut file = vec![0; 0x400];
     file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     put(&mut file, E_TYPE, &ET_EXEC.to_le_bytes());
