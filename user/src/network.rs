@@ -48,11 +48,12 @@ impl Network {
             error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
         })?;
         let info = card.info().context("cannot describe the card")?;
-        let seed = random::word().context("no random number")?;
-        let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
-            println!("{}: {error}; going on without", start::name());
-            Config::new(info.mac, seed)
-        });
+        let secret = random::secret().context("no random numbers")?;
+        let mut config =
+            Config::from_command_line(words, info.mac, secret).unwrap_or_else(|error| {
+                println!("{}: {error}; going on without", start::name());
+                Config::new(info.mac, secret)
+            });
         config.limits.memory = memory(sys::free_memory().context("the free memory")?);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
