@@ -2,6 +2,7 @@
 
 mod alike;
 mod counts;
+mod death;
 mod defects;
 mod echo;
 mod filters;
@@ -32,6 +33,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
+    ("A server that dies", death::CASES),
     ("The system", system::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
