@@ -1,6 +1,7 @@
 //! The frames that the stack makes without smoltcp. The token fills in checksums, as in
 //! smoltcp's frames.
 
+use super::opening::Handshake;
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
 use super::time_wait::LastWord;
@@ -86,6 +87,31 @@ pub(super) fn from_peer<'a>(
     frame
 }
 
+/// Octets of the longest SYN there is, with its IPv4 header: all options of TCP's.
+pub(super) const SYN_MAX: usize = IPV4_HEADER_LEN + 60;
+
+/// Makes the IPv4 datagram in which a peer would have begun these ones' connection, without
+/// checksums.
+pub(super) fn syn_from_peer<'a>(
+    place: &'a mut [u8; SYN_MAX],
+    own: &Config,
+    handshake: &Handshake,
+) -> &'a [u8] {
+    let Handshake { tuple, offer, .. } = handshake;
+    let tcp = TcpRepr {
+        control: TcpControl::Syn,
+        seq_number: handshake.irs,
+        window_len: offer.window,
+        window_scale: offer.shift,
+        max_seg_size: offer.mss,
+        sack_permitted: offer.sack_permitted,
+        ..plain(tuple.peer.port(), tuple.port)
+    };
+    let datagram = &mut place[..IPV4_HEADER_LEN + tcp.buffer_len()];
+    put_ipv4(datagram, &tcp, (*tuple.peer.ip(), own.address));
+    datagram
+}
+
 /// A segment that says nothing.
 fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
     TcpRepr {
@@ -108,9 +134,21 @@ fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
 fn put(
     buffer: &mut [u8],
     tcp: &TcpRepr<'_>,
-    (from, to): (Ipv4Addr, Ipv4Addr),
+    hosts: (Ipv4Addr, Ipv4Addr),
     (src_addr, dst_addr): (EthernetAddress, EthernetAddress),
 ) {
+    let ethernet = EthernetRepr {
+        src_addr,
+        dst_addr,
+        ethertype: EthernetProtocol::Ipv4,
+    };
+    let mut frame = EthernetFrame::new_unchecked(buffer);
+    ethernet.emit(&mut frame);
+    put_ipv4(frame.payload_mut(), tcp, hosts);
+}
+
+/// Puts a segment into an IPv4 datagram of its length.
+fn put_ipv4(buffer: &mut [u8], tcp: &TcpRepr<'_>, (from, to): (Ipv4Addr, Ipv4Addr)) {
     let ip = Ipv4Repr {
         src_addr: from,
         dst_addr: to,
@@ -118,15 +156,8 @@ fn put(
         payload_len: tcp.buffer_len(),
         hop_limit: 64,
     };
-    let ethernet = EthernetRepr {
-        src_addr,
-        dst_addr,
-        ethertype: EthernetProtocol::Ipv4,
-    };
     let checksums = ChecksumCapabilities::ignored();
-    let mut frame = EthernetFrame::new_unchecked(buffer);
-    ethernet.emit(&mut frame);
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    let mut packet = Ipv4Packet::new_unchecked(buffer);
     ip.emit(&mut packet, &checksums);
     let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
     let (source, destination) = (from.into(), IpAddress::Ipv4(to));

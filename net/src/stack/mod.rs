@@ -31,6 +31,8 @@ mod link;
 mod memory;
 mod neighbors;
 pub(crate) mod offload;
+#[cfg_attr(not(test), expect(dead_code))]
+mod opening;
 mod peek;
 mod receive;
 mod segmentation;
