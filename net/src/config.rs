@@ -74,6 +74,9 @@ pub struct Timers {
     pub time_wait: Duration,
     /// How long an acknowledgement waits for data to travel with.
     pub ack_delay: Duration,
+    /// How long after the start a SYN to a port without a listener waits for one, instead of
+    /// being refused: for programs that are about to open their sockets.
+    pub opening: Duration,
 }
 
 /// Octets of data in two of the longest segments, each of 44 full frames. A transmit buffer is a
@@ -112,6 +115,7 @@ impl Default for Timers {
             orphan: Duration::from_secs(30),
             time_wait: Duration::from_secs(60),
             ack_delay: Duration::from_millis(4),
+            opening: Duration::ZERO,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod alike;
 mod counts;
+mod death;
 mod defects;
 mod echo;
 mod filters;
@@ -33,6 +34,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
+    ("A server that dies", death::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),

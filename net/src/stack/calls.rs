@@ -21,6 +21,7 @@ impl<D: Device> Stack<D> {
 
     pub fn listen(&mut self, port: u16, backlog: usize) {
         self.tcp.listen(port, backlog);
+        self.early.heard();
     }
 
     pub fn unlisten(&mut self, port: u16, now: u64) {

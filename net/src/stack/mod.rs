@@ -20,6 +20,7 @@ mod calls;
 pub(crate) mod card;
 mod checksum;
 mod coalesce;
+mod early;
 mod emit;
 mod engine;
 mod fragments;
@@ -55,6 +56,7 @@ use abi::{Error, Result};
 use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use early::Early;
 use emit::{FROM_PEER, ask, from_peer};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
@@ -151,6 +153,7 @@ pub(crate) struct Stack<D: Device> {
     port: Port<D>,
     engine: Engine,
     fragments: Fragments,
+    early: Early,
     tcp: Tcp,
     udp: Udp,
     arp: Arp,
@@ -180,6 +183,7 @@ impl<D: Device> Stack<D> {
             port,
             engine,
             fragments: Fragments::default(),
+            early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
             tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
             udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
@@ -253,6 +257,7 @@ impl<D: Device> Stack<D> {
         if self.fragments.expire(now) {
             self.report_expired(now);
         }
+        self.receive_early(now);
         let mut received = 0;
         while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
@@ -360,8 +365,9 @@ impl<D: Device> Stack<D> {
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
+        let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(earlier(at_once, asking), fragments),
+            earlier(earlier(at_once, asking), earlier(fragments, early)),
             earlier(self.tcp.deadline(), self.udp.deadline()),
         )
     }

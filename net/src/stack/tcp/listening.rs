@@ -2,6 +2,7 @@
 
 use super::{Listener, Role, Tcp};
 use crate::stack::memory::Memory;
+use crate::stack::peek::Segment;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
 use alloc::collections::{BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
@@ -32,6 +33,14 @@ impl Tcp {
         for id in listener.ready {
             self.drop_held(id, now, memory);
         }
+    }
+
+    /// Whether the segment would open a connection if somebody listened.
+    #[cold]
+    pub fn lacks_listener(&self, segment: &Segment) -> bool {
+        segment.opens()
+            && !self.listeners.contains_key(&segment.tuple.port)
+            && !self.by_tuple.contains_key(&segment.tuple)
     }
 
     pub fn can_accept(&self, port: u16) -> bool {

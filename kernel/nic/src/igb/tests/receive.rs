@@ -307,9 +307,9 @@ fn filters_let_through_what_was_asked_for() {
                 let expected: Vec<_> = expected.iter().map(|&at| all[at].clone()).collect();
                 assert_eq!(kernel.drain(), expected, "{filters:?}");
                 if !restarted {
-                    // A reset does not forget them.
+                    // A new start does not forget them.
                     kernel.nic.start().unwrap();
-                    kernel.connect();
+                    assert_eq!(kernel.nic.link(), UP);
                 }
             }
         };

@@ -136,6 +136,7 @@ impl Card {
                 }
                 self.check_ring(base);
             }
+            0x28 if enabled => self.disable(base),
             0x28 => {}
             other => panic!("write to {other:#x} of a queue"),
         }
