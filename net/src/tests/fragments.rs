@@ -202,6 +202,21 @@ fn what_is_kept_is_bounded_by_its_octets() {
     assert_eq!(fragments.failed, 0);
     assert_eq!(fragments.add(&piece(10, 8, &[1; 8], true), 6), Ok(None));
     assert_eq!(fragments.failed, 1, "the oldest");
+    // As many of the oldest go as it takes.
+    let mut fragments = Fragments::default();
+    for number in 0..2 {
+        let small = piece(number, 8, &long, true);
+        assert_eq!(fragments.add(&small, number.into()), Ok(None));
+    }
+    for at in 0..3 {
+        let rest = most - 2 * (1472 + 64);
+        let large = piece(2 + at, 8, &Chance(8).octets(rest / 24 * 8 - 64), true);
+        assert_eq!(fragments.add(&large, 2), Ok(None));
+    }
+    assert_eq!(fragments.failed, 0);
+    let larger = piece(5, 8, &Chance(8).octets(2000), true);
+    assert_eq!(fragments.add(&larger, 3), Ok(None));
+    assert_eq!(fragments.failed, 2);
     // A datagram of crumbs is given up before it has as many octets as it may.
     let mut fragments = Fragments::default();
     let crumbs = most / (8 + 64);
