@@ -219,6 +219,22 @@ fn calls_queue_in_order_and_are_answered_in_any() {
 }
 
 #[test]
+fn no_token_is_zero_though_the_count_of_calls_goes_round() {
+    let mut world = World::new();
+    let (server, client) = (world.add(None), world.add(None));
+    world.table.get_mut(client).unwrap().calls_made = u32::MAX - 1;
+    for count in [u32::MAX, 1, 2] {
+        world.call(client, server, b"").unwrap();
+        let Some(Received::Message(message)) = world.wait(server, wait::MESSAGE) else {
+            panic!("a call came");
+        };
+        assert_eq!(message.token, u64::from(client.0) << 32 | u64::from(count));
+        world.answer(server, message.token, b"").unwrap();
+        assert_eq!(world.result(client), Ok(0));
+    }
+}
+
+#[test]
 fn a_server_answers_with_an_error() {
     let mut world = World::new();
     let (server, client) = (world.add(None), world.add(None));
