@@ -19,6 +19,7 @@ mod path;
 mod raw;
 mod requests;
 mod scale;
+mod stations;
 mod streams;
 mod windows;
 pub(crate) mod world;

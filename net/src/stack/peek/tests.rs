@@ -4,6 +4,7 @@ use super::*;
 use crate::tests::frames::{Segment as Written, arp_reply, ethernet, fragments, ping, udp};
 use crate::tests::world::{PEER_IP, PEER_MAC, SERVER_IP, SERVER_MAC};
 use alloc::vec::Vec;
+use smoltcp::wire::EthernetProtocol;
 
 fn seen_by(frame: &[u8], software: &ChecksumCapabilities) -> Frame {
     look(frame, &Config::new(SERVER_MAC, 1), software)
@@ -137,7 +138,7 @@ fn who_sends_to_this_host_is_a_neighbour_that_lives() {
     for (kind, frame) in frames() {
         match seen(&frame) {
             Frame::Ip(ip) => {
-                let from = (PEER_IP.into(), EthernetAddress(PEER_MAC));
+                let from = (PEER_IP.into(), Station(PEER_MAC));
                 assert_eq!(ip.from, Some(from), "{kind}");
             }
             Frame::Segment(segment) => assert_eq!(segment.mac.0, PEER_MAC),

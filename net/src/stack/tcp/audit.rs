@@ -1,8 +1,8 @@
 //! For the tests: whether the books agree with the sockets, by looking at all of them.
 
 use super::{Role, Tcp};
-use crate::stack::ConnectionId;
 use crate::stack::engine::{Engine, Next};
+use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
 use alloc::collections::BTreeMap;
 use smoltcp::socket::tcp::State;
 
@@ -40,6 +40,9 @@ impl Tcp {
             let looks_at = self.agenda.looks_at(slot).unwrap_or(u64::MAX);
             match engine.wants(connection.solo.set(), now) {
                 Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
+                Next::Turn if self.agenda.waits(slot) => {
+                    assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");
+                }
                 Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
                 _ => {}
             }
