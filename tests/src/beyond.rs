@@ -13,6 +13,7 @@ mod messages;
 mod neighbours;
 mod raw;
 mod segments;
+mod stations;
 mod system;
 mod together;
 mod trouble;
@@ -25,6 +26,7 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
+    ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
