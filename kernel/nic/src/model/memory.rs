@@ -271,8 +271,8 @@ impl Memory {
     /// What the driver loads from now on is not older than this.
     pub(super) fn order_loads(&mut self) {
         if let Some(disorder) = &mut self.disorder {
-            disorder.now += 1;
             disorder.fence = disorder.now;
+            disorder.now += 1;
         }
     }
 }
