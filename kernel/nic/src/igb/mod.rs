@@ -247,7 +247,8 @@ impl<B: Bus> Igb<B> {
         self.interrupts.arm_receive(&mut self.chip)?;
         let receive = self.receive_control();
         let loopback = if loopback { regs::RCTL_LBM_MAC } else { 0 };
-        chip_enable(&mut self.chip, receive | loopback);
+        // It has no descriptor before it is told a tail.
+        self.chip.write(regs::RCTL, receive | loopback);
         for queue in &mut self.receive {
             queue.tell(&mut self.chip);
         }
@@ -395,12 +396,6 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
         set &= set.wrapping_sub(1);
         (lowest < u32::BITS).then_some(lowest as usize)
     })
-}
-
-/// Starts reception; the tails follow.
-fn chip_enable<B: Bus>(chip: &mut Chip<B>, control: u32) {
-    chip.bus.fence();
-    chip.write(regs::RCTL, control);
 }
 
 impl<B: Bus> Nic for Igb<B> {

@@ -938,3 +938,25 @@ fn counters_fit_the_abi_and_count() {
     }
     assert_eq!(kernel.counters()["tx_good_frames"], 50);
 }
+
+#[test]
+fn what_the_card_counts_is_added_up_at_every_pace() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.counters();
+        let names = ["tx_good_frames", "rx_good_frames"];
+        let mut expected = names.map(|name| kernel.counters()[name]);
+        for round in 0..30 {
+            // As many as the last time would be counted right if the last counts were seen again.
+            for number in 0..round % 4 {
+                kernel.send(&frame(number, 100), false);
+                kernel.model.arrive(&frame(number, 200));
+            }
+            kernel.model.settle();
+            assert_eq!(kernel.drain().len() as u64, round % 4);
+            let counters = kernel.counters();
+            expected = expected.map(|count| count + round % 4);
+            assert_eq!(names.map(|name| counters[name]), expected);
+        }
+    });
+}
