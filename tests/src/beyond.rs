@@ -7,6 +7,7 @@ mod echo;
 mod filters;
 mod http_framing;
 mod igb;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
@@ -31,6 +32,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
     ("Make's verbs", verbs::CASES),
