@@ -9,6 +9,7 @@ mod filters;
 mod http_framing;
 mod igb;
 mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
@@ -35,6 +36,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("A server that dies", death::CASES),
     ("The system", system::CASES),
