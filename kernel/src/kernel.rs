@@ -49,6 +49,8 @@ pub struct Kernel {
     pub looks: Looks,
     /// What [`abi::Syscall::Random`] gives.
     pub random: Random,
+    /// Programs are at the same places always.
+    pub fixed_layout: bool,
     /// Where time goes.
     pub accounts: Accounts<Tsc>,
 }

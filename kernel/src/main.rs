@@ -137,6 +137,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         nics,
         ramdisk,
         random,
+        fixed_layout: options.fixed_layout,
         timer,
         pic,
         next_tick,
@@ -144,7 +145,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         looks: Looks::default(),
         accounts: Accounts::new(),
     };
-    if let Err(error) = kernel.table.spawn(&kernel.ramdisk, INIT, "", None) {
+    if let Err(error) = kernel.spawn(INIT, "", None) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
     }
     kernel::install(kernel);

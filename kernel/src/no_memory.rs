@@ -9,7 +9,7 @@ use crate::space::tests::Model;
 use crate::space::{Physical, Piece, Space};
 use crate::{elf, ramdisk};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Pid, Received, wait};
-use abi::layout::{HEAP_END, STACK_END};
+use abi::layout::Places;
 use abi::{Error, Result, error};
 use nic::e100::E100;
 use nic::igb::{self, Igb, InterruptMode};
@@ -73,7 +73,7 @@ fn with_allocations<T>(count: u32, run: impl FnOnce() -> T) -> (T, bool) {
 }
 
 /// Programs' memory over the model.
-struct Programs(Model);
+pub(crate) struct Programs(Model);
 
 impl Programs {
     fn pieces(
@@ -137,17 +137,19 @@ impl Machine for Programs {
     }
 }
 
-struct World {
-    table: Table<Programs>,
-    ramdisk: Ramdisk<'static>,
+pub(crate) struct World {
+    pub(crate) table: Table<Programs>,
+    pub(crate) ramdisk: Ramdisk<'static>,
     model: Model,
 }
 
 /// Where programs keep what they pass to the kernel: on their stacks, from here on.
-const HERE: u64 = STACK_END - 0x1000;
+const HERE: u64 = PLACES.stack_end - 0x1000;
+/// Where they are.
+const PLACES: Places = Places::random(0x0123_4567_89ab_cdef);
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let archive = ramdisk::tests::Archive::new().file("bin/child", &elf::tests::program());
         let model = Model::new(400);
         World {
@@ -159,7 +161,7 @@ impl World {
 
     fn spawn(&mut self, parent: Option<Pid>) -> Result<Pid> {
         let World { table, ramdisk, .. } = self;
-        table.spawn(ramdisk, "/bin/child", "with arguments", parent)
+        table.spawn(ramdisk, "/bin/child", "with arguments", parent, PLACES)
     }
 
     /// All of it that a program could tell.
@@ -275,8 +277,8 @@ fn one(world: &mut World) {
 #[test]
 fn a_program_is_started_whole_or_not_at_all() {
     let [heap, frames] = refuse_each(nobody, |world| world.spawn(None).map(drop));
-    // Its image and stack, four tables.
-    assert_eq!((heap, frames), (0, 5 + 16 + 4));
+    // Its image and stack; their tables, and the three above both.
+    assert_eq!((heap, frames), (0, 5 + 16 + 2 + 3));
     let spawned = refuse_each(one, |world| {
         let parent = world.pid(0);
         world.spawn(Some(parent)).map(drop)
@@ -292,14 +294,14 @@ fn a_heap_grows_by_all_or_nothing_and_leaves_a_reserve() {
             world.table.grow_heap(pid, bytes).map(drop)
         })
     };
-    // The image's table has the heap's first pages, too.
-    assert_eq!(grown(1), [0, 64 + 1]);
-    assert_eq!(grown(100 * 4096), [0, 64 + 100]);
+    // A heap has a table of its own.
+    assert_eq!(grown(1), [0, 64 + 1 + 1]);
+    assert_eq!(grown(100 * 4096), [0, 64 + 100 + 1]);
     assert_eq!(grown(0), [0, 0]);
     let mut world = World::new();
     one(&mut world);
     let pid = world.pid(0);
-    for bytes in [HEAP_END, 1 << 60] {
+    for bytes in [PLACES.heap_max - PLACES.heap + 1, 1 << 60] {
         assert_eq!(world.table.grow_heap(pid, bytes), Err(Error::NoMemory));
     }
     let grown = world.table.grow_heap(pid, u64::MAX);

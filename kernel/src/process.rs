@@ -5,6 +5,7 @@
 
 use crate::space::Piece;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
+use abi::layout::Places;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -232,6 +233,8 @@ pub struct Process<S> {
     pub vectors: Vectors,
     /// Its memory; `None` once it has ended.
     pub space: Option<S>,
+    /// Where its parts are.
+    pub places: Places,
     /// End of its heap.
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
@@ -298,7 +301,7 @@ impl<M: Machine> Table<M> {
         name: &'static str,
         space: M::Space,
         registers: Registers,
-        heap: u64,
+        places: Places,
         parent: Option<Pid>,
     ) -> Result<Pid> {
         let slot = self.slots.iter().position(Option::is_none);
@@ -310,7 +313,8 @@ impl<M: Machine> Table<M> {
             registers,
             vectors: Vectors::new(),
             space: Some(space),
-            heap_end: heap,
+            places,
+            heap_end: places.heap,
             is_mute: false,
             mutes_children: false,
             state: State::Ready,

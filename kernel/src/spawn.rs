@@ -9,7 +9,7 @@ use crate::process::{Machine, Registers, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::Piece;
 use abi::ipc::Pid;
-use abi::layout::{self, HEAP_END, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
 use abi::{Error, Result};
 
 /// Frames kept back from programs' heaps, so that the kernel can still start a program
@@ -17,7 +17,7 @@ use abi::{Error, Result};
 const RESERVE_FRAMES: u64 = 64;
 
 impl<M: Machine> Table<M> {
-    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk. A child of a process that
+    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places. A child of a process that
     /// mutes its children is mute.
     ///
     /// # Errors
@@ -29,6 +29,7 @@ impl<M: Machine> Table<M> {
         path: &str,
         arguments: &str,
         parent: Option<Pid>,
+        places: Places,
     ) -> Result<Pid> {
         let file = ramdisk.find(path).ok_or(Error::NotFound)?;
         let program = Program::parse(file.data).map_err(|error| {
@@ -38,7 +39,7 @@ impl<M: Machine> Table<M> {
         let mut space = self.machine.new_space()?;
         for segment in program.segments() {
             let piece = Piece {
-                address: segment.virtual_address,
+                address: places.image + segment.virtual_address,
                 len: segment.memory_size,
                 data: segment.data,
                 writable: segment.writable,
@@ -46,11 +47,14 @@ impl<M: Machine> Table<M> {
             };
             self.machine.add_memory(&mut space, &piece, 0)?;
         }
-        let stack = memory(STACK_END - STACK_SIZE, STACK_SIZE);
+        for at in program.relocations() {
+            self.relocate(&space, places.image + at, places.image)?;
+        }
+        let stack = memory(places.stack_end - STACK_SIZE, STACK_SIZE);
         self.machine.add_memory(&mut space, &stack, 0)?;
         // The arguments lie at the end of the stack; below them it is aligned as the
         // psABI wants it before a call.
-        let text = STACK_END - arguments.len() as u64;
+        let text = places.stack_end - arguments.len() as u64;
         let written = self.machine.write(&space, text, arguments.as_bytes());
         written.map_err(|_| Error::TooLong)?;
         let bytes = ramdisk.bytes();
@@ -60,10 +64,11 @@ impl<M: Machine> Table<M> {
             rsi: arguments.len() as u64,
             rdx: layout::RAMDISK_START + page_offset,
             rcx: bytes.len() as u64,
-            ..self.machine.entry_registers(program.entry(), text & !15)
+            ..self
+                .machine
+                .entry_registers(places.image + program.entry(), text & !15)
         };
-        let heap = layout::heap_start(program.end());
-        let child = self.add(file.path.file_name(), space, registers, heap, parent)?;
+        let child = self.add(file.path.file_name(), space, registers, places, parent)?;
         let is_mute = parent
             .and_then(|parent| self.get(parent))
             .is_some_and(|parent| parent.mutes_children);
@@ -71,6 +76,14 @@ impl<M: Machine> Table<M> {
             child.is_mute = is_mute;
         }
         Ok(child)
+    }
+
+    /// Adds to the word at an address of a program's data.
+    fn relocate(&self, space: &M::Space, at: u64, added: u64) -> Result<()> {
+        let mut word = [0; 8];
+        self.machine.read(space, at, &mut word)?;
+        let moved = u64::from_le_bytes(word).wrapping_add(added);
+        self.machine.write(space, at, &moved.to_le_bytes())
     }
 
     /// `Syscall::GrowHeap`: by `bytes`, rounded up to pages. Returns the heap's old end.
@@ -87,7 +100,7 @@ impl<M: Machine> Table<M> {
         if bytes == 0 {
             return Ok(end);
         }
-        if bytes > HEAP_END - end {
+        if bytes > process.places.heap_max - end {
             return Err(Error::NoMemory);
         }
         let space = process.space.as_mut().ok_or(Error::NotFound)?;
@@ -108,3 +121,6 @@ fn memory(address: u64, len: u64) -> Piece<'static> {
         executable: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

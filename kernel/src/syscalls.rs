@@ -8,7 +8,7 @@ use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::PAGE_SIZE;
+use abi::layout::{PAGE_SIZE, Places};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
@@ -211,8 +211,23 @@ impl Kernel {
         let path = self.text(pid, path)?;
         let arguments = self.text(pid, arguments)?;
         let (path, arguments) = (path.as_str()?, arguments.as_str()?);
-        let child = self.table.spawn(&self.ramdisk, path, arguments, Some(pid));
-        child.map(|child| child.0.into())
+        self.spawn(path, arguments, Some(pid))
+            .map(|child| child.0.into())
+    }
+
+    /// Starts the program at `path` of the ramdisk, at places of its own.
+    ///
+    /// # Errors
+    /// As [`kernel::process::Table::spawn`].
+    pub fn spawn(&mut self, path: &str, arguments: &str, parent: Option<Pid>) -> Result<Pid> {
+        let mut bits = [0; 8];
+        self.random.fill(cpu::timestamp(), &mut bits);
+        let places = match self.fixed_layout {
+            true => Places::FIXED,
+            false => Places::random(u64::from_le_bytes(bits)),
+        };
+        self.table
+            .spawn(&self.ramdisk, path, arguments, parent, places)
     }
 
     fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

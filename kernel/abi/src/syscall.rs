@@ -81,7 +81,7 @@ crate::numbered! {
         /// the end of the process.
         NicFilter = 24,
         /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
-        /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
+        /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
         NicMap = 25,
         /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
         /// its address, as a witness that the caller lets go of it for the time of the call.

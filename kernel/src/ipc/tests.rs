@@ -3,6 +3,7 @@
 use crate::process::{Machine, Registers, State, Table};
 use crate::space::Piece;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
+use abi::layout::Places;
 use abi::{Error, Result, error};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -104,7 +105,8 @@ impl World {
             alive: self.alive.clone(),
         };
         let registers = Registers::default();
-        self.table.add("test", space, registers, 0, parent)
+        self.table
+            .add("test", space, registers, Places::FIXED, parent)
     }
 
     fn poke(&mut self, pid: Pid, address: u64, bytes: &[u8]) {
