@@ -33,10 +33,8 @@ mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
-#[cfg_attr(not(test), expect(dead_code))]
 mod numbers;
 pub(crate) mod offload;
-#[cfg_attr(not(test), expect(dead_code))]
 mod opening;
 mod pace;
 mod peek;
@@ -61,7 +59,7 @@ use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use early::Early;
-use emit::{FROM_PEER, ask, from_peer};
+use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
 use ethernet::Station;
 pub(crate) use fragments::Fragments;
@@ -285,6 +283,7 @@ impl<D: Device> Stack<D> {
     pub fn transmit(&mut self, now: u64) -> bool {
         self.port.full = false;
         self.ask_neighbors(now);
+        self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
         self.tcp.expire(now, &mut self.memory);
         let mut quiet = self.take_turns(now);
@@ -364,6 +363,20 @@ impl<D: Device> Stack<D> {
         self.icmp.take_turn(now, (&self.config, &mut self.port))
     }
 
+    /// Answers peers again that have not completed their connections.
+    fn answer_half_open(&mut self, now: u64) {
+        for _ in 0..TRANSMIT_BUDGET {
+            let Some((slot, answer)) = self.tcp.due_answer(now) else {
+                return;
+            };
+            let Some(token) = self.port.room(instant(now), None) else {
+                return;
+            };
+            syn_ack(token, &self.config, &answer);
+            self.tcp.answered(slot);
+        }
+    }
+
     /// Sends the ARP requests that are due, within bounds, and drops what waited for an answer
     /// in vain.
     fn ask_neighbors(&mut self, now: u64) {
@@ -396,7 +409,10 @@ impl<D: Device> Stack<D> {
         let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
             earlier(earlier(at_once, asking), earlier(fragments, early)),
-            earlier(self.tcp.deadline(), self.udp.deadline()),
+            earlier(
+                self.tcp.deadline().map(|at| self.not_before(at)),
+                self.udp.deadline(),
+            ),
         )
     }
 

@@ -4,7 +4,7 @@ use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
 use super::early::Early;
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
 use super::ethernet::Station;
 use super::fragments::Fragments;
@@ -177,7 +177,7 @@ impl Receiver<'_> {
                     self.spoke(from, segment.ack.is_some());
                 }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word);
+                    acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
@@ -269,7 +269,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word);
+            acknowledge(reply, self.config, segment, (last_word, 0));
         }
     }
 
@@ -285,7 +285,7 @@ impl Receiver<'_> {
         if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
             return (Verdict::Kept, None);
         }
-        match self.tcp.before(segment, now, self.memory) {
+        match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -298,6 +298,7 @@ impl Receiver<'_> {
                 let data = data.get(..shape.len).unwrap_or_default();
                 let from = (segment.tuple, segment.mac);
                 if !self.present(id, from, (&shape, data), &mut one.reply) {
+                    self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
@@ -311,6 +312,19 @@ impl Receiver<'_> {
                 self.present(id, from, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
+            Course::Challenge(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, self.config, segment, (last_word, window));
+                }
+                (Verdict::Dropped(reason), None)
+            }
+            Course::SynAck(answer) => {
+                if let Some(reply) = one.reply.take() {
+                    syn_ack(reply, self.config, &answer);
+                }
+                (Verdict::Delivered, None)
+            }
+            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
                     reset(reply, self.config, segment);

@@ -2,10 +2,10 @@
 //!
 //! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of
 //! them refuses bursts with RST and lets a repeated SYN land on a second one. Here a
-//! listener is no socket at all. A SYN that opens a connection to a port with a listener
-//! gets a socket made for it, in LISTEN just while smoltcp processes that one frame, so
-//! there is never more than one and it can take no other segment. Over the backlog the
-//! SYN is dropped without a word: the peer asks again. Half-open connections expire.
+//! listener is no socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie
+//! ([`half_open`]). The segment that completes a connection makes its socket, in LISTEN just
+//! while smoltcp processes a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are
+//! dropped without a word: the peer asks again.
 //!
 //! **Ends.** A connection that its program closed is an orphan until what was queued and
 //! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`super::time_wait`].
@@ -16,9 +16,11 @@ pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
 mod ends;
+pub(super) mod half_open;
 mod listening;
 pub(super) mod path;
 mod programs;
+mod resets;
 mod roles;
 mod segments;
 pub(super) mod tcb;
@@ -39,7 +41,9 @@ use crate::secret::{Purpose, Secret};
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
+use half_open::{HalfOpens, SynAck};
 use path::Paths;
+use resets::Resets;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{CongestionControl, Socket, State};
@@ -55,8 +59,8 @@ const DYING_NS: u64 = 1_000_000_000;
 /// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// Its SYN was answered; the peer has until then to complete it.
-    HalfOpen { since: u64 },
+    /// The segment at hand completes it.
+    Opening,
     /// Complete, waiting to be accepted.
     Waiting,
     /// A program's.
@@ -92,8 +96,8 @@ struct Connection {
 
 struct Listener {
     backlog: usize,
-    /// By age.
-    half_open: BTreeSet<(u64, ConnectionId)>,
+    /// Entries of [`half_open`] that are its.
+    half_open: usize,
     ready: VecDeque<ConnectionId>,
 }
 
@@ -104,10 +108,19 @@ pub(crate) struct TcpCounters {
     pub connected: u64,
     pub syns_dropped: u64,
     pub half_open_expired: u64,
+    /// SYN-ACKs that were sent again.
+    pub syn_acks_repeated: u64,
+    /// SYNs that were answered by a cookie; the connections that came of them; and segments that
+    /// came while there were some, and brought none.
+    pub cookies_sent: u64,
+    pub cookies_accepted: u64,
+    pub cookies_refused: u64,
     pub resets_received: u64,
     pub timeouts: u64,
     pub orphans_aborted: u64,
     pub resets_sent: u64,
+    /// RSTs that would have been too many.
+    pub resets_held: u64,
     pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
@@ -122,6 +135,14 @@ pub(crate) enum Stage {
     Open,
     /// It never came to be.
     Failed(Error),
+}
+
+/// Who has a connection's ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Connection(ConnectionId),
+    /// An entry of [`half_open`].
+    HalfOpen(usize),
 }
 
 /// What is to be done with a segment.
@@ -140,12 +161,18 @@ pub(super) enum Course {
     Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
+    /// It is dropped and answered with this acknowledgement, which offers this window.
+    Challenge(LastWord, u16, DropReason),
+    /// It is a SYN, and this answers it.
+    SynAck(SynAck),
+    /// It was all that it is for.
+    Done,
 }
 
 /// All of TCP that smoltcp does not do.
 pub(super) struct Tcp {
     slots: Slab<Connection>,
-    by_tuple: Index<Tuple, ConnectionId>,
+    by_tuple: Index<Tuple, Holder>,
     /// The connection of the last segment: most come behind another of the same one.
     latest: Option<(Tuple, ConnectionId)>,
     /// How many connections use a local port.
@@ -153,8 +180,8 @@ pub(super) struct Tcp {
     listeners: BTreeMap<u16, Listener>,
     time_wait: TimeWait,
     agenda: Agenda,
-    /// When half-open connections, orphans and the dying expire.
-    half_open: Deadlines,
+    half_open: HalfOpens,
+    /// When orphans and the dying expire.
     orphans: Deadlines,
     dying: Deadlines,
     limits: Limits,
@@ -163,6 +190,7 @@ pub(super) struct Tcp {
     link_mss: usize,
     paths: Paths,
     numbers: Numbers,
+    resets: Resets,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -199,7 +227,7 @@ impl Tcp {
             listeners: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
-            half_open: Deadlines::default(),
+            half_open: HalfOpens::default(),
             orphans: Deadlines::default(),
             dying: Deadlines::default(),
             limits,
@@ -207,6 +235,7 @@ impl Tcp {
             link_mss,
             paths: Paths::default(),
             numbers: Numbers::new(secret),
+            resets: Resets::new(secret),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -222,7 +251,7 @@ impl Tcp {
     }
 
     pub fn connections(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.half_open.len()
     }
 
     pub fn half_open(&self) -> usize {
@@ -279,7 +308,7 @@ impl Tcp {
     fn insert(
         &mut self,
         tuple: Tuple,
-        socket: Socket<'static>,
+        solo: Solo<Socket<'static>>,
         role: Role,
         now: u64,
     ) -> ConnectionId {
@@ -287,8 +316,8 @@ impl Tcp {
         let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
-            tcb: Tcb::new(socket.recv_capacity(), mss),
-            solo: Solo::new(socket),
+            tcb: Tcb::new(solo.get().recv_capacity(), mss),
+            solo,
             role,
             detached: false,
             established: false,
@@ -299,12 +328,18 @@ impl Tcp {
             error: None,
         };
         let id = ConnectionId(self.slots.insert(connection));
-        self.by_tuple.insert(tuple, id);
+        self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
-        *self.ports.entry(tuple.port).or_default() += 1;
         self.agenda.touch(id.0);
         self.enter_role(id, tuple.port, role);
         id
+    }
+
+    /// Puts down who has these ends now. An entry may have had them.
+    fn hold(&mut self, tuple: Tuple, holder: Holder) {
+        if self.by_tuple.insert(tuple, holder).is_none() {
+            *self.ports.entry(tuple.port).or_default() += 1;
+        }
     }
 
     /// Forgets a connection and frees its buffers.
@@ -336,20 +371,31 @@ impl Tcp {
         self.forget_tuple(tuple);
     }
 
-    /// The connection of these two ends.
+    /// Who has these two ends.
     #[inline]
-    fn find(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+    fn find(&mut self, tuple: &Tuple) -> Option<Holder> {
         match self.latest {
-            Some((latest, id)) if latest == *tuple => Some(id),
+            Some((latest, id)) if latest == *tuple => Some(Holder::Connection(id)),
             _ => self.search(tuple),
         }
     }
 
     #[inline(never)]
-    fn search(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
-        let id = self.by_tuple.get(tuple).copied();
-        self.latest = id.map(|id| (*tuple, id)).or(self.latest);
-        id
+    fn search(&mut self, tuple: &Tuple) -> Option<Holder> {
+        let holder = self.by_tuple.get(tuple).copied();
+        if let Some(Holder::Connection(id)) = holder {
+            self.latest = Some((*tuple, id));
+        }
+        holder
+    }
+
+    /// The connection of these two ends.
+    #[inline]
+    fn connection_of(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+        match self.find(tuple)? {
+            Holder::Connection(id) => Some(id),
+            Holder::HalfOpen(_) => None,
+        }
     }
 
     /// Other connections may have these ends from now on.

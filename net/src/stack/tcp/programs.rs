@@ -2,6 +2,7 @@
 
 use super::{Role, Stage, Tcp, short};
 use crate::config::Config;
+use crate::stack::engine::Solo;
 use crate::stack::memory::Memory;
 use crate::stack::opening;
 use crate::stack::{ConnectionId, Tuple};
@@ -40,7 +41,7 @@ impl Tcp {
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, socket, Role::Held, now))
+        Ok(self.insert(tuple, Solo::new(socket), Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {

@@ -14,6 +14,7 @@
 //! worthwhile step (§3.8.6.2.2), and never so that its right edge moves left (§3.8.6).
 
 use crate::stack::ETHERNET;
+use crate::stack::opening::{Handshake, Offer};
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
 
@@ -101,6 +102,19 @@ impl Tcb {
     }
 
     // --- segments from the peer -------------------------------------------------------
+
+    /// Both SYNs have passed, the peer's first; ours offered this window.
+    pub fn opened(mut self, handshake: &Handshake, window: u16) -> Self {
+        let Offer { mss, shift, .. } = handshake.offer;
+        let said = Said {
+            seq: handshake.irs,
+            ack: None,
+            window: handshake.offer.window,
+        };
+        self.begin(said, mss, shift);
+        self.syn_leaves(handshake.iss, Some(handshake.irs + 1), window);
+        self
+    }
 
     /// The peer's SYN: its sequence number, window, and options.
     #[cold]
