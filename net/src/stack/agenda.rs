@@ -38,7 +38,15 @@ impl Agenda {
     }
 
     /// A neighbour was heard of.
+    #[inline]
     pub fn heard(&mut self, neighbor: Ipv4Addr) {
+        if !self.waiting.is_empty() {
+            self.wake(neighbor);
+        }
+    }
+
+    #[cold]
+    fn wake(&mut self, neighbor: Ipv4Addr) {
         let first = (neighbor, 0);
         while let Some(&(address, slot)) = self.waiting.range(first..).next()
             && address == neighbor

@@ -14,15 +14,17 @@ use smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
-/// Sends the last acknowledgement of a connection that has no socket any more.
+/// Sends an acknowledgement of a connection that has no socket, and the window that it offers.
 pub(super) fn acknowledge(
     token: impl TxToken,
     own: &Config,
     segment: &Segment,
     last_word: LastWord,
+    window: u16,
 ) {
     let LastWord { seq, ack } = last_word;
-    answer(token, own, segment, TcpControl::None, (seq, Some(ack)));
+    let numbers = (seq, Some(ack));
+    answer(token, own, segment, (TcpControl::None, window), numbers);
 }
 
 /// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
@@ -32,7 +34,7 @@ pub(super) fn reset(token: impl TxToken, own: &Config, segment: &Segment) {
         Some(ack) => (ack, None),
         None => (TcpSeqNumber(0), Some(segment.end())),
     };
-    answer(token, own, segment, TcpControl::Rst, numbers);
+    answer(token, own, segment, (TcpControl::Rst, 0), numbers);
 }
 
 /// Answers a segment with one without data, and these sequence and acknowledgement numbers.
@@ -40,13 +42,14 @@ fn answer(
     token: impl TxToken,
     own: &Config,
     segment: &Segment,
-    control: TcpControl,
+    (control, window_len): (TcpControl, u16),
     (seq_number, ack_number): (TcpSeqNumber, Option<TcpSeqNumber>),
 ) {
     let tcp = TcpRepr {
         control,
         seq_number,
         ack_number,
+        window_len,
         ..plain(segment.tuple.port, segment.tuple.peer.port())
     };
     let addresses = (own.address, *segment.tuple.peer.ip());

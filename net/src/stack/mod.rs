@@ -31,7 +31,6 @@ mod link;
 mod memory;
 mod neighbors;
 pub(crate) mod offload;
-#[cfg_attr(not(test), expect(dead_code))]
 mod opening;
 mod peek;
 mod receive;
@@ -135,6 +134,7 @@ pub(crate) struct Figures {
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
+    pub dormant: usize,
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
@@ -215,6 +215,7 @@ impl<D: Device> Stack<D> {
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
+            dormant: self.tcp.dormant(),
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
@@ -320,7 +321,7 @@ impl<D: Device> Stack<D> {
             engine.egress(port, (set, tcb), now).1
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
     }
 
     /// UDP and ICMP come first by turns.
@@ -380,6 +381,12 @@ impl<D: Device> Stack<D> {
             true => self.polled_at.saturating_add(pause),
             false => at,
         }
+    }
+
+    /// Makes all connections dormant on which nothing is under way; returns how many.
+    #[cfg(test)]
+    pub fn lull_all(&mut self, now: u64) -> usize {
+        self.tcp.lull_all(now, &mut self.memory)
     }
 
     /// Panics if a socket that has something to do is not on the agenda for it, or if

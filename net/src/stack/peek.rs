@@ -86,6 +86,8 @@ pub(super) struct SynOptions {
     pub mss: Option<u16>,
     /// How far its windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
+    /// It takes selective acknowledgements (RFC 2018 §2).
+    pub sack_permitted: bool,
 }
 
 impl Segment {
@@ -222,6 +224,7 @@ fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
             TcpOption::EndOfList => break,
             TcpOption::MaxSegmentSize(mss) if syn => found.mss = Some(mss),
             TcpOption::WindowScale(shift) if syn => found.shift = Some(shift),
+            TcpOption::SackPermitted if syn => found.sack_permitted = true,
             _ => {}
         }
         octets = rest;

@@ -172,9 +172,11 @@ impl Receiver<'_> {
                 let mut one = OneFrame::new(frame, Some(reply));
                 let neighbor = *segment.tuple.peer.ip();
                 self.neighbors.lives(neighbor, segment.mac, now);
+                // smoltcp believes an entry again that had expired.
+                self.tcp.heard(neighbor);
                 let (verdict, last_word) = self.segment(segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word);
+                    acknowledge(reply, self.config, segment, last_word, 0);
                 }
                 verdict
             }
@@ -241,7 +243,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word);
+            acknowledge(reply, self.config, segment, last_word, 0);
         }
     }
 
@@ -257,9 +259,17 @@ impl Receiver<'_> {
         if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
             return (Verdict::Kept, None);
         }
-        match self.tcp.before(segment, now, self.memory) {
+        let own = self.config;
+        match self.tcp.before(segment, own, now, self.memory) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
+            Course::Noted => (Verdict::Delivered, None),
+            Course::Answer(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, own, segment, last_word, window);
+                }
+                (Verdict::Dropped(reason), None)
+            }
             Course::Connection(id) => {
                 self.engine.ingress(one, self.tcp.parts(id), now);
                 let last_word = self.tcp.after(id, segment, now, self.memory);

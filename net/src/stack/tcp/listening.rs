@@ -1,6 +1,7 @@
 //! Listeners, and which SYN gets a socket.
 
 use super::{Listener, Role, Tcp};
+use crate::stack::engine::Solo;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
@@ -71,25 +72,18 @@ impl Tcp {
             let oldest = listener.half_open.first().map(|&(_, id)| id);
             self.evict_half_open(oldest, now, memory)?;
         }
-        if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, Some(memory));
-        }
-        if !memory.has(self.buffer_octets()) {
-            let oldest = self.half_open.first().map(|(_, slot)| ConnectionId(slot));
-            self.evict_half_open(oldest, now, memory)?;
-        }
-        let mut socket = self.new_socket(memory)?;
+        let mut socket = self.new_socket(tuple.port, 0, now, memory)?;
         if socket.listen(tuple.port).is_err() {
-            memory.give_back_socket(socket);
+            self.give_back(tuple.port, Some(Solo::new(socket)), memory);
             return None;
         }
         let role = Role::HalfOpen { since: now };
-        Some(self.insert(tuple, socket, role, now))
+        Some(self.insert(tuple, tuple.port, socket, role, now))
     }
 
     /// Removes a half-open connection, if it has waited long enough.
     #[cold]
-    fn evict_half_open(
+    pub(super) fn evict_half_open(
         &mut self,
         oldest: Option<ConnectionId>,
         now: u64,

@@ -15,9 +15,11 @@
 pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
+mod dormant;
 mod ends;
 mod listening;
 pub(super) mod path;
+mod pool;
 mod programs;
 mod roles;
 mod segments;
@@ -37,10 +39,12 @@ use crate::queue::Queue;
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
+use dormant::Signs;
 use path::Paths;
+use pool::Group;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
-use smoltcp::socket::tcp::{CongestionControl, Socket, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
 use tcb::Tcb;
@@ -66,7 +70,14 @@ enum Role {
 
 struct Connection {
     tuple: Tuple,
-    solo: Solo<Socket<'static>>,
+    /// `None`: it is dormant.
+    solo: Option<Solo<Socket<'static>>>,
+    /// Whose memory its buffers are.
+    group: u16,
+    /// When an octet was delivered or acknowledged last.
+    moved_at: u64,
+    /// While it is dormant.
+    signs: Signs,
     role: Role,
     /// Over, but perhaps not read to its end.
     detached: bool,
@@ -108,6 +119,8 @@ pub(crate) struct TcpCounters {
     pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
+    pub gave_way: u64,
+    pub wakes_refused: u64,
 }
 
 /// What a program can know of a connection.
@@ -131,6 +144,10 @@ pub(super) enum Course {
     Instead(ConnectionId, Shape, Option<Shape>),
     /// It is dropped, and smoltcp is to process this, which makes it acknowledge.
     Acknowledge(ConnectionId, Shape, DropReason),
+    /// It is dropped, and answered with this acknowledgement and window.
+    Answer(LastWord, u16, DropReason),
+    /// All that it says was taken note of.
+    Noted,
     /// It is to be answered with a RST (RFC 9293 §3.5.2).
     Reset(DropReason),
     /// It is to be dropped.
@@ -148,6 +165,7 @@ pub(super) struct Tcp {
     /// How many connections use a local port.
     ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
+    groups: BTreeMap<u16, Group>,
     time_wait: TimeWait,
     agenda: Agenda,
     /// When half-open connections, orphans and the dying expire.
@@ -168,7 +186,9 @@ pub(super) struct Tcp {
 impl Connection {
     /// Throws received octets away; returns how many.
     fn discard(&mut self) -> usize {
-        let socket = self.solo.get_mut();
+        let Some(socket) = self.socket() else {
+            return 0;
+        };
         let mut discarded = 0;
         while let Ok(count @ 1..) = socket.recv(|octets| (octets.len(), octets.len())) {
             discarded += count;
@@ -192,6 +212,7 @@ impl Tcp {
             latest: None,
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            groups: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
             half_open: Deadlines::default(),
@@ -247,32 +268,13 @@ impl Tcp {
     /// The socket of a connection, as smoltcp takes it, and its variables.
     pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
         let connection = self.get_mut(id)?;
-        Some((connection.solo.set(), &mut connection.tcb))
-    }
-
-    fn buffer_octets(&self) -> usize {
-        self.limits.tcp_receive + self.limits.tcp_transmit
-    }
-
-    fn new_socket(&self, memory: &mut Memory) -> Option<Socket<'static>> {
-        let limits = &self.limits;
-        let large = (limits.tcp_receive_large, limits.tcp_transmit_large);
-        let (receive, transmit) = match memory.used() + large.0 + large.1 <= limits.memory / 4 {
-            true => large,
-            false => (limits.tcp_receive, limits.tcp_transmit),
-        };
-        let mut socket = memory.take_socket(receive, transmit)?;
-        socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(short(self.timers.ack_delay)));
-        // Now: set on an open connection it would send a probe at once.
-        socket.set_keep_alive(Some(short(self.timers.keep_alive)));
-        Some(socket)
+        Some((connection.solo.as_mut()?.set(), &mut connection.tcb))
     }
 
     fn insert(
         &mut self,
         tuple: Tuple,
+        group: u16,
         socket: Socket<'static>,
         role: Role,
         now: u64,
@@ -282,7 +284,10 @@ impl Tcp {
         let connection = Connection {
             tuple,
             tcb: Tcb::new(socket.recv_capacity(), mss),
-            solo: Solo::new(socket),
+            solo: Some(Solo::new(socket)),
+            group,
+            moved_at: now,
+            signs: Signs::default(),
             role,
             detached: false,
             established: false,
@@ -292,6 +297,12 @@ impl Tcp {
             unread: None,
             error: None,
         };
+        self.enter(connection)
+    }
+
+    /// Gives a connection a place in all tables.
+    fn enter(&mut self, connection: Connection) -> ConnectionId {
+        let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
         self.by_tuple.insert(tuple, id);
         self.latest = Some((tuple, id));
@@ -306,9 +317,8 @@ impl Tcp {
         let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
-        if let Some(socket) = connection.solo.into_socket() {
-            memory.give_back_socket(socket);
-        }
+        self.unrank(id, connection.group);
+        self.give_back(connection.group, connection.solo, memory);
         self.agenda.forget(id.0);
         self.changed.push(id.0);
         if !connection.detached {
@@ -325,7 +335,8 @@ impl Tcp {
         if core::mem::replace(&mut connection.detached, true) {
             return;
         }
-        let tuple = connection.tuple;
+        let (tuple, group) = (connection.tuple, connection.group);
+        self.unrank(id, group);
         self.agenda.forget(id.0);
         self.forget_tuple(tuple);
     }

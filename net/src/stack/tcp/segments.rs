@@ -3,6 +3,7 @@
 use super::arrives::{Arrival, Pace, Shape, arrives, is_expected};
 use super::tcb::Said;
 use super::{Connection, Course, Role, Tcp, short};
+use crate::config::Config;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
@@ -18,7 +19,7 @@ impl Tcp {
     pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
         let id = self.find(tuple)?;
         let connection = self.get(id)?;
-        let socket = connection.solo.get();
+        let socket = connection.solo.as_ref()?.get();
         let receives = matches!(
             socket.state(),
             State::Established | State::FinWait1 | State::FinWait2
@@ -34,17 +35,26 @@ impl Tcp {
             true => Duration::ZERO,
             false => short(self.timers.ack_delay),
         };
-        if let Some(connection) = self.get_mut(id) {
-            connection.solo.get_mut().set_ack_delay(Some(delay));
+        if let Some(socket) = self.get_mut(id).and_then(Connection::socket) {
+            socket.set_ack_delay(Some(delay));
         }
     }
 
     /// Decides on a segment before smoltcp gets it.
-    pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
+    pub fn before(
+        &mut self,
+        segment: &Segment,
+        own: &Config,
+        now: u64,
+        memory: &mut Memory,
+    ) -> Course {
         if let Some(id) = self.find(&segment.tuple) {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
+            if connection.solo.is_none() {
+                return self.before_dormant(id, segment, own, now, memory);
+            }
             if connection.expects(segment) {
                 return Course::Connection(id);
             }
@@ -77,6 +87,40 @@ impl Tcp {
         }
     }
 
+    /// As [`Tcp::before`], of a segment for a dormant connection, which wakes if it must.
+    #[cold]
+    fn before_dormant(
+        &mut self,
+        id: ConnectionId,
+        segment: &Segment,
+        own: &Config,
+        now: u64,
+        memory: &mut Memory,
+    ) -> Course {
+        let arrival = self.get(id).and_then(|connection| {
+            let is_expected = connection.is_dormant() && connection.expects(segment);
+            match is_expected {
+                true => Some(Arrival::Process),
+                false => connection.arrives(segment),
+            }
+        });
+        let Some(arrival) = arrival else {
+            return Course::Drop(DropReason::TcpAborted);
+        };
+        let seen = match arrival {
+            Arrival::Process => *segment,
+            Arrival::Instead(shape) | Arrival::Probe(shape) => shape.of(segment),
+            _ => return self.course(id, arrival, now, memory),
+        };
+        if !self.hears(id, &seen, now) {
+            Course::Noted
+        } else if self.wake(id, own, now, memory) {
+            self.course(id, arrival, now, memory)
+        } else {
+            Course::Drop(DropReason::NoMemory)
+        }
+    }
+
     /// What is to be done with a segment that is not what its connection expected.
     #[cold]
     fn course(
@@ -100,6 +144,9 @@ impl Tcp {
                         return Course::Drop(why);
                     }
                     self.counters.challenges_sent += 1;
+                }
+                if connection.is_dormant() {
+                    return connection.answer(why, now);
                 }
                 Course::Acknowledge(id, connection.old(), why)
             }
@@ -128,14 +175,13 @@ impl Tcp {
         self.agenda.touch(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
-        let socket = connection.solo.get();
-        let (state, received) = (socket.state(), socket.recv_queue());
+        let (state, received) = (connection.state(), connection.received());
+        let (una, next) = (connection.tcb.una, connection.tcb.next);
         if connection.unread.is_some() {
             connection.tcb.note(&segment.said());
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
-            let (said, options) = (segment.said(), segment.options);
-            connection.tcb.begin(said, options.mss, options.shift);
+            connection.tcb.begin(segment.said(), &segment.options);
         }
         match state {
             // The SYN was malformed, or a RST took back a half-open connection.
@@ -159,6 +205,9 @@ impl Tcp {
         if let Some(unread) = connection.unread {
             connection.tcb.next = unread + received + usize::from(connection.peer_finished);
         }
+        if (una, next) != (connection.tcb.una, connection.tcb.next) {
+            connection.moved(now);
+        }
         if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
             let discarded = connection.discard();
             // Everything we had to say has arrived, and yet the peer goes on: it is told
@@ -172,9 +221,12 @@ impl Tcp {
         }
         if state != State::Closed && !connection.established {
             connection.established = true;
-            let socket = connection.solo.get_mut();
-            socket.set_timeout(Some(short(timers.silence)));
-            if let Role::HalfOpen { .. } = connection.role {
+            let (role, group) = (connection.role, connection.group);
+            if let Some(socket) = connection.socket() {
+                socket.set_timeout(Some(short(timers.silence)));
+            }
+            self.rank(id, group, now);
+            if let Role::HalfOpen { .. } = role {
                 self.set_role(id, Role::Waiting);
             }
         }
@@ -228,7 +280,7 @@ impl Connection {
     /// `None` for a connection that is over: its RST is about to leave.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
-        let state = self.solo.get().state();
+        let state = self.state();
         let passive = matches!(self.role, Role::HalfOpen { .. });
         let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
         (!over).then(|| arrives((state, passive), &self.tcb, segment))
@@ -236,6 +288,16 @@ impl Connection {
 
     /// What makes smoltcp acknowledge what has come.
     fn old(&self) -> Shape {
-        Shape::old(self.solo.get().state(), &self.tcb)
+        Shape::old(self.state(), &self.tcb)
+    }
+
+    /// An acknowledgement of what has come, of a dormant connection, whose peer lives.
+    fn answer(&mut self, why: DropReason, now: u64) -> Course {
+        self.signs.hear(now);
+        let last_word = LastWord {
+            seq: self.tcb.max,
+            ack: self.tcb.next,
+        };
+        Course::Answer(last_word, self.tcb.promised() as u16, why)
     }
 }
