@@ -15,6 +15,7 @@ use kernel::clock::{QUANTUM_NS, SECOND_NS};
 use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
+use kernel::random::Random;
 use spin::Mutex;
 
 /// Everything the kernel knows. One processor, interrupts off: whoever has the guard is
@@ -46,8 +47,8 @@ pub struct Kernel {
     pub watch: Watch,
     /// When frames were last looked for.
     pub looks: Looks,
-    /// State of [`abi::Syscall::Random`].
-    pub random: u64,
+    /// What [`abi::Syscall::Random`] gives.
+    pub random: Random,
     /// Where time goes.
     pub accounts: Accounts<Tsc>,
 }
@@ -147,6 +148,7 @@ impl Kernel {
 
     /// Handles an interrupt; returns whether somebody else should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
+        self.random.happened(self.accounts.since());
         match vector {
             FIRST_IRQ..=LAST_IRQ => {
                 let irq = (vector - FIRST_IRQ) as u8;

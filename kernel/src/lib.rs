@@ -19,5 +19,6 @@ pub mod options;
 pub mod pci;
 pub mod process;
 pub mod ramdisk;
+pub mod random;
 pub mod runs;
 pub mod symbols;

@@ -11,7 +11,7 @@ use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{self, HEAP_END, PAGE_SIZE, STACK_END, STACK_SIZE};
 use abi::nic::SendOptions;
-use abi::syscall::{PRINT_MAX, STRING_MAX};
+use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use alloc::string::String;
 use kernel::elf::Program;
@@ -89,7 +89,7 @@ impl Kernel {
                 Ok(paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE)
             }
             Syscall::ClockNs => Ok(self.timer.now()),
-            Syscall::Random => Ok(self.random()),
+            Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.grow_heap(pid, a),
             Syscall::Notify => self.notify(a, b),
             Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
@@ -165,16 +165,12 @@ impl Kernel {
         Ok(len as u64)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014) over a state that time disturbs.
-    fn random(&mut self) -> u64 {
-        self.random = self
-            .random
-            .wrapping_add(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(cpu::timestamp());
-        let mut word = self.random;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ word >> 31) >> 1
+    fn random(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
+        let mut bytes = [0; RANDOM_MAX];
+        let len = usize::try_from(len).map_err(|_| Error::TooLong)?;
+        let bytes = bytes.get_mut(..len).ok_or(Error::TooLong)?;
+        self.random.fill(cpu::timestamp(), bytes);
+        self.write(pid, pointer, bytes).map(|()| 0)
     }
 
     fn grow_heap(&mut self, pid: Pid, bytes: u64) -> Result<u64> {

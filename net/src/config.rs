@@ -1,5 +1,6 @@
 //! What a server is told once: its address, and how much it may use.
 
+use crate::secret::Secret;
 use abi::nic::MacAddress;
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -15,8 +16,8 @@ pub struct Config {
     pub prefix_len: u8,
     /// The router for other networks, in the same network.
     pub gateway: Option<Ipv4Addr>,
-    /// Sequence numbers and ports are drawn from it: differs from start to start.
-    pub seed: u64,
+    /// Sequence numbers, ports and other numbers that peers see are drawn from it.
+    pub secret: Secret,
     /// How much may be used.
     pub limits: Limits,
     /// How long things may take.
@@ -157,13 +158,13 @@ impl Config {
     pub const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
     /// The defaults for a card.
-    pub fn new(mac: MacAddress, seed: u64) -> Self {
+    pub fn new(mac: MacAddress, secret: impl Into<Secret>) -> Self {
         Config {
             mac,
             address: Self::DEFAULT_ADDRESS,
             prefix_len: Self::DEFAULT_PREFIX_LEN,
             gateway: Some(Self::DEFAULT_GATEWAY),
-            seed,
+            secret: secret.into(),
             limits: Limits::default(),
             timers: Timers::default(),
         }
@@ -178,9 +179,9 @@ impl Config {
     pub fn from_command_line(
         command_line: &str,
         mac: MacAddress,
-        seed: u64,
+        secret: impl Into<Secret>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Config::new(mac, seed);
+        let mut config = Config::new(mac, secret);
         let mut gateway = None;
         for word in command_line.split_ascii_whitespace() {
             if let Some(value) = word.strip_prefix("ip=") {

@@ -8,6 +8,7 @@ mod echo;
 mod filters;
 mod http_framing;
 mod igb;
+mod machines;
 mod messages;
 mod neighbours;
 mod raw;
@@ -35,6 +36,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Broken cards", defects::CASES),
     ("A server that dies", death::CASES),
     ("The system", system::CASES),
+    ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),

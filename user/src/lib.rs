@@ -47,6 +47,7 @@ pub mod nic;
 pub mod nicstat;
 pub mod process;
 pub mod ramdisk;
+pub mod random;
 pub mod raw;
 pub mod socket;
 pub mod start;

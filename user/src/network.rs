@@ -11,7 +11,7 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, start, sys, time};
+use crate::{Error, Result, println, random, start, sys, time};
 use abi::ipc::Message;
 use abi::socket::Request;
 use alloc::boxed::Box;
@@ -52,12 +52,12 @@ impl Network {
             error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
         })?;
         let info = card.info().context("cannot describe the card")?;
-        let random = || sys::random().context("no random number");
-        let seed = random()? ^ random()? << 1;
-        let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
-            println!("{}: {error}; going on without", start::name());
-            Config::new(info.mac, seed)
-        });
+        let secret = random::secret().context("no random numbers")?;
+        let mut config =
+            Config::from_command_line(words, info.mac, secret).unwrap_or_else(|error| {
+                println!("{}: {error}; going on without", start::name());
+                Config::new(info.mac, secret)
+            });
         config.timers.opening = OPENING;
         config.limits.memory = memory(sys::free_memory().context("the free memory")?);
         let device = Frames::new(card, &info, vlan(words)?)?;

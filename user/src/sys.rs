@@ -177,12 +177,12 @@ pub fn timestamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// 63 bits that differ from call to call and from boot to boot. Not for keys.
+/// Fills up to [`abi::syscall::RANDOM_MAX`] bytes with random numbers.
 ///
 /// # Errors
-/// As the kernel answers; none is expected.
-pub fn random() -> Result<u64> {
-    call0(Syscall::Random)
+/// [`Error::TooLong`] for more.
+pub fn random(buffer: &mut [u8]) -> Result<()> {
+    call_filling(Syscall::Random, [0; 4], 0, buffer).map(|_| ())
 }
 
 /// Grows the heap by `bytes`, rounded up to pages; returns where the new part begins.

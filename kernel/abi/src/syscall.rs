@@ -20,7 +20,9 @@ crate::numbered! {
         TimeMsec = 3,
         /// `()`: monotonic nanoseconds since the kernel started.
         ClockNs = 4,
-        /// `()`: 63 bits that differ from call to call and boot to boot. Not for keys.
+        /// `(ptr, len)`: fills up to [`RANDOM_MAX`] bytes with random numbers, fit for keys as far
+        /// as the machine has something that an attacker does not know.
+        /// [`crate::Error::TooLong`] for more.
         Random = 5,
         /// `(bytes)`: grows the heap by that much, rounded up to pages; returns its old end.
         /// Zero asks for the end without growing.
@@ -104,6 +106,9 @@ crate::numbered! {
 
 /// The most that one [`Syscall::Print`] writes, in bytes.
 pub const PRINT_MAX: usize = 1024;
+
+/// The most that one [`Syscall::Random`] fills, in bytes.
+pub const RANDOM_MAX: usize = 64;
 
 /// Longest program path, argument string or service name, in bytes.
 pub const STRING_MAX: usize = 256;

@@ -186,7 +186,7 @@ impl<D: Device> Server<D> {
         if unsent.len > DATAGRAM_MAX {
             return Err(Error::TooLong);
         }
-        self.bound_port(unsent.socket, client.pid)?;
+        self.bound_port(unsent.socket, client.pid, None)?;
         // Behind those that wait already, it waits, too.
         let waits = self.handles.get(unsent.socket, client.pid)?.armed.unsent > 0;
         if !waits {

@@ -14,6 +14,11 @@ impl<D: Device> Stack<D> {
         self.tcp.uses_port(port)
     }
 
+    /// Whether these ends are neither connected nor were just now.
+    pub fn may_connect(&self, tuple: Tuple, now: u64) -> bool {
+        self.tcp.may_connect(&tuple, now)
+    }
+
     pub fn listen(&mut self, port: u16, backlog: usize) {
         self.tcp.listen(port, backlog);
         self.early.heard();
@@ -40,8 +45,7 @@ impl<D: Device> Stack<D> {
         if self.hop(*tuple.peer.ip())?.is_none() {
             return Err(Error::Unreachable);
         }
-        let interface = self.engine.interface();
-        self.tcp.connect(tuple, now, interface, &mut self.memory)
+        self.tcp.connect(tuple, now, &self.config, &mut self.memory)
     }
 
     pub fn stage(&self, id: ConnectionId) -> Stage {

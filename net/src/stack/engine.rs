@@ -99,9 +99,9 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new<D: Device>(config: &Config, seed: u64, port: &mut Port<D>, now: u64) -> Self {
-        let mut settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
-        settings.random_seed = seed;
+    pub fn new<D: Device>(config: &Config, port: &mut Port<D>, now: u64) -> Self {
+        // What it draws from its seed is not used: see `opening`.
+        let settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
         let mut card = Sending { port, tcb: None };
         let mut interface = Box::new(Interface::new(settings, &mut card, instant(now)));
         interface.update_ip_addrs(|addresses| {
@@ -118,11 +118,6 @@ impl Engine {
             nobody: SocketSet::new(Vec::new()),
             looks: 0,
         }
-    }
-
-    /// What a socket needs to connect.
-    pub fn interface(&mut self) -> &mut Interface {
-        &mut self.interface
     }
 
     /// Once per poll.

@@ -25,11 +25,14 @@ mod emit;
 mod engine;
 mod fragments;
 mod icmp;
+mod identification;
 mod index;
 mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
+#[cfg_attr(not(test), expect(dead_code))]
+mod numbers;
 pub(crate) mod offload;
 mod opening;
 mod peek;
@@ -46,6 +49,7 @@ pub(crate) use tcp::{Stage, TcpCounters};
 pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
+use crate::secret::Purpose;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
 use arp::Arp;
@@ -56,7 +60,6 @@ use emit::{FROM_PEER, ask, from_peer};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use icmp::Icmp;
-use index::{Key, derived};
 use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
@@ -172,9 +175,8 @@ impl<D: Device> Stack<D> {
         D: Card,
     {
         let mut port = Port::new(device);
-        // Peers see numbers that smoltcp draws; they must not tell the tables' key.
-        let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
-        let key = Key::new(config.seed);
+        let engine = Engine::new(&config, &mut port, now);
+        let key = |purpose| config.secret.key(purpose);
         let (frame_max, mss) = (port.capabilities().max_transmission_unit, port.mss);
         Stack {
             config,
@@ -182,10 +184,10 @@ impl<D: Device> Stack<D> {
             engine,
             fragments: Fragments::default(),
             early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
-            tcp: Tcp::new(config.limits, config.timers, mss, key),
-            udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
+            tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
+            udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
-            icmp: Icmp::new(frame_max, derived(config.seed, 4), now),
+            icmp: Icmp::new(frame_max, key(Purpose::IcmpIdentification), now),
             neighbors: Neighbors::default(),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,

@@ -6,9 +6,10 @@
 //! This table keeps 40 octets instead, and is consulted before smoltcp sees a segment.
 
 use super::Tuple;
-use super::index::{Index, Key};
+use super::index::Index;
 use super::peek::Segment;
 use super::tcp::tcb::Challenges;
+use crate::secret::Key;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
@@ -160,6 +161,7 @@ impl TimeWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::{Purpose, Secret};
     use crate::stack::peek::SynOptions;
     use core::net::{Ipv4Addr, SocketAddrV4};
     use smoltcp::wire::EthernetAddress;
@@ -195,7 +197,11 @@ mod tests {
     };
 
     fn table() -> TimeWait {
-        let mut table = TimeWait::new(3, Duration::from_secs(60), Key::new(1));
+        let mut table = TimeWait::new(
+            3,
+            Duration::from_secs(60),
+            Secret::from(1).key(Purpose::Tables),
+        );
         table.insert(tuple(1), LAST_WORD, 0);
         table
     }

@@ -205,8 +205,8 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                         let port = 100 + world.figure("datagram_ports") as u16;
                         world.bound(PROGRAM, Kind::Datagram, port);
                     }
-                    world.listener(PROGRAM, 81, 8);
-                    for peer in 6000..6003 {
+                    world.listener(PROGRAM, 81, 32);
+                    for peer in 6000..6020 {
                         world.inject(&Segment::syn(peer, 81, 1).frame());
                         world.frames();
                     }

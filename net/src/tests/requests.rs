@@ -227,7 +227,7 @@ fn connections_stop_when_the_memory_ends_and_go_on_when_it_returns() {
     let peers: Vec<_> = (0..8).map(|n| world.peer.connect(40000 + n, 80)).collect();
     // One on which nothing is under way would need no memory.
     world.until(SECOND, "five connections", |world| {
-        let mut speaks = |peer|  world.peer.tcp(peer).send_slice(b"words") == Ok(5);
+        let mut speaks = |peer| world.peer.tcp(peer).send_slice(b"words") == Ok(5);
         peers.iter().filter(|&&peer| speaks(peer)).count() >= 5
     });
     let accepted: Vec<Handle> = (0..5).map(|_| world.accept(A, listener)).collect();

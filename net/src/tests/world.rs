@@ -346,7 +346,7 @@ impl World {
             kernel: FakeKernel::default(),
             peer: Peer::new(),
             faults: Faults::default(),
-            chance: Chance(config.seed),
+            chance: Chance(config.secret.seed()),
             wire: BTreeMap::new(),
             next_frame: 0,
             next_token: 1,

@@ -28,14 +28,16 @@ mod turns;
 
 use super::agenda::Agenda;
 use super::engine::Solo;
-use super::index::{Index, Key};
+use super::index::Index;
 use super::memory::Memory;
+use super::numbers::Numbers;
 use super::time_wait::{LastWord, TimeWait};
 use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
+use crate::secret::{Purpose, Secret};
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
@@ -47,6 +49,7 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
+pub(super) use tcb::DEFAULT_MSS;
 use tcb::Tcb;
 pub(super) use turns::Turn;
 
@@ -177,6 +180,7 @@ pub(super) struct Tcp {
     /// Octets of data in the longest segment that fits a frame.
     link_mss: usize,
     paths: Paths,
+    numbers: Numbers,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -205,7 +209,8 @@ impl Connection {
 
 impl Tcp {
     #[cold]
-    pub fn new(limits: Limits, timers: Timers, link_mss: usize, key: Key) -> Self {
+    pub fn new(limits: Limits, timers: Timers, link_mss: usize, secret: &Secret) -> Self {
+        let key = secret.key(Purpose::Tables);
         Tcp {
             slots: Slab::new(),
             by_tuple: Index::with_hasher(key),
@@ -222,6 +227,7 @@ impl Tcp {
             timers,
             link_mss,
             paths: Paths::default(),
+            numbers: Numbers::new(secret),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),

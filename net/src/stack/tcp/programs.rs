@@ -4,23 +4,28 @@ use super::{Connection, Role, Stage, Tcp, short};
 use crate::config::Config;
 use crate::stack::engine::Solo;
 use crate::stack::memory::Memory;
+use crate::stack::opening;
 use crate::stack::{ConnectionId, Tuple};
 use abi::{Error, Result};
-use smoltcp::iface::Interface;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
+    /// Whether these ends are neither connected nor were just now.
+    pub fn may_connect(&self, tuple: &Tuple, now: u64) -> bool {
+        !self.by_tuple.contains_key(tuple) && !self.time_wait.holds(tuple, now)
+    }
+
     /// Starts to connect.
     #[cold]
     pub fn connect(
         &mut self,
         tuple: Tuple,
         now: u64,
-        interface: &mut Interface,
+        own: &Config,
         memory: &mut Memory,
     ) -> Result<ConnectionId> {
-        if self.by_tuple.contains_key(&tuple) || self.time_wait.holds(&tuple, now) {
+        if !self.may_connect(&tuple, now) {
             return Err(Error::AddressInUse);
         }
         let group = self.group_of(tuple.port);
@@ -29,10 +34,9 @@ impl Tcp {
             .ok_or(Error::NoMemory)?;
         socket.set_timeout(Some(short(self.timers.connect)));
         let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
-        if socket
-            .connect(interface.context(), peer, tuple.port)
-            .is_err()
-        {
+        let number = self.numbers.initial(&tuple, now);
+        let connect = |cx: &mut _| socket.connect(cx, peer, tuple.port);
+        if opening::send_syn(own, number, now, connect).is_err() {
             self.give_back(group, Some(Solo::new(socket)), memory);
             return Err(Error::AddressNotAvailable);
         }

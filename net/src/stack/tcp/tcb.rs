@@ -32,7 +32,7 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// RFC 9293 §3.7.1, MUST-15: what a peer can take that does not say.
-const DEFAULT_MSS: u16 = 536;
+pub(in crate::stack) const DEFAULT_MSS: u16 = 536;
 /// smoltcp's segments are this long to a peer that wants shorter ones, as Linux's: to one that
 /// wants a single octet, each would travel behind 40 of headers.
 const MSS_MIN: u16 = 48;
