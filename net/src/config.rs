@@ -33,6 +33,9 @@ pub struct Limits {
     pub sockets_per_process: usize,
     /// The largest backlog that `listen` grants.
     pub backlog: usize,
+    /// Connections that were offered and not completed, of about 150 octets each; and of one
+    /// listener as many as its backlog. Over that, SYNs are answered by cookies.
+    pub half_open: usize,
     /// Connections that no program holds any more and that still have data or a FIN to send.
     pub orphans: usize,
     /// Remembered ends of connections (RFC 9293, TIME-WAIT).
@@ -60,8 +63,6 @@ pub struct Limits {
 pub struct Timers {
     /// Until a connection that was offered but not completed is forgotten.
     pub half_open: Duration,
-    /// Until a half-open connection may be dropped in favour of a new one.
-    pub half_open_protected: Duration,
     /// Until `connect` gives up.
     pub connect: Duration,
     /// Until a peer that says nothing, though asked or owing an acknowledgement, is given up.
@@ -91,6 +92,7 @@ impl Default for Limits {
             sockets: 1024,
             sockets_per_process: 512,
             backlog: 128,
+            half_open: 1024,
             orphans: 64,
             time_wait: 2048,
             memory: 10 << 20,
@@ -108,7 +110,6 @@ impl Default for Timers {
     fn default() -> Self {
         Timers {
             half_open: Duration::from_secs(30),
-            half_open_protected: Duration::from_secs(3),
             connect: Duration::from_secs(20),
             silence: Duration::from_secs(60),
             keep_alive: Duration::from_secs(25),

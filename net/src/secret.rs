@@ -47,6 +47,8 @@ pub(crate) enum Purpose {
     SequenceNumbers,
     /// SYN cookies.
     Cookies,
+    /// How many RSTs may be sent.
+    Resets,
     /// Where the search for an ephemeral port begins.
     PortOffsets,
     /// Which counter goes on with it.

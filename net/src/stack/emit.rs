@@ -4,6 +4,7 @@
 use super::opening::Handshake;
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
+use super::tcp::half_open::SynAck;
 use super::time_wait::LastWord;
 use super::{ETHERNET, Tuple};
 use crate::config::Config;
@@ -14,48 +15,71 @@ use smoltcp::wire::{
     IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
-/// Sends an acknowledgement of a connection that has no socket, and the window that it offers.
+/// Sends the acknowledgement of a connection that has no socket, offering this window.
 pub(super) fn acknowledge(
     token: impl TxToken,
     own: &Config,
     segment: &Segment,
-    last_word: LastWord,
-    window: u16,
+    (last_word, window_len): (LastWord, u16),
 ) {
-    let LastWord { seq, ack } = last_word;
-    let numbers = (seq, Some(ack));
-    answer(token, own, segment, (TcpControl::None, window), numbers);
+    let tcp = TcpRepr {
+        seq_number: last_word.seq,
+        ack_number: Some(last_word.ack),
+        window_len,
+        ..plain(segment.tuple.port, segment.tuple.peer.port())
+    };
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
 }
 
 /// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
 #[cold]
 pub(super) fn reset(token: impl TxToken, own: &Config, segment: &Segment) {
-    let numbers = match segment.ack {
+    let (seq_number, ack_number) = match segment.ack {
         Some(ack) => (ack, None),
         None => (TcpSeqNumber(0), Some(segment.end())),
     };
-    answer(token, own, segment, (TcpControl::Rst, 0), numbers);
-}
-
-/// Answers a segment with one without data, and these sequence and acknowledgement numbers.
-fn answer(
-    token: impl TxToken,
-    own: &Config,
-    segment: &Segment,
-    (control, window_len): (TcpControl, u16),
-    (seq_number, ack_number): (TcpSeqNumber, Option<TcpSeqNumber>),
-) {
     let tcp = TcpRepr {
-        control,
+        control: TcpControl::Rst,
         seq_number,
         ack_number,
-        window_len,
         ..plain(segment.tuple.port, segment.tuple.peer.port())
     };
-    let addresses = (own.address, *segment.tuple.peer.ip());
-    let stations = (EthernetAddress(own.mac), segment.mac);
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
+}
+
+/// Answers a SYN.
+pub(super) fn syn_ack(token: impl TxToken, own: &Config, answer: &SynAck) {
+    let (tuple, offer) = (&answer.tuple, &answer.offer);
+    let plain = TcpRepr {
+        control: TcpControl::Rst,
+        seq_number: answer.seq,
+        ack_number: Some(answer.ack),
+        ..plain(tuple.port, tuple.peer.port())
+    };
+    let tcp = match answer.refuses {
+        true => plain,
+        false => TcpRepr {
+            control: TcpControl::Syn,
+            window_len: offer.window,
+            window_scale: offer.shift,
+            max_seg_size: offer.mss,
+            sack_permitted: offer.sack_permitted,
+            ..plain
+        },
+    };
+    send(token, own, &tcp, (*tuple.peer.ip(), answer.station));
+}
+
+/// Sends a segment without data to a host, by way of this station.
+fn send(
+    token: impl TxToken,
+    own: &Config,
+    tcp: &TcpRepr<'_>,
+    (to, station): (Ipv4Addr, EthernetAddress),
+) {
+    let stations = (EthernetAddress(own.mac), station);
     let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
-    token.consume(len, |buffer| put(buffer, &tcp, addresses, stations));
+    token.consume(len, |buffer| put(buffer, tcp, (own.address, to), stations));
 }
 
 /// Octets of the headers of what [`from_peer`] makes.

@@ -31,7 +31,6 @@ mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
-#[cfg_attr(not(test), expect(dead_code))]
 mod numbers;
 pub(crate) mod offload;
 mod opening;
@@ -56,7 +55,7 @@ use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use early::Early;
-use emit::{FROM_PEER, ask, from_peer};
+use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
 pub(crate) use fragments::Fragments;
 use icmp::Icmp;
@@ -273,6 +272,7 @@ impl<D: Device> Stack<D> {
     pub fn transmit(&mut self, now: u64) -> bool {
         self.port.full = false;
         self.ask_neighbors(now);
+        self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
         self.tcp.expire(now, &mut self.memory);
         let quiet = self.take_turns(now);
@@ -340,6 +340,20 @@ impl<D: Device> Stack<D> {
         self.icmp.take_turn(now, around)
     }
 
+    /// Answers peers again that have not completed their connections.
+    fn answer_half_open(&mut self, now: u64) {
+        for _ in 0..TRANSMIT_BUDGET {
+            let Some((slot, answer)) = self.tcp.due_answer(now) else {
+                return;
+            };
+            let Some(token) = self.port.room(instant(now), None) else {
+                return;
+            };
+            syn_ack(token, &self.config, &answer);
+            self.tcp.answered(slot);
+        }
+    }
+
     /// Sends the ARP requests that are due, and drops what waited for an answer in vain.
     fn ask_neighbors(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
@@ -369,7 +383,10 @@ impl<D: Device> Stack<D> {
         let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
             earlier(earlier(at_once, asking), earlier(fragments, early)),
-            earlier(self.tcp.deadline(), self.udp.deadline()),
+            earlier(
+                self.tcp.deadline().map(|at| self.not_before(at)),
+                self.udp.deadline(),
+            ),
         )
     }
 

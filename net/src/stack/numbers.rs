@@ -24,7 +24,6 @@ const STEP_NS: u64 = 4_000;
 /// Bits of the clock that a cookie has not.
 const LOW: u32 = 24;
 const LOW_MASK: u32 = (1 << LOW) - 1;
-#[cfg_attr(test, expect(dead_code))]
 /// How long a cookie is good for at the most: its own period and the next.
 pub(super) const COOKIE_LIFE_NS: u64 = 2 * (STEP_NS << LOW);
 /// What a cookie can tell of the peer's MSS: the largest of these that is not greater. They are

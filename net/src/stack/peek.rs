@@ -7,6 +7,7 @@
 use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
+use super::opening::Offer;
 use super::verdict::DropReason;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -86,7 +87,7 @@ pub(super) struct SynOptions {
     pub mss: Option<u16>,
     /// How far its windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
-    /// It takes selective acknowledgements (RFC 2018 §2).
+    /// SACK may be sent to it (RFC 2018 §2).
     pub sack_permitted: bool,
 }
 
@@ -94,6 +95,16 @@ impl Segment {
     /// Whether it asks for a new connection.
     pub fn opens(&self) -> bool {
         self.syn && self.ack.is_none() && !self.rst && !self.fin
+    }
+
+    /// What a SYN offers.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            window: self.window,
+            mss: self.options.mss,
+            shift: self.options.shift,
+            sack_permitted: self.options.sack_permitted,
+        }
     }
 
     /// The sequence number after its last octet.

@@ -4,7 +4,7 @@ use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
 use super::early::Early;
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
 use super::fragments::Fragments;
 use super::icmp::{Icmp, Report};
@@ -176,7 +176,7 @@ impl Receiver<'_> {
                 self.tcp.heard(neighbor);
                 let (verdict, last_word) = self.segment(segment, frame, &mut one);
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word, 0);
+                    acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
@@ -243,7 +243,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word, 0);
+            acknowledge(reply, self.config, segment, (last_word, 0));
         }
     }
 
@@ -259,17 +259,9 @@ impl Receiver<'_> {
         if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
             return (Verdict::Kept, None);
         }
-        let own = self.config;
-        match self.tcp.before(segment, own, now, self.memory) {
+        match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
-            Course::Noted => (Verdict::Delivered, None),
-            Course::Answer(last_word, window, reason) => {
-                if let Some(reply) = one.reply.take() {
-                    acknowledge(reply, own, segment, last_word, window);
-                }
-                (Verdict::Dropped(reason), None)
-            }
             Course::Connection(id) => {
                 self.engine.ingress(one, self.tcp.parts(id), now);
                 let last_word = self.tcp.after(id, segment, now, self.memory);
@@ -279,6 +271,7 @@ impl Receiver<'_> {
                 let data = frame.get(segment.data..).unwrap_or_default();
                 let data = data.get(..shape.len).unwrap_or_default();
                 if !self.present(id, segment.tuple, (&shape, data), &mut one.reply) {
+                    self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
@@ -291,6 +284,19 @@ impl Receiver<'_> {
                 self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
+            Course::Challenge(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, self.config, segment, (last_word, window));
+                }
+                (Verdict::Dropped(reason), None)
+            }
+            Course::SynAck(answer) => {
+                if let Some(reply) = one.reply.take() {
+                    syn_ack(reply, self.config, &answer);
+                }
+                (Verdict::Delivered, None)
+            }
+            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
                     reset(reply, self.config, segment);

@@ -26,8 +26,11 @@ pub(super) struct LastWord {
 /// What becomes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// No such connection ended lately, or a new one may begin.
+    /// No such connection ended lately.
     Pass,
+    /// A new connection may begin above this number of ours, the last one's last (RFC 9293
+    /// §3.6.1).
+    Reopen(TcpSeqNumber),
     /// An old duplicate.
     Drop,
     /// The peer has not heard the last word.
@@ -122,6 +125,11 @@ impl TimeWait {
             .is_some_and(|entry| entry.expires == expires)
     }
 
+    /// A new connection has begun.
+    pub fn forget(&mut self, tuple: &Tuple) {
+        self.entries.remove(tuple);
+    }
+
     /// Judges a segment that belongs to no open connection.
     pub fn segment(&mut self, segment: &Segment, now: u64) -> Verdict {
         let tuple = &segment.tuple;
@@ -141,8 +149,7 @@ impl TimeWait {
             return Verdict::Drop;
         }
         if segment.opens() && segment.seq > last_word.ack {
-            self.entries.remove(tuple);
-            return Verdict::Pass;
+            return Verdict::Reopen(last_word.seq);
         }
         if segment.fin {
             // The peer is still there: the time begins again.
@@ -224,6 +231,11 @@ mod tests {
         (syn.syn, syn.ack) = (true, None);
         assert_eq!(table.segment(&syn, SECOND), Verdict::Repeat(LAST_WORD));
         syn.seq = TcpSeqNumber(1001);
+        let reopen = Verdict::Reopen(LAST_WORD.seq);
+        assert_eq!(table.segment(&syn, SECOND), reopen);
+        // It may find no room.
+        assert_eq!(table.segment(&syn, SECOND), reopen);
+        table.forget(&tuple(1));
         assert_eq!(table.segment(&syn, SECOND), Verdict::Pass);
         assert_eq!(table.len(), 0);
     }

@@ -162,6 +162,8 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         TcpNoRoom => {
             world.listener(PROGRAM, 80, 1);
             world.inject(&Segment::syn(5000, 80, 1).frame());
+            let answer = Segment::read(&world.frames()[0]).unwrap();
+            world.inject(&Segment::after(&answer, TcpControl::None).frame());
             world.frames();
             Segment::syn(5001, 80, 1).frame()
         }
@@ -208,6 +210,11 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                     world.listener(PROGRAM, 81, 32);
                     for peer in 6000..6020 {
                         world.inject(&Segment::syn(peer, 81, 1).frame());
+                        let answers = segments(&world.frames());
+                        let Some(answer) = answers.first().filter(|s| s.peer.1 == peer) else {
+                            continue;
+                        };
+                        world.inject(&Segment::after(answer, TcpControl::None).frame());
                         world.frames();
                     }
                 }

@@ -2,10 +2,10 @@
 //!
 //! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of
 //! them refuses bursts with RST and lets a repeated SYN land on a second one. Here a
-//! listener is no socket at all. A SYN that opens a connection to a port with a listener
-//! gets a socket made for it, in LISTEN just while smoltcp processes that one frame, so
-//! there is never more than one and it can take no other segment. Over the backlog the
-//! SYN is dropped without a word: the peer asks again. Half-open connections expire.
+//! listener is no socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie
+//! ([`half_open`]). The segment that completes a connection makes its socket, in LISTEN just
+//! while smoltcp processes a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are
+//! dropped without a word: the peer asks again.
 //!
 //! **Ends.** A connection that its program closed is an orphan until what was queued and
 //! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`super::time_wait`].
@@ -17,10 +17,12 @@ pub(super) mod arrives;
 mod audit;
 mod dormant;
 mod ends;
+pub(super) mod half_open;
 mod listening;
 pub(super) mod path;
 mod pool;
 mod programs;
+mod resets;
 mod roles;
 mod segments;
 pub(super) mod tcb;
@@ -42,8 +44,10 @@ use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
 use dormant::Signs;
+use half_open::{HalfOpens, SynAck};
 use path::Paths;
 use pool::Group;
+use resets::Resets;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
@@ -59,8 +63,8 @@ const DYING_NS: u64 = 1_000_000_000;
 /// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// Its SYN was answered; the peer has until then to complete it.
-    HalfOpen { since: u64 },
+    /// The segment at hand completes it.
+    Opening,
     /// Complete, waiting to be accepted.
     Waiting,
     /// A program's.
@@ -103,8 +107,8 @@ struct Connection {
 
 struct Listener {
     backlog: usize,
-    /// By age.
-    half_open: BTreeSet<(u64, ConnectionId)>,
+    /// Entries of [`half_open`] that are its.
+    half_open: usize,
     ready: VecDeque<ConnectionId>,
 }
 
@@ -115,10 +119,19 @@ pub(crate) struct TcpCounters {
     pub connected: u64,
     pub syns_dropped: u64,
     pub half_open_expired: u64,
+    /// SYN-ACKs that were sent again.
+    pub syn_acks_repeated: u64,
+    /// SYNs that were answered by a cookie; the connections that came of them; and segments that
+    /// came while there were some, and brought none.
+    pub cookies_sent: u64,
+    pub cookies_accepted: u64,
+    pub cookies_refused: u64,
     pub resets_received: u64,
     pub timeouts: u64,
     pub orphans_aborted: u64,
     pub resets_sent: u64,
+    /// RSTs that would have been too many.
+    pub resets_held: u64,
     pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
@@ -137,6 +150,14 @@ pub(crate) enum Stage {
     Failed(Error),
 }
 
+/// Who has a connection's ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Connection(ConnectionId),
+    /// An entry of [`half_open`].
+    HalfOpen(usize),
+}
+
 /// What is to be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
@@ -147,22 +168,24 @@ pub(super) enum Course {
     Instead(ConnectionId, Shape, Option<Shape>),
     /// It is dropped, and smoltcp is to process this, which makes it acknowledge.
     Acknowledge(ConnectionId, Shape, DropReason),
-    /// It is dropped, and answered with this acknowledgement and window.
-    Answer(LastWord, u16, DropReason),
-    /// All that it says was taken note of.
-    Noted,
     /// It is to be answered with a RST (RFC 9293 §3.5.2).
     Reset(DropReason),
     /// It is to be dropped.
     Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
+    /// It is dropped and answered with this acknowledgement, which offers this window.
+    Challenge(LastWord, u16, DropReason),
+    /// It is a SYN, and this answers it.
+    SynAck(SynAck),
+    /// It was all that it is for.
+    Done,
 }
 
 /// All of TCP that smoltcp does not do.
 pub(super) struct Tcp {
     slots: Slab<Connection>,
-    by_tuple: Index<Tuple, ConnectionId>,
+    by_tuple: Index<Tuple, Holder>,
     /// The connection of the last segment: most come behind another of the same one.
     latest: Option<(Tuple, ConnectionId)>,
     /// How many connections use a local port.
@@ -171,8 +194,8 @@ pub(super) struct Tcp {
     groups: BTreeMap<u16, Group>,
     time_wait: TimeWait,
     agenda: Agenda,
-    /// When half-open connections, orphans and the dying expire.
-    half_open: Deadlines,
+    half_open: HalfOpens,
+    /// When orphans and the dying expire.
     orphans: Deadlines,
     dying: Deadlines,
     limits: Limits,
@@ -181,6 +204,7 @@ pub(super) struct Tcp {
     link_mss: usize,
     paths: Paths,
     numbers: Numbers,
+    resets: Resets,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -220,7 +244,7 @@ impl Tcp {
             groups: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
-            half_open: Deadlines::default(),
+            half_open: HalfOpens::default(),
             orphans: Deadlines::default(),
             dying: Deadlines::default(),
             limits,
@@ -228,6 +252,7 @@ impl Tcp {
             link_mss,
             paths: Paths::default(),
             numbers: Numbers::new(secret),
+            resets: Resets::new(secret),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -243,7 +268,7 @@ impl Tcp {
     }
 
     pub fn connections(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.half_open.len()
     }
 
     pub fn half_open(&self) -> usize {
@@ -281,7 +306,7 @@ impl Tcp {
         &mut self,
         tuple: Tuple,
         group: u16,
-        socket: Socket<'static>,
+        solo: Solo<Socket<'static>>,
         role: Role,
         now: u64,
     ) -> ConnectionId {
@@ -289,8 +314,8 @@ impl Tcp {
         let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
-            tcb: Tcb::new(socket.recv_capacity(), mss),
-            solo: Some(Solo::new(socket)),
+            tcb: Tcb::new(solo.get().recv_capacity(), mss),
+            solo: Some(solo),
             group,
             moved_at: now,
             signs: Signs::default(),
@@ -310,12 +335,18 @@ impl Tcp {
     fn enter(&mut self, connection: Connection) -> ConnectionId {
         let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
-        self.by_tuple.insert(tuple, id);
+        self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
-        *self.ports.entry(tuple.port).or_default() += 1;
         self.agenda.touch(id.0);
         self.enter_role(id, tuple.port, role);
         id
+    }
+
+    /// Puts down who has these ends now. An entry may have had them.
+    fn hold(&mut self, tuple: Tuple, holder: Holder) {
+        if self.by_tuple.insert(tuple, holder).is_none() {
+            *self.ports.entry(tuple.port).or_default() += 1;
+        }
     }
 
     /// Forgets a connection and frees its buffers.
@@ -347,20 +378,31 @@ impl Tcp {
         self.forget_tuple(tuple);
     }
 
-    /// The connection of these two ends.
+    /// Who has these two ends.
     #[inline]
-    fn find(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+    fn find(&mut self, tuple: &Tuple) -> Option<Holder> {
         match self.latest {
-            Some((latest, id)) if latest == *tuple => Some(id),
+            Some((latest, id)) if latest == *tuple => Some(Holder::Connection(id)),
             _ => self.search(tuple),
         }
     }
 
     #[inline(never)]
-    fn search(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
-        let id = self.by_tuple.get(tuple).copied();
-        self.latest = id.map(|id| (*tuple, id)).or(self.latest);
-        id
+    fn search(&mut self, tuple: &Tuple) -> Option<Holder> {
+        let holder = self.by_tuple.get(tuple).copied();
+        if let Some(Holder::Connection(id)) = holder {
+            self.latest = Some((*tuple, id));
+        }
+        holder
+    }
+
+    /// The connection of these two ends.
+    #[inline]
+    fn connection_of(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+        match self.find(tuple)? {
+            Holder::Connection(id) => Some(id),
+            Holder::HalfOpen(_) => None,
+        }
     }
 
     /// Other connections may have these ends from now on.

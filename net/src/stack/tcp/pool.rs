@@ -144,9 +144,6 @@ impl Tcp {
         while !self.may_take(group, octets, memory) {
             let gave_way = self.lull_one(group, now, memory)
                 || self.abort_oldest_orphan(now, Some(memory))
-                || self
-                    .evict_half_open(self.oldest_half_open(group), now, memory)
-                    .is_some()
                 || self.reset_one(group, now, memory);
             if !gave_way {
                 return false;
@@ -219,12 +216,6 @@ impl Tcp {
 
     fn first(&self, group: u16, of: impl FnOnce(&Group) -> &Deadlines) -> Option<(u64, usize)> {
         self.groups.get(&group).and_then(|group| of(group).first())
-    }
-
-    /// The half-open connection of that group that has waited longest.
-    pub(super) fn oldest_half_open(&self, group: u16) -> Option<ConnectionId> {
-        let listener = self.listeners.get(&group)?;
-        listener.half_open.first().map(|&(_, id)| id)
     }
 }
 

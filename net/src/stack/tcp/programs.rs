@@ -41,7 +41,7 @@ impl Tcp {
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, group, socket, Role::Held, now))
+        Ok(self.insert(tuple, group, Solo::new(socket), Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {

@@ -1,8 +1,8 @@
 //! What happens before and after smoltcp processes a segment.
 
-use super::arrives::{Arrival, Pace, Shape, arrives, is_expected};
+use super::arrives::{Arrival, Shape, arrives, is_expected};
 use super::tcb::Said;
-use super::{Connection, Course, Role, Tcp, short};
+use super::{Connection, Course, Holder, Role, Tcp, short};
 use crate::config::Config;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
@@ -17,7 +17,7 @@ impl Tcp {
     /// The connection that expects a segment that says this, and how many octets it has room
     /// for.
     pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
-        let id = self.find(tuple)?;
+        let id = self.connection_of(tuple)?;
         let connection = self.get(id)?;
         let socket = connection.solo.as_ref()?.get();
         let receives = matches!(
@@ -45,45 +45,43 @@ impl Tcp {
         &mut self,
         segment: &Segment,
         own: &Config,
-        now: u64,
-        memory: &mut Memory,
+        (now, memory): (u64, &mut Memory),
     ) -> Course {
-        if let Some(id) = self.find(&segment.tuple) {
+        let holder = self.find(&segment.tuple);
+        if let Some(Holder::HalfOpen(slot)) = holder {
+            return self.half_open_arrives(slot, segment, own, (now, memory));
+        }
+        if let Some(Holder::Connection(id)) = holder {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
             if connection.solo.is_none() {
-                return self.before_dormant(id, segment, own, now, memory);
+                return self.before_dormant(id, segment, own, (now, memory));
             }
             if connection.expects(segment) {
                 return Course::Connection(id);
             }
             return match connection.arrives(segment) {
-                Some(arrival) => self.course(id, arrival, now, memory),
+                Some(arrival) => self.course(id, arrival, now),
                 None => Course::Drop(DropReason::TcpAborted),
             };
         }
-        match self.time_wait.segment(segment, now) {
-            Verdict::Pass => {}
+        let above = match self.time_wait.segment(segment, now) {
+            Verdict::Pass => None,
+            Verdict::Reopen(last) => Some(last),
             Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
             Verdict::Repeat(last_word) => return Course::Repeat(last_word),
-        }
+        };
         // RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
         let listens = self.listeners.contains_key(&segment.tuple.port);
         match (listens, segment.ack) {
             _ if segment.rst => Course::Drop(DropReason::TcpStrayReset),
-            (true, None) if segment.opens() => match self.admit(segment.tuple, now, memory) {
-                Some(id) => Course::Connection(id),
-                None => {
-                    self.counters.syns_dropped += 1;
-                    Course::Drop(DropReason::TcpNoRoom)
-                }
-            },
+            (true, None) if segment.opens() => self.syn(segment, above, now),
             (true, None) => Course::Drop(DropReason::TcpNoAck),
-            _ => {
-                self.counters.resets_sent += 1;
-                Course::Reset(DropReason::TcpNoConnection)
+            (true, Some(ack)) if !segment.syn => {
+                self.acknowledgment(segment, ack, own, (now, memory))
             }
+            _ => self.reset(DropReason::TcpNoConnection, now),
         }
     }
 
@@ -94,8 +92,7 @@ impl Tcp {
         id: ConnectionId,
         segment: &Segment,
         own: &Config,
-        now: u64,
-        memory: &mut Memory,
+        (now, memory): (u64, &mut Memory),
     ) -> Course {
         let arrival = self.get(id).and_then(|connection| {
             let is_expected = connection.is_dormant() && connection.expects(segment);
@@ -110,12 +107,12 @@ impl Tcp {
         let seen = match arrival {
             Arrival::Process => *segment,
             Arrival::Instead(shape) | Arrival::Probe(shape) => shape.of(segment),
-            _ => return self.course(id, arrival, now, memory),
+            _ => return self.course(id, arrival, now),
         };
         if !self.hears(id, &seen, now) {
-            Course::Noted
+            Course::Done
         } else if self.wake(id, own, now, memory) {
-            self.course(id, arrival, now, memory)
+            self.course(id, arrival, now)
         } else {
             Course::Drop(DropReason::NoMemory)
         }
@@ -123,13 +120,7 @@ impl Tcp {
 
     /// What is to be done with a segment that is not what its connection expected.
     #[cold]
-    fn course(
-        &mut self,
-        id: ConnectionId,
-        arrival: Arrival,
-        now: u64,
-        memory: &mut Memory,
-    ) -> Course {
+    fn course(&mut self, id: ConnectionId, arrival: Arrival, now: u64) -> Course {
         let Some(connection) = self.slots.get_mut(id.0) else {
             return Course::Drop(DropReason::TcpAborted);
         };
@@ -138,26 +129,19 @@ impl Tcp {
             Arrival::Instead(shape) => Course::Instead(id, shape, None),
             Arrival::Probe(shape) => Course::Instead(id, shape, Some(connection.old())),
             Arrival::Acknowledge(why, pace) => {
-                if pace == Pace::Limited {
-                    if !connection.tcb.challenges.allow(now) {
-                        self.counters.challenges_held += 1;
-                        return Course::Drop(why);
-                    }
-                    self.counters.challenges_sent += 1;
+                let challenges = &mut connection.tcb.challenges;
+                match self.counters.allow(challenges, pace, now) {
+                    true if connection.is_dormant() => connection.answer(why, now),
+                    true => Course::Acknowledge(id, connection.old(), why),
+                    false => Course::Drop(why),
                 }
-                if connection.is_dormant() {
-                    return connection.answer(why, now);
-                }
-                Course::Acknowledge(id, connection.old(), why)
             }
             Arrival::Reset(why) => {
                 self.counters.resets_sent += 1;
                 Course::Reset(why)
             }
-            Arrival::Forget => {
-                self.remove(id, memory);
-                Course::Drop(DropReason::TcpSyn)
-            }
+            // Forget: that is of connections that are no such yet.
+            Arrival::Forget => Course::Drop(DropReason::TcpSyn),
             Arrival::Drop(why) => Course::Drop(why),
         }
     }
@@ -181,15 +165,13 @@ impl Tcp {
             connection.tcb.note(&segment.said());
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
-            connection.tcb.begin(segment.said(), &segment.options);
+            connection.tcb.begin(segment.said(), &segment.offer());
         }
         match state {
-            // The SYN was malformed, or a RST took back a half-open connection.
-            State::Listen => {
-                self.remove(id, memory);
+            State::Listen | State::SynSent | State::SynReceived => {
+                self.not_completed(id, memory);
                 return None;
             }
-            State::SynSent | State::SynReceived => return None,
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
                 connection.peer_finished = true;
             }
@@ -226,7 +208,7 @@ impl Tcp {
                 socket.set_timeout(Some(short(timers.silence)));
             }
             self.rank(id, group, now);
-            if let Role::HalfOpen { .. } = role {
+            if role == Role::Opening {
                 self.set_role(id, Role::Waiting);
             }
         }
@@ -281,9 +263,8 @@ impl Connection {
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
         let state = self.state();
-        let passive = matches!(self.role, Role::HalfOpen { .. });
         let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
-        (!over).then(|| arrives((state, passive), &self.tcb, segment))
+        (!over).then(|| arrives((state, false), &self.tcb, segment))
     }
 
     /// What makes smoltcp acknowledge what has come.
@@ -298,6 +279,6 @@ impl Connection {
             seq: self.tcb.max,
             ack: self.tcb.next,
         };
-        Course::Answer(last_word, self.tcb.promised() as u16, why)
+        Course::Challenge(last_word, self.tcb.promised() as u16, why)
     }
 }

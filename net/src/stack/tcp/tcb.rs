@@ -14,7 +14,7 @@
 //! worthwhile step (§3.8.6.2.2), and never so that its right edge moves left (§3.8.6).
 
 use crate::stack::ETHERNET;
-use crate::stack::peek::SynOptions;
+use crate::stack::opening::{Handshake, Offer};
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
 
@@ -130,14 +130,27 @@ impl Tcb {
 
     // --- segments from the peer -------------------------------------------------------
 
+    /// Both SYNs have passed, the peer's first; ours offered this window.
+    pub fn opened(mut self, handshake: &Handshake, window: u16) -> Self {
+        let said = Said {
+            seq: handshake.irs,
+            ack: None,
+            window: handshake.offer.window,
+        };
+        self.begin(said, &handshake.offer);
+        self.syn_leaves(handshake.iss, Some(handshake.irs + 1), window);
+        self
+    }
+
     /// The peer's SYN: its sequence number, window, and options.
     #[cold]
-    pub fn begin(&mut self, said: Said, options: &SynOptions) {
-        let SynOptions {
+    pub fn begin(&mut self, said: Said, offer: &Offer) {
+        let Offer {
             mss,
             shift,
             sack_permitted,
-        } = *options;
+            ..
+        } = *offer;
         self.takes_sack = sack_permitted;
         let mss = mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS);
         self.mss = mss.max(MSS_MIN).min(self.path_mss);

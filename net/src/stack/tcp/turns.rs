@@ -60,7 +60,7 @@ impl Tcp {
     pub fn deadline(&self) -> Option<u64> {
         let first = |expiries: &Deadlines| expiries.first().map(|(at, _)| at);
         earlier(
-            earlier(first(&self.half_open), first(&self.orphans)),
+            earlier(self.half_open.deadline(), first(&self.orphans)),
             earlier(first(&self.dying), self.agenda.deadline()),
         )
     }
@@ -120,10 +120,6 @@ impl Tcp {
 
     /// Ends the connections whose time is over.
     pub fn expire(&mut self, now: u64, memory: &mut Memory) {
-        while let Some(slot) = self.half_open.due(now) {
-            self.counters.half_open_expired += 1;
-            self.remove(ConnectionId(slot), memory);
-        }
         while let Some(slot) = self.dying.due(now) {
             self.remove(ConnectionId(slot), memory);
         }
@@ -154,7 +150,7 @@ impl Tcp {
                     self.abort(id, now);
                 }
             }
-            Role::HalfOpen { .. } | Role::Waiting | Role::Held => {}
+            Role::Opening | Role::Waiting | Role::Held => {}
         }
     }
 
