@@ -7,6 +7,7 @@ mod defects;
 mod echo;
 mod filters;
 mod http_framing;
+mod idle;
 mod igb;
 mod machines;
 mod messages;
@@ -35,6 +36,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
     ("A server that dies", death::CASES),
+    ("Idle connections", idle::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),

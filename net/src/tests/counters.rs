@@ -214,7 +214,10 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                         let Some(answer) = answers.first().filter(|s| s.peer.1 == peer) else {
                             continue;
                         };
-                        world.inject(&Segment::after(answer, TcpControl::None).frame());
+                        // One that holds nothing would give way.
+                        let mut segment = Segment::after(answer, TcpControl::None);
+                        segment.data = vec![1; 10];
+                        world.inject(&segment.frame());
                         world.frames();
                     }
                 }

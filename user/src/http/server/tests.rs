@@ -169,7 +169,7 @@ fn those_whose_time_is_up_are_ended() {
     world.now = IDLE_NS - 1;
     world.wake();
     assert_eq!(world.server.open(), 2);
-    world.now = IDLE_NS;
+    world.now = IDLE_NS + 2 * LOOK_NS;
     world.run();
     let line = world.network.line(idle);
     assert!(line.received().is_empty() && line.closed);
@@ -177,7 +177,7 @@ fn those_whose_time_is_up_are_ended() {
     world.now = HEAD_NS - 1;
     world.wake();
     assert_eq!(world.network.line(slow).received(), b"");
-    world.now = HEAD_NS;
+    world.now = HEAD_NS + 2 * LOOK_NS;
     world.run();
     let said = world.network.line(slow).received();
     assert!(said.starts_with(b"HTTP/1.1 408 "));
