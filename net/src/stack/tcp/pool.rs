@@ -67,7 +67,7 @@ impl Tcp {
         let own = (used + octets).min(share_of(&group)) - used.min(share_of(&group));
         let common = limit - share * self.listeners.len();
         let in_common = memory.used().saturating_sub(of_shares);
-        memory.has(octets) && in_common + (octets - own) <= common
+        memory.has(octets) && (own == octets || in_common + (octets - own) <= common)
     }
 
     /// A socket whose receive buffer has at least so many octets, for a connection of that group.
