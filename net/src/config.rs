@@ -41,6 +41,8 @@ pub struct Limits {
     pub orphans: usize,
     /// Remembered ends of connections (RFC 9293, TIME-WAIT).
     pub time_wait: usize,
+    /// Neighbours whose stations are remembered; fewer if there is little memory.
+    pub neighbors: usize,
     /// Octets of all buffers.
     pub memory: usize,
     /// Octets of a connection's receive buffer; 65,535 of them are used at the most, so that
@@ -96,6 +98,7 @@ impl Default for Limits {
             half_open: 1024,
             orphans: 64,
             time_wait: 2048,
+            neighbors: 4096,
             memory: 10 << 20,
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
@@ -264,7 +267,7 @@ impl Config {
         self.contains(address) && host != 0 && host != !self.mask()
     }
 
-    fn is_other_host(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_other_host(&self, address: Ipv4Addr) -> bool {
         self.is_host(address) && address != self.address
     }
 

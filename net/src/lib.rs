@@ -56,8 +56,7 @@ pub mod phy {
     pub use crate::stack::card::Card;
     pub use crate::stack::offload::{announce, is_acceptable, is_of_vlan, is_tcp};
     pub use smoltcp::phy::{
-        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
-        TxToken,
+        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken,
     };
     pub use smoltcp::time::Instant;
 }

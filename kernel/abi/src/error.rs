@@ -52,7 +52,8 @@ crate::numbered! {
         ConnectionReset = 21,
         /// Sending after the sending side was shut down or the peer is gone (`EPIPE`).
         BrokenPipe = 22,
-        /// No route to that address (`ENETUNREACH`).
+        /// No route to that address, or its neighbour does not answer (`ENETUNREACH`,
+        /// `EHOSTUNREACH`).
         Unreachable = 23,
         /// The call does not fit this kind of socket (`EOPNOTSUPP`).
         NotSupported = 24,
@@ -100,7 +101,7 @@ impl Error {
             Error::ConnectionRefused => "connection refused",
             Error::ConnectionReset => "connection reset by peer",
             Error::BrokenPipe => "broken pipe",
-            Error::Unreachable => "network unreachable",
+            Error::Unreachable => "unreachable",
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
         }

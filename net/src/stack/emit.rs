@@ -1,6 +1,7 @@
 //! The frames that the stack makes without smoltcp. The token fills in checksums, as in
 //! smoltcp's frames.
 
+use super::ethernet::{self, Station};
 use super::opening::Handshake;
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
@@ -11,8 +12,8 @@ use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IPV4_HEADER_LEN, IpAddress,
-    IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    IPV4_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 /// Sends the acknowledgement of a connection that has no socket, offering this window.
@@ -71,13 +72,8 @@ pub(super) fn syn_ack(token: impl TxToken, own: &Config, answer: &SynAck) {
 }
 
 /// Sends a segment without data to a host, by way of this station.
-fn send(
-    token: impl TxToken,
-    own: &Config,
-    tcp: &TcpRepr<'_>,
-    (to, station): (Ipv4Addr, EthernetAddress),
-) {
-    let stations = (EthernetAddress(own.mac), station);
+fn send(token: impl TxToken, own: &Config, tcp: &TcpRepr<'_>, (to, station): (Ipv4Addr, Station)) {
+    let stations = (Station(own.mac), station);
     let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
     token.consume(len, |buffer| put(buffer, tcp, (own.address, to), stations));
 }
@@ -85,13 +81,13 @@ fn send(
 /// Octets of the headers of what [`from_peer`] makes.
 pub(super) const FROM_PEER: usize = ETHERNET + IPV4_HEADER_LEN + TCP_HEADER_LEN;
 
-/// Makes the frame in which a peer would have sent a segment of this shape, without checksums.
-/// `place` has room for [`FROM_PEER`] octets and the data.
+/// Makes the frame in which a station would have passed on a peer's segment of this shape,
+/// without checksums. `place` has room for [`FROM_PEER`] octets and the data.
 #[cold]
 pub(super) fn from_peer<'a>(
     place: &'a mut [u8],
     own: &Config,
-    tuple: Tuple,
+    (tuple, station): (Tuple, Station),
     shape: &Shape,
     data: &[u8],
 ) -> &'a [u8] {
@@ -108,8 +104,7 @@ pub(super) fn from_peer<'a>(
         ..plain(tuple.peer.port(), tuple.port)
     };
     let frame = &mut place[..FROM_PEER + data.len()];
-    // smoltcp looks at the station it is for, and that it is from one.
-    let stations = (EthernetAddress(own.mac), EthernetAddress(own.mac));
+    let stations = (station, Station(own.mac));
     put(frame, &tcp, (*tuple.peer.ip(), own.address), stations);
     frame
 }
@@ -162,16 +157,11 @@ fn put(
     buffer: &mut [u8],
     tcp: &TcpRepr<'_>,
     hosts: (Ipv4Addr, Ipv4Addr),
-    (src_addr, dst_addr): (EthernetAddress, EthernetAddress),
+    (source, destination): (Station, Station),
 ) {
-    let ethernet = EthernetRepr {
-        src_addr,
-        dst_addr,
-        ethertype: EthernetProtocol::Ipv4,
-    };
-    let mut frame = EthernetFrame::new_unchecked(buffer);
-    ethernet.emit(&mut frame);
-    put_ipv4(frame.payload_mut(), tcp, hosts);
+    let (header, packet) = buffer.split_at_mut(ETHERNET);
+    header.copy_from_slice(&source.header(destination, ethernet::IPV4));
+    put_ipv4(packet, tcp, hosts);
 }
 
 /// Puts a segment into an IPv4 datagram of its length.
@@ -203,8 +193,8 @@ const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ArpPacket {
     pub operation: u16,
-    pub sender: (EthernetAddress, Ipv4Addr),
-    pub target: (EthernetAddress, Ipv4Addr),
+    pub sender: (Station, Ipv4Addr),
+    pub target: (Station, Ipv4Addr),
 }
 
 impl ArpPacket {
@@ -215,7 +205,7 @@ impl ArpPacket {
         let side = |octets: &[u8]| {
             let (&station, octets) = octets.split_first_chunk()?;
             let &address = octets.first_chunk::<4>()?;
-            Some((EthernetAddress(station), Ipv4Addr::from(address)))
+            Some((Station(station), Ipv4Addr::from(address)))
         };
         (*format == FORMAT).then_some(ArpPacket {
             operation: u16::from_be_bytes(operation),
@@ -225,13 +215,11 @@ impl ArpPacket {
     }
 
     /// The frame that carries it from its sender to this station.
-    pub fn frame(&self, to: EthernetAddress) -> [u8; ETHERNET + ARP] {
+    pub fn frame(&self, to: Station) -> [u8; ETHERNET + ARP] {
         let mut frame = [0; ETHERNET + ARP];
         let mut place = &mut frame[..];
         for piece in [
-            &to.0[..],
-            &self.sender.0.0,
-            &u16::from(EthernetProtocol::Arp).to_be_bytes(),
+            &self.sender.0.header(to, ethernet::ARP)[..],
             &FORMAT,
             &self.operation.to_be_bytes(),
             &self.sender.0.0,
@@ -248,17 +236,17 @@ impl ArpPacket {
 }
 
 /// Sends an ARP packet to a station, or to all.
-pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: EthernetAddress) {
+pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: Station) {
     let frame = packet.frame(to);
     token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
 }
 
-/// Asks for a neighbour.
-pub(super) fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
+/// Asks all stations for a neighbour, or the one where it was.
+pub(super) fn ask(token: impl TxToken, own: &Config, (address, to): (Ipv4Addr, Station)) {
     let request = ArpPacket {
         operation: REQUEST,
-        sender: (EthernetAddress(own.mac), own.address),
-        target: (EthernetAddress([0; 6]), address),
+        sender: (Station(own.mac), own.address),
+        target: (Station([0; 6]), address),
     };
-    arp(token, &request, EthernetAddress::BROADCAST);
+    arp(token, &request, to);
 }

@@ -13,6 +13,7 @@
 
 use super::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
 use super::engine::Solo;
+use super::ethernet::Station;
 use super::tcp::arrives::Shape;
 use super::{ETHERNET, Tuple, instant};
 use crate::config::Config;
@@ -94,7 +95,13 @@ pub(in crate::stack) fn synchronize(
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
     let mut interface = interface(own, handshake.iss, &mut wire, now);
-    let frame = from_peer(&mut place, own, handshake.tuple, &shape, &[]);
+    let frame = from_peer(
+        &mut place,
+        own,
+        (handshake.tuple, Station(own.mac)),
+        &shape,
+        &[],
+    );
     wire.arriving = frame.get(ETHERNET..);
     interface.poll_ingress_single(instant(now), &mut wire, solo.set());
     solo.get().state() == State::Established
@@ -317,7 +324,13 @@ mod tests {
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
             let mut interface = interface(&own, handshake.iss, &mut wire, 0);
-            let frame = from_peer(&mut place, &own, handshake.tuple, &shape, b"hello");
+            let frame = from_peer(
+                &mut place,
+                &own,
+                (handshake.tuple, Station(own.mac)),
+                &shape,
+                b"hello",
+            );
             wire.arriving = frame.get(ETHERNET..);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());
             let socket = socket.get_mut();

@@ -6,12 +6,13 @@ use super::coalesce::{FRAME_MAX, First, Run};
 use super::early::Early;
 use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
+use super::ethernet::Station;
 use super::fragments::Fragments;
 use super::icmp::{Icmp, Report};
 use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
-use super::peek::{self, Frame, Segment};
+use super::peek::{self, Frame, Segment, can_be_neighbor};
 use super::tcp::arrives::Shape;
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
@@ -20,6 +21,7 @@ use super::verdict::{DropReason, Verdict};
 use super::{ConnectionId, Stack, Tuple, instant};
 use crate::config::Config;
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
@@ -69,7 +71,7 @@ impl<D: Card> Stack<D> {
     #[cold]
     pub(super) fn report_expired(&mut self, now: u64) {
         while let Some(frame) = self.fragments.next_expired() {
-            let around = (&self.config, &mut self.neighbors, now);
+            let around = (&self.config, now);
             let none = None::<D::TxToken<'_>>;
             let timeout = Report::ReassemblyTimeout;
             self.icmp.report(timeout, &frame, none, around);
@@ -166,29 +168,28 @@ impl<D: Card> Stack<D> {
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
     pub fn process<T: TxToken>(&mut self, seen: &Frame, frame: &[u8], reply: T) -> Verdict {
-        let now = self.now;
         match seen {
             Frame::Segment(segment) => {
                 let mut one = OneFrame::new(frame, Some(reply));
-                let neighbor = *segment.tuple.peer.ip();
-                self.neighbors.lives(neighbor, segment.mac, now);
-                // smoltcp believes an entry again that had expired.
-                self.tcp.heard(neighbor);
                 let (verdict, last_word) = self.segment(segment, frame, &mut one);
+                if verdict == Verdict::Delivered {
+                    let from = (*segment.tuple.peer.ip(), segment.mac);
+                    self.spoke(from, segment.ack.is_some());
+                }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
                     acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
             Frame::Ip(ip) => {
-                if let Some((address, mac)) = ip.from {
-                    self.neighbors.lives(address, mac, now);
+                if let Some(from) = ip.from {
+                    self.spoke(from, false);
                 }
                 let Some(datagram) = &ip.datagram else {
                     return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
-                let is_early = self.early.is_early(now);
+                let is_early = self.early.is_early(self.now);
                 if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !is_early {
                     self.report(Report::PortUnreachable, frame, reply);
                 }
@@ -198,6 +199,24 @@ impl Receiver<'_> {
             Frame::Dropped(reason) => Verdict::Dropped(*reason),
             // A whole datagram is no fragment of another.
             Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
+        }
+    }
+
+    /// A packet for us has come from a host by this station. `answers`: it shows that the host
+    /// gets what we send.
+    #[inline]
+    fn spoke(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
+        let (own, now) = (self.config, self.now);
+        if !own.contains(host) {
+            if let Some(router) = own.gateway {
+                self.neighbors.passed_on(router, station, answers, now);
+            }
+        } else if station.is_single()
+            && station.0 != own.mac
+            && can_be_neighbor(host, own)
+            && self.neighbors.spoke(host, station, answers, now)
+        {
+            self.tcp.heard(host);
         }
     }
 
@@ -232,8 +251,7 @@ impl Receiver<'_> {
     ) {
         let mut one = OneFrame::new(frame, reply);
         let now = self.now;
-        let neighbor = *segment.tuple.peer.ip();
-        self.neighbors.lives(neighbor, segment.mac, now);
+        self.spoke((*segment.tuple.peer.ip(), segment.mac), true);
         if hurry {
             self.tcp.hurry(id, true);
         }
@@ -270,18 +288,20 @@ impl Receiver<'_> {
             Course::Instead(id, shape, old) => {
                 let data = frame.get(segment.data..).unwrap_or_default();
                 let data = data.get(..shape.len).unwrap_or_default();
-                if !self.present(id, segment.tuple, (&shape, data), &mut one.reply) {
+                let from = (segment.tuple, segment.mac);
+                if !self.present(id, from, (&shape, data), &mut one.reply) {
                     self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
                 if let Some(old) = old {
-                    self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                    self.present(id, from, (&old, &[0]), &mut one.reply);
                 }
                 (Verdict::Delivered, last_word)
             }
             Course::Acknowledge(id, old, reason) => {
-                self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                let from = (segment.tuple, segment.mac);
+                self.present(id, from, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
             Course::Challenge(last_word, window, reason) => {
@@ -311,7 +331,7 @@ impl Receiver<'_> {
     fn present<T: TxToken>(
         &mut self,
         id: ConnectionId,
-        tuple: Tuple,
+        from: (Tuple, Station),
         (shape, data): (&Shape, &[u8]),
         reply: &mut Option<T>,
     ) -> bool {
@@ -327,7 +347,7 @@ impl Receiver<'_> {
             true => &mut short[..],
             false => &mut long[..],
         };
-        let frame = from_peer(place, self.config, tuple, shape, data);
+        let frame = from_peer(place, self.config, from, shape, data);
         let mut one = OneFrame::new(frame, reply.take());
         self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
         *reply = one.reply;

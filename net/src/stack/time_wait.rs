@@ -169,9 +169,9 @@ impl TimeWait {
 mod tests {
     use super::*;
     use crate::secret::{Purpose, Secret};
+    use crate::stack::ethernet::Station;
     use crate::stack::peek::SynOptions;
     use core::net::{Ipv4Addr, SocketAddrV4};
-    use smoltcp::wire::EthernetAddress;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -184,7 +184,7 @@ mod tests {
 
     fn segment(port: u16, seq: i32) -> Segment {
         Segment {
-            mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
+            mac: Station([2, 0, 0, 0, 0, 1]),
             tuple: tuple(port),
             seq: TcpSeqNumber(seq),
             ack: Some(TcpSeqNumber(500)),

@@ -1,7 +1,7 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
 use super::offload;
-use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities, Medium};
+use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities};
 use crate::{Config, Kernel, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
@@ -9,6 +9,7 @@ use abi::nic::Segmentation;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
 use abi::{Error, Pid, Result};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};

@@ -1,9 +1,9 @@
 //! For the tests: whether the books agree with the sockets, by looking at all of them.
 
 use super::{Holder, Role, Tcp};
-use crate::stack::ConnectionId;
 use crate::stack::engine::{Engine, Next};
 use crate::stack::memory::Memory;
+use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::State;
@@ -61,6 +61,9 @@ impl Tcp {
             };
             match engine.wants(solo.set(), now) {
                 Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
+                Next::Turn if self.agenda.waits(slot) => {
+                    assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");
+                }
                 Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
                 _ => {}
             }

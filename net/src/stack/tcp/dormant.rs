@@ -217,7 +217,7 @@ impl Tcp {
                     .heard
                     .saturating_add(nanoseconds(timers.silence))
         {
-            self.give_up(id, memory);
+            self.fell_silent(id, memory);
             return Next::Nothing;
         }
         if connection
@@ -263,7 +263,7 @@ impl Tcp {
     }
 
     /// The peer has said nothing for too long.
-    fn give_up(&mut self, id: ConnectionId, memory: &mut Memory) {
+    fn fell_silent(&mut self, id: ConnectionId, memory: &mut Memory) {
         self.changed.push(id.0);
         let Some(connection) = self.get_mut(id) else {
             return;

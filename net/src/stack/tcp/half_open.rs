@@ -14,6 +14,7 @@ use super::{Course, Holder, Role, Tcp};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::stack::engine::Solo;
+use crate::stack::ethernet::Station;
 use crate::stack::memory::{Memory, RECEIVE_MAX};
 use crate::stack::numbers::{COOKIE_LIFE_NS, Told};
 use crate::stack::opening::{Handshake, Offer, receive_syn};
@@ -23,7 +24,7 @@ use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
 use slab::Slab;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{EthernetAddress, TcpSeqNumber};
+use smoltcp::wire::TcpSeqNumber;
 
 /// RFC 6298 §2: until a round trip was measured; each repetition waits twice as long as the last.
 const REPEAT_NS: u64 = 1_000_000_000;
@@ -35,7 +36,7 @@ const SENT_MAX: u8 = 6;
 pub(in crate::stack) struct SynAck {
     pub tuple: Tuple,
     /// The station that the SYN came from.
-    pub station: EthernetAddress,
+    pub station: Station,
     pub seq: TcpSeqNumber,
     pub ack: TcpSeqNumber,
     /// It is a RST instead: nobody listens any more.
@@ -46,7 +47,7 @@ pub(in crate::stack) struct SynAck {
 /// A peer that has not acknowledged our SYN yet.
 struct HalfOpen {
     handshake: Handshake,
-    station: EthernetAddress,
+    station: Station,
     /// When its SYN came.
     since: u64,
     /// How often it was answered.
@@ -117,9 +118,13 @@ impl Tcp {
         if listener.ready.len() >= listener.backlog {
             return self.no_room();
         }
-        let offer = segment.offer();
+        let mut offer = segment.offer();
         let is_kept =
             listener.half_open < listener.backlog && self.half_open.len() < self.limits.half_open;
+        if !is_kept {
+            // No cookie tells it.
+            offer.shift = None;
+        }
         let iss = match is_kept {
             true => self.numbers.initial(&tuple, now),
             false => self.numbers.cookie(&tuple, segment.seq, &offer, now),

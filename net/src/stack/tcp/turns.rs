@@ -51,6 +51,23 @@ impl Tcp {
         self.agenda.heard(neighbor);
     }
 
+    /// A neighbour does not answer. Who wants to connect by way of it fails; what is a connection
+    /// goes on, since that may pass (RFC 1122 §4.2.3.9), until its time is over.
+    #[cold]
+    pub fn give_up(&mut self, neighbor: Ipv4Addr, now: u64, memory: &mut Memory) {
+        for slot in self.agenda.waiting_for(neighbor) {
+            if let Some(connection) = self.slots.get_mut(slot)
+                && connection.state() == State::SynSent
+            {
+                connection.error = Some(Error::Unreachable);
+                if let Some(socket) = connection.socket() {
+                    socket.abort();
+                }
+                self.settle(ConnectionId(slot), now, memory);
+            }
+        }
+    }
+
     /// Whether no connection waits for its turn.
     pub fn is_idle(&self) -> bool {
         self.agenda.is_idle()
