@@ -2,6 +2,7 @@
 
 use crate::secret::Secret;
 use abi::nic::MacAddress;
+use abi::socket::Handle;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -105,6 +106,24 @@ impl Default for Limits {
             tcp_transmit_large: TWO_SEGMENTS,
             udp_receive: 64 << 10,
             udp_transmit: 64 << 10,
+        }
+    }
+}
+
+/// A socket for each so many octets of buffers: an idle one takes half of that in all tables.
+const MEMORY_PER_SOCKET: usize = 1 << 10;
+/// As many sockets as handles can name at the most, and there are always some.
+const SOCKETS: (usize, usize) = (512, 1 << Handle::SLOT_BITS);
+
+impl Limits {
+    /// For so many octets of buffers. Tables may take about as much besides.
+    pub fn of_memory(memory: usize) -> Self {
+        let sockets = (memory / MEMORY_PER_SOCKET).clamp(SOCKETS.0, SOCKETS.1);
+        Limits {
+            sockets,
+            sockets_per_process: sockets / 4 * 3,
+            memory,
+            ..Limits::default()
         }
     }
 }

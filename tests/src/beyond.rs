@@ -7,6 +7,7 @@ mod defects;
 mod echo;
 mod filters;
 mod http_framing;
+mod idle;
 mod igb;
 mod machines;
 mod memory;
@@ -39,6 +40,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("A server that dies", death::CASES),
+    ("Idle connections", idle::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),

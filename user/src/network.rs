@@ -18,7 +18,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 use frames::Frames;
-use net::{Config, Server};
+use net::{Config, Limits, Server};
 
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
@@ -59,7 +59,8 @@ impl Network {
                 Config::new(info.mac, secret)
             });
         config.timers.opening = OPENING;
-        config.limits.memory = memory(sys::free_memory().context("the free memory")?);
+        let memory = memory(sys::free_memory().context("the free memory")?);
+        config.limits = Limits::of_memory(memory);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;

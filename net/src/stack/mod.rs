@@ -145,6 +145,7 @@ pub(crate) struct Figures {
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
+    pub dormant: usize,
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
@@ -226,6 +227,7 @@ impl<D: Device> Stack<D> {
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
+            dormant: self.tcp.dormant(),
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
@@ -347,7 +349,7 @@ impl<D: Device> Stack<D> {
             engine.egress(port, (set, tcb), way, now).1
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
     }
 
     /// UDP and ICMP come first by turns.
@@ -426,6 +428,12 @@ impl<D: Device> Stack<D> {
             true => self.polled_at.saturating_add(pause),
             false => at,
         }
+    }
+
+    /// Makes all connections dormant on which nothing is under way; returns how many.
+    #[cfg(test)]
+    pub fn lull_all(&mut self, now: u64) -> usize {
+        self.tcp.lull_all(now, &mut self.memory)
     }
 
     /// Panics if a socket that has something to do is not on the agenda for it, or if

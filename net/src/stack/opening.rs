@@ -74,7 +74,6 @@ pub(in crate::stack) fn receive_syn(
 /// As [`receive_syn`], and the peer has acknowledged our SYN, and told this window: the socket is
 /// in ESTABLISHED, where SND.UNA = SND.NXT = ISS + 1 and RCV.NXT = IRS + 1.
 #[must_use]
-#[cfg_attr(not(test), expect(dead_code, reason = "for idle connections"))]
 pub(in crate::stack) fn synchronize(
     solo: &mut Solo<Socket<'static>>,
     own: &Config,
