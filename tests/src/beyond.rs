@@ -6,6 +6,7 @@ mod death;
 mod defects;
 mod echo;
 mod filters;
+mod flood;
 mod http_framing;
 mod idle;
 mod igb;
@@ -30,6 +31,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("ARP and ICMP", neighbours::CASES),
     ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
+    ("Floods and forgeries", flood::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),

@@ -48,9 +48,9 @@ pub(in crate::stack) struct Handshake {
     pub offer: Offer,
 }
 
-/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent its own
-/// then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and the
-/// socket is closed or of no use, if smoltcp does not do as it is wanted.
+/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent
+/// its own then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and
+/// the socket is closed or of no use, if smoltcp does not do as it is wanted.
 #[must_use]
 pub(in crate::stack) fn receive_syn(
     solo: &mut Solo<Socket<'static>>,
@@ -131,8 +131,8 @@ const MULTIPLIER: u64 = 0xbb2e_fcec_3c39_611d;
 const INCREMENT: u64 = 0x7590_ef39;
 const INVERSE: u64 = inverse(MULTIPLIER);
 
-/// The seed of a generator whose second number is this one, and whose first one, of which an interface
-/// makes IPv4's identification, is one that it accepts.
+/// The seed of a generator whose second number is this one, and whose first one, of which an
+/// interface makes IPv4's identification, is one that it accepts.
 fn seed(number: u32) -> u64 {
     const fn before(state: u64) -> u64 {
         state.wrapping_sub(INCREMENT).wrapping_mul(INVERSE)
