@@ -7,6 +7,7 @@ use crate::{Error, Pid, Result, ipc, println, process, sys, time, traces};
 use abi::ipc::{FOREVER, Received, wait};
 use alloc::format;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// The program that all this is of.
 const NAME: &str = "testmemory";
@@ -16,6 +17,8 @@ const CHILDREN_MAX: usize = 64;
 const TAKEN: usize = 256 * 1024;
 /// Turns for which a child keeps its marks, and its parent looks at its own registers.
 const TURNS: u32 = 200;
+/// Looks, a millisecond apart, whether orphans are gone.
+const LOOKS: u32 = 500;
 /// How long it waits for a frame, in nanoseconds.
 const FRAMES_NS: u64 = 5_000_000_000;
 
@@ -42,10 +45,34 @@ pub fn spawn_without_end(children: &mut Vec<Pid>) -> Result<(usize, u64, Option<
 /// # Errors
 /// If they cannot be started.
 pub fn call_each_other() -> Result<()> {
-    let called = process::spawn(NAME, "called")?;
-    process::spawn(NAME, &format!("call,{}", called.0))?;
+    start_pair()?;
     process::wait_any()?;
     process::wait_any().map(drop)
+}
+
+/// Has a child start two that call each other, and end before them: nobody else will end them.
+/// Waits, as long as such a call may take, until so many bytes are free again.
+///
+/// # Errors
+/// If they cannot be started.
+pub fn leave_orphans(free: u64) -> Result<()> {
+    run(NAME, "pair")?;
+    for _ in 0..LOOKS {
+        if sys::free_memory()? == free {
+            break;
+        }
+        time::sleep(Duration::from_millis(1))?;
+    }
+    Ok(())
+}
+
+/// A child's part: starts two that call each other.
+///
+/// # Errors
+/// If they cannot be started.
+pub fn start_pair() -> Result<()> {
+    let called = process::spawn(NAME, "called")?;
+    process::spawn(NAME, &format!("call,{}", called.0)).map(drop)
 }
 
 /// Has a child take all memory that it gets, and end.

@@ -17,11 +17,12 @@ usage: testmemory,WHAT[,ROUNDS]
   takes memory, and tells how much is free before and after
   spawn    starts programs until it gets no more
   mutual   starts pairs of programs that wait for each other
+  orphans  the same by a program that ends before them
   take     starts a program that takes all memory
   run,ROUNDS,NAME[,ARG...]  runs another program to its end
   marks    looks for what another program has left in memory and registers
   ROUNDS   how often; 3 if not said
-  sleep, called, call, mark and take0 are what it starts",
+  sleep, called, call, pair, mark and take0 are what it starts",
     options,
     main
 );
@@ -51,6 +52,7 @@ fn main(options: Options) -> user::Result<()> {
             strain::call(Pid(rounds));
             return Ok(());
         }
+        "pair" => return strain::start_pair(),
         "mark" => return strain::leave_marks(CARD),
         "take0" => {
             strain::take_memory();
@@ -79,12 +81,13 @@ fn main(options: Options) -> user::Result<()> {
                 told = alloc::format!(", {count} started, then {free} free, then: {why}");
             }
             "mutual" => strain::call_each_other()?,
+            "orphans" => strain::leave_orphans(before)?,
             "take" => strain::take_all()?,
             "run" => strain::run(rest.first().copied().unwrap_or("hello"), &args)?,
             _ => return Err(user::Error::InvalidArgument),
         }
         let free = sys::free_memory()?;
-        if round == rounds || what != "mutual" {
+        if round == rounds || round <= 10 || round % 20 == 0 {
             println!("testmemory: {what}: {free} bytes free after round {round}{told}");
         }
     }
