@@ -328,10 +328,8 @@ impl Transmit {
             let end = report.at + 1;
             self.reports.pop_front();
             for slot in self.clean..end {
-                let buffer = self.buffers[slot & (self.ring - 1)];
-                if buffer != NONE {
-                    buffers.leave_ring(buffer);
-                }
+                // NONE is no buffer's number, and leaves nothing.
+                buffers.leave_ring(self.buffers[slot & (self.ring - 1)]);
             }
             self.clean = end;
         }
