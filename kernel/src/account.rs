@@ -123,6 +123,11 @@ impl<C: Counter> Accounts<C> {
         self.traps += 1;
     }
 
+    /// When the last stage began: the counter, without another look at it.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// The kernel goes over to another stage. Returns the one before, for [`Accounts::back`].
     pub fn enter(&mut self, stage: Stage) -> Stage {
         self.stages[stage as usize].count += 1;

@@ -1,10 +1,10 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
-use crate::arch::cpu;
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
+use crate::arch::{cpu, gdt, space};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -15,6 +15,7 @@ use kernel::clock::{QUANTUM_NS, SECOND_NS};
 use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
+use kernel::random::Random;
 use spin::Mutex;
 
 /// Everything the kernel knows. One processor, interrupts off: whoever has the guard is
@@ -46,8 +47,10 @@ pub struct Kernel {
     pub watch: Watch,
     /// When frames were last looked for.
     pub looks: Looks,
-    /// State of [`abi::Syscall::Random`].
-    pub random: u64,
+    /// What [`abi::Syscall::Random`] gives.
+    pub random: Random,
+    /// Programs are at the same places always.
+    pub fixed_layout: bool,
     /// Where time goes.
     pub accounts: Accounts<Tsc>,
 }
@@ -147,6 +150,7 @@ impl Kernel {
 
     /// Handles an interrupt; returns whether somebody else should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
+        self.random.happened(self.accounts.since());
         match vector {
             FIRST_IRQ..=LAST_IRQ => {
                 let irq = (vector - FIRST_IRQ) as u8;
@@ -226,7 +230,7 @@ impl Kernel {
             .into_iter()
             .map(|stage| self.accounts.stage(stage));
         let processes = self.table.living();
-        stages.chain(processes.map(|process| self.accounts.process(process.pid, &process.name)))
+        stages.chain(processes.map(|process| self.accounts.process(process.pid, process.name)))
     }
 
     /// Tells the console where time goes: the machine's NMI asks for it.
@@ -324,7 +328,8 @@ impl Kernel {
             self.watch.end(self.timer.now());
         }
         if let Some(space) = &process.space {
-            space.activate();
+            space::enter(space);
+            gdt::clear_data_segments();
         }
         frame.registers = process.registers;
         match process.vectors.state() {

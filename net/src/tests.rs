@@ -7,6 +7,8 @@ mod batch;
 mod changes;
 mod counters;
 mod datagrams;
+mod dormant;
+mod flood;
 mod fragments;
 pub(crate) mod frames;
 mod hostile;

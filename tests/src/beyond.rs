@@ -2,11 +2,16 @@
 
 mod alike;
 mod counts;
+mod death;
 mod defects;
 mod echo;
 mod filters;
+mod flood;
 mod http_framing;
+mod idle;
 mod igb;
+mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
@@ -26,6 +31,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("ARP and ICMP", neighbours::CASES),
     ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
+    ("Floods and forgeries", flood::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
@@ -33,8 +39,12 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
+    ("A server that dies", death::CASES),
+    ("Idle connections", idle::CASES),
     ("The system", system::CASES),
+    ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),

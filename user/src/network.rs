@@ -11,16 +11,20 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, start, sys, time};
+use crate::{Error, Result, println, random, start, sys, time};
 use abi::ipc::Message;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::time::Duration;
 use frames::Frames;
-use net::{Config, Server};
+use net::{Config, Limits, Server};
 
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+
+/// Programs open their sockets within this time of a start of the server.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// A network server and the card it serves.
 pub struct Network {
@@ -48,13 +52,15 @@ impl Network {
             error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
         })?;
         let info = card.info().context("cannot describe the card")?;
-        let random = || sys::random().context("no random number");
-        let seed = random()? ^ random()? << 1;
-        let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
-            println!("{}: {error}; going on without", start::name());
-            Config::new(info.mac, seed)
-        });
-        config.limits.memory = memory(sys::free_memory().context("the free memory")?);
+        let secret = random::secret().context("no random numbers")?;
+        let mut config =
+            Config::from_command_line(words, info.mac, secret).unwrap_or_else(|error| {
+                println!("{}: {error}; going on without", start::name());
+                Config::new(info.mac, secret)
+            });
+        config.timers.opening = OPENING;
+        let memory = memory(sys::free_memory().context("the free memory")?);
+        config.limits = Limits::of_memory(memory);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;

@@ -2,8 +2,10 @@
 
 pub mod boot_memory;
 pub mod bus;
+pub mod cmos;
 pub mod cpu;
 pub mod gdt;
+pub mod heap;
 pub mod messages;
 pub mod paging;
 pub mod pci;

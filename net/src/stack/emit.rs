@@ -2,8 +2,10 @@
 //! smoltcp's frames.
 
 use super::ethernet::{self, Station};
+use super::opening::Handshake;
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
+use super::tcp::half_open::SynAck;
 use super::time_wait::LastWord;
 use super::{ETHERNET, Tuple};
 use crate::config::Config;
@@ -14,45 +16,66 @@ use smoltcp::wire::{
     TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
-/// Sends the last acknowledgement of a connection that has no socket any more.
+/// Sends the acknowledgement of a connection that has no socket, offering this window.
 pub(super) fn acknowledge(
     token: impl TxToken,
     own: &Config,
     segment: &Segment,
-    last_word: LastWord,
+    (last_word, window_len): (LastWord, u16),
 ) {
-    let LastWord { seq, ack } = last_word;
-    answer(token, own, segment, TcpControl::None, (seq, Some(ack)));
+    let tcp = TcpRepr {
+        seq_number: last_word.seq,
+        ack_number: Some(last_word.ack),
+        window_len,
+        ..plain(segment.tuple.port, segment.tuple.peer.port())
+    };
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
 }
 
 /// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
 #[cold]
 pub(super) fn reset(token: impl TxToken, own: &Config, segment: &Segment) {
-    let numbers = match segment.ack {
+    let (seq_number, ack_number) = match segment.ack {
         Some(ack) => (ack, None),
         None => (TcpSeqNumber(0), Some(segment.end())),
     };
-    answer(token, own, segment, TcpControl::Rst, numbers);
-}
-
-/// Answers a segment with one without data, and these sequence and acknowledgement numbers.
-fn answer(
-    token: impl TxToken,
-    own: &Config,
-    segment: &Segment,
-    control: TcpControl,
-    (seq_number, ack_number): (TcpSeqNumber, Option<TcpSeqNumber>),
-) {
     let tcp = TcpRepr {
-        control,
+        control: TcpControl::Rst,
         seq_number,
         ack_number,
         ..plain(segment.tuple.port, segment.tuple.peer.port())
     };
-    let addresses = (own.address, *segment.tuple.peer.ip());
-    let stations = (Station(own.mac), segment.mac);
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
+}
+
+/// Answers a SYN.
+pub(super) fn syn_ack(token: impl TxToken, own: &Config, answer: &SynAck) {
+    let (tuple, offer) = (&answer.tuple, &answer.offer);
+    let plain = TcpRepr {
+        control: TcpControl::Rst,
+        seq_number: answer.seq,
+        ack_number: Some(answer.ack),
+        ..plain(tuple.port, tuple.peer.port())
+    };
+    let tcp = match answer.refuses {
+        true => plain,
+        false => TcpRepr {
+            control: TcpControl::Syn,
+            window_len: offer.window,
+            window_scale: offer.shift,
+            max_seg_size: offer.mss,
+            sack_permitted: offer.sack_permitted,
+            ..plain
+        },
+    };
+    send(token, own, &tcp, (*tuple.peer.ip(), answer.station));
+}
+
+/// Sends a segment without data to a host, by way of this station.
+fn send(token: impl TxToken, own: &Config, tcp: &TcpRepr<'_>, (to, station): (Ipv4Addr, Station)) {
+    let stations = (Station(own.mac), station);
     let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
-    token.consume(len, |buffer| put(buffer, &tcp, addresses, stations));
+    token.consume(len, |buffer| put(buffer, tcp, (own.address, to), stations));
 }
 
 /// Octets of the headers of what [`from_peer`] makes.
@@ -86,6 +109,31 @@ pub(super) fn from_peer<'a>(
     frame
 }
 
+/// Octets of the longest SYN there is, with its IPv4 header: all options of TCP's.
+pub(super) const SYN_MAX: usize = IPV4_HEADER_LEN + 60;
+
+/// Makes the IPv4 datagram in which a peer would have begun these ones' connection, without
+/// checksums.
+pub(super) fn syn_from_peer<'a>(
+    place: &'a mut [u8; SYN_MAX],
+    own: &Config,
+    handshake: &Handshake,
+) -> &'a [u8] {
+    let Handshake { tuple, offer, .. } = handshake;
+    let tcp = TcpRepr {
+        control: TcpControl::Syn,
+        seq_number: handshake.irs,
+        window_len: offer.window,
+        window_scale: offer.shift,
+        max_seg_size: offer.mss,
+        sack_permitted: offer.sack_permitted,
+        ..plain(tuple.peer.port(), tuple.port)
+    };
+    let datagram = &mut place[..IPV4_HEADER_LEN + tcp.buffer_len()];
+    put_ipv4(datagram, &tcp, (*tuple.peer.ip(), own.address));
+    datagram
+}
+
 /// A segment that says nothing.
 fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
     TcpRepr {
@@ -108,9 +156,16 @@ fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
 fn put(
     buffer: &mut [u8],
     tcp: &TcpRepr<'_>,
-    (from, to): (Ipv4Addr, Ipv4Addr),
+    hosts: (Ipv4Addr, Ipv4Addr),
     (source, destination): (Station, Station),
 ) {
+    let (header, datagram) = buffer.split_at_mut(ETHERNET);
+    header.copy_from_slice(&source.header(destination, ethernet::IPV4));
+    put_ipv4(datagram, tcp, hosts);
+}
+
+/// Puts a segment into an IPv4 datagram of its length.
+fn put_ipv4(buffer: &mut [u8], tcp: &TcpRepr<'_>, (from, to): (Ipv4Addr, Ipv4Addr)) {
     let ip = Ipv4Repr {
         src_addr: from,
         dst_addr: to,
@@ -119,9 +174,7 @@ fn put(
         hop_limit: 64,
     };
     let checksums = ChecksumCapabilities::ignored();
-    let (header, packet) = buffer.split_at_mut(ETHERNET);
-    header.copy_from_slice(&source.header(destination, ethernet::IPV4));
-    let mut packet = Ipv4Packet::new_unchecked(packet);
+    let mut packet = Ipv4Packet::new_unchecked(buffer);
     ip.emit(&mut packet, &checksums);
     let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
     let (source, destination) = (from.into(), IpAddress::Ipv4(to));

@@ -96,9 +96,9 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new<D: Device>(config: &Config, seed: u64, port: &mut Port<D>, now: u64) -> Self {
-        let mut settings = smoltcp::iface::Config::new(HardwareAddress::Ip);
-        settings.random_seed = seed;
+    pub fn new<D: Device>(config: &Config, port: &mut Port<D>, now: u64) -> Self {
+        // What it draws from its seed is not used: connections begin in `opening`.
+        let settings = smoltcp::iface::Config::new(HardwareAddress::Ip);
         let mut card = Sending {
             port,
             tcb: None,
@@ -114,11 +114,6 @@ impl Engine {
             interface,
             looks: 0,
         }
-    }
-
-    /// What a socket needs to connect.
-    pub fn interface(&mut self) -> &mut Interface {
-        &mut self.interface
     }
 
     /// Once per poll.

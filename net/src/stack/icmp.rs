@@ -9,6 +9,7 @@
 use super::ETHERNET;
 use super::checksum::Sum;
 use super::ethernet::{self, Station};
+use super::identification::Identifications;
 use super::ipv4::{Fragment, HEAD, IPV4, Packet};
 use super::link::Port;
 use super::pace::Pace;
@@ -17,6 +18,7 @@ use super::receive::Receiver;
 use super::tcp::path::TooBig;
 use super::verdict::{DropReason, Verdict};
 use crate::config::Config;
+use crate::secret::Key;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -105,19 +107,18 @@ pub(super) struct Icmp {
     waiting_octets: usize,
     /// Octets of a frame behind the IPv4 header.
     payload_max: usize,
-    /// Of the answer that left last (RFC 791 §3.1).
-    identification: u16,
+    identifications: Identifications,
     errors: Pace,
     pub counters: IcmpCounters,
 }
 
 impl Icmp {
-    pub fn new(frame_max: usize, random: u64) -> Self {
+    pub fn new(frame_max: usize, key: Key) -> Self {
         Icmp {
             waiting: VecDeque::new(),
             waiting_octets: 0,
             payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
-            identification: random as u16,
+            identifications: Identifications::new(key),
             errors: Pace::default(),
             counters: IcmpCounters::default(),
         }
@@ -164,9 +165,9 @@ impl Icmp {
         {
             let packet = packet(to, station, answer.head, answer.octets);
             // The token fills in IPv4's checksum.
-            self.identification = self.identification.wrapping_add(1);
+            let identification = self.identifications.next();
             let software = ChecksumCapabilities::ignored();
-            packet.send(token, own, &software, self.identification);
+            packet.send(token, own, &software, identification);
             return Ok(());
         }
         let octets = self.waiting_octets + answer.octets.len();
@@ -206,14 +207,14 @@ impl Icmp {
         };
         let packet = packet(waiting.to, waiting.station, waiting.head, &waiting.octets);
         let left = if HEAD + packet.octets.len() <= self.payload_max {
-            self.identification = self.identification.wrapping_add(1);
-            packet.send(token, own, software, self.identification);
+            let identification = self.identifications.next();
+            packet.send(token, own, software, identification);
             true
         } else {
             let fragment = waiting.fragment.get_or_insert_with(|| {
-                self.identification = self.identification.wrapping_add(1);
+                let identification = self.identifications.next();
                 Fragment {
-                    identification: self.identification,
+                    identification,
                     sent: 0,
                 }
             });

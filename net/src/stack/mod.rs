@@ -2,7 +2,7 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
 //!                           └─▶ arp               ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
 //!                                                 └─▶ icmp: the answer
 //! ```
@@ -21,17 +21,21 @@ mod calls;
 pub(crate) mod card;
 mod checksum;
 mod coalesce;
+mod early;
 mod emit;
 mod engine;
 mod ethernet;
 mod fragments;
 mod icmp;
+mod identification;
 mod index;
 mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
+mod numbers;
 pub(crate) mod offload;
+mod opening;
 mod pace;
 mod peek;
 mod receive;
@@ -48,17 +52,18 @@ pub(crate) use tcp::{Stage, TcpCounters};
 pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
+use crate::secret::Purpose;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
 use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{FROM_PEER, ask, from_peer};
+use early::Early;
+use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
 use ethernet::Station;
 pub(crate) use fragments::Fragments;
 use icmp::Icmp;
-use index::{Key, derived};
 use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
@@ -140,6 +145,7 @@ pub(crate) struct Figures {
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
+    pub dormant: usize,
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
@@ -157,6 +163,7 @@ pub(crate) struct Stack<D: Device> {
     port: Port<D>,
     engine: Engine,
     fragments: Fragments,
+    early: Early,
     tcp: Tcp,
     udp: Udp,
     arp: Arp,
@@ -178,20 +185,20 @@ impl<D: Device> Stack<D> {
         D: Card,
     {
         let mut port = Port::new(device);
-        // Peers see numbers that smoltcp draws; they must not tell the tables' key.
-        let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
-        let key = Key::new(config.seed);
+        let engine = Engine::new(&config, &mut port, now);
+        let key = |purpose| config.secret.key(purpose);
         let (frame_max, mss) = (port.frame_max, port.mss);
         Stack {
             config,
             port,
             engine,
             fragments: Fragments::default(),
-            tcp: Tcp::new(config.limits, config.timers, mss, key),
-            udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
+            early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
+            tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
+            udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
-            icmp: Icmp::new(frame_max, derived(config.seed, 4)),
-            neighbors: Neighbors::new(&config.limits, key),
+            icmp: Icmp::new(frame_max, key(Purpose::IcmpIdentification)),
+            neighbors: Neighbors::new(&config.limits, key(Purpose::Tables)),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
             frames_joined: 0,
@@ -220,6 +227,7 @@ impl<D: Device> Stack<D> {
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
+            dormant: self.tcp.dormant(),
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
@@ -262,6 +270,7 @@ impl<D: Device> Stack<D> {
         if self.fragments.expire(now) {
             self.report_expired(now);
         }
+        self.receive_early(now);
         let mut received = 0;
         while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
@@ -276,6 +285,7 @@ impl<D: Device> Stack<D> {
     pub fn transmit(&mut self, now: u64) -> bool {
         self.port.full = false;
         self.ask_neighbors(now);
+        self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
         self.tcp.expire(now, &mut self.memory);
         let mut quiet = self.take_turns(now);
@@ -339,7 +349,7 @@ impl<D: Device> Stack<D> {
             engine.egress(port, (set, tcb), way, now).1
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
     }
 
     /// UDP and ICMP come first by turns.
@@ -353,6 +363,20 @@ impl<D: Device> Stack<D> {
 
     fn icmp_turn(&mut self, now: u64) -> bool {
         self.icmp.take_turn(now, (&self.config, &mut self.port))
+    }
+
+    /// Answers peers again that have not completed their connections.
+    fn answer_half_open(&mut self, now: u64) {
+        for _ in 0..TRANSMIT_BUDGET {
+            let Some((slot, answer)) = self.tcp.due_answer(now) else {
+                return;
+            };
+            let Some(token) = self.port.room(instant(now), None) else {
+                return;
+            };
+            syn_ack(token, &self.config, &answer);
+            self.tcp.answered(slot);
+        }
     }
 
     /// Sends the ARP requests that are due, within bounds, and drops what waited for an answer
@@ -384,9 +408,13 @@ impl<D: Device> Stack<D> {
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
+        let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(earlier(at_once, asking), fragments),
-            earlier(self.tcp.deadline(), self.udp.deadline()),
+            earlier(earlier(at_once, asking), earlier(fragments, early)),
+            earlier(
+                self.tcp.deadline().map(|at| self.not_before(at)),
+                self.udp.deadline(),
+            ),
         )
     }
 
@@ -400,6 +428,12 @@ impl<D: Device> Stack<D> {
             true => self.polled_at.saturating_add(pause),
             false => at,
         }
+    }
+
+    /// Makes all connections dormant on which nothing is under way; returns how many.
+    #[cfg(test)]
+    pub fn lull_all(&mut self, now: u64) -> usize {
+        self.tcp.lull_all(now, &mut self.memory)
     }
 
     /// Panics if a socket that has something to do is not on the agenda for it, or if

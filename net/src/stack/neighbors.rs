@@ -20,10 +20,11 @@
 //! Of an address the table wants to know only whether it is another: IPv6's can be in it, too.
 
 use super::ethernet::Station;
-use super::index::{Index, Key};
+use super::index::Index;
 use super::pace::Pace;
 use crate::config::Limits;
 use crate::deadlines::Deadlines;
+use crate::secret::Key;
 use core::net::Ipv4Addr;
 use slab::Slab;
 

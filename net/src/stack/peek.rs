@@ -8,6 +8,7 @@ use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
 use super::ethernet::{self, Station};
+use super::opening::Offer;
 use super::verdict::DropReason;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -84,12 +85,24 @@ pub(super) struct SynOptions {
     pub mss: Option<u16>,
     /// How far its windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
+    /// SACK may be sent to it (RFC 2018 §2).
+    pub sack_permitted: bool,
 }
 
 impl Segment {
     /// Whether it asks for a new connection.
     pub fn opens(&self) -> bool {
         self.syn && self.ack.is_none() && !self.rst && !self.fin
+    }
+
+    /// What a SYN offers.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            window: self.window,
+            mss: self.options.mss,
+            shift: self.options.shift,
+            sack_permitted: self.options.sack_permitted,
+        }
     }
 
     /// The sequence number after its last octet.
@@ -219,6 +232,7 @@ fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
             TcpOption::EndOfList => break,
             TcpOption::MaxSegmentSize(mss) if syn => found.mss = Some(mss),
             TcpOption::WindowScale(shift) if syn => found.shift = Some(shift),
+            TcpOption::SackPermitted if syn => found.sack_permitted = true,
             _ => {}
         }
         octets = rest;
@@ -268,3 +282,6 @@ pub(super) fn impossible_source(address: Ipv4Addr, own: &Config) -> bool {
         || address == own.address
         || address == own.broadcast()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
+use super::early::Early;
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
 use super::ethernet::Station;
 use super::fragments::Fragments;
@@ -30,6 +31,7 @@ const SHORT: usize = 60;
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
     pub config: &'a Config,
+    pub early: &'a mut Early,
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
@@ -76,10 +78,28 @@ impl<D: Card> Stack<D> {
         }
     }
 
+    /// Processes the SYNs that came before a listener did, or too long before.
+    #[inline]
+    pub(super) fn receive_early(&mut self, now: u64) {
+        for frame in self.early.take(now) {
+            let (port, _, mut receiver) = self.parts(now);
+            let seen = peek::look(&frame, receiver.config, &port.software);
+            let Some(reply) = port.room(instant(now), None) else {
+                // There was room for it before.
+                self.early.keep(&frame);
+                self.early.heard();
+                continue;
+            };
+            // It has had its verdict.
+            let _ = receiver.process(&seen, &frame, reply);
+        }
+    }
+
     /// The card, the fragments, and all else that frames are for.
     fn parts(&mut self, now: u64) -> (&mut Port<D>, &mut Fragments, Receiver<'_>) {
         let receiver = Receiver {
             config: &self.config,
+            early: &mut self.early,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
@@ -157,7 +177,7 @@ impl Receiver<'_> {
                     self.spoke(from, segment.ack.is_some());
                 }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word);
+                    acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
@@ -169,7 +189,8 @@ impl Receiver<'_> {
                     return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
-                if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
+                let is_early = self.early.is_early(self.now);
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !is_early {
                     self.report(Report::PortUnreachable, frame, reply);
                 }
                 verdict
@@ -248,7 +269,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word);
+            acknowledge(reply, self.config, segment, (last_word, 0));
         }
     }
 
@@ -261,7 +282,10 @@ impl Receiver<'_> {
         one: &mut OneFrame<'_, T>,
     ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
-        match self.tcp.before(segment, now, self.memory) {
+        if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
+            return (Verdict::Kept, None);
+        }
+        match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -274,6 +298,7 @@ impl Receiver<'_> {
                 let data = data.get(..shape.len).unwrap_or_default();
                 let from = (segment.tuple, segment.mac);
                 if !self.present(id, from, (&shape, data), &mut one.reply) {
+                    self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
@@ -287,6 +312,19 @@ impl Receiver<'_> {
                 self.present(id, from, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
+            Course::Challenge(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, self.config, segment, (last_word, window));
+                }
+                (Verdict::Dropped(reason), None)
+            }
+            Course::SynAck(answer) => {
+                if let Some(reply) = one.reply.take() {
+                    syn_ack(reply, self.config, &answer);
+                }
+                (Verdict::Delivered, None)
+            }
+            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
                     reset(reply, self.config, segment);

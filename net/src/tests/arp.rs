@@ -76,8 +76,8 @@ fn answers(world: &mut World, packet: Arp) -> Vec<Arp> {
     frames.iter().map(read).collect()
 }
 
-/// Where a datagram of a program goes, and where TCP's answer to a segment from [`PEER_MAC`];
-/// `None`: the neighbour is asked for instead.
+/// Where a datagram of a program goes, and where smoltcp acknowledges an octet to that came from
+/// [`PEER_MAC`]; `None`: the neighbour is asked for instead.
 fn stations(world: &mut World, socket: Handle, host: [u8; 4]) -> [Option<[u8; 6]>; 2] {
     let address = SocketAddress { ip: host, port: 9 };
     let request = Request::SendTo { socket, address };
@@ -87,12 +87,18 @@ fn stations(world: &mut World, socket: Handle, host: [u8; 4]) -> [Option<[u8; 6]
         known.next().map(|frame| *frame.first_chunk::<6>().unwrap())
     };
     let datagram = station(&world.frames());
-    // A SYN is answered; a RST takes that back.
+    // A SYN is answered to where it came from. A RST takes the connection back.
     let port = 1024 + world.chance.below(60_000) as u16;
-    let mut segment = Segment::syn(port, 80, 1).from(host);
+    world.inject(&Segment::syn(port, 80, 1).from(host).frame());
+    let syn_ack = Segment::read(&world.frames()[0]).unwrap();
+    let mut segment = Segment::after(&syn_ack, TcpControl::None).from(host);
+    segment.data = b"x".to_vec();
     world.inject(&segment.frame());
+    world.frames();
+    world.now += 10 * MS;
     let answer = station(&world.frames());
-    (segment.control, segment.seq) = (TcpControl::Rst, 2);
+    (segment.control, segment.seq) = (TcpControl::Rst, segment.end());
+    segment.data.clear();
     world.inject(&segment.frame());
     world.frames();
     [datagram, answer]

@@ -180,22 +180,20 @@ fn a_flood_of_requests_is_answered_within_bounds_and_others_all_the_same() {
 #[test]
 fn a_segment_leaves_as_soon_as_its_next_hop_answers() {
     let mut world = World::new(4);
-    world.listener(PROGRAM, 80, 8);
-    // From behind the gateway, which is not known.
-    let syn = Segment::syn(5000, 80, 1).from([192, 0, 2, 1]);
-    let asked = answers(&mut world, &syn.frame());
+    let connect = |world: &mut World, ip| {
+        let socket = world.socket(PROGRAM, Kind::Stream);
+        world.non_blocking(PROGRAM, socket);
+        let address = SocketAddress { ip, port: 9 };
+        let connect = Request::Connect { socket, address };
+        world.ask(PROGRAM, connect).unwrap_err();
+        world.frames()
+    };
+    // To a host behind the gateway, which is not known.
+    let asked = connect(&mut world, [192, 0, 2, 1]);
     assert_eq!((asked.len(), &asked[0][12..14]), (1, &[8, 6][..]));
     assert_eq!(asked[0][38..42], PEER_IP);
     let others: Vec<Vec<u8>> = (0..20)
-        .flat_map(|last| {
-            let socket = world.socket(PROGRAM, Kind::Stream);
-            world.non_blocking(PROGRAM, socket);
-            let ip = [10, 0, 2, 100 + last];
-            let address = SocketAddress { ip, port: 9 };
-            let connect = Request::Connect { socket, address };
-            world.ask(PROGRAM, connect).unwrap_err();
-            world.frames()
-        })
+        .flat_map(|last| connect(&mut world, [10, 0, 2, 100 + last]))
         .collect();
     assert_eq!(others.len(), 20, "each neighbour is asked for on its own");
     world.now += 300 * MS;

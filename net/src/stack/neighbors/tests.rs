@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret::{Purpose, Secret};
 use alloc::vec::Vec;
 
 const SECOND: u64 = 1_000_000_000;
@@ -17,7 +18,7 @@ fn station(number: u32) -> Station {
 }
 
 fn table() -> Neighbors {
-    Neighbors::new(&Limits::default(), Key::new(1))
+    Neighbors::new(&Limits::default(), Secret::from(1).key(Purpose::Tables))
 }
 
 impl Neighbors {
@@ -215,7 +216,7 @@ fn the_table_is_bounded_and_who_was_heard_of_last_stays() {
             memory,
             ..Limits::default()
         };
-        let mut table = Neighbors::new(&limits, Key::new(1));
+        let mut table = Neighbors::new(&limits, Secret::from(1).key(Purpose::Tables));
         let most = (memory / MEMORY_PER_ENTRY).clamp(ENTRIES_MIN, 4096);
         for number in 0..10_000 {
             let now = START + u64::from(number) * 1_000_000;
@@ -384,7 +385,7 @@ fn anything_in_any_order_keeps_the_books() {
         neighbors: ENTRIES_MIN,
         ..Limits::default()
     };
-    let mut table = Neighbors::new(&limits, Key::new(1));
+    let mut table = Neighbors::new(&limits, Secret::from(1).key(Purpose::Tables));
     let mut now = START;
     for round in 0..200_000 {
         let address = host(chance.below(120) as u32);

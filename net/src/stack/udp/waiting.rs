@@ -96,8 +96,8 @@ impl Udp {
                 octets,
             };
             let packet = datagram.packet(own, software.udp.tx());
-            self.identification = self.identification.wrapping_add(1);
-            packet.send(token, own, software, self.identification);
+            let identification = self.identifications.next();
+            packet.send(token, own, software, identification);
             self.at_once += 1;
             self.counters.sent += 1;
             return Ok(());
@@ -182,14 +182,14 @@ impl Udp {
             };
             let left = if HEAD + datagram.octets.len() <= self.payload_max {
                 let packet = datagram.packet(own, software.udp.tx());
-                self.identification = self.identification.wrapping_add(1);
-                packet.send(token, own, software, self.identification);
+                let identification = self.identifications.next();
+                packet.send(token, own, software, identification);
                 true
             } else {
                 let fragment = outgoing.fragment.get_or_insert_with(|| {
-                    self.identification = self.identification.wrapping_add(1);
+                    let identification = self.identifications.next();
                     Fragment {
-                        identification: self.identification,
+                        identification,
                         sent: 0,
                     }
                 });
