@@ -45,8 +45,8 @@ impl Ports {
     }
 
     /// Begins a search: for a connection to a peer by double hashing (RFC 6056 §3.3.4), so that the
-    /// same ends come again late, and nobody else can tell which come next; else anywhere (§3.3.1), since
-    /// to datagrams a port that a peer cannot foresee either is worth more (RFC 5452 §9.2).
+    /// same ends come again late, and nobody else can tell which come next; else anywhere (§3.3.1),
+    /// since to datagrams a port that a peer cannot foresee either is worth more (RFC 5452 §9.2).
     #[cold]
     pub fn search(&mut self, peer: Option<SocketAddrV4>) -> Search {
         let Some(peer) = peer else {

@@ -1,7 +1,7 @@
 //! What only this server knows, and the numbers that are drawn from it.
 
 use core::hash::Hasher;
-use siphasher::sip::SipHasher24;
+use siphasher::sip::{SipHasher13, SipHasher24};
 
 /// Octets that differ from start to start and are never sent. What peers see of it went through
 /// a keyed hash.
@@ -94,7 +94,8 @@ impl Key {
     }
 }
 
-/// A sequence of random numbers: a keyed hash of how many there were.
+/// A sequence of random numbers: a keyed hash of how many there were, SipHash-1-3, since many are
+/// drawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Random {
     key: Key,
@@ -108,7 +109,9 @@ impl Random {
 
     pub fn next(&mut self) -> u64 {
         self.count += 1;
-        self.key.hash(&[self.count])
+        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+        hasher.write_u64(self.count);
+        hasher.finish()
     }
 }
 

@@ -6,14 +6,17 @@ mod death;
 mod defects;
 mod echo;
 mod filters;
+mod flood;
 mod http_framing;
 mod idle;
 mod igb;
 mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
 mod segments;
+mod stations;
 mod system;
 mod together;
 mod trouble;
@@ -26,7 +29,9 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
+    ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
+    ("Floods and forgeries", flood::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
@@ -34,6 +39,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("A server that dies", death::CASES),
     ("Idle connections", idle::CASES),

@@ -1,15 +1,14 @@
 //! IPv4's identification of datagrams that may be fragmented: a random number that none of the
 //! last ones had.
 //!
-//! A receiver puts together what has the same source, destination, protocol and identification,
-//! so it must not soon come again (RFC 6864 §4.3). If it were counted, whoever gets some datagrams would know
-//! how many others get, and could send fragments that are taken for ours (RFC 7739 §3).
+//! A receiver puts together what has the same source, destination, protocol and identification, so
+//! it must not soon come again (RFC 6864 §4.3). If it were counted, whoever gets some datagrams
+//! would know how many others get, and could send fragments that are taken for ours (RFC 7739 §3).
 
-use super::super::secret::{Key, Random};
+use crate::secret::{Key, Random};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 
-/// So many in succession all differ.
+/// More than so many in succession all differ.
 const APART: usize = 4096;
 
 /// See the module.
@@ -17,38 +16,41 @@ pub(super) struct Identifications {
     random: Random,
     /// Four numbers' bits, of which so many numbers are left.
     drawn: (u64, u8),
-    /// The last ones, the oldest first, and a bit for each number that is among them.
-    last: VecDeque<u16>,
+    /// The last ones, of which the next takes the place of the oldest.
+    last: Box<[u16; APART]>,
+    oldest: usize,
+    /// A bit for each number that is among them.
     used: Box<[u64; 1 << 10]>,
 }
 
 impl Identifications {
     #[cold]
     pub fn new(key: Key) -> Self {
+        // As if the lowest numbers had been the last: all places have one of their own.
+        let mut used = Box::new([0; 1 << 10]);
+        used[..APART / 64].fill(u64::MAX);
         Identifications {
             random: Random::new(key),
             drawn: (0, 0),
-            last: VecDeque::with_capacity(APART),
-            used: Box::new([0; 1 << 10]),
+            last: Box::new(core::array::from_fn(|place| place as u16)),
+            oldest: 0,
+            used,
         }
     }
 
     /// The next one.
     #[inline]
     pub fn next(&mut self) -> u16 {
-        if self.last.len() == APART
-            && let Some(oldest) = self.last.pop_front()
-        {
-            let (word, bit) = place(oldest);
-            self.used[word] &= !bit;
-        }
         // Of 16 numbers 15 are free at the least.
         loop {
             let number = self.draw();
             let (word, bit) = place(number);
             if self.used[word] & bit == 0 {
                 self.used[word] |= bit;
-                self.last.push_back(number);
+                let oldest = core::mem::replace(&mut self.last[self.oldest], number);
+                self.oldest = (self.oldest + 1) % APART;
+                let (word, bit) = place(oldest);
+                self.used[word] &= !bit;
                 return number;
             }
         }
@@ -87,7 +89,7 @@ mod tests {
         let mut last = std::vec![None; 1 << 16];
         for (index, &number) in numbers.iter().enumerate() {
             let before = last[usize::from(number)].replace(index);
-            assert!(before.is_none_or(|before| index - before >= APART));
+            assert!(before.is_none_or(|before| index - before > APART));
         }
         assert!(last.iter().all(Option::is_some));
     }

@@ -2,7 +2,7 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
 //!                           └─▶ arp               ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
 //!                                                 └─▶ icmp: the answer
 //! ```

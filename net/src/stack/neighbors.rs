@@ -152,8 +152,13 @@ impl Neighbors {
     fn find(&self, address: Ipv4Addr) -> Option<usize> {
         match self.entries.get(self.latest) {
             Some(entry) if entry.address == address => Some(self.latest),
-            _ => self.by_address.get(&address).copied(),
+            _ => self.search(address),
         }
+    }
+
+    #[inline(never)]
+    fn search(&self, address: Ipv4Addr) -> Option<usize> {
+        self.by_address.get(&address).copied()
     }
 
     // --- sending ----------------------------------------------------------------------
@@ -167,13 +172,24 @@ impl Neighbors {
     /// The same, for a packet that leaves now.
     #[inline]
     pub fn use_station(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
+        match self.entries.get(self.latest) {
+            Some(entry) if entry.address == address && entry.is_fresh(now, REACHABLE_NS) => {
+                Some(entry.station)
+            }
+            _ => self.use_other(address, now),
+        }
+    }
+
+    /// The same, of an entry that is not the latest, or stale.
+    #[inline(never)]
+    fn use_other(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
         let slot = self.find(address)?;
         self.latest = slot;
         let entry = self.entries.get_mut(slot)?;
         if !entry.is_good(now) {
             return None;
         }
-        if entry.heard.saturating_add(REACHABLE_NS) <= now && !entry.is_asked {
+        if !entry.is_fresh(now, REACHABLE_NS) && !entry.is_asked {
             (entry.is_asked, entry.tries) = (true, 0);
             self.asking.set(slot, now.saturating_add(DELAY_NS));
         }
@@ -245,24 +261,23 @@ impl Neighbors {
 
     // --- what is heard ----------------------------------------------------------------
 
+    /// Whether it would change nothing that a packet has come from this neighbour by this station,
+    /// as is so with most.
+    #[inline]
+    pub fn is_no_news(&self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
+        self.entries.get(self.latest).is_some_and(|entry| {
+            entry.address == address
+                && entry.station == station
+                && (entry.class == Class::Confirmed || !answers)
+                && entry.is_fresh(now, NOTE_NS)
+        })
+    }
+
     /// An IP packet for us has come from a neighbour by this station, both of which can be.
     /// `answers`: it shows that the neighbour gets what we send. Returns whether the station was
     /// wanted.
-    #[inline]
-    pub fn spoke(&mut self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
-        if let Some(entry) = self.entries.get(self.latest)
-            && entry.address == address
-            && entry.station == station
-            && (entry.class == Class::Confirmed || !answers)
-            && now < entry.heard.saturating_add(NOTE_NS)
-        {
-            return false;
-        }
-        self.hear(address, station, answers, now)
-    }
-
     #[inline(never)]
-    fn hear(&mut self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
+    pub fn spoke(&mut self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
         let class = match answers {
             true => Class::Confirmed,
             false => Class::Heard,
@@ -303,7 +318,6 @@ impl Neighbors {
     }
 
     /// A packet has come that a router passes on: this neighbour, if it is at that station.
-    #[inline]
     pub fn passed_on(&mut self, router: Ipv4Addr, station: Station, answers: bool, now: u64) {
         if self.station(router, now) == Some(station) {
             self.spoke(router, station, answers, now);
@@ -454,9 +468,14 @@ impl Neighbors {
 
 impl Entry {
     /// Whether its station can be sent to.
-    #[inline]
     fn is_good(&self, now: u64) -> bool {
-        self.class != Class::Wanted && now < self.heard.saturating_add(IDLE_NS)
+        self.is_fresh(now, IDLE_NS)
+    }
+
+    /// Whether something was heard of it within that time.
+    #[inline]
+    fn is_fresh(&self, now: u64, time_ns: u64) -> bool {
+        self.class != Class::Wanted && now.wrapping_sub(self.heard) < time_ns
     }
 }
 

@@ -26,8 +26,8 @@ const LOW: u32 = 24;
 const LOW_MASK: u32 = (1 << LOW) - 1;
 /// How long a cookie is good for at the most: its own period and the next.
 pub(super) const COOKIE_LIFE_NS: u64 = 2 * (STEP_NS << LOW);
-/// What a cookie can tell of the peer's MSS: the largest of these that is not greater. They are
-/// the least there is, and the most usual of those that hosts offer; none says that there was no option.
+/// What a cookie can tell of the peer's MSS: the largest of these that is not greater. They are the
+/// least there is, and the most usual of those that hosts offer.
 const MSS: [u16; 8] = [48, 216, 536, 1200, 1360, 1400, 1452, 1460];
 /// Offers that a cookie can tell: an MSS, and whether SACK may be sent.
 const OFFERS: u32 = 2 * MSS.len() as u32;
@@ -37,8 +37,8 @@ const OFFERS: u32 = 2 * MSS.len() as u32;
 pub(super) enum Told {
     /// A cookie for this segment's connection. The peer had offered this.
     Offer(Offer),
-    /// It may be a cookie of this time that is for these ends, but this segment is not the first behind the
-    /// handshake.
+    /// It may be a cookie of this time that is for these ends, but this segment is not the first
+    /// behind the handshake.
     Later,
     /// No cookie.
     Nothing,

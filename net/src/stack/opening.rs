@@ -48,9 +48,9 @@ pub(in crate::stack) struct Handshake {
     pub offer: Offer,
 }
 
-/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent its own
-/// then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and the
-/// socket is closed or of no use, if smoltcp does not do as it is wanted.
+/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent
+/// its own then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and
+/// the socket is closed or of no use, if smoltcp does not do as it is wanted.
 #[must_use]
 pub(in crate::stack) fn receive_syn(
     solo: &mut Solo<Socket<'static>>,
@@ -95,13 +95,8 @@ pub(in crate::stack) fn synchronize(
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
     let mut interface = interface(own, handshake.iss, &mut wire, now);
-    let frame = from_peer(
-        &mut place,
-        own,
-        (handshake.tuple, Station(own.mac)),
-        &shape,
-        &[],
-    );
+    let ends = (handshake.tuple, Station(own.mac));
+    let frame = from_peer(&mut place, own, ends, &shape, &[]);
     wire.arriving = frame.get(ETHERNET..);
     interface.poll_ingress_single(instant(now), &mut wire, solo.set());
     solo.get().state() == State::Established
@@ -136,8 +131,8 @@ const MULTIPLIER: u64 = 0xbb2e_fcec_3c39_611d;
 const INCREMENT: u64 = 0x7590_ef39;
 const INVERSE: u64 = inverse(MULTIPLIER);
 
-/// The seed of a generator whose second number is this one, and whose first one, of which an interface
-/// makes IPv4's identification, is one that it accepts.
+/// The seed of a generator whose second number is this one, and whose first one, of which an
+/// interface makes IPv4's identification, is one that it accepts.
 fn seed(number: u32) -> u64 {
     const fn before(state: u64) -> u64 {
         state.wrapping_sub(INCREMENT).wrapping_mul(INVERSE)
@@ -324,13 +319,8 @@ mod tests {
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
             let mut interface = interface(&own, handshake.iss, &mut wire, 0);
-            let frame = from_peer(
-                &mut place,
-                &own,
-                (handshake.tuple, Station(own.mac)),
-                &shape,
-                b"hello",
-            );
+            let ends = (handshake.tuple, Station(own.mac));
+            let frame = from_peer(&mut place, &own, ends, &shape, b"hello");
             wire.arriving = frame.get(ETHERNET..);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());
             let socket = socket.get_mut();

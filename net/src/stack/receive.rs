@@ -206,6 +206,14 @@ impl Receiver<'_> {
     /// gets what we send.
     #[inline]
     fn spoke(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
+        let hop = self.config.next_hop(host).unwrap_or(host);
+        if !self.neighbors.is_no_news(hop, station, answers, self.now) {
+            self.hear((host, station), answers);
+        }
+    }
+
+    #[inline(never)]
+    fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
         let (own, now) = (self.config, self.now);
         if !own.contains(host) {
             if let Some(router) = own.gateway {

@@ -449,9 +449,9 @@ fn next(state: &mut u64) -> u32 {
     (*state >> (29 - (*state >> 61))) as u32
 }
 
-/// Finds the generator's state behind three successive numbers: of the 29 bits of a state
-/// that a number does not tell, half are tried, and the others are looked up in a sorted table of what they
-/// add to the next number.
+/// Finds the generator's state behind three successive numbers: of the 29 bits of a state that a
+/// number does not tell, half are tried, and the others are looked up in a sorted table of what
+/// they add to the next number.
 fn attack(drawn: [u32; 3]) -> Option<u64> {
     for top in 0..8u64 {
         let shift = 29 - top;

@@ -19,10 +19,9 @@ use super::offload::{self, Frame};
 use super::receive::{check_head, enable};
 use super::regs;
 use super::room::Buffers;
-use crate::{Bus, BusAddr, Error, Tail};
-use alloc::boxed::Box;
+use crate::{Bus, BusAddr, Error, Tail, reserve};
 use alloc::collections::VecDeque;
-use alloc::vec;
+use alloc::vec::Vec;
 
 /// A descriptor without buffer.
 const NONE: u16 = u16::MAX;
@@ -72,7 +71,7 @@ pub struct Transmit {
     /// Command of the newest descriptor.
     last_command: u32,
     /// The buffer that is free when a descriptor is done.
-    buffers: Box<[u16]>,
+    buffers: Vec<u16>,
     contexts: [Option<[u32; 4]>; CONTEXTS],
     /// Which of them is the older one.
     older: usize,
@@ -94,25 +93,28 @@ pub struct Counters {
 
 impl Transmit {
     /// The ring of a queue, which starts at `base` in the arena.
-    pub fn new(queue: usize, base: usize, ring: usize) -> Self {
-        Transmit {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(queue: usize, base: usize, ring: usize) -> Result<Self, Error> {
+        Ok(Transmit {
             queue,
             base,
             ring,
             next: 0,
             clean: 0,
             told: 0,
-            reports: VecDeque::with_capacity(ring),
+            reports: reserve::with_room(ring)?.into(),
             reported: 0,
             unreported: 0,
             last_command: 0,
-            buffers: vec![NONE; ring].into_boxed_slice(),
+            buffers: reserve::filled(NONE, ring)?,
             contexts: [None; CONTEXTS],
             older: 0,
             counters: Counters::default(),
             counted_frames: 0,
             counted_descriptors: 0,
-        }
+        })
     }
 
     /// Frames so far.
@@ -326,10 +328,8 @@ impl Transmit {
             let end = report.at + 1;
             self.reports.pop_front();
             for slot in self.clean..end {
-                let buffer = self.buffers[slot & (self.ring - 1)];
-                if buffer != NONE {
-                    buffers.leave_ring(buffer);
-                }
+                // NONE is no buffer's number, and leaves nothing.
+                buffers.leave_ring(self.buffers[slot & (self.ring - 1)]);
             }
             self.clean = end;
         }

@@ -1,12 +1,12 @@
 //! SYN-RECEIVED without sockets.
 //!
-//! A SYN costs nothing that a flood of them could use up: it becomes an entry of a bounded table, or, if
-//! that is full, is answered with a cookie and forgotten ([`crate::stack::numbers`], RFC 4987
-//! §3.6). The segment that acknowledges our SYN makes the socket ([`crate::stack::opening`]).
+//! A SYN costs nothing that a flood of them could use up: it becomes an entry of a bounded table,
+//! or, if that is full, is answered with a cookie and forgotten ([`crate::stack::numbers`], RFC
+//! 4987 §3.6). The segment that acknowledges our SYN makes the socket ([`crate::stack::opening`]).
 //! What other segments there may be is judged as ever ([`super::arrives`]).
 //!
-//! An entry remembers all that the peer offered, and its SYN-ACK is repeated (RFC 6298 §5). One that is answered
-//! by a cookie has no scaled window, and repeats its SYN itself.
+//! An entry remembers all that the peer offered, and its SYN-ACK is repeated (RFC 6298 §5). One
+//! that is answered by a cookie has no scaled window, and repeats its SYN itself.
 
 use super::arrives::{Arrival, arrives, is_expected};
 use super::tcb::{Challenges, Tcb};
@@ -103,8 +103,8 @@ impl Tcp {
         }
     }
 
-    /// Answers a SYN to a port that has a listener. `above`: the last number of the connection that these
-    /// ends had, if it is in TIME-WAIT.
+    /// Answers a SYN to a port that has a listener. `above`: the last number of the connection that
+    /// these ends had, if it is in TIME-WAIT.
     pub(super) fn syn(
         &mut self,
         segment: &Segment,
@@ -202,8 +202,8 @@ impl Tcp {
         half.since.saturating_add(next)
     }
 
-    /// The next SYN-ACK that is to be sent again, or RST that is to be sent, and the name under which
-    /// [`Tcp::answered`] is told that it was.
+    /// The next SYN-ACK that is to be sent again, or RST that is to be sent, and the name under
+    /// which [`Tcp::answered`] is told that it was.
     pub fn due_answer(&mut self, now: u64) -> Option<(usize, SynAck)> {
         loop {
             let slot = self.half_open.due.due(now)?;

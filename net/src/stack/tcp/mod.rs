@@ -1,11 +1,11 @@
 //! Connections and listeners over smoltcp's sockets.
 //!
-//! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of
-//! them refuses bursts with RST and lets a repeated SYN land on a second one. Here a
-//! listener is no socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie
-//! ([`half_open`]). The segment that completes a connection makes its socket, in LISTEN just
-//! while smoltcp processes a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are
-//! dropped without a word: the peer asks again.
+//! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of them
+//! refuses bursts with RST and lets a repeated SYN land on a second one. Here a listener is no
+//! socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie ([`half_open`]).
+//! The segment that completes a connection makes its socket, in LISTEN just while smoltcp processes
+//! a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are dropped
+//! without a word: the peer asks again.
 //!
 //! **Ends.** A connection that its program closed is an orphan until what was queued and
 //! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`super::time_wait`].

@@ -425,3 +425,18 @@ fn sleeping_and_waking_reads_no_register_with_messages() {
         assert_eq!(kernel.model.register_accesses().0, before);
     }
 }
+
+#[test]
+fn the_tick_does_not_announce_again_what_was_announced() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.drain();
+        kernel.model.arrive(&frame(1, 60));
+        kernel.sleep(Events::RECEIVE);
+        kernel.model.settle();
+        kernel.take();
+        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+        assert_eq!(kernel.drain(), [frame(1, 60)]);
+        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+    });
+}
