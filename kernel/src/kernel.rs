@@ -4,7 +4,7 @@ use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
-use crate::arch::{cpu, space};
+use crate::arch::{cpu, gdt, space};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -329,6 +329,7 @@ impl Kernel {
         }
         if let Some(space) = &process.space {
             space::enter(space);
+            gdt::clear_data_segments();
         }
         frame.registers = process.registers;
         match process.vectors.state() {

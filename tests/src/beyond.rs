@@ -8,6 +8,7 @@ mod filters;
 mod http_framing;
 mod igb;
 mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
@@ -32,6 +33,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),

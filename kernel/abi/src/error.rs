@@ -58,6 +58,9 @@ crate::numbered! {
         NotSupported = 24,
         /// A message that does not decode (`EPROTO`).
         Malformed = 25,
+        /// The process called waits for the caller, itself or through others: neither would ever
+        /// go on (`EDEADLK`).
+        Deadlock = 26,
     }
 }
 
@@ -103,6 +106,7 @@ impl Error {
             Error::Unreachable => "network unreachable",
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
+            Error::Deadlock => "deadlock",
         }
     }
 }

@@ -28,6 +28,8 @@ crate::numbered! {
         /// Zero asks for the end without growing.
         GrowHeap = 6,
         /// `(&Call)`: sends a message and waits for the answer; returns its length.
+        /// [`crate::Error::Deadlock`] if that one waits for the caller's answer, itself or through
+        /// others.
         Call = 7,
         /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
         /// other is an error number that the caller's [`Syscall::Call`] returns.

@@ -198,6 +198,34 @@ fn a_waiting_server_gets_the_call_and_the_caller_its_answer() {
 }
 
 #[test]
+fn a_call_that_could_never_be_answered_is_refused() {
+    let mut world = World::new();
+    let ring: Vec<Pid> = (0..4).map(|_| world.add(None)).collect();
+    let [first, second, third, last] = ring[..] else {
+        panic!("four");
+    };
+    world.call(first, second, b"").unwrap();
+    assert_eq!(world.call(second, first, b""), Err(Error::Deadlock));
+    world.call(second, third, b"").unwrap();
+    world.call(third, last, b"").unwrap();
+    for waits in [first, second, third] {
+        assert_eq!(world.call(last, waits, b""), Err(Error::Deadlock));
+    }
+    // Received or not, which is the same to who waits.
+    world.wait(last, wait::MESSAGE);
+    assert_eq!(world.call(last, first, b""), Err(Error::Deadlock));
+    let token = world.message(last).token;
+    world.answer(last, token, b"").unwrap();
+    // Now the third can go on, and answer: a call to it is one that waits, no more.
+    world.call(last, third, b"").unwrap();
+    assert_eq!(world.call(third, last, b""), Err(Error::Deadlock));
+    // Who called the dead is told so, and can be called.
+    world.table.end(second, Exit::Killed).unwrap();
+    assert_eq!(world.result(first), Err(Error::PeerDied));
+    world.call(third, first, b"").unwrap();
+}
+
+#[test]
 fn calls_queue_in_order_and_are_answered_in_any() {
     let mut world = World::new();
     let server = world.add(None);
