@@ -48,8 +48,8 @@ pub fn mark_segments() {
 /// # Errors
 /// As [`sys::nic_map`].
 pub fn buffers(card: u8) -> Result<[(u64, u64); 2]> {
-    let memory = sys::nic_map(card)?;
-    let [_, transmit, receive] = nic_window(card);
+    let (memory, area) = sys::nic_map(card)?;
+    let [_, transmit, receive] = nic_window(area);
     let bytes = |(count, len): (u16, u32)| u64::from(count) * u64::from(len);
     let sent = bytes(memory.small) + bytes(memory.large);
     Ok([(transmit, sent), (receive, memory.receive_len.into())])
