@@ -71,7 +71,6 @@ fn main(boot: &'static mut BootInfo) -> ! {
         boot_memory::code(),
     ));
     heap::init();
-    must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
     let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
@@ -119,6 +118,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         },
         files,
     );
+    must(boot_memory::check_enough());
     for irq in nics.irqs() {
         pic.set_enabled(irq, true);
     }
@@ -153,7 +153,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
 }
 
 /// What the boot cannot go on without.
-fn must<T>(result: Result<T, &'static str>) -> T {
+fn must<T>(result: Result<T, impl core::fmt::Display>) -> T {
     result.unwrap_or_else(|problem| panic!("{problem}"))
 }
 

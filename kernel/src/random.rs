@@ -27,9 +27,9 @@ const ABSORB: u8 = 0;
 const OUTPUT: u8 = 1;
 const NEXT: u8 = 2;
 
-/// Tries until a word is given up. Intel's bound for RDRAND, whose shortage after ten tries
-/// is one in 2^40 (Digital Random Number Generator Software Implementation Guide 2.1, §5.2.1);
-/// RDSEED may be short for longer (§5.3.1), and then the other one counts.
+/// Tries until a word is given up: Intel's bound for RDRAND (SDM vol. 1, §7.3.17.1; Digital Random
+/// Number Generator Software Implementation Guide, §5.2.1), which has no numbers for longer only if
+/// it is broken. RDSEED may be short for longer, and then the other one counts.
 pub const TRIES: u32 = 10;
 /// Words of a draw: as many bits as the key has.
 pub const DRAW: usize = 4;
@@ -51,8 +51,8 @@ pub struct Generator {
 pub enum Fault {
     /// It had no word in [`TRIES`] tries.
     Short,
-    /// It gave nothing but zeros or ones, or the same word twice. AMD's family 15h and Zen 2
-    /// answered all ones to RDRAND after a suspend, as a success.
+    /// It gave nothing but zeros or ones, or the same word twice. RDRAND of AMD's families 15h and
+    /// 16h answered all ones after a suspend, as a success, and so did the first Zen 2 always.
     Stuck,
 }
 

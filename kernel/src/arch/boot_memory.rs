@@ -3,28 +3,46 @@
 use super::paging;
 use abi::layout::PAGE_SIZE;
 use bootloader_api::info::BootInfo;
+use core::fmt::{self, Display};
 use core::ops::Range;
 use x86_64::VirtAddr;
 
-/// What the card's rings, the network server and two servers need at the least, in bytes.
-const FREE_MIN: u64 = 2 * 1024 * 1024;
+/// What the network server and two servers need at the least, in KiB: measured by making the
+/// ramdisk larger until one of them failed for want of memory.
+const FREE_MIN_KIB: u64 = 2048;
 
 unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
 }
 
+/// Too little memory: so many KiB are left for programs.
+pub struct TooLittle(u64);
+
+impl Display for TooLittle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = (FREE_MIN_KIB - self.0).div_ceil(1024);
+        write!(
+            f,
+            "too little memory: {} KiB are left for programs, which need {FREE_MIN_KIB}: start with \
+             {more} MiB more (QEMU: -m), or with a smaller site",
+            self.0,
+        )
+    }
+}
+
 /// Refuses a machine on which nothing useful could be started: better one clear line now
-/// than programs that fail one after the other.
+/// than programs that fail one after the other. To be asked when the kernel, the ramdisk and the
+/// cards have what they need.
 ///
 /// # Errors
 /// In words.
-pub fn check_enough() -> Result<(), &'static str> {
-    let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
-    if free < FREE_MIN {
-        return Err("less than 2 MiB of memory left for programs: start with more (QEMU: -m)");
+pub fn check_enough() -> Result<(), TooLittle> {
+    let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE / 1024;
+    match free {
+        FREE_MIN_KIB.. => Ok(()),
+        _ => Err(TooLittle(free)),
     }
-    Ok(())
 }
 
 /// The kernel's code, whose pages nothing may write.

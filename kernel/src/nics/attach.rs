@@ -225,7 +225,11 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
     } = attaching.options;
     let mut config = igb::Config::new(mode);
     // All queues want 10 MiB; where that is much, fewer buffers or one queue must do.
-    for smaller in [igb::Config::medium(mode), igb::Config::small(mode)] {
+    for smaller in [
+        igb::Config::medium(mode),
+        igb::Config::small(mode),
+        igb::Config::least(mode),
+    ] {
         if !config.arena_size().is_ok_and(Arena::is_affordable) {
             config = smaller;
         }

@@ -1,7 +1,7 @@
 //! Machines that are unlike the usual one: less memory, other buses, other processors.
 
 use super::echo::udp_echo;
-use super::system::refused;
+use super::system::{refused, serves};
 use crate::grade::web;
 use crate::machine::{PATIENCE, Setup};
 use crate::suite::{Bench, Case, repository};
@@ -12,6 +12,11 @@ use std::path::Path;
 use std::process::Command;
 
 pub const CASES: &[Case] = &[
+    Case::new("serves with the least memory, 7 MiB", |bench| {
+        serves(bench, |setup| setup.memory_mib = 7)
+    }),
+    Case::new("a site that leaves too little memory is told", large_site).once(),
+    Case::new("each start of a program has its own places", places).once(),
     Case::new("a card behind another root bus (pxb)", other_root_bus),
     Case::new("a machine without PCI says so", no_pci).once(),
     Case::new("a line without an 8259A is told", no_pic).only("e100"),
@@ -177,4 +182,69 @@ fn links(bench: &Bench) -> Outcome {
     let made = Command::new("mkfifo").arg(&out).status()?;
     ensure(made.success(), || "mkfifo failed".to_owned())?;
     refuse("a pipe", "neither file nor directory")
+}
+
+/// With 7 MiB there is no room for a larger site: the kernel says how much is lacking, and stops.
+fn large_site(bench: &Bench) -> Outcome {
+    let large = vec![b'x'; 700 << 10];
+    let image = bench.image_serving(&[("index.html", b"<html>"), ("large", &large)])?;
+    let boot = |memory_mib| {
+        bench.boot(&Setup {
+            memory_mib,
+            ..Setup::new("").from_image(image.clone())
+        })
+    };
+    let machine = boot(7)?;
+    machine.console.wait_text("halted; leave QEMU", PATIENCE)?;
+    let lines = machine.console.lines();
+    let told = lines
+        .iter()
+        .find(|line| line.starts_with("too little memory: "));
+    let told = told.ok_or("it does not say what is wrong")?;
+    // It needs no more than it says.
+    let more = told.split("start with ").nth(1);
+    let more = more.and_then(|words| words.split(' ').next()?.parse::<u32>().ok());
+    let more = more.ok_or_else(|| format!("it says {told:?}"))?;
+    let machine = boot(7 + more)?;
+    machine.wait_servers(true, true)?;
+    web(&machine)?.get("/large", "")?.expect(200)?;
+    udp_echo(&machine, 100)
+}
+
+/// Images and stacks are nowhere twice, and a stack that is too small ends in its guard.
+fn places(bench: &Bench) -> Outcome {
+    const STARTS: usize = 6;
+    let append = ["run=fault,stack"; STARTS].join(" ");
+    let mut images = HashSet::new();
+    let mut stacks = HashSet::new();
+    for _ in 0..2 {
+        let machine = bench.boot(&Setup::new(&append))?;
+        machine.wait_end_of_run()?;
+        let lines = machine.console.lines();
+        let words = |before: &'static str, after: &'static str| {
+            lines.iter().filter_map(move |line| {
+                let (_, rest) = line.split_once(before)?;
+                Some(rest.split_once(after)?.0.to_owned())
+            })
+        };
+        images.extend(words("its image was at ", ";"));
+        stacks.extend(words("page fault: write to ", ", not mapped"));
+    }
+    ensure(
+        (images.len(), stacks.len()) == (2 * STARTS, 2 * STARTS),
+        || {
+            format!(
+                "of {} starts: images {images:?}, stacks {stacks:?}",
+                2 * STARTS
+            )
+        },
+    )?;
+    // Without the random bits a debugger finds all of them at one place.
+    let machine = bench.boot(&Setup::new(&format!("{append} layout=fixed")))?;
+    machine.wait_end_of_run()?;
+    let lines = machine.console.lines();
+    let fixed = lines
+        .iter()
+        .filter(|line| line.contains("its image was at 0x0;"));
+    ensure(fixed.count() == STARTS, || "not all are at 0".to_owned())
 }

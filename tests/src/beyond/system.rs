@@ -91,7 +91,11 @@ fn idle(bench: &Bench) -> Outcome {
     ensure(share < 5.0, || format!("{share:.1} % of a core"))
 }
 
-fn serves(bench: &Bench, change: fn(&mut Setup)) -> Outcome {
+/// Boots a machine that is a little unlike the usual one: it serves pages and echoes.
+///
+/// # Errors
+/// If it does not.
+pub fn serves(bench: &Bench, change: fn(&mut Setup)) -> Outcome {
     let mut setup = Setup::new("");
     change(&mut setup);
     let machine = bench.boot(&setup)?;

@@ -220,6 +220,10 @@ fn a_configuration_that_cannot_be_is_refused() {
         small.arena_size(),
         Ok(2 * 4096 + (128 + 256) * 2048 + 4 * 65_536)
     );
+    assert_eq!(
+        Config::least(MODES[0]).arena_size(),
+        Ok(2 * 2048 + (64 + 127) * 2048 + 2 * 65_536 + 2048)
+    );
     let bad = [
         (Config { queues: 0, ..good }, "queues"),
         (Config { queues: 17, ..good }, "queues"),
