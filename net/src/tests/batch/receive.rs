@@ -315,3 +315,21 @@ fn a_call_that_is_no_more_takes_nothing_away() {
     let events = world.look(PROGRAM, &Ops::new().receive(socket));
     assert_eq!(events[0].1, b"data");
 }
+
+#[test]
+fn one_that_is_closed_takes_nobody_elses_news_away() {
+    let mut world = World::new(146);
+    let (listener, first, first_peer) = connected(&mut world, PROGRAM);
+    let (second, second_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    for peer in [first_peer, second_peer] {
+        world.peer.tcp(peer).send_slice(b"data").unwrap();
+    }
+    world.pass(SECOND);
+    let ops = Ops::new().receive(first).receive(second);
+    let ops = ops.with(Operation::Close { socket: first });
+    let received = Event::Received {
+        socket: second,
+        len: 4,
+    };
+    assert_eq!(bare(&world.look(PROGRAM, &ops)), [received]);
+}
