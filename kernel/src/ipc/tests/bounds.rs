@@ -173,6 +173,10 @@ fn who_wants_the_processor_is_known() {
     assert_eq!(world.wait(b, wait::USER), None);
     assert!(is_waiting(&world));
     assert_eq!(state(&world), (Some(b), false, false));
+    // Woken before another was chosen, it goes on, and does not wait for itself.
+    world.table.notify(b, 1 << 8, false).unwrap();
+    assert_eq!(state(&world), (Some(b), true, false));
+    assert_eq!(world.wait(b, wait::USER), None);
     world.table.schedule(false);
     assert_eq!(state(&world), (None, false, false));
     world.table.notify(b, 1 << 8, false).unwrap();
@@ -198,4 +202,32 @@ fn vectors_are_all_kept_by_an_interrupt_and_their_control_words_by_a_call() {
     vectors.keep(&state);
     vectors.keep(&state);
     assert_eq!(vectors.state().map(FpuState::control_words), Ok(words));
+}
+
+#[test]
+fn who_was_told_of_one_death_is_not_told_of_others() {
+    let mut world = World::new();
+    let (watcher, other) = (world.add(None), world.add(None));
+    let child = world.add(Some(watcher));
+    world.table.end(child, Exit::Killed).unwrap();
+    let told = world.wait(watcher, wait::DEATH);
+    assert_eq!(told, Some(Received::Death(child, Exit::Killed)));
+    world.table.end(other, Exit::Killed).unwrap();
+    assert_eq!(world.wait(watcher, wait::DEATH), None);
+}
+
+#[test]
+fn a_number_that_is_free_again_has_the_next_generation_and_nobody_runs_under_it() {
+    let mut world = World::new();
+    let mut generations = Vec::new();
+    for _ in 0..4 {
+        let pid = world.add(None);
+        generations.push(pid.generation());
+        assert_eq!(world.table.schedule(false), Some(pid));
+        world.table.end(pid, Exit::Killed).unwrap();
+        assert_eq!(world.table.current(), None);
+        assert!(world.table.get(pid).is_none());
+    }
+    let first = generations[0];
+    assert_eq!(generations, [first, first + 1, first + 2, first + 3]);
 }
