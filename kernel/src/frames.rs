@@ -181,6 +181,34 @@ mod tests {
         assert_eq!(frames.allocate_run(64, 100 * FRAME_SIZE), None);
         assert_eq!(frames.allocate_run(1, u64::MAX), Some(5 * FRAME_SIZE));
         assert_eq!(frames.allocate_run(0, u64::MAX), None);
+        // What was taken is not free, and what is below a limit ends where it does.
+        assert_eq!(frames.free_count(), 256 - 10 - 64);
+        let limit = 76 * FRAME_SIZE;
+        assert_eq!(frames.allocate_run(3, limit), None);
+        assert_eq!(frames.allocate_run(3, limit + FRAME_SIZE - 1), None);
+        assert_eq!(frames.allocate_run(2, limit), Some(74 * FRAME_SIZE));
+        assert_eq!(frames.free_count(), 256 - 10 - 64 - 2);
+    }
+
+    #[test]
+    fn what_comes_back_is_given_before_what_is_behind_it() {
+        let mut frames = frames(320);
+        for _ in 0..300 {
+            frames.allocate();
+        }
+        for frame in [200, 70, 140] {
+            frames.free(frame * FRAME_SIZE);
+        }
+        let mut given = || frames.allocate().map(|at| at / FRAME_SIZE);
+        let given = [given(), given(), given(), given()];
+        assert_eq!(given, [Some(70), Some(140), Some(200), Some(300)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "freed twice")]
+    fn what_is_no_frame_of_the_allocator_is_not_taken_back() {
+        let mut frames = frames(4);
+        frames.free(64 * FRAME_SIZE);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Processes talk, lend, sleep and die over a memory of 4 KiB each.
 
+mod bounds;
+
 use crate::process::{Machine, Registers, State, Table};
 use crate::space::Piece;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};

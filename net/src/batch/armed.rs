@@ -97,3 +97,32 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_wants_news_that_has_asked_for_any_and_else_costs_nothing() {
+        let send = Send {
+            socket: Handle(1),
+            inline: 0,
+            part: Part::default(),
+            receive: 0,
+            end: End::Stays,
+            tell: Tell::Later,
+        };
+        let changes: [fn(&mut Armed, Sending); 4] = [
+            |armed, _| armed.count = 1,
+            |armed, send| armed.send = Some(send),
+            |armed, _| armed.room = true,
+            |armed, _| armed.unsent = 1,
+        ];
+        assert!(!Armed::default().wants_news());
+        for change in changes {
+            let mut armed = Armed::default();
+            change(&mut armed, Sending::new(&send, 0, 0));
+            assert!(armed.wants_news());
+        }
+    }
+}

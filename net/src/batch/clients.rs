@@ -211,3 +211,59 @@ impl Clients {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: Pid = Pid(0x102);
+
+    /// A client that waits until then, with these sockets to be looked at.
+    fn waiting(deadline: Option<u64>, ready: &[Handle]) -> Clients {
+        let mut clients = Clients::default();
+        let mut entry = Entry::new(PROGRAM);
+        entry.turn.begin(7, deadline, [100, 0, 0], 0);
+        entry.client.ready.extend(ready);
+        clients.put(entry);
+        clients
+    }
+
+    #[test]
+    fn a_client_is_due_that_waits_and_has_something_to_hear_or_whose_time_is_up() {
+        for (deadline, ready, is_due) in [
+            (None, &[][..], false),
+            (Some(101), &[], false),
+            (Some(100), &[], true),
+            (None, &[Handle(1)], true),
+        ] {
+            let mut clients = waiting(deadline, ready);
+            assert!(!clients.is_one_due(99), "nobody has called");
+            clients.call(PROGRAM);
+            assert_eq!(clients.is_one_due(100), is_due);
+            clients.call(PROGRAM);
+            let entry = clients.next(100);
+            assert_eq!(entry.is_some(), is_due);
+            if let Some(mut entry) = entry {
+                entry.turn.end();
+                clients.put(entry);
+                clients.call(PROGRAM);
+                assert!(!clients.is_one_due(1000) && clients.next(1000).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_kept() {
+        let mut clients = waiting(Some(100), &[Handle(1), Handle(2), Handle(3)]);
+        clients.forget_ready(Handle(2), PROGRAM);
+        clients.forget_ready(Handle(3), Pid(0x202));
+        let entry = clients.take(PROGRAM).unwrap();
+        assert_eq!(entry.client.ready, [Handle(1), Handle(3)]);
+        clients.put(entry);
+        assert_eq!((clients.waiting(), clients.deadline()), (1, Some(100)));
+        clients.forget(Pid(0x202));
+        assert_eq!((clients.waiting(), clients.deadline()), (1, Some(100)));
+        clients.forget(PROGRAM);
+        assert_eq!((clients.waiting(), clients.deadline()), (0, None));
+    }
+}

@@ -97,10 +97,8 @@ impl<D: Device> Server<D> {
                 return Ok(Progress::Waits);
             }
             let (place, left) = sending.place();
-            let here = match inline {
-                Some(octets) if place.0 == OPERATIONS => octets.get(sending.sent..),
-                _ => None,
-            };
+            // Where they end, the source begins.
+            let here = inline.and_then(|octets| octets.get(sending.sent..));
             let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
                 let buffer = &mut buffer[..count];

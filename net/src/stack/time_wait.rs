@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_gives_way_and_not_one_that_began_again() {
+        let mut table = table();
+        table.insert(tuple(2), LAST_WORD, 1);
+        let mut fin = segment(1, 999);
+        fin.fin = true;
+        assert_eq!(table.segment(&fin, 2), Verdict::Repeat(LAST_WORD));
+        table.insert(tuple(3), LAST_WORD, 3);
+        table.insert(tuple(4), LAST_WORD, 4);
+        assert!(table.holds(&tuple(1), 4) && !table.holds(&tuple(2), 4));
+        // Whose time is over now makes room now.
+        table.insert(tuple(5), LAST_WORD, 60 * SECOND + 4);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
     fn it_expires_and_it_is_bounded() {
         let mut table = table();
         assert_eq!(table.segment(&segment(1, 5), 60 * SECOND), Verdict::Pass);

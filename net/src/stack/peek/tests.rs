@@ -161,12 +161,11 @@ fn each_octet_of_a_header_and_of_the_data_is_summed_up_where_that_is_softwares_j
         for at in 14..frame.len() {
             let mut damaged = frame.clone();
             damaged[at] ^= 0x10;
-            let in_header = at < 34;
             let found = dropped(&damaged);
             assert!(found.is_some(), "{kind}, octet {at}");
             // A header is judged before the sum where it cannot be summed up.
-            let (in_length, in_offset) = (at == 38 || at == 39, at == 46);
-            if !in_header && !(kind == "udp" && in_length) && !(kind == "tcp" && in_offset) {
+            let first = if kind == "udp" { 38..40 } else { 46..47 };
+            if at >= 34 && !first.contains(&at) {
                 assert_eq!(found, Some(reason), "{kind}, octet {at}");
                 // Nor is one with options that are none.
                 let trusted = seen_by(&damaged, &none);
@@ -245,4 +244,30 @@ fn a_header_that_cannot_be_is_told_from_one_that_was_cut_off() {
     }
     let other = ethernet(EthernetProtocol::Ipv6, &[0x60; 60]);
     assert_eq!(dropped(&other), Some(DropReason::EtherType));
+}
+
+#[test]
+fn a_syn_alone_opens_and_only_a_syn_has_options_that_matter() {
+    let frame = Written::syn(5000, 80, 1).frame();
+    let (fin, syn, rst, ack) = (1, 2, 4, 16);
+    for flags in 0..32u8 {
+        let mut frame = frame.clone();
+        frame[47] = flags;
+        let options = [[2, 4, 5, 180], [3, 3, 7, 1], [1, 3, 3, 7], [0, 3, 3, 7]].map(|option| {
+            frame[54..58].copy_from_slice(&option);
+            let Frame::Segment(segment) = seen_by(&frame, &ChecksumCapabilities::ignored()) else {
+                panic!("{flags:#x}");
+            };
+            assert_eq!(segment.opens(), flags & (fin | syn | rst | ack) == syn);
+            let numbers = u8::from(segment.syn) + u8::from(segment.fin);
+            assert_eq!(segment.end(), segment.seq + usize::from(numbers));
+            (segment.options.mss, segment.options.shift)
+        });
+        let none = (None, None);
+        let expected = match flags & syn != 0 {
+            true => [(Some(1460), None), (None, Some(7)), (None, Some(7)), none],
+            false => [none; 4],
+        };
+        assert_eq!(options, expected, "{flags:#x}");
+    }
 }

@@ -315,3 +315,78 @@ fn a_call_that_is_no_more_takes_nothing_away() {
     let events = world.look(PROGRAM, &Ops::new().receive(socket));
     assert_eq!(events[0].1, b"data");
 }
+
+#[test]
+fn one_that_is_closed_takes_nobody_elses_news_away() {
+    let mut world = World::new(146);
+    let (listener, first, first_peer) = connected(&mut world, PROGRAM);
+    let (second, second_peer) = world.connection(PROGRAM, listener, 40001, 80);
+    for peer in [first_peer, second_peer] {
+        world.peer.tcp(peer).send_slice(b"data").unwrap();
+    }
+    world.pass(SECOND);
+    let ops = Ops::new().receive(first).receive(second);
+    let ops = ops.with(Operation::Close { socket: first });
+    let received = Event::Received {
+        socket: second,
+        len: 4,
+    };
+    assert_eq!(bare(&world.look(PROGRAM, &ops)), [received]);
+}
+
+#[test]
+fn no_area_is_filled_with_nothing_or_with_slivers() {
+    for extra in (0..2400).step_by(8) {
+        let mut world = World::new(147);
+        let (listener, first, first_peer) = connected(&mut world, PROGRAM);
+        let (second, second_peer) = world.connection(PROGRAM, listener, 40001, 80);
+        for peer in [first_peer, second_peer] {
+            world.peer.tcp(peer).send_slice(&[7; 1000]).unwrap();
+        }
+        world.pass(SECOND);
+        let ops = Ops::new().receive(first).receive(second);
+        let area = area_min(ops.count.into()) + extra;
+        let token = world.batch_from(PROGRAM, &ops, (area, &[]), 0);
+        let mut left = 1000;
+        for (number, (event, bytes)) in world.events_of(token).into_iter().enumerate() {
+            let Event::Received { len, .. } = event else {
+                panic!("{event:?}")
+            };
+            assert!(len > 0 && bytes == vec![7; len as usize]);
+            if number == 0 {
+                left -= len;
+            } else {
+                // What is little is left for an area of its own.
+                assert!(left == 0 && len >= 512, "{extra}: {len}");
+            }
+        }
+        assert!(left < 1000, "{extra}: nothing");
+    }
+}
+
+#[test]
+fn who_asks_for_no_octets_hears_of_none_and_of_no_end() {
+    let mut world = World::new(148);
+    let listener = world.listener(PROGRAM, 80, 8);
+    let peer = world.peer.connect(40000, 80);
+    let accept = Operation::Accept {
+        socket: listener,
+        count: 1,
+        receive: 0,
+    };
+    let accepted = world.events(PROGRAM, &Ops::new().with(accept));
+    let [(Event::Accepted { socket, .. }, _)] = accepted[..] else {
+        panic!("{accepted:?}")
+    };
+    world.peer.tcp(peer).close();
+    world.pass(SECOND);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    // Nor does a send that nothing is to follow.
+    let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Never);
+    assert_eq!(world.look(PROGRAM, &ops), []);
+    world.pass(SECOND);
+    assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    assert_eq!(heard(&mut world, peer), b"answer");
+    let asked = world.look(PROGRAM, &Ops::new().receive(socket));
+    assert_eq!(bare(&asked), [Event::Ended { socket }]);
+}
