@@ -123,6 +123,11 @@ impl<C: Counter> Accounts<C> {
         self.traps += 1;
     }
 
+    /// The counter at the last look at it.
+    pub fn now(&self) -> u64 {
+        self.since
+    }
+
     /// The kernel goes over to another stage. Returns the one before, for [`Accounts::back`].
     pub fn enter(&mut self, stage: Stage) -> Stage {
         self.stages[stage as usize].count += 1;

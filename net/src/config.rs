@@ -1,6 +1,7 @@
 //! What a server is told once: its address, and how much it may use.
 
 use abi::nic::MacAddress;
+use abi::socket::Handle;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -26,10 +27,8 @@ pub struct Config {
 /// Bounds of everything that clients or the network could make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets of all processes.
+    /// Sockets of all processes. How many of them one may have the kernel says.
     pub sockets: usize,
-    /// Sockets of one process.
-    pub sockets_per_process: usize,
     /// The largest backlog that `listen` grants.
     pub backlog: usize,
     /// Connections that no program holds any more and that still have data or a FIN to send.
@@ -84,8 +83,7 @@ impl Default for Limits {
     /// there are few.
     fn default() -> Self {
         Limits {
-            sockets: 1024,
-            sockets_per_process: 512,
+            sockets: 1 << Handle::SLOT_BITS,
             backlog: 128,
             orphans: 64,
             time_wait: 2048,

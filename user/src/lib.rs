@@ -54,7 +54,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod time;
 
-pub use abi::{Error, Pid, Result};
+pub use abi::{Error, Pid, Result, limits};
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the C symbols that compiled code calls")]

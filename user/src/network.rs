@@ -11,8 +11,9 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, start, sys, time};
+use crate::{Error, Result, println, process, start, sys, time};
 use abi::ipc::Message;
+use abi::limits::Resource;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -54,7 +55,9 @@ impl Network {
             println!("{}: {error}; going on without", start::name());
             Config::new(info.mac, seed)
         });
-        config.limits.memory = memory(sys::free_memory().context("the free memory")?);
+        let own = process::own().context("the limits")?;
+        let left = own.own_limits().minus(&own.used);
+        config.limits.memory = memory(left.get(Resource::Memory));
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
@@ -175,11 +178,11 @@ impl Network {
     }
 }
 
-/// How much of the free memory, in bytes, may be buffers: half, and what all sockets could use
-/// at the most.
-fn memory(free: u64) -> usize {
+/// How much of the memory that this program may still have, in bytes, may be buffers: four fifths,
+/// and what all sockets could use at the most.
+fn memory(left: u64) -> usize {
     const MOST: u64 = 64 << 20;
-    usize::try_from((free / 2).min(MOST)).unwrap_or(0)
+    usize::try_from((left / 5 * 4).min(MOST)).unwrap_or(0)
 }
 
 /// The VLAN that the words name, if they do.

@@ -15,7 +15,7 @@ crate::numbered! {
         BadAddress = 3,
         /// A socket, token or card number that the caller does not own (`EBADF`).
         BadHandle = 4,
-        /// Memory, or a bounded table, is used up (`ENOMEM`).
+        /// Memory, or a bounded table, is used up for all (`ENOMEM`).
         NoMemory = 5,
         /// No file, process or service of that name or number (`ENOENT`, `ESRCH`).
         NotFound = 6,
@@ -58,6 +58,9 @@ crate::numbered! {
         NotSupported = 24,
         /// A message that does not decode (`EPROTO`).
         Malformed = 25,
+        /// The limits of the calling process leave no room for it (`EDQUOT`); see
+        /// [`crate::limits`].
+        QuotaExceeded = 26,
     }
 }
 
@@ -103,6 +106,7 @@ impl Error {
             Error::Unreachable => "network unreachable",
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
+            Error::QuotaExceeded => "quota exceeded",
         }
     }
 }
