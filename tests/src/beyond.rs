@@ -5,6 +5,7 @@ mod counts;
 mod defects;
 mod echo;
 mod filters;
+mod hostile;
 mod http_framing;
 mod igb;
 mod messages;
@@ -32,6 +33,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
+    ("Hostile programs", hostile::CASES),
     ("The system", system::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),

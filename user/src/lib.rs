@@ -46,6 +46,7 @@ pub mod network;
 pub mod nic;
 pub mod nicstat;
 pub mod process;
+pub mod ps;
 pub mod ramdisk;
 pub mod raw;
 pub mod socket;
