@@ -5,6 +5,8 @@
 NIC   ?= e100
 WWW   ?= www
 MEM   ?= 64
+# QEMU's usual processor, with the instructions that random numbers come from.
+CPU   ?= qemu64,+rdrand,+rdseed
 QEMU  ?= qemu-system-x86_64
 GDB   ?= gdb
 
@@ -47,7 +49,7 @@ endif
 # `make test` takes all cards, unless it is given one.
 TESTED := $(if $(filter file,$(origin NIC)),all,$(NIC))
 
-QEMUFLAGS = -accel tcg -machine $(call column,4) -smp 1 -m $(MEM) \
+QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 	-nodefaults -display none -no-reboot -serial mon:stdio \
 	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
 	$(CARD) \
@@ -74,7 +76,7 @@ help:
 	@echo 'make qemu-gdb      as qemu, but wait for `make gdb` in another terminal; both with DEBUG=1'
 	@echo 'make clean         remove what was built'
 	@echo
-	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB'
+	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB  CPU=model'
 	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
@@ -96,6 +98,8 @@ qemu: image
 run-%:
 	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
 
+# gdb finds programs where they were linked.
+qemu-gdb: override CMDLINE := $(strip layout=fixed $(CMDLINE))
 qemu-gdb: image
 	$(call ANNOUNCE,$(GDB_PORT))
 	@exec $(QEMU) $(QEMUFLAGS) -S -gdb tcp:127.0.0.1:$(GDB_PORT)

@@ -123,8 +123,8 @@ impl<C: Counter> Accounts<C> {
         self.traps += 1;
     }
 
-    /// The counter at the last look at it.
-    pub fn now(&self) -> u64 {
+    /// When the last stage began: the counter, without another look at it.
+    pub fn since(&self) -> u64 {
         self.since
     }
 

@@ -5,6 +5,7 @@ use crate::arch::traps::{self, Frame};
 use crate::console;
 use crate::user_memory::UserMemory;
 use abi::ipc::Pid;
+use abi::layout::IMAGE_END;
 use core::fmt::{self, Display, Write};
 use kernel::process::{Machine, Registers, Table};
 use kernel::ramdisk::Ramdisk;
@@ -143,7 +144,15 @@ pub fn report(
         process.name,
         Cause(registers)
     );
-    let place = |address| Place { file, address };
+    // As the file has it, and gdb, and nm.
+    let image = process.places.image;
+    let place = |at: u64| Place {
+        file,
+        address: at
+            .checked_sub(image)
+            .filter(|at| *at < IMAGE_END)
+            .unwrap_or(at),
+    };
     log::info!("    at {}", place(registers.rip));
     let read = |address| {
         let mut words = [0; 16];
@@ -155,7 +164,7 @@ pub fn report(
     for address in callers(registers.rbp, read).filter(|address| *address != 0) {
         log::info!("    by {}", place(address));
     }
-    log::info!("    the other programs go on");
+    log::info!("    its image was at {image:#x}; the other programs go on");
 }
 
 /// The kernel itself did wrong: says so and stops.

@@ -4,7 +4,7 @@ use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
-use crate::arch::{cpu, space};
+use crate::arch::{cpu, gdt, space};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -15,6 +15,7 @@ use kernel::clock::{MILLISECOND_NS, QUANTUM_MS, SECOND_NS};
 use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
+use kernel::random::Random;
 use spin::Mutex;
 
 /// Everything the kernel knows. One processor, interrupts off: whoever has the guard is
@@ -46,8 +47,10 @@ pub struct Kernel {
     pub watch: Watch,
     /// When frames were last looked for.
     pub looks: Looks,
-    /// State of [`abi::Syscall::Random`].
-    pub random: u64,
+    /// What [`abi::Syscall::Random`] gives.
+    pub random: Random,
+    /// Programs are at the same places always.
+    pub fixed_layout: bool,
     /// Where time goes.
     pub accounts: Accounts<Tsc>,
 }
@@ -104,7 +107,7 @@ pub fn trap(frame: &mut Frame) -> Way {
     kernel
         .accounts
         .begin(stage, vector < FIRST_INTERRUPT || vector == traps::SYSCALL);
-    kernel.table.set_now(kernel.accounts.now());
+    kernel.table.set_now(kernel.accounts.since());
     let way = kernel.handle(vector, frame);
     kernel.accounts.end(kernel.table.current());
     way
@@ -154,6 +157,7 @@ impl Kernel {
 
     /// Handles an interrupt; returns whether somebody else should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
+        self.random.happened(self.accounts.since());
         match vector {
             FIRST_IRQ..=LAST_IRQ => {
                 let irq = (vector - FIRST_IRQ) as u8;
@@ -334,6 +338,7 @@ impl Kernel {
         }
         if let Some(space) = &process.space {
             space::enter(space);
+            gdt::clear_data_segments();
         }
         frame.registers = process.registers;
         match process.vectors.state() {

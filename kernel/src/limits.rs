@@ -114,8 +114,10 @@ impl Shares {
 /// What a process may do that not everybody may. The kernel keeps it, so it cannot be forged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// The service names that it may register, separated by spaces; `*` stands for all.
+    /// The service names that it may register, separated by spaces.
     pub names: String,
+    /// It may register any other, too.
+    pub all_names: bool,
     /// The cards that it may attach, a bit each.
     pub cards: u64,
     /// Whether it serves others: see [`abi::limits::spawn::SERVER`].
@@ -126,7 +128,8 @@ impl Rights {
     /// All of them: those of the first process.
     pub fn all() -> Self {
         Rights {
-            names: String::from("*"),
+            names: String::new(),
+            all_names: true,
             cards: u64::MAX,
             is_server: true,
         }
@@ -134,8 +137,7 @@ impl Rights {
 
     /// Whether it may register this name.
     pub fn allows_name(&self, name: &str) -> bool {
-        let mut words = self.names.split(' ').filter(|word| !word.is_empty());
-        words.any(|word| word == name || word == "*")
+        self.all_names || words(&self.names).any(|word| word == name)
     }
 
     /// Whether it may attach this card.
@@ -145,11 +147,21 @@ impl Rights {
 
     /// Whether it may give these rights to a child.
     pub fn covers(&self, names: &str, cards: u64, is_server: bool) -> bool {
-        let mut words = names.split(' ').filter(|word| !word.is_empty());
-        words.all(|word| self.allows_name(word))
+        words(names).all(|word| self.allows_name(word))
+            && (self.all_names || !means_all(names))
             && cards & !self.cards == 0
             && (self.is_server || !is_server)
     }
+}
+
+/// The names in a text.
+fn words(names: &str) -> impl Iterator<Item = &str> {
+    names.split(' ').filter(|word| !word.is_empty())
+}
+
+/// Whether a text of names has `*`, which stands for all.
+pub fn means_all(names: &str) -> bool {
+    words(names).any(|word| word == "*")
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ mod syscalls;
 mod user_memory;
 
 use crate::arch::messages::Messages;
-use crate::arch::{boot_memory, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps};
+use crate::arch::{
+    boot_memory, cmos, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps,
+};
 use crate::kernel::Kernel;
 use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
@@ -26,9 +28,11 @@ use ::kernel::options::Options;
 use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
+use ::kernel::random::Random;
 use ::kernel::spawn::{Grant, RESERVE_FRAMES};
 use abi::command_line::WORDS;
 use abi::limits::Limits;
+use alloc::vec::Vec;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::info::{BootInfo, MemoryRegionKind};
 
@@ -51,7 +55,16 @@ fn main(boot: &'static mut BootInfo) -> ! {
     console::init();
     log::info!("Wharf {} on x86_64", env!("CARGO_PKG_VERSION"));
 
+    let mut random = Random::new(cpu::generators(), |name, fault| {
+        log::warn!("{name} {fault}: random numbers come from elsewhere");
+    });
+    random.absorb_words(&[cpu::timestamp()]);
+    random.absorb(&cmos::date());
+
     let regions = boot.memory_regions.iter();
+    for region in regions.clone() {
+        random.absorb_words(&[region.start, region.end]);
+    }
     let usable = regions.filter(|region| region.kind == MemoryRegionKind::Usable);
     must(paging::init_frames(usable.map(|r| (r.start, r.end))));
     traps::init();
@@ -66,7 +79,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
     must(space::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
     faults::init(&ramdisk);
-    let mut timer = must(Timer::start());
+    let mut timer = must(Timer::start(&mut random));
     let mut pic = Pic::new();
     log::info!(
         "memory: {} KiB free; ramdisk: {} KiB; protections: {}",
@@ -75,8 +88,14 @@ fn main(boot: &'static mut BootInfo) -> ! {
         protections.join(" ").trim_end(),
     );
     log::info!("clock: {} MHz", timer.mhz());
+    random.absorb(ramdisk.command_line().as_bytes());
 
     let mut config = pci::Config::new(boot.rsdp_addr.into_option());
+    if let Some(error) = config.lack() {
+        log::warn!(
+            "no PCI: the ports of mechanism 1 do not answer, and {error}; QEMU: use -M pc or q35"
+        );
+    }
     let scan = ::kernel::pci::scan(&mut config);
     for function in &scan.functions {
         log::info!("{function}");
@@ -87,6 +106,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     for problem in &scan.problems {
         log::warn!("{problem}");
     }
+    random.absorb_words(&[cpu::timestamp()]);
     let options = Options::read(ramdisk.command_line(), |word| {
         log::warn!("command line: `{word}` is unknown; there are {WORDS}");
     });
@@ -96,6 +116,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
             config,
             messages: Messages::new(timer.apic_id()),
             options,
+            has_lines: pic.is_there(),
             is_first: true,
         },
         files,
@@ -104,13 +125,21 @@ fn main(boot: &'static mut BootInfo) -> ! {
         pic.set_enabled(irq, true);
     }
 
+    for mac in nics.macs() {
+        random.absorb(&mac);
+    }
+    random.absorb_words(&[cpu::timestamp()]);
+    let sources: Vec<_> = random.generators().chain(["the boot's times"]).collect();
+    log::info!("random numbers: from {}", sources.join(", "));
+
     let next_tick = timer.now() + SECOND_NS;
     timer.arm(next_tick, timer.now());
     let mut kernel = Kernel {
         table: Table::new(UserMemory, u64::from(timer.mhz()) * 1000),
         nics,
         ramdisk,
-        random: timer.now() ^ cpu::timestamp(),
+        random,
+        fixed_layout: options.fixed_layout,
         timer,
         pic,
         next_tick,
@@ -125,7 +154,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         flags: 0,
     };
     let texts = (INIT, "");
-    if let Err(error) = kernel.table.spawn(&kernel.ramdisk, texts, None, &grant) {
+    if let Err(error) = kernel.spawn(texts, None, &grant) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
     }
     kernel::install(kernel);

@@ -135,6 +135,11 @@ impl Nics {
         Some(())
     }
 
+    /// The cards' addresses.
+    pub fn macs(&self) -> impl Iterator<Item = [u8; 6]> {
+        self.cards.iter().map(|card| card.nic.mac())
+    }
+
     /// The interrupt lines in use.
     pub fn irqs(&self) -> impl Iterator<Item = u8> {
         self.cards.iter().filter_map(|card| match card.interrupts {

@@ -8,6 +8,7 @@ use crate::limits::{Rights, Shares};
 use crate::schedule::{Pace, Scheduler};
 use crate::space::Piece;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
+use abi::layout::Places;
 use abi::limits::Limits;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
@@ -248,6 +249,8 @@ pub struct Process<S> {
     pub vectors: Vectors,
     /// Its memory; `None` once it has ended.
     pub space: Option<S>,
+    /// Where its parts are.
+    pub places: Places,
     /// End of its heap.
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
@@ -295,8 +298,8 @@ pub struct Start<S> {
     pub space: S,
     /// Its registers.
     pub registers: Registers,
-    /// Where its heap begins.
-    pub heap: u64,
+    /// Where things are in it.
+    pub places: Places,
     /// Who starts it; `None` for the kernel, which starts the first.
     pub parent: Option<Pid>,
     /// What it may have, taken from its parent.
@@ -363,7 +366,8 @@ impl<M: Machine> Table<M> {
             registers: start.registers,
             vectors: Vectors::new(),
             space: Some(start.space),
-            heap_end: start.heap,
+            places: start.places,
+            heap_end: start.places.heap,
             is_mute: start.is_mute,
             rights: start.rights,
             state: State::Ready,

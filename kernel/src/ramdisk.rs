@@ -196,4 +196,4 @@ fn relative(path: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

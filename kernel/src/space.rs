@@ -395,4 +395,4 @@ fn access(write: bool) -> Flags {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,12 +5,12 @@
 //! there is no memory has changed nothing.
 
 use crate::elf::Program;
-use crate::limits::Rights;
+use crate::limits::{Rights, means_all};
 use crate::process::{Machine, Registers, Start, Table, owned};
 use crate::ramdisk::Ramdisk;
 use crate::space::Piece;
 use abi::ipc::Pid;
-use abi::layout::{self, HEAP_END, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
 use abi::limits::{Limits, Resource, spawn};
 use abi::syscall::GROW_MAX;
 use abi::{Error, Result};
@@ -32,8 +32,8 @@ pub struct Grant<'a> {
 }
 
 impl<M: Machine> Table<M> {
-    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk; without a parent it is the
-    /// first, which may do everything.
+    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places;
+    /// without a parent it is the first, which may do everything.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`], [`Error::TooLong`] for
@@ -45,7 +45,7 @@ impl<M: Machine> Table<M> {
         ramdisk: &Ramdisk<'static>,
         (path, arguments): (&str, &str),
         parent: Option<Pid>,
-        grant: &Grant<'_>,
+        (grant, places): (&Grant<'_>, Places),
     ) -> Result<Pid> {
         let Grant { limits, names, .. } = *grant;
         let is_server = grant.flags & spawn::SERVER != 0;
@@ -55,6 +55,7 @@ impl<M: Machine> Table<M> {
                 self.check_start(parent, &limits, (names, grant.cards, is_server))?;
                 Rights {
                     names: owned(names)?,
+                    all_names: means_all(names),
                     cards: grant.cards,
                     is_server,
                 }
@@ -70,7 +71,7 @@ impl<M: Machine> Table<M> {
             .set_limit(&mut space, limits.get(Resource::Memory));
         for segment in program.segments() {
             let piece = Piece {
-                address: segment.virtual_address,
+                address: places.image + segment.virtual_address,
                 len: segment.memory_size,
                 data: segment.data,
                 writable: segment.writable,
@@ -78,11 +79,14 @@ impl<M: Machine> Table<M> {
             };
             self.machine.add_memory(&mut space, &piece)?;
         }
-        let stack = memory(STACK_END - STACK_SIZE, STACK_SIZE);
+        for at in program.relocations() {
+            self.relocate(&space, places.image + at, places.image)?;
+        }
+        let stack = memory(places.stack_end - STACK_SIZE, STACK_SIZE);
         self.machine.add_memory(&mut space, &stack)?;
         // The arguments lie at the end of the stack; below them it is aligned as the
         // psABI wants it before a call.
-        let text = STACK_END - arguments.len() as u64;
+        let text = places.stack_end - arguments.len() as u64;
         let written = self.machine.write(&space, text, arguments.as_bytes());
         written.map_err(|_| Error::TooLong)?;
         let bytes = ramdisk.bytes();
@@ -92,18 +96,28 @@ impl<M: Machine> Table<M> {
             rsi: arguments.len() as u64,
             rdx: layout::RAMDISK_START + page_offset,
             rcx: bytes.len() as u64,
-            ..self.machine.entry_registers(program.entry(), text & !15)
+            ..self
+                .machine
+                .entry_registers(places.image + program.entry(), text & !15)
         };
         self.add(Start {
             name: file.path.file_name(),
             space,
             registers,
-            heap: layout::heap_start(program.end()),
+            places,
             parent,
             limits,
             rights,
             is_mute: grant.flags & spawn::MUTE != 0,
         })
+    }
+
+    /// Adds to the word at an address of a program's data.
+    fn relocate(&self, space: &M::Space, at: u64, added: u64) -> Result<()> {
+        let mut word = [0; 8];
+        self.machine.read(space, at, &mut word)?;
+        let moved = u64::from_le_bytes(word).wrapping_add(added);
+        self.machine.write(space, at, &moved.to_le_bytes())
     }
 
     /// `Syscall::GrowHeap`: by `bytes`, rounded up to pages. Returns the heap's old end.
@@ -123,7 +137,7 @@ impl<M: Machine> Table<M> {
         if bytes == 0 {
             return Ok(end);
         }
-        if bytes > HEAP_END - end {
+        if bytes > process.places.heap_max - end {
             return Err(Error::NoMemory);
         }
         let space = process.space.as_mut().ok_or(Error::NotFound)?;
@@ -143,3 +157,6 @@ fn memory(address: u64, len: u64) -> Piece<'static> {
         executable: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,10 @@ use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::PAGE_SIZE;
+use abi::layout::{PAGE_SIZE, Places};
 use abi::limits::{ProcessInfo, Spawn};
 use abi::nic::SendOptions;
-use abi::syscall::{PRINT_MAX, STRING_MAX};
+use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::process::{Machine, Registers};
 use kernel::spawn::Grant;
@@ -84,11 +84,11 @@ impl Kernel {
                 Ok(paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE)
             }
             Syscall::ClockNs => Ok(self.timer.now()),
-            Syscall::Random => Ok(self.random()),
+            Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
             Syscall::Notify => return Flow::Others(self.notify(pid, a, b)),
             Syscall::Spawn => {
-                let child = self.spawn(pid, (a, b));
+                let child = self.spawn_for(pid, (a, b));
                 return Flow::Others(child);
             }
             Syscall::Kill => self.kill(pid, a),
@@ -178,16 +178,12 @@ impl Kernel {
         Ok(len as u64)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014) over a state that time disturbs.
-    fn random(&mut self) -> u64 {
-        self.random = self
-            .random
-            .wrapping_add(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(cpu::timestamp());
-        let mut word = self.random;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ word >> 31) >> 1
+    fn random(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
+        let mut bytes = [0; RANDOM_MAX];
+        let len = usize::try_from(len).map_err(|_| Error::TooLong)?;
+        let bytes = bytes.get_mut(..len).ok_or(Error::TooLong)?;
+        self.random.fill(cpu::timestamp(), bytes);
+        self.write(pid, pointer, bytes).map(|()| 0)
     }
 
     fn notify(&mut self, sender: Pid, pid: u64, bits: u64) -> Result<u64> {
@@ -226,7 +222,7 @@ impl Kernel {
             .map(|found| u64::from(found.0))
     }
 
-    fn spawn(&mut self, pid: Pid, (pointer, len): (u64, u64)) -> Result<u64> {
+    fn spawn_for(&mut self, pid: Pid, (pointer, len): (u64, u64)) -> Result<u64> {
         let mut bytes = [0; Spawn::SIZE];
         if len != Spawn::SIZE as u64 {
             return Err(Error::Malformed);
@@ -243,8 +239,29 @@ impl Kernel {
             flags: spawn.flags,
         };
         let texts = (path.as_str()?, arguments.as_str()?);
-        let child = self.table.spawn(&self.ramdisk, texts, Some(pid), &grant)?;
+        let child = self.spawn(texts, Some(pid), &grant)?;
         Ok(u64::from(child.0))
+    }
+
+    /// Starts the program at the first of these texts, with the second as its arguments, at places
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`kernel::process::Table::spawn`].
+    pub fn spawn(
+        &mut self,
+        texts: (&str, &str),
+        parent: Option<Pid>,
+        grant: &Grant<'_>,
+    ) -> Result<Pid> {
+        let mut bits = [0; 8];
+        self.random.fill(cpu::timestamp(), &mut bits);
+        let places = match self.fixed_layout {
+            true => Places::FIXED,
+            false => Places::random(u64::from_le_bytes(bits)),
+        };
+        self.table
+            .spawn(&self.ramdisk, texts, parent, (grant, places))
     }
 
     fn write_processes(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

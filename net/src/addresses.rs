@@ -1,15 +1,13 @@
 //! Which local addresses and ports sockets have.
 
 use crate::handles::State;
+use crate::ports;
 use crate::server::Server;
-use crate::stack::Stage;
+use crate::stack::{Stage, Tuple};
 use abi::socket::{Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::Device;
-
-/// Ports for those who do not care (RFC 6335 §6).
-const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
 
 impl<D: Device> Server<D> {
     #[cold]
@@ -33,7 +31,7 @@ impl<D: Device> Server<D> {
         }
         let state = socket.state;
         let port = match address.port {
-            0 => self.free_port(state)?,
+            0 => self.free_port(state, None)?,
             port if self.handles.is_bound(port, state) => return Err(Error::AddressInUse),
             port => port,
         };
@@ -51,39 +49,38 @@ impl<D: Device> Server<D> {
         self.handles.bind(handle, client, local)
     }
 
-    /// The local port of a socket; one is chosen if it has none.
-    pub(crate) fn bound_port(&mut self, handle: Handle, client: Pid) -> Result<u16> {
+    /// The local port of a socket; one is chosen if it has none, for a connection to this peer now
+    /// if it is to have one.
+    pub(crate) fn bound_port(
+        &mut self,
+        handle: Handle,
+        client: Pid,
+        peer: Option<(SocketAddrV4, u64)>,
+    ) -> Result<u16> {
         let socket = self.handles.get(handle, client)?;
         if let Some(local) = socket.local {
             return Ok(local.port());
         }
-        let port = self.free_port(socket.state)?;
+        let port = self.free_port(socket.state, peer)?;
         let local = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
         self.bind_to(handle, client, local)?;
         Ok(port)
     }
 
-    /// A random port that nothing uses (RFC 6056 §3.3.1).
+    /// A port that nothing uses: for a connection to this peer now, if it is for one.
     #[cold]
-    fn free_port(&mut self, state: State) -> Result<u16> {
-        let count = u32::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
-        let start = self.random() % count;
+    fn free_port(&mut self, state: State, peer: Option<(SocketAddrV4, u64)>) -> Result<u16> {
+        let search = self.ports.search(peer.map(|(peer, _)| peer));
         let is_datagram = matches!(state, State::Datagram { .. });
-        (0..count)
-            .map(|step| EPHEMERAL.start() + ((start + step) % count) as u16)
-            .find(|&port| {
-                !self.handles.is_bound(port, state) && (is_datagram || !self.stack.uses_port(port))
-            })
-            .ok_or(Error::AddressInUse)
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014), the upper half.
-    fn random(&mut self) -> u32 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 32) as u32
+        let is_free = |port| {
+            !self.handles.is_bound(port, state)
+                && (is_datagram || !self.stack.uses_port(port))
+                && peer.is_none_or(|(peer, now)| self.stack.may_connect(Tuple { port, peer }, now))
+        };
+        let step = (0..ports::COUNT).find(|&step| is_free(search.port(step)));
+        let step = step.ok_or(Error::AddressInUse)?;
+        self.ports.found(&search, step);
+        Ok(search.port(step))
     }
 
     pub(crate) fn local_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {

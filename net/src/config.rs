@@ -1,5 +1,6 @@
 //! What a server is told once: its address, and how much it may use.
 
+use crate::secret::Secret;
 use abi::nic::MacAddress;
 use abi::socket::Handle;
 use core::net::Ipv4Addr;
@@ -16,8 +17,8 @@ pub struct Config {
     pub prefix_len: u8,
     /// The router for other networks, in the same network.
     pub gateway: Option<Ipv4Addr>,
-    /// Sequence numbers and ports are drawn from it: differs from start to start.
-    pub seed: u64,
+    /// Sequence numbers, ports and other numbers that peers see are drawn from it.
+    pub secret: Secret,
     /// How much may be used.
     pub limits: Limits,
     /// How long things may take.
@@ -31,10 +32,15 @@ pub struct Limits {
     pub sockets: usize,
     /// The largest backlog that `listen` grants.
     pub backlog: usize,
+    /// Connections that were offered and not completed, of about 150 octets each; and of one
+    /// listener as many as its backlog. Over that, SYNs are answered by cookies.
+    pub half_open: usize,
     /// Connections that no program holds any more and that still have data or a FIN to send.
     pub orphans: usize,
     /// Remembered ends of connections (RFC 9293, TIME-WAIT).
     pub time_wait: usize,
+    /// Neighbours whose stations are remembered; fewer if there is little memory.
+    pub neighbors: usize,
     /// Octets of all buffers.
     pub memory: usize,
     /// Octets of a connection's receive buffer; 65,535 of them are used at the most, so that
@@ -58,8 +64,6 @@ pub struct Limits {
 pub struct Timers {
     /// Until a connection that was offered but not completed is forgotten.
     pub half_open: Duration,
-    /// Until a half-open connection may be dropped in favour of a new one.
-    pub half_open_protected: Duration,
     /// Until `connect` gives up.
     pub connect: Duration,
     /// Until a peer that says nothing, though asked or owing an acknowledgement, is given up.
@@ -72,6 +76,9 @@ pub struct Timers {
     pub time_wait: Duration,
     /// How long an acknowledgement waits for data to travel with.
     pub ack_delay: Duration,
+    /// How long after the start a SYN to a port without a listener waits for one, instead of
+    /// being refused: for programs that are about to open their sockets.
+    pub opening: Duration,
 }
 
 /// Octets of data in two of the longest segments, each of 44 full frames. A transmit buffer is a
@@ -85,8 +92,10 @@ impl Default for Limits {
         Limits {
             sockets: 1 << Handle::SLOT_BITS,
             backlog: 128,
+            half_open: 1024,
             orphans: 64,
             time_wait: 2048,
+            neighbors: 4096,
             memory: 10 << 20,
             tcp_receive: 16 << 10,
             tcp_transmit: 32 << 10,
@@ -98,17 +107,34 @@ impl Default for Limits {
     }
 }
 
+/// A socket for each so many octets of buffers: an idle one takes half of that in all tables.
+const MEMORY_PER_SOCKET: usize = 1 << 10;
+/// As many sockets as handles can name at the most, and there are always some.
+const SOCKETS: (usize, usize) = (512, 1 << Handle::SLOT_BITS);
+
+impl Limits {
+    /// For so many octets of buffers. Tables may take about as much besides.
+    pub fn of_memory(memory: usize) -> Self {
+        let sockets = (memory / MEMORY_PER_SOCKET).clamp(SOCKETS.0, SOCKETS.1);
+        Limits {
+            sockets,
+            memory,
+            ..Limits::default()
+        }
+    }
+}
+
 impl Default for Timers {
     fn default() -> Self {
         Timers {
             half_open: Duration::from_secs(30),
-            half_open_protected: Duration::from_secs(3),
             connect: Duration::from_secs(20),
             silence: Duration::from_secs(60),
             keep_alive: Duration::from_secs(25),
             orphan: Duration::from_secs(30),
             time_wait: Duration::from_secs(60),
             ack_delay: Duration::from_millis(4),
+            opening: Duration::ZERO,
         }
     }
 }
@@ -151,13 +177,13 @@ impl Config {
     pub const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
     /// The defaults for a card.
-    pub fn new(mac: MacAddress, seed: u64) -> Self {
+    pub fn new(mac: MacAddress, secret: impl Into<Secret>) -> Self {
         Config {
             mac,
             address: Self::DEFAULT_ADDRESS,
             prefix_len: Self::DEFAULT_PREFIX_LEN,
             gateway: Some(Self::DEFAULT_GATEWAY),
-            seed,
+            secret: secret.into(),
             limits: Limits::default(),
             timers: Timers::default(),
         }
@@ -172,9 +198,9 @@ impl Config {
     pub fn from_command_line(
         command_line: &str,
         mac: MacAddress,
-        seed: u64,
+        secret: impl Into<Secret>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Config::new(mac, seed);
+        let mut config = Config::new(mac, secret);
         let mut gateway = None;
         for word in command_line.split_ascii_whitespace() {
             if let Some(value) = word.strip_prefix("ip=") {
@@ -237,7 +263,7 @@ impl Config {
         self.contains(address) && host != 0 && host != !self.mask()
     }
 
-    fn is_other_host(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_other_host(&self, address: Ipv4Addr) -> bool {
         self.is_host(address) && address != self.address
     }
 

@@ -26,7 +26,7 @@ impl<D: Device> Server<D> {
             false if wanted.port() == 0 => return Err(Error::InvalidArgument),
             false => {
                 self.stack.hop(*wanted.ip())?;
-                self.bound_port(handle, client)?;
+                self.bound_port(handle, client, None)?;
                 Some(wanted)
             }
         };
@@ -53,7 +53,7 @@ impl<D: Device> Server<D> {
         if call.lent > DATAGRAM_MAX {
             return Err(Error::TooLong);
         }
-        self.bound_port(handle, call.client)?;
+        self.bound_port(handle, call.client, None)?;
         let State::Datagram { port: Some(id), .. } = self.handles.get(handle, call.client)?.state
         else {
             return Err(Error::NotSupported);

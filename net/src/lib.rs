@@ -32,8 +32,10 @@ mod deadlines;
 mod handles;
 mod kernel;
 mod parked;
+mod ports;
 mod queue;
 mod readiness;
+mod secret;
 mod server;
 mod stack;
 mod status;
@@ -43,6 +45,7 @@ mod tests;
 
 pub use config::{Config, ConfigError, Limits, Timers};
 pub use kernel::Kernel;
+pub use secret::Secret;
 pub use server::Server;
 
 /// The seam to the card: smoltcp's device trait and the types it speaks in.
@@ -53,8 +56,7 @@ pub mod phy {
     pub use crate::stack::card::Card;
     pub use crate::stack::offload::{announce, is_acceptable, is_of_vlan, is_tcp};
     pub use smoltcp::phy::{
-        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken,
-        TxToken,
+        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken,
     };
     pub use smoltcp::time::Instant;
 }

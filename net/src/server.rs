@@ -6,6 +6,7 @@ use crate::handles::{Handles, Socket, State};
 use crate::kernel::{Kernel, write_exactly};
 use crate::parked::Call;
 use crate::phy::Card;
+use crate::ports::Ports;
 use crate::stack::{Stack, earlier};
 use crate::status;
 use abi::ipc::{FOREVER, Message};
@@ -41,7 +42,7 @@ pub struct Server<D: Device> {
     put_off: bool,
     /// How often a batch looked at a socket.
     pub(crate) batch_sockets_served: u64,
-    pub(crate) random: u64,
+    pub(crate) ports: Ports,
     /// Something was done since the last poll.
     dirty: bool,
     pub(crate) requests: u64,
@@ -71,7 +72,7 @@ impl<D: Device> Server<D> {
             answered: false,
             put_off: false,
             batch_sockets_served: 0,
-            random: config.seed,
+            ports: Ports::new(&config.secret),
             dirty: false,
             requests: 0,
             polls: 0,

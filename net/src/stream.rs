@@ -17,7 +17,7 @@ impl<D: Device> Server<D> {
             State::Stream(_) => return Err(Error::InvalidArgument),
             State::Datagram { .. } => return Err(Error::NotSupported),
         }
-        let port = self.bound_port(handle, client)?;
+        let port = self.bound_port(handle, client, None)?;
         self.stack.listen(port, backlog.into());
         self.handles.set_state(handle, client, State::Listening)
     }
@@ -76,7 +76,7 @@ impl<D: Device> Server<D> {
                 if peer.port() == 0 || peer.ip().is_unspecified() {
                     return Err(Error::InvalidArgument);
                 }
-                let port = self.bound_port(handle, call.client)?;
+                let port = self.bound_port(handle, call.client, Some((peer, now)))?;
                 let id = self.stack.connect(Tuple { port, peer }, now)?;
                 let state = State::Stream(id);
                 self.handles.set_state(handle, call.client, state)?;
@@ -126,11 +126,15 @@ impl<D: Device> Server<D> {
                 Some(left @ 1..) => ((0, sent), left),
                 _ => ((1, sent - call.lent), all - sent),
             };
-            call.sent += self.stack.send(id, |buffer| {
+            let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
                 read_exactly(kernel, token, place, &mut buffer[..count])?;
                 Ok(count)
             })?;
+            if sent == 0 {
+                break;
+            }
+            call.sent += sent;
         }
         match call.sent {
             sent if sent == all => Ok(Some(Answer::Count(sent as u32))),

@@ -2,16 +2,22 @@
 
 mod alike;
 mod counts;
+mod death;
 mod defects;
 mod echo;
 mod filters;
+mod flood;
 mod hostile;
 mod http_framing;
+mod idle;
 mod igb;
+mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
 mod segments;
+mod stations;
 mod system;
 mod together;
 mod trouble;
@@ -24,7 +30,9 @@ use crate::suite::Case;
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("ARP and ICMP", neighbours::CASES),
+    ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
+    ("Floods and forgeries", flood::CASES),
     ("Raw frames", raw::CASES),
     ("Both cards alike", alike::CASES),
     ("Raw programs", counts::CASES),
@@ -32,9 +40,13 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
     ("Hostile programs", hostile::CASES),
+    ("A server that dies", death::CASES),
+    ("Idle connections", idle::CASES),
     ("The system", system::CASES),
+    ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),

@@ -11,17 +11,21 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, process, start, sys, time};
+use crate::{Error, Result, println, process, random, start, sys, time};
 use abi::ipc::Message;
 use abi::limits::Resource;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::time::Duration;
 use frames::Frames;
-use net::{Config, Server};
+use net::{Config, Limits, Server};
 
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+
+/// Programs open their sockets within this time of a start of the server.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// A network server and the card it serves.
 pub struct Network {
@@ -49,15 +53,17 @@ impl Network {
             error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
         })?;
         let info = card.info().context("cannot describe the card")?;
-        let random = || sys::random().context("no random number");
-        let seed = random()? ^ random()? << 1;
-        let mut config = Config::from_command_line(words, info.mac, seed).unwrap_or_else(|error| {
-            println!("{}: {error}; going on without", start::name());
-            Config::new(info.mac, seed)
-        });
+        let secret = random::secret().context("no random numbers")?;
+        let mut config =
+            Config::from_command_line(words, info.mac, secret).unwrap_or_else(|error| {
+                println!("{}: {error}; going on without", start::name());
+                Config::new(info.mac, secret)
+            });
+        config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
-        config.limits.memory = memory(left.get(Resource::Memory));
+        let memory = memory(left.get(Resource::Memory));
+        config.limits = Limits::of_memory(memory);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
@@ -178,11 +184,11 @@ impl Network {
     }
 }
 
-/// How much of the memory that this program may still have, in bytes, may be buffers: four fifths,
-/// and what all sockets could use at the most.
+/// How much of the memory that this program may still have, in bytes, may be buffers: half, and
+/// what all sockets could use at the most. Tables are the other half.
 fn memory(left: u64) -> usize {
     const MOST: u64 = 64 << 20;
-    usize::try_from((left / 5 * 4).min(MOST)).unwrap_or(0)
+    usize::try_from((left / 2).min(MOST)).unwrap_or(0)
 }
 
 /// The VLAN that the words name, if they do.

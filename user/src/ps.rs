@@ -100,10 +100,10 @@ mod tests {
         assert_eq!(
             lines[1],
             [
-                "0", "0", "init", "waiting+", "12.345", "600/8192", "4/64", "1/1000", "0/1024"
+                "0", "0", "init", "waiting+", "12.345", "600/8192", "4/64", "1/1000", "0/11776"
             ]
         );
-        assert_eq!(lines[2][3..6], ["running", "0.001", "0/1024"]);
+        assert_eq!(lines[2][3..6], ["running", "0.001", "0/768"]);
         assert_eq!(lines[0].len(), lines[1].len());
         assert!(text.lines().next().unwrap().len() <= 80);
         assert!(text.lines().nth(1).unwrap().len() <= 80, "{text}");

@@ -203,12 +203,12 @@ pub fn timestamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// 63 bits that differ from call to call and from boot to boot. Not for keys.
+/// Fills up to [`abi::syscall::RANDOM_MAX`] bytes with random numbers.
 ///
 /// # Errors
-/// As the kernel answers; none is expected.
-pub fn random() -> Result<u64> {
-    call0(Syscall::Random)
+/// [`Error::TooLong`] for more.
+pub fn random(buffer: &mut [u8]) -> Result<()> {
+    call_filling(Syscall::Random, [0; 4], 0, buffer).map(|_| ())
 }
 
 /// Grows the heap by `bytes`, rounded up to pages; returns where the new part begins.
@@ -494,14 +494,15 @@ pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
     call4(Syscall::NicFilter, arguments).map(|_| ())
 }
 
-/// Has an attached card's buffers shown to this process, at [`abi::layout::nic_window`].
+/// Has an attached card's buffers shown to this process; returns also where the exchange area is,
+/// and so, by [`abi::layout::nic_window`], the buffers.
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::NoMemory`].
-pub fn nic_map(card: u8) -> Result<NicMemory> {
+pub fn nic_map(card: u8) -> Result<(NicMemory, u64)> {
     let mut memory = [0; NicMemory::SIZE];
-    call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
-    NicMemory::from_bytes(&memory)
+    let area = call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
+    Ok((NicMemory::from_bytes(&memory)?, area))
 }
 
 /// Exchanges frames and buffers with an attached card, as `area` says, which is the card's and

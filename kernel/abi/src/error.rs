@@ -52,15 +52,19 @@ crate::numbered! {
         ConnectionReset = 21,
         /// Sending after the sending side was shut down or the peer is gone (`EPIPE`).
         BrokenPipe = 22,
-        /// No route to that address (`ENETUNREACH`).
+        /// No route to that address, or its neighbour does not answer (`ENETUNREACH`,
+        /// `EHOSTUNREACH`).
         Unreachable = 23,
         /// The call does not fit this kind of socket (`EOPNOTSUPP`).
         NotSupported = 24,
         /// A message that does not decode (`EPROTO`).
         Malformed = 25,
+        /// The process called waits for the caller, itself or through others: neither would ever
+        /// go on (`EDEADLK`).
+        Deadlock = 26,
         /// The limits of the calling process leave no room for it (`EDQUOT`); see
         /// [`crate::limits`].
-        QuotaExceeded = 26,
+        QuotaExceeded = 27,
     }
 }
 
@@ -103,9 +107,10 @@ impl Error {
             Error::ConnectionRefused => "connection refused",
             Error::ConnectionReset => "connection reset by peer",
             Error::BrokenPipe => "broken pipe",
-            Error::Unreachable => "network unreachable",
+            Error::Unreachable => "unreachable",
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
+            Error::Deadlock => "deadlock",
             Error::QuotaExceeded => "quota exceeded",
         }
     }

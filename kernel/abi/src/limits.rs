@@ -42,6 +42,12 @@ impl Resource {
     }
 }
 
+/// There is a socket for each so many bytes of memory: a network server that has half of it can
+/// have so many.
+const MEMORY_PER_SOCKET: u64 = 4 << 10;
+/// The least number of sockets.
+const SOCKETS_MIN: u64 = 512;
+
 /// An amount of each resource: a limit, or what is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits([u64; Resource::COUNT]);
@@ -51,18 +57,19 @@ impl Limits {
     pub const NONE: Self = Limits([0; Resource::COUNT]);
 
     /// What a program gets if nothing is said: enough for one that starts no other.
-    pub const PROGRAM: Self = Limits([1 << 20, 1, 8, 32, 4]);
+    pub const PROGRAM: Self = Limits([768 << 10, 1, 8, 32, 4]);
 
     /// What there is for all programs together, on a machine with so many bytes of memory for
     /// them: what the first program begins with.
     pub const fn of_machine(memory: u64) -> Self {
-        Limits([
-            memory,
-            ProcessInfo::COUNT_MAX as u64,
-            1024,
-            1 << Handle::SLOT_BITS,
-            256,
-        ])
+        let mut sockets = memory / MEMORY_PER_SOCKET;
+        if sockets < SOCKETS_MIN {
+            sockets = SOCKETS_MIN;
+        }
+        if sockets > 1 << Handle::SLOT_BITS {
+            sockets = 1 << Handle::SLOT_BITS;
+        }
+        Limits([memory, ProcessInfo::COUNT_MAX as u64, 1024, sockets, 256])
     }
 
     /// Bytes on the wire.
@@ -349,7 +356,7 @@ mod tests {
         let mut bytes = info.to_bytes();
         assert_eq!(ProcessInfo::from_bytes(&bytes), Ok(info));
         assert_eq!(info.name(), "httpd");
-        assert_eq!(info.own_limits().get(Resource::Memory), (1 << 20) - 1000);
+        assert_eq!(info.own_limits().get(Resource::Memory), (768 << 10) - 1000);
         bytes[8] = Activity::COUNT as u8;
         assert_eq!(ProcessInfo::from_bytes(&bytes), Err(Error::Malformed));
     }

@@ -20,14 +20,17 @@ crate::numbered! {
         TimeMsec = 3,
         /// `()`: monotonic nanoseconds since the kernel started.
         ClockNs = 4,
-        /// `()`: 63 bits that differ from call to call and boot to boot. Not for keys.
+        /// `(ptr, len)`: fills up to [`RANDOM_MAX`] bytes with random numbers, fit for keys as far
+        /// as the machine has something that an attacker does not know.
+        /// [`crate::Error::TooLong`] for more.
         Random = 5,
         /// `(bytes)`: grows the heap by that much, rounded up to pages; returns its old end.
         /// Zero asks for the end without growing. [`crate::Error::TooLong`] for more than
         /// [`GROW_MAX`] at once.
         GrowHeap = 6,
         /// `(&Call)`: sends a message and waits for the answer, at most until the call's
-        /// deadline; returns its length.
+        /// deadline; returns its length. [`crate::Error::Deadlock`] if that one waits for the
+        /// caller's answer, itself or through others.
         Call = 7,
         /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
         /// other is an error number that the caller's [`Syscall::Call`] returns.
@@ -81,7 +84,7 @@ crate::numbered! {
         /// the end of the process.
         NicFilter = 24,
         /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
-        /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
+        /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
         NicMap = 25,
         /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
         /// its address, as a witness that the caller lets go of it for the time of the call.
@@ -119,6 +122,9 @@ pub const GROW_MAX: u64 = 1 << 20;
 /// The most that one [`Syscall::LeaseRead`] or [`Syscall::LeaseWrite`] copies, in bytes, for the
 /// same reason.
 pub const LEASE_MAX: u64 = 1 << 20;
+
+/// The most that one [`Syscall::Random`] fills, in bytes.
+pub const RANDOM_MAX: usize = 64;
 
 /// Longest program path, argument string or service name, in bytes.
 pub const STRING_MAX: usize = 256;

@@ -62,9 +62,10 @@ pub struct BusAddr(pub u64);
 /// merged. The arena is memory that the card may read and write at any moment; it is contiguous on
 /// the bus, zeroed at first, and named by byte offset. Multi-byte values in it are little-endian.
 ///
-/// Accesses to registers and arena reach the card in program order, except that [`Bus::fence`] is
-/// needed where a store to the arena must be visible before a later store to the arena, or a load
-/// must not pass an earlier load. Offsets that are out of range or not aligned to the access are
+/// Accesses to registers reach the card in program order, and no load from the arena is earlier than
+/// an access to a register before it. But a [`Bus::fence`] is needed where a store to the arena must
+/// be visible before a later store to the arena or write to a register, and where a load must not pass
+/// an earlier load. Offsets that are out of range or not aligned to the access are
 /// bugs of the driver: an implementation panics on them.
 pub trait Bus {
     /// Reads an 8-bit register.

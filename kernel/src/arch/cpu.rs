@@ -1,5 +1,6 @@
 //! Processor features: what is switched on once, at the start.
 
+use kernel::random::Generator;
 use raw_cpuid::CpuId;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
@@ -58,6 +59,34 @@ pub fn enable_protections() -> [&'static str; 5] {
 pub fn timestamp() -> u64 {
     // SAFETY: every x86_64 processor has RDTSC, and it changes nothing.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// The processor's generators of random numbers, as CPUID tells of them.
+pub fn generators() -> [Option<Generator>; 2] {
+    use core::arch::x86_64::{_rdrand64_step, _rdseed64_step};
+    let cpuid = CpuId::new();
+    let seeds = cpuid
+        .get_extended_feature_info()
+        .is_some_and(|f| f.has_rdseed());
+    let rands = cpuid.get_feature_info().is_some_and(|f| f.has_rdrand());
+    let rdseed = Generator {
+        name: "RDSEED",
+        step: || {
+            let mut word = 0;
+            // SAFETY: only asked where the processor has the instruction, which changes
+            // nothing but the word.
+            (unsafe { _rdseed64_step(&mut word) } == 1).then_some(word)
+        },
+    };
+    let rdrand = Generator {
+        name: "RDRAND",
+        step: || {
+            let mut word = 0;
+            // SAFETY: as above.
+            (unsafe { _rdrand64_step(&mut word) } == 1).then_some(word)
+        },
+    };
+    [seeds.then_some(rdseed), rands.then_some(rdrand)]
 }
 
 /// Stops this processor for good.

@@ -2,6 +2,7 @@
 
 pub mod boot_memory;
 pub mod bus;
+pub mod cmos;
 pub mod cpu;
 pub mod gdt;
 pub mod heap;

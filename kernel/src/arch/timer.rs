@@ -5,6 +5,7 @@ use super::cpu;
 use super::paging;
 use crate::mmio::Mmio;
 use kernel::clock::Clock;
+use kernel::random::Random;
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::port::Port;
@@ -25,7 +26,7 @@ const CALIBRATION_LOOKS: u32 = 1_000_000;
 /// Measurements that came too late before giving up: an emulator may be stopped for long.
 const CALIBRATION_TRIES: u32 = 50;
 /// Looks of which the quickest counts, so that an interruption in one does no harm.
-const LOOKS_PER_SAMPLE: u32 = 5;
+const LOOKS_PER_SAMPLE: usize = 5;
 
 /// Local APIC registers (Intel SDM vol. 3, table 11-1).
 mod apic {
@@ -66,11 +67,12 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Measures the clocks.
+    /// Measures the clocks. How long each look at them takes is nobody's to know, so `random`
+    /// is told.
     ///
     /// # Errors
     /// In words, if the machine has no working 8254 or no memory to map the APIC.
-    pub fn start() -> Result<Self, &'static str> {
+    pub fn start(random: &mut Random) -> Result<Self, &'static str> {
         let mut base = Msr::new(APIC_BASE);
         // SAFETY: every x86_64 processor has a local APIC; enabling it keeps the 8259A
         // connected by LINT0 below.
@@ -92,7 +94,7 @@ impl Timer {
         apic.write32(apic::LVT_TIMER, u32::from(DEADLINE_VECTOR));
 
         apic.write32(apic::INITIAL_COUNT, u32::MAX);
-        let (first, last) = calibrate(&mut apic)?;
+        let (first, last) = calibrate(&mut apic, random)?;
         apic.write32(apic::INITIAL_COUNT, 0);
         let elapsed_ns = u64::from(first.pit - last.pit) * 1_000_000_000 / PIT_HZ;
         let apic_counts = u64::from(first.apic.wrapping_sub(last.apic));
@@ -191,15 +193,11 @@ struct Sample {
 
 impl Sample {
     /// Looks several times and keeps the look that took the least time.
-    fn take(apic: &mut Mmio) -> Self {
-        let mut best = Self::look(apic);
-        for _ in 1..LOOKS_PER_SAMPLE {
-            let next = Self::look(apic);
-            if next.1 < best.1 {
-                best = next;
-            }
-        }
-        best.0
+    fn take(apic: &mut Mmio, random: &mut Random) -> Self {
+        let looks = [(); LOOKS_PER_SAMPLE].map(|()| Self::look(apic));
+        random.absorb_words(&looks.map(|(sample, took)| sample.tsc ^ took.rotate_left(32)));
+        let quickest = looks.into_iter().min_by_key(|(_, took)| *took);
+        quickest.unwrap_or(looks[0]).0
     }
 
     /// One look, and how many counts of the time-stamp counter it took.
@@ -227,12 +225,12 @@ impl Sample {
 }
 
 /// Two samples at least [`CALIBRATION_COUNTS`] apart, in one run of the 8254's channel 2.
-fn calibrate(apic: &mut Mmio) -> Result<(Sample, Sample), &'static str> {
+fn calibrate(apic: &mut Mmio, random: &mut Random) -> Result<(Sample, Sample), &'static str> {
     for _ in 0..CALIBRATION_TRIES {
         start_channel_2();
-        let first = Sample::take(apic);
+        let first = Sample::take(apic, random);
         for _ in 0..CALIBRATION_LOOKS {
-            let last = Sample::take(apic);
+            let last = Sample::take(apic, random);
             if first.over || last.over {
                 break;
             }

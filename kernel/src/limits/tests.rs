@@ -185,6 +185,7 @@ fn rights_are_passed_on_in_part_and_never_made() {
     assert!(all.covers("net0 web", 0b11, true) && all.covers("*", u64::MAX, true));
     let some = Rights {
         names: "net0 web".into(),
+        all_names: false,
         cards: 0b10,
         is_server: false,
     };

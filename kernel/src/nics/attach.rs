@@ -53,6 +53,8 @@ pub struct Attaching {
     pub messages: Messages,
     /// What the command line says.
     pub options: Options,
+    /// Whether there is a controller for interrupt lines.
+    pub has_lines: bool,
     /// No card is attached yet: the first one gets memory as long as there is any.
     pub is_first: bool,
 }
@@ -177,7 +179,23 @@ impl Attaching {
         {
             return Interrupts::Msi(vectors);
         }
-        line(function)
+        self.line(function)
+    }
+
+    /// The function's line, which it says so of if it leads nowhere.
+    fn line(&self, function: &Function) -> Interrupts {
+        match function.irq() {
+            Some(irq) if irq < 16 && self.has_lines => Interrupts::Line(irq),
+            _ if !self.has_lines => {
+                let address = function.address;
+                log::warn!(
+                    "{address} has no way to interrupt: this machine has no 8259A for its line, so \
+                     that it is looked after once a second only (QEMU: -M ...,pic=on)"
+                );
+                Interrupts::None
+            }
+            _ => Interrupts::None,
+        }
     }
 }
 
@@ -187,7 +205,7 @@ fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Attache
     Ok(Attached {
         nic: for_ever(nic)?,
         memory,
-        interrupts: line(function),
+        interrupts: attaching.line(function),
     })
 }
 
@@ -236,13 +254,6 @@ fn for_ever<N: Nic + Send + 'static>(nic: N) -> Result<&'static mut (dyn Nic + S
         return Err(AttachError::Driver(nic::Error::NoMemory));
     };
     Ok(nic)
-}
-
-fn line(function: &Function) -> Interrupts {
-    match function.irq() {
-        Some(irq) if irq < 16 => Interrupts::Line(irq),
-        _ => Interrupts::None,
-    }
 }
 
 impl Display for Interrupts {

@@ -37,7 +37,8 @@ impl Nics {
             card.show(&memory, pid, table)?;
         }
         write(table, pid, to, &describe(&memory).to_bytes())?;
-        Ok(0)
+        let places = table.alive(pid)?.places;
+        Ok(places.nic(card.number as u8))
     }
 
     /// `Syscall::NicExchange`; with `sleeps`, what comes before such a wait: an interrupt that
@@ -130,7 +131,7 @@ impl Card {
     /// Shows the owner the exchange area and the buffers.
     fn show(&mut self, memory: &FrameMemory, pid: Pid, table: &mut Processes) -> Result<()> {
         let number = u8::try_from(self.number).ok().filter(|&n| n < NIC_MAX);
-        let [area_at, transmit_at, receive_at] = nic_window(number.ok_or(Error::NotSupported)?);
+        let number = number.ok_or(Error::NotSupported)?;
         let longest = memory.transmit.len().max(memory.receive.len());
         if longest as u64 > NIC_RANGE_MAX {
             return Err(Error::NotSupported);
@@ -139,6 +140,7 @@ impl Card {
         // Of the last owner's frames it has numbers and lengths.
         area.copy_in(0, &[0; PAGE_SIZE as usize]);
         let process = table.get_mut(pid).ok_or(Error::NotFound)?;
+        let [area_at, transmit_at, receive_at] = nic_window(process.places.nic(number));
         let space = process.space.as_mut().ok_or(Error::NotFound)?;
         let shown = |address, memory: PhysAddr, len: usize, writable| Shown {
             address,

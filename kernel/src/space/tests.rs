@@ -3,13 +3,12 @@
 use super::*;
 use crate::frames::{FRAME_SIZE, Frames};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Frames with what is in them; those that nobody has are full of what the last one left there.
+/// Frames with what is in them. It takes no memory later.
 pub(crate) struct Memory {
     frames: Frames,
-    contents: BTreeMap<u64, [u64; ENTRIES]>,
+    contents: Vec<[u64; ENTRIES]>,
     /// Frames that are said to be used up.
     withheld: u64,
 }
@@ -18,6 +17,8 @@ pub(crate) struct Memory {
 #[derive(Clone)]
 pub(crate) struct Model(Rc<RefCell<Memory>>);
 
+/// What is in a frame that nobody has.
+const STALE: u64 = 0x5a5a_5a5a_5a5a_5a5b;
 /// What stands for the kernel's half in each top-level table.
 const KERNEL_ENTRY: u64 = 0xdead_b003;
 
@@ -29,7 +30,7 @@ impl Model {
         all.add(FRAME_SIZE, (frames + 1) * FRAME_SIZE);
         Model(Rc::new(RefCell::new(Memory {
             frames: all,
-            contents: BTreeMap::new(),
+            contents: vec![[STALE; ENTRIES]; frames as usize + 1],
             withheld: 0,
         })))
     }
@@ -45,10 +46,8 @@ impl Model {
         self.0.borrow().frames.free_count()
     }
 
-    fn fill(&self, frame: u64) -> Option<u64> {
-        let clear = [0; ENTRIES];
-        self.0.borrow_mut().contents.insert(frame, clear);
-        Some(frame)
+    fn fill(&self, frame: u64, word: u64) {
+        self.0.borrow_mut().contents[(frame / PAGE_SIZE) as usize].fill(word);
     }
 
     fn bytes(&self, address: u64, len: usize, mut each: impl FnMut(usize, u64, u32)) {
@@ -65,7 +64,7 @@ impl Model {
     pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) {
         let memory = self.0.borrow();
         self.bytes(address, buffer.len(), |index, at, shift| {
-            let words = &memory.contents[&(at - at % PAGE_SIZE)];
+            let words = &memory.contents[(at / PAGE_SIZE) as usize];
             buffer[index] = (words[(at % PAGE_SIZE / 8) as usize] >> shift) as u8;
         });
     }
@@ -73,8 +72,8 @@ impl Model {
     pub(crate) fn write_at(&self, address: u64, bytes: &[u8]) {
         let mut memory = self.0.borrow_mut();
         self.bytes(address, bytes.len(), |index, at, shift| {
-            let words = memory.contents.get_mut(&(at - at % PAGE_SIZE));
-            let word = &mut words.expect("a frame in use")[(at % PAGE_SIZE / 8) as usize];
+            let words = &mut memory.contents[(at / PAGE_SIZE) as usize];
+            let word = &mut words[(at % PAGE_SIZE / 8) as usize];
             *word = *word & !(0xff << shift) | u64::from(bytes[index]) << shift;
         });
     }
@@ -94,7 +93,7 @@ impl Physical for Model {
             Some(page) => self.0.borrow_mut().frames.allocate_like(page / PAGE_SIZE),
             None => self.0.borrow_mut().frames.allocate(),
         };
-        frame.and_then(|frame| self.fill(frame))
+        frame.inspect(|&frame| self.fill(frame, 0))
     }
 
     fn take_top(&self) -> Option<u64> {
@@ -106,20 +105,18 @@ impl Physical for Model {
     }
 
     fn give_back(&self, frame: u64) {
-        let mut memory = self.0.borrow_mut();
-        memory.frames.free(frame);
-        memory.contents.remove(&frame).expect("a frame in use");
+        self.0.borrow_mut().frames.free(frame);
+        self.fill(frame, STALE);
     }
 
     fn leave(&self, _: u64) {}
 
     fn load(&self, table: u64, index: usize) -> u64 {
-        self.0.borrow().contents[&table][index]
+        self.0.borrow().contents[(table / PAGE_SIZE) as usize][index]
     }
 
     fn store(&self, table: u64, index: usize, entry: u64) {
-        let mut memory = self.0.borrow_mut();
-        memory.contents.get_mut(&table).expect("a table")[index] = entry;
+        self.0.borrow_mut().contents[(table / PAGE_SIZE) as usize][index] = entry;
     }
 
     fn write(&self, frame: u64, offset: usize, bytes: &[u8]) {

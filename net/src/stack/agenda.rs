@@ -9,6 +9,7 @@ use super::engine::Next;
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 /// See the module. Sockets are named by the slots of whoever has them.
@@ -46,6 +47,13 @@ impl Agenda {
             self.wait_no_more(slot);
             self.work.push(slot);
         }
+    }
+
+    /// The sockets that wait for a neighbour.
+    #[cold]
+    pub fn waiting_for(&self, neighbor: Ipv4Addr) -> Vec<usize> {
+        let all = (neighbor, 0)..=(neighbor, usize::MAX);
+        self.waiting.range(all).map(|&(_, slot)| slot).collect()
     }
 
     /// Whose turn it is. The slot may be vacant.
@@ -93,6 +101,12 @@ impl Agenda {
             true => Some(0),
             false => self.deadlines.get(slot),
         }
+    }
+
+    /// Whether a socket waits for a neighbour.
+    #[cfg(test)]
+    pub fn waits(&self, slot: usize) -> bool {
+        self.neighbors.contains_key(&slot)
     }
 
     /// The sockets that wait for a time or a neighbour.

@@ -14,8 +14,14 @@ impl<D: Device> Stack<D> {
         self.tcp.uses_port(port)
     }
 
+    /// Whether these ends are neither connected nor were just now.
+    pub fn may_connect(&self, tuple: Tuple, now: u64) -> bool {
+        self.tcp.may_connect(&tuple, now)
+    }
+
     pub fn listen(&mut self, port: u16, backlog: usize) {
         self.tcp.listen(port, backlog);
+        self.early.heard();
     }
 
     pub fn unlisten(&mut self, port: u16, now: u64) {
@@ -39,8 +45,7 @@ impl<D: Device> Stack<D> {
         if self.hop(*tuple.peer.ip())?.is_none() {
             return Err(Error::Unreachable);
         }
-        let interface = self.engine.interface();
-        self.tcp.connect(tuple, now, interface, &mut self.memory)
+        self.tcp.connect(tuple, now, &self.config, &mut self.memory)
     }
 
     pub fn stage(&self, id: ConnectionId) -> Stage {
@@ -79,6 +84,11 @@ impl<D: Device> Stack<D> {
         self.tcp.room(id)
     }
 
+    /// How much room is worth a call of its program.
+    pub fn worthwhile(&self, id: ConnectionId) -> usize {
+        self.tcp.worthwhile(id)
+    }
+
     /// Whether both directions have ended.
     pub fn hung_up(&self, id: ConnectionId) -> bool {
         self.tcp.hung_up(id)
@@ -90,7 +100,8 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        self.tcp.send(id, fill)
+        let around = (&self.config, self.polled_at, &mut self.memory);
+        self.tcp.send(id, around, fill)
     }
 
     /// Lets `drain` look at received octets; it says how many it took.
@@ -103,7 +114,8 @@ impl<D: Device> Stack<D> {
     }
 
     pub fn finish(&mut self, id: ConnectionId) {
-        self.tcp.finish(id);
+        let around = (&self.config, self.polled_at, &mut self.memory);
+        self.tcp.finish(id, around);
     }
 
     pub fn deafen(&mut self, id: ConnectionId) {
@@ -112,7 +124,7 @@ impl<D: Device> Stack<D> {
 
     /// Lets go of a connection: what is queued is still sent, then FIN.
     pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp.close(id, now, &mut self.memory);
+        self.tcp.close(id, &self.config, now, &mut self.memory);
     }
 
     /// Lets go of a connection with a RST.

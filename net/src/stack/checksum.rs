@@ -6,10 +6,10 @@
 //! IPv4's, TCP's and UDP's; frames are verified before it gets them and filled in after
 //! it made them.
 
+use super::ethernet;
 use core::net::Ipv4Addr;
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet};
-use smoltcp::wire::{TcpPacket, UdpPacket};
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket, UdpPacket};
 
 /// A sum of 16-bit words, in the machine's byte order and not folded yet: RFC 1071 §2 (B)
 /// and (C). It cannot overflow.
@@ -123,11 +123,11 @@ pub(super) fn of_udp(sum: Sum) -> u16 {
 /// Fills in what is software's job in a frame to be sent. Of fragments, that is IPv4's: who
 /// makes them sums the whole up before.
 pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<()> {
-    let kind = EthernetFrame::new_checked(&frame[..]).ok()?.ethertype();
-    if kind != EthernetProtocol::Ipv4 {
+    let (_, _, kind, packet) = ethernet::parse(frame)?;
+    if kind != ethernet::IPV4 {
         return None;
     }
-    let ip = Ipv4Packet::new_checked(frame.get(14..)?).ok()?;
+    let ip = Ipv4Packet::new_checked(packet).ok()?;
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
     let protocol = ip.next_header();
     let is_whole = ip.frag_offset() == 0 && !ip.more_frags();

@@ -1,69 +1,93 @@
 //! The frames that the stack makes without smoltcp. The token fills in checksums, as in
 //! smoltcp's frames.
 
+use super::ethernet::{self, Station};
+use super::opening::Handshake;
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
+use super::tcp::half_open::SynAck;
 use super::time_wait::LastWord;
 use super::{ETHERNET, Tuple};
 use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IPV4_HEADER_LEN, IpAddress,
-    IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    IPV4_HEADER_LEN, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TCP_HEADER_LEN, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
-/// Sends the last acknowledgement of a connection that has no socket any more.
+/// Sends the acknowledgement of a connection that has no socket, offering this window.
 pub(super) fn acknowledge(
     token: impl TxToken,
     own: &Config,
     segment: &Segment,
-    last_word: LastWord,
+    (last_word, window_len): (LastWord, u16),
 ) {
-    let LastWord { seq, ack } = last_word;
-    answer(token, own, segment, TcpControl::None, (seq, Some(ack)));
+    let tcp = TcpRepr {
+        seq_number: last_word.seq,
+        ack_number: Some(last_word.ack),
+        window_len,
+        ..plain(segment.tuple.port, segment.tuple.peer.port())
+    };
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
 }
 
 /// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
 #[cold]
 pub(super) fn reset(token: impl TxToken, own: &Config, segment: &Segment) {
-    let numbers = match segment.ack {
+    let (seq_number, ack_number) = match segment.ack {
         Some(ack) => (ack, None),
         None => (TcpSeqNumber(0), Some(segment.end())),
     };
-    answer(token, own, segment, TcpControl::Rst, numbers);
-}
-
-/// Answers a segment with one without data, and these sequence and acknowledgement numbers.
-fn answer(
-    token: impl TxToken,
-    own: &Config,
-    segment: &Segment,
-    control: TcpControl,
-    (seq_number, ack_number): (TcpSeqNumber, Option<TcpSeqNumber>),
-) {
     let tcp = TcpRepr {
-        control,
+        control: TcpControl::Rst,
         seq_number,
         ack_number,
         ..plain(segment.tuple.port, segment.tuple.peer.port())
     };
-    let addresses = (own.address, *segment.tuple.peer.ip());
-    let stations = (EthernetAddress(own.mac), segment.mac);
+    send(token, own, &tcp, (*segment.tuple.peer.ip(), segment.mac));
+}
+
+/// Answers a SYN.
+pub(super) fn syn_ack(token: impl TxToken, own: &Config, answer: &SynAck) {
+    let (tuple, offer) = (&answer.tuple, &answer.offer);
+    let plain = TcpRepr {
+        control: TcpControl::Rst,
+        seq_number: answer.seq,
+        ack_number: Some(answer.ack),
+        ..plain(tuple.port, tuple.peer.port())
+    };
+    let tcp = match answer.refuses {
+        true => plain,
+        false => TcpRepr {
+            control: TcpControl::Syn,
+            window_len: offer.window,
+            window_scale: offer.shift,
+            max_seg_size: offer.mss,
+            sack_permitted: offer.sack_permitted,
+            ..plain
+        },
+    };
+    send(token, own, &tcp, (*tuple.peer.ip(), answer.station));
+}
+
+/// Sends a segment without data to a host, by way of this station.
+fn send(token: impl TxToken, own: &Config, tcp: &TcpRepr<'_>, (to, station): (Ipv4Addr, Station)) {
+    let stations = (Station(own.mac), station);
     let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
-    token.consume(len, |buffer| put(buffer, &tcp, addresses, stations));
+    token.consume(len, |buffer| put(buffer, tcp, (own.address, to), stations));
 }
 
 /// Octets of the headers of what [`from_peer`] makes.
 pub(super) const FROM_PEER: usize = ETHERNET + IPV4_HEADER_LEN + TCP_HEADER_LEN;
 
-/// Makes the frame in which a peer would have sent a segment of this shape, without checksums.
-/// `place` has room for [`FROM_PEER`] octets and the data.
+/// Makes the frame in which a station would have passed on a peer's segment of this shape,
+/// without checksums. `place` has room for [`FROM_PEER`] octets and the data.
 #[cold]
 pub(super) fn from_peer<'a>(
     place: &'a mut [u8],
     own: &Config,
-    tuple: Tuple,
+    (tuple, station): (Tuple, Station),
     shape: &Shape,
     data: &[u8],
 ) -> &'a [u8] {
@@ -80,10 +104,34 @@ pub(super) fn from_peer<'a>(
         ..plain(tuple.peer.port(), tuple.port)
     };
     let frame = &mut place[..FROM_PEER + data.len()];
-    // smoltcp looks at the station it is for, and that it is from one.
-    let stations = (EthernetAddress(own.mac), EthernetAddress(own.mac));
+    let stations = (station, Station(own.mac));
     put(frame, &tcp, (*tuple.peer.ip(), own.address), stations);
     frame
+}
+
+/// Octets of the longest SYN there is, with its IPv4 header: all options of TCP's.
+pub(super) const SYN_MAX: usize = IPV4_HEADER_LEN + 60;
+
+/// Makes the IPv4 datagram in which a peer would have begun these ones' connection, without
+/// checksums.
+pub(super) fn syn_from_peer<'a>(
+    place: &'a mut [u8; SYN_MAX],
+    own: &Config,
+    handshake: &Handshake,
+) -> &'a [u8] {
+    let Handshake { tuple, offer, .. } = handshake;
+    let tcp = TcpRepr {
+        control: TcpControl::Syn,
+        seq_number: handshake.irs,
+        window_len: offer.window,
+        window_scale: offer.shift,
+        max_seg_size: offer.mss,
+        sack_permitted: offer.sack_permitted,
+        ..plain(tuple.peer.port(), tuple.port)
+    };
+    let datagram = &mut place[..IPV4_HEADER_LEN + tcp.buffer_len()];
+    put_ipv4(datagram, &tcp, (*tuple.peer.ip(), own.address));
+    datagram
 }
 
 /// A segment that says nothing.
@@ -108,9 +156,16 @@ fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
 fn put(
     buffer: &mut [u8],
     tcp: &TcpRepr<'_>,
-    (from, to): (Ipv4Addr, Ipv4Addr),
-    (src_addr, dst_addr): (EthernetAddress, EthernetAddress),
+    hosts: (Ipv4Addr, Ipv4Addr),
+    (source, destination): (Station, Station),
 ) {
+    let (header, datagram) = buffer.split_at_mut(ETHERNET);
+    header.copy_from_slice(&source.header(destination, ethernet::IPV4));
+    put_ipv4(datagram, tcp, hosts);
+}
+
+/// Puts a segment into an IPv4 datagram of its length.
+fn put_ipv4(buffer: &mut [u8], tcp: &TcpRepr<'_>, (from, to): (Ipv4Addr, Ipv4Addr)) {
     let ip = Ipv4Repr {
         src_addr: from,
         dst_addr: to,
@@ -118,15 +173,8 @@ fn put(
         payload_len: tcp.buffer_len(),
         hop_limit: 64,
     };
-    let ethernet = EthernetRepr {
-        src_addr,
-        dst_addr,
-        ethertype: EthernetProtocol::Ipv4,
-    };
     let checksums = ChecksumCapabilities::ignored();
-    let mut frame = EthernetFrame::new_unchecked(buffer);
-    ethernet.emit(&mut frame);
-    let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+    let mut packet = Ipv4Packet::new_unchecked(buffer);
     ip.emit(&mut packet, &checksums);
     let mut segment = TcpPacket::new_unchecked(packet.payload_mut());
     let (source, destination) = (from.into(), IpAddress::Ipv4(to));
@@ -145,8 +193,8 @@ const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ArpPacket {
     pub operation: u16,
-    pub sender: (EthernetAddress, Ipv4Addr),
-    pub target: (EthernetAddress, Ipv4Addr),
+    pub sender: (Station, Ipv4Addr),
+    pub target: (Station, Ipv4Addr),
 }
 
 impl ArpPacket {
@@ -157,7 +205,7 @@ impl ArpPacket {
         let side = |octets: &[u8]| {
             let (&station, octets) = octets.split_first_chunk()?;
             let &address = octets.first_chunk::<4>()?;
-            Some((EthernetAddress(station), Ipv4Addr::from(address)))
+            Some((Station(station), Ipv4Addr::from(address)))
         };
         (*format == FORMAT).then_some(ArpPacket {
             operation: u16::from_be_bytes(operation),
@@ -167,13 +215,11 @@ impl ArpPacket {
     }
 
     /// The frame that carries it from its sender to this station.
-    pub fn frame(&self, to: EthernetAddress) -> [u8; ETHERNET + ARP] {
+    pub fn frame(&self, to: Station) -> [u8; ETHERNET + ARP] {
         let mut frame = [0; ETHERNET + ARP];
         let mut place = &mut frame[..];
         for piece in [
-            &to.0[..],
-            &self.sender.0.0,
-            &u16::from(EthernetProtocol::Arp).to_be_bytes(),
+            &self.sender.0.header(to, ethernet::ARP)[..],
             &FORMAT,
             &self.operation.to_be_bytes(),
             &self.sender.0.0,
@@ -190,17 +236,17 @@ impl ArpPacket {
 }
 
 /// Sends an ARP packet to a station, or to all.
-pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: EthernetAddress) {
+pub(super) fn arp(token: impl TxToken, packet: &ArpPacket, to: Station) {
     let frame = packet.frame(to);
     token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
 }
 
-/// Asks for a neighbour.
-pub(super) fn ask(token: impl TxToken, own: &Config, address: Ipv4Addr) {
+/// Asks all stations for a neighbour, or the one where it was.
+pub(super) fn ask(token: impl TxToken, own: &Config, (address, to): (Ipv4Addr, Station)) {
     let request = ArpPacket {
         operation: REQUEST,
-        sender: (EthernetAddress(own.mac), own.address),
-        target: (EthernetAddress([0; 6]), address),
+        sender: (Station(own.mac), own.address),
+        target: (Station([0; 6]), address),
     };
-    arp(token, &request, EthernetAddress::BROADCAST);
+    arp(token, &request, to);
 }

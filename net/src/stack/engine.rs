@@ -5,19 +5,18 @@
 //! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
 //! for frames is decided by [`super::agenda`].
 
-use super::emit::{ArpPacket, REPLY};
+use super::ethernet::Header;
 use super::link::{Arriving, OneFrame, Port, Sending};
 use super::tcp::tcb::Tcb;
-use super::{RETRY_NS, instant};
+use super::{RETRY_NEIGHBOR_NS, RETRY_NS, instant};
 use crate::config::Config;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use core::net::Ipv4Addr;
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::socket::{AnySocket, Socket, tcp};
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
 /// A set of one socket.
 pub(super) struct Solo<T> {
@@ -73,7 +72,7 @@ pub(super) enum Next {
     Turn,
     /// The card is full.
     Room,
-    /// It could not send, though there was room; it tries again then.
+    /// The station of its next hop; it tries again then.
     Neighbor(u64),
 }
 
@@ -92,37 +91,29 @@ impl Next {
 pub(super) struct Engine {
     /// Boxed: it holds tables and would be moved over a small stack.
     interface: Box<Interface>,
-    /// Always empty: for frames that are for no socket.
-    nobody: SocketSet<'static>,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
 }
 
 impl Engine {
-    pub fn new<D: Device>(config: &Config, seed: u64, port: &mut Port<D>, now: u64) -> Self {
-        let mut settings = smoltcp::iface::Config::new(EthernetAddress(config.mac).into());
-        settings.random_seed = seed;
-        let mut card = Sending { port, tcb: None };
+    pub fn new<D: Device>(config: &Config, port: &mut Port<D>, now: u64) -> Self {
+        // What it draws from its seed is not used: connections begin in `opening`.
+        let settings = smoltcp::iface::Config::new(HardwareAddress::Ip);
+        let mut card = Sending {
+            port,
+            tcb: None,
+            header: None,
+        };
         let mut interface = Box::new(Interface::new(settings, &mut card, instant(now)));
         interface.update_ip_addrs(|addresses| {
             // The list is empty and holds at least one.
             let cidr = Ipv4Cidr::new(config.address, config.prefix_len);
             let _ = addresses.push(IpCidr::Ipv4(cidr));
         });
-        if let Some(gateway) = config.gateway {
-            // So does the table of routes.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
-        }
         Engine {
             interface,
-            nobody: SocketSet::new(Vec::new()),
             looks: 0,
         }
-    }
-
-    /// What a socket needs to connect.
-    pub fn interface(&mut self) -> &mut Interface {
-        &mut self.interface
     }
 
     /// Once per poll.
@@ -130,48 +121,31 @@ impl Engine {
         self.interface.poll_maintenance(instant(now));
     }
 
-    /// Processes a frame for the socket of `set`, or for none.
+    /// Processes a frame for a socket; nothing happens if that is gone.
     pub fn ingress<T: TxToken>(
         &mut self,
         frame: &mut OneFrame<'_, T>,
         socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
         now: u64,
     ) {
-        self.looks += u64::from(socket.is_some());
-        let (set, tcb) = match socket {
-            Some((set, tcb)) => (set, Some(tcb)),
-            None => (&mut self.nobody, None),
+        let Some((set, tcb)) = socket else {
+            return;
         };
+        self.looks += 1;
+        let tcb = Some(tcb);
         let mut arriving = Arriving { one: frame, tcb };
         self.interface
             .poll_ingress_single(instant(now), &mut arriving, set);
     }
 
-    /// Puts a neighbour's station into smoltcp's cache, which is filled from ARP packets for
-    /// us and from nothing else. It answers nothing to this one, a reply.
-    pub fn learn<T: TxToken>(
-        &mut self,
-        own: &Config,
-        sender: (EthernetAddress, Ipv4Addr),
-        now: u64,
-    ) {
-        let us = EthernetAddress(own.mac);
-        let reply = ArpPacket {
-            operation: REPLY,
-            sender,
-            target: (us, own.address),
-        };
-        let frame = reply.frame(us);
-        let mut one = OneFrame::<T>::new(&frame, None);
-        self.ingress(&mut one, None, now);
-    }
-
     /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long
-    /// segment at most. Returns whether it sent one.
+    /// segment at most, behind the header that `way` makes if the next hop's station is known.
+    /// Its time-outs pass all the same if it is not. Returns whether it sent one.
     pub fn egress<D: Device>(
         &mut self,
         port: &mut Port<D>,
         (set, tcb): (&mut SocketSet<'static>, &mut Tcb),
+        way: impl FnOnce() -> Option<Header>,
         now: u64,
     ) -> (bool, Next) {
         self.looks += 1;
@@ -179,17 +153,17 @@ impl Engine {
             Next::Turn => {}
             next => return (false, next),
         }
-        let tcb = Some(tcb);
-        let mut sending = Sending { port, tcb };
+        let (tcb, header) = (Some(tcb), way());
+        let mut sending = Sending { port, tcb, header };
         let result = self.interface.poll_egress(instant(now), &mut sending, set);
         port.finish(instant(now));
         let sent = result != PollResult::None;
-        let next = match (self.wants(set, now), sent) {
-            (Next::Turn, _) if port.full => Next::Room,
+        let next = match self.wants(set, now) {
+            Next::Turn if header.is_none() => Next::Neighbor(now.saturating_add(RETRY_NEIGHBOR_NS)),
+            Next::Turn if port.full => Next::Room,
             // It must not spin if smoltcp does not do what it wants to.
-            (Next::Turn, false) => Next::Neighbor(now.saturating_add(RETRY_NS)),
-            (Next::Time(at), false) => Next::Neighbor(at),
-            (next, _) => next,
+            Next::Turn if !sent => Next::Time(now.saturating_add(RETRY_NS)),
+            next => next,
         };
         (sent, next)
     }

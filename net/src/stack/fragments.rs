@@ -7,12 +7,12 @@
 //! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
 //! it ends the datagram (as RFC 5722 §4 wants for IPv6).
 
-use super::ETHERNET;
 use super::verdict::DropReason;
+use super::{ETHERNET, ethernet};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use smoltcp::wire::{EthernetFrame, Ipv4Packet};
+use smoltcp::wire::Ipv4Packet;
 
 /// Datagrams put together at the same time.
 const DATAGRAMS_MAX: usize = 16;
@@ -200,8 +200,8 @@ impl Partial {
 }
 
 fn parse(frame: &[u8]) -> Option<(Datagram, Piece<'_>)> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    let packet = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+    let (_, _, _, packet) = ethernet::parse(frame)?;
+    let packet = Ipv4Packet::new_checked(packet).ok()?;
     let datagram = Datagram {
         source: packet.src_addr(),
         destination: packet.dst_addr(),

@@ -3,32 +3,31 @@
 //!
 //! smoltcp has no part in it: it would quote a header of its own making where the one that
 //! was received is owed, and answer nothing that is longer than its buffer. An answer leaves
-//! at once if it fits a frame and its neighbour is known. Others wait here: those whose
-//! neighbour is asked for ([`super::neighbors`]), and those that leave in fragments, one at a
-//! turn.
+//! at once if it fits a frame, to the station from which its cause has come. Others wait here, and
+//! leave in fragments, one at a turn.
 
 use super::ETHERNET;
 use super::checksum::Sum;
+use super::ethernet::{self, Station};
+use super::identification::Identifications;
 use super::ipv4::{Fragment, HEAD, IPV4, Packet};
 use super::link::Port;
-use super::neighbors::Neighbors;
+use super::pace::Pace;
 use super::peek::{Ip, impossible_source};
 use super::receive::Receiver;
 use super::tcp::path::TooBig;
 use super::verdict::{DropReason, Verdict};
 use crate::config::Config;
+use crate::secret::Key;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, Device, TxToken};
-use smoltcp::wire::{EthernetAddress, IpProtocol, Ipv4Packet};
+use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 /// Answers that wait, and their octets: two of the longest.
 const WAITING_MAX: usize = 16;
 const OCTETS_MAX: usize = 128 << 10;
-/// Those of them whose neighbour is asked for, so that who invents addresses does not take
-/// all places.
-const UNRESOLVED_MAX: usize = 4;
 /// Octets of an error message with its IPv4 header (RFC 1812 §4.3.2.3).
 const ERROR_MAX: usize = 576;
 /// Errors that may be sent at once, and how soon one more may (RFC 1812 §4.3.2.8): Linux's
@@ -79,16 +78,14 @@ pub(crate) struct IcmpCounters {
     pub errors_withheld: u64,
     /// Errors that were too many.
     pub errors_limited: u64,
-    /// Errors without room to wait, or without a way.
+    /// Errors without room to wait.
     pub errors_lost: u64,
-    /// Answers whose neighbour was asked for in vain, or for which newer ones were sent.
-    pub dropped_unresolved: u64,
 }
 
 /// An answer that waits.
 struct Waiting {
-    hop: Ipv4Addr,
     to: Ipv4Addr,
+    station: Station,
     head: [u8; HEAD],
     octets: Vec<u8>,
     /// A part of it was sent.
@@ -98,12 +95,11 @@ struct Waiting {
 /// An answer.
 struct Answer<'a> {
     to: Ipv4Addr,
+    /// The one from which its cause has come.
+    station: Station,
     head: [u8; HEAD],
     octets: &'a [u8],
 }
-
-/// What is known of the way of an answer.
-type Around<'a> = (&'a Config, &'a mut Neighbors, u64);
 
 /// See the module.
 pub(super) struct Icmp {
@@ -111,21 +107,19 @@ pub(super) struct Icmp {
     waiting_octets: usize,
     /// Octets of a frame behind the IPv4 header.
     payload_max: usize,
-    /// Of the answer that left last (RFC 791 §3.1).
-    identification: u16,
-    /// Errors that may be sent at once, and since when.
-    allowance: (u64, u64),
+    identifications: Identifications,
+    errors: Pace,
     pub counters: IcmpCounters,
 }
 
 impl Icmp {
-    pub fn new(frame_max: usize, random: u64, now: u64) -> Self {
+    pub fn new(frame_max: usize, key: Key) -> Self {
         Icmp {
             waiting: VecDeque::new(),
             waiting_octets: 0,
             payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
-            identification: random as u16,
-            allowance: (ERRORS_BURST, now),
+            identifications: Identifications::new(key),
+            errors: Pace::default(),
             counters: IcmpCounters::default(),
         }
     }
@@ -138,33 +132,24 @@ impl Icmp {
         report: Report,
         frame: &[u8],
         reply: Option<T>,
-        (own, neighbors, now): Around<'_>,
+        (own, now): (&Config, u64),
     ) {
-        let Some((to, datagram)) = reportable(frame, own) else {
+        let Some((from, datagram)) = reportable(frame, own) else {
             self.counters.errors_withheld += 1;
             return;
         };
-        if !self.is_allowed(now) {
+        let errors = &mut self.errors;
+        if !errors.allows(now, ERROR_INTERVAL_NS, ERRORS_BURST) {
             self.counters.errors_limited += 1;
             return;
         }
         let octets = datagram.get(..ERROR_MAX - IPV4 - HEAD).unwrap_or(datagram);
         let [kind, code] = report.kind();
-        let answer = Answer::new(to, [kind, code, 0, 0, 0, 0, 0, 0], octets);
-        match self.answer(&answer, reply, (own, neighbors, now)) {
+        let answer = Answer::new(from, [kind, code, 0, 0, 0, 0, 0, 0], octets);
+        match self.answer(&answer, reply, own) {
             Ok(()) => self.counters.errors += 1,
             Err(_) => self.counters.errors_lost += 1,
         }
-    }
-
-    /// A token bucket: whether one more error may be sent.
-    fn is_allowed(&mut self, now: u64) -> bool {
-        let (left, since) = self.allowance;
-        let more = now.saturating_sub(since) / ERROR_INTERVAL_NS;
-        let left = left.saturating_add(more).min(ERRORS_BURST);
-        let since = since.saturating_add(more.saturating_mul(ERROR_INTERVAL_NS));
-        self.allowance = (left.saturating_sub(1), since);
-        left > 0
     }
 
     /// Sends an answer, at once if that is possible.
@@ -172,23 +157,18 @@ impl Icmp {
         &mut self,
         answer: &Answer<'_>,
         reply: Option<T>,
-        (own, neighbors, now): Around<'_>,
+        own: &Config,
     ) -> Result<(), DropReason> {
-        let hop = own.next_hop(answer.to).ok_or(DropReason::NoRoomForReply)?;
-        let station = neighbors.station(hop, now);
-        if let Some(station) = station
-            && let Some(token) = reply
+        let (to, station) = (answer.to, answer.station);
+        if let Some(token) = reply
             && HEAD + answer.octets.len() <= self.payload_max
         {
-            let packet = packet(answer.to, station, answer.head, answer.octets);
+            let packet = packet(to, station, answer.head, answer.octets);
             // The token fills in IPv4's checksum.
-            self.identification = self.identification.wrapping_add(1);
+            let identification = self.identifications.next();
             let software = ChecksumCapabilities::ignored();
-            packet.send(token, own, &software, self.identification);
+            packet.send(token, own, &software, identification);
             return Ok(());
-        }
-        if station.is_none() {
-            self.make_place(hop, (own, neighbors, now))?;
         }
         let octets = self.waiting_octets + answer.octets.len();
         if self.waiting.len() >= WAITING_MAX || octets > OCTETS_MAX {
@@ -196,8 +176,8 @@ impl Icmp {
         }
         self.waiting_octets = octets;
         self.waiting.push_back(Waiting {
-            hop,
-            to: answer.to,
+            to,
+            station,
             head: answer.head,
             octets: answer.octets.to_vec(),
             fragment: None,
@@ -205,123 +185,64 @@ impl Icmp {
         Ok(())
     }
 
-    /// Asks for a neighbour, and sees to it that one more answer may wait for it. The latest
-    /// is worth the most (RFC 1122 §2.3.2.2).
-    fn make_place(
-        &mut self,
-        hop: Ipv4Addr,
-        (_, neighbors, now): Around<'_>,
-    ) -> Result<(), DropReason> {
-        let is_unresolved = |waiting: &&Waiting| neighbors.station(waiting.hop, now).is_none();
-        if self.waiting.iter().filter(is_unresolved).count() >= UNRESOLVED_MAX {
-            let oldest = self.waiting.iter().position(|waiting| waiting.hop == hop);
-            self.counters.dropped_unresolved += 1;
-            self.remove(oldest.ok_or(DropReason::NoRoomForReply)?);
-        }
-        match neighbors.ask(hop, now) {
-            true => Ok(()),
-            false => Err(DropReason::NoRoomForReply),
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        if let Some(waiting) = self.waiting.remove(index) {
-            self.waiting_octets -= waiting.octets.len();
-        }
-    }
-
-    /// The first answer that can leave now, and the station that it leaves for.
-    fn next(&self, neighbors: &Neighbors, now: u64) -> Option<(usize, EthernetAddress)> {
-        self.waiting
-            .iter()
-            .enumerate()
-            .find_map(|(index, waiting)| Some((index, neighbors.station(waiting.hop, now)?)))
-    }
-
-    /// Whether no answer could leave now.
+    /// Whether no answer waits.
     #[inline]
-    pub fn is_idle(&self, neighbors: &Neighbors, now: u64) -> bool {
-        self.waiting.is_empty() || self.next(neighbors, now).is_none()
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
     }
 
-    /// Sends a frame, if an answer can leave. Returns whether one could.
+    /// Sends a frame, if an answer waits. Returns whether one does.
     #[inline]
-    pub fn take_turn<D: Device>(
-        &mut self,
-        now: u64,
-        around: (&Config, &Neighbors, &mut Port<D>),
-    ) -> bool {
+    pub fn take_turn<D: Device>(&mut self, now: u64, around: (&Config, &mut Port<D>)) -> bool {
         !self.waiting.is_empty() && self.send_next(now, around)
     }
 
     #[cold]
-    fn send_next<D: Device>(
-        &mut self,
-        now: u64,
-        (own, neighbors, port): (&Config, &Neighbors, &mut Port<D>),
-    ) -> bool {
-        let Some((index, station)) = self.next(neighbors, now) else {
-            return false;
-        };
-        let Some(waiting) = self.waiting.get_mut(index) else {
+    fn send_next<D: Device>(&mut self, now: u64, (own, port): (&Config, &mut Port<D>)) -> bool {
+        let Some(waiting) = self.waiting.front_mut() else {
             return false;
         };
         let Some((token, software)) = port.frame(now) else {
             return true;
         };
-        let packet = packet(waiting.to, station, waiting.head, &waiting.octets);
+        let packet = packet(waiting.to, waiting.station, waiting.head, &waiting.octets);
         let left = if HEAD + packet.octets.len() <= self.payload_max {
-            self.identification = self.identification.wrapping_add(1);
-            packet.send(token, own, software, self.identification);
+            let identification = self.identifications.next();
+            packet.send(token, own, software, identification);
             true
         } else {
             let fragment = waiting.fragment.get_or_insert_with(|| {
-                self.identification = self.identification.wrapping_add(1);
+                let identification = self.identifications.next();
                 Fragment {
-                    identification: self.identification,
+                    identification,
                     sent: 0,
                 }
             });
             packet.send_fragment(token, own, software, fragment, self.payload_max)
         };
-        if left {
-            self.remove(index);
+        if left && let Some(gone) = self.waiting.pop_front() {
+            self.waiting_octets -= gone.octets.len();
         }
         true
-    }
-
-    /// A neighbour does not answer: what waits for it is dropped.
-    #[cold]
-    pub fn give_up(&mut self, hop: Ipv4Addr) {
-        while let Some(index) = self.waiting.iter().position(|waiting| waiting.hop == hop) {
-            self.counters.dropped_unresolved += 1;
-            self.remove(index);
-        }
-    }
-
-    /// Makes sure that a neighbour that answers wait for is being asked for: it may have been
-    /// known when they were queued.
-    #[inline]
-    pub fn ask_again(&self, now: u64, neighbors: &mut Neighbors) {
-        for waiting in &self.waiting {
-            if neighbors.station(waiting.hop, now).is_none() {
-                neighbors.ask(waiting.hop, now);
-            }
-        }
     }
 }
 
 impl<'a> Answer<'a> {
     /// An answer with this header, whose checksum is filled in.
-    fn new(to: Ipv4Addr, mut head: [u8; HEAD], octets: &'a [u8]) -> Self {
+    fn new((to, station): (Ipv4Addr, Station), mut head: [u8; HEAD], octets: &'a [u8]) -> Self {
         head[2..4].fill(0);
         let checksum = Sum::default().add(&head).add(octets).checksum();
         head[2..4].copy_from_slice(&checksum.to_be_bytes());
-        Answer { to, head, octets }
+        Answer {
+            to,
+            station,
+            head,
+            octets,
+        }
     }
 }
 
-fn packet(to: Ipv4Addr, station: EthernetAddress, head: [u8; HEAD], octets: &[u8]) -> Packet<'_> {
+fn packet(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Packet<'_> {
     Packet {
         to,
         station,
@@ -331,21 +252,21 @@ fn packet(to: Ipv4Addr, station: EthernetAddress, head: [u8; HEAD], octets: &[u8
     }
 }
 
-/// The sender of a datagram in a frame, and the datagram, if the sender may be told of an
-/// error. RFC 1122 §3.2.2 forbids it for an error message, for what went to a group of hosts
+/// The sender of a datagram in a frame, with the station that passed it on, and the datagram, if
+/// the sender may be told of an error. RFC 1122 §3.2.2 forbids it for an error message, for what went to a group of hosts
 /// or stations, for a fragment that is not the first, and if the sender is no single host.
-fn reportable<'a>(frame: &'a [u8], own: &Config) -> Option<(Ipv4Addr, &'a [u8])> {
-    let (to, datagram) = (frame.get(..6)?, frame.get(ETHERNET..)?);
+fn reportable<'a>(frame: &'a [u8], own: &Config) -> Option<((Ipv4Addr, Station), &'a [u8])> {
+    let (to, station, _, datagram) = ethernet::parse(frame)?;
     let packet = Ipv4Packet::new_checked(datagram).ok()?;
     let first = packet.payload().first();
     let is_error = packet.next_header() == IpProtocol::Icmp && first.is_none_or(|&t| is_error(t));
-    let may = to == own.mac
+    let may = to.0 == own.mac
         && packet.dst_addr() == own.address
         && packet.frag_offset() == 0
         && !impossible_source(packet.src_addr(), own)
         && !is_error;
     let len = usize::from(packet.total_len());
-    may.then_some((packet.src_addr(), datagram.get(..len)?))
+    may.then_some(((packet.src_addr(), station), datagram.get(..len)?))
 }
 
 /// Whether an ICMP message of this type is about another datagram.
@@ -368,19 +289,13 @@ impl Receiver<'_> {
             self.report(Report::ProtocolUnreachable, frame, reply);
             return Verdict::Dropped(DropReason::IpProtocol);
         }
-        match self.message(ip, packet.src_addr(), packet.payload(), reply) {
+        match self.message(ip, packet.payload(), reply) {
             Ok(()) => Verdict::Delivered,
             Err(reason) => Verdict::Dropped(reason),
         }
     }
 
-    fn message<T: TxToken>(
-        &mut self,
-        ip: &Ip,
-        source: Ipv4Addr,
-        message: &[u8],
-        reply: T,
-    ) -> Result<(), DropReason> {
+    fn message<T: TxToken>(&mut self, ip: &Ip, message: &[u8], reply: T) -> Result<(), DropReason> {
         let (&head, octets) = message
             .split_first_chunk::<HEAD>()
             .ok_or(DropReason::IcmpLength)?;
@@ -388,12 +303,11 @@ impl Receiver<'_> {
             return Err(DropReason::IcmpChecksum);
         }
         match head {
-            [ECHO_REQUEST, 0, ..] if ip.from.is_none() => Err(DropReason::IcmpBroadcast),
             [ECHO_REQUEST, 0, _, _, numbers @ ..] => {
+                let from = ip.from.ok_or(DropReason::IcmpBroadcast)?;
                 let [a, b, c, d] = numbers;
-                let answer = Answer::new(source, [ECHO_REPLY, 0, 0, 0, a, b, c, d], octets);
-                let around = (self.config, &mut *self.neighbors, self.now);
-                self.icmp.answer(&answer, Some(reply), around)?;
+                let answer = Answer::new(from, [ECHO_REPLY, 0, 0, 0, a, b, c, d], octets);
+                self.icmp.answer(&answer, Some(reply), self.config)?;
                 self.icmp.counters.echoes += 1;
                 Ok(())
             }
@@ -410,7 +324,7 @@ impl Receiver<'_> {
 
     /// Tells the sender of a datagram what has become of it, if it may be told.
     pub(super) fn report<T: TxToken>(&mut self, report: Report, frame: &[u8], reply: T) {
-        let around = (self.config, &mut *self.neighbors, self.now);
+        let around = (self.config, self.now);
         self.icmp.report(report, frame, Some(reply), around);
     }
 }

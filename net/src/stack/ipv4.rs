@@ -3,10 +3,11 @@
 
 use super::ETHERNET;
 use super::checksum::Sum;
+use super::ethernet::{self, Station};
 use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
-use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet};
+use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 /// Octets of an IPv4 header without options.
 pub(super) const IPV4: usize = 20;
@@ -20,7 +21,7 @@ pub(super) const DATA_MAX: usize = u16::MAX as usize - IPV4 - HEAD;
 pub(super) struct Packet<'a> {
     pub to: Ipv4Addr,
     /// The station that has or passes it on.
-    pub station: EthernetAddress,
+    pub station: Station,
     pub protocol: IpProtocol,
     /// UDP's or ICMP's header, with its checksum.
     pub head: [u8; HEAD],
@@ -57,10 +58,7 @@ impl Packet<'_> {
     ) -> [u8; ETHERNET + IPV4] {
         let mut headers = [0; ETHERNET + IPV4];
         let (ethernet, ipv4) = headers.split_at_mut(ETHERNET);
-        let mut frame = EthernetFrame::new_unchecked(ethernet);
-        frame.set_dst_addr(self.station);
-        frame.set_src_addr(EthernetAddress(own.mac));
-        frame.set_ethertype(EthernetProtocol::Ipv4);
+        ethernet.copy_from_slice(&Station(own.mac).header(self.station, ethernet::IPV4));
         let mut ip = Ipv4Packet::new_unchecked(&mut *ipv4);
         ip.set_version(4);
         ip.set_header_len(IPV4 as u8);

@@ -1,13 +1,19 @@
 //! The two devices that smoltcp sees: the card, and one received frame.
+//!
+//! Both carry IPv4 packets, so that smoltcp knows no stations and asks for none. The header of
+//! the frame is put in front here, in the place where the card sends from: that of an answer is
+//! turned round, that of what a connection sends names the station of its next hop
+//! ([`super::neighbors`]).
 
 use super::card::Card;
+use super::ethernet::{self, Header};
 use super::segmentation::{self, Segmenter};
 use super::tcp::tcb::Tcb;
-use super::{checksum, instant};
+use super::{ETHERNET, checksum, instant};
 use abi::nic::Segmentation;
 use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
-use smoltcp::phy::{PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 /// The card, and for smoltcp one that does checksums and cuts segments: see [`checksum`] and
@@ -18,6 +24,8 @@ pub(super) struct Port<D> {
     pub full: bool,
     /// Frames since that was set to 0.
     pub frames: usize,
+    /// Octets of the longest frame.
+    pub frame_max: usize,
     /// What the card leaves to software.
     pub software: ChecksumCapabilities,
     /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
@@ -34,13 +42,13 @@ impl<D: Device> Port<D> {
         D: Card,
     {
         let capabilities = device.capabilities();
+        let frame_max = capabilities.max_transmission_unit;
         Port {
             full: false,
             frames: 0,
             segmentation: device.segmentation(),
-            mss: capabilities
-                .max_transmission_unit
-                .saturating_sub(segmentation::HEADERS),
+            frame_max,
+            mss: frame_max.saturating_sub(segmentation::HEADERS),
             software: capabilities.checksum,
             segmenter: Segmenter::default(),
             device,
@@ -80,7 +88,7 @@ impl<D: Device> Port<D> {
         Some((token?, &self.software))
     }
 
-    /// Room for a frame of smoltcp's, and for the connection with these variables.
+    /// Room for a frame without checksums, perhaps of the connection with these variables.
     #[inline]
     pub fn room<'a>(
         &'a mut self,
@@ -100,9 +108,12 @@ impl<D: Device> Port<D> {
         })
     }
 
-    /// What smoltcp is told: that the card does checksums and cuts segments.
+    /// What smoltcp is told: that the card takes IPv4 packets, does checksums, and cuts
+    /// segments.
     pub fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.frame_max.saturating_sub(ETHERNET);
         capabilities.checksum.ipv4 = Checksum::None;
         capabilities.checksum.tcp = Checksum::None;
         capabilities.checksum.udp = Checksum::None;
@@ -110,17 +121,19 @@ impl<D: Device> Port<D> {
             0 => usize::MAX,
             most => most as usize,
         };
-        let longest = segmentation::longest(capabilities.max_transmission_unit, most);
-        capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest);
+        let longest = segmentation::longest(self.frame_max, most);
+        capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest - ETHERNET);
         capabilities
     }
 }
 
-/// The card as smoltcp sees it when it may send, and the variables of the connection whose turn
-/// it is.
+/// The card as smoltcp sees it when it may send.
 pub(super) struct Sending<'p, D> {
     pub port: &'p mut Port<D>,
+    /// The variables of the connection whose turn it is.
     pub tcb: Option<&'p mut Tcb>,
+    /// The header of its frames. Without one there is no room, whatever the card has.
+    pub header: Option<Header>,
 }
 
 impl<D: Device> Device for Sending<'_, D> {
@@ -129,7 +142,7 @@ impl<D: Device> Device for Sending<'_, D> {
     where
         Self: 'a;
     type TxToken<'a>
-        = Fill<'a, D::TxToken<'a>>
+        = Framed<Fill<'a, D::TxToken<'a>>>
     where
         Self: 'a;
 
@@ -138,11 +151,35 @@ impl<D: Device> Device for Sending<'_, D> {
     }
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
-        self.port.room(now, self.tcb.as_deref_mut())
+        let header = self.header?;
+        let room = self.port.room(now, self.tcb.as_deref_mut())?;
+        Some(Framed { header, room })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         self.port.capabilities()
+    }
+}
+
+/// Room for a packet, behind the header of its frame.
+pub(super) struct Framed<T> {
+    header: Header,
+    room: T,
+}
+
+impl<T: TxToken> TxToken for Framed<T> {
+    #[inline]
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        self.room.consume(ETHERNET + len, |frame| {
+            let (header, packet) = frame.split_at_mut(ETHERNET);
+            header.copy_from_slice(&self.header);
+            f(packet)
+        })
+    }
+
+    #[inline]
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.room.set_meta(meta);
     }
 }
 
@@ -262,22 +299,25 @@ impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
     where
         Self: 'a;
     type TxToken<'a>
-        = Reply<'a, T>
+        = Framed<Reply<'a, T>>
     where
         Self: 'a;
 
-    fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Reply<'_, T>)> {
-        let frame = self.one.frame.take()?;
-        let reply = Reply(&mut self.one.reply, self.tcb.as_deref_mut());
-        Some((Looked(frame), reply))
+    fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Self::TxToken<'_>)> {
+        let (us, sender, kind, packet) = ethernet::parse(self.one.frame.take()?)?;
+        let room = Reply(&mut self.one.reply, self.tcb.as_deref_mut());
+        let header = us.header(sender, kind);
+        Some((Looked(packet), Framed { header, room }))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Reply<'_, T>> {
+    fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         None
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        DeviceCapabilities::default()
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities
     }
 }
 

@@ -2,12 +2,13 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: make a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!                           └─▶ arp               ├─▶ udp: its inbox     udp, icmp: neighbor known? ─▶ ipv4 ─▶ frame
+//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!                           └─▶ arp               ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
 //!                                                 └─▶ icmp: the answer
 //! ```
 //!
-//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP.
+//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP; it sees IPv4
+//! packets, and no stations ([`neighbors`]).
 //!
 //! A received frame is looked at in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
@@ -20,16 +21,22 @@ mod calls;
 pub(crate) mod card;
 mod checksum;
 mod coalesce;
+mod early;
 mod emit;
 mod engine;
+mod ethernet;
 mod fragments;
 mod icmp;
+mod identification;
 mod index;
 mod ipv4;
 mod link;
 mod memory;
 mod neighbors;
+mod numbers;
 pub(crate) mod offload;
+mod opening;
+mod pace;
 mod peek;
 mod receive;
 mod segmentation;
@@ -40,20 +47,23 @@ pub(crate) mod verdict;
 
 pub(crate) use arp::ArpCounters;
 pub(crate) use icmp::IcmpCounters;
+pub(crate) use neighbors::NeighborCounters;
 pub(crate) use tcp::{Stage, TcpCounters};
 pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
 
 use crate::config::Config;
+use crate::secret::Purpose;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
 use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use emit::{FROM_PEER, ask, from_peer};
+use early::Early;
+use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
+use ethernet::Station;
 pub(crate) use fragments::Fragments;
 use icmp::Icmp;
-use index::{Key, derived};
 use link::{OneFrame, Port};
 use memory::Memory;
 use neighbors::Neighbors;
@@ -74,6 +84,10 @@ const RECEIVE_BUDGET: usize = 128;
 const TRANSMIT_BUDGET: usize = 64;
 /// How soon to look again when smoltcp wants to send at once but could not just now.
 const RETRY_NS: u64 = 1_000_000;
+/// As [`RETRY_NS`], when the next hop's station is not known: who waits for it is woken when it is.
+const RETRY_NEIGHBOR_NS: u64 = 1_000_000_000;
+/// ARP requests sent in a poll.
+const ASK_BUDGET: usize = 32;
 /// As [`RETRY_NS`], when the card is full: it will say when it is not.
 const RETRY_FULL_NS: u64 = 50_000_000;
 
@@ -131,10 +145,13 @@ pub(crate) struct Figures {
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
+    pub dormant: usize,
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
+    pub neighbors: usize,
     pub arp: ArpCounters,
+    pub asking: NeighborCounters,
     pub icmp: IcmpCounters,
     pub tcp: TcpCounters,
     pub udp: UdpCounters,
@@ -146,6 +163,7 @@ pub(crate) struct Stack<D: Device> {
     port: Port<D>,
     engine: Engine,
     fragments: Fragments,
+    early: Early,
     tcp: Tcp,
     udp: Udp,
     arp: Arp,
@@ -167,20 +185,20 @@ impl<D: Device> Stack<D> {
         D: Card,
     {
         let mut port = Port::new(device);
-        // Peers see numbers that smoltcp draws; they must not tell the tables' key.
-        let engine = Engine::new(&config, derived(config.seed, 0), &mut port, now);
-        let key = Key::new(config.seed);
-        let (frame_max, mss) = (port.capabilities().max_transmission_unit, port.mss);
+        let engine = Engine::new(&config, &mut port, now);
+        let key = |purpose| config.secret.key(purpose);
+        let (frame_max, mss) = (port.frame_max, port.mss);
         Stack {
             config,
             port,
             engine,
             fragments: Fragments::default(),
-            tcp: Tcp::new(config.limits, config.timers, mss, key),
-            udp: Udp::new(config.limits, frame_max, derived(config.seed, 3)),
+            early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
+            tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
+            udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
-            icmp: Icmp::new(frame_max, derived(config.seed, 4), now),
-            neighbors: Neighbors::default(),
+            icmp: Icmp::new(frame_max, key(Purpose::IcmpIdentification)),
+            neighbors: Neighbors::new(&config.limits, key(Purpose::Tables)),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
             frames_joined: 0,
@@ -209,10 +227,13 @@ impl<D: Device> Stack<D> {
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
+            dormant: self.tcp.dormant(),
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
+            neighbors: self.neighbors.len(),
             arp: self.arp.counters,
+            asking: self.neighbors.counters,
             icmp: self.icmp.counters,
             tcp: self.tcp.counters,
             udp: self.udp.counters,
@@ -249,6 +270,7 @@ impl<D: Device> Stack<D> {
         if self.fragments.expire(now) {
             self.report_expired(now);
         }
+        self.receive_early(now);
         let mut received = 0;
         while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
@@ -263,13 +285,18 @@ impl<D: Device> Stack<D> {
     pub fn transmit(&mut self, now: u64) -> bool {
         self.port.full = false;
         self.ask_neighbors(now);
+        self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
         self.tcp.expire(now, &mut self.memory);
-        let quiet = self.take_turns(now);
-        match self.tcp.bound_orphans(now) {
-            true => self.take_turns(now),
-            false => quiet,
+        let mut quiet = self.take_turns(now);
+        if self.tcp.bound_orphans(now) {
+            quiet = self.take_turns(now);
         }
+        // For whom the turns have looked in vain.
+        if self.neighbors.due(now).is_some() {
+            self.ask_neighbors(now);
+        }
+        quiet
     }
 
     /// Lets the sockets that have something to do take turns. Each sends a frame at most
@@ -295,25 +322,34 @@ impl<D: Device> Stack<D> {
                 return true;
             }
         }
-        self.tcp.is_idle() && self.udp.is_idle() && self.icmp.is_idle(&self.neighbors, now)
+        self.tcp.is_idle() && self.udp.is_idle() && self.icmp.is_idle()
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
         let (engine, port, own) = (&mut self.engine, &mut self.port, &self.config);
+        let (neighbors, us) = (&mut self.neighbors, Station(own.mac));
         let turn = |turn: Turn<'_>| {
             let Turn {
                 tuple, set, tcb, ..
             } = turn;
             if let Some(shape) = turn.window {
                 let mut place = [0; FROM_PEER];
-                let frame = from_peer(&mut place, own, tuple, &shape, &[]);
+                let frame = from_peer(&mut place, own, (tuple, us), &shape, &[]);
                 let mut one = OneFrame::<D::TxToken<'_>>::new(frame, None);
                 engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
             }
-            engine.egress(port, (set, tcb), now).1
+            let way = || {
+                let hop = own.next_hop(*tuple.peer.ip())?;
+                let station = neighbors.use_station(hop, now);
+                if station.is_none() {
+                    neighbors.ask(hop, now);
+                }
+                Some(us.header(station?, ethernet::IPV4))
+            };
+            engine.egress(port, (set, tcb), way, now).1
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
     }
 
     /// UDP and ICMP come first by turns.
@@ -326,24 +362,40 @@ impl<D: Device> Stack<D> {
     }
 
     fn icmp_turn(&mut self, now: u64) -> bool {
-        let around = (&self.config, &self.neighbors, &mut self.port);
-        self.icmp.take_turn(now, around)
+        self.icmp.take_turn(now, (&self.config, &mut self.port))
     }
 
-    /// Sends the ARP requests that are due, and drops what waited for an answer in vain.
-    fn ask_neighbors(&mut self, now: u64) {
-        self.udp.ask_again(now, &mut self.neighbors);
-        self.icmp.ask_again(now, &mut self.neighbors);
-        while let Some(address) = self.neighbors.due(now) {
+    /// Answers peers again that have not completed their connections.
+    fn answer_half_open(&mut self, now: u64) {
+        for _ in 0..TRANSMIT_BUDGET {
+            let Some((slot, answer)) = self.tcp.due_answer(now) else {
+                return;
+            };
             let Some(token) = self.port.room(instant(now), None) else {
                 return;
             };
-            ask(token, &self.config, address);
-            self.neighbors.sent(address, now);
+            syn_ack(token, &self.config, &answer);
+            self.tcp.answered(slot);
         }
-        while let Some(address) = self.neighbors.given_up(now) {
-            self.udp.give_up(address);
-            self.icmp.give_up(address);
+    }
+
+    /// Sends the ARP requests that are due, within bounds, and drops what waited for an answer
+    /// in vain.
+    fn ask_neighbors(&mut self, now: u64) {
+        self.udp.ask_again(now, &mut self.neighbors);
+        for _ in 0..ASK_BUDGET {
+            while let Some(address) = self.neighbors.given_up(now) {
+                self.udp.give_up(address);
+                self.tcp.give_up(address, now, &mut self.memory);
+            }
+            let Some(request) = self.neighbors.due(now) else {
+                return;
+            };
+            let Some(token) = self.port.room(instant(now), None) else {
+                return;
+            };
+            ask(token, &self.config, request);
+            self.neighbors.sent(request.0, now);
         }
     }
 
@@ -351,14 +403,18 @@ impl<D: Device> Stack<D> {
     pub fn deadline(&mut self) -> Option<u64> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
-            || !self.icmp.is_idle(&self.neighbors, self.polled_at)
+            || !self.icmp.is_idle()
             || self.port.is_cutting();
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
+        let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(earlier(at_once, asking), fragments),
-            earlier(self.tcp.deadline(), self.udp.deadline()),
+            earlier(earlier(at_once, asking), earlier(fragments, early)),
+            earlier(
+                self.tcp.deadline().map(|at| self.not_before(at)),
+                self.udp.deadline(),
+            ),
         )
     }
 
@@ -372,6 +428,12 @@ impl<D: Device> Stack<D> {
             true => self.polled_at.saturating_add(pause),
             false => at,
         }
+    }
+
+    /// Makes all connections dormant on which nothing is under way; returns how many.
+    #[cfg(test)]
+    pub fn lull_all(&mut self, now: u64) -> usize {
+        self.tcp.lull_all(now, &mut self.memory)
     }
 
     /// Panics if a socket that has something to do is not on the agenda for it, or if

@@ -4,8 +4,9 @@
 //! segments. It does not vouch for every frame it delivers.
 
 use super::checksum::Sum;
+use super::ethernet;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities};
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 
 /// EtherType of a frame with a VLAN tag (IEEE 802.1Q §9.4).
 const VLAN: [u8; 2] = [0x81, 0x00];
@@ -59,11 +60,10 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
 }
 
 fn ipv4(frame: &[u8]) -> Option<Ipv4Packet<&[u8]>> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    if ethernet.ethertype() != EthernetProtocol::Ipv4 {
+    let (_, _, kind, packet) = ethernet::parse(frame)?;
+    if kind != ethernet::IPV4 {
         return None;
     }
-    let packet = frame.get(14..)?;
     let header = usize::from(packet.first()? & 15) * 4;
     (header >= 20 && packet.len() >= header).then_some(Ipv4Packet::new_unchecked(packet))
 }

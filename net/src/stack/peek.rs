@@ -7,14 +7,13 @@
 use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
+use super::ethernet::{self, Station};
+use super::opening::Offer;
 use super::verdict::DropReason;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpOption, TcpPacket,
-    TcpSeqNumber, UdpPacket,
-};
+use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket};
 
 /// What a frame is, as far as it matters before smoltcp sees it.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +34,7 @@ pub(super) enum Frame {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ip {
     /// It came to this host's own address: this neighbour lives.
-    pub from: Option<(Ipv4Addr, EthernetAddress)>,
+    pub from: Option<(Ipv4Addr, Station)>,
     /// What it carries, if that is UDP.
     pub datagram: Option<Datagram>,
 }
@@ -57,7 +56,7 @@ pub(super) struct Datagram {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     /// Who put it on the wire.
-    pub mac: EthernetAddress,
+    pub mac: Station,
     /// Which connection it belongs to.
     pub tuple: Tuple,
     /// SEG.SEQ.
@@ -86,12 +85,24 @@ pub(super) struct SynOptions {
     pub mss: Option<u16>,
     /// How far its windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
+    /// SACK may be sent to it (RFC 2018 §2).
+    pub sack_permitted: bool,
 }
 
 impl Segment {
     /// Whether it asks for a new connection.
     pub fn opens(&self) -> bool {
         self.syn && self.ack.is_none() && !self.rst && !self.fin
+    }
+
+    /// What a SYN offers.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            window: self.window,
+            mss: self.options.mss,
+            shift: self.options.shift,
+            sack_permitted: self.options.sack_permitted,
+        }
     }
 
     /// The sequence number after its last octet.
@@ -102,27 +113,26 @@ impl Segment {
 
 /// Looks at a frame, and verifies the checksums that are software's job.
 pub(super) fn look(frame: &[u8], own: &Config, software: &ChecksumCapabilities) -> Frame {
-    let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+    let Some((to, from, kind, packet)) = ethernet::parse(frame) else {
         return Frame::Dropped(DropReason::Truncated);
     };
-    let to_me = ethernet.dst_addr().0 == own.mac;
-    if !to_me && !ethernet.dst_addr().is_multicast() && !ethernet.dst_addr().is_broadcast() {
+    let to_me = to.0 == own.mac;
+    if !to_me && !to.is_group() {
         return Frame::Dropped(DropReason::OtherStation);
     }
-    let from = ethernet.src_addr();
-    if !from.is_unicast() {
+    if from.is_group() {
         return Frame::Dropped(DropReason::SourceStation);
     }
-    match ethernet.ethertype() {
-        EthernetProtocol::Arp => Frame::Arp,
-        EthernetProtocol::Ipv4 => ipv4(ethernet.payload(), (from, to_me), own, software),
+    match kind {
+        ethernet::ARP => Frame::Arp,
+        ethernet::IPV4 => ipv4(packet, (from, to_me), own, software),
         _ => Frame::Dropped(DropReason::EtherType),
     }
 }
 
 fn ipv4(
     payload: &[u8],
-    (mac, to_me): (EthernetAddress, bool),
+    (mac, to_me): (Station, bool),
     own: &Config,
     software: &ChecksumCapabilities,
 ) -> Frame {
@@ -222,6 +232,7 @@ fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
             TcpOption::EndOfList => break,
             TcpOption::MaxSegmentSize(mss) if syn => found.mss = Some(mss),
             TcpOption::WindowScale(shift) if syn => found.shift = Some(shift),
+            TcpOption::SackPermitted if syn => found.sack_permitted = true,
             _ => {}
         }
         octets = rest;
@@ -257,6 +268,11 @@ fn transport_sum(ip: &Ipv4Packet<&[u8]>, octets: &[u8]) -> Sum {
         .add(octets)
 }
 
+/// Whether a host of our network can have this address.
+pub(super) fn can_be_neighbor(address: Ipv4Addr, own: &Config) -> bool {
+    own.is_other_host(address) && !impossible_source(address, own)
+}
+
 /// Whether no other host can have this address.
 pub(super) fn impossible_source(address: Ipv4Addr, own: &Config) -> bool {
     let first = address.octets()[0];
@@ -266,3 +282,6 @@ pub(super) fn impossible_source(address: Ipv4Addr, own: &Config) -> bool {
         || address == own.address
         || address == own.broadcast()
 }
+
+#[cfg(test)]
+mod tests;

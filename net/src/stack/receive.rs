@@ -3,14 +3,16 @@
 use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset};
+use super::early::Early;
+use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
+use super::ethernet::Station;
 use super::fragments::Fragments;
 use super::icmp::{Icmp, Report};
 use super::link::{Fill, OneFrame, Port};
 use super::memory::Memory;
 use super::neighbors::Neighbors;
-use super::peek::{self, Frame, Segment};
+use super::peek::{self, Frame, Segment, can_be_neighbor};
 use super::tcp::arrives::Shape;
 use super::tcp::{Course, Tcp};
 use super::time_wait::LastWord;
@@ -19,6 +21,7 @@ use super::verdict::{DropReason, Verdict};
 use super::{ConnectionId, Stack, Tuple, instant};
 use crate::config::Config;
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
@@ -28,6 +31,7 @@ const SHORT: usize = 60;
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
     pub config: &'a Config,
+    pub early: &'a mut Early,
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
@@ -67,10 +71,27 @@ impl<D: Card> Stack<D> {
     #[cold]
     pub(super) fn report_expired(&mut self, now: u64) {
         while let Some(frame) = self.fragments.next_expired() {
-            let around = (&self.config, &mut self.neighbors, now);
+            let around = (&self.config, now);
             let none = None::<D::TxToken<'_>>;
             let timeout = Report::ReassemblyTimeout;
             self.icmp.report(timeout, &frame, none, around);
+        }
+    }
+
+    /// Processes the SYNs that came before a listener did, or too long before.
+    #[inline]
+    pub(super) fn receive_early(&mut self, now: u64) {
+        for frame in self.early.take(now) {
+            let (port, _, mut receiver) = self.parts(now);
+            let seen = peek::look(&frame, receiver.config, &port.software);
+            let Some(reply) = port.room(instant(now), None) else {
+                // There was room for it before.
+                self.early.keep(&frame);
+                self.early.heard();
+                continue;
+            };
+            // It has had its verdict.
+            let _ = receiver.process(&seen, &frame, reply);
         }
     }
 
@@ -78,6 +99,7 @@ impl<D: Card> Stack<D> {
     fn parts(&mut self, now: u64) -> (&mut Port<D>, &mut Fragments, Receiver<'_>) {
         let receiver = Receiver {
             config: &self.config,
+            early: &mut self.early,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
@@ -146,27 +168,29 @@ impl<D: Card> Stack<D> {
 impl Receiver<'_> {
     /// Processes a frame, which was looked at; there is room for the reply.
     pub fn process<T: TxToken>(&mut self, seen: &Frame, frame: &[u8], reply: T) -> Verdict {
-        let now = self.now;
         match seen {
             Frame::Segment(segment) => {
                 let mut one = OneFrame::new(frame, Some(reply));
-                let neighbor = *segment.tuple.peer.ip();
-                self.neighbors.lives(neighbor, segment.mac, now);
                 let (verdict, last_word) = self.segment(segment, frame, &mut one);
+                if verdict == Verdict::Delivered {
+                    let from = (*segment.tuple.peer.ip(), segment.mac);
+                    self.spoke(from, segment.ack.is_some());
+                }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, last_word);
+                    acknowledge(reply, self.config, segment, (last_word, 0));
                 }
                 verdict
             }
             Frame::Ip(ip) => {
-                if let Some((address, mac)) = ip.from {
-                    self.neighbors.lives(address, mac, now);
+                if let Some(from) = ip.from {
+                    self.spoke(from, false);
                 }
                 let Some(datagram) = &ip.datagram else {
                     return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
-                if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
+                let is_early = self.early.is_early(self.now);
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !is_early {
                     self.report(Report::PortUnreachable, frame, reply);
                 }
                 verdict
@@ -175,6 +199,32 @@ impl Receiver<'_> {
             Frame::Dropped(reason) => Verdict::Dropped(*reason),
             // A whole datagram is no fragment of another.
             Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
+        }
+    }
+
+    /// A packet for us has come from a host by this station. `answers`: it shows that the host
+    /// gets what we send.
+    #[inline]
+    fn spoke(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
+        let hop = self.config.next_hop(host).unwrap_or(host);
+        if !self.neighbors.is_no_news(hop, station, answers, self.now) {
+            self.hear((host, station), answers);
+        }
+    }
+
+    #[inline(never)]
+    fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
+        let (own, now) = (self.config, self.now);
+        if !own.contains(host) {
+            if let Some(router) = own.gateway {
+                self.neighbors.passed_on(router, station, answers, now);
+            }
+        } else if station.is_single()
+            && station.0 != own.mac
+            && can_be_neighbor(host, own)
+            && self.neighbors.spoke(host, station, answers, now)
+        {
+            self.tcp.heard(host);
         }
     }
 
@@ -209,8 +259,7 @@ impl Receiver<'_> {
     ) {
         let mut one = OneFrame::new(frame, reply);
         let now = self.now;
-        let neighbor = *segment.tuple.peer.ip();
-        self.neighbors.lives(neighbor, segment.mac, now);
+        self.spoke((*segment.tuple.peer.ip(), segment.mac), true);
         if hurry {
             self.tcp.hurry(id, true);
         }
@@ -220,7 +269,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, last_word);
+            acknowledge(reply, self.config, segment, (last_word, 0));
         }
     }
 
@@ -233,7 +282,10 @@ impl Receiver<'_> {
         one: &mut OneFrame<'_, T>,
     ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
-        match self.tcp.before(segment, now, self.memory) {
+        if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
+            return (Verdict::Kept, None);
+        }
+        match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -244,19 +296,35 @@ impl Receiver<'_> {
             Course::Instead(id, shape, old) => {
                 let data = frame.get(segment.data..).unwrap_or_default();
                 let data = data.get(..shape.len).unwrap_or_default();
-                if !self.present(id, segment.tuple, (&shape, data), &mut one.reply) {
+                let from = (segment.tuple, segment.mac);
+                if !self.present(id, from, (&shape, data), &mut one.reply) {
+                    self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
                 }
                 let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
                 if let Some(old) = old {
-                    self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                    self.present(id, from, (&old, &[0]), &mut one.reply);
                 }
                 (Verdict::Delivered, last_word)
             }
             Course::Acknowledge(id, old, reason) => {
-                self.present(id, segment.tuple, (&old, &[0]), &mut one.reply);
+                let from = (segment.tuple, segment.mac);
+                self.present(id, from, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
+            Course::Challenge(last_word, window, reason) => {
+                if let Some(reply) = one.reply.take() {
+                    acknowledge(reply, self.config, segment, (last_word, window));
+                }
+                (Verdict::Dropped(reason), None)
+            }
+            Course::SynAck(answer) => {
+                if let Some(reply) = one.reply.take() {
+                    syn_ack(reply, self.config, &answer);
+                }
+                (Verdict::Delivered, None)
+            }
+            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
                     reset(reply, self.config, segment);
@@ -271,7 +339,7 @@ impl Receiver<'_> {
     fn present<T: TxToken>(
         &mut self,
         id: ConnectionId,
-        tuple: Tuple,
+        from: (Tuple, Station),
         (shape, data): (&Shape, &[u8]),
         reply: &mut Option<T>,
     ) -> bool {
@@ -287,7 +355,7 @@ impl Receiver<'_> {
             true => &mut short[..],
             false => &mut long[..],
         };
-        let frame = from_peer(place, self.config, tuple, shape, data);
+        let frame = from_peer(place, self.config, from, shape, data);
         let mut one = OneFrame::new(frame, reply.take());
         self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
         *reply = one.reply;

@@ -6,9 +6,10 @@
 //! This table keeps 40 octets instead, and is consulted before smoltcp sees a segment.
 
 use super::Tuple;
-use super::index::{Index, Key};
+use super::index::Index;
 use super::peek::Segment;
 use super::tcp::tcb::Challenges;
+use crate::secret::Key;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
@@ -25,8 +26,11 @@ pub(super) struct LastWord {
 /// What becomes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// No such connection ended lately, or a new one may begin.
+    /// No such connection ended lately.
     Pass,
+    /// A new connection may begin above this number of ours, the last one's last (RFC 9293
+    /// §3.6.1).
+    Reopen(TcpSeqNumber),
     /// An old duplicate.
     Drop,
     /// The peer has not heard the last word.
@@ -121,6 +125,11 @@ impl TimeWait {
             .is_some_and(|entry| entry.expires == expires)
     }
 
+    /// A new connection has begun.
+    pub fn forget(&mut self, tuple: &Tuple) {
+        self.entries.remove(tuple);
+    }
+
     /// Judges a segment that belongs to no open connection.
     pub fn segment(&mut self, segment: &Segment, now: u64) -> Verdict {
         let tuple = &segment.tuple;
@@ -140,8 +149,7 @@ impl TimeWait {
             return Verdict::Drop;
         }
         if segment.opens() && segment.seq > last_word.ack {
-            self.entries.remove(tuple);
-            return Verdict::Pass;
+            return Verdict::Reopen(last_word.seq);
         }
         if segment.fin {
             // The peer is still there: the time begins again.
@@ -160,9 +168,10 @@ impl TimeWait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::{Purpose, Secret};
+    use crate::stack::ethernet::Station;
     use crate::stack::peek::SynOptions;
     use core::net::{Ipv4Addr, SocketAddrV4};
-    use smoltcp::wire::EthernetAddress;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -175,7 +184,7 @@ mod tests {
 
     fn segment(port: u16, seq: i32) -> Segment {
         Segment {
-            mac: EthernetAddress([2, 0, 0, 0, 0, 1]),
+            mac: Station([2, 0, 0, 0, 0, 1]),
             tuple: tuple(port),
             seq: TcpSeqNumber(seq),
             ack: Some(TcpSeqNumber(500)),
@@ -195,7 +204,11 @@ mod tests {
     };
 
     fn table() -> TimeWait {
-        let mut table = TimeWait::new(3, Duration::from_secs(60), Key::new(1));
+        let mut table = TimeWait::new(
+            3,
+            Duration::from_secs(60),
+            Secret::from(1).key(Purpose::Tables),
+        );
         table.insert(tuple(1), LAST_WORD, 0);
         table
     }
@@ -218,6 +231,11 @@ mod tests {
         (syn.syn, syn.ack) = (true, None);
         assert_eq!(table.segment(&syn, SECOND), Verdict::Repeat(LAST_WORD));
         syn.seq = TcpSeqNumber(1001);
+        let reopen = Verdict::Reopen(LAST_WORD.seq);
+        assert_eq!(table.segment(&syn, SECOND), reopen);
+        // It may find no room.
+        assert_eq!(table.segment(&syn, SECOND), reopen);
+        table.forget(&tuple(1));
         assert_eq!(table.segment(&syn, SECOND), Verdict::Pass);
         assert_eq!(table.len(), 0);
     }
@@ -229,9 +247,22 @@ mod tests {
         reset.rst = true;
         assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
         assert_eq!(table.len(), 1);
+        for seq in [1001, 1000 + 65_535, i32::MIN, 500] {
+            reset.seq = TcpSeqNumber(seq);
+            assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+            assert_eq!(table.len(), 1, "{seq}");
+        }
+        // One that pretends to end or to begin something is a reset all the same.
+        (reset.fin, reset.syn) = (true, true);
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert!(table.holds(&tuple(1), 60 * SECOND - 1) && !table.holds(&tuple(1), 60 * SECOND));
         reset.seq = TcpSeqNumber(1000);
         assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
         assert_eq!(table.len(), 0);
+        // It is nobody's then, as is one that comes when the time is over.
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Pass);
+        table.insert(tuple(1), LAST_WORD, 0);
+        assert_eq!(table.segment(&reset, 60 * SECOND), Verdict::Pass);
     }
 
     #[test]

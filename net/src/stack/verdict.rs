@@ -42,6 +42,8 @@ reasons! {
     ArpOwn = "arp_own",
     /// An ARP packet of a station that claims our address (RFC 5227 §2.4).
     ArpConflict = "arp_conflict",
+    /// A request whose sender asks too often, or as one of too many that never answered us.
+    ArpLimited = "arp_limited",
     /// A version other than 4, or lengths that contradict each other (RFC 791 §3.1).
     IpHeader = "ip_header",
     /// IPv4's checksum is wrong.
@@ -120,7 +122,8 @@ reasons! {
 pub(crate) enum Verdict {
     /// The protocol that it is for has it: ARP, ICMP, a UDP port or a connection.
     Delivered,
-    /// It is a fragment, kept until the rest of its datagram has come.
+    /// It is a fragment, kept until the rest of its datagram has come; or a SYN, kept until
+    /// somebody listens.
     Kept,
     /// It went no further.
     Dropped(DropReason),

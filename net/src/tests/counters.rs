@@ -71,6 +71,14 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         ArpOther => arp(1, HOST, [10, 0, 2, 99]).frame(),
         ArpOwn => arp(1, (SERVER_MAC, SERVER_IP), SERVER_IP).frame(),
         ArpConflict => arp(1, (HOST.0, SERVER_IP), SERVER_IP).frame(),
+        ArpLimited => {
+            let request = arp(1, HOST, SERVER_IP).frame();
+            for _ in 0..8 {
+                world.inject(&request);
+            }
+            world.frames();
+            request
+        }
         IpHeader => header(datagram, &[(0, 0x65)]),
         IpChecksum => flip(datagram, 22),
         IpSource => header(datagram, &[(12, 127)]),
@@ -134,11 +142,23 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
             &[13, 0, 242, 255, 0, 0, 0, 0],
         ),
         NoRoomForReply => {
-            for host in 100..104 {
-                world.inject(&header(echo.clone(), &[(15, host)]));
+            // Answers in fragments wait, and the card sends one frame in a poll.
+            let request =
+                ipv4(PEER_IP, SERVER_IP, Protocol::Icmp, &ping(&[1; 2000]))[34..].to_vec();
+            let pieces = |number: u8| {
+                let pieces = fragments(Protocol::Icmp, &request, 1480);
+                pieces
+                    .into_iter()
+                    .map(move |piece| header(piece, &[(5, number)]))
+            };
+            world.server.device_mut().room = 1;
+            for piece in (0..16).flat_map(pieces) {
+                world.inject(&piece);
             }
+            let mut more: Vec<Vec<u8>> = pieces(16).collect();
+            world.inject(&more.remove(0));
             world.frames();
-            header(echo, &[(15, 99)])
+            more.remove(0)
         }
         TcpBroadcast => segment.frame_to([255; 4]),
         TcpHeader => flip(segment.frame(), 46),
@@ -162,6 +182,8 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         TcpNoRoom => {
             world.listener(PROGRAM, 80, 1);
             world.inject(&Segment::syn(5000, 80, 1).frame());
+            let answer = Segment::read(&world.frames()[0]).unwrap();
+            world.inject(&Segment::after(&answer, TcpControl::None).frame());
             world.frames();
             Segment::syn(5001, 80, 1).frame()
         }
@@ -205,9 +227,17 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                         let port = 100 + world.figure("datagram_ports") as u16;
                         world.bound(PROGRAM, Kind::Datagram, port);
                     }
-                    world.listener(PROGRAM, 81, 8);
-                    for peer in 6000..6003 {
+                    world.listener(PROGRAM, 81, 32);
+                    for peer in 6000..6020 {
                         world.inject(&Segment::syn(peer, 81, 1).frame());
+                        let answers = segments(&world.frames());
+                        let Some(answer) = answers.first().filter(|s| s.peer.1 == peer) else {
+                            continue;
+                        };
+                        // One that holds nothing would give way.
+                        let mut segment = Segment::after(answer, TcpControl::None);
+                        segment.data = vec![1; 10];
+                        world.inject(&segment.frame());
                         world.frames();
                     }
                 }
@@ -365,7 +395,8 @@ fn datagrams_that_no_program_will_have_are_counted() {
         .0
         .unwrap();
     assert_eq!(world.figure("udp_dropped_strange"), 2);
-    // One was not read, one waits for its neighbour.
+    // One was not read, one waits for the card.
+    world.server.device_mut().room = 0;
     let request = Request::Send { socket };
     world.now(PROGRAM, request, b"wait").0.unwrap();
     world.die(PROGRAM);

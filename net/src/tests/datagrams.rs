@@ -275,7 +275,10 @@ fn what_waits_for_a_neighbour_leaves_in_order_when_he_answers() {
 
 #[test]
 fn one_silent_neighbour_does_not_silence_the_question_for_another() {
-    let mut world = World::new(7);
+    let mut config = crate::Config::new(SERVER_MAC, 7);
+    // A sixteenth of them may be asked for at the same time.
+    config.limits.neighbors = 256;
+    let mut world = World::with(config);
     let socket = world.bound(SERVER, Kind::Datagram, 7);
     for last in 90..100 {
         send(&mut world, socket, [10, 0, 2, last], b"x").unwrap();

@@ -1,5 +1,4 @@
-//! ICMP: which errors are sent and what they quote, echo of every length, and what becomes of
-//! answers whose neighbour is not known.
+//! ICMP: which errors are sent and what they quote, echo of every length, and where answers go.
 
 use super::frames::{arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
@@ -357,92 +356,58 @@ fn damaged_messages_are_counted_and_not_answered() {
     assert_eq!(world.figure("drop_icmp_length"), 8);
 }
 
-/// Whether this is the server's question for an address.
-fn asks(frame: &[u8], address: [u8; 4]) -> bool {
-    frame[12..14] == [8, 6] && frame[20..22] == [0, 1] && frame[38..42] == address
-}
-
+/// Whoever the sender is, and whatever is known of it: the station has just been heard.
 #[test]
-fn an_answer_waits_until_its_neighbour_is_known() {
-    for (from, hop) in [([10, 0, 2, 7], [10, 0, 2, 7]), (FAR, PEER_IP)] {
+fn an_answer_goes_to_the_station_that_its_cause_came_from() {
+    let there = [0x52, 0x54, 0, 0, 0, 8];
+    for from in [PEER_IP, [10, 0, 2, 7], FAR] {
         let mut world = World::new(79);
+        // That is where it was.
+        let mut known = arp_reply([10, 0, 2, 7]);
+        known[22..28].copy_from_slice(&there);
+        world.inject(&known);
+        assert!(world.frames().is_empty());
         for len in [10, 3000] {
             let data = world.chance.octets(len);
-            for frame in fragments(IpProtocol::Icmp, &ping(&data), 1480) {
-                let mut frame = frame;
+            for mut frame in fragments(IpProtocol::Icmp, &ping(&data), 1480) {
                 change(&mut frame, |packet| packet.set_src_addr(from.into()));
                 world.inject(&frame);
             }
             let sent = world.frames();
-            if len == 10 {
-                assert!(sent.len() == 1 && asks(&sent[0], hop), "{sent:?}");
-                world.inject(&arp_reply(hop));
-            }
-            let sent = [sent, world.frames()].concat();
             let answer: Vec<_> = sent.iter().filter(|f| f[12..14] == [8, 0]).collect();
             let octets: usize = answer.iter().map(|frame| frame.len() - ICMP).sum();
             assert_eq!(octets, 8 + len);
             assert!(answer.iter().all(|frame| frame[30..34] == from));
+            assert!(answer.iter().all(|frame| frame[..6] == PEER_MAC));
         }
         assert_eq!(world.figure("icmp_echoes"), 2);
+        let mut frame = udp((PEER_IP, 5000), 9, b"nobody");
+        frame[40..42].fill(0);
+        change(&mut frame, |packet| packet.set_src_addr(from.into()));
+        let sent = answers(&mut world, &frame);
+        assert_eq!((sent.len(), &sent[0][..6]), (1, &PEER_MAC[..]));
     }
 }
 
 #[test]
-fn answers_to_silent_neighbours_are_given_up_and_take_nobodys_place() {
+fn answers_that_wait_for_the_card_are_bounded() {
     let mut world = world(80);
-    let mut asked = Vec::new();
-    let mut send = |world: &mut World, host: u8| {
-        let frame = ipv4([10, 0, 2, host], SERVER_IP, IpProtocol::Icmp, &ping(b"hi"));
-        asked.extend(answers(world, &frame));
-    };
-    // Invented neighbours; the first is heard of often.
-    for host in 100..130 {
-        send(&mut world, host);
-        send(&mut world, 100);
+    let len = 60_000;
+    let data = world.chance.octets(len);
+    world.server.device_mut().room = 1;
+    for number in 0..3 {
+        for mut frame in fragments(IpProtocol::Icmp, &ping(&data), 1480) {
+            change(&mut frame, |packet| packet.set_ident(number));
+            world.inject(&frame);
+        }
+        world.server.poll(world.now, &mut world.kernel);
+        world.server.device_mut().sent.clear();
     }
-    assert!(echo(&mut world, PEER_IP, &[1; 5000]).is_some());
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let address = SocketAddress {
-        ip: [10, 0, 2, 200],
-        port: 9,
-    };
-    let sent = world
-        .now(PROGRAM, Request::SendTo { socket, address }, b"x")
-        .0;
-    assert_eq!(
-        sent,
-        Ok(Answer::Count(1)),
-        "there is room to ask for others"
-    );
-    for _ in 0..5 {
-        world.now += SECOND;
-        world.frames();
-    }
-    // All of them but the one that was answered are accounted for.
-    let dropped = world.figure("icmp_dropped_unresolved");
-    assert_eq!(dropped, 60);
-    assert_eq!(world.server.deadline(world.now), u64::MAX);
-    assert!(
-        asked.len() <= 4,
-        "four neighbours, once each: {}",
-        asked.len()
-    );
-}
-
-#[test]
-fn without_a_way_back_nothing_waits() {
-    let mut config = crate::Config::new(SERVER_MAC, 81);
-    config.gateway = None;
-    let mut world = World::with(config);
-    let frame = ipv4(FAR, SERVER_IP, IpProtocol::Icmp, &ping(b"far"));
-    assert!(answers(&mut world, &frame).is_empty());
+    assert_eq!(world.figure("icmp_echoes"), 2);
     assert_eq!(world.figure("drop_no_room_for_reply"), 1);
-    let mut frame = udp((PEER_IP, 5000), 9, b"far");
-    frame[40..42].fill(0);
-    change(&mut frame, |packet| packet.set_src_addr(FAR.into()));
-    assert!(answers(&mut world, &frame).is_empty());
-    assert_eq!(world.figure("icmp_errors_lost"), 1);
+    world.server.device_mut().room = 255;
+    assert_eq!(world.frames().len(), 2 * (len + 8).div_ceil(1480) - 3);
+    assert_eq!(world.server.deadline(world.now), u64::MAX);
 }
 
 /// RFC 1122 §3.3.2: the sender is told if the first fragment has come.

@@ -498,7 +498,14 @@ fn a_wrong_checksum_ends_a_run_and_is_counted() {
 #[test]
 fn a_run_is_no_longer_than_a_datagram_nor_than_the_room_for_it() {
     let mut server = Server::new(5, TOGETHER, None);
+    // The window is told in full behind the first octets.
+    let (first, begin) = train(&server.connections[0].next, &[1000], &mut Chance(5));
+    server.deliver(&frames(&first));
+    server.connections[0].next.seq = first[0].end();
+    server.world.now += 10 * MS;
+    server.read(0, 1000);
     let (segments, text) = train(&server.connections[0].next, &[1460; 60], &mut Chance(5));
+    let text = [begin, text].concat();
     let looks = server.world.figure("socket_looks");
     server.deliver(&frames(&segments));
     // 64 KiB are 44.9 segments. What is behind the window is on its own, and answered.

@@ -130,11 +130,11 @@ fn syn(mss: u16) -> Vec<u8> {
 /// All that a program sends reaches a peer with this MSS, byte by byte; returns the longest segment.
 fn reaches(limits: Segmentation, mss: u16) -> usize {
     const PROGRAM: Pid = Pid(3);
-    let mut world = World::as_configured(Config::new(SERVER_MAC, mss.into()));
+    let mut world = World::as_configured(Config::new(SERVER_MAC, u64::from(mss)));
     world.server = {
         let mut nic = nic(64);
         nic.segmentation = limits;
-        crate::Server::new(Config::new(SERVER_MAC, mss.into()), nic, world.now).unwrap()
+        crate::Server::new(Config::new(SERVER_MAC, u64::from(mss)), nic, world.now).unwrap()
     };
     let listener = world.listener(PROGRAM, 80, 4);
     world.inject(&arp_reply(PEER_IP));

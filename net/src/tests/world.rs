@@ -1,7 +1,7 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
 use super::offload;
-use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities, Medium};
+use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities};
 use crate::{Config, Kernel, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
@@ -9,6 +9,7 @@ use abi::nic::Segmentation;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
 use abi::{Error, Pid, Result};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
+use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address};
@@ -335,6 +336,9 @@ pub struct World {
     pub frames_sent: u64,
     /// If set, the server's card sends at most so many frames per millisecond.
     pub slow_card: Option<usize>,
+    /// How often, in percent, connections are made dormant when something happens.
+    pub lull: u64,
+    pub lulled: usize,
 }
 
 impl World {
@@ -358,12 +362,14 @@ impl World {
             kernel: FakeKernel::default(),
             peer: Peer::new(),
             faults: Faults::default(),
-            chance: Chance(config.seed),
+            chance: Chance(config.secret.seed()),
             wire: BTreeMap::new(),
             next_frame: 0,
             next_token: 1,
             frames_sent: 0,
             slow_card: None,
+            lull: 0,
+            lulled: 0,
         }
     }
 
@@ -420,6 +426,9 @@ impl World {
             self.collect();
             rounds += 1;
             assert!(rounds < 10_000, "the server never has enough");
+        }
+        if self.lull > 0 && self.chance.percent(self.lull) {
+            self.lulled += self.server.stack.lull_all(self.now);
         }
         self.server.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);

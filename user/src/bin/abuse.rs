@@ -51,16 +51,16 @@ struct Options {
 }
 
 fn options(args: &mut Args<'_>) -> Result<Options, String> {
-    const MODES: [&str; 12] = [
+    const MODES: [&str; 13] = [
         "hog", "socks", "names", "imposter", "zombies", "bomb", "spin", "waitspin", "print",
-        "call", "late", "notify",
+        "call", "late", "notify", "nothing",
     ];
     let word = args.next().unwrap_or("");
     let (mode, is_child) = match word.strip_prefix('+') {
         Some(mode) => (mode, true),
         None => (word, false),
     };
-    if !MODES.contains(&mode) && !(is_child && mode == "nothing") {
+    if !MODES.contains(&mode) {
         return Err(args.unknown(word));
     }
     Ok(Options {
@@ -140,7 +140,7 @@ fn limits_of(mode: &str) -> Limits {
         "spin" | "waitspin" => SMALL,
         "hog" => Limits::PROGRAM.with(Resource::Memory, 4 << 20),
         "zombies" | "bomb" => Limits::PROGRAM
-            .with(Resource::Memory, 8 << 20)
+            .with(Resource::Memory, 7 << 20)
             .with(Resource::Processes, 16),
         _ => Limits::PROGRAM,
     }

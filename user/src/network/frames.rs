@@ -277,7 +277,6 @@ impl phy::Device for Frames {
 
     fn capabilities(&self) -> phy::DeviceCapabilities {
         let mut capabilities = phy::DeviceCapabilities::default();
-        capabilities.medium = phy::Medium::Ethernet;
         capabilities.max_transmission_unit = self.frame_max;
         if self.features.checksums {
             phy::announce(&mut capabilities);

@@ -19,8 +19,12 @@ const RAW: [&str; 5] = [
     "testinput",
     "testoutput",
 ];
+/// The program that takes what there is, to see it come back.
+const STRAIN: &str = "testmemory";
+/// The service that keeps its clients.
+const ECHO: &str = SERVICES[0];
 /// The least that a service can work with, in bytes.
-const SERVICE_MIN: u64 = 640 << 10;
+const SERVICE_MIN: u64 = 512 << 10;
 /// The most that it is given.
 const SERVICE_MAX: u64 = 8 << 20;
 
@@ -41,7 +45,7 @@ impl Share {
     /// That of a program with these arguments, of what the machine has for all programs.
     pub fn of(name: &str, args: &str, all: &Limits) -> Self {
         let memory = all.get(Resource::Memory);
-        let service = (memory / 16).clamp(SERVICE_MIN, SERVICE_MAX);
+        let service = (memory / 10).clamp(SERVICE_MIN, SERVICE_MAX);
         let mut share = Share {
             limits: Limits::PROGRAM,
             names: String::new(),
@@ -55,15 +59,24 @@ impl Share {
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
             share.is_server = true;
             share.limits = limits
-                .with(Resource::Memory, memory / 8 * 5)
+                .with(Resource::Memory, memory / 16 * 9)
                 // It watches its clients.
                 .with(Resource::Handles, all.get(Resource::Processes) * 2)
                 .with(Resource::Sockets, 0);
         } else if SERVICES.contains(&name) {
             share.is_server = true;
+            // Clients of an echo server stay; a web server's come and go.
+            let sixteenths = if name == ECHO { 12 } else { 3 };
+            let sockets = all.get(Resource::Sockets) / 16 * sixteenths;
             share.limits = limits
                 .with(Resource::Memory, service)
-                .with(Resource::Sockets, all.get(Resource::Sockets) / 8 * 3);
+                .with(Resource::Sockets, sockets);
+        } else if name == STRAIN {
+            share.cards = u64::MAX;
+            share.limits = limits
+                .with(Resource::Memory, memory / 8 * 7)
+                .with(Resource::Processes, all.get(Resource::Processes) - 2)
+                .with(Resource::Handles, 64);
         } else if RAW.contains(&name) {
             share.cards = u64::MAX;
         }
@@ -146,7 +159,7 @@ mod tests {
         let left = MACHINE.minus(&sum);
         assert!(MACHINE.covers(&sum), "{sum:?}");
         assert!(left.get(Resource::Memory) >= 10 << 20, "{left:?}");
-        assert!(left.get(Resource::Sockets) >= MACHINE.get(Resource::Sockets) / 4);
+        assert!(left.get(Resource::Sockets) >= MACHINE.get(Resource::Sockets) / 16);
         let other = Share::of("hello", "", &MACHINE);
         assert_eq!(other.limits, Limits::PROGRAM);
         assert!(!other.is_server && other.names.is_empty() && other.cards == 0);
@@ -177,7 +190,7 @@ mod tests {
     fn where_memory_is_short_there_is_what_is_left() {
         let small = Limits::of_machine(3 << 20);
         let mut server = Share::of("netd", "", &small);
-        assert_eq!(server.limits.get(Resource::Memory), 15 << 17);
+        assert_eq!(server.limits.get(Resource::Memory), 27 << 16);
         server.of_what_is_left(&Limits::of_machine(1 << 20));
         assert_eq!(server.limits.get(Resource::Memory), 1 << 20);
         let service = Share::of("httpd", "", &small);

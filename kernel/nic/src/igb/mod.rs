@@ -120,6 +120,8 @@ pub struct Igb<B: Bus> {
     running: bool,
     /// The card was reset and not touched since: its link may be up already.
     fresh: bool,
+    /// Its queues are disabled, and it has its link.
+    quiet: bool,
     /// What broke the card; `tick` tries to mend it.
     fault: Option<Error>,
     /// What is lost in the rings was counted.
@@ -195,6 +197,7 @@ impl<B: Bus> Igb<B> {
             pending: Events::empty(),
             running: false,
             fresh: true,
+            quiet: false,
             fault: None,
             lost_counted: true,
             last_completed: reserve::filled((0, 0), queues)?,
@@ -207,12 +210,12 @@ impl<B: Bus> Igb<B> {
     /// From any state to running, with empty rings.
     fn bring_up(&mut self, loopback: bool) -> Result<(), Error> {
         let chip = &mut self.chip;
-        if !self.fresh {
+        if !self.fresh && !self.quiet {
             // Each reset costs half a second of link, and more on a wire.
             chip.reset()?;
             self.counters.resets += 1;
         }
-        self.fresh = false;
+        (self.fresh, self.quiet) = (false, false);
         self.statistics.discard(chip)?;
         self.filters.apply(chip, self.mac);
         self.interrupts.start(chip)?;
@@ -244,7 +247,8 @@ impl<B: Bus> Igb<B> {
         self.interrupts.arm_receive(&mut self.chip)?;
         let receive = self.receive_control();
         let loopback = if loopback { regs::RCTL_LBM_MAC } else { 0 };
-        chip_enable(&mut self.chip, receive | loopback);
+        // It has no descriptor before it is told a tail.
+        self.chip.write(regs::RCTL, receive | loopback);
         for queue in &mut self.receive {
             queue.tell(&mut self.chip);
         }
@@ -256,20 +260,39 @@ impl<B: Bus> Igb<B> {
         Ok(())
     }
 
-    /// Stops: after the reset there is no DMA, and no interrupt since all are masked.
+    /// Stops: there is no DMA then, and no interrupt. A card that is sound keeps its link, so that
+    /// the next owner need not wait for it; any other is reset.
     fn halt(&mut self) -> Result<(), Error> {
         if self.running && self.fault.is_none() {
             // The counters of the last moments; without them the sums are still right so far.
             let _ = self.statistics.harvest(&mut self.chip);
+            self.quiet = self.quiesce().is_ok();
         }
         self.count_lost();
         self.running = false;
         self.pending = Events::empty();
         self.link = Link::default();
-        if !self.fresh {
+        if !self.fresh && !self.quiet {
             self.counters.resets += 1;
             self.chip.reset()?;
             self.fresh = true;
+        }
+        Ok(())
+    }
+
+    /// Ends reception and transmission and disables all queues, without a reset (§4.5.9,
+    /// §4.5.10): there is no DMA then, and no interrupt.
+    fn quiesce(&mut self) -> Result<(), Error> {
+        let chip = &mut self.chip;
+        chip.mask_all();
+        chip.write(regs::RCTL, 0);
+        for queue in &mut self.transmit {
+            queue.drain(chip)?;
+        }
+        chip.write(regs::TCTL, regs::TCTL_PSP);
+        for queue in 0..self.config.queues as u32 {
+            receive::disable(chip, regs::rx(queue), queue)?;
+            receive::disable(chip, regs::tx(queue), queue)?;
         }
         Ok(())
     }
@@ -373,12 +396,6 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
         set &= set.wrapping_sub(1);
         (lowest < u32::BITS).then_some(lowest as usize)
     })
-}
-
-/// Starts reception; the tails follow.
-fn chip_enable<B: Bus>(chip: &mut Chip<B>, control: u32) {
-    chip.bus.fence();
-    chip.write(regs::RCTL, control);
 }
 
 impl<B: Bus> Nic for Igb<B> {

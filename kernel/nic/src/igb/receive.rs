@@ -518,6 +518,16 @@ pub fn enable<B: Bus>(
     enabled.map(drop).ok_or(Error::QueueTimeout { queue })
 }
 
+/// Disables a queue, and waits until the card has nothing to do with its memory any more.
+pub fn disable<B: Bus>(chip: &mut Chip<B>, base: u32, queue: u32) -> Result<(), Error> {
+    chip.write(base + regs::DCTL, 0);
+    let disabled = chip.poll(base + regs::DCTL, ENABLE_BOUND_US, |control| {
+        control & regs::DCTL_ENABLE == 0
+    })?;
+    let queue = queue as u8;
+    disabled.map(drop).ok_or(Error::QueueTimeout { queue })
+}
+
 /// Whether the card's place in a ring is one.
 pub fn check_head<B: Bus>(
     chip: &mut Chip<B>,

@@ -25,6 +25,8 @@ use alloc::vec::Vec;
 
 /// A descriptor without buffer.
 const NONE: u16 = u16::MAX;
+/// Bound of the wait for the frames of a ring to be sent: more than they take at 1 Gb/s.
+const DRAIN_BOUND_US: u32 = 5_000;
 /// Contexts that the card remembers for a queue.
 const CONTEXTS: usize = 2;
 
@@ -152,6 +154,16 @@ impl Transmit {
         self.buffers.fill(NONE);
         self.contexts = [None; CONTEXTS];
         enable(chip, base, regs::TXDCTL_THRESHOLDS, self.queue)
+    }
+
+    /// Waits until the card has sent what it was told of: only then may the queue be disabled
+    /// (§4.5.10).
+    pub fn drain<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        let base = regs::tx(self.queue as u32);
+        let told = (self.told & (self.ring - 1)) as u32;
+        let sent = chip.poll(base + regs::DH, DRAIN_BOUND_US, |head| head == told)?;
+        let queue = self.queue as u8;
+        sent.map(drop).ok_or(Error::QueueTimeout { queue })
     }
 
     /// Descriptors that are free. One is kept back: a tail that meets the head means "empty".
@@ -316,10 +328,8 @@ impl Transmit {
             let end = report.at + 1;
             self.reports.pop_front();
             for slot in self.clean..end {
-                let buffer = self.buffers[slot & (self.ring - 1)];
-                if buffer != NONE {
-                    buffers.leave_ring(buffer);
-                }
+                // NONE is no buffer's number, and leaves nothing.
+                buffers.leave_ring(self.buffers[slot & (self.ring - 1)]);
             }
             self.clean = end;
         }

@@ -1,23 +1,36 @@
 //! For the tests: whether the books agree with the sockets, by looking at all of them.
 
-use super::{Role, Tcp};
-use crate::stack::ConnectionId;
+use super::{Holder, Role, Tcp};
 use crate::stack::engine::{Engine, Next};
+use crate::stack::memory::Memory;
+use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use smoltcp::socket::tcp::State;
 
 impl Tcp {
+    pub fn lull_all(&mut self, now: u64, memory: &mut Memory) -> usize {
+        let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
+        let lulled = slots.into_iter().filter(|&slot| {
+            let id = ConnectionId(slot);
+            let group = self.get(id).map_or(0, |connection| connection.group);
+            let lulled = self.lull(id, now, memory);
+            if lulled {
+                self.unrank(id, group);
+            }
+            lulled
+        });
+        lulled.count()
+    }
+
     pub fn audit(&mut self, engine: &mut Engine, now: u64) {
         let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
-        let (mut half_open, mut orphans, mut dying, mut waiting) = (0, 0, 0, 0);
+        let (mut orphans, mut dying, mut waiting) = (0, 0, 0);
         for (slot, connection) in &mut self.slots {
             let (id, port) = (ConnectionId(slot), connection.tuple.port);
             let listener = self.listeners.get(&port);
             match connection.role {
-                Role::HalfOpen { since } => {
-                    half_open += 1;
-                    assert!(listener.unwrap().half_open.contains(&(since, id)));
-                }
+                Role::Opening => panic!("{id:?} is not complete"),
                 Role::Waiting => {
                     waiting += 1;
                     assert!(listener.unwrap().ready.contains(&id));
@@ -35,15 +48,26 @@ impl Tcp {
             if connection.detached {
                 continue;
             }
-            assert_eq!(self.by_tuple.get(&connection.tuple), Some(&id));
+            let holder = Holder::Connection(id);
+            assert_eq!(self.by_tuple.get(&connection.tuple), Some(&holder));
             *ports.entry(port).or_default() += 1;
             let looks_at = self.agenda.looks_at(slot).unwrap_or(u64::MAX);
-            match engine.wants(connection.solo.set(), now) {
+            let Some(solo) = &mut connection.solo else {
+                assert!(
+                    looks_at < u64::MAX,
+                    "{id:?} is dormant, and never looked at"
+                );
+                continue;
+            };
+            match engine.wants(solo.set(), now) {
                 Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
+                Next::Turn if self.agenda.waits(slot) => {
+                    assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");
+                }
                 Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
                 _ => {}
             }
-            let socket = connection.solo.get();
+            let socket = solo.get();
             let over = socket.state() == State::Closed;
             let unnoticed = match connection.role {
                 Role::Dying { .. } => socket.remote_endpoint().is_none(),
@@ -52,17 +76,24 @@ impl Tcp {
             };
             assert!(!unnoticed || looks_at == 0, "{id:?} is over");
         }
+        let mut half_open = 0;
+        for (slot, tuple, listened) in self.half_open.audit() {
+            assert_eq!(self.by_tuple.get(&tuple), Some(&Holder::HalfOpen(slot)));
+            *ports.entry(tuple.port).or_default() += 1;
+            half_open += usize::from(listened);
+        }
         let served = |slot| self.slots.get(slot).is_some_and(|c| !c.detached);
         assert!(self.agenda.waiting().all(served), "somebody who is gone");
         assert_eq!(self.ports, ports);
         assert_eq!(self.by_tuple.len(), ports.values().sum::<usize>());
         if let Some((tuple, id)) = &self.latest {
-            assert_eq!(self.by_tuple.get(tuple), Some(id));
+            let holder = Holder::Connection(*id);
+            assert_eq!(self.by_tuple.get(tuple), Some(&holder));
         }
-        let counts = (self.half_open.len(), self.orphans.len(), self.dying.len());
-        assert_eq!(counts, (half_open, orphans, dying));
+        let counts = (self.orphans.len(), self.dying.len());
+        assert_eq!(counts, (orphans, dying));
         let listeners = self.listeners.values();
-        let listed = listeners.map(|l| (l.half_open.len(), l.ready.len()));
+        let listed = listeners.map(|l| (l.half_open, l.ready.len()));
         let listed = listed.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         assert_eq!(listed, (half_open, waiting));
     }

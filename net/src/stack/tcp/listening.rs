@@ -1,9 +1,10 @@
-//! Listeners, and which SYN gets a socket.
+//! Listeners.
 
 use super::{Listener, Role, Tcp};
+use crate::stack::ConnectionId;
 use crate::stack::memory::Memory;
-use crate::stack::{ConnectionId, Tuple, nanoseconds};
-use alloc::collections::{BTreeSet, VecDeque};
+use crate::stack::peek::Segment;
+use alloc::collections::VecDeque;
 use core::net::SocketAddrV4;
 
 impl Tcp {
@@ -15,7 +16,7 @@ impl Tcp {
             .and_modify(|listener| listener.backlog = backlog)
             .or_insert(Listener {
                 backlog,
-                half_open: BTreeSet::new(),
+                half_open: 0,
                 ready: VecDeque::new(),
             });
     }
@@ -26,12 +27,18 @@ impl Tcp {
         let Some(listener) = self.listeners.remove(&port) else {
             return;
         };
-        for id in listener.half_open.into_iter().map(|(_, id)| id) {
-            self.drop_held(id, now, memory);
-        }
+        self.refuse_half_open(port, now);
         for id in listener.ready {
             self.drop_held(id, now, memory);
         }
+    }
+
+    /// Whether the segment would open a connection if somebody listened.
+    #[cold]
+    pub fn lacks_listener(&self, segment: &Segment) -> bool {
+        segment.opens()
+            && !self.listeners.contains_key(&segment.tuple.port)
+            && !self.by_tuple.contains_key(&segment.tuple)
     }
 
     pub fn can_accept(&self, port: u16) -> bool {
@@ -47,53 +54,5 @@ impl Tcp {
         let peer = connection.tuple.peer;
         self.counters.accepted += 1;
         Some((id, peer))
-    }
-
-    /// Makes a half-open connection, and room for it, if the rules allow one more.
-    pub(super) fn admit(
-        &mut self,
-        tuple: Tuple,
-        now: u64,
-        memory: &mut Memory,
-    ) -> Option<ConnectionId> {
-        let listener = self.listeners.get(&tuple.port)?;
-        if listener.half_open.len() + listener.ready.len() >= listener.backlog {
-            // A flood must not lock everyone out until its connections expire.
-            let oldest = listener.half_open.first().map(|&(_, id)| id);
-            self.evict_half_open(oldest, now, memory)?;
-        }
-        if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, Some(memory));
-        }
-        if !memory.has(self.buffer_octets()) {
-            let oldest = self.half_open.first().map(|(_, slot)| ConnectionId(slot));
-            self.evict_half_open(oldest, now, memory)?;
-        }
-        let mut socket = self.new_socket(memory)?;
-        if socket.listen(tuple.port).is_err() {
-            memory.give_back_socket(socket);
-            return None;
-        }
-        let role = Role::HalfOpen { since: now };
-        Some(self.insert(tuple, socket, role, now))
-    }
-
-    /// Removes a half-open connection, if it has waited long enough.
-    #[cold]
-    fn evict_half_open(
-        &mut self,
-        oldest: Option<ConnectionId>,
-        now: u64,
-        memory: &mut Memory,
-    ) -> Option<()> {
-        let protected = nanoseconds(self.timers.half_open_protected);
-        let victim = oldest?;
-        match self.get(victim)?.role {
-            Role::HalfOpen { since } if since.saturating_add(protected) <= now => {}
-            _ => return None,
-        }
-        self.remove(victim, memory);
-        self.counters.half_open_expired += 1;
-        Some(())
     }
 }

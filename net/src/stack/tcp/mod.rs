@@ -1,11 +1,11 @@
 //! Connections and listeners over smoltcp's sockets.
 //!
-//! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of
-//! them refuses bursts with RST and lets a repeated SYN land on a second one. Here a
-//! listener is no socket at all. A SYN that opens a connection to a port with a listener
-//! gets a socket made for it, in LISTEN just while smoltcp processes that one frame, so
-//! there is never more than one and it can take no other segment. Over the backlog the
-//! SYN is dropped without a word: the peer asks again. Half-open connections expire.
+//! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of them
+//! refuses bursts with RST and lets a repeated SYN land on a second one. Here a listener is no
+//! socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie ([`half_open`]).
+//! The segment that completes a connection makes its socket, in LISTEN just while smoltcp processes
+//! a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are dropped
+//! without a word: the peer asks again.
 //!
 //! **Ends.** A connection that its program closed is an orphan until what was queued and
 //! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`super::time_wait`].
@@ -15,10 +15,14 @@
 pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
+mod dormant;
 mod ends;
+pub(super) mod half_open;
 mod listening;
 pub(super) mod path;
+mod pool;
 mod programs;
+mod resets;
 mod roles;
 mod segments;
 pub(super) mod tcb;
@@ -26,23 +30,30 @@ mod turns;
 
 use super::agenda::Agenda;
 use super::engine::Solo;
-use super::index::{Index, Key};
+use super::index::Index;
 use super::memory::Memory;
+use super::numbers::Numbers;
 use super::time_wait::{LastWord, TimeWait};
 use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
 use crate::config::{Limits, Timers};
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
+use crate::secret::{Purpose, Secret};
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
+use dormant::Signs;
+use half_open::{HalfOpens, SynAck};
 use path::Paths;
+use pool::Group;
+use resets::Resets;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
-use smoltcp::socket::tcp::{CongestionControl, Socket, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
+pub(super) use tcb::DEFAULT_MSS;
 use tcb::Tcb;
 pub(super) use turns::Turn;
 
@@ -52,8 +63,8 @@ const DYING_NS: u64 = 1_000_000_000;
 /// Whose a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// Its SYN was answered; the peer has until then to complete it.
-    HalfOpen { since: u64 },
+    /// The segment at hand completes it.
+    Opening,
     /// Complete, waiting to be accepted.
     Waiting,
     /// A program's.
@@ -66,7 +77,14 @@ enum Role {
 
 struct Connection {
     tuple: Tuple,
-    solo: Solo<Socket<'static>>,
+    /// `None`: it is dormant.
+    solo: Option<Solo<Socket<'static>>>,
+    /// Whose memory its buffers are.
+    group: u16,
+    /// When an octet was delivered or acknowledged last.
+    moved_at: u64,
+    /// While it is dormant.
+    signs: Signs,
     role: Role,
     /// Over, but perhaps not read to its end.
     detached: bool,
@@ -89,8 +107,8 @@ struct Connection {
 
 struct Listener {
     backlog: usize,
-    /// By age.
-    half_open: BTreeSet<(u64, ConnectionId)>,
+    /// Entries of [`half_open`] that are its.
+    half_open: usize,
     ready: VecDeque<ConnectionId>,
 }
 
@@ -101,13 +119,24 @@ pub(crate) struct TcpCounters {
     pub connected: u64,
     pub syns_dropped: u64,
     pub half_open_expired: u64,
+    /// SYN-ACKs that were sent again.
+    pub syn_acks_repeated: u64,
+    /// SYNs that were answered by a cookie; the connections that came of them; and segments that
+    /// came while there were some, and brought none.
+    pub cookies_sent: u64,
+    pub cookies_accepted: u64,
+    pub cookies_refused: u64,
     pub resets_received: u64,
     pub timeouts: u64,
     pub orphans_aborted: u64,
     pub resets_sent: u64,
+    /// RSTs that would have been too many.
+    pub resets_held: u64,
     pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
+    pub gave_way: u64,
+    pub wakes_refused: u64,
 }
 
 /// What a program can know of a connection.
@@ -119,6 +148,14 @@ pub(crate) enum Stage {
     Open,
     /// It never came to be.
     Failed(Error),
+}
+
+/// Who has a connection's ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    Connection(ConnectionId),
+    /// An entry of [`half_open`].
+    HalfOpen(usize),
 }
 
 /// What is to be done with a segment.
@@ -137,21 +174,28 @@ pub(super) enum Course {
     Drop(DropReason),
     /// It is to be answered with this acknowledgement.
     Repeat(LastWord),
+    /// It is dropped and answered with this acknowledgement, which offers this window.
+    Challenge(LastWord, u16, DropReason),
+    /// It is a SYN, and this answers it.
+    SynAck(SynAck),
+    /// It was all that it is for.
+    Done,
 }
 
 /// All of TCP that smoltcp does not do.
 pub(super) struct Tcp {
     slots: Slab<Connection>,
-    by_tuple: Index<Tuple, ConnectionId>,
+    by_tuple: Index<Tuple, Holder>,
     /// The connection of the last segment: most come behind another of the same one.
     latest: Option<(Tuple, ConnectionId)>,
     /// How many connections use a local port.
     ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
+    groups: BTreeMap<u16, Group>,
     time_wait: TimeWait,
     agenda: Agenda,
-    /// When half-open connections, orphans and the dying expire.
-    half_open: Deadlines,
+    half_open: HalfOpens,
+    /// When orphans and the dying expire.
     orphans: Deadlines,
     dying: Deadlines,
     limits: Limits,
@@ -159,6 +203,8 @@ pub(super) struct Tcp {
     /// Octets of data in the longest segment that fits a frame.
     link_mss: usize,
     paths: Paths,
+    numbers: Numbers,
+    resets: Resets,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -168,7 +214,9 @@ pub(super) struct Tcp {
 impl Connection {
     /// Throws received octets away; returns how many.
     fn discard(&mut self) -> usize {
-        let socket = self.solo.get_mut();
+        let Some(socket) = self.socket() else {
+            return 0;
+        };
         let mut discarded = 0;
         while let Ok(count @ 1..) = socket.recv(|octets| (octets.len(), octets.len())) {
             discarded += count;
@@ -185,22 +233,26 @@ impl Connection {
 
 impl Tcp {
     #[cold]
-    pub fn new(limits: Limits, timers: Timers, link_mss: usize, key: Key) -> Self {
+    pub fn new(limits: Limits, timers: Timers, link_mss: usize, secret: &Secret) -> Self {
+        let key = secret.key(Purpose::Tables);
         Tcp {
             slots: Slab::new(),
             by_tuple: Index::with_hasher(key),
             latest: None,
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            groups: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
-            half_open: Deadlines::default(),
+            half_open: HalfOpens::default(),
             orphans: Deadlines::default(),
             dying: Deadlines::default(),
             limits,
             timers,
             link_mss,
             paths: Paths::default(),
+            numbers: Numbers::new(secret),
+            resets: Resets::new(secret),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),
@@ -216,7 +268,7 @@ impl Tcp {
     }
 
     pub fn connections(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.half_open.len()
     }
 
     pub fn half_open(&self) -> usize {
@@ -247,33 +299,14 @@ impl Tcp {
     /// The socket of a connection, as smoltcp takes it, and its variables.
     pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
         let connection = self.get_mut(id)?;
-        Some((connection.solo.set(), &mut connection.tcb))
-    }
-
-    fn buffer_octets(&self) -> usize {
-        self.limits.tcp_receive + self.limits.tcp_transmit
-    }
-
-    fn new_socket(&self, memory: &mut Memory) -> Option<Socket<'static>> {
-        let limits = &self.limits;
-        let large = (limits.tcp_receive_large, limits.tcp_transmit_large);
-        let (receive, transmit) = match memory.used() + large.0 + large.1 <= limits.memory / 4 {
-            true => large,
-            false => (limits.tcp_receive, limits.tcp_transmit),
-        };
-        let mut socket = memory.take_socket(receive, transmit)?;
-        socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(short(self.timers.ack_delay)));
-        // Now: set on an open connection it would send a probe at once.
-        socket.set_keep_alive(Some(short(self.timers.keep_alive)));
-        Some(socket)
+        Some((connection.solo.as_mut()?.set(), &mut connection.tcb))
     }
 
     fn insert(
         &mut self,
         tuple: Tuple,
-        socket: Socket<'static>,
+        group: u16,
+        solo: Solo<Socket<'static>>,
         role: Role,
         now: u64,
     ) -> ConnectionId {
@@ -281,8 +314,11 @@ impl Tcp {
         let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
-            tcb: Tcb::new(socket.recv_capacity(), mss),
-            solo: Solo::new(socket),
+            tcb: Tcb::new(solo.get().recv_capacity(), mss),
+            solo: Some(solo),
+            group,
+            moved_at: now,
+            signs: Signs::default(),
             role,
             detached: false,
             established: false,
@@ -292,13 +328,25 @@ impl Tcp {
             unread: None,
             error: None,
         };
+        self.enter(connection)
+    }
+
+    /// Gives a connection a place in all tables.
+    fn enter(&mut self, connection: Connection) -> ConnectionId {
+        let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
-        self.by_tuple.insert(tuple, id);
+        self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
-        *self.ports.entry(tuple.port).or_default() += 1;
         self.agenda.touch(id.0);
         self.enter_role(id, tuple.port, role);
         id
+    }
+
+    /// Puts down who has these ends now. An entry may have had them.
+    fn hold(&mut self, tuple: Tuple, holder: Holder) {
+        if self.by_tuple.insert(tuple, holder).is_none() {
+            *self.ports.entry(tuple.port).or_default() += 1;
+        }
     }
 
     /// Forgets a connection and frees its buffers.
@@ -306,9 +354,8 @@ impl Tcp {
         let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
-        if let Some(socket) = connection.solo.into_socket() {
-            memory.give_back_socket(socket);
-        }
+        self.unrank(id, connection.group);
+        self.give_back(connection.group, connection.solo, memory);
         self.agenda.forget(id.0);
         self.changed.push(id.0);
         if !connection.detached {
@@ -325,25 +372,37 @@ impl Tcp {
         if core::mem::replace(&mut connection.detached, true) {
             return;
         }
-        let tuple = connection.tuple;
+        let (tuple, group) = (connection.tuple, connection.group);
+        self.unrank(id, group);
         self.agenda.forget(id.0);
         self.forget_tuple(tuple);
     }
 
-    /// The connection of these two ends.
+    /// Who has these two ends.
     #[inline]
-    fn find(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+    fn find(&mut self, tuple: &Tuple) -> Option<Holder> {
         match self.latest {
-            Some((latest, id)) if latest == *tuple => Some(id),
+            Some((latest, id)) if latest == *tuple => Some(Holder::Connection(id)),
             _ => self.search(tuple),
         }
     }
 
     #[inline(never)]
-    fn search(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
-        let id = self.by_tuple.get(tuple).copied();
-        self.latest = id.map(|id| (*tuple, id)).or(self.latest);
-        id
+    fn search(&mut self, tuple: &Tuple) -> Option<Holder> {
+        let holder = self.by_tuple.get(tuple).copied();
+        if let Some(Holder::Connection(id)) = holder {
+            self.latest = Some((*tuple, id));
+        }
+        holder
+    }
+
+    /// The connection of these two ends.
+    #[inline]
+    fn connection_of(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
+        match self.find(tuple)? {
+            Holder::Connection(id) => Some(id),
+            Holder::HalfOpen(_) => None,
+        }
     }
 
     /// Other connections may have these ends from now on.

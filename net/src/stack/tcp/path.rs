@@ -99,7 +99,7 @@ impl Tcp {
     /// A segment was too big for the path. Returns whether that is believed.
     #[cold]
     pub fn too_big(&mut self, told: &TooBig, now: u64) -> bool {
-        let id = self.find(&told.tuple);
+        let id = self.connection_of(&told.tuple);
         let Some(connection) = id.and_then(|id| self.slots.get_mut(id.0)) else {
             return false;
         };

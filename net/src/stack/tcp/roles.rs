@@ -1,7 +1,7 @@
 //! Whose a connection is, and the lists that it is in because of that.
 
 use super::{Role, Tcp};
-use crate::stack::{ConnectionId, nanoseconds};
+use crate::stack::ConnectionId;
 
 impl Tcp {
     /// Gives a connection another role.
@@ -17,20 +17,13 @@ impl Tcp {
 
     pub(super) fn enter_role(&mut self, id: ConnectionId, port: u16, role: Role) {
         match role {
-            Role::HalfOpen { since } => {
-                let until = since.saturating_add(nanoseconds(self.timers.half_open));
-                self.half_open.set(id.0, until);
-                if let Some(listener) = self.listeners.get_mut(&port) {
-                    listener.half_open.insert((since, id));
-                }
-            }
             Role::Waiting => {
                 if let Some(listener) = self.listeners.get_mut(&port) {
                     listener.ready.push_back(id);
                     self.changed_listeners.insert(port);
                 }
             }
-            Role::Held => {}
+            Role::Opening | Role::Held => {}
             Role::Orphan { deadline, .. } => self.orphans.set(id.0, deadline),
             Role::Dying { until } => self.dying.set(id.0, until),
         }
@@ -38,19 +31,13 @@ impl Tcp {
 
     pub(super) fn leave_role(&mut self, id: ConnectionId, port: u16, role: Role) {
         match role {
-            Role::HalfOpen { since } => {
-                self.half_open.clear(id.0);
-                if let Some(listener) = self.listeners.get_mut(&port) {
-                    listener.half_open.remove(&(since, id));
-                }
-            }
             Role::Waiting => {
                 if let Some(listener) = self.listeners.get_mut(&port) {
                     listener.ready.retain(|&ready| ready != id);
                     self.changed_listeners.insert(port);
                 }
             }
-            Role::Held => {}
+            Role::Opening | Role::Held => {}
             Role::Orphan { .. } => self.orphans.clear(id.0),
             Role::Dying { .. } => self.dying.clear(id.0),
         }

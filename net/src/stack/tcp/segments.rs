@@ -1,8 +1,9 @@
 //! What happens before and after smoltcp processes a segment.
 
-use super::arrives::{Arrival, Pace, Shape, arrives, is_expected};
+use super::arrives::{Arrival, Shape, arrives, is_expected};
 use super::tcb::Said;
-use super::{Connection, Course, Role, Tcp, short};
+use super::{Connection, Course, Holder, Role, Tcp, short};
+use crate::config::Config;
 use crate::stack::memory::Memory;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
@@ -16,9 +17,9 @@ impl Tcp {
     /// The connection that expects a segment that says this, and how many octets it has room
     /// for.
     pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
-        let id = self.find(tuple)?;
+        let id = self.connection_of(tuple)?;
         let connection = self.get(id)?;
-        let socket = connection.solo.get();
+        let socket = connection.solo.as_ref()?.get();
         let receives = matches!(
             socket.state(),
             State::Established | State::FinWait1 | State::FinWait2
@@ -34,58 +35,92 @@ impl Tcp {
             true => Duration::ZERO,
             false => short(self.timers.ack_delay),
         };
-        if let Some(connection) = self.get_mut(id) {
-            connection.solo.get_mut().set_ack_delay(Some(delay));
+        if let Some(socket) = self.get_mut(id).and_then(Connection::socket) {
+            socket.set_ack_delay(Some(delay));
         }
     }
 
     /// Decides on a segment before smoltcp gets it.
-    pub fn before(&mut self, segment: &Segment, now: u64, memory: &mut Memory) -> Course {
-        if let Some(id) = self.find(&segment.tuple) {
+    pub fn before(
+        &mut self,
+        segment: &Segment,
+        own: &Config,
+        (now, memory): (u64, &mut Memory),
+    ) -> Course {
+        let holder = self.find(&segment.tuple);
+        if let Some(Holder::HalfOpen(slot)) = holder {
+            return self.half_open_arrives(slot, segment, own, (now, memory));
+        }
+        if let Some(Holder::Connection(id)) = holder {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
+            if connection.solo.is_none() {
+                return self.before_dormant(id, segment, own, (now, memory));
+            }
             if connection.expects(segment) {
                 return Course::Connection(id);
             }
             return match connection.arrives(segment) {
-                Some(arrival) => self.course(id, arrival, now, memory),
+                Some(arrival) => self.course(id, arrival, now),
                 None => Course::Drop(DropReason::TcpAborted),
             };
         }
-        match self.time_wait.segment(segment, now) {
-            Verdict::Pass => {}
+        let above = match self.time_wait.segment(segment, now) {
+            Verdict::Pass => None,
+            Verdict::Reopen(last) => Some(last),
             Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
             Verdict::Repeat(last_word) => return Course::Repeat(last_word),
-        }
+        };
         // RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
         let listens = self.listeners.contains_key(&segment.tuple.port);
         match (listens, segment.ack) {
             _ if segment.rst => Course::Drop(DropReason::TcpStrayReset),
-            (true, None) if segment.opens() => match self.admit(segment.tuple, now, memory) {
-                Some(id) => Course::Connection(id),
-                None => {
-                    self.counters.syns_dropped += 1;
-                    Course::Drop(DropReason::TcpNoRoom)
-                }
-            },
+            (true, None) if segment.opens() => self.syn(segment, above, now),
             (true, None) => Course::Drop(DropReason::TcpNoAck),
-            _ => {
-                self.counters.resets_sent += 1;
-                Course::Reset(DropReason::TcpNoConnection)
+            (true, Some(ack)) if !segment.syn => {
+                self.acknowledgment(segment, ack, own, (now, memory))
             }
+            _ => self.reset(DropReason::TcpNoConnection, now),
+        }
+    }
+
+    /// As [`Tcp::before`], of a segment for a dormant connection, which wakes if it must.
+    #[cold]
+    fn before_dormant(
+        &mut self,
+        id: ConnectionId,
+        segment: &Segment,
+        own: &Config,
+        (now, memory): (u64, &mut Memory),
+    ) -> Course {
+        let arrival = self.get(id).and_then(|connection| {
+            let is_expected = connection.is_dormant() && connection.expects(segment);
+            match is_expected {
+                true => Some(Arrival::Process),
+                false => connection.arrives(segment),
+            }
+        });
+        let Some(arrival) = arrival else {
+            return Course::Drop(DropReason::TcpAborted);
+        };
+        let seen = match arrival {
+            Arrival::Process => *segment,
+            Arrival::Instead(shape) | Arrival::Probe(shape) => shape.of(segment),
+            _ => return self.course(id, arrival, now),
+        };
+        if !self.hears(id, &seen, now) {
+            Course::Done
+        } else if self.wake(id, own, now, memory) {
+            self.course(id, arrival, now)
+        } else {
+            Course::Drop(DropReason::NoMemory)
         }
     }
 
     /// What is to be done with a segment that is not what its connection expected.
     #[cold]
-    fn course(
-        &mut self,
-        id: ConnectionId,
-        arrival: Arrival,
-        now: u64,
-        memory: &mut Memory,
-    ) -> Course {
+    fn course(&mut self, id: ConnectionId, arrival: Arrival, now: u64) -> Course {
         let Some(connection) = self.slots.get_mut(id.0) else {
             return Course::Drop(DropReason::TcpAborted);
         };
@@ -94,23 +129,19 @@ impl Tcp {
             Arrival::Instead(shape) => Course::Instead(id, shape, None),
             Arrival::Probe(shape) => Course::Instead(id, shape, Some(connection.old())),
             Arrival::Acknowledge(why, pace) => {
-                if pace == Pace::Limited {
-                    if !connection.tcb.challenges.allow(now) {
-                        self.counters.challenges_held += 1;
-                        return Course::Drop(why);
-                    }
-                    self.counters.challenges_sent += 1;
+                let challenges = &mut connection.tcb.challenges;
+                match self.counters.allow(challenges, pace, now) {
+                    true if connection.is_dormant() => connection.answer(why, now),
+                    true => Course::Acknowledge(id, connection.old(), why),
+                    false => Course::Drop(why),
                 }
-                Course::Acknowledge(id, connection.old(), why)
             }
             Arrival::Reset(why) => {
                 self.counters.resets_sent += 1;
                 Course::Reset(why)
             }
-            Arrival::Forget => {
-                self.remove(id, memory);
-                Course::Drop(DropReason::TcpSyn)
-            }
+            // Forget: that is of connections that are no such yet.
+            Arrival::Forget => Course::Drop(DropReason::TcpSyn),
             Arrival::Drop(why) => Course::Drop(why),
         }
     }
@@ -128,22 +159,19 @@ impl Tcp {
         self.agenda.touch(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
-        let socket = connection.solo.get();
-        let (state, received) = (socket.state(), socket.recv_queue());
+        let (state, received) = (connection.state(), connection.received());
+        let (una, next) = (connection.tcb.una, connection.tcb.next);
         if connection.unread.is_some() {
             connection.tcb.note(&segment.said());
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
-            let (said, options) = (segment.said(), segment.options);
-            connection.tcb.begin(said, options.mss, options.shift);
+            connection.tcb.begin(segment.said(), &segment.offer());
         }
         match state {
-            // The SYN was malformed, or a RST took back a half-open connection.
-            State::Listen => {
-                self.remove(id, memory);
+            State::Listen | State::SynSent | State::SynReceived => {
+                self.not_completed(id, memory);
                 return None;
             }
-            State::SynSent | State::SynReceived => return None,
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
                 connection.peer_finished = true;
             }
@@ -159,6 +187,9 @@ impl Tcp {
         if let Some(unread) = connection.unread {
             connection.tcb.next = unread + received + usize::from(connection.peer_finished);
         }
+        if (una, next) != (connection.tcb.una, connection.tcb.next) {
+            connection.moved(now);
+        }
         if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
             let discarded = connection.discard();
             // Everything we had to say has arrived, and yet the peer goes on: it is told
@@ -172,9 +203,12 @@ impl Tcp {
         }
         if state != State::Closed && !connection.established {
             connection.established = true;
-            let socket = connection.solo.get_mut();
-            socket.set_timeout(Some(short(timers.silence)));
-            if let Role::HalfOpen { .. } = connection.role {
+            let (role, group) = (connection.role, connection.group);
+            if let Some(socket) = connection.socket() {
+                socket.set_timeout(Some(short(timers.silence)));
+            }
+            self.rank(id, group, now);
+            if role == Role::Opening {
                 self.set_role(id, Role::Waiting);
             }
         }
@@ -228,14 +262,23 @@ impl Connection {
     /// `None` for a connection that is over: its RST is about to leave.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
-        let state = self.solo.get().state();
-        let passive = matches!(self.role, Role::HalfOpen { .. });
+        let state = self.state();
         let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
-        (!over).then(|| arrives((state, passive), &self.tcb, segment))
+        (!over).then(|| arrives((state, false), &self.tcb, segment))
     }
 
     /// What makes smoltcp acknowledge what has come.
     fn old(&self) -> Shape {
-        Shape::old(self.solo.get().state(), &self.tcb)
+        Shape::old(self.state(), &self.tcb)
+    }
+
+    /// An acknowledgement of what has come, of a dormant connection, whose peer lives.
+    fn answer(&mut self, why: DropReason, now: u64) -> Course {
+        self.signs.hear(now);
+        let last_word = LastWord {
+            seq: self.tcb.max,
+            ack: self.tcb.next,
+        };
+        Course::Challenge(last_word, self.tcb.promised() as u16, why)
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::stack::checksum::{Sum, of_udp};
+use crate::stack::ethernet::Station;
 use crate::stack::ipv4::{HEAD, Packet};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::wire::{EthernetAddress, IpProtocol, UdpPacket};
+use smoltcp::wire::{IpProtocol, UdpPacket};
 
 /// A datagram, where it comes from, and where it goes.
 #[derive(Clone, Copy)]
@@ -12,7 +13,7 @@ pub(super) struct Datagram<'a> {
     pub port: u16,
     pub to: SocketAddrV4,
     /// The station that has or passes it on.
-    pub station: EthernetAddress,
+    pub station: Station,
     pub octets: &'a [u8],
 }
 
@@ -58,11 +59,11 @@ impl<'a> Datagram<'a> {
 }
 
 /// The station address of a group of hosts: everybody, or those of RFC 1112 §6.4.
-pub(super) fn group(address: Ipv4Addr) -> EthernetAddress {
+pub(super) fn group(address: Ipv4Addr) -> Station {
     let [_, b, c, d] = address.octets();
     match address.is_multicast() {
-        true => EthernetAddress([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
-        false => EthernetAddress::BROADCAST,
+        true => Station([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
+        false => Station::BROADCAST,
     }
 }
 

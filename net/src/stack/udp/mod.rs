@@ -16,6 +16,8 @@ mod waiting;
 use crate::config::Limits;
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
+use crate::secret::Key;
+use crate::stack::identification::Identifications;
 use crate::stack::ipv4::{DATA_MAX, HEAD, IPV4};
 use crate::stack::memory::Memory;
 use crate::stack::peek::Datagram;
@@ -76,15 +78,14 @@ pub(super) struct Udp {
     payload_max: usize,
     /// Datagrams that have left at once since the last poll.
     at_once: usize,
-    /// Of the datagram that left last (RFC 791 §3.1).
-    identification: u16,
+    identifications: Identifications,
     /// Ports whose readiness may have changed.
     changed: Queue,
     pub counters: UdpCounters,
 }
 
 impl Udp {
-    pub fn new(limits: Limits, frame_max: usize, random: u64) -> Self {
+    pub fn new(limits: Limits, frame_max: usize, key: Key) -> Self {
         Udp {
             slots: Slab::new(),
             by_port: BTreeMap::new(),
@@ -94,7 +95,7 @@ impl Udp {
             limits,
             payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
             at_once: 0,
-            identification: random as u16,
+            identifications: Identifications::new(key),
             changed: Queue::default(),
             counters: UdpCounters::default(),
         }

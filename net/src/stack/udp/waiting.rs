@@ -4,6 +4,7 @@ use super::emit::{Datagram, group};
 use super::{AT_ONCE, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use crate::config::Config;
 use crate::stack::DatagramId;
+use crate::stack::ethernet::Station;
 use crate::stack::ipv4::{Fragment, HEAD};
 use crate::stack::link::Port as Link;
 use crate::stack::memory::Memory;
@@ -12,7 +13,6 @@ use abi::{Error, Result};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::Device;
-use smoltcp::wire::EthernetAddress;
 
 /// A datagram that waits.
 pub(super) struct Outgoing {
@@ -25,21 +25,11 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// The station that it can be sent to now, if there is.
-    pub(super) fn station(&self, now: u64, neighbors: &Neighbors) -> Option<EthernetAddress> {
-        station(self.hop, self.to, now, neighbors)
-    }
-}
-
-/// The station of a neighbour, or of a group.
-fn station(
-    hop: Option<Ipv4Addr>,
-    to: SocketAddrV4,
-    now: u64,
-    neighbors: &Neighbors,
-) -> Option<EthernetAddress> {
-    match hop {
-        Some(hop) => neighbors.station(hop, now),
-        None => Some(group(*to.ip())),
+    pub(super) fn station(&self, now: u64, neighbors: &Neighbors) -> Option<Station> {
+        match self.hop {
+            Some(hop) => neighbors.station(hop, now),
+            None => Some(group(*self.to.ip())),
+        }
     }
 }
 
@@ -88,7 +78,10 @@ impl Udp {
             return Err(Error::TooLong);
         }
         let port = self.slots.get(id.0).ok_or(Error::NotConnected)?;
-        let station = station(hop, to, now, neighbors);
+        let station = match hop {
+            Some(hop) => neighbors.use_station(hop, now),
+            None => Some(group(*to.ip())),
+        };
         if let Some(station) = station
             && HEAD + octets.len() <= self.payload_max
             && self.at_once < AT_ONCE
@@ -103,8 +96,8 @@ impl Udp {
                 octets,
             };
             let packet = datagram.packet(own, software.udp.tx());
-            self.identification = self.identification.wrapping_add(1);
-            packet.send(token, own, software, self.identification);
+            let identification = self.identifications.next();
+            packet.send(token, own, software, identification);
             self.at_once += 1;
             self.counters.sent += 1;
             return Ok(());
@@ -189,14 +182,14 @@ impl Udp {
             };
             let left = if HEAD + datagram.octets.len() <= self.payload_max {
                 let packet = datagram.packet(own, software.udp.tx());
-                self.identification = self.identification.wrapping_add(1);
-                packet.send(token, own, software, self.identification);
+                let identification = self.identifications.next();
+                packet.send(token, own, software, identification);
                 true
             } else {
                 let fragment = outgoing.fragment.get_or_insert_with(|| {
-                    self.identification = self.identification.wrapping_add(1);
+                    let identification = self.identifications.next();
                     Fragment {
-                        identification: self.identification,
+                        identification,
                         sent: 0,
                     }
                 });
