@@ -2,7 +2,10 @@
 
 pub use abi::clock::Clock;
 
-/// How long a program has the processor while others want it: a tick of the lab's 100 Hz clock.
-pub const QUANTUM_NS: u64 = 10_000_000;
+/// How long a program has the processor while others want it, in milliseconds: a tick of the
+/// lab's 100 Hz clock.
+pub const QUANTUM_MS: u64 = 10;
+/// A millisecond.
+pub const MILLISECOND_NS: u64 = 1_000_000;
 /// How often the cards are looked after.
 pub const SECOND_NS: u64 = 1_000_000_000;

@@ -5,6 +5,7 @@
 
 use crate::process::{Machine, Outgoing, State, Table, slots_of};
 use abi::ipc::{Call, Exit, LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message, Pid, Received, wait};
+use abi::syscall::LEASE_MAX;
 use abi::{Error, Result, error};
 
 /// A [`Received`], of a message only whose.
@@ -23,14 +24,18 @@ impl<M: Machine> Table<M> {
     /// As [`Table::alive`] for the server, [`Error::TooLong`] for a request
     /// over [`MESSAGE_MAX`], [`Error::InvalidArgument`] for a call to oneself or too many
     /// leases, [`Error::BadAddress`] for a bad request pointer, [`Error::Deadlock`] if the server
-    /// waits for the caller's answer.
-    pub fn call(&mut self, caller: Pid, call: &Call) -> Result<()> {
+    /// waits for the caller's answer, [`Error::TimedOut`] if the deadline has passed at `now`: then
+    /// nothing was sent.
+    pub fn call(&mut self, caller: Pid, call: &Call, now: u64) -> Result<()> {
         let len = call.request.1 as usize;
         if call.request.1 > MESSAGE_MAX as u64 {
             return Err(Error::TooLong);
         }
         if call.target == caller || call.lease_count as usize > LEASES_MAX {
             return Err(Error::InvalidArgument);
+        }
+        if call.deadline <= now {
+            return Err(Error::TimedOut);
         }
         self.alive(call.target)?;
         if self.waits_for(call.target, caller) {
@@ -56,6 +61,7 @@ impl<M: Machine> Table<M> {
         process.state = State::Calling {
             server: call.target,
             received: false,
+            deadline: call.deadline,
         };
         if let Some(server) = self.get_mut(call.target) {
             // It has a place for each process that there can be.
@@ -108,7 +114,7 @@ impl<M: Machine> Table<M> {
 
     /// `Syscall::LeaseRead` and `Syscall::LeaseWrite`: copies between `server`'s memory
     /// and what the caller of `token` lent. Returns how many bytes, which is short at the
-    /// end of the lease.
+    /// end of the lease, and [`LEASE_MAX`] at the most.
     ///
     /// # Errors
     /// As [`Table::reply`]; [`Error::NotPermitted`] to write a lease that is not writable,
@@ -128,7 +134,7 @@ impl<M: Machine> Table<M> {
         if to_caller && !lease.writable {
             return Err(Error::NotPermitted);
         }
-        let len = len.min(lease.len.saturating_sub(offset));
+        let len = len.min(lease.len.saturating_sub(offset)).min(LEASE_MAX);
         if len == 0 {
             return Ok(0);
         }
@@ -179,7 +185,7 @@ impl<M: Machine> Table<M> {
     /// Whether an event of the mask is there.
     fn has_event(&self, pid: Pid, mask: u32) -> bool {
         self.get(pid).is_some_and(|process| {
-            mask & wait::DEATH != 0 && process.deaths != 0
+            mask & wait::DEATH != 0 && (process.ended_children != 0 || !process.deaths.is_empty())
                 || process.notifications & mask & wait::NOTIFICATIONS != 0
                 || mask & wait::MESSAGE != 0 && !process.callers.is_empty()
         })
@@ -204,14 +210,32 @@ impl<M: Machine> Table<M> {
             let Some(process) = &self.slots[slot] else {
                 continue;
             };
-            if let State::Waiting {
-                deadline, buffer, ..
-            } = process.state
-                && deadline <= now
-            {
-                let pid = process.pid;
-                self.finish_wait(pid, buffer, (Event::TimedOut, false), true);
+            let pid = process.pid;
+            match process.state {
+                State::Waiting {
+                    deadline, buffer, ..
+                } if deadline <= now => {
+                    self.finish_wait(pid, buffer, (Event::TimedOut, false), true);
+                }
+                State::Calling {
+                    server,
+                    received,
+                    deadline,
+                } if deadline <= now => {
+                    if !received {
+                        self.withdraw_call(pid, server);
+                    }
+                    self.finish_call(pid, Err(Error::TimedOut));
+                }
+                _ => {}
             }
+        }
+    }
+
+    /// Takes a call back that the server has not received.
+    pub(crate) fn withdraw_call(&mut self, caller: Pid, server: Pid) {
+        if let Some(server) = self.get_mut(server) {
+            server.callers.retain(|&other| other != caller);
         }
     }
 
@@ -250,15 +274,15 @@ impl<M: Machine> Table<M> {
             Some(caller) if bits == 0 || message_first => {
                 process.prefer_message = false;
                 process.callers.pop_front();
-                self.get_mut(caller)?.state = State::Calling {
-                    server: pid,
-                    received: true,
-                };
+                if let State::Calling { received, .. } = &mut self.get_mut(caller)?.state {
+                    *received = true;
+                }
                 Some(Event::Message(caller))
             }
             _ if bits != 0 => {
                 process.prefer_message = true;
                 process.notifications &= !bits;
+                self.forget_notifiers(pid, bits);
                 Some(Event::Notification(bits))
             }
             _ => None,
@@ -267,8 +291,11 @@ impl<M: Machine> Table<M> {
 
     fn take_death(&mut self, pid: Pid) -> Option<Event> {
         let process = self.get_mut(pid)?;
-        let slot = slots_of(process.deaths).next()?;
-        process.deaths &= !(1 << slot);
+        if let Some((dead, exit)) = process.deaths.pop_front() {
+            return Some(Event::Death(dead, exit));
+        }
+        let slot = slots_of(process.ended_children).next()?;
+        process.ended_children &= !(1 << slot);
         let dead = self.slots[slot].as_ref()?;
         let State::Ended(exit) = dead.state else {
             return None;
@@ -337,6 +364,7 @@ impl<M: Machine> Table<M> {
                 State::Calling {
                     server: called,
                     received: true,
+                    ..
                 },
                 Some(outgoing),
             ) if *called == server && outgoing.token == token => outgoing,

@@ -11,7 +11,7 @@ use crate::user_memory::UserMemory;
 use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
-use kernel::clock::{QUANTUM_NS, SECOND_NS};
+use kernel::clock::{MILLISECOND_NS, QUANTUM_MS, SECOND_NS};
 use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::{State, Table};
 use kernel::ramdisk::Ramdisk;
@@ -68,6 +68,8 @@ impl Counter for Tsc {
 pub enum Flow {
     /// The caller goes on with this in `rax`.
     Return(abi::Result<u64>),
+    /// So it does, unless the call made somebody ready who is more urgent.
+    Others(abi::Result<u64>),
     /// The caller goes on after the others.
     Yield,
     /// The caller sleeps; its result comes later.
@@ -105,6 +107,7 @@ pub fn trap(frame: &mut Frame) -> Way {
     kernel
         .accounts
         .begin(stage, vector < FIRST_INTERRUPT || vector == traps::SYSCALL);
+    kernel.table.set_now(kernel.accounts.since());
     let way = kernel.handle(vector, frame);
     kernel.accounts.end(kernel.table.current());
     way
@@ -129,6 +132,10 @@ impl Kernel {
                 Flow::Return(result) => {
                     frame.registers.rax = abi::error::to_register(result);
                     Way::Returning
+                }
+                Flow::Others(result) => {
+                    frame.registers.rax = abi::error::to_register(result);
+                    self.resume(frame, false)
                 }
                 Flow::Yield => {
                     frame.registers.rax = 0;
@@ -299,12 +306,14 @@ impl Kernel {
         if next.is_none() {
             paused = true;
             if self.watch() {
+                self.table.set_now(cpu::timestamp());
                 next = self.table.schedule(false);
             }
         }
         if next.is_some() && self.table.has_others_ready() {
             let now = self.timer.now();
-            self.timer.arm(now + QUANTUM_NS, now);
+            let slice = self.table.slice_ms(QUANTUM_MS) * MILLISECOND_NS;
+            self.timer.arm(now + slice, now);
         }
         if next.is_some() && self.nics.is_unarmed() {
             self.arm_for(next);

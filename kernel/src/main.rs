@@ -29,7 +29,9 @@ use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
 use ::kernel::random::Random;
+use ::kernel::spawn::{Grant, RESERVE_FRAMES};
 use abi::command_line::WORDS;
+use abi::limits::Limits;
 use alloc::vec::Vec;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::info::{BootInfo, MemoryRegionKind};
@@ -133,7 +135,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let next_tick = timer.now() + SECOND_NS;
     timer.arm(next_tick, timer.now());
     let mut kernel = Kernel {
-        table: Table::new(UserMemory),
+        table: Table::new(UserMemory, u64::from(timer.mhz()) * 1000),
         nics,
         ramdisk,
         random,
@@ -145,11 +147,24 @@ fn main(boot: &'static mut BootInfo) -> ! {
         looks: Looks::default(),
         accounts: Accounts::new(),
     };
-    if let Err(error) = kernel.spawn(INIT, "", None) {
+    let grant = Grant {
+        limits: Limits::of_machine(free_for_programs()),
+        names: "",
+        cards: 0,
+        flags: 0,
+    };
+    let texts = (INIT, "");
+    if let Err(error) = kernel.spawn(texts, None, &grant) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
     }
     kernel::install(kernel);
     traps::start()
+}
+
+/// Bytes of memory that programs may have: what the kernel has not taken, nor may need.
+fn free_for_programs() -> u64 {
+    let frames = paging::with_frames(|frames| frames.free_count());
+    frames.saturating_sub(RESERVE_FRAMES) * abi::layout::PAGE_SIZE
 }
 
 /// What the boot cannot go on without.

@@ -7,9 +7,12 @@ use crate::process::{Machine, Registers, State, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::tests::Model;
 use crate::space::{Physical, Piece, Space};
+use crate::spawn::Grant;
 use crate::{elf, ramdisk};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Pid, Received, wait};
 use abi::layout::Places;
+use abi::limits::Limits;
+use abi::syscall::GROW_MAX;
 use abi::{Error, Result, error};
 use nic::e100::E100;
 use nic::igb::{self, Igb, InterruptMode};
@@ -99,8 +102,16 @@ impl Machine for Programs {
         Space::new(self.0.clone())
     }
 
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece, spare: u64) -> Result<()> {
-        space.add_memory(piece, spare)
+    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()> {
+        space.add_memory(piece)
+    }
+
+    fn memory(&self, space: &Self::Space) -> u64 {
+        space.memory()
+    }
+
+    fn set_limit(&self, space: &mut Self::Space, bytes: u64) {
+        space.set_limit(bytes);
     }
 
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers {
@@ -148,12 +159,24 @@ const HERE: u64 = PLACES.stack_end - 0x1000;
 /// Where they are.
 const PLACES: Places = Places::random(0x0123_4567_89ab_cdef);
 
+/// What the first program may have, and what its children may.
+pub(crate) const ALL: Grant<'static> = Grant {
+    limits: Limits::of_machine(1 << 30),
+    names: "",
+    cards: 0,
+    flags: 0,
+};
+const PART: Grant<'static> = Grant {
+    limits: Limits::PROGRAM,
+    ..ALL
+};
+
 impl World {
     pub(crate) fn new() -> Self {
         let archive = ramdisk::tests::Archive::new().file("bin/child", &elf::tests::program());
         let model = Model::new(400);
         World {
-            table: Table::new(Programs(model.clone())),
+            table: Table::new(Programs(model.clone()), 1000),
             ramdisk: Ramdisk::new(archive.end().leak()).expect("a sound archive"),
             model,
         }
@@ -161,7 +184,12 @@ impl World {
 
     fn spawn(&mut self, parent: Option<Pid>) -> Result<Pid> {
         let World { table, ramdisk, .. } = self;
-        table.spawn(ramdisk, "/bin/child", "with arguments", parent, PLACES)
+        let grant = match parent {
+            None => ALL,
+            Some(_) => PART,
+        };
+        let texts = ("/bin/child", "with arguments");
+        table.spawn(ramdisk, texts, parent, (&grant, PLACES))
     }
 
     /// All of it that a program could tell.
@@ -287,7 +315,7 @@ fn a_program_is_started_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_heap_grows_by_all_or_nothing_and_leaves_a_reserve() {
+fn a_heap_grows_by_all_or_nothing() {
     let grown = |bytes: u64| {
         refuse_each(one, |world| {
             let pid = world.pid(0);
@@ -295,17 +323,22 @@ fn a_heap_grows_by_all_or_nothing_and_leaves_a_reserve() {
         })
     };
     // A heap has a table of its own.
-    assert_eq!(grown(1), [0, 64 + 1 + 1]);
-    assert_eq!(grown(100 * 4096), [0, 64 + 100 + 1]);
+    assert_eq!(grown(1), [0, 1 + 1]);
+    assert_eq!(grown(100 * 4096), [0, 100 + 1]);
     assert_eq!(grown(0), [0, 0]);
     let mut world = World::new();
     one(&mut world);
     let pid = world.pid(0);
-    for bytes in [PLACES.heap_max - PLACES.heap + 1, 1 << 60] {
-        assert_eq!(world.table.grow_heap(pid, bytes), Err(Error::NoMemory));
+    for bytes in [GROW_MAX + 1, 1 << 60, u64::MAX] {
+        assert_eq!(world.table.grow_heap(pid, bytes), Err(Error::TooLong));
     }
-    let grown = world.table.grow_heap(pid, u64::MAX);
-    assert_eq!(grown, Err(Error::InvalidArgument));
+    // No more than it may have, though there is more.
+    let mut small = World::new();
+    one(&mut small);
+    let parent = small.pid(0);
+    let child = small.spawn(Some(parent)).expect("memory");
+    let refused = small.table.grow_heap(child, GROW_MAX);
+    assert_eq!(refused, Err(Error::QuotaExceeded));
 }
 
 #[test]
@@ -328,6 +361,7 @@ fn everything_else_goes_on_without_any_memory() {
     }
     let [server, client, third] = [0, 1, 2].map(|number| world.pid(number));
     world.table.register(server, "one").expect("memory");
+    world.table.watch(client, server).expect("memory");
     world.poke(client, HERE, b"a request, and what is lent");
     world.model.leave_free(0);
     let (_, has_failed) = with_allocations(0, || {
@@ -336,6 +370,7 @@ fn everything_else_goes_on_without_any_memory() {
             lease_count: 1,
             request: (HERE, 9),
             answer: (HERE, MESSAGE_MAX as u64),
+            deadline: FOREVER,
             leases: [Lease {
                 address: HERE,
                 len: 16,
@@ -346,7 +381,7 @@ fn everything_else_goes_on_without_any_memory() {
         assert_eq!(model.available(), 0);
         assert_eq!(table.lookup("one"), Ok(server));
         for caller in [client, third] {
-            table.call(caller, &call).expect("a sound call");
+            table.call(caller, &call, 0).expect("a sound call");
         }
         let mask = wait::MESSAGE | wait::DEATH | wait::USER;
         assert_eq!(table.wait(server, mask, FOREVER, HERE, 0), Ok(Some(true)));
@@ -360,7 +395,6 @@ fn everything_else_goes_on_without_any_memory() {
         table.reply(server, token, 0, (HERE, 5)).expect("a caller");
         assert_eq!(world.result(client), Ok(5));
         let table = &mut world.table;
-        table.watch(client, server).expect("alive");
         let bit = wait::USER & wait::USER.wrapping_neg();
         assert_eq!(table.notify(server, bit, false), Ok(false));
         assert_eq!(table.wait(client, mask, 10, HERE, 0), Ok(None));

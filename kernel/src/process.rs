@@ -1,16 +1,23 @@
-//! Processes: the table, their states, who runs next, and what happens when one ends.
+//! Processes: the table and their states. What happens when one ends is in `end`, what they may
+//! have in `quota`.
 //!
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
+use crate::limits::{Rights, Shares};
+use crate::schedule::{Pace, Scheduler};
 use crate::space::Piece;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
 use abi::layout::Places;
+use abi::limits::Limits;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use heapless::Deque;
+
+mod end;
+mod quota;
 
 /// The most processes at a time. A bit mask of slots fits a word.
 pub const PROCESS_MAX: usize = 64;
@@ -26,11 +33,11 @@ pub trait Machine {
     /// [`Error::NoMemory`].
     fn new_space(&self) -> Result<Self::Space>;
 
-    /// Adds memory to a space, all or nothing, and leaves `spare` frames to others.
+    /// Adds memory to a space, all or nothing.
     ///
     /// # Errors
-    /// [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece, spare: u64) -> Result<()>;
+    /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
+    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()>;
 
     /// Registers of a program that begins at `entry` with its stack at `stack`.
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers;
@@ -58,6 +65,12 @@ pub trait Machine {
     /// # Errors
     /// [`Error::BadAddress`] if either side is not accessible that way.
     fn copy(&self, from: (&Self::Space, u64), to: (&Self::Space, u64), len: usize) -> Result<()>;
+
+    /// How many bytes of memory an address space takes.
+    fn memory(&self, space: &Self::Space) -> u64;
+
+    /// Has an address space take so many bytes at the most.
+    fn set_limit(&self, space: &mut Self::Space, bytes: u64);
 }
 
 /// The general registers and the interrupt frame, in the order the trap entry pushes them.
@@ -190,6 +203,9 @@ pub enum State {
         server: Pid,
         /// Whether the server has the message.
         received: bool,
+        /// When the caller stops waiting; nanoseconds of the clock, [`abi::ipc::FOREVER`] for
+        /// never.
+        deadline: u64,
     },
     /// In `wait`.
     Waiting {
@@ -239,8 +255,8 @@ pub struct Process<S> {
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
     pub is_mute: bool,
-    /// So is what its children print: see [`abi::Syscall::MuteChildren`].
-    pub mutes_children: bool,
+    /// What it may do that not everybody may.
+    pub rights: Rights,
     /// What it is doing.
     pub state: State,
     pub(crate) parent: Option<Pid>,
@@ -249,11 +265,22 @@ pub struct Process<S> {
     /// Processes whose calls wait to be received, in order. Each is in one such queue at the most.
     pub(crate) callers: Deque<Pid, PROCESS_MAX>,
     pub(crate) notifications: u32,
+    /// Slots of the processes whose notifications it has not looked at.
+    pub(crate) notified_by: u64,
     pub(crate) prefer_message: bool,
-    /// Slots whose end it wants to hear of.
+    /// Slots whose end it wants to hear of; not those of its children, whose end it hears of
+    /// anyway.
     pub(crate) watching: u64,
-    /// Slots that have ended and that it has not been told of yet.
-    pub(crate) deaths: u64,
+    /// Watched processes that have ended and that it has not been told of yet. There is room for
+    /// all that it watches.
+    pub(crate) deaths: VecDeque<(Pid, Exit)>,
+    /// Slots of children that have ended and that it has not been told of yet.
+    pub(crate) ended_children: u64,
+    /// How many sockets it has, by the servers that have told.
+    pub(crate) sockets: [Option<(Pid, u32)>; quota::SERVERS_MAX],
+    /// How many cards it has.
+    pub(crate) cards: u32,
+    pub(crate) pace: Pace,
 }
 
 impl<S> Process<S> {
@@ -263,25 +290,45 @@ impl<S> Process<S> {
     }
 }
 
+/// A process that is to be started.
+pub struct Start<S> {
+    /// The program's name, for people.
+    pub name: &'static str,
+    /// Its memory.
+    pub space: S,
+    /// Its registers.
+    pub registers: Registers,
+    /// Where things are in it.
+    pub places: Places,
+    /// Who starts it; `None` for the kernel, which starts the first.
+    pub parent: Option<Pid>,
+    /// What it may have, taken from its parent.
+    pub limits: Limits,
+    /// What it may do.
+    pub rights: Rights,
+    /// What it prints is dropped.
+    pub is_mute: bool,
+}
+
 /// All processes, and who wants the processor.
 pub struct Table<M: Machine> {
     pub(crate) machine: M,
     pub(crate) slots: Vec<Option<Process<M::Space>>>,
     generations: Vec<u32>,
-    ready: VecDeque<Pid>,
-    current: Option<Pid>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) shares: Shares,
     services: Vec<(String, Pid)>,
 }
 
 impl<M: Machine> Table<M> {
-    /// An empty table.
-    pub fn new(machine: M) -> Self {
+    /// An empty table, by a clock of so many counts in a millisecond.
+    pub fn new(machine: M, millisecond: u64) -> Self {
         Table {
             machine,
             slots: (0..PROCESS_MAX).map(|_| None).collect(),
             generations: alloc::vec![0; PROCESS_MAX],
-            ready: VecDeque::with_capacity(PROCESS_MAX),
-            current: None,
+            scheduler: Scheduler::new(millisecond, PROCESS_MAX),
+            shares: Shares::default(),
             services: Vec::with_capacity(PROCESS_MAX),
         }
     }
@@ -291,46 +338,57 @@ impl<M: Machine> Table<M> {
         &self.machine
     }
 
-    /// Adds a process that is ready to run with these registers, and has no heap yet, but a place
-    /// for one.
+    /// Adds a process that is ready to run, and has no heap yet, but a place for one.
     ///
     /// # Errors
-    /// [`Error::NoMemory`] if the table is full; the space is dropped.
-    pub fn add(
-        &mut self,
-        name: &'static str,
-        space: M::Space,
-        registers: Registers,
-        places: Places,
-        parent: Option<Pid>,
-    ) -> Result<Pid> {
+    /// [`Error::NoMemory`] if the table is full, [`Error::QuotaExceeded`] if the parent has not
+    /// so much left, [`Error::InvalidArgument`] for limits that leave no room for the process
+    /// itself. The space is dropped.
+    pub fn add(&mut self, start: Start<M::Space>) -> Result<Pid> {
         let slot = self.slots.iter().position(Option::is_none);
         let slot = slot.ok_or(Error::NoMemory)?;
+        let used = start
+            .parent
+            .map(|parent| (parent.slot(), self.used(parent)));
+        let from = used.as_ref().map(|(slot, used)| (*slot, used));
+        self.shares.give(from, start.limits, slot)?;
+        let is_server = start.rights.is_server;
+        let parent = start.parent.and_then(|parent| self.get_mut(parent));
+        let pace = match parent {
+            Some(parent) => parent.pace.halve(is_server),
+            None => Pace::new(is_server),
+        };
         let pid = Pid::new(slot, self.generations[slot]);
+        self.scheduler.add(pid, &pace);
         self.slots[slot] = Some(Process {
             pid,
-            name,
-            registers,
+            name: start.name,
+            registers: start.registers,
             vectors: Vectors::new(),
-            space: Some(space),
-            places,
-            heap_end: places.heap,
-            is_mute: false,
-            mutes_children: false,
+            space: Some(start.space),
+            places: start.places,
+            heap_end: start.places.heap,
+            is_mute: start.is_mute,
+            rights: start.rights,
             state: State::Ready,
-            parent,
+            parent: start.parent,
             outgoing: None,
             calls_made: 0,
             callers: Deque::new(),
             notifications: 0,
+            notified_by: 0,
             prefer_message: false,
             watching: 0,
-            deaths: 0,
+            deaths: VecDeque::new(),
+            ended_children: 0,
+            sockets: [None; quota::SERVERS_MAX],
+            cards: 0,
+            pace,
         });
-        if let Some(parent) = parent.and_then(|parent| self.get_mut(parent)) {
-            parent.watching |= 1 << slot;
+        self.limit_memory(slot);
+        if let Some(parent) = start.parent {
+            self.limit_memory(parent.slot());
         }
-        self.ready.push_back(pid);
         Ok(pid)
     }
 
@@ -365,7 +423,12 @@ impl<M: Machine> Table<M> {
 
     /// The process that has the processor.
     pub fn current(&self) -> Option<Pid> {
-        self.current
+        self.scheduler.current()
+    }
+
+    /// Tells the table the time, as its clock counts: it stands still until the next such call.
+    pub fn set_now(&mut self, now: u64) {
+        self.scheduler.set_now(now);
     }
 
     /// The processes that have not ended.
@@ -379,159 +442,72 @@ impl<M: Machine> Table<M> {
         self.living().count()
     }
 
-    /// Chooses who runs next. The one that has the processor keeps it if it is ready and
-    /// `rotate` is false or nobody else wants it.
+    /// Chooses who runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
-        if let Some(current) = self.current {
-            let ready = self.get(current).is_some_and(|p| p.state == State::Ready);
-            if ready && (!rotate || self.ready.is_empty()) {
-                return Some(current);
-            }
-            if ready {
-                self.ready.push_back(current);
-            }
+        let before = self.current();
+        let current = before.and_then(|pid| self.slots[pid.slot()].as_mut());
+        if let Some(process) = current {
+            let goes_on = process.state == State::Ready;
+            self.scheduler.stop(&mut process.pace, goes_on);
         }
-        self.current = self.ready.pop_front();
-        self.current
+        let next = self.scheduler.choose(rotate);
+        if next != before
+            && let Some(process) = next.and_then(|pid| self.slots[pid.slot()].as_mut())
+        {
+            self.scheduler.begin(&mut process.pace);
+        }
+        next
     }
 
     /// Whether somebody wants the processor, or goes on with it.
     pub fn has_ready(&self) -> bool {
-        let current = self.current.and_then(|current| self.get(current));
-        !self.ready.is_empty() || current.is_some_and(|process| process.state == State::Ready)
+        let current = self.current().and_then(|current| self.get(current));
+        self.has_others_ready() || current.is_some_and(|process| process.state == State::Ready)
     }
 
     /// Whether processes wait for the processor.
     pub fn has_others_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.scheduler.has_ready()
     }
 
-    /// Makes a process ready that was not. With `first`, before all others: it was woken
-    /// by a device, which does not wait.
+    /// Whether somebody waits who is more urgent than who runs.
+    pub fn is_urgent(&self) -> bool {
+        self.scheduler.is_urgent()
+    }
+
+    /// In how many milliseconds to look again whose turn it is: see [`Scheduler::slice_ms`].
+    pub fn slice_ms(&self, quantum_ms: u64) -> u64 {
+        self.scheduler.slice_ms(quantum_ms)
+    }
+
+    /// Makes a process ready that was not. With `first`, before all others as urgent as it: it
+    /// was woken by a device, which does not wait.
     pub(crate) fn make_ready(&mut self, pid: Pid, first: bool) {
-        let running = self.current == Some(pid);
-        if let Some(process) = self.get_mut(pid) {
-            process.state = State::Ready;
-            match (running, first) {
-                (true, _) => {}
-                (false, true) => self.ready.push_front(pid),
-                (false, false) => self.ready.push_back(pid),
-            }
-        }
-    }
-
-    /// Ends a process: answers its callers, withdraws its calls, tells its watchers, frees
-    /// its memory. The caller of this has taken its devices away.
-    ///
-    /// # Errors
-    /// As [`Table::alive`].
-    pub fn end(&mut self, pid: Pid, exit: Exit) -> Result<()> {
-        self.alive(pid)?;
-        let process = self.get_mut(pid).ok_or(Error::NotFound)?;
-        let state = core::mem::replace(&mut process.state, State::Ended(exit));
-        process.space = None;
-        process.outgoing = None;
-        process.watching = 0;
-        process.callers.clear();
-        let owed = core::mem::take(&mut process.deaths);
-        if let State::Calling {
-            server,
-            received: false,
-        } = state
-            && let Some(server) = self.get_mut(server)
+        if let Some(process) = self.slots.get_mut(pid.slot()).and_then(Option::as_mut)
+            && process.pid == pid
         {
-            server.callers.retain(|&caller| caller != pid);
-        }
-        self.ready.retain(|&other| other != pid);
-        self.services.retain(|(_, owner)| *owner != pid);
-        self.fail_callers_of(pid);
-        self.adopt_children_of(pid);
-        for slot in slots_of(owed) {
-            self.forget_if_told(slot);
-        }
-        self.tell_watchers_of(pid);
-        self.forget_if_told(pid.slot());
-        Ok(())
-    }
-
-    /// Every call to `server`, received or not, ends with [`Error::PeerDied`].
-    fn fail_callers_of(&mut self, server: Pid) {
-        for slot in 0..PROCESS_MAX {
-            let Some(process) = &self.slots[slot] else {
-                continue;
-            };
-            let caller = process.pid;
-            if matches!(process.state, State::Calling { server: s, .. } if s == server) {
-                self.finish_call(caller, Err(Error::PeerDied));
-            }
+            process.state = State::Ready;
+            self.scheduler.wake(pid, &mut process.pace, first);
         }
     }
 
-    /// Children of a process that ended become children of the first process, so that
-    /// somebody hears of their end.
-    fn adopt_children_of(&mut self, dead: Pid) {
-        let heir = self.slots[0].as_ref().map(|process| process.pid);
-        let heir = heir.filter(|heir| *heir != dead);
-        let mut adopted = 0;
-        for process in self.slots.iter_mut().flatten() {
-            if process.parent == Some(dead) {
-                process.parent = heir;
-                if process.space.is_some() {
-                    adopted |= 1 << process.pid.slot();
-                }
-            }
-        }
-        if let Some(heir) = heir.and_then(|heir| self.get_mut(heir)) {
-            heir.watching |= adopted;
-        }
-    }
-
-    /// All are marked before the first is told: the slot is free once nobody is marked.
-    fn tell_watchers_of(&mut self, dead: Pid) {
-        let bit = 1 << dead.slot();
-        let mut told = 0;
-        for watcher in self.slots.iter_mut().flatten() {
-            if watcher.watching & bit != 0 {
-                watcher.watching &= !bit;
-                watcher.deaths |= bit;
-                told |= 1 << watcher.pid.slot();
-            }
-        }
-        for slot in slots_of(told) {
-            if let Some(watcher) = self.slots[slot].as_ref().map(|process| process.pid) {
-                self.deliver(watcher, false);
-            }
-        }
-    }
-
-    /// Frees the slot of an ended process once nobody has to be told of it any more.
-    pub(crate) fn forget_if_told(&mut self, slot: usize) {
-        let ended = matches!(&self.slots[slot], Some(p) if p.space.is_none());
-        let mut others = self.slots.iter().flatten();
-        if ended && !others.any(|process| process.deaths >> slot & 1 == 1) {
-            self.slots[slot] = None;
-            // 24 bits of generation: a number comes back after 16 million processes.
-            self.generations[slot] = (self.generations[slot] + 1) & 0xff_ffff;
-            if self.current.is_some_and(|pid| pid.slot() == slot) {
-                self.current = None;
-            }
-        }
-    }
-
-    /// Makes a process findable by name.
+    /// Makes a process findable by a name that it has the right to.
     ///
     /// # Errors
-    /// [`Error::Busy`] if a living process has that name; [`Error::NoMemory`].
+    /// [`Error::NotPermitted`] without that right, [`Error::Busy`] if a living process has that
+    /// name, [`Error::QuotaExceeded`] if it has too many handles,
+    /// [`Error::NoMemory`].
     pub fn register(&mut self, pid: Pid, name: &str) -> Result<()> {
+        if !self.alive(pid)?.rights.allows_name(name) {
+            return Err(Error::NotPermitted);
+        }
         match self.lookup(name) {
             Ok(owner) if owner != pid => Err(Error::Busy),
             Ok(_) => Ok(()),
-            Err(_) if self.services.len() >= PROCESS_MAX => Err(Error::NoMemory),
             Err(_) => {
-                let mut owned = String::new();
-                let reserved = owned.try_reserve_exact(name.len());
-                reserved.map_err(|_| Error::NoMemory)?;
-                owned.push_str(name);
+                self.check_handle(pid)?;
+                let owned = owned(name)?;
+                self.services.try_reserve(1).map_err(|_| Error::NoMemory)?;
                 self.services.push((owned, pid));
                 Ok(())
             }
@@ -548,14 +524,23 @@ impl<M: Machine> Table<M> {
         service.map(|(_, pid)| *pid).ok_or(Error::NotFound)
     }
 
-    /// Has `watcher` told when `pid` ends.
+    /// Has `watcher` told when `pid` ends. A parent is told anyway.
     ///
     /// # Errors
-    /// As [`Table::alive`].
+    /// As [`Table::alive`]; [`Error::QuotaExceeded`] if the watcher has too many handles.
     pub fn watch(&mut self, watcher: Pid, pid: Pid) -> Result<()> {
-        self.alive(pid)?;
-        let watcher = self.get_mut(watcher).ok_or(Error::NotFound)?;
-        watcher.watching |= 1 << pid.slot();
+        let bit = 1 << pid.slot();
+        let is_child = self.alive(pid)?.parent == Some(watcher);
+        if is_child || self.alive(watcher)?.watching & bit != 0 {
+            return Ok(());
+        }
+        self.check_handle(watcher)?;
+        let process = self.get_mut(watcher).ok_or(Error::NotFound)?;
+        // So that a death needs no memory.
+        let room = process.watching.count_ones() as usize + 1;
+        let reserved = process.deaths.try_reserve(room);
+        reserved.map_err(|_| Error::NoMemory)?;
+        process.watching |= bit;
         Ok(())
     }
 
@@ -574,11 +559,23 @@ impl<M: Machine> Table<M> {
     /// The earliest deadline of those who wait; [`abi::ipc::FOREVER`] if there is none.
     pub fn next_deadline(&self) -> u64 {
         let deadlines = self.slots.iter().flatten().map(|p| match p.state {
-            State::Waiting { deadline, .. } => deadline,
+            State::Waiting { deadline, .. } | State::Calling { deadline, .. } => deadline,
             _ => abi::ipc::FOREVER,
         });
         deadlines.min().unwrap_or(abi::ipc::FOREVER)
     }
+}
+
+/// A copy of a text.
+///
+/// # Errors
+/// [`Error::NoMemory`]
+pub(crate) fn owned(text: &str) -> Result<String> {
+    let mut owned = String::new();
+    let reserved = owned.try_reserve_exact(text.len());
+    reserved.map_err(|_| Error::NoMemory)?;
+    owned.push_str(text);
+    Ok(owned)
 }
 
 /// The positions of the set bits.

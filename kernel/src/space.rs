@@ -102,6 +102,9 @@ struct Range {
 pub struct Space<P: Physical> {
     physical: P,
     top: u64,
+    /// Frames that it has taken, with those of its tables, and may take.
+    taken: u64,
+    limit: u64,
     known: [Cell<Known>; KNOWN],
 }
 
@@ -130,8 +133,20 @@ impl<P: Physical> Space<P> {
         Ok(Space {
             physical,
             top,
+            taken: 1,
+            limit: u64::MAX,
             known: Default::default(),
         })
+    }
+
+    /// How many bytes of memory it takes, with its tables.
+    pub fn memory(&self) -> u64 {
+        self.taken * PAGE_SIZE
+    }
+
+    /// Has it take so many bytes at the most from now on. What it has it keeps.
+    pub fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes / PAGE_SIZE;
     }
 
     /// The top-level table.
@@ -139,17 +154,18 @@ impl<P: Physical> Space<P> {
         self.top
     }
 
-    /// Adds memory, all or nothing, and leaves `spare` frames to others.
+    /// Adds memory, all or nothing.
     ///
     /// # Errors
-    /// [`Error::NoMemory`]; [`Error::InvalidArgument`] if a page of it is there already.
-    pub fn add_memory(&mut self, piece: &Piece, spare: u64) -> Result<()> {
+    /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`];
+    /// [`Error::InvalidArgument`] if a page of it is there already.
+    pub fn add_memory(&mut self, piece: &Piece) -> Result<()> {
         let range = piece.range();
-        self.check_room(&[range], range.pages, spare)?;
+        self.check_room(&[range], range.pages)?;
         let mut rest = piece.data;
         let mut offset = (piece.address - range.first) as usize;
         for page in range.all() {
-            let frame = self.physical.take(Some(page)).ok_or(Error::NoMemory)?;
+            let frame = self.take(Some(page))?;
             let part;
             (part, rest) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
             self.physical.write(frame, offset, part);
@@ -163,13 +179,13 @@ impl<P: Physical> Space<P> {
     /// outlive the memory.
     ///
     /// # Errors
-    /// [`Error::NoMemory`]; [`Error::InvalidArgument`] where something is mapped already.
+    /// As [`Space::add_memory`].
     pub fn show<const N: usize>(&mut self, pieces: [Shown; N]) -> Result<()> {
         let ranges = pieces.map(|piece| Range {
             first: piece.address,
             pages: piece.len.div_ceil(PAGE_SIZE),
         });
-        self.check_room(&ranges, 0, 0)?;
+        self.check_room(&ranges, 0)?;
         for (piece, range) in pieces.iter().zip(ranges) {
             let mut flags = Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | BORROWED;
             flags.set(Flags::WRITABLE, piece.writable);
@@ -180,9 +196,9 @@ impl<P: Physical> Space<P> {
         Ok(())
     }
 
-    /// Whether there are frames for `pages` pages and the tables that these ranges lack, with
-    /// `spare` left over, and none of the ranges' pages is there.
-    fn check_room(&self, ranges: &[Range], pages: u64, spare: u64) -> Result<()> {
+    /// Whether it may take the frames for `pages` pages and the tables that these ranges lack, and
+    /// they are there, and none of the ranges' pages is.
+    fn check_room(&self, ranges: &[Range], pages: u64) -> Result<()> {
         let mut needed = pages;
         for range in ranges {
             if range.end().is_none_or(|end| end > USER_END) {
@@ -198,7 +214,10 @@ impl<P: Physical> Space<P> {
                 .map(|level| lacks(level).count() as u64)
                 .sum::<u64>();
         }
-        if needed > self.physical.available().saturating_sub(spare) {
+        if needed > self.limit.saturating_sub(self.taken) {
+            return Err(Error::QuotaExceeded);
+        }
+        if needed > self.physical.available() {
             return Err(Error::NoMemory);
         }
         let mut pages = ranges.iter().flat_map(|range| range.all());
@@ -208,8 +227,15 @@ impl<P: Physical> Space<P> {
         }
     }
 
+    /// Takes a frame. Room for it was found.
+    fn take(&mut self, page: Option<u64>) -> Result<u64> {
+        let frame = self.physical.take(page).ok_or(Error::NoMemory)?;
+        self.taken += 1;
+        Ok(frame)
+    }
+
     /// Enters a page. Room for its tables was found.
-    fn map(&self, page: u64, frame: u64, flags: Flags) -> Result<()> {
+    fn map(&mut self, page: u64, frame: u64, flags: Flags) -> Result<()> {
         let parents = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
         let mut table = self.top;
         for level in (2..=TOP).rev() {
@@ -217,7 +243,7 @@ impl<P: Physical> Space<P> {
             table = match present(self.physical.load(table, index)) {
                 Some(next) => next,
                 None => {
-                    let next = self.physical.take(None).ok_or(Error::NoMemory)?;
+                    let next = self.take(None)?;
                     self.physical.store(table, index, next | parents.bits());
                     next
                 }

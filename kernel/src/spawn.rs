@@ -5,38 +5,70 @@
 //! there is no memory has changed nothing.
 
 use crate::elf::Program;
-use crate::process::{Machine, Registers, Table};
+use crate::limits::{Rights, means_all};
+use crate::process::{Machine, Registers, Start, Table, owned};
 use crate::ramdisk::Ramdisk;
 use crate::space::Piece;
 use abi::ipc::Pid;
 use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
+use abi::limits::{Limits, Resource, spawn};
+use abi::syscall::GROW_MAX;
 use abi::{Error, Result};
 
-/// Frames kept back from programs' heaps, so that the kernel can still start a program
-/// that helps (256 KiB).
-const RESERVE_FRAMES: u64 = 64;
+/// Frames that no program is given, for the kernel's heap and tables (256 KiB).
+pub const RESERVE_FRAMES: u64 = 64;
+
+/// What a program that is started may have and do: see [`abi::limits::Spawn`].
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// What it may have.
+    pub limits: Limits,
+    /// The service names that it may register.
+    pub names: &'a str,
+    /// The cards that it may attach, a bit each.
+    pub cards: u64,
+    /// Bits of [`spawn`].
+    pub flags: u64,
+}
 
 impl<M: Machine> Table<M> {
-    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places. A child of a process that
-    /// mutes its children is mute.
+    /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places;
+    /// without a parent it is the first, which may do everything.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`], [`Error::TooLong`] for
-    /// arguments that do not fit on the stack.
+    /// arguments that do not fit on the stack; [`Error::QuotaExceeded`] if the parent has not so
+    /// much left, or the program needs more memory than it is given,
+    /// [`Error::NotPermitted`] if the parent has not such rights.
     pub fn spawn(
         &mut self,
         ramdisk: &Ramdisk<'static>,
-        path: &str,
-        arguments: &str,
+        (path, arguments): (&str, &str),
         parent: Option<Pid>,
-        places: Places,
+        (grant, places): (&Grant<'_>, Places),
     ) -> Result<Pid> {
+        let Grant { limits, names, .. } = *grant;
+        let is_server = grant.flags & spawn::SERVER != 0;
+        let rights = match parent {
+            None => Rights::all(),
+            Some(parent) => {
+                self.check_start(parent, &limits, (names, grant.cards, is_server))?;
+                Rights {
+                    names: owned(names)?,
+                    all_names: means_all(names),
+                    cards: grant.cards,
+                    is_server,
+                }
+            }
+        };
         let file = ramdisk.find(path).ok_or(Error::NotFound)?;
         let program = Program::parse(file.data).map_err(|error| {
             log::warn!("{path} is no program: {error}");
             Error::NotExecutable
         })?;
         let mut space = self.machine.new_space()?;
+        self.machine
+            .set_limit(&mut space, limits.get(Resource::Memory));
         for segment in program.segments() {
             let piece = Piece {
                 address: places.image + segment.virtual_address,
@@ -45,13 +77,13 @@ impl<M: Machine> Table<M> {
                 writable: segment.writable,
                 executable: segment.executable,
             };
-            self.machine.add_memory(&mut space, &piece, 0)?;
+            self.machine.add_memory(&mut space, &piece)?;
         }
         for at in program.relocations() {
             self.relocate(&space, places.image + at, places.image)?;
         }
         let stack = memory(places.stack_end - STACK_SIZE, STACK_SIZE);
-        self.machine.add_memory(&mut space, &stack, 0)?;
+        self.machine.add_memory(&mut space, &stack)?;
         // The arguments lie at the end of the stack; below them it is aligned as the
         // psABI wants it before a call.
         let text = places.stack_end - arguments.len() as u64;
@@ -68,14 +100,16 @@ impl<M: Machine> Table<M> {
                 .machine
                 .entry_registers(places.image + program.entry(), text & !15)
         };
-        let child = self.add(file.path.file_name(), space, registers, places, parent)?;
-        let is_mute = parent
-            .and_then(|parent| self.get(parent))
-            .is_some_and(|parent| parent.mutes_children);
-        if let Some(child) = self.get_mut(child) {
-            child.is_mute = is_mute;
-        }
-        Ok(child)
+        self.add(Start {
+            name: file.path.file_name(),
+            space,
+            registers,
+            places,
+            parent,
+            limits,
+            rights,
+            is_mute: grant.flags & spawn::MUTE != 0,
+        })
     }
 
     /// Adds to the word at an address of a program's data.
@@ -89,10 +123,13 @@ impl<M: Machine> Table<M> {
     /// `Syscall::GrowHeap`: by `bytes`, rounded up to pages. Returns the heap's old end.
     ///
     /// # Errors
-    /// [`Error::NoMemory`], [`Error::InvalidArgument`] for more bytes than there are addresses.
+    /// [`Error::QuotaExceeded`] over its limit, [`Error::TooLong`] for more than [`GROW_MAX`] at
+    /// once, [`Error::NoMemory`].
     pub fn grow_heap(&mut self, pid: Pid, bytes: u64) -> Result<u64> {
-        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE);
-        let bytes = bytes.ok_or(Error::InvalidArgument)?;
+        if bytes > GROW_MAX {
+            return Err(Error::TooLong);
+        }
+        let bytes = bytes.next_multiple_of(PAGE_SIZE);
         let slot = self.slots.get_mut(pid.slot()).and_then(Option::as_mut);
         let process = slot.filter(|process| process.pid == pid);
         let process = process.ok_or(Error::NotFound)?;
@@ -104,8 +141,7 @@ impl<M: Machine> Table<M> {
             return Err(Error::NoMemory);
         }
         let space = process.space.as_mut().ok_or(Error::NotFound)?;
-        self.machine
-            .add_memory(space, &memory(end, bytes), RESERVE_FRAMES)?;
+        self.machine.add_memory(space, &memory(end, bytes))?;
         process.heap_end = end + bytes;
         Ok(end)
     }

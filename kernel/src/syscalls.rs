@@ -9,10 +9,12 @@ use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{PAGE_SIZE, Places};
+use abi::limits::{ProcessInfo, Spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::process::{Machine, Registers};
+use kernel::spawn::Grant;
 
 /// Text of a program, copied out of its memory.
 struct Text {
@@ -84,15 +86,19 @@ impl Kernel {
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
-            Syscall::Notify => self.notify(a, b),
-            Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
+            Syscall::Notify => return Flow::Others(self.notify(pid, a, b)),
+            Syscall::Spawn => {
+                let child = self.spawn_for(pid, (a, b));
+                return Flow::Others(child);
+            }
             Syscall::Kill => self.kill(pid, a),
             Syscall::Mute => self.mute(pid, a, b),
-            Syscall::MuteChildren => self.mute_children(pid, a),
+            Syscall::Processes => self.write_processes(pid, (a, b)),
+            Syscall::Charge => self.table.charge(pid, pid_argument(a), b).map(|()| 0),
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
-            Syscall::NicAttach => self.nics.attach(a, pid, &mut self.pic).map(|()| 0),
+            Syscall::NicAttach => self.attach(pid, a),
             Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
             Syscall::NicSend => {
                 let options = SendOptions::from_register(d);
@@ -118,7 +124,21 @@ impl Kernel {
     fn call(&mut self, pid: Pid, pointer: u64) -> Result<()> {
         let mut bytes = [0; Call::SIZE];
         self.read(pid, pointer, &mut bytes)?;
-        self.table.call(pid, &Call::from_bytes(&bytes)?)
+        let call = Call::from_bytes(&bytes)?;
+        if call.deadline == abi::ipc::FOREVER {
+            return self.table.call(pid, &call, 0);
+        }
+        let now = self.timer.now();
+        self.table.call(pid, &call, now)?;
+        self.timer.arm(call.deadline, now);
+        Ok(())
+    }
+
+    fn attach(&mut self, pid: Pid, card: u64) -> Result<u64> {
+        self.table.check_card(pid, card)?;
+        self.nics.attach(card, pid, &mut self.pic)?;
+        self.table.count_card(pid);
+        Ok(0)
     }
 
     fn wait(
@@ -166,12 +186,13 @@ impl Kernel {
         self.write(pid, pointer, bytes).map(|()| 0)
     }
 
-    fn notify(&mut self, pid: u64, bits: u64) -> Result<u64> {
+    fn notify(&mut self, sender: Pid, pid: u64, bits: u64) -> Result<u64> {
         let bits = u32::try_from(bits).map_err(|_| Error::InvalidArgument)?;
         if bits & !abi::ipc::wait::USER != 0 {
             return Err(Error::InvalidArgument);
         }
-        self.table.notify(pid_argument(pid), bits, false).map(|_| 0)
+        let pid = pid_argument(pid);
+        self.table.notify_from(sender, pid, bits).map(|()| 0)
     }
 
     fn kill(&mut self, pid: Pid, child: u64) -> Result<u64> {
@@ -189,12 +210,6 @@ impl Kernel {
         Ok(0)
     }
 
-    fn mute_children(&mut self, pid: Pid, on: u64) -> Result<u64> {
-        let process = self.table.get_mut(pid).ok_or(Error::NotFound)?;
-        process.mutes_children = flag(on)?;
-        Ok(0)
-    }
-
     fn register(&mut self, pid: Pid, pointer: u64, len: u64) -> Result<u64> {
         let name = self.text(pid, (pointer, len))?;
         self.table.register(pid, name.as_str()?).map(|()| 0)
@@ -207,19 +222,38 @@ impl Kernel {
             .map(|found| u64::from(found.0))
     }
 
-    fn spawn_for(&mut self, pid: Pid, path: (u64, u64), arguments: (u64, u64)) -> Result<u64> {
-        let path = self.text(pid, path)?;
-        let arguments = self.text(pid, arguments)?;
-        let (path, arguments) = (path.as_str()?, arguments.as_str()?);
-        self.spawn(path, arguments, Some(pid))
-            .map(|child| child.0.into())
+    fn spawn_for(&mut self, pid: Pid, (pointer, len): (u64, u64)) -> Result<u64> {
+        let mut bytes = [0; Spawn::SIZE];
+        if len != Spawn::SIZE as u64 {
+            return Err(Error::Malformed);
+        }
+        self.read(pid, pointer, &mut bytes)?;
+        let spawn = Spawn::from_bytes(&bytes)?;
+        let path = self.text(pid, spawn.path)?;
+        let arguments = self.text(pid, spawn.arguments)?;
+        let names = self.text(pid, spawn.names)?;
+        let grant = Grant {
+            limits: spawn.limits,
+            names: names.as_str()?,
+            cards: spawn.cards,
+            flags: spawn.flags,
+        };
+        let texts = (path.as_str()?, arguments.as_str()?);
+        let child = self.spawn(texts, Some(pid), &grant)?;
+        Ok(u64::from(child.0))
     }
 
-    /// Starts the program at `path` of the ramdisk, at places of its own.
+    /// Starts the program at the first of these texts, with the second as its arguments, at places
+    /// of its own.
     ///
     /// # Errors
     /// As [`kernel::process::Table::spawn`].
-    pub fn spawn(&mut self, path: &str, arguments: &str, parent: Option<Pid>) -> Result<Pid> {
+    pub fn spawn(
+        &mut self,
+        texts: (&str, &str),
+        parent: Option<Pid>,
+        grant: &Grant<'_>,
+    ) -> Result<Pid> {
         let mut bits = [0; 8];
         self.random.fill(cpu::timestamp(), &mut bits);
         let places = match self.fixed_layout {
@@ -227,7 +261,27 @@ impl Kernel {
             false => Places::random(u64::from_le_bytes(bits)),
         };
         self.table
-            .spawn(&self.ramdisk, path, arguments, parent, places)
+            .spawn(&self.ramdisk, texts, parent, (grant, places))
+    }
+
+    fn write_processes(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
+        let space = self.table.alive(pid)?.space.as_ref();
+        let space = space.ok_or(Error::NotFound)?;
+        let clock = self.timer.clock();
+        let cpu_ns = |pid| {
+            let account = self.accounts.process(pid, "");
+            clock.duration_ns(account.user + account.kernel)
+        };
+        let (own, others) = (self.table.info(pid, cpu_ns), self.table.infos(cpu_ns));
+        let all = own.into_iter().chain(others.filter(|info| info.pid != pid));
+        let mut count = 0;
+        for info in all.take(usize::try_from(capacity).unwrap_or(usize::MAX)) {
+            let offset = count * ProcessInfo::SIZE as u64;
+            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
+            self.table.machine().write(space, to, &info.to_bytes())?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

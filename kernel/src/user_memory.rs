@@ -55,12 +55,20 @@ impl Machine for UserMemory {
         Space::new(space::Machine)
     }
 
-    fn add_memory(&self, space: &mut Space, piece: &Piece, spare: u64) -> Result<()> {
-        space.add_memory(piece, spare)
+    fn add_memory(&self, space: &mut Space, piece: &Piece) -> Result<()> {
+        space.add_memory(piece)
     }
 
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers {
         traps::user_registers(entry, stack)
+    }
+
+    fn memory(&self, space: &Space) -> u64 {
+        space.memory()
+    }
+
+    fn set_limit(&self, space: &mut Space, bytes: u64) {
+        space.set_limit(bytes);
     }
 
     fn can_write(&self, space: &Space, address: u64, len: usize) -> Result<()> {

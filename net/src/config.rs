@@ -28,10 +28,8 @@ pub struct Config {
 /// Bounds of everything that clients or the network could make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sockets of all processes.
+    /// Sockets of all processes. How many of them one may have the kernel says.
     pub sockets: usize,
-    /// Sockets of one process.
-    pub sockets_per_process: usize,
     /// The largest backlog that `listen` grants.
     pub backlog: usize,
     /// Connections that were offered and not completed, of about 150 octets each; and of one
@@ -92,8 +90,7 @@ impl Default for Limits {
     /// there are few.
     fn default() -> Self {
         Limits {
-            sockets: 1024,
-            sockets_per_process: 512,
+            sockets: 1 << Handle::SLOT_BITS,
             backlog: 128,
             half_open: 1024,
             orphans: 64,
@@ -121,7 +118,6 @@ impl Limits {
         let sockets = (memory / MEMORY_PER_SOCKET).clamp(SOCKETS.0, SOCKETS.1);
         Limits {
             sockets,
-            sockets_per_process: sockets / 4 * 3,
             memory,
             ..Limits::default()
         }

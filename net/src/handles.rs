@@ -2,6 +2,7 @@
 
 use crate::batch::Armed;
 use crate::config::Limits;
+use crate::kernel::Kernel;
 use crate::stack::{Change, ConnectionId, DatagramId};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
@@ -61,6 +62,25 @@ impl State {
     }
 }
 
+/// How many sockets a process has, and for how many of them the kernel was asked.
+#[derive(Clone, Copy, Default)]
+struct Owned {
+    count: usize,
+    charged: usize,
+}
+
+impl Owned {
+    /// Who has many asks for several at once; so most connections of a busy server need no call.
+    fn ahead(self) -> usize {
+        self.count / 4
+    }
+
+    /// Whether more was asked for than is worth to keep.
+    fn has_excess(self) -> bool {
+        self.charged > self.count + 8 + self.count / 2
+    }
+}
+
 struct Slot {
     generation: u32,
     socket: Option<Socket>,
@@ -107,8 +127,10 @@ impl Subjects {
 pub(crate) struct Handles {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// How many sockets each process has; only those that have some.
-    owned: BTreeMap<Pid, usize>,
+    /// Only of those that have some, or have had since [`Handles::settle`].
+    owned: BTreeMap<Pid, Owned>,
+    /// There may be excess.
+    unsettled: bool,
     /// Ports that sockets are bound to, those for datagrams apart.
     bound: BTreeSet<(bool, u16)>,
     /// The sockets by what the stack calls them.
@@ -122,6 +144,7 @@ impl Handles {
             slots: Vec::new(),
             free: Vec::new(),
             owned: BTreeMap::new(),
+            unsettled: false,
             bound: BTreeSet::new(),
             subjects: Subjects::default(),
             limits,
@@ -133,19 +156,61 @@ impl Handles {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether this process may have one more.
-    pub fn has_room(&self, owner: Pid) -> bool {
-        let own = self.owned.get(&owner).copied().unwrap_or(0);
-        self.len() < self.limits.sockets.min(1 << SLOT_BITS)
-            && own < self.limits.sockets_per_process
-    }
-
+    /// Sees to it that this process may have one more.
+    ///
     /// # Errors
-    /// [`Error::NoMemory`] if the owner or all together have too many.
-    pub fn insert(&mut self, owner: Pid, state: State) -> Result<Handle> {
-        if !self.has_room(owner) {
+    /// [`Error::QuotaExceeded`] if the kernel says that it may not, [`Error::NoMemory`] if all
+    /// together have too many.
+    pub fn make_room(&mut self, owner: Pid, kernel: &mut impl Kernel) -> Result<()> {
+        if self.len() >= self.limits.sockets.min(1 << SLOT_BITS) {
             return Err(Error::NoMemory);
         }
+        let owned = self.owned.get(&owner).copied().unwrap_or_default();
+        if owned.count < owned.charged {
+            return Ok(());
+        }
+        let mut ahead = owned.ahead();
+        let charged = loop {
+            let charged = owned.count + 1 + ahead;
+            match kernel.charge(owner, charged) {
+                Ok(()) => break charged,
+                Err(Error::QuotaExceeded) if ahead > 0 => ahead /= 2,
+                Err(error) => return Err(error),
+            }
+        };
+        self.owned.entry(owner).or_default().charged = charged;
+        Ok(())
+    }
+
+    /// Gives back what was asked for and is not needed.
+    #[inline]
+    pub fn settle(&mut self, kernel: &mut impl Kernel) {
+        if core::mem::take(&mut self.unsettled) {
+            self.give_back(kernel);
+        }
+    }
+
+    #[cold]
+    fn give_back(&mut self, kernel: &mut impl Kernel) {
+        for (owner, owned) in &mut self.owned {
+            // A client that has ended meanwhile has nothing any more.
+            if (owned.has_excess() || owned.count == 0)
+                && kernel.charge(*owner, owned.count).is_ok()
+            {
+                owned.charged = owned.count;
+            }
+        }
+        self.owned.retain(|_, owned| owned.count > 0);
+    }
+
+    /// Adds a socket, for which [`Handles::make_room`] has found room.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`] without that.
+    pub fn insert(&mut self, owner: Pid, state: State) -> Result<Handle> {
+        let owned = self.owned.get_mut(&owner);
+        let owned = owned.filter(|owned| owned.count < owned.charged);
+        owned.ok_or(Error::NoMemory)?.count += 1;
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 1,
@@ -153,7 +218,6 @@ impl Handles {
             });
             self.slots.len() as u32 - 1
         });
-        *self.owned.entry(owner).or_default() += 1;
         let slot = &mut self.slots[index as usize];
         let socket = slot.socket.insert(Socket {
             owner,
@@ -235,11 +299,9 @@ impl Handles {
         };
         self.free.push(index as u32);
         self.forget_subject(socket.subject(), handle);
-        if let Some(count) = self.owned.get_mut(&owner) {
-            *count -= 1;
-            if *count == 0 {
-                self.owned.remove(&owner);
-            }
+        if let Some(owned) = self.owned.get_mut(&owner) {
+            owned.count -= 1;
+            self.unsettled |= owned.has_excess() || owned.count == 0;
         }
         if let Some(local) = socket.local {
             let port = (socket.state.is_datagram(), local.port());
@@ -280,14 +342,69 @@ mod tests {
     const A: Pid = Pid(0x101);
     const B: Pid = Pid(0x102);
 
+    /// A kernel that lets each process have so many sockets.
+    struct Quota {
+        limit: usize,
+        charged: BTreeMap<Pid, usize>,
+        calls: usize,
+    }
+
+    impl Quota {
+        fn new(limit: usize) -> Self {
+            Quota {
+                limit,
+                charged: BTreeMap::new(),
+                calls: 0,
+            }
+        }
+    }
+
+    impl Kernel for Quota {
+        fn read(&mut self, _: u64, _: u8, _: usize, _: &mut [u8]) -> Result<usize> {
+            Err(Error::NotSupported)
+        }
+
+        fn write(&mut self, _: u64, _: usize, _: &[u8]) -> Result<usize> {
+            Err(Error::NotSupported)
+        }
+
+        fn answer(&mut self, _: u64, _: Result<abi::socket::Answer>) {}
+
+        fn answer_here(&mut self, _: u64, _: abi::socket::Answer, _: &[u8]) {}
+
+        fn watch(&mut self, _: Pid) -> Result<()> {
+            Ok(())
+        }
+
+        fn charge(&mut self, client: Pid, sockets: usize) -> Result<()> {
+            self.calls += 1;
+            if sockets > self.limit {
+                return Err(Error::QuotaExceeded);
+            }
+            self.charged.insert(client, sockets);
+            Ok(())
+        }
+    }
+
+    fn open(handles: &mut Handles, kernel: &mut Quota, owner: Pid) -> Result<Handle> {
+        handles.make_room(owner, kernel)?;
+        handles.insert(owner, State::Idle)
+    }
+
+    /// The same of a state, with room for all.
+    fn insert(handles: &mut Handles, owner: Pid, state: State) -> Result<Handle> {
+        handles.make_room(owner, &mut Quota::new(usize::MAX))?;
+        handles.insert(owner, state)
+    }
+
     #[test]
     fn a_handle_means_one_socket_of_one_owner_for_ever() {
         let mut handles = Handles::new(Limits::default());
-        let first = handles.insert(A, State::Idle).unwrap();
+        let first = insert(&mut handles, A, State::Idle).unwrap();
         assert!(handles.get(first, A).is_ok());
         assert_eq!(handles.get(first, B).err(), Some(Error::BadHandle));
         handles.remove(first, A).unwrap();
-        let second = handles.insert(A, State::Idle).unwrap();
+        let second = insert(&mut handles, A, State::Idle).unwrap();
         assert_ne!(first, second);
         assert_eq!(handles.get(first, A).err(), Some(Error::BadHandle));
         assert_eq!(handles.remove(first, A).err(), Some(Error::BadHandle));
@@ -299,7 +416,7 @@ mod tests {
     fn generations_wrap_without_a_zero() {
         let mut handles = Handles::new(Limits::default());
         for _ in 0..GENERATION_MAX + 5 {
-            let handle = handles.insert(A, State::Idle).unwrap();
+            let handle = insert(&mut handles, A, State::Idle).unwrap();
             assert_ne!(handle.0 >> SLOT_BITS, 0);
             handles.remove(handle, A).unwrap();
         }
@@ -309,23 +426,60 @@ mod tests {
     fn limits_hold_for_one_and_for_all() {
         let limits = Limits {
             sockets: 5,
-            sockets_per_process: 3,
             ..Limits::default()
         };
         let mut handles = Handles::new(limits);
+        let mut kernel = Quota::new(3);
+        let mut open = |handles: &mut Handles, owner| open(handles, &mut kernel, owner);
         for _ in 0..3 {
-            handles.insert(A, State::Idle).unwrap();
+            open(&mut handles, A).unwrap();
         }
-        assert_eq!(handles.insert(A, State::Idle), Err(Error::NoMemory));
-        assert!(handles.insert(B, State::Idle).is_ok() && handles.insert(B, State::Idle).is_ok());
-        assert_eq!(handles.insert(B, State::Idle), Err(Error::NoMemory));
+        assert_eq!(open(&mut handles, A), Err(Error::QuotaExceeded));
+        assert!(open(&mut handles, B).is_ok() && open(&mut handles, B).is_ok());
+        assert_eq!(open(&mut handles, B), Err(Error::NoMemory));
         assert_eq!(handles.of(A).count(), 3);
         let all: Vec<Handle> = handles.of(A).collect();
         for handle in all {
             handles.remove(handle, A).unwrap();
         }
-        assert!(handles.has_room(A) && handles.insert(A, State::Idle).is_ok());
-        assert_eq!(handles.owned.values().sum::<usize>(), handles.len());
+        assert!(open(&mut handles, A).is_ok());
+        let counts = handles.owned.values().map(|owned| owned.count);
+        assert_eq!(counts.sum::<usize>(), handles.len());
+        // Without having asked there is no room.
+        assert_eq!(handles.insert(Pid(3), State::Idle), Err(Error::NoMemory));
+    }
+
+    #[test]
+    fn the_kernel_knows_of_all_sockets_and_is_asked_seldom() {
+        let mut handles = Handles::new(Limits::default());
+        let mut kernel = Quota::new(500);
+        let mut all = Vec::new();
+        while let Ok(handle) = open(&mut handles, &mut kernel, A) {
+            all.push(handle);
+            assert!(kernel.charged[&A] >= all.len());
+        }
+        // To the last one.
+        assert_eq!((all.len(), kernel.charged[&A]), (500, 500));
+        assert!(kernel.calls < 60, "{} calls", kernel.calls);
+        for handle in all.drain(100..) {
+            handles.remove(handle, A).unwrap();
+        }
+        handles.settle(&mut kernel);
+        assert_eq!(kernel.charged[&A], 100);
+        // Connections that come and go at a level need no call.
+        let mut before = None;
+        for _ in 0..1000 {
+            let handle = open(&mut handles, &mut kernel, A).unwrap();
+            handles.remove(handle, A).unwrap();
+            handles.settle(&mut kernel);
+            assert_eq!(*before.get_or_insert(kernel.calls), kernel.calls);
+        }
+        for handle in all {
+            handles.remove(handle, A).unwrap();
+        }
+        handles.settle(&mut kernel);
+        assert_eq!(kernel.charged[&A], 0);
+        assert!(handles.owned.is_empty());
     }
 
     #[test]
@@ -336,13 +490,13 @@ mod tests {
             peer: None,
         };
         let local = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
-        let socket = handles.insert(A, State::Idle).unwrap();
+        let socket = insert(&mut handles, A, State::Idle).unwrap();
         assert_eq!(handles.bind(socket, B, local), Err(Error::BadHandle));
         assert!(!handles.is_bound(80, State::Idle));
         handles.bind(socket, A, local).unwrap();
         handles.get_mut(socket, A).unwrap().state = State::Listening;
         assert!(handles.is_bound(80, State::Idle) && !handles.is_bound(80, datagrams));
-        let other = handles.insert(B, datagrams).unwrap();
+        let other = insert(&mut handles, B, datagrams).unwrap();
         handles.bind(other, B, local).unwrap();
         handles.remove(socket, A).unwrap();
         assert!(!handles.is_bound(80, State::Idle) && handles.is_bound(80, datagrams));
@@ -351,7 +505,7 @@ mod tests {
     #[test]
     fn an_announcement_finds_the_socket_as_it_is_now() {
         let mut handles = Handles::new(Limits::default());
-        let listener = handles.insert(A, State::Idle).unwrap();
+        let listener = insert(&mut handles, A, State::Idle).unwrap();
         let port = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
         handles.get_mut(listener, A).unwrap().local = Some(port);
         let found = |handles: &mut Handles, port| {

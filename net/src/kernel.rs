@@ -34,6 +34,12 @@ pub trait Kernel {
     /// # Errors
     /// Any, if it has ended already: its call is then answered with that.
     fn watch(&mut self, client: Pid) -> Result<()>;
+
+    /// Says how many sockets `client` has here, or is about to have.
+    ///
+    /// # Errors
+    /// [`abi::Error::QuotaExceeded`] if it may not have so many: what was said before holds.
+    fn charge(&mut self, client: Pid, sockets: usize) -> Result<()>;
 }
 
 /// Fills `into` from a lease, or fails.

@@ -154,6 +154,7 @@ impl<D: Device> Server<D> {
         self.polls += 1;
         self.dirty = false;
         self.answered = false;
+        self.handles.settle(kernel);
         let mut more = self.stack.receive_all(now_ns);
         self.serve_batches(now_ns, kernel);
         // Who was answered has more to send, probably, and what it says next is on its way:
@@ -254,7 +255,7 @@ impl<D: Device> Server<D> {
             Request::Listen { socket, backlog } => {
                 self.listen(socket, call.client, backlog).map(done)
             }
-            Request::Accept { socket } => self.accept(socket, call.client),
+            Request::Accept { socket } => self.accept(socket, call.client, kernel),
             Request::Connect { socket, address } => {
                 match self.handles.get(socket, call.client)?.state {
                     State::Datagram { .. } => self
@@ -323,10 +324,8 @@ impl<D: Device> Server<D> {
     }
 
     fn socket(&mut self, kind: Kind, client: Pid, kernel: &mut impl Kernel) -> Result<Answer> {
-        if !self.handles.has_room(client) {
-            return Err(Error::NoMemory);
-        }
         self.watch(client, kernel)?;
+        self.handles.make_room(client, kernel)?;
         let state = match kind {
             Kind::Stream => State::Idle,
             Kind::Datagram => State::Datagram {

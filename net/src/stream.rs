@@ -22,7 +22,12 @@ impl<D: Device> Server<D> {
         self.handles.set_state(handle, client, State::Listening)
     }
 
-    pub(crate) fn accept(&mut self, handle: Handle, client: Pid) -> Result<Option<Answer>> {
+    pub(crate) fn accept(
+        &mut self,
+        handle: Handle,
+        client: Pid,
+        kernel: &mut impl Kernel,
+    ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, client)?;
         let port = match (socket.state, socket.local) {
             (State::Listening, Some(local)) => local.port(),
@@ -32,9 +37,7 @@ impl<D: Device> Server<D> {
         if !self.stack.can_accept(port) {
             return wait(socket.non_blocking);
         }
-        if !self.handles.has_room(client) {
-            return Err(Error::NoMemory);
-        }
+        self.handles.make_room(client, kernel)?;
         let Some((id, peer)) = self.stack.accept(port) else {
             return Err(Error::ConnectionReset);
         };

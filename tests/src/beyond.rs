@@ -7,6 +7,7 @@ mod defects;
 mod echo;
 mod filters;
 mod flood;
+mod hostile;
 mod http_framing;
 mod idle;
 mod igb;
@@ -41,6 +42,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Trouble", trouble::CASES),
     ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
+    ("Hostile programs", hostile::CASES),
     ("A server that dies", death::CASES),
     ("Idle connections", idle::CASES),
     ("The system", system::CASES),

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::{sys, time};
-use abi::ipc::{Call, wait};
+use abi::ipc::{Call, FOREVER, wait};
 use abi::layout::{RAMDISK_START, USER_END};
 use abi::{Pid, Result, Syscall};
 use alloc::vec::Vec;
@@ -84,6 +84,11 @@ impl Abuser {
             lease_count: self.below(4) as u32,
             request: (self.address(), self.len()),
             answer: (self.address(), self.len()),
+            deadline: match self.below(4) {
+                0 => self.next(),
+                1 => time::clock_ns() + self.below(WAIT_NS),
+                _ => FOREVER,
+            },
             leases: Default::default(),
         };
         for lease in &mut call.leases {

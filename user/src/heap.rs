@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use abi::layout::PAGE_SIZE;
+use abi::syscall::GROW_MAX;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use linked_list_allocator::Heap;
@@ -23,19 +24,32 @@ fn grow(heap: &mut Heap, layout: Layout) -> bool {
         return false;
     };
     let page = PAGE_SIZE as usize;
-    let Some(wanted) = wanted.max(GROW_MIN).checked_next_multiple_of(page) else {
+    let Some(mut wanted) = wanted.max(GROW_MIN).checked_next_multiple_of(page) else {
         return false;
     };
-    let Ok(start) = crate::sys::grow_heap(wanted) else {
+    // What was given before a refusal stays, for smaller blocks.
+    while wanted > 0 {
+        let part = wanted.min(GROW_MAX as usize);
+        if !add(heap, part) {
+            return false;
+        }
+        wanted -= part;
+    }
+    true
+}
+
+/// Adds that many bytes, whole pages.
+fn add(heap: &mut Heap, len: usize) -> bool {
+    let Ok(start) = crate::sys::grow_heap(len) else {
         return false;
     };
     if heap.size() == 0 {
-        // SAFETY: the kernel has just mapped [start, start + wanted) for us alone.
-        unsafe { heap.init(start as *mut u8, wanted) };
+        // SAFETY: the kernel has just mapped [start, start + len) for us alone.
+        unsafe { heap.init(start as *mut u8, len) };
     } else {
         // SAFETY: as above; the heap is contiguous and only this function grows it, so
         // the new part begins where the old one ends.
-        unsafe { heap.extend(wanted) };
+        unsafe { heap.extend(len) };
     }
     true
 }

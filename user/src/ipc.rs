@@ -3,7 +3,9 @@
 use crate::{Pid, Result, sys};
 use alloc::vec::Vec;
 
-pub use crate::sys::{Lent, call, lease_read, lease_write, lookup, notify, register, reply, wait};
+pub use crate::sys::{
+    Lent, call, call_until, lease_read, lease_write, lookup, notify, register, reply, wait,
+};
 pub use abi::ipc::{Event, FOREVER, LEASES_MAX, MESSAGE_MAX, Message, Received, wait as mask};
 
 /// Calls without lending anything; returns the answer.

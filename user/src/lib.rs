@@ -46,6 +46,7 @@ pub mod network;
 pub mod nic;
 pub mod nicstat;
 pub mod process;
+pub mod ps;
 pub mod ramdisk;
 pub mod random;
 pub mod raw;
@@ -59,7 +60,7 @@ pub mod time;
 #[cfg(not(test))]
 pub mod traces;
 
-pub use abi::{Error, Pid, Result};
+pub use abi::{Error, Pid, Result, limits};
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the C symbols that compiled code calls")]

@@ -11,8 +11,9 @@ pub use calls::Calls;
 use crate::ipc::{self, Event, Inbox};
 use crate::nic::Card;
 use crate::start::{Context, Failure};
-use crate::{Error, Result, println, random, start, sys, time};
+use crate::{Error, Result, println, process, random, start, sys, time};
 use abi::ipc::Message;
+use abi::limits::Resource;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -59,7 +60,9 @@ impl Network {
                 Config::new(info.mac, secret)
             });
         config.timers.opening = OPENING;
-        let memory = memory(sys::free_memory().context("the free memory")?);
+        let own = process::own().context("the limits")?;
+        let left = own.own_limits().minus(&own.used);
+        let memory = memory(left.get(Resource::Memory));
         config.limits = Limits::of_memory(memory);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
@@ -181,11 +184,11 @@ impl Network {
     }
 }
 
-/// How much of the free memory, in bytes, may be buffers: half, and what all sockets could use
-/// at the most.
-fn memory(free: u64) -> usize {
+/// How much of the memory that this program may still have, in bytes, may be buffers: half, and
+/// what all sockets could use at the most. Tables are the other half.
+fn memory(left: u64) -> usize {
     const MOST: u64 = 64 << 20;
-    usize::try_from((free / 2).min(MOST)).unwrap_or(0)
+    usize::try_from((left / 2).min(MOST)).unwrap_or(0)
 }
 
 /// The VLAN that the words name, if they do.

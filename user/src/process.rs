@@ -1,12 +1,12 @@
 //! Children, and the ends of other processes.
 
-use crate::Result;
+use crate::{Error, Result};
 use abi::account::Account;
 use abi::ipc::{FOREVER, Received, wait};
-
+use abi::limits::ProcessInfo;
 use alloc::vec::Vec;
 
-pub use crate::sys::{kill, mute, mute_children, watch};
+pub use crate::sys::{Grant, kill, mute, watch};
 pub use abi::Pid;
 pub use abi::ipc::Exit;
 
@@ -17,15 +17,38 @@ pub const FOLDER: &str = "bin/";
 ///
 /// # Errors
 /// As [`crate::sys::spawn`].
-pub fn spawn(name: &str, args: &str) -> Result<Pid> {
-    crate::sys::spawn(&alloc::format!("{FOLDER}{name}"), args)
+pub fn spawn(name: &str, args: &str, grant: &Grant<'_>) -> Result<Pid> {
+    crate::sys::spawn(&alloc::format!("{FOLDER}{name}"), args, grant)
+}
+
+/// All processes, this one first.
+///
+/// # Errors
+/// [`Error::Malformed`] from another version's kernel.
+pub fn all() -> Result<Vec<ProcessInfo>> {
+    let mut bytes = alloc::vec![0; ProcessInfo::COUNT_MAX * ProcessInfo::SIZE];
+    let count = crate::sys::processes(&mut bytes)?;
+    let infos = bytes.chunks_exact(ProcessInfo::SIZE).take(count);
+    infos.map(ProcessInfo::from_bytes).collect()
+}
+
+/// This process: what it may have, and what it has.
+///
+/// # Errors
+/// As [`all`].
+pub fn own() -> Result<ProcessInfo> {
+    let mut bytes = [0; ProcessInfo::SIZE];
+    match crate::sys::processes(&mut bytes)? {
+        1 => ProcessInfo::from_bytes(&bytes),
+        _ => Err(Error::Malformed),
+    }
 }
 
 /// Where the processor's time has gone since the start, stage by stage and process by
 /// process.
 ///
 /// # Errors
-/// [`crate::Error::Malformed`] from another version's kernel.
+/// [`Error::Malformed`] from another version's kernel.
 pub fn accounts() -> Result<Vec<Account>> {
     let mut bytes = alloc::vec![0; Account::COUNT_MAX * Account::SIZE];
     let count = crate::sys::accounts(&mut bytes)?;

@@ -3,8 +3,10 @@
 //! nothing of it shows.
 #![allow(unsafe_code)]
 
+use crate::process::Grant;
 use crate::{Error, Pid, Result, ipc, println, process, sys, time, traces};
 use abi::ipc::{FOREVER, Received, wait};
+use abi::limits::{Limits, Resource};
 use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -15,12 +17,39 @@ const NAME: &str = "testmemory";
 const CHILDREN_MAX: usize = 64;
 /// What a child takes of memory at once, in bytes.
 const TAKEN: usize = 256 * 1024;
+/// What a child of these takes of memory to run, at the most, in bytes.
+const NEEDED: u64 = 384 << 10;
+/// What one takes that starts others.
+const SPARE: u64 = 1 << 20;
 /// Turns for which a child keeps its marks, and its parent looks at its own registers.
 const TURNS: u32 = 200;
 /// Looks, a millisecond apart, whether orphans are gone.
 const LOOKS: u32 = 500;
 /// How long it waits for a frame, in nanoseconds.
 const FRAMES_NS: u64 = 5_000_000_000;
+
+/// Starts a child with so much memory beside what it needs to run, for itself and two children.
+fn start(name: &str, args: &str, memory: u64) -> Result<Pid> {
+    let family = if memory > 0 { 3 } else { 1 };
+    let limits = Limits::NONE
+        .with(Resource::Memory, NEEDED + memory)
+        .with(Resource::Processes, family)
+        .with(Resource::Handles, u64::from(memory > 0));
+    let cards = if memory > 0 { u64::MAX } else { 0 };
+    let grant = Grant {
+        limits,
+        cards,
+        ..Grant::default()
+    };
+    process::spawn(name, args, &grant)
+}
+
+/// How much memory this program may still have or give, in bytes.
+fn left_memory() -> Result<u64> {
+    let own = process::own()?;
+    let left = own.own_limits().minus(&own.used);
+    Ok(left.get(Resource::Memory))
+}
 
 /// Starts children that sleep until none is to be had, and ends them. Returns how many there
 /// were, how many bytes were free then, and why there were not more.
@@ -30,7 +59,7 @@ const FRAMES_NS: u64 = 5_000_000_000;
 pub fn spawn_without_end(children: &mut Vec<Pid>) -> Result<(usize, u64, Option<Error>)> {
     let mut refused = None;
     while children.len() < CHILDREN_MAX && refused.is_none() {
-        match process::spawn(NAME, "sleep") {
+        match start(NAME, "sleep", 0) {
             Ok(child) => children.push(child),
             Err(error) => refused = Some(error),
         }
@@ -71,8 +100,8 @@ pub fn leave_orphans(free: u64) -> Result<()> {
 /// # Errors
 /// If they cannot be started.
 pub fn start_pair() -> Result<()> {
-    let called = process::spawn(NAME, "called")?;
-    process::spawn(NAME, &format!("call,{}", called.0)).map(drop)
+    let called = start(NAME, "called", 0)?;
+    start(NAME, &format!("call,{}", called.0), 0).map(drop)
 }
 
 /// Has a child take all memory that it gets, and end.
@@ -80,7 +109,7 @@ pub fn start_pair() -> Result<()> {
 /// # Errors
 /// If it cannot be started.
 pub fn take_all() -> Result<()> {
-    process::spawn(NAME, "take0")?;
+    start(NAME, "take0", left_memory()? / 4 * 3)?;
     process::wait_any().map(drop)
 }
 
@@ -89,7 +118,7 @@ pub fn take_all() -> Result<()> {
 /// # Errors
 /// If it cannot be started.
 pub fn run(name: &str, args: &str) -> Result<()> {
-    process::spawn(name, args)?;
+    start(name, args, SPARE)?;
     process::wait_any().map(drop)
 }
 
@@ -99,7 +128,7 @@ pub fn run(name: &str, args: &str) -> Result<()> {
 /// # Errors
 /// If there is no card, or no memory.
 pub fn look_for_marks(card: u8) -> Result<[usize; 3]> {
-    let child = process::spawn(NAME, "mark")?;
+    let child = start(NAME, "mark", 1 << 20)?;
     let mut loaded = 0;
     for _ in 0..TURNS {
         sys::yield_now()?;

@@ -19,13 +19,16 @@ use crate::{Error, Pid, Result};
 use abi::command_line::WORDS;
 use abi::exit;
 use abi::ipc::{Exit, FOREVER};
+use abi::limits::Limits;
 use abi::service::{self, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 mod command_line;
+mod shares;
 
-pub use command_line::CommandLine;
+pub use command_line::{CommandLine, Run};
+pub use shares::Share;
 
 /// The program that serves a card.
 pub const NETWORK_SERVER: &str = "netd";
@@ -48,11 +51,16 @@ const HEARD_MAX: u32 = 3;
 
 /// What the supervisor needs of the system: the real one, or a test's.
 pub trait System {
-    /// Starts a program, whose output is dropped if it is to be mute.
+    /// Starts a program, whose output is dropped if it is to be mute, with what it may have.
     ///
     /// # Errors
     /// As [`crate::process::spawn`].
-    fn spawn(&mut self, name: &str, args: &str, is_mute: bool) -> Result<Pid>;
+    fn spawn(&mut self, name: &str, args: &str, is_mute: bool, share: &Share) -> Result<Pid>;
+    /// What the machine has for all programs, and what of that is not given to one.
+    ///
+    /// # Errors
+    /// As [`crate::process::own`].
+    fn limits(&self) -> Result<(Limits, Limits)>;
     /// Finds a service.
     ///
     /// # Errors
@@ -90,6 +98,8 @@ enum Role {
 struct Program {
     name: String,
     args: String,
+    /// Words that change its limits.
+    limits: String,
     role: Role,
     /// `None` while it waits for `due`.
     pid: Option<Pid>,
@@ -148,15 +158,15 @@ impl<S: System> Supervisor<S> {
                     .say(format_args!("inside= wants {known}: ignored"));
             }
             let with = inside.map(|name| alloc::format!("0,with={name}"));
-            supervisor.add_server(with.as_deref().unwrap_or("0"), Role::Network, now);
+            supervisor.add_server(with.as_deref().unwrap_or("0"), "", Role::Network, now);
             for name in SERVICES.into_iter().filter(|&name| inside != Some(name)) {
-                supervisor.add(name, "", Role::Service, now);
+                supervisor.add(name, "", "", Role::Service, now);
             }
         } else {
-            for (name, args) in &line.runs {
+            for Run { name, args, limits } in &line.runs {
                 match *name {
-                    NETWORK_SERVER => supervisor.add_server(args, Role::Run, now),
-                    _ => supervisor.add(name, args, Role::Run, now),
+                    NETWORK_SERVER => supervisor.add_server(args, limits, Role::Run, now),
+                    _ => supervisor.add(name, args, limits, Role::Run, now),
                 }
             }
             supervisor.say_if_idle();
@@ -318,7 +328,7 @@ impl<S: System> Supervisor<S> {
             return Err(Error::Busy);
         }
         if !self.is_to_serve(card) {
-            self.add_server(&alloc::format!("{card}"), Role::Network, now);
+            self.add_server(&alloc::format!("{card}"), "", Role::Network, now);
             if !self.is_to_serve(card) {
                 return Err(Error::NotFound);
             }
@@ -356,18 +366,19 @@ impl<S: System> Supervisor<S> {
 
     /// Starts a network server: to the words of `args`, the first of which is the card's number,
     /// come those of the command line, over which they have the last word.
-    fn add_server(&mut self, args: &str, role: Role, now: u64) {
+    fn add_server(&mut self, args: &str, limits: &str, role: Role, now: u64) {
         let mut words = Args::new(args);
         let card = words.next().unwrap_or("0");
         let network = self.network.iter().map(String::as_str);
         let all: Vec<&str> = [card].into_iter().chain(network).chain(words).collect();
-        self.add(NETWORK_SERVER, &all.join(","), role, now);
+        self.add(NETWORK_SERVER, &all.join(","), limits, role, now);
     }
 
-    fn add(&mut self, name: &str, args: &str, role: Role, now: u64) {
+    fn add(&mut self, name: &str, args: &str, limits: &str, role: Role, now: u64) {
         self.programs.push(Program {
             name: name.into(),
             args: args.into(),
+            limits: limits.into(),
             role,
             pid: None,
             started: now,
@@ -383,9 +394,9 @@ impl<S: System> Supervisor<S> {
     /// Starts program number `at`; one that cannot be started is forgotten, or tried
     /// again later if it is a service that may only lack memory.
     fn launch(&mut self, at: usize, now: u64) {
+        let started = self.spawn(at);
         let program = &mut self.programs[at];
-        let is_mute = program.is_mute();
-        let error = match self.system.spawn(&program.name, &program.args, is_mute) {
+        let error = match started {
             Ok(pid) => {
                 program.pid = Some(pid);
                 program.started = now;
@@ -417,6 +428,21 @@ impl<S: System> Supervisor<S> {
         } else {
             self.programs.remove(at);
         }
+    }
+
+    fn spawn(&mut self, at: usize) -> Result<Pid> {
+        let Program {
+            name, args, limits, ..
+        } = &self.programs[at];
+        let (all, left) = self.system.limits()?;
+        let mut share = Share::of(name, args, &all);
+        if let Err(word) = share.change(limits) {
+            self.system
+                .say(format_args!("limits=: `{word}` makes no sense"));
+        }
+        share.of_what_is_left(&left);
+        let is_mute = self.programs[at].is_mute();
+        self.system.spawn(name, args, is_mute, &share)
     }
 
     fn say_if_idle(&mut self) {

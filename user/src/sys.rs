@@ -10,6 +10,7 @@ use abi::clock::Clock;
 use abi::error::from_register;
 use abi::exchange::{self, NicMemory};
 use abi::ipc::Received;
+use abi::limits::{Limits, ProcessInfo, Spawn};
 use abi::nic::{Counter, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Pid, Result, Syscall};
 
@@ -20,6 +21,31 @@ pub enum Lent<'a> {
     Read(&'a [u8]),
     /// The server may read and write it.
     Write(&'a mut [u8]),
+}
+
+/// What a child may have and do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// What it may have, taken from what the caller has left.
+    pub limits: Limits,
+    /// The service names that it may register, separated by spaces.
+    pub names: &'a str,
+    /// The cards that it may attach, a bit each.
+    pub cards: u64,
+    /// Bits of [`abi::limits::spawn`].
+    pub flags: u64,
+}
+
+impl Default for Grant<'_> {
+    /// What is enough for a program that serves nobody, and no right.
+    fn default() -> Self {
+        Grant {
+            limits: Limits::PROGRAM,
+            names: "",
+            cards: 0,
+            flags: 0,
+        }
+    }
 }
 
 /// Enters the kernel.
@@ -188,7 +214,8 @@ pub fn random(buffer: &mut [u8]) -> Result<()> {
 /// Grows the heap by `bytes`, rounded up to pages; returns where the new part begins.
 ///
 /// # Errors
-/// [`Error::NoMemory`].
+/// [`Error::QuotaExceeded`] if this program may not have so much, [`Error::TooLong`] for more than
+/// [`abi::syscall::GROW_MAX`] at once, [`Error::NoMemory`].
 pub fn grow_heap(bytes: usize) -> Result<u64> {
     call4(Syscall::GrowHeap, [bytes as u64, 0, 0, 0])
 }
@@ -205,6 +232,21 @@ pub fn call(
     request: &[u8],
     answer: &mut [u8],
     leases: &mut [Lent<'_>],
+) -> Result<usize> {
+    call_until(target, request, answer, leases, abi::ipc::FOREVER)
+}
+
+/// As [`call`], but waits until `deadline_ns` of [`clock_ns`] at the most. What the server answers
+/// after that is lost, and its memory is lent no more.
+///
+/// # Errors
+/// Also [`Error::TimedOut`].
+pub fn call_until(
+    target: Pid,
+    request: &[u8],
+    answer: &mut [u8],
+    leases: &mut [Lent<'_>],
+    deadline_ns: u64,
 ) -> Result<usize> {
     let mut lent = [abi::ipc::Lease::default(); abi::ipc::LEASES_MAX];
     if leases.len() > lent.len() {
@@ -229,6 +271,7 @@ pub fn call(
         lease_count: leases.len() as u32,
         request: (address(request), request.len() as u64),
         answer: (answer.as_mut_ptr() as u64, answer.len() as u64),
+        deadline: deadline_ns,
         leases: lent,
     }
     .to_bytes();
@@ -325,27 +368,30 @@ pub fn lease_write(token: u64, lease: u8, offset: u64, from: &[u8]) -> Result<us
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is none, [`Error::InvalidArgument`] for bits that are not
-/// [`abi::ipc::wait::USER`].
+/// [`abi::ipc::wait::USER`], [`Error::QuotaExceeded`] if too many that were notified have not looked.
 pub fn notify(target: Pid, bits: u32) -> Result<()> {
     call4(Syscall::Notify, [target.0.into(), bits.into(), 0, 0]).map(|_| ())
 }
 
-/// Starts the program at `path` of the ramdisk as a child.
+/// Starts the program at `path` of the ramdisk as a child, which may have and do what `grant` says.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`], [`Error::TooLong`].
-pub fn spawn(path: &str, args: &str) -> Result<Pid> {
-    let (path, args) = (path.as_bytes(), args.as_bytes());
-    call4(
-        Syscall::Spawn,
-        [
-            address(path),
-            path.len() as u64,
-            address(args),
-            args.len() as u64,
-        ],
-    )
-    .and_then(pid)
+/// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::TooLong`]; [`Error::QuotaExceeded`] if
+/// the caller has not so much left, [`Error::NotPermitted`] if it has not such rights,
+/// [`Error::NoMemory`].
+pub fn spawn(path: &str, args: &str, grant: &Grant<'_>) -> Result<Pid> {
+    let place = |text: &str| (address(text.as_bytes()), text.len() as u64);
+    let spawn = Spawn {
+        path: place(path),
+        arguments: place(args),
+        names: place(grant.names),
+        limits: grant.limits,
+        cards: grant.cards,
+        flags: grant.flags,
+    }
+    .to_bytes();
+    let arguments = [address(&spawn), spawn.len() as u64, 0, 0];
+    call4(Syscall::Spawn, arguments).and_then(pid)
 }
 
 /// Ends a child.
@@ -364,19 +410,10 @@ pub fn mute(child: Pid, on: bool) -> Result<()> {
     call4(Syscall::Mute, [child.0.into(), on.into(), 0, 0]).map(|_| ())
 }
 
-/// Has what children print dropped from their start on, or heard, of those that are started
-/// from now on. A child that is muted after its start may have printed before.
-///
-/// # Errors
-/// None but those of another kernel.
-pub fn mute_children(on: bool) -> Result<()> {
-    call4(Syscall::MuteChildren, [on.into(), 0, 0, 0]).map(|_| ())
-}
-
 /// Asks for a death event when that process ends.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it has ended already.
+/// [`Error::NotFound`] if it has ended already, [`Error::QuotaExceeded`].
 pub fn watch(pid: Pid) -> Result<()> {
     call4(Syscall::Watch, [pid.0.into(), 0, 0, 0]).map(|_| ())
 }
@@ -384,7 +421,8 @@ pub fn watch(pid: Pid) -> Result<()> {
 /// Makes this process findable as `name`.
 ///
 /// # Errors
-/// [`Error::Busy`] if the name is taken, [`Error::NoMemory`].
+/// [`Error::NotPermitted`] if its parent has not given it that name, [`Error::Busy`] if the name is
+/// taken, [`Error::QuotaExceeded`], [`Error::NoMemory`].
 pub fn register(name: &str) -> Result<()> {
     let name = name.as_bytes();
     call4(Syscall::Register, [address(name), name.len() as u64, 0, 0]).map(|_| ())
@@ -402,7 +440,8 @@ pub fn lookup(name: &str) -> Result<Pid> {
 /// Takes a card for this process.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such card, [`Error::Busy`] if it is taken.
+/// [`Error::NotFound`] if there is no such card, [`Error::NotPermitted`] without the right to it,
+/// [`Error::Busy`] if it is taken, [`Error::QuotaExceeded`].
 pub fn nic_attach(card: u8) -> Result<()> {
     call4(Syscall::NicAttach, [card.into(), 0, 0, 0]).map(|_| ())
 }
@@ -494,10 +533,34 @@ pub fn nic_statistics(card: u8, buffer: &mut [u8]) -> Result<usize> {
 /// # Errors
 /// None, of a buffer of this program.
 pub fn accounts(buffer: &mut [u8]) -> Result<usize> {
-    let arguments = [address(buffer), (buffer.len() / Account::SIZE) as u64, 0, 0];
+    call_filling_with::<{ Account::SIZE }>(Syscall::Accounts, buffer)
+}
+
+/// Writes [`ProcessInfo`]s of [`ProcessInfo::SIZE`] bytes each into `buffer`, this process's first;
+/// returns how many.
+///
+/// # Errors
+/// None, of a buffer of this program.
+pub fn processes(buffer: &mut [u8]) -> Result<usize> {
+    call_filling_with::<{ ProcessInfo::SIZE }>(Syscall::Processes, buffer)
+}
+
+/// A call that makes the kernel fill `buffer` with records of that size; returns how many.
+fn call_filling_with<const SIZE: usize>(call: Syscall, buffer: &mut [u8]) -> Result<usize> {
+    let room = buffer.len() / SIZE;
+    let arguments = [buffer.as_mut_ptr() as u64, room as u64, 0, 0];
     // SAFETY: the buffer is borrowed exclusively until the call returns, and holds that many.
-    let count = from_register(unsafe { enter(Syscall::Accounts, arguments) })?;
-    Ok((count as usize).min(buffer.len() / Account::SIZE))
+    let count = from_register(unsafe { enter(call, arguments) })?;
+    Ok((count as usize).min(room))
+}
+
+/// Says how many sockets a client has at this server.
+///
+/// # Errors
+/// [`Error::QuotaExceeded`] if it may not have so many: what was said before holds;
+/// [`Error::NotPermitted`] to who is no server, [`Error::NotFound`].
+pub fn charge(client: Pid, sockets: usize) -> Result<()> {
+    call4(Syscall::Charge, [client.0.into(), sockets as u64, 0, 0]).map(|_| ())
 }
 
 #[cfg(test)]

@@ -96,15 +96,9 @@ impl Account {
 
     /// A line with that name.
     pub fn new(holder: Holder, name: &str, user: u64, kernel: u64, count: u64) -> Self {
-        let mut padded = [0; 16];
-        let mut len = name.len().min(padded.len());
-        while !name.is_char_boundary(len) {
-            len -= 1;
-        }
-        padded[..len].copy_from_slice(&name.as_bytes()[..len]);
         Account {
             holder,
-            name: padded,
+            name: padded_name(name),
             user,
             kernel,
             count,
@@ -156,6 +150,17 @@ impl Account {
             count: reader.u64()?,
         })
     }
+}
+
+/// A name padded with zeros; a longer one is cut between characters.
+pub fn padded_name(name: &str) -> [u8; 16] {
+    let mut padded = [0; 16];
+    let mut len = name.len().min(padded.len());
+    while !name.is_char_boundary(len) {
+        len -= 1;
+    }
+    padded[..len].copy_from_slice(&name.as_bytes()[..len]);
+    padded
 }
 
 #[cfg(test)]

@@ -9,6 +9,6 @@ pub fn is_kernels(word: &str) -> bool {
 }
 
 /// All words there are, for people: what is said of a word that is none of them.
-pub const WORDS: &str = "run=NAME[,ARG...], ip=A.B.C.D/BITS, gw=A.B.C.D, \
+pub const WORDS: &str = "run=NAME[,ARG...], limits=RESOURCE:AMOUNT[,...], ip=A.B.C.D/BITS, gw=A.B.C.D, \
     inside=echosrv|httpd, nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo, \
     nic.selftest and layout=fixed";

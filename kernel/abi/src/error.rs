@@ -15,7 +15,7 @@ crate::numbered! {
         BadAddress = 3,
         /// A socket, token or card number that the caller does not own (`EBADF`).
         BadHandle = 4,
-        /// Memory, or a bounded table, is used up (`ENOMEM`).
+        /// Memory, or a bounded table, is used up for all (`ENOMEM`).
         NoMemory = 5,
         /// No file, process or service of that name or number (`ENOENT`, `ESRCH`).
         NotFound = 6,
@@ -62,6 +62,9 @@ crate::numbered! {
         /// The process called waits for the caller, itself or through others: neither would ever
         /// go on (`EDEADLK`).
         Deadlock = 26,
+        /// The limits of the calling process leave no room for it (`EDQUOT`); see
+        /// [`crate::limits`].
+        QuotaExceeded = 27,
     }
 }
 
@@ -108,6 +111,7 @@ impl Error {
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
             Error::Deadlock => "deadlock",
+            Error::QuotaExceeded => "quota exceeded",
         }
     }
 }

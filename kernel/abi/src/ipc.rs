@@ -6,7 +6,9 @@
 //! server takes messages, notification bits and deaths with
 //! [`Syscall::Wait`](crate::Syscall::Wait), and may answer calls in any order: a call
 //! that it cannot answer yet is parked by keeping its token. When either side dies,
-//! the other learns it as [`Error::PeerDied`].
+//! the other learns it as [`Error::PeerDied`]. A call may have a deadline, at which it ends with
+//! [`Error::TimedOut`] for the client; what was lent is the client's again, and to the server its
+//! token then is a [`Error::BadHandle`].
 
 use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
@@ -89,13 +91,16 @@ pub struct Call {
     pub request: (u64, u64),
     /// Address and capacity of the buffer for the answer.
     pub answer: (u64, u64),
+    /// When the caller stops waiting for the answer: nanoseconds of
+    /// [`Syscall::ClockNs`](crate::Syscall::ClockNs), [`FOREVER`] for never.
+    pub deadline: u64,
     /// Memory lent to the server.
     pub leases: [Lease; LEASES_MAX],
 }
 
 impl Call {
     /// Bytes on the wire.
-    pub const SIZE: usize = 8 + 32 + 24 * LEASES_MAX;
+    pub const SIZE: usize = 8 + 32 + 8 + 24 * LEASES_MAX;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -104,6 +109,7 @@ impl Call {
         writer.u32(self.target.0).u32(self.lease_count);
         writer.u64(self.request.0).u64(self.request.1);
         writer.u64(self.answer.0).u64(self.answer.1);
+        writer.u64(self.deadline);
         for lease in &self.leases {
             writer.u64(lease.address).u64(lease.len);
             writer.u64(lease.writable.into());
@@ -124,6 +130,7 @@ impl Call {
         }
         let request = (reader.u64()?, reader.u64()?);
         let answer = (reader.u64()?, reader.u64()?);
+        let deadline = reader.u64()?;
         let mut leases = [Lease::default(); LEASES_MAX];
         for lease in &mut leases {
             *lease = Lease {
@@ -137,6 +144,7 @@ impl Call {
             lease_count,
             request,
             answer,
+            deadline,
             leases,
         })
     }
@@ -384,6 +392,7 @@ mod tests {
             lease_count: 1,
             request: (0x1000, 16),
             answer: (0x2000, 128),
+            deadline: 12345,
             leases: [
                 Lease {
                     address: 0x3000,

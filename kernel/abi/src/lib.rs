@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod exit;
 pub mod ipc;
 pub mod layout;
+pub mod limits;
 pub mod memory;
 pub mod nic;
 pub mod service;

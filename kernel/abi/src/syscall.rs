@@ -25,11 +25,12 @@ crate::numbered! {
         /// [`crate::Error::TooLong`] for more.
         Random = 5,
         /// `(bytes)`: grows the heap by that much, rounded up to pages; returns its old end.
-        /// Zero asks for the end without growing.
+        /// Zero asks for the end without growing. [`crate::Error::TooLong`] for more than
+        /// [`GROW_MAX`] at once.
         GrowHeap = 6,
-        /// `(&Call)`: sends a message and waits for the answer; returns its length.
-        /// [`crate::Error::Deadlock`] if that one waits for the caller's answer, itself or through
-        /// others.
+        /// `(&Call)`: sends a message and waits for the answer, at most until the call's
+        /// deadline; returns its length. [`crate::Error::Deadlock`] if that one waits for the
+        /// caller's answer, itself or through others.
         Call = 7,
         /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
         /// other is an error number that the caller's [`Syscall::Call`] returns.
@@ -42,20 +43,22 @@ crate::numbered! {
         /// received frames, it only looks.
         Wait = 9,
         /// `(token, lease | offset << 8, ptr, len)`: copies from memory lent with a call
-        /// that is not answered yet; returns how many bytes.
+        /// that is not answered yet; returns how many bytes, at most [`LEASE_MAX`].
         LeaseRead = 10,
         /// `(token, lease | offset << 8, ptr, len)`: copies into memory lent writable.
         LeaseWrite = 11,
         /// `(pid, bits)`: sets notification bits of another process.
         Notify = 12,
-        /// `(path_ptr, path_len, args_ptr, args_len)`: starts a program of the ramdisk as a
-        /// child; returns its pid. Its end comes to the parent as a death event.
+        /// `(ptr, len)`: starts a program of the ramdisk as a child, as the
+        /// [`crate::limits::Spawn`] says; returns its pid. Its end comes to the parent as a death
+        /// event.
         Spawn = 13,
         /// `(pid)`: ends a child of the caller.
         Kill = 14,
         /// `(pid)`: asks for a death event when that process ends.
         Watch = 15,
-        /// `(name_ptr, name_len)`: makes the caller findable under a service name.
+        /// `(name_ptr, name_len)`: makes the caller findable under a service name, which it was
+        /// allowed to when it was started.
         Register = 16,
         /// `(name_ptr, name_len)`: the pid of the process registered under that name.
         Lookup = 17,
@@ -100,14 +103,25 @@ crate::numbered! {
         /// `(pid, on)`: with `on` 1, what a child of the caller prints is dropped, and so is the
         /// kernel's report of a fault of that child; with 0 the child is heard again.
         Mute = 30,
-        /// `(on)`: with `on` 1, children that the caller starts from now on are mute from their
-        /// start, as by [`Syscall::Mute`]; with 0 they are heard.
-        MuteChildren = 31,
+        /// `(ptr, cap)`: writes a [`crate::limits::ProcessInfo`] of the caller, and then of each
+        /// other process, at most `cap`; returns how many.
+        Processes = 31,
+        /// `(pid, sockets)`: a server says how many sockets the process has at it, from which its
+        /// limit is seen to hold: [`crate::Error::QuotaExceeded`] if they would be too many.
+        Charge = 32,
     }
 }
 
-/// The most that one [`Syscall::Print`] writes, in bytes.
-pub const PRINT_MAX: usize = 1024;
+/// The most that one [`Syscall::Print`] writes, in bytes. Nobody else runs meanwhile.
+pub const PRINT_MAX: usize = 256;
+
+/// The most by which one [`Syscall::GrowHeap`] grows a heap, in bytes: to clear that takes a
+/// fraction of a millisecond, in which nobody else runs.
+pub const GROW_MAX: u64 = 1 << 20;
+
+/// The most that one [`Syscall::LeaseRead`] or [`Syscall::LeaseWrite`] copies, in bytes, for the
+/// same reason.
+pub const LEASE_MAX: u64 = 1 << 20;
 
 /// The most that one [`Syscall::Random`] fills, in bytes.
 pub const RANDOM_MAX: usize = 64;

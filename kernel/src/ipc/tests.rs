@@ -2,16 +2,20 @@
 
 mod bounds;
 
-use crate::process::{Machine, Registers, State, Table};
+use crate::limits::Rights;
+use crate::process::{Machine, Registers, Start, State, Table};
 use crate::space::Piece;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
 use abi::layout::Places;
+use abi::limits::{Limits, Resource};
 use abi::{Error, Result, error};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 const BASE: u64 = 0x40_0000;
 const SIZE: usize = 4096;
+/// Counts of the table's clock.
+const MILLISECOND: u64 = 1000;
 /// Where each process keeps its `Received`, its request, its answer, and what it lends.
 const EVENT: u64 = BASE;
 const REQUEST: u64 = BASE + 0x400;
@@ -22,6 +26,8 @@ const LENT: u64 = BASE + 0x800;
 struct Space {
     bytes: RefCell<Vec<u8>>,
     alive: Rc<Cell<usize>>,
+    /// How large it may be.
+    limit: u64,
 }
 
 impl Drop for Space {
@@ -52,7 +58,7 @@ impl Machine for Model {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece, _: u64) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
         Err(Error::NoMemory)
     }
 
@@ -81,7 +87,29 @@ impl Machine for Model {
         self.read(from.0, from.1, &mut bytes)?;
         self.write(to.0, to.1, &bytes)
     }
+
+    fn memory(&self, _space: &Space) -> u64 {
+        SIZE as u64
+    }
+
+    fn set_limit(&self, space: &mut Space, bytes: u64) {
+        space.limit = bytes;
+    }
 }
+
+/// What a process of these tests begins with if it has no parent.
+const PLENTY: Limits = Limits::PROGRAM
+    .with(Resource::Memory, 1 << 30)
+    .with(Resource::Processes, 1000)
+    .with(Resource::Handles, 1000)
+    .with(Resource::Sockets, 1000)
+    .with(Resource::Notifications, 1000);
+/// And what its children are given.
+const LESS: Limits = Limits::PROGRAM.with(Resource::Processes, 10);
+/// And theirs.
+const SCANTY: Limits = Limits::NONE
+    .with(Resource::Memory, SIZE as u64)
+    .with(Resource::Processes, 1);
 
 struct World {
     table: Table<Model>,
@@ -91,7 +119,7 @@ struct World {
 impl World {
     fn new() -> Self {
         World {
-            table: Table::new(Model),
+            table: Table::new(Model, MILLISECOND),
             alive: Rc::default(),
         }
     }
@@ -101,14 +129,32 @@ impl World {
     }
 
     fn try_add(&mut self, parent: Option<Pid>) -> Result<Pid> {
+        match parent {
+            None => self.start(None, PLENTY, Rights::all()),
+            Some(pid) if self.table.left(pid).covers(&LESS) => {
+                self.start(parent, LESS, Rights::default())
+            }
+            Some(_) => self.start(parent, SCANTY, Rights::default()),
+        }
+    }
+
+    fn start(&mut self, parent: Option<Pid>, limits: Limits, rights: Rights) -> Result<Pid> {
         self.alive.set(self.alive.get() + 1);
         let space = Space {
             bytes: RefCell::new(vec![0; SIZE]),
             alive: self.alive.clone(),
+            limit: 0,
         };
-        let registers = Registers::default();
-        self.table
-            .add("test", space, registers, Places::FIXED, parent)
+        self.table.add(Start {
+            name: "test",
+            space,
+            registers: Registers::default(),
+            places: Places::FIXED,
+            parent,
+            limits,
+            rights,
+            is_mute: false,
+        })
     }
 
     fn poke(&mut self, pid: Pid, address: u64, bytes: &[u8]) {
@@ -152,7 +198,7 @@ impl World {
 
     fn call(&mut self, from: Pid, to: Pid, request: &[u8]) -> Result<()> {
         self.poke(from, REQUEST, request);
-        self.table.call(from, &call_to(to, request.len() as u64))
+        self.table.call(from, &call_to(to, request.len() as u64), 0)
     }
 
     fn answer(&mut self, server: Pid, token: u64, bytes: &[u8]) -> Result<()> {
@@ -163,11 +209,16 @@ impl World {
 }
 
 fn call_to(target: Pid, len: u64) -> Call {
+    call_until(target, len, FOREVER)
+}
+
+fn call_until(target: Pid, len: u64, deadline: u64) -> Call {
     Call {
         target,
         lease_count: 1,
         request: (REQUEST, len),
         answer: (ANSWER, MESSAGE_MAX as u64),
+        deadline,
         leases: [
             Lease {
                 address: LENT,
@@ -298,7 +349,7 @@ fn bad_calls_are_refused_before_anybody_sleeps() {
         (nobody, Error::NotFound),
         (call_to(client, 4), Error::InvalidArgument),
     ] {
-        assert_eq!(world.table.call(client, &call), Err(refusal));
+        assert_eq!(world.table.call(client, &call, 0), Err(refusal));
         assert_eq!(world.table.get(client).unwrap().state, State::Ready);
     }
 }
@@ -310,14 +361,14 @@ fn answers_that_do_not_fit_fail_both_sides() {
     world.wait(server, wait::MESSAGE);
     let mut call = call_to(server, 0);
     call.answer = (ANSWER, 2);
-    world.table.call(client, &call).unwrap();
+    world.table.call(client, &call, 0).unwrap();
     let token = world.message(server).token;
     assert_eq!(world.answer(server, token, b"long"), Err(Error::TooLong));
     assert_eq!(world.result(client), Err(Error::TooLong));
 
     world.wait(server, wait::MESSAGE);
     call.answer = (BASE + SIZE as u64 - 4, 4);
-    world.table.call(client, &call).unwrap();
+    world.table.call(client, &call, 0).unwrap();
     let token = world.message(server).token;
     assert_eq!(world.answer(server, token, b"read"), Ok(()));
     assert_eq!(world.result(client), Err(Error::BadAddress));
@@ -355,7 +406,7 @@ fn a_lease_that_is_not_writable_is_not_written_and_nobody_else_may_use_it() {
     let (server, client, thief) = (world.add(None), world.add(None), world.add(None));
     let mut call = call_to(server, 0);
     call.leases[0].writable = false;
-    world.table.call(client, &call).unwrap();
+    world.table.call(client, &call, 0).unwrap();
     // Not received yet: even the server has no right to it.
     let token = u64::from(client.0) << 32 | 1;
     let copy = |world: &mut World, who, write| {
@@ -503,19 +554,18 @@ fn deaths_come_to_the_parent_and_to_watchers_and_then_the_number_is_free() {
     world.table.end(child, Exit::Code(7)).unwrap();
     let death = Received::Death(child, Exit::Code(7));
     assert_eq!(world.event(parent), death);
-    assert!(world.table.get(child).is_some(), "the watcher was not told");
-    assert_eq!(world.table.end(child, Exit::Killed), Err(Error::PeerDied));
-    assert_eq!(world.wait(watcher, wait::DEATH), Some(death));
+    // The parent knows; a watcher that does not look keeps no place in the table.
     assert!(world.table.get(child).is_none());
-
+    assert_eq!(world.table.end(child, Exit::Killed), Err(Error::PeerDied));
     let next = world.add(None);
     assert_eq!(next.slot(), child.slot());
     assert_ne!(next, child);
+    assert_eq!(world.wait(watcher, wait::DEATH), Some(death));
     assert_eq!(world.table.watch(watcher, child), Err(Error::PeerDied));
 }
 
 #[test]
-fn a_watcher_that_dies_untold_releases_the_number() {
+fn a_parent_that_dies_untold_releases_the_number() {
     let mut world = World::new();
     let parent = world.add(None);
     let child = world.add(Some(parent));
@@ -575,6 +625,204 @@ fn the_ready_take_turns_and_the_full_table_refuses() {
     assert_eq!(world.try_add(None), Err(Error::NoMemory));
 }
 
+#[test]
+fn a_call_ends_at_its_deadline_and_the_late_answer_does_no_harm() {
+    let mut world = World::new();
+    let (server, received, queued) = (world.add(None), world.add(None), world.add(None));
+    let past = call_until(server, 0, 7);
+    assert_eq!(world.table.call(received, &past, 7), Err(Error::TimedOut));
+    assert_eq!(world.wait(server, wait::MESSAGE), None);
+    for client in [received, queued] {
+        let call = call_until(server, 0, 100);
+        world.table.call(client, &call, 7).unwrap();
+    }
+    let token = world.message(server).token;
+    assert_eq!(world.table.next_deadline(), 100);
+    world.table.expire(99);
+    world.table.expire(100);
+    assert_eq!(world.result(received), Err(Error::TimedOut));
+    assert_eq!(world.result(queued), Err(Error::TimedOut));
+    assert_eq!(world.table.next_deadline(), FOREVER);
+    // The server never hears of what it has not received, and what was lent is lent no more.
+    assert_eq!(world.wait(server, wait::MESSAGE), None);
+    world.poke(received, ANSWER, b"mine");
+    assert_eq!(world.answer(server, token, b"late"), Err(Error::BadHandle));
+    let copy = world
+        .table
+        .lease_copy(server, token, (0, 0), (LENT, 1), true);
+    assert_eq!(copy, Err(Error::BadHandle));
+    assert_eq!(&world.peek::<4>(received, ANSWER), b"mine");
+    // The next call is another one.
+    world.call(received, server, b"again").unwrap();
+    let next = world.message(server).token;
+    assert_ne!(next, token);
+    assert_eq!(world.answer(server, token, b"late"), Err(Error::BadHandle));
+    assert_eq!(world.answer(server, next, b"good"), Ok(()));
+    assert_eq!(world.result(received), Ok(4));
+}
+
+#[test]
+fn a_name_is_registered_by_right_only() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let server = Rights {
+        names: "net0 net1".into(),
+        ..Rights::default()
+    };
+    let server = world.start(Some(init), LESS, server).unwrap();
+    let imposter = world.add(Some(init));
+    for name in ["net0", "junk", "", "net0 net1", "*"] {
+        let refused = world.table.register(imposter, name);
+        assert_eq!(refused, Err(Error::NotPermitted), "{name}");
+    }
+    assert_eq!(world.table.register(server, "net0"), Ok(()));
+    assert_eq!(
+        world.table.register(server, "init"),
+        Err(Error::NotPermitted)
+    );
+    // Not even once its owner is gone.
+    world.table.end(server, Exit::Killed).unwrap();
+    assert_eq!(
+        world.table.register(imposter, "net0"),
+        Err(Error::NotPermitted)
+    );
+    assert_eq!(world.table.lookup("net0"), Err(Error::NotFound));
+    let rights = ("net0", 0, false);
+    let given = world.table.check_start(imposter, &Limits::NONE, rights);
+    assert_eq!(given, Err(Error::NotPermitted));
+}
+
+#[test]
+fn handles_are_names_cards_and_watched_processes() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let others: Vec<Pid> = (0..3).map(|_| world.add(Some(init))).collect();
+    let limits = LESS.with(Resource::Handles, 3);
+    let rights = Rights {
+        names: "a b c".into(),
+        cards: 0b1,
+        ..Rights::default()
+    };
+    let pid = world.start(Some(init), limits, rights).unwrap();
+    assert_eq!(world.table.check_card(pid, 1), Err(Error::NotPermitted));
+    assert_eq!(world.table.check_card(pid, 0), Ok(()));
+    world.table.count_card(pid);
+    world.table.register(pid, "a").unwrap();
+    world.table.watch(pid, others[0]).unwrap();
+    assert_eq!(world.table.register(pid, "b"), Err(Error::QuotaExceeded));
+    assert_eq!(world.table.check_card(pid, 0), Err(Error::QuotaExceeded));
+    assert_eq!(world.table.watch(pid, others[1]), Err(Error::QuotaExceeded));
+    // What it has it can ask for again.
+    assert_eq!(world.table.watch(pid, others[0]), Ok(()));
+    assert_eq!(world.table.register(pid, "a"), Ok(()));
+    // An end that it has not heard of counts until it has.
+    world.table.end(others[0], Exit::Code(3)).unwrap();
+    assert_eq!(world.table.watch(pid, others[1]), Err(Error::QuotaExceeded));
+    let death = Received::Death(others[0], Exit::Code(3));
+    assert_eq!(world.wait(pid, wait::DEATH), Some(death));
+    assert_eq!(world.table.watch(pid, others[1]), Ok(()));
+}
+
+#[test]
+fn ended_children_count_until_their_parent_looks() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let limits = LESS
+        .with(Resource::Processes, 3)
+        .with(Resource::Memory, 5 << 20);
+    let parent = world.start(Some(init), limits, Rights::default()).unwrap();
+    let child = Limits::PROGRAM;
+    for _ in 0..2 {
+        let pid = world.start(Some(parent), child, Rights::default()).unwrap();
+        world.table.end(pid, Exit::Code(0)).unwrap();
+    }
+    // Their memory is back, their places are not.
+    assert_eq!(
+        world.table.left(parent).get(Resource::Memory),
+        (5 << 20) - SIZE as u64
+    );
+    let third = world.start(Some(parent), child, Rights::default());
+    assert_eq!(third, Err(Error::QuotaExceeded));
+    assert!(world.wait(parent, wait::DEATH).is_some());
+    assert!(world.start(Some(parent), child, Rights::default()).is_ok());
+    world.table.end(parent, Exit::Killed).unwrap();
+    assert!(world.wait(init, wait::DEATH).is_some());
+    let used = world.table.used(init);
+    // The one that lives is the first process's now.
+    let left = PLENTY.minus(&used).minus(&child);
+    assert_eq!(world.table.left(init), left);
+}
+
+#[test]
+fn an_address_space_is_told_what_its_process_has_not_given_away() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let limit = |world: &World, pid| {
+        let process = world.table.get(pid).unwrap();
+        process.space.as_ref().unwrap().limit
+    };
+    assert_eq!(limit(&world, init), 1 << 30);
+    let child = world.add(Some(init));
+    assert_eq!(limit(&world, init), (1 << 30) - (768 << 10));
+    assert_eq!(limit(&world, child), 768 << 10);
+    world.table.end(child, Exit::Killed).unwrap();
+    assert_eq!(limit(&world, init), 1 << 30);
+}
+
+#[test]
+fn sockets_are_charged_by_servers_only_and_go_with_them() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let limits = LESS.with(Resource::Sockets, 10);
+    let client = world.start(Some(init), limits, Rights::default()).unwrap();
+    let server = Rights {
+        is_server: true,
+        ..Rights::default()
+    };
+    let [one, other] = [(); 2].map(|()| world.start(Some(init), LESS, server.clone()).unwrap());
+    let mut charge = |server, count| world.table.charge(server, client, count);
+    assert_eq!(charge(client, 1), Err(Error::NotPermitted));
+    assert_eq!(charge(one, 8), Ok(()));
+    assert_eq!(charge(one, 11), Err(Error::QuotaExceeded));
+    assert_eq!(charge(other, 3), Err(Error::QuotaExceeded));
+    assert_eq!(charge(other, 2), Ok(()));
+    assert_eq!(charge(one, 9), Err(Error::QuotaExceeded));
+    assert_eq!(charge(one, 8), Ok(()));
+    assert_eq!(charge(one, u64::MAX), Err(Error::QuotaExceeded));
+    // It cannot give away what it has in use.
+    let child = Limits::PROGRAM.with(Resource::Sockets, 1);
+    let given = world.start(Some(client), child, Rights::default());
+    assert_eq!(given, Err(Error::QuotaExceeded));
+    world.table.end(one, Exit::Killed).unwrap();
+    assert_eq!(world.table.used(client).get(Resource::Sockets), 2);
+    assert_eq!(world.table.charge(other, client, 10), Ok(()));
+    assert_eq!(world.table.charge(other, client, 0), Ok(()));
+    assert_eq!(world.table.used(client).get(Resource::Sockets), 0);
+}
+
+#[test]
+fn notifications_are_bounded_until_they_are_looked_at() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let others: Vec<Pid> = (0..3).map(|_| world.add(Some(init))).collect();
+    let limits = LESS.with(Resource::Notifications, 2);
+    let pid = world.start(Some(init), limits, Rights::default()).unwrap();
+    let notify = |world: &mut World, to: Pid| world.table.notify_from(pid, to, 1 << 8);
+    assert_eq!(notify(&mut world, others[0]), Ok(()));
+    assert_eq!(notify(&mut world, others[1]), Ok(()));
+    assert_eq!(notify(&mut world, others[1]), Ok(()));
+    assert_eq!(notify(&mut world, others[2]), Err(Error::QuotaExceeded));
+    let told = Some(Received::Notification(1 << 8));
+    assert_eq!(world.wait(others[0], wait::USER), told);
+    assert_eq!(notify(&mut world, others[2]), Ok(()));
+    world.table.end(others[1], Exit::Killed).unwrap();
+    assert_eq!(world.table.used(pid).get(Resource::Notifications), 1);
+    // Who waits for it has it at once.
+    assert_eq!(world.wait(others[0], wait::USER), None);
+    assert_eq!(notify(&mut world, others[0]), Ok(()));
+    assert_eq!(world.table.used(pid).get(Resource::Notifications), 1);
+}
+
 /// Random processes do random things; whatever happens, nothing panics, the books balance,
 /// and when all have ended all memory is free.
 #[test]
@@ -602,7 +850,11 @@ fn a_thousand_hostile_steps() {
                 1 if random(4) == 0 => _ = world.table.end(pid, Exit::Killed),
                 2 => _ = world.table.notify(pid, random(1 << 32) as u32, true),
                 3 => world.table.expire(random(1000)),
-                4 if running => _ = world.table.call(pid, &call_to(other, random(200))),
+                4 if running => {
+                    _ = world
+                        .table
+                        .call(pid, &call_until(other, random(200), random(1000)), 0)
+                }
                 5 | 6 if running => {
                     let mask = random(1 << 32) as u32 | wait::MESSAGE;
                     _ = world
@@ -624,6 +876,7 @@ fn a_thousand_hostile_steps() {
                 }
                 _ => _ = world.table.watch(pid, other),
             }
+            world.table.set_now(random(1 << 40));
             world.table.schedule(random(2) == 0);
         }
         for pid in pids {

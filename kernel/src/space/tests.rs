@@ -148,7 +148,7 @@ fn memory_holds_its_data_and_zeros_and_comes_back() {
     let mut space = Space::new(model.clone()).unwrap();
     let data: Vec<u8> = (0..5000_u32).map(|at| at as u8 | 1).collect();
     let some = piece(AT + 4000, 3 * PAGE_SIZE, &data);
-    space.add_memory(&some, 0).unwrap();
+    space.add_memory(&some).unwrap();
     for (at, expected) in [
         (0, Some(0)),
         (3999, Some(0)),
@@ -176,8 +176,8 @@ fn what_may_be_done_with_a_page_is_what_was_said() {
         executable: true,
         ..piece(AT, 1, b"\xc3")
     };
-    space.add_memory(&code, 0).unwrap();
-    space.add_memory(&piece(AT + PAGE_SIZE, 1, b""), 0).unwrap();
+    space.add_memory(&code).unwrap();
+    space.add_memory(&piece(AT + PAGE_SIZE, 1, b"")).unwrap();
     let entry = |address| Flags::from_bits_retain(space.entry(address).unwrap());
     assert!(!entry(AT).intersects(Flags::NO_EXECUTE | Flags::WRITABLE));
     assert!(entry(AT + PAGE_SIZE).contains(Flags::NO_EXECUTE | Flags::WRITABLE));
@@ -239,7 +239,7 @@ fn with_any_number_of_frames_memory_is_added_whole_or_not_at_all() {
         let mut refused = 0;
         loop {
             model.leave_free(refused);
-            match space.add_memory(&some, 0) {
+            match space.add_memory(&some) {
                 Ok(()) => break,
                 Err(error) => assert_eq!(error, Error::NoMemory),
             }
@@ -251,25 +251,47 @@ fn with_any_number_of_frames_memory_is_added_whole_or_not_at_all() {
         assert_eq!(model.free(), before - refused, "{address:#x}");
         assert_eq!(model.available(), 0);
         assert_eq!(byte(&model, &space, address), Some(b'd'));
-        let again = space.add_memory(&some, 0);
+        let again = space.add_memory(&some);
         model.leave_free(model.free());
         assert_eq!(again, Err(Error::NoMemory));
-        assert_eq!(space.add_memory(&some, 0), Err(Error::InvalidArgument));
+        assert_eq!(space.add_memory(&some), Err(Error::InvalidArgument));
         drop(space);
         assert_eq!(model.free(), 64);
     }
 }
 
 #[test]
-fn what_is_spare_stays_so() {
+fn a_space_keeps_to_its_limit_and_says_what_it_takes() {
     let model = Model::new(64);
     let mut space = Space::new(model.clone()).unwrap();
-    // A page and its three tables.
-    model.leave_free(4 + 9);
+    let taken = |space: &Space<Model>| space.memory() / PAGE_SIZE;
+    assert_eq!(taken(&space), 64 - model.free());
+    // With a page come its three tables.
+    space.set_limit(5 * PAGE_SIZE - 1);
     let one = piece(AT, 1, b"");
-    assert_eq!(space.add_memory(&one, 10), Err(Error::NoMemory));
-    assert_eq!(space.add_memory(&one, u64::MAX), Err(Error::NoMemory));
-    assert_eq!(space.add_memory(&one, 9), Ok(()));
+    assert_eq!(space.add_memory(&one), Err(Error::QuotaExceeded));
+    space.set_limit(5 * PAGE_SIZE);
+    assert_eq!(space.add_memory(&one), Ok(()));
+    assert_eq!(taken(&space), 5);
+    let next = piece(AT + PAGE_SIZE, 2 * PAGE_SIZE, b"");
+    assert_eq!(space.add_memory(&next), Err(Error::QuotaExceeded));
+    let shown = Shown {
+        address: 1 << 30,
+        memory: 0x10_0000,
+        len: PAGE_SIZE,
+        writable: false,
+    };
+    assert_eq!(space.show([shown]), Err(Error::QuotaExceeded));
+    // A limit below what it has takes nothing away.
+    space.set_limit(0);
+    assert_eq!(taken(&space), 5);
+    space.set_limit(9 * PAGE_SIZE);
+    assert_eq!(space.add_memory(&next), Ok(()));
+    // Of what is shown only the tables are its own.
+    assert_eq!(space.show([shown]), Ok(()));
+    assert_eq!((taken(&space), model.free()), (9, 64 - 9));
+    drop(space);
+    assert_eq!(model.free(), 64);
 }
 
 #[test]

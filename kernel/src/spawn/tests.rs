@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::elf::tests::{DATA, ENTRY, program};
-use crate::no_memory::World;
+use crate::no_memory::{ALL, World};
 
 /// The image's own addresses in the image are moved with it, and nothing else is; the parts are
 /// where they were to be, with nothing around the stack.
@@ -16,7 +16,7 @@ fn a_program_is_where_its_places_are() {
     {
         let mut world = World::new();
         let World { table, ramdisk, .. } = &mut world;
-        let child = table.spawn(ramdisk, "bin/child", text, None, places);
+        let child = table.spawn(ramdisk, ("bin/child", text), None, (&ALL, places));
         let child = child.expect("memory");
         let process = table.get(child).expect("alive");
         let space = process.space.as_ref().expect("alive");

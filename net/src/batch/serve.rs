@@ -51,7 +51,7 @@ impl<D: Device> Server<D> {
             State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, kernel),
             State::Listening => {
                 let port = socket.local.map_or(0, |local| local.port());
-                self.serve_listener(client, turn, handle, port)
+                self.serve_listener(client, turn, (handle, port), kernel)
             }
             State::Datagram {
                 port: Some(id),
@@ -225,8 +225,8 @@ impl<D: Device> Server<D> {
         &mut self,
         client: &mut Client,
         turn: &mut Turn,
-        listener: Handle,
-        port: u16,
+        (listener, port): (Handle, u16),
+        kernel: &mut impl Kernel,
     ) -> Result<Served> {
         let pid = client.pid;
         for _ in 0..TURN {
@@ -240,12 +240,12 @@ impl<D: Device> Server<D> {
             if turn.events.room().is_none() {
                 return Ok(Served::Full);
             }
-            if !self.handles.has_room(pid) {
+            if let Err(error) = self.handles.make_room(pid, kernel) {
                 self.armed(listener, pid)?.count = 0;
                 turn.events.tell(&Event::Failed {
                     socket: listener,
                     operation: NOT_OF_THIS_CALL,
-                    error: Error::NoMemory,
+                    error,
                 });
                 return Ok(Served::Done);
             }

@@ -180,7 +180,6 @@ fn sockets_and_buffers_are_bounded() {
     let config = Config {
         limits: Limits {
             sockets: 7,
-            sockets_per_process: 4,
             memory: 300 << 10,
             ..Limits::default()
         },
@@ -188,8 +187,10 @@ fn sockets_and_buffers_are_bounded() {
     };
     let mut world = World::with(config);
     let kind = Kind::Datagram;
+    world.kernel.quota = Some(4);
     let sockets: Vec<Handle> = (0..4).map(|_| world.socket(A, kind)).collect();
-    assert_eq!(world.ask(A, Request::Socket { kind }), Err(Error::NoMemory));
+    let refused = world.ask(A, Request::Socket { kind });
+    assert_eq!(refused, Err(Error::QuotaExceeded));
     for _ in 0..3 {
         world.socket(B, kind);
     }
@@ -353,6 +354,10 @@ fn a_process_that_is_dead_already_gets_no_socket() {
         }
 
         fn watch(&mut self, _: Pid) -> abi::Result<()> {
+            Err(Error::NotFound)
+        }
+
+        fn charge(&mut self, _: Pid, _: usize) -> abi::Result<()> {
             Err(Error::NotFound)
         }
     }

@@ -181,6 +181,10 @@ pub struct FakeKernel {
     pub copies: u64,
     /// The memory lent is not what it seemed.
     pub refuse_writes: bool,
+    /// How many sockets a process may have, if it is not told otherwise.
+    pub quota: Option<usize>,
+    /// How many each is said to have.
+    pub charged: BTreeMap<Pid, usize>,
 }
 
 impl Kernel for FakeKernel {
@@ -229,6 +233,17 @@ impl Kernel for FakeKernel {
             return Err(Error::NotFound);
         }
         assert!(self.watched.insert(client), "watched twice");
+        Ok(())
+    }
+
+    fn charge(&mut self, client: Pid, sockets: usize) -> Result<()> {
+        if self.dead.contains(&client) {
+            return Err(Error::NotFound);
+        }
+        if self.quota.is_some_and(|quota| sockets > quota) {
+            return Err(Error::QuotaExceeded);
+        }
+        self.charged.insert(client, sockets);
         Ok(())
     }
 }

@@ -9,8 +9,9 @@ extern crate alloc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use user::ipc::{self, Received, mask};
+use user::limits::Limits;
 use user::start::Context;
-use user::supervisor::{CommandLine, Supervisor, System};
+use user::supervisor::{CommandLine, Share, Supervisor, System};
 use user::{Error, Pid, println, process, ramdisk, time};
 
 user::entry!(
@@ -24,9 +25,13 @@ usage: init
 struct Real;
 
 impl System for Real {
-    fn spawn(&mut self, name: &str, args: &str, is_mute: bool) -> user::Result<Pid> {
-        process::mute_children(is_mute)?;
-        process::spawn(name, args)
+    fn spawn(&mut self, name: &str, args: &str, is_mute: bool, share: &Share) -> user::Result<Pid> {
+        process::spawn(name, args, &share.grant(is_mute))
+    }
+
+    fn limits(&self) -> user::Result<(Limits, Limits)> {
+        let own = process::own()?;
+        Ok((own.limits, own.own_limits().minus(&own.used)))
     }
 
     fn lookup(&mut self, name: &str) -> user::Result<Pid> {

@@ -176,6 +176,14 @@ impl Kernel for Calls<'_, '_> {
             client => sys::watch(client),
         }
     }
+
+    fn charge(&mut self, client: Pid, sockets: usize) -> Result<()> {
+        match client {
+            // It has what the others leave, and these have their shares.
+            OWN_PID => Ok(()),
+            client => sys::charge(client, sockets),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ struct Fake {
     replies: Vec<(u64, Result<Pid>)>,
     said: Vec<String>,
     registered: Option<Pid>,
+    shares: Vec<Share>,
     refuse: Option<Error>,
     /// How many were started mute, and who was heard again.
     mute: usize,
@@ -17,7 +18,9 @@ struct Fake {
 }
 
 impl System for Fake {
-    fn spawn(&mut self, name: &str, args: &str, is_mute: bool) -> Result<Pid> {
+    fn spawn(&mut self, name: &str, args: &str, is_mute: bool, share: &Share) -> Result<Pid> {
+        assert!(self.limits()?.0.covers(&share.limits), "{share:?}");
+        self.shares.push(share.clone());
         if !self.programs()?.iter().any(|known| known == name) {
             return Err(Error::NotFound);
         }
@@ -27,6 +30,11 @@ impl System for Fake {
         self.mute += usize::from(is_mute);
         self.started.push((name.into(), args.into()));
         Ok(Pid(self.started.len() as u32 + 1))
+    }
+
+    fn limits(&self) -> Result<(Limits, Limits)> {
+        let all = Limits::of_machine(58 << 20);
+        Ok((all, all))
     }
 
     fn lookup(&mut self, name: &str) -> Result<Pid> {
@@ -72,9 +80,15 @@ fn the_command_line_comes_apart() {
     );
     // The kernel looks after its own words.
     assert_eq!(line.unknown, ["log=debug", "quiet"]);
-    assert_eq!(line.runs, [("testoutput", "100,burst"), ("hello", "")]);
+    let run = |name, args, limits| Run { name, args, limits };
+    let runs = [run("testoutput", "100,burst", ""), run("hello", "", "")];
+    assert_eq!(line.runs, runs);
     assert_eq!(line.network, ["ip=10.0.0.5/8", "gw=10.0.0.1"]);
     assert_eq!(CommandLine::parse(""), CommandLine::default());
+    let line = CommandLine::parse("run=a limits=memory:8M,processes:3 run=b,c limits= run=d");
+    let limits = "memory:8M,processes:3";
+    let runs = [run("a", "", ""), run("b", "c", limits), run("d", "", "")];
+    assert_eq!(line.runs, runs);
 }
 
 #[test]
@@ -127,7 +141,7 @@ fn an_unknown_word_is_told_with_those_there_are() {
     let supervisor = started("runn=hello inside=httpd gateway=10.0.2.2");
     let said = &supervisor.system.said;
     assert_eq!(said.len(), 2);
-    let begin = "command line: `runn=hello` is unknown; there are run=NAME[,ARG...], ip=";
+    let begin = "command line: `runn=hello` is unknown; there are run=NAME[,ARG...], limits=";
     assert!(said[0].starts_with(begin), "{}", said[0]);
     assert!(said[1].contains("`gateway=10.0.2.2`"), "{}", said[1]);
     assert_eq!(names(&supervisor), ["netd", "echosrv"]);

@@ -15,15 +15,21 @@ fn an_error_stays_an_error() {
     assert_eq!(grow_heap(1), Err(Error::NoSuchCall));
     assert_eq!(clock(), Err(Error::NoSuchCall));
     assert_eq!(print(b"x"), Err(Error::NoSuchCall));
-    assert_eq!(spawn("bin/hello", ""), Err(Error::NoSuchCall));
+    assert_eq!(
+        spawn("bin/hello", "", &Grant::default()),
+        Err(Error::NoSuchCall)
+    );
     assert_eq!(lookup("net0"), Err(Error::NoSuchCall));
     assert_eq!(mute(Pid(1), true), Err(Error::NoSuchCall));
-    assert_eq!(mute_children(true), Err(Error::NoSuchCall));
+    assert_eq!(charge(Pid(3), 1), Err(Error::NoSuchCall));
 }
 
 #[test]
 fn a_number_that_is_no_pid_is_no_pid() {
     fake::install(|_, _| Ok(1 << 32 | 7));
-    assert_eq!(spawn("bin/hello", ""), Err(Error::Malformed));
+    assert_eq!(
+        spawn("bin/hello", "", &Grant::default()),
+        Err(Error::Malformed)
+    );
     assert_eq!(lookup("net0"), Err(Error::Malformed));
 }

@@ -14,7 +14,7 @@ fn a_request_and_an_answer_may_be_as_long_as_a_message_and_no_longer() {
     call.answer = (ANSWER, u64::MAX);
     for (len, refused) in [(most, false), (most + 1, true), (u64::MAX, true)] {
         world.wait(server, wait::MESSAGE);
-        world.table.call(client, &call).unwrap();
+        world.table.call(client, &call, 0).unwrap();
         let message = world.message(server);
         assert_eq!(message.request().len(), MESSAGE_MAX);
         let answered = world.table.reply(server, message.token, 0, (ANSWER, len));
@@ -42,7 +42,7 @@ fn a_call_lends_three_times_at_the_most() {
         let mut call = call_to(server, 0);
         call.lease_count = count as u32;
         call.leases = [call.leases[0]; LEASES_MAX];
-        let called = world.table.call(client, &call);
+        let called = world.table.call(client, &call, 0);
         if refused {
             assert_eq!(called, Err(Error::InvalidArgument), "{count}");
             continue;

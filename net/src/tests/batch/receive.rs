@@ -1,7 +1,6 @@
 //! What batches deliver, and to whom.
 
 use super::*;
-use crate::{Config, Limits};
 use std::collections::BTreeMap;
 
 #[test]
@@ -109,15 +108,8 @@ fn an_area_too_small_for_all_is_filled_again_and_again_and_fairly() {
 
 #[test]
 fn a_listener_stops_at_its_count_and_at_the_limit() {
-    let limits = Limits {
-        sockets_per_process: 6,
-        ..Limits::default()
-    };
-    let config = Config {
-        limits,
-        ..Config::new(SERVER_MAC, 123)
-    };
-    let mut world = World::with(config);
+    let mut world = World::new(123);
+    world.kernel.quota = Some(6);
     let listener = world.listener(PROGRAM, 80, 16);
     for n in 0..8 {
         world.peer.connect(40000 + n, 80);
@@ -138,7 +130,7 @@ fn a_listener_stops_at_its_count_and_at_the_limit() {
     assert_eq!(world.look(PROGRAM, &Ops::new()), []);
     let third = world.look(PROGRAM, &accept(100));
     assert_eq!((accepted(&third), third.len()), (3, 4));
-    assert_eq!(third[3].0, broken(listener, Error::NoMemory));
+    assert_eq!(third[3].0, broken(listener, Error::QuotaExceeded));
     // Disarmed: it says so once.
     assert_eq!(world.look(PROGRAM, &Ops::new()), []);
     let Event::Accepted { socket, .. } = third[0].0 else {

@@ -1,0 +1,168 @@
+//! Who may have how much: the limits of each process, and what it may do.
+//!
+//! ```text
+//!   init        limit 100 = 10 used + 60 given + 30 left
+//!     netd        limit  40 = 25 used + 15 left
+//!     shell       limit  20 = 5 used + 10 given + 5 left
+//!       hog         limit  10 = 10 used: the next page is refused
+//! ```
+//!
+//! A child's limits are taken from its parent's at its start, and come back at its end. So the
+//! sum of what was given is never more than there was, and what a process was given is there for
+//! it, whatever the others do. Nothing here allocates: the table has a place for each process.
+
+use crate::process::PROCESS_MAX;
+use abi::limits::{Limits, Resource};
+use abi::{Error, Result};
+use alloc::string::String;
+
+/// What remains of a process that has ended, until its parent has heard of it.
+const ENDED: Limits = Limits::NONE.with(Resource::Processes, 1);
+
+/// The limits of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// What it may have.
+    pub limit: Limits,
+    /// What of that its children may have.
+    pub given: Limits,
+    /// The slot of whom it was taken from; `None` for the first process.
+    payer: Option<usize>,
+}
+
+impl Share {
+    /// What it may have itself.
+    pub fn own(&self) -> Limits {
+        self.limit.minus(&self.given)
+    }
+}
+
+/// The limits of all processes, by their slots in the process table.
+#[derive(Debug)]
+pub struct Shares([Option<Share>; PROCESS_MAX]);
+
+impl Default for Shares {
+    fn default() -> Self {
+        Shares([None; PROCESS_MAX])
+    }
+}
+
+impl Shares {
+    /// The share of the process in a slot.
+    pub fn get(&self, slot: usize) -> Option<&Share> {
+        self.0.get(slot)?.as_ref()
+    }
+
+    /// Gives the process in the free slot `to` these limits: out of nothing if it is the first,
+    /// else out of what the process in slot `from` has not given away and does not use.
+    ///
+    /// # Errors
+    /// [`Error::QuotaExceeded`] if that is less, [`Error::InvalidArgument`] without room for the
+    /// process itself, [`Error::NotFound`] if nobody is in slot `from`.
+    pub fn give(&mut self, from: Option<(usize, &Limits)>, limit: Limits, to: usize) -> Result<()> {
+        if limit.get(Resource::Processes) == 0 {
+            return Err(Error::InvalidArgument);
+        }
+        if let Some((slot, used)) = from {
+            let payer = self.0[slot].as_mut().ok_or(Error::NotFound)?;
+            if !payer.own().minus(used).covers(&limit) {
+                return Err(Error::QuotaExceeded);
+            }
+            payer.given = payer.given.plus(&limit).ok_or(Error::QuotaExceeded)?;
+        }
+        self.0[to] = Some(Share {
+            limit,
+            given: Limits::NONE,
+            payer: from.map(|(slot, _)| slot),
+        });
+        Ok(())
+    }
+
+    /// The process in a slot has ended: whom its limits were taken from has them again, but for
+    /// its place in the table, and for what its children have, which were given theirs by that
+    /// process from now on.
+    pub fn end(&mut self, slot: usize) {
+        let Some(share) = self.0[slot] else { return };
+        for child in self.0.iter_mut().flatten() {
+            if child.payer == Some(slot) {
+                child.payer = share.payer;
+            }
+        }
+        self.0[slot] = Some(Share {
+            limit: ENDED,
+            given: Limits::NONE,
+            payer: share.payer,
+        });
+        let kept = share.given.plus(&ENDED).unwrap_or(share.limit);
+        self.give_back(share.payer, &share.limit.minus(&kept));
+    }
+
+    /// Nothing remains of the process in a slot.
+    pub fn forget(&mut self, slot: usize) {
+        if let Some(share) = self.0[slot].take() {
+            self.give_back(share.payer, &share.limit);
+        }
+    }
+
+    fn give_back(&mut self, payer: Option<usize>, limit: &Limits) {
+        if let Some(payer) = payer.and_then(|slot| self.0[slot].as_mut()) {
+            payer.given = payer.given.minus(limit);
+        }
+    }
+}
+
+/// What a process may do that not everybody may. The kernel keeps it, so it cannot be forged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// The service names that it may register, separated by spaces.
+    pub names: String,
+    /// It may register any other, too.
+    pub all_names: bool,
+    /// The cards that it may attach, a bit each.
+    pub cards: u64,
+    /// Whether it serves others: see [`abi::limits::spawn::SERVER`].
+    pub is_server: bool,
+}
+
+impl Rights {
+    /// All of them: those of the first process.
+    pub fn all() -> Self {
+        Rights {
+            names: String::new(),
+            all_names: true,
+            cards: u64::MAX,
+            is_server: true,
+        }
+    }
+
+    /// Whether it may register this name.
+    pub fn allows_name(&self, name: &str) -> bool {
+        self.all_names || words(&self.names).any(|word| word == name)
+    }
+
+    /// Whether it may attach this card.
+    pub fn allows_card(&self, card: u64) -> bool {
+        card < 64 && self.cards >> card & 1 == 1
+    }
+
+    /// Whether it may give these rights to a child.
+    pub fn covers(&self, names: &str, cards: u64, is_server: bool) -> bool {
+        words(names).all(|word| self.allows_name(word))
+            && (self.all_names || !means_all(names))
+            && cards & !self.cards == 0
+            && (self.is_server || !is_server)
+    }
+}
+
+/// The names in a text.
+fn words(names: &str) -> impl Iterator<Item = &str> {
+    names.split(' ').filter(|word| !word.is_empty())
+}
+
+/// Whether a text of names has `*`, which stands for all.
+pub fn means_all(names: &str) -> bool {
+    words(names).any(|word| word == "*")
+}
+
+#[cfg(test)]
+mod tests;

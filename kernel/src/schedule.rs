@@ -1,0 +1,273 @@
+//! Who has the processor next.
+//!
+//! ```text
+//!   Server        served at once            ready when a message or a frame comes
+//!   Sleeper       before those below        has slept more than it has computed lately
+//!   Computing     what is left, in turns    has used its credit up
+//! ```
+//!
+//! Servers, which their parents have started as such, come first. A program that is none has
+//! credit: it earns as much as it sleeps, up to [`CREDIT_MS`], and pays for the time in which it
+//! runs, in the kernel as well. It computes from when it has none until it has [`RISE_MS`]. So one that waits for people or for messages comes before one that
+//! computes; and one that calls `wait` again and again without sleeping, or prints without end,
+//! computes. A child begins with half of its parent's credit, so that to start children makes
+//! none.
+//!
+//! Nobody is shut out for ever: a level that had its turn [`PATIENCE_MS`] ago the last time, and
+//! has wanted it since, has one of [`TURN_MS`], in which it is not interrupted for those above.
+//!
+//! Times are counts of any clock that runs on; the kernel's is the time-stamp counter.
+
+use abi::Pid;
+use alloc::collections::VecDeque;
+
+/// The most that a program can have computed without having slept, before it is taken for one that
+/// computes, in milliseconds.
+const CREDIT_MS: u64 = 10;
+/// How much more it must have slept than computed to be taken for one that sleeps again, in
+/// milliseconds: who sleeps a microsecond now and then is not.
+const RISE_MS: u64 = 1;
+/// How long a level waits for those above it at the most, in milliseconds.
+const PATIENCE_MS: u64 = 20;
+/// How long its turn is then: with the above, a twentieth of the processor.
+const TURN_MS: u64 = 1;
+
+/// How urgent it is that a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It serves others.
+    Server,
+    /// It sleeps more than it computes.
+    Sleeper,
+    /// It computes.
+    Computing,
+}
+
+impl Level {
+    const ALL: [Level; 3] = [Level::Server, Level::Sleeper, Level::Computing];
+}
+
+/// What a process has slept and computed. All counts of the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    is_server: bool,
+    is_sleeper: bool,
+    credit: u64,
+    /// Since when it runs, or sleeps.
+    since: u64,
+}
+
+impl Pace {
+    /// That of a process whose parent has none.
+    pub fn new(is_server: bool) -> Self {
+        Pace {
+            is_server,
+            is_sleeper: false,
+            credit: 0,
+            since: 0,
+        }
+    }
+
+    /// Takes half of the credit, for a child.
+    pub fn halve(&mut self, is_server: bool) -> Self {
+        self.credit /= 2;
+        Pace {
+            is_server,
+            since: 0,
+            ..*self
+        }
+    }
+
+    /// Where it stands.
+    pub fn level(&self) -> Level {
+        match (self.is_server, self.is_sleeper) {
+            (true, _) => Level::Server,
+            (false, true) => Level::Sleeper,
+            (false, false) => Level::Computing,
+        }
+    }
+
+    /// It has run until now.
+    fn pay(&mut self, now: u64) {
+        self.credit = self.credit.saturating_sub(now.wrapping_sub(self.since));
+        self.is_sleeper &= self.credit > 0;
+        self.since = now;
+    }
+
+    /// It has slept until now.
+    fn earn(&mut self, now: u64, millisecond: u64) {
+        let slept = now.wrapping_sub(self.since);
+        self.credit = self.credit.saturating_add(slept);
+        self.credit = self.credit.min(CREDIT_MS * millisecond);
+        self.is_sleeper |= self.credit >= RISE_MS * millisecond;
+        self.since = now;
+    }
+}
+
+/// Who wants the processor, and who has it.
+pub struct Scheduler {
+    /// Those who want it, by their levels.
+    ready: [VecDeque<Pid>; 3],
+    /// When a level had its last turn, or began to want one.
+    served: [u64; 3],
+    current: Option<(Pid, Level)>,
+    /// Until when the present turn is not interrupted for who is more urgent.
+    turn_ends: Option<u64>,
+    now: u64,
+    /// Counts of the clock in a millisecond.
+    millisecond: u64,
+}
+
+impl Scheduler {
+    /// Without any process, by a clock of so many counts in a millisecond; with room for
+    /// `processes`.
+    pub fn new(millisecond: u64, processes: usize) -> Self {
+        Scheduler {
+            ready: [(); 3].map(|()| VecDeque::with_capacity(processes)),
+            served: [0; 3],
+            current: None,
+            turn_ends: None,
+            now: 0,
+            millisecond,
+        }
+    }
+
+    /// Tells it the time. It stands still until the next such call.
+    pub fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// The process that has the processor.
+    pub fn current(&self) -> Option<Pid> {
+        self.current.map(|(pid, _)| pid)
+    }
+
+    /// Whether processes wait for the processor.
+    pub fn has_ready(&self) -> bool {
+        self.ready.iter().any(|level| !level.is_empty())
+    }
+
+    /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
+    pub fn is_urgent(&self) -> bool {
+        let Some((_, level)) = self.current else {
+            return false;
+        };
+        let above = &self.ready[..level as usize];
+        above.iter().any(|ready| !ready.is_empty()) && !self.is_protected()
+    }
+
+    fn is_protected(&self) -> bool {
+        self.turn_ends.is_some_and(|end| self.now < end)
+    }
+
+    /// In how many milliseconds to look again whose turn it is, if processes wait.
+    pub fn slice_ms(&self, quantum_ms: u64) -> u64 {
+        match self.turn_ends {
+            Some(_) => TURN_MS,
+            None => quantum_ms,
+        }
+    }
+
+    /// A process wants the processor that did not: one that is new.
+    pub fn add(&mut self, pid: Pid, pace: &Pace) {
+        self.push(pid, pace.level(), false);
+    }
+
+    /// A process wakes. With `first`, before all others of its level: it was woken by a device,
+    /// which does not wait.
+    pub fn wake(&mut self, pid: Pid, pace: &mut Pace, first: bool) {
+        // Who has not stopped meanwhile has not slept.
+        if self.current() != Some(pid) {
+            pace.earn(self.now, self.millisecond);
+            self.push(pid, pace.level(), first);
+        }
+    }
+
+    fn push(&mut self, pid: Pid, level: Level, first: bool) {
+        let ready = &mut self.ready[level as usize];
+        if ready.is_empty() {
+            self.served[level as usize] = self.now;
+        }
+        match first {
+            true => ready.push_front(pid),
+            false => ready.push_back(pid),
+        }
+    }
+
+    /// A process is gone.
+    pub fn remove(&mut self, pid: Pid) {
+        for level in &mut self.ready {
+            level.retain(|&other| other != pid);
+        }
+        if self.current() == Some(pid) {
+            self.current = None;
+            self.turn_ends = None;
+        }
+    }
+
+    /// The process that runs pays for its time. With `goes_on` it could run on, else it sleeps.
+    /// [`Scheduler::choose`] must follow.
+    pub fn stop(&mut self, pace: &mut Pace, goes_on: bool) {
+        pace.pay(self.now);
+        if let Some((_, level)) = self.current {
+            self.served[level as usize] = self.now;
+        }
+        match &mut self.current {
+            Some((_, level)) if goes_on => *level = pace.level(),
+            _ => {
+                self.current = None;
+                self.turn_ends = None;
+            }
+        }
+    }
+
+    /// Chooses who runs next. Who has the processor keeps it, if it can run on, but for who is
+    /// more urgent, and, with `rotate`, for who is as urgent.
+    pub fn choose(&mut self, rotate: bool) -> Option<Pid> {
+        if self.is_protected() {
+            return self.current();
+        }
+        let best = Level::ALL
+            .into_iter()
+            .find(|level| !self.ready[*level as usize].is_empty());
+        let Some(best) = best else {
+            self.turn_ends = None;
+            return self.current();
+        };
+        let (next, is_turn) = match self.overdue(best) {
+            Some(level) => (level, true),
+            None => (best, false),
+        };
+        if let Some((pid, level)) = self.current {
+            if !is_turn && (level < next || level == next && !rotate) {
+                self.turn_ends = None;
+                return Some(pid);
+            }
+            // Who makes way for another level goes on soon; else it is the others' turn first.
+            self.push(pid, level, level != next);
+        }
+        let pid = self.ready[next as usize].pop_front();
+        self.served[next as usize] = self.now;
+        self.turn_ends = is_turn.then(|| self.now.wrapping_add(TURN_MS * self.millisecond));
+        self.current = pid.map(|pid| (pid, next));
+        self.current()
+    }
+
+    /// The level below `best`, or below who runs, that has waited for too long.
+    fn overdue(&self, best: Level) -> Option<Level> {
+        let above = self.current.map_or(best, |(_, level)| level.min(best));
+        let mut below = Level::ALL.into_iter().filter(|level| *level > above);
+        below.find(|level| {
+            let waited = self.now.wrapping_sub(self.served[*level as usize]);
+            !self.ready[*level as usize].is_empty() && waited >= PATIENCE_MS * self.millisecond
+        })
+    }
+
+    /// A process begins to run, after another one or after nobody.
+    pub fn begin(&mut self, pace: &mut Pace) {
+        pace.since = self.now;
+    }
+}
+
+#[cfg(test)]
+mod tests;
