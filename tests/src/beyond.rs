@@ -1,9 +1,10 @@
 //! What Wharf promises beyond the lab's grade.
 
 mod alike;
+mod attack;
 mod counts;
 mod defects;
-mod echo;
+pub(crate) mod echo;
 mod filters;
 mod http_framing;
 mod igb;
@@ -11,9 +12,9 @@ mod messages;
 mod neighbours;
 mod raw;
 mod segments;
-mod system;
+pub(crate) mod system;
 mod together;
-mod trouble;
+pub(crate) mod trouble;
 mod verbs;
 mod web;
 
@@ -32,6 +33,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
     ("Broken cards", defects::CASES),
+    ("Attacks", attack::CASES),
     ("The system", system::CASES),
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
