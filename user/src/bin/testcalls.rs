@@ -20,12 +20,12 @@ usage: testcalls[,COUNT[,SEED[,KIND[,TIMES]]]]
   COUNT  how many; 10000 if not said
   SEED   which ones; 1 if not said
   KIND   calls      any, with any arguments; this if not said
-         exchanges  as the owner of card 0, whose exchange area it fills with anything
-         leases     lends memory, of its own and not, to a child that does as it likes
+         exchanges  of card 0's owner, who writes anything into what they share
+         leases     lends memory, its own and not, to a child that misbehaves
          borrower   that child: serves calls until its caller has ended
-  TIMES  starts itself so often, with one seed after the other, kills every second one
-         amid its work, and tells the memory that is free after each; after exchanges it
-         starts echosrv and httpd, which need the card",
+  TIMES  starts itself so often, each time with the next seed, kills every
+         second one amid its work, and tells the memory that is free after each;
+         after exchanges it starts echosrv and httpd, which need the card",
     options,
     main
 );
