@@ -290,8 +290,8 @@ pub fn briefly(bench: &Bench, word: &str, rounds: u32) -> Outcome {
 
 /// How long a client may wait for a page and an echo while an attack goes on.
 const DURING: Duration = Duration::from_secs(20);
-/// The same, afterwards.
-const AFTER: Duration = PATIENCE;
+/// The same, afterwards: long enough for a second try.
+const AFTER: Duration = Duration::from_secs(2 * PATIENCE.as_secs());
 
 #[cfg(test)]
 mod tests {
