@@ -60,13 +60,14 @@ QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(CMDLINE)' '$(1)' '$(FORWARD)'
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test bench bench-guests bench-icount check nc-7 nc-80 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test soak bench bench-guests bench-icount check nc-7 nc-80 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
 	@echo 'make run-NAME      boot it with one program, e.g. make run-testoutput ARGS=100'
 	@echo 'make grade         the lab'"'"'s grade: Score: 105/105'
 	@echo 'make test          host tests, and on all cards the grade and what goes beyond it'
+	@echo 'make soak          attacks by a seed on all cards, for less than 30 minutes'
 	@echo 'make bench-icount  guest instructions per operation, against tests/icount.baseline'
 	@echo 'make bench         measures it beside Linux; BENCH="--quick --card igb ...", BENCH=--help'
 	@echo 'make check         formatting, clippy and documentation, without warnings'
@@ -80,7 +81,8 @@ help:
 	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
-	@echo '           CASES="WORD ..." for grade and test: those with a WORD in their name alone'
+	@echo '           CASES="WORD ..." for grade, test and soak: those with a WORD in their name alone'
+	@echo '           SEED=number and MINUTES=number for soak: what it chooses by, how long it takes'
 	@echo '           QEMU=program  QEMUEXTRA="more flags"  GDB=program'
 	@echo '           BLESS=1 and STAGES=1 for bench-icount: write the baseline, tell more'
 
@@ -119,6 +121,9 @@ grade: image
 test: image
 	$(if $(DEBUGGED),,@scripts/layout '$(BIN)')
 	@$(CARGO) run -q -p tests -- all --nic '$(TESTED)' $(HARNESS)
+
+soak: image
+	@$(CARGO) run -q -p tests -- soak --nic '$(TESTED)' $(if $(SEED),--seed '$(SEED)') $(if $(MINUTES),--minutes '$(MINUTES)') $(HARNESS)
 
 bench-icount: image
 	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)

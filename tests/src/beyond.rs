@@ -1,10 +1,11 @@
 //! What Wharf promises beyond the lab's grade.
 
 mod alike;
+mod attack;
 mod counts;
 mod death;
 mod defects;
-mod echo;
+pub(crate) mod echo;
 mod filters;
 mod flood;
 mod hostile;
@@ -18,9 +19,9 @@ mod neighbours;
 mod raw;
 mod segments;
 mod stations;
-mod system;
+pub(crate) mod system;
 mod together;
-mod trouble;
+pub(crate) mod trouble;
 mod verbs;
 mod web;
 
@@ -45,6 +46,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Hostile programs", hostile::CASES),
     ("A server that dies", death::CASES),
     ("Idle connections", idle::CASES),
+    ("Attacks", attack::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),

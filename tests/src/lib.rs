@@ -6,7 +6,8 @@
 //! guest through QEMU's user network, and the [`wire`], which exchanges raw frames with
 //! the card. What passed the card is read from QEMU's capture with [`pcap`].
 //!
-//! [`grade`] is the 2010 lab's grade, [`beyond`] is what Wharf promises on top of it.
+//! [`grade`] is the 2010 lab's grade, [`beyond`] is what Wharf promises on top of it, and
+//! [`soak`] attacks it for as long as one has time.
 
 pub mod account;
 pub mod baseline;
@@ -32,6 +33,7 @@ pub mod pcap;
 pub mod peer;
 pub mod qtest;
 pub mod report;
+pub mod soak;
 pub mod suite;
 pub mod wire;
 

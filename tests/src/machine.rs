@@ -67,7 +67,7 @@ pub struct Setup {
     /// Whether the card is behind a PCIe root port instead of in the lab's slot, 00:03.0.
     pub behind_port: bool,
     /// The processor, as `-cpu` names it.
-    pub cpu: Option<&'static str>,
+    pub cpu: Option<String>,
     /// Whether the test wants a hand in the machine: see [`Machine::qtest`].
     pub qtest: bool,
     /// Whether the test wants a hand on the processor: see [`Machine::debugger`].
@@ -79,6 +79,8 @@ pub struct Setup {
     /// Whether the machine's clock counts its instructions, a nanosecond each, while it is
     /// at work.
     pub icount: bool,
+    /// Whether the machine starts again when it is reset, where QEMU otherwise ends.
+    pub reboots: bool,
     /// What QEMU shall trace, as `-trace` names it, into its log: see [`Machine::traced`].
     pub trace: Option<&'static str>,
 }
@@ -99,6 +101,7 @@ impl Setup {
             rom: None,
             devices: None,
             icount: false,
+            reboots: false,
             trace: None,
             cpu: None,
         }
@@ -194,7 +197,10 @@ impl Machine {
             "-m",
         ]);
         command.arg(setup.memory_mib.to_string());
-        command.args(["-nodefaults", "-display", "none", "-no-reboot"]);
+        command.args(["-nodefaults", "-display", "none"]);
+        if !setup.reboots {
+            command.arg("-no-reboot");
+        }
         command.args(["-chardev", "file,id=com1,path=/dev/fd/1"]);
         command.args(["-serial", "chardev:com1", "-chardev"]);
         command.arg(format!("socket,id=mon,host=127.0.0.1,port={monitor_port}"));
@@ -235,7 +241,7 @@ impl Machine {
         if let Some(trace) = setup.trace {
             command.args(["-trace", trace]);
         }
-        if let Some(cpu) = setup.cpu {
+        if let Some(cpu) = &setup.cpu {
             command.args(["-cpu", cpu]);
         }
         command.arg("-object").arg(format!(
@@ -415,6 +421,19 @@ impl Machine {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    /// What the processor does, in the monitor's words, for a failure: a machine that hangs tells
+    /// nothing itself.
+    pub fn whereabouts(&mut self) -> String {
+        let registers = match self.monitor.command("info registers") {
+            Ok(registers) => registers,
+            Err(Failure(why)) => return why,
+        };
+        let words = registers.split_whitespace();
+        let wanted = ["RIP=", "RSP=", "CR2=", "CR3=", "CPL=", "HLT="];
+        let told = words.filter(|word| wanted.iter().any(|name| word.starts_with(name)));
+        format!("the processor: {}", told.collect::<Vec<_>>().join(" "))
     }
 
     /// CPU time QEMU has used so far.

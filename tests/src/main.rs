@@ -5,7 +5,7 @@ use tests::nic::Nic;
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
 use tests::suite::{self, Case};
-use tests::{Failure, beyond, grade, host, icount};
+use tests::{Failure, beyond, grade, host, icount, soak};
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -23,13 +23,21 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    if let Err(Failure(why)) = suite::names_exist(&options, &cases(options.verb)) {
+    let attacks = soak::cases();
+    let named = match options.verb {
+        Verb::Soak => attacks.iter().collect(),
+        verb => cases(verb),
+    };
+    if let Err(Failure(why)) = suite::names_exist(&options, &named) {
         eprintln!("tests: {why}");
         return ExitCode::from(2);
     }
     let report = Report::new();
     if options.verb == Verb::Icount {
         return end(icount::run(&options, &report));
+    }
+    if options.verb == Verb::Soak {
+        return end(soak::run(&options, &report));
     }
     let mut tally = Tally::default();
     if options.verb == Verb::All && options.names.is_empty() {
@@ -93,7 +101,8 @@ fn cases(verb: Verb) -> Vec<&'static Case> {
 }
 
 fn list() {
-    for case in cases(Verb::All) {
+    let attacks = soak::cases();
+    for case in cases(Verb::All).into_iter().chain(&attacks) {
         println!("{}", case.name);
     }
 }

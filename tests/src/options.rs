@@ -2,6 +2,7 @@
 
 use crate::nic::{self, Nic};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the harness says about itself.
 pub fn usage() -> String {
@@ -17,6 +18,7 @@ whose name contains one of them.
   grade    the lab's grade
   beyond   what Wharf promises on top of it
   all      the host tests of every package, the grade, and beyond
+  soak     attacks by a seed, for as long as --minutes says
   icount   guest instructions per operation, held against tests/icount.baseline
   list     the names of all cases
 
@@ -29,6 +31,8 @@ whose name contains one of them.
   --www DIR     the files that the image was built with (www)
   --bless       icount: write what was counted to the baseline
   --stages      icount: say where the instructions go
+  --seed N      soak: what it chooses by; another one each time if not said
+  --minutes N   soak: how long it takes for all cards together (26)
   --keep        keep the files of cases that pass, too, in passed/
   --help        this text
 
@@ -47,6 +51,8 @@ pub enum Verb {
     All,
     /// Instructions per operation.
     Icount,
+    /// Attacks, for a long time.
+    Soak,
     /// Only tell the names.
     List,
 }
@@ -70,6 +76,10 @@ pub struct Options {
     pub bless: bool,
     /// Whether it is told where instructions go.
     pub stages: bool,
+    /// What attacks choose by; `None`: any.
+    pub seed: Option<u64>,
+    /// How long they take together.
+    pub time: Duration,
     /// Whether cases that pass keep their files, too.
     pub keep: bool,
     /// Parts of names of cases to run; empty: all.
@@ -91,6 +101,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         www: "www".into(),
         bless: false,
         stages: false,
+        seed: None,
+        time: Duration::from_secs(26 * 60),
         keep: false,
         names: Vec::new(),
     };
@@ -111,6 +123,14 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
                 options.nics = Nic::named(&name)
                     .ok_or_else(|| format!("unknown card {name}; it can be: {}", nic::names()))?;
             }
+            "--seed" => options.seed = Some(number(&argument, &value()?)?),
+            "--minutes" => {
+                let minutes = number(&argument, &value()?)?;
+                if !(1..=MINUTES_MAX).contains(&minutes) {
+                    return Err(format!("--minutes is from 1 to {MINUTES_MAX}"));
+                }
+                options.time = Duration::from_secs(minutes * 60);
+            }
             "--qemu" => options.qemu = value()?,
             "--build" => options.build = value()?.into(),
             "--bin" => options.bin = value()?.into(),
@@ -122,6 +142,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
                     "beyond" => Verb::Beyond,
                     "all" => Verb::All,
                     "icount" => Verb::Icount,
+                    "soak" => Verb::Soak,
                     "list" => Verb::List,
                     _ => return Err(format!("unknown verb {word}")),
                 });
@@ -134,6 +155,14 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         return Err("icount counts everything: it takes no names".to_owned());
     }
     Ok(Some(options))
+}
+
+/// The longest that attacks go on: a week.
+const MINUTES_MAX: u64 = 7 * 24 * 60;
+
+fn number(option: &str, word: &str) -> Result<u64, String> {
+    let number = word.parse();
+    number.map_err(|_| format!("{option} takes a number, and {word:?} is none"))
 }
 
 #[cfg(test)]
@@ -161,6 +190,9 @@ mod tests {
         assert_eq!((options.verb, options.nics), (Verb::All, &nic::ALL[..]));
         let options = read("icount --bless --stages").unwrap().unwrap();
         assert!(options.verb == Verb::Icount && options.bless && options.stages);
+        let options = read("soak --seed 7 --minutes 3 floods:").unwrap().unwrap();
+        assert_eq!((options.verb, options.seed), (Verb::Soak, Some(7)));
+        assert_eq!(options.time, Duration::from_secs(180));
         assert_eq!(read("beyond").unwrap().unwrap().nics, &nic::ALL[..1]);
     }
 
@@ -172,6 +204,11 @@ mod tests {
         assert!(read("grade --frob").unwrap_err().contains("--frob"));
         assert!(read("grade --nic").unwrap_err().contains("needs a value"));
         assert!(read("icount udp").unwrap_err().contains("no names"));
+        for minutes in ["0", "ten", "-1", "99999999"] {
+            let words = read(&format!("soak --minutes {minutes}")).unwrap_err();
+            assert!(words.contains("--minutes"), "{words}");
+        }
+        assert!(read("soak --seed x").unwrap_err().contains("\"x\" is none"));
         let words = read("grade --nic igb9").unwrap_err();
         assert!(
             words.contains("igb9") && words.contains(&nic::names()),

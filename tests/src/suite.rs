@@ -191,6 +191,15 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Removes the files of the machines so far, which have ended.
+    ///
+    /// # Errors
+    /// What the system says, and what the logs have that none may have.
+    pub(crate) fn clean(&self) -> Outcome {
+        logs_are_clean(&self.dir)?;
+        fresh(&self.dir)
+    }
+
     /// Puts what was measured into the case's row.
     pub fn note(&self, words: String) {
         *self.note.borrow_mut() = words;

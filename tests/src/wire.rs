@@ -8,7 +8,10 @@ use crate::frames::{
 };
 use crate::machine::PATIENCE;
 use crate::{During, Failure, Outcome, is_timeout, same_bytes};
+use nic::model::traffic;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Our Ethernet address: the user network's.
@@ -37,6 +40,7 @@ pub struct Wire {
     pub guest_ip: Ip,
     /// Where frames for the guest go: to everybody, until [`Wire::resolve`] has learned it.
     pub guest_mac: Mac,
+    sent: Arc<AtomicU64>,
 }
 
 impl Wire {
@@ -51,7 +55,26 @@ impl Wire {
             ip: OUR_IP,
             guest_ip: GUEST_IP,
             guest_mac: BROADCAST,
+            sent: Arc::default(),
         })
+    }
+
+    /// The same end once more, to send from another thread. Only one of them may receive.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn another(&self) -> Outcome<Wire> {
+        Ok(Wire {
+            socket: self.socket.try_clone()?,
+            sent: self.sent.clone(),
+            ..*self
+        })
+    }
+
+    /// How many frames were sent, by this end and all its others, that the guest's card has to
+    /// take: to its station or to all, and no longer than a frame may be.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Puts a frame on the cable as it is.
@@ -60,12 +83,32 @@ impl Wire {
     /// If QEMU takes none any more.
     pub fn send(&self, frame: &[u8]) -> Outcome {
         match self.socket.send(frame) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                let is_seen =
+                    frame.len() >= 14 && traffic::seen(frame, self.guest_mac, true).is_some();
+                self.sent.fetch_add(is_seen.into(), Ordering::Relaxed);
+                Ok(())
+            }
             Err(error) if is_timeout(&error) => Err(Failure(format!(
                 "the card took no frame for {} s: does its receive unit start?",
                 PATIENCE.as_secs()
             ))),
             Err(error) => Err(error).during("wire: sending"),
+        }
+    }
+
+    /// The same, unless the card takes none now; returns whether it has taken it.
+    ///
+    /// # Errors
+    /// If QEMU has ended.
+    pub fn offer(&self, frame: &[u8]) -> Outcome<bool> {
+        self.socket.set_nonblocking(true)?;
+        let sent = self.socket.send(frame);
+        self.socket.set_nonblocking(false)?;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) if is_timeout(&error) => Ok(false),
+            Err(error) => Err(error).during("wire: offering"),
         }
     }
 

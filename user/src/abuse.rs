@@ -1,12 +1,17 @@
 //! System calls with arguments that no sane program passes, for the test that the kernel
-//! refuses them and goes on.
+//! refuses them and goes on: any calls ([`Abuser`]), those of a card's owner
+//! ([`exchanges`]), and those of who lends memory and who borrows it ([`leases`]).
 #![allow(unsafe_code)]
+
+pub mod exchanges;
+pub mod leases;
 
 use crate::{sys, time};
 use abi::ipc::{Call, FOREVER, wait};
 use abi::layout::{RAMDISK_START, USER_END};
 use abi::{Pid, Result, Syscall};
 use alloc::vec::Vec;
+use core::str::FromStr;
 
 /// Bytes of the memory that calls may scribble on.
 const ARENA: usize = 8192;
@@ -20,6 +25,53 @@ pub struct Tally {
     pub done: u32,
     /// Calls that it refused.
     pub refused: u32,
+    /// Calls that it had to refuse and did not, and bytes that changed and were lent to nobody.
+    pub wrong: u32,
+}
+
+impl Tally {
+    fn count<T>(&mut self, outcome: &Result<T>) {
+        match outcome {
+            Ok(_) => self.done += 1,
+            Err(_) => self.refused += 1,
+        }
+    }
+}
+
+/// What kind of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any.
+    Calls,
+    /// Those of a card's owner.
+    Exchanges,
+    /// Those that lend memory.
+    Leases,
+    /// Those of the one that it is lent to.
+    Borrower,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Calls, Kind::Exchanges, Kind::Leases, Kind::Borrower];
+
+    /// Its name among a program's arguments.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Calls => "calls",
+            Kind::Exchanges => "exchanges",
+            Kind::Leases => "leases",
+            Kind::Borrower => "borrower",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ();
+
+    fn from_str(name: &str) -> core::result::Result<Self, ()> {
+        let mut all = Kind::ALL.into_iter();
+        all.find(|kind| kind.name() == name).ok_or(())
+    }
 }
 
 /// A seeded caller.
@@ -62,10 +114,7 @@ impl Abuser {
                     self.enter(number, arguments)
                 }
             };
-            match outcome {
-                Ok(_) => tally.done += 1,
-                Err(_) => tally.refused += 1,
-            }
+            tally.count(&outcome);
         }
         tally
     }
@@ -158,6 +207,12 @@ impl Abuser {
     fn len(&mut self) -> u64 {
         let choices = [0, 1, 7, 64, 128, 129, 256, 1 << 40, 1 << 63, u64::MAX];
         choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// Whoever answers next: the one that every call goes to from now on.
+    fn call_only(&mut self, server: Pid) {
+        self.servers.clear();
+        self.servers.push(server);
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).

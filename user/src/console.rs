@@ -37,6 +37,12 @@ impl Line {
         }
     }
 
+    /// How many bytes its whole lines have, if there are any.
+    fn lines(&self) -> Option<usize> {
+        let end = self.bytes[..self.len].iter().rposition(|&b| b == b'\n');
+        end.map(|end| end + 1)
+    }
+
     /// Writes the first `count` bytes to the console and moves the rest up.
     fn emit(&mut self, count: usize) {
         let mut rest = &self.bytes[..count];
@@ -57,8 +63,9 @@ impl Write for Line {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
             if self.len == PRINT_MAX {
-                // No system call takes more: a line this long is written in pieces.
-                self.emit(PRINT_MAX);
+                // No system call takes more. Whole lines go first, so that no other program's
+                // comes into the middle of one; a line this long is written in pieces.
+                self.emit(self.lines().unwrap_or(PRINT_MAX));
             }
             let take = rest.len().min(PRINT_MAX - self.len);
             let (now, later) = rest.split_at(take);
@@ -67,8 +74,7 @@ impl Write for Line {
             rest = later;
         }
         if text.contains('\n') {
-            let lines = self.bytes[..self.len].iter().rposition(|&b| b == b'\n');
-            self.emit(lines.map_or(0, |end| end + 1));
+            self.emit(self.lines().unwrap_or(0));
         }
         Ok(())
     }
@@ -175,6 +181,20 @@ mod tests {
         let text = "x".repeat(3 * PRINT_MAX) + "\n";
         Line::new().write_str(&text).unwrap();
         assert_eq!(calls.try_iter().collect::<String>(), text);
+    }
+
+    #[test]
+    fn many_lines_are_written_in_pieces_that_end_where_lines_do() {
+        let calls = calls(u64::MAX);
+        let text: String = (0..500).map(|n| format!("line {n}\n")).collect();
+        Line::new().write_str(&text).unwrap();
+        let pieces: Vec<String> = calls.try_iter().collect();
+        assert!(pieces.len() > 2, "{}", pieces.len());
+        assert!(
+            pieces.iter().all(|piece| piece.ends_with('\n')),
+            "{pieces:?}"
+        );
+        assert_eq!(pieces.concat(), text);
     }
 
     #[test]

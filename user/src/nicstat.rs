@@ -18,11 +18,12 @@ use alloc::string::String;
 
 /// How to call the program.
 pub const USAGE: &str = "\
-usage: nicstat[,CARD][,-a][,-r][,-t][,-w[,SECONDS]]
+usage: nicstat[,CARD][,-a][,-r][,-s][,-t][,-w[,SECONDS]]
   prints what a card is and has counted, or where time goes
   CARD         which card, counted from 0; 0 if not said
   -a           also the counters that are zero
   -r           plain lines of `name value`, then `nicstat: end`
+  -s           also what the network server counts: a verdict for each frame
   -t           where time goes instead: cycles since the start or the last look
   -w[,SECONDS] again and again, with what changed; every second if not said";
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub all: bool,
     /// Print the text as the server wrote it.
     pub raw: bool,
+    /// Tell also what the network server has counted, each with its verdict.
+    pub server: bool,
     /// Tell where time goes, and not of the card.
     pub time: bool,
     /// Seconds between reports; `None` for one report only.
@@ -59,6 +62,7 @@ impl Options {
             match word {
                 "-a" => options.all = true,
                 "-r" => options.raw = true,
+                "-s" => options.server = true,
                 "-t" => options.time = true,
                 "-w" => {
                     let follows = args.clone().next();

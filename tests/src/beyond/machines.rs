@@ -42,7 +42,7 @@ fn random_numbers(bench: &Bench) -> Outcome {
     let mut seen = HashSet::new();
     for (cpu, source) in sources.into_iter().flat_map(|source| [source; 2]) {
         let machine = bench.boot(&Setup {
-            cpu: Some(cpu),
+            cpu: Some(cpu.to_owned()),
             ..Setup::new(&format!("run=random,{LINES}"))
         })?;
         machine.wait_end_of_run()?;
@@ -134,7 +134,7 @@ fn lacking(bench: &Bench) -> Outcome {
         ("qemu64,-pge", "PGE"),
     ] {
         let setup = Setup {
-            cpu: Some(cpu),
+            cpu: Some(cpu.to_owned()),
             ..Setup::new("")
         };
         refused(bench, &setup, words).map_err(|why| Failure(format!("{cpu}: {why}")))?;

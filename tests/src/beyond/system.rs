@@ -21,7 +21,7 @@ pub const CASES: &[Case] = &[
         serves(bench, |setup| setup.machine = Some("q35"))
     }),
     Case::new("serves on a processor with SMEP, SMAP, UMIP", |bench| {
-        serves(bench, |setup| setup.cpu = Some("max"))
+        serves(bench, |setup| setup.cpu = Some("max".to_owned()))
     }),
     Case::new("pci report", pci_report),
     Case::new("nicstat tells of the card and its frames", nicstat),

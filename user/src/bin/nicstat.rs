@@ -51,10 +51,14 @@ fn card(options: &Options, before: Option<&Report>) -> Result<Report, String> {
     let server = Server::of_card(options.card).context("no network server")?;
     let text = server.card().context("cannot ask the network server")?;
     let report = Report::parse(&text).map_err(|error| alloc::format!("{error}"))?;
+    let status = match options.server {
+        true => server.status().context("cannot ask the network server")?,
+        false => String::new(),
+    };
     if options.raw {
-        println!("{text}{END}");
+        println!("{text}{status}{END}");
     } else {
-        println!("{}", table(&report, before, options.all));
+        println!("{}{status}", table(&report, before, options.all));
     }
     Ok(report)
 }

@@ -58,11 +58,12 @@ fn arguments_are_read() {
     let parse = |words: &str| Options::parse(&mut Args::new(words));
     assert_eq!(parse(""), Ok(Options::default()));
     assert_eq!(
-        parse("1,-w,5,-a,-r,-t"),
+        parse("1,-w,5,-a,-r,-s,-t"),
         Ok(Options {
             card: 1,
             all: true,
             raw: true,
+            server: true,
             time: true,
             interval_s: Some(5),
         })
