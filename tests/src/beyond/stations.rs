@@ -31,6 +31,9 @@ const AGAIN: Duration = Duration::from_millis(300);
 const NOISY: usize = 230;
 const FLOOD: usize = 20_000;
 const BATCH: usize = 20;
+/// The part of their rate that others must keep, in one of the rounds: some of the flood's packets
+/// take the place of theirs in the ring of the 82559ER, of which QEMU drops what does not fit.
+const SHARE: f64 = 0.5;
 /// How long page rates are measured.
 const MEASURED: Duration = Duration::from_secs(3);
 
@@ -320,23 +323,31 @@ fn flood(bench: &Bench) -> Outcome {
         Outcome::Ok((rate, round.p99(), round.again))
     };
     let mut crowd = Crowd::new(wire);
-    let (quiet, quiet_p99, _) = measure(&mut crowd).during("without the flood")?;
-    let (ends, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let shouting = Instant::now();
-    let (rate, p99, again) = std::thread::scope(|scope| {
-        let noise = scope.spawn(|| shout(wire, &ends, &sent));
-        let measured = measure(&mut crowd).during("in the flood");
-        ends.store(true, Ordering::Relaxed);
-        noise
-            .join()
-            .map_err(|_| Failure("the flood broke".to_owned()))??;
-        measured
-    })?;
-    let packets = sent.load(Ordering::Relaxed) as f64 / shouting.elapsed().as_secs_f64();
-    bench.note(format!(
-        "{quiet:.0} pages/s (p99 {quiet_p99:.1?}); with {packets:.0} ARP/s {rate:.0} (p99 {p99:.1?})"
-    ));
-    ensure(rate >= quiet / 3.0, || {
-        format!("{rate:.0} pages a second in the flood, {quiet:.0} without; {again} again")
-    })
+    let mut notes = Vec::new();
+    for _ in 0..ROUNDS {
+        let (quiet, quiet_p99, _) = measure(&mut crowd).during("without the flood")?;
+        let (ends, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let shouting = Instant::now();
+        let (rate, p99, again) = std::thread::scope(|scope| {
+            let noise = scope.spawn(|| shout(wire, &ends, &sent));
+            let measured = measure(&mut crowd).during("in the flood");
+            ends.store(true, Ordering::Relaxed);
+            let broke = |_| Failure("the flood broke".to_owned());
+            noise.join().map_err(broke)??;
+            measured
+        })?;
+        let packets = sent.load(Ordering::Relaxed) as f64 / shouting.elapsed().as_secs_f64();
+        notes.push(format!(
+            "{quiet:.0} pages/s (p99 {quiet_p99:.1?}), with {packets:.0} ARP/s {rate:.0} \
+             (p99 {p99:.1?}, {again} frames again)"
+        ));
+        if rate >= quiet * SHARE {
+            bench.note(notes.join("; "));
+            return Ok(());
+        }
+    }
+    Err(Failure(format!(
+        "the flood costs too much: {}",
+        notes.join("; ")
+    )))
 }

@@ -10,8 +10,9 @@ use alloc::string::String;
 use core::time::Duration;
 use user::abuse::{Abuser, Kind, Tally, exchanges, leases};
 use user::args::Args;
+use user::process::{self, Grant};
 use user::start::Context;
-use user::{Error, ipc, println, process, sys, time};
+use user::{Error, ipc, println, sys, time};
 
 user::entry!(
     "\
@@ -92,7 +93,8 @@ fn again_and_again(options: &Options) -> Result<(), String> {
     for number in 0..options.times {
         let seed = options.seed.wrapping_add(number.into());
         let args = alloc::format!("{},{seed},{}", options.count, options.kind.name());
-        let child = process::spawn("testcalls", &args).context("cannot start myself")?;
+        let child =
+            process::spawn("testcalls", &args, &Grant::default()).context("cannot start myself")?;
         if number % 2 == 1 {
             time::sleep(Duration::from_micros(seed % 20_000)).context("cannot wait")?;
             match process::kill(child) {
@@ -107,7 +109,7 @@ fn again_and_again(options: &Options) -> Result<(), String> {
     }
     if options.kind == Kind::Exchanges {
         for server in ["echosrv", "httpd"] {
-            process::spawn(server, "").context("cannot start a server")?;
+            process::spawn(server, "", &Grant::default()).context("cannot start a server")?;
         }
         process::wait_any().context("cannot wait")?;
     }
