@@ -246,7 +246,7 @@ fn what_is_kept_for_clients_that_take_nothing_is_bounded() {
         let client = world.network.connect();
         let line = world.network.line(client);
         line.take(0);
-        line.send(&pattern(60_000));
+        line.send(pattern(60_000));
         // Other news end the call, and with it the send.
         world.network.busy = true;
         for _ in 0..4 {
