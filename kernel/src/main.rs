@@ -120,7 +120,10 @@ fn main(boot: &'static mut BootInfo) -> ! {
         },
         files,
     );
-    must(boot_memory::check_enough());
+    if let Err(problem) = boot_memory::check_enough() {
+        log::error!("{problem}; halted");
+        cpu::halt_forever();
+    }
     for irq in nics.irqs() {
         pic.set_enabled(irq, true);
     }
@@ -168,7 +171,7 @@ fn free_for_programs() -> u64 {
 }
 
 /// What the boot cannot go on without.
-fn must<T>(result: Result<T, impl core::fmt::Display>) -> T {
+fn must<T>(result: Result<T, &'static str>) -> T {
     result.unwrap_or_else(|problem| panic!("{problem}"))
 }
 

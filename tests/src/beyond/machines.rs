@@ -195,12 +195,9 @@ fn large_site(bench: &Bench) -> Outcome {
         })
     };
     let machine = boot(7)?;
-    machine.console.wait_text("halted; leave QEMU", PATIENCE)?;
-    let lines = machine.console.lines();
-    let told = lines
-        .iter()
-        .find(|line| line.starts_with("too little memory: "));
-    let told = told.ok_or("it does not say what is wrong")?;
+    let told = machine
+        .console
+        .wait_prefix("error: too little memory: ", PATIENCE)?;
     // It needs no more than it says.
     let more = told.split("start with ").nth(1);
     let more = more.and_then(|words| words.split(' ').next()?.parse::<u32>().ok());
