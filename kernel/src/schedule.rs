@@ -7,14 +7,14 @@
 //! ```
 //!
 //! Servers, which their parents have started as such, come first. A program that is none has
-//! credit: it earns as much as it sleeps, up to [`CREDIT_MS`], and pays for the time in which it
-//! runs, in the kernel as well. It computes from when it has none until it has [`RISE_MS`]. So one that waits for people or for messages comes before one that
+//! credit: it earns as much as it sleeps, up to `CREDIT_MS`, and pays for the time in which it
+//! runs, in the kernel as well. It computes from when it has none until it has `RISE_MS`. So one that waits for people or for messages comes before one that
 //! computes; and one that calls `wait` again and again without sleeping, or prints without end,
 //! computes. A child begins with half of its parent's credit, so that to start children makes
 //! none.
 //!
-//! Nobody is shut out for ever: a level that had its turn [`PATIENCE_MS`] ago the last time, and
-//! has wanted it since, has one of [`TURN_MS`], in which it is not interrupted for those above.
+//! Nobody is shut out for ever: a level that had its turn `PATIENCE_MS` ago the last time, and
+//! has wanted it since, has one of `TURN_MS`, in which it is not interrupted for those above.
 //!
 //! Times are counts of any clock that runs on; the kernel's is the time-stamp counter.
 
