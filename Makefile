@@ -98,6 +98,8 @@ qemu: image
 run-%:
 	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
 
+# gdb finds programs where they were linked.
+qemu-gdb: override CMDLINE := $(strip layout=fixed $(CMDLINE))
 qemu-gdb: image
 	$(call ANNOUNCE,$(GDB_PORT))
 	@exec $(QEMU) $(QEMUFLAGS) -S -gdb tcp:127.0.0.1:$(GDB_PORT)

@@ -1,7 +1,7 @@
 //! Links every program of `src/bin` as a freestanding ELF file.
 //!
 //! `x86_64-unknown-linux-gnu` is used for its prebuilt `core` and `alloc` only: no start
-//! files, no C library, fixed addresses from `program.ld`.
+//! files, no C library, and an image for any place, as `program.ld` says.
 
 mod rows;
 
@@ -18,8 +18,10 @@ fn main() {
     for argument in [
         "-nostartfiles",
         "-nostdlib",
-        "-static",
-        "-no-pie",
+        "-static-pie",
+        "-Wl,--no-dynamic-linker",
+        "-Wl,-z,text",
+        "-Wl,-z,pack-relative-relocs",
         "-Wl,--gc-sections",
         "-Wl,--build-id=none",
         // Segments are copied, not mapped from the file: no page boundaries in there.

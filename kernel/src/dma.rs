@@ -14,7 +14,8 @@ use x86_64::PhysAddr;
 /// Cards with 32-bit addresses reach the memory below 4 GiB.
 const BELOW_4_GIB: u64 = 1 << 32;
 
-/// An arena, zeroed at first, never given back: a card may write to it for ever.
+/// An arena, zeroed at first. Who drops it has seen to it that its card does not write to it any
+/// more, or was never told of it.
 pub struct Arena {
     physical: u64,
     base: NonNull<u8>,
@@ -24,6 +25,12 @@ pub struct Arena {
 // SAFETY: the arena belongs to whoever holds the value; nothing about it is tied to the
 // place it was made.
 unsafe impl Send for Arena {}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        paging::free_run(PhysAddr::new(self.physical), self.len);
+    }
+}
 
 impl Arena {
     /// Takes `len` bytes below 4 GiB; `None` if there is no such run of free memory.

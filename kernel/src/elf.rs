@@ -1,18 +1,22 @@
 //! A user program's ELF file, checked before a byte of it is loaded.
 //!
-//! What is accepted is exactly what the build produces: a static, non-relocatable
+//! What is accepted is exactly what the build produces: a static position-independent
 //! executable for x86_64 whose segments are in the part of the address space that
-//! [`abi::layout`] gives to images. The file may be anything at all; a bad one is an
-//! [`ElfError`]. The `elf` crate decodes the structures, this file decides.
+//! [`abi::layout`] gives to images, and which has no relocations but the packed relative ones
+//! (`DT_RELR`): the words of its data that hold addresses in itself, a bit for each. The file may be
+//! anything at all; a bad one is an [`ElfError`]. The `elf` crate decodes the structures, this file
+//! decides.
 //!
-//! Sources: System V gABI chapters 4 and 5; x86-64 psABI.
+//! Sources: System V gABI chapters 4 and 5, `DT_RELR` as in version 4.3; x86-64 psABI.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use abi::layout::{IMAGE_END, IMAGE_START, PAGE_SIZE};
 use elf::ElfBytes;
-use elf::abi::{EM_X86_64, ET_DYN, ET_EXEC, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_TLS};
+use elf::abi::{
+    DT_JMPREL, DT_NEEDED, DT_NULL, DT_REL, DT_RELA, DT_TEXTREL, EM_X86_64, ET_DYN, ET_EXEC, PF_W,
+    PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_TLS,
+};
 use elf::endian::LittleEndian;
 use elf::file::Class;
 use elf::parse::ParseError;
@@ -20,6 +24,14 @@ use elf::segment::ProgramHeader;
 
 /// The most program headers a file may have. Linkers make about ten.
 pub const HEADERS_MAX: usize = 64;
+
+/// Tags of the dynamic section that the `elf` crate has not (gABI 4.3, "Dynamic Section").
+const DT_RELRSZ: i64 = 35;
+const DT_RELR: i64 = 36;
+const DT_RELRENT: i64 = 37;
+
+/// Bytes of a word, which holds an address.
+const WORD: u64 = 8;
 
 /// Part of a program: a range of memory, and what it begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +67,23 @@ impl Segment<'_> {
     fn contains(&self, address: u64) -> bool {
         (self.virtual_address..self.end()).contains(&address)
     }
+
+    /// Whether its data has a whole, aligned word at that address.
+    fn has_word(&self, address: u64) -> bool {
+        let end = self.virtual_address + self.data.len() as u64;
+        address.is_multiple_of(WORD)
+            && address >= self.virtual_address
+            && end.checked_sub(address).is_some_and(|rest| rest >= WORD)
+    }
 }
 
 /// A program that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program<'a> {
     entry: u64,
-    segments: Vec<Segment<'a>>,
+    segments: heapless::Vec<Segment<'a>, HEADERS_MAX>,
+    /// The table of relocations.
+    relr: &'a [u8],
 }
 
 impl<'a> Program<'a> {
@@ -75,8 +97,8 @@ impl<'a> Program<'a> {
             return Err(ElfError::WrongMachine(elf.ehdr.e_machine));
         }
         match elf.ehdr.e_type {
-            ET_EXEC => {}
-            ET_DYN => return Err(ElfError::Relocatable),
+            ET_DYN => {}
+            ET_EXEC => return Err(ElfError::Fixed),
             other => return Err(ElfError::NotExecutable(other)),
         }
         let headers = elf.segments().ok_or(ElfError::NoSegments)?;
@@ -84,11 +106,15 @@ impl<'a> Program<'a> {
             return Err(ElfError::TooManyHeaders(headers.len()));
         }
 
-        let mut segments: Vec<Segment> = Vec::new();
+        let mut segments: heapless::Vec<Segment, HEADERS_MAX> = heapless::Vec::new();
+        let mut dynamic: &[u8] = &[];
         for header in headers.iter() {
             match header.p_type {
                 PT_INTERP => return Err(ElfError::Interpreter),
-                PT_DYNAMIC => return Err(ElfError::Dynamic),
+                PT_DYNAMIC => {
+                    let section = bytes(file, header.p_offset, header.p_filesz);
+                    dynamic = section.ok_or(ElfError::OutsideFile(header.p_vaddr))?;
+                }
                 PT_TLS if header.p_memsz != 0 => return Err(ElfError::ThreadLocal),
                 PT_LOAD if header.p_memsz != 0 || header.p_filesz != 0 => {
                     let segment = read_segment(file, &header)?;
@@ -98,7 +124,8 @@ impl<'a> Program<'a> {
                     }) {
                         return Err(ElfError::Overlap(segment.virtual_address));
                     }
-                    segments.push(segment);
+                    let pushed = segments.push(segment);
+                    pushed.map_err(|_| ElfError::TooManyHeaders(headers.len()))?;
                 }
                 _ => {}
             }
@@ -113,7 +140,25 @@ impl<'a> Program<'a> {
         {
             return Err(ElfError::Entry(entry));
         }
-        Ok(Program { entry, segments })
+        let relr = relocation_table(dynamic, &segments)?;
+        let program = Program {
+            entry,
+            segments,
+            relr,
+        };
+        for at in program.relocations() {
+            let is_data = |segment: &Segment| segment.writable && segment.has_word(at);
+            if !program.segments.iter().any(is_data) {
+                return Err(ElfError::Relocation(at));
+            }
+        }
+        Ok(program)
+    }
+
+    /// Where in its data, 8 bytes at a time, is an address to which is to be added what is added to
+    /// the segments' addresses. Each is inside the data of a writable segment, and aligned.
+    pub fn relocations(&self) -> impl Iterator<Item = u64> + use<'a> {
+        relocations(self.relr)
     }
 
     /// Where it begins to run.
@@ -160,6 +205,61 @@ fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a
     })
 }
 
+/// The table of relative relocations, from what the dynamic section says of it.
+fn relocation_table<'a>(dynamic: &'a [u8], segments: &[Segment<'a>]) -> Result<&'a [u8], ElfError> {
+    let (mut at, mut size) = (0, 0);
+    for entry in dynamic.as_chunks::<16>().0 {
+        let (tag, value) = entry.split_at(8);
+        let (tag, value) = (word(tag), word(value));
+        match tag as i64 {
+            DT_NULL => break,
+            DT_RELR => at = value,
+            DT_RELRSZ => size = value,
+            DT_RELRENT if value != WORD => return Err(ElfError::Relocation(value)),
+            // What only a linker at run time could do.
+            DT_NEEDED | DT_REL | DT_RELA | DT_JMPREL | DT_TEXTREL => {
+                return Err(ElfError::Dynamic);
+            }
+            _ => {}
+        }
+    }
+    if size == 0 {
+        return Ok(&[]);
+    }
+    let home = segments.iter().find(|segment| segment.contains(at));
+    let table = home.and_then(|home| bytes(home.data, at - home.virtual_address, size));
+    table
+        .filter(|table| (table.len() as u64).is_multiple_of(WORD))
+        .ok_or(ElfError::Relocation(at))
+}
+
+/// Decodes such a table: an even word is an address, an odd one a bit for each of the 63 words that
+/// follow what came before.
+fn relocations(table: &[u8]) -> impl Iterator<Item = u64> {
+    const FOLLOWING: u64 = u64::BITS as u64 - 1;
+    let mut next = 0u64;
+    table.as_chunks::<8>().0.iter().flat_map(move |entry| {
+        let entry = u64::from_le_bytes(*entry);
+        // An address is a bitmap that has itself, and after which the next word is the next.
+        let (first, bits, covered) = match entry & 1 {
+            0 => (entry, 1, 1),
+            _ => (next, entry >> 1, FOLLOWING),
+        };
+        next = first.wrapping_add(covered * WORD);
+        let is_set = move |index: &u64| bits >> index & 1 == 1;
+        (0..covered)
+            .filter(is_set)
+            .map(move |index| first.wrapping_add(index * WORD))
+    })
+}
+
+/// Eight bytes as a number.
+fn word(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |word| u64::from_le_bytes(*word))
+}
+
 fn bytes(file: &[u8], offset: u64, size: u64) -> Option<&[u8]> {
     file.get(usize::try_from(offset).ok()?..)?
         .get(..usize::try_from(size).ok()?)
@@ -172,16 +272,19 @@ pub enum ElfError {
     Malformed(ParseError),
     /// It is for this machine (`e_machine`), or for 32 bits.
     WrongMachine(u16),
-    /// It is position independent, so it would have to be relocated.
-    Relocatable,
+    /// It can be in one place only.
+    Fixed,
     /// It is an object file, a core dump or worse (`e_type`).
     NotExecutable(u16),
     /// It has more than [`HEADERS_MAX`] program headers: this many.
     TooManyHeaders(usize),
     /// It wants a dynamic linker.
     Interpreter,
-    /// It has a dynamic section.
+    /// It has relocations that only a dynamic linker understands.
     Dynamic,
+    /// A relocation, or their table, is not where it can be, at this address; or a part of it has
+    /// this size.
+    Relocation(u64),
     /// It has thread-local variables.
     ThreadLocal,
     /// There is nothing to load in it.
@@ -207,15 +310,16 @@ impl fmt::Display for ElfError {
             ElfError::WrongMachine(machine) => {
                 write!(f, "not for 64-bit x86 (machine {machine})")
             }
-            ElfError::Relocatable => {
-                f.write_str("position independent: link with relocation-model=static and -no-pie")
-            }
+            ElfError::Fixed => f.write_str("for fixed addresses: link with -static-pie"),
             ElfError::NotExecutable(kind) => write!(f, "no executable (ELF type {kind})"),
             ElfError::TooManyHeaders(count) => {
                 write!(f, "{count} program headers, {HEADERS_MAX} are allowed")
             }
             ElfError::Interpreter => f.write_str("wants a dynamic linker: link with -static"),
-            ElfError::Dynamic => f.write_str("dynamically linked: link with -static"),
+            ElfError::Dynamic => {
+                f.write_str("dynamically linked: link with -static-pie and -z pack-relative-relocs")
+            }
+            ElfError::Relocation(at) => write!(f, "no relocation can be at {at:#x}"),
             ElfError::ThreadLocal => f.write_str("has thread-local variables, which have no place"),
             ElfError::NoSegments => f.write_str("has nothing to load"),
             ElfError::FileLargerThanMemory(at) => {
@@ -241,4 +345,4 @@ impl fmt::Display for ElfError {
 impl core::error::Error for ElfError {}
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

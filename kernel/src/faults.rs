@@ -5,6 +5,7 @@ use crate::arch::traps::{self, Frame};
 use crate::console;
 use crate::user_memory::UserMemory;
 use abi::ipc::Pid;
+use abi::layout::IMAGE_END;
 use core::fmt::{self, Display, Write};
 use kernel::process::{Machine, Registers, Table};
 use kernel::ramdisk::Ramdisk;
@@ -13,6 +14,8 @@ use spin::Once;
 
 /// The most callers that a backtrace names.
 const DEPTH_MAX: usize = 16;
+/// Where programs are in the ramdisk.
+const PROGRAMS: &str = "bin/";
 /// Path of the kernel in the ramdisk.
 const KERNEL_PATH: &str = "boot/kernel";
 
@@ -133,15 +136,23 @@ pub fn report(
     let Some(process) = table.get(pid).filter(|process| !process.is_mute) else {
         return;
     };
-    let mut path = alloc::string::String::from("bin/");
-    path.push_str(&process.name);
-    let file = ramdisk.file(&path);
+    let mut programs = ramdisk.files(PROGRAMS);
+    let file = programs.find(|file| file.path.file_name() == process.name);
+    let file = file.map(|file| file.data);
     log::error!(
         "{} (pid {pid}) is ended: {}",
         process.name,
         Cause(registers)
     );
-    let place = |address| Place { file, address };
+    // As the file has it, and gdb, and nm.
+    let image = process.places.image;
+    let place = |at: u64| Place {
+        file,
+        address: at
+            .checked_sub(image)
+            .filter(|at| *at < IMAGE_END)
+            .unwrap_or(at),
+    };
     log::info!("    at {}", place(registers.rip));
     let read = |address| {
         let mut words = [0; 16];
@@ -153,7 +164,7 @@ pub fn report(
     for address in callers(registers.rbp, read).filter(|address| *address != 0) {
         log::info!("    by {}", place(address));
     }
-    log::info!("    the other programs go on");
+    log::info!("    its image was at {image:#x}; the other programs go on");
 }
 
 /// The kernel itself did wrong: says so and stops.

@@ -22,7 +22,8 @@ impl<M: Machine> Table<M> {
     /// # Errors
     /// As [`Table::alive`] for the server, [`Error::TooLong`] for a request
     /// over [`MESSAGE_MAX`], [`Error::InvalidArgument`] for a call to oneself or too many
-    /// leases, [`Error::BadAddress`] for a bad request pointer.
+    /// leases, [`Error::BadAddress`] for a bad request pointer, [`Error::Deadlock`] if the server
+    /// waits for the caller's answer.
     pub fn call(&mut self, caller: Pid, call: &Call) -> Result<()> {
         let len = call.request.1 as usize;
         if call.request.1 > MESSAGE_MAX as u64 {
@@ -32,6 +33,9 @@ impl<M: Machine> Table<M> {
             return Err(Error::InvalidArgument);
         }
         self.alive(call.target)?;
+        if self.waits_for(call.target, caller) {
+            return Err(Error::Deadlock);
+        }
         let process = self.alive(caller)?;
         let space = process.space.as_ref().ok_or(Error::NotFound)?;
         let mut payload = [0; MESSAGE_MAX];
@@ -54,10 +58,25 @@ impl<M: Machine> Table<M> {
             received: false,
         };
         if let Some(server) = self.get_mut(call.target) {
-            server.callers.push_back(caller);
+            // It has a place for each process that there can be.
+            let _ = server.callers.push_back(caller);
         }
         self.deliver(call.target, true);
         Ok(())
+    }
+
+    /// Whether `pid` is in a call that `other` must answer before it goes on: a call to it, or to
+    /// one who is. Two that call each other would sleep for ever, and keep their memory for ever
+    /// if their parent is gone.
+    fn waits_for(&self, mut pid: Pid, other: Pid) -> bool {
+        // As every call was looked at so, those that follow each other make no ring.
+        while let Some(State::Calling { server, .. }) = self.get(pid).map(|process| process.state) {
+            if server == other {
+                return true;
+            }
+            pid = server;
+        }
+        false
     }
 
     /// `Syscall::Reply`: `server` answers the call `token` with an error or with bytes of

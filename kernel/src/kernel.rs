@@ -1,10 +1,10 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
-use crate::arch::cpu;
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
+use crate::arch::{cpu, gdt, space};
 use crate::faults;
 use crate::nics::Nics;
 use crate::user_memory::UserMemory;
@@ -49,6 +49,8 @@ pub struct Kernel {
     pub looks: Looks,
     /// What [`abi::Syscall::Random`] gives.
     pub random: Random,
+    /// Programs are at the same places always.
+    pub fixed_layout: bool,
     /// Where time goes.
     pub accounts: Accounts<Tsc>,
 }
@@ -228,7 +230,7 @@ impl Kernel {
             .into_iter()
             .map(|stage| self.accounts.stage(stage));
         let processes = self.table.living();
-        stages.chain(processes.map(|process| self.accounts.process(process.pid, &process.name)))
+        stages.chain(processes.map(|process| self.accounts.process(process.pid, process.name)))
     }
 
     /// Tells the console where time goes: the machine's NMI asks for it.
@@ -326,7 +328,8 @@ impl Kernel {
             self.watch.end(self.timer.now());
         }
         if let Some(space) = &process.space {
-            space.activate();
+            space::enter(space);
+            gdt::clear_data_segments();
         }
         frame.registers = process.registers;
         match process.vectors.state() {

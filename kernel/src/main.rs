@@ -15,7 +15,9 @@ mod syscalls;
 mod user_memory;
 
 use crate::arch::messages::Messages;
-use crate::arch::{boot_memory, cmos, cpu, gdt, paging, pci, pic::Pic, space, timer::Timer, traps};
+use crate::arch::{
+    boot_memory, cmos, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps,
+};
 use crate::kernel::Kernel;
 use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
@@ -68,7 +70,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         gdt::guard_pages(),
         boot_memory::code(),
     ));
-    boot_memory::init_heap();
+    heap::init();
     must(boot_memory::check_enough());
     let protections = cpu::enable_protections();
     let files = must(boot_memory::ramdisk(boot));
@@ -87,6 +89,11 @@ fn main(boot: &'static mut BootInfo) -> ! {
     random.absorb(ramdisk.command_line().as_bytes());
 
     let mut config = pci::Config::new(boot.rsdp_addr.into_option());
+    if let Some(error) = config.lack() {
+        log::warn!(
+            "no PCI: the ports of mechanism 1 do not answer, and {error}; QEMU: use -M pc or q35"
+        );
+    }
     let scan = ::kernel::pci::scan(&mut config);
     for function in &scan.functions {
         log::info!("{function}");
@@ -107,6 +114,8 @@ fn main(boot: &'static mut BootInfo) -> ! {
             config,
             messages: Messages::new(timer.apic_id()),
             options,
+            has_lines: pic.is_there(),
+            is_first: true,
         },
         files,
     );
@@ -128,6 +137,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         nics,
         ramdisk,
         random,
+        fixed_layout: options.fixed_layout,
         timer,
         pic,
         next_tick,

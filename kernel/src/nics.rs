@@ -10,9 +10,9 @@ use crate::arch::paging;
 use crate::arch::pic::Pic;
 use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
+use abi::layout::PAGE_SIZE;
 use abi::nic::{Counter, Features, FilterHead, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
@@ -31,7 +31,7 @@ const UNCLAIMED_MAX: u32 = 10_000;
 /// One card.
 struct Card {
     number: usize,
-    nic: Box<dyn Nic + Send>,
+    nic: &'static mut (dyn Nic + Send),
     /// The chip's name.
     chip: &'static str,
     address: Address,
@@ -39,7 +39,7 @@ struct Card {
     owner: Option<Pid>,
     /// Where its arena starts.
     memory: PhysAddr,
-    /// What it and its owner exchange; made when an owner first asks.
+    /// What it and its owner exchange; it is elsewhere while that is done.
     exchange: Option<Arena>,
     /// The owner has been shown its buffers.
     is_shown: bool,
@@ -58,60 +58,81 @@ pub struct Nics {
     cards: Vec<Card>,
     /// Per line, interrupts in a row that nobody claimed.
     unclaimed: [u32; 16],
-    /// A frame on its way between a program and a ring.
+    /// A frame on its way between a program and a ring, of any card.
     frame: Vec<u8>,
     /// Where the ramdisk is, for cards.
     ramdisk: Runs,
 }
 
 impl Nics {
-    /// Attaches a driver to every function that has one, and tells the story of it.
+    /// Attaches a driver to every function that has one, and tells the story of it. A card for
+    /// which there is no memory is left out.
     pub fn attach_all(
         functions: &[Function],
         mut attaching: Attaching,
         ramdisk: &'static [u8],
     ) -> Self {
         attach::say_what_lacks(functions);
-        let mut cards: Vec<Card> = Vec::new();
-        for function in functions {
-            let Some((chip, attached)) = attaching.attach(function) else {
-                continue;
-            };
-            let Attached {
-                nic,
-                memory,
-                interrupts,
-            } = attached;
-            let mut card = Card {
-                number: cards.len(),
-                nic,
-                chip,
-                address: function.address,
-                interrupts,
-                owner: None,
-                memory,
-                exchange: None,
-                is_shown: false,
-                wakes_with_frames: false,
-                is_unarmed: false,
-                broken: false,
-                unstartable: None,
-            };
-            card.introduce(attaching.options.self_test);
-            cards.push(card);
-        }
-        let longest = cards.iter().map(|card| {
-            let nic = &card.nic;
-            let longest = nic.features().segmentation.frame_max;
-            nic.frame_max().max(longest as usize)
-        });
-        let longest = longest.max();
-        Nics {
-            frame: alloc::vec![0; longest.unwrap_or(0)],
-            cards,
+        let mut nics = Nics {
+            cards: Vec::new(),
             unclaimed: [0; 16],
+            frame: Vec::new(),
             ramdisk: paging::physical_runs(ramdisk),
+        };
+        for function in functions {
+            if let Some((chip, attached)) = attaching.attach(function)
+                && nics
+                    .add(function, chip, attached, attaching.options.self_test)
+                    .is_none()
+            {
+                log::error!(
+                    "{chip} at {}: {}: start with more",
+                    function.address,
+                    Error::NoMemory
+                );
+            }
         }
+        nics
+    }
+
+    /// Adds a card that a driver has taken; `None` if there is no memory for it.
+    fn add(
+        &mut self,
+        function: &Function,
+        chip: &'static str,
+        attached: Attached,
+        self_test: bool,
+    ) -> Option<()> {
+        let Attached {
+            nic,
+            memory,
+            interrupts,
+        } = attached;
+        let segmentation = nic.features().segmentation;
+        let longest = nic.frame_max().max(segmentation.frame_max as usize);
+        let longer = longest.saturating_sub(self.frame.len());
+        self.frame.try_reserve_exact(longer).ok()?;
+        self.cards.try_reserve(1).ok()?;
+        let exchange = Arena::new(PAGE_SIZE as usize)?;
+        self.frame.resize(self.frame.len() + longer, 0);
+        let mut card = Card {
+            number: self.cards.len(),
+            nic,
+            chip,
+            address: function.address,
+            interrupts,
+            owner: None,
+            memory,
+            exchange: Some(exchange),
+            is_shown: false,
+            wakes_with_frames: false,
+            is_unarmed: false,
+            broken: false,
+            unstartable: None,
+        };
+        card.introduce(self_test);
+        self.cards.push(card);
+        Some(())
     }
 
     /// The cards' addresses.
@@ -324,17 +345,22 @@ impl Nics {
         if len > FilterHead::ARGUMENT_MAX as u64 {
             return Err(Error::TooLong);
         }
-        let mut bytes = alloc::vec![0; len as usize];
+        let mut bytes = [0; FilterHead::ARGUMENT_MAX];
+        let bytes = &mut bytes[..len as usize];
         let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
-        table.machine().read(space, from, &mut bytes)?;
-        let (head, unicast, multicast, vlans) = FilterHead::parse(&bytes)?;
-        let vlans: Vec<u16> = vlans.iter().map(|&vlan| u16::from_le_bytes(vlan)).collect();
+        table.machine().read(space, from, bytes)?;
+        let (head, unicast, multicast, vlans) = FilterHead::parse(bytes)?;
+        let mut numbers = [0; FilterHead::ARGUMENT_MAX / 2];
+        let numbers = &mut numbers[..vlans.len()];
+        for (number, vlan) in numbers.iter_mut().zip(vlans) {
+            *number = u16::from_le_bytes(*vlan);
+        }
         let filters = Filters {
             promiscuous: head.promiscuous,
             all_multicast: head.all_multicast,
             unicast,
             multicast,
-            vlans: head.vlan_filter.then_some(&vlans),
+            vlans: head.vlan_filter.then_some(numbers),
         };
         let set = card.nic.set_filters(&filters);
         set.map_err(to_abi).map(|()| 0)

@@ -1,6 +1,6 @@
 //! What the kernel itself reads from its command line; the rest is for `init`.
 
-use abi::command_line::KERNEL_PREFIX;
+use abi::command_line::is_kernels;
 
 /// How cards interrupt, best first: a card that lacks the wish gets the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,9 @@ pub struct Options {
     /// `nic.moderation=US`: least time between two interrupts of a card that can moderate
     /// them, in microseconds. 0, the default, moderates nothing.
     pub moderation_us: u16,
+    /// `layout=fixed`: programs are where they were linked, and the rest always at the same
+    /// places, for a debugger.
+    pub fixed_layout: bool,
 }
 
 impl Options {
@@ -43,7 +46,8 @@ impl Options {
                 ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
                     options.moderation_us = value.parse().unwrap_or(0);
                 }
-                (name, _) if name.starts_with(KERNEL_PREFIX) => complain(word),
+                ("layout", "fixed") => options.fixed_layout = true,
+                _ if is_kernels(word) => complain(word),
                 _ => {}
             }
         }
@@ -71,20 +75,22 @@ mod tests {
     #[test]
     fn what_is_said_is_done() {
         let (options, complaints) =
-            read("nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx");
+            read("nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx layout=fixed");
         assert!(complaints.is_empty());
         let said = Options {
             irq: Irq::Intx,
             self_test: true,
             jumbo: true,
             moderation_us: 250,
+            fixed_layout: true,
         };
         assert_eq!(options, said);
     }
 
     #[test]
     fn nonsense_is_complained_of_and_changes_nothing() {
-        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.x=1";
+        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.x=1 \
+                    layout=random layout";
         let (options, complaints) = read(line);
         assert_eq!(options, Options::default());
         assert_eq!(complaints.join(" "), line);

@@ -3,12 +3,14 @@
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
+use crate::space::Piece;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
+use abi::layout::Places;
 use abi::{Error, Result};
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
+use heapless::Deque;
 
 /// The most processes at a time. A bit mask of slots fits a word.
 pub const PROCESS_MAX: usize = 64;
@@ -17,6 +19,21 @@ pub const PROCESS_MAX: usize = 64;
 pub trait Machine {
     /// An address space. Dropping it frees its memory.
     type Space;
+
+    /// A space without memory.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    fn new_space(&self) -> Result<Self::Space>;
+
+    /// Adds memory to a space, all or nothing, and leaves `spare` frames to others.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
+    fn add_memory(&self, space: &mut Self::Space, piece: &Piece, spare: u64) -> Result<()>;
+
+    /// Registers of a program that begins at `entry` with its stack at `stack`.
+    fn entry_registers(&self, entry: u64, stack: u64) -> Registers;
 
     /// Copies out of a process's readable memory.
     ///
@@ -125,8 +142,7 @@ impl ControlWords {
 /// Most sleep in a system call, which keeps the control words only: a switch from one such
 /// process to the next copies nothing.
 pub struct Vectors {
-    /// Its room is there from the start: an interrupt must not fail for want of memory.
-    area: Box<FpuState>,
+    area: FpuState,
     words: ControlWords,
     is_kept: bool,
 }
@@ -136,7 +152,7 @@ impl Vectors {
     /// find all its general registers, too.
     fn new() -> Self {
         Vectors {
-            area: Box::new(FpuState::CLEAR),
+            area: FpuState::CLEAR,
             words: ControlWords::NEW,
             is_kept: true,
         }
@@ -144,7 +160,7 @@ impl Vectors {
 
     /// The process was interrupted.
     pub fn keep(&mut self, state: &FpuState) {
-        *self.area = *state;
+        self.area = *state;
         self.is_kept = true;
     }
 
@@ -209,14 +225,16 @@ pub struct Outgoing {
 pub struct Process<S> {
     /// Its number.
     pub pid: Pid,
-    /// The program's name and arguments, for people.
-    pub name: String,
+    /// The program's name, for people.
+    pub name: &'static str,
     /// Its registers while it does not run.
     pub registers: Registers,
     /// Its vector registers while it does not run.
     pub vectors: Vectors,
     /// Its memory; `None` once it has ended.
     pub space: Option<S>,
+    /// Where its parts are.
+    pub places: Places,
     /// End of its heap.
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
@@ -228,8 +246,8 @@ pub struct Process<S> {
     pub(crate) parent: Option<Pid>,
     pub(crate) outgoing: Option<Outgoing>,
     pub(crate) calls_made: u32,
-    /// Processes whose calls wait to be received, in order.
-    pub(crate) callers: VecDeque<Pid>,
+    /// Processes whose calls wait to be received, in order. Each is in one such queue at the most.
+    pub(crate) callers: Deque<Pid, PROCESS_MAX>,
     pub(crate) notifications: u32,
     pub(crate) prefer_message: bool,
     /// Slots whose end it wants to hear of.
@@ -264,7 +282,7 @@ impl<M: Machine> Table<M> {
             generations: alloc::vec![0; PROCESS_MAX],
             ready: VecDeque::with_capacity(PROCESS_MAX),
             current: None,
-            services: Vec::new(),
+            services: Vec::with_capacity(PROCESS_MAX),
         }
     }
 
@@ -280,10 +298,10 @@ impl<M: Machine> Table<M> {
     /// [`Error::NoMemory`] if the table is full; the space is dropped.
     pub fn add(
         &mut self,
-        name: String,
+        name: &'static str,
         space: M::Space,
         registers: Registers,
-        heap: u64,
+        places: Places,
         parent: Option<Pid>,
     ) -> Result<Pid> {
         let slot = self.slots.iter().position(Option::is_none);
@@ -295,14 +313,15 @@ impl<M: Machine> Table<M> {
             registers,
             vectors: Vectors::new(),
             space: Some(space),
-            heap_end: heap,
+            places,
+            heap_end: places.heap,
             is_mute: false,
             mutes_children: false,
             state: State::Ready,
             parent,
             outgoing: None,
             calls_made: 0,
-            callers: VecDeque::new(),
+            callers: Deque::new(),
             notifications: 0,
             prefer_message: false,
             watching: 0,
@@ -470,16 +489,18 @@ impl<M: Machine> Table<M> {
     /// All are marked before the first is told: the slot is free once nobody is marked.
     fn tell_watchers_of(&mut self, dead: Pid) {
         let bit = 1 << dead.slot();
-        let mut told = Vec::new();
+        let mut told = 0;
         for watcher in self.slots.iter_mut().flatten() {
             if watcher.watching & bit != 0 {
                 watcher.watching &= !bit;
                 watcher.deaths |= bit;
-                told.push(watcher.pid);
+                told |= 1 << watcher.pid.slot();
             }
         }
-        for watcher in told {
-            self.deliver(watcher, false);
+        for slot in slots_of(told) {
+            if let Some(watcher) = self.slots[slot].as_ref().map(|process| process.pid) {
+                self.deliver(watcher, false);
+            }
         }
     }
 
@@ -500,14 +521,18 @@ impl<M: Machine> Table<M> {
     /// Makes a process findable by name.
     ///
     /// # Errors
-    /// [`Error::Busy`] if a living process has that name.
+    /// [`Error::Busy`] if a living process has that name; [`Error::NoMemory`].
     pub fn register(&mut self, pid: Pid, name: &str) -> Result<()> {
         match self.lookup(name) {
             Ok(owner) if owner != pid => Err(Error::Busy),
             Ok(_) => Ok(()),
             Err(_) if self.services.len() >= PROCESS_MAX => Err(Error::NoMemory),
             Err(_) => {
-                self.services.push((name.into(), pid));
+                let mut owned = String::new();
+                let reserved = owned.try_reserve_exact(name.len());
+                reserved.map_err(|_| Error::NoMemory)?;
+                owned.push_str(name);
+                self.services.push((owned, pid));
                 Ok(())
             }
         }

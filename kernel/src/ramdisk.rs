@@ -59,10 +59,13 @@ impl<'a> Ramdisk<'a> {
 
     /// The contents of a file. The path may begin with `/`.
     pub fn file(&self, path: &str) -> Option<&'a [u8]> {
+        self.find(path).map(|file| file.data)
+    }
+
+    /// A file. The path may begin with `/`.
+    pub fn find(&self, path: &str) -> Option<File<'a>> {
         let path = relative(path);
-        self.all()
-            .find(|file| file.path == *path)
-            .map(|file| file.data)
+        self.all().find(|file| file.path == *path)
     }
 
     /// All files whose path begins with `prefix`, in the order of the archive.
@@ -143,6 +146,11 @@ impl<'a> Path<'a> {
         })
     }
 
+    /// What comes after the last `/`.
+    pub fn file_name(self) -> &'a str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+
     fn bytes(self) -> impl Iterator<Item = u8> {
         let slash = if self.directory.is_empty() { "" } else { "/" };
         self.directory
@@ -188,4 +196,4 @@ fn relative(path: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

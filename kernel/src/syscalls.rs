@@ -3,23 +3,16 @@
 //! Every number, pointer and length comes from a program and is checked here or where it
 //! is used; the worst a program can do is to be told [`Error`].
 
-use crate::arch::space::Space;
-use crate::arch::{cpu, paging, traps};
+use crate::arch::{cpu, paging};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::{self, HEAP_END, PAGE_SIZE, STACK_END, STACK_SIZE};
+use abi::layout::{PAGE_SIZE, Places};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
-use alloc::string::String;
-use kernel::elf::Program;
 use kernel::process::{Machine, Registers};
-
-/// Frames kept back from programs' heaps, so that the kernel can still start a program
-/// that helps (256 KiB).
-const RESERVE_FRAMES: u64 = 64;
 
 /// Text of a program, copied out of its memory.
 struct Text {
@@ -90,7 +83,7 @@ impl Kernel {
             }
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
-            Syscall::GrowHeap => self.grow_heap(pid, a),
+            Syscall::GrowHeap => self.table.grow_heap(pid, a),
             Syscall::Notify => self.notify(a, b),
             Syscall::Spawn => self.spawn_for(pid, (a, b), (c, d)),
             Syscall::Kill => self.kill(pid, a),
@@ -173,26 +166,6 @@ impl Kernel {
         self.write(pid, pointer, bytes).map(|()| 0)
     }
 
-    fn grow_heap(&mut self, pid: Pid, bytes: u64) -> Result<u64> {
-        let process = self.table.get_mut(pid).ok_or(Error::NotFound)?;
-        let end = process.heap_end;
-        let bytes = bytes.checked_next_multiple_of(PAGE_SIZE);
-        let bytes = bytes.ok_or(Error::InvalidArgument)?;
-        if bytes > HEAP_END - end {
-            return Err(Error::NoMemory);
-        }
-        // All or nothing: a page each, a table each 512, and the upper tables.
-        let pages = bytes / PAGE_SIZE;
-        let needed = pages + pages / 512 + 4 + RESERVE_FRAMES;
-        if bytes > 0 && paging::with_frames(|frames| frames.free_count()) < needed {
-            return Err(Error::NoMemory);
-        }
-        let space = process.space.as_mut().ok_or(Error::NotFound)?;
-        space.add_memory(end, bytes, &[], true, false)?;
-        process.heap_end = end + bytes;
-        Ok(end)
-    }
-
     fn notify(&mut self, pid: u64, bits: u64) -> Result<u64> {
         let bits = u32::try_from(bits).map_err(|_| Error::InvalidArgument)?;
         if bits & !abi::ipc::wait::USER != 0 {
@@ -237,53 +210,24 @@ impl Kernel {
     fn spawn_for(&mut self, pid: Pid, path: (u64, u64), arguments: (u64, u64)) -> Result<u64> {
         let path = self.text(pid, path)?;
         let arguments = self.text(pid, arguments)?;
-        let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid))?;
-        let is_mute = self.table.alive(pid)?.mutes_children;
-        if let Some(child) = self.table.get_mut(child) {
-            child.is_mute = is_mute;
-        }
-        Ok(u64::from(child.0))
+        let (path, arguments) = (path.as_str()?, arguments.as_str()?);
+        self.spawn(path, arguments, Some(pid))
+            .map(|child| child.0.into())
     }
 
-    /// Starts the program at `path` of the ramdisk.
+    /// Starts the program at `path` of the ramdisk, at places of its own.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotExecutable`], [`Error::NoMemory`].
+    /// As [`kernel::process::Table::spawn`].
     pub fn spawn(&mut self, path: &str, arguments: &str, parent: Option<Pid>) -> Result<Pid> {
-        let file = self.ramdisk.file(path).ok_or(Error::NotFound)?;
-        let program = Program::parse(file).map_err(|error| {
-            log::warn!("{path} is no program: {error}");
-            Error::NotExecutable
-        })?;
-        let mut space = Space::new()?;
-        for segment in program.segments() {
-            space.add_memory(
-                segment.virtual_address,
-                segment.memory_size,
-                segment.data,
-                segment.writable,
-                segment.executable,
-            )?;
-        }
-        space.add_memory(STACK_END - STACK_SIZE, STACK_SIZE, &[], true, false)?;
-        // The arguments lie at the end of the stack; below them it is aligned as the
-        // psABI wants it before a call.
-        let text = STACK_END - arguments.len() as u64;
-        let machine = self.table.machine();
-        machine.write(&space, text, arguments.as_bytes())?;
-        let ramdisk = self.ramdisk.bytes();
-        let page_offset = ramdisk.as_ptr() as u64 % PAGE_SIZE;
-        let registers = Registers {
-            rdi: text,
-            rsi: arguments.len() as u64,
-            rdx: layout::RAMDISK_START + page_offset,
-            rcx: ramdisk.len() as u64,
-            ..traps::user_registers(program.entry(), text & !15)
+        let mut bits = [0; 8];
+        self.random.fill(cpu::timestamp(), &mut bits);
+        let places = match self.fixed_layout {
+            true => Places::FIXED,
+            false => Places::random(u64::from_le_bytes(bits)),
         };
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let heap = layout::heap_start(program.end());
         self.table
-            .add(String::from(name), space, registers, heap, parent)
+            .spawn(&self.ramdisk, path, arguments, parent, places)
     }
 
     fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

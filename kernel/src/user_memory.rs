@@ -5,11 +5,13 @@
 //! memory. So no pointer can fault the kernel, SMAP stays on, and memory of a process that
 //! does not run is reached the same way.
 
-use crate::arch::space::Space;
+use crate::arch::space::{self, Space};
+use crate::arch::traps;
 use abi::layout::{PAGE_SIZE, USER_END};
 use abi::{Error, Result};
 use core::ptr::NonNull;
-use kernel::process::Machine;
+use kernel::process::{Machine, Registers};
+use kernel::space::Piece;
 
 /// The machine's side of the process table.
 pub struct UserMemory;
@@ -31,7 +33,7 @@ fn pieces(
         if at == end {
             return None;
         }
-        let Some((start, here)) = space.user_run(at, end - at, write) else {
+        let Some((start, here)) = space::user_run(space, at, end - at, write) else {
             return Some(Err(Error::BadAddress));
         };
         at += here;
@@ -42,11 +44,24 @@ fn pieces(
 /// As [`pieces`], of what is in one page, as most is.
 fn one_page(space: &Space, address: u64, len: usize, write: bool) -> Option<NonNull<u8>> {
     let fits = address % PAGE_SIZE + len as u64 <= PAGE_SIZE && address < USER_END;
-    fits.then(|| space.user_page(address, write)).flatten()
+    fits.then(|| space::user_page(space, address, write))
+        .flatten()
 }
 
 impl Machine for UserMemory {
     type Space = Space;
+
+    fn new_space(&self) -> Result<Space> {
+        Space::new(space::Machine)
+    }
+
+    fn add_memory(&self, space: &mut Space, piece: &Piece, spare: u64) -> Result<()> {
+        space.add_memory(piece, spare)
+    }
+
+    fn entry_registers(&self, entry: u64, stack: u64) -> Registers {
+        traps::user_registers(entry, stack)
+    }
 
     fn can_write(&self, space: &Space, address: u64, len: usize) -> Result<()> {
         if one_page(space, address, len, true).is_some() {

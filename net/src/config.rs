@@ -2,6 +2,7 @@
 
 use crate::secret::Secret;
 use abi::nic::MacAddress;
+use abi::socket::Handle;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -77,6 +78,9 @@ pub struct Timers {
     pub time_wait: Duration,
     /// How long an acknowledgement waits for data to travel with.
     pub ack_delay: Duration,
+    /// How long after the start a SYN to a port without a listener waits for one, instead of
+    /// being refused: for programs that are about to open their sockets.
+    pub opening: Duration,
 }
 
 /// Octets of data in two of the longest segments, each of 44 full frames. A transmit buffer is a
@@ -106,6 +110,24 @@ impl Default for Limits {
     }
 }
 
+/// A socket for each so many octets of buffers: an idle one takes half of that in all tables.
+const MEMORY_PER_SOCKET: usize = 1 << 10;
+/// As many sockets as handles can name at the most, and there are always some.
+const SOCKETS: (usize, usize) = (512, 1 << Handle::SLOT_BITS);
+
+impl Limits {
+    /// For so many octets of buffers. Tables may take about as much besides.
+    pub fn of_memory(memory: usize) -> Self {
+        let sockets = (memory / MEMORY_PER_SOCKET).clamp(SOCKETS.0, SOCKETS.1);
+        Limits {
+            sockets,
+            sockets_per_process: sockets / 4 * 3,
+            memory,
+            ..Limits::default()
+        }
+    }
+}
+
 impl Default for Timers {
     fn default() -> Self {
         Timers {
@@ -116,6 +138,7 @@ impl Default for Timers {
             orphan: Duration::from_secs(30),
             time_wait: Duration::from_secs(60),
             ack_delay: Duration::from_millis(4),
+            opening: Duration::ZERO,
         }
     }
 }

@@ -59,11 +59,11 @@ impl<D: Device> Server<D> {
                 Stage::Connecting => 0,
                 Stage::Failed(_) => poll::ERROR | poll::HANG_UP | poll::READABLE | poll::WRITABLE,
                 Stage::Open => {
-                    let (stack, limits) = (&self.stack, &self.config().limits);
+                    let stack = &self.stack;
                     let error = stack.has_error(id);
                     let readable = stack.received(id) > 0 || stack.at_end(id) || error;
-                    // Not for every octet that leaves: a quarter of the buffer is worth a call.
-                    let room = limits.tcp_transmit / 4;
+                    // Not for every octet that leaves.
+                    let room = stack.worthwhile(id);
                     let writable = stack.room(id).is_none_or(|free| free >= room.max(1));
                     bit(readable, poll::READABLE)
                         | bit(writable, poll::WRITABLE)

@@ -123,11 +123,15 @@ impl<D: Device> Server<D> {
                 Some(left @ 1..) => ((0, sent), left),
                 _ => ((1, sent - call.lent), all - sent),
             };
-            call.sent += self.stack.send(id, |buffer| {
+            let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
                 read_exactly(kernel, token, place, &mut buffer[..count])?;
                 Ok(count)
             })?;
+            if sent == 0 {
+                break;
+            }
+            call.sent += sent;
         }
         match call.sent {
             sent if sent == all => Ok(Some(Answer::Count(sent as u32))),

@@ -7,6 +7,7 @@ mod batch;
 mod changes;
 mod counters;
 mod datagrams;
+mod dormant;
 mod flood;
 mod fragments;
 pub(crate) mod frames;

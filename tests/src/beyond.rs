@@ -2,13 +2,16 @@
 
 mod alike;
 mod counts;
+mod death;
 mod defects;
 mod echo;
 mod filters;
 mod flood;
 mod http_framing;
+mod idle;
 mod igb;
 mod machines;
+mod memory;
 mod messages;
 mod neighbours;
 mod raw;
@@ -36,7 +39,10 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Trouble", trouble::CASES),
+    ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),
+    ("A server that dies", death::CASES),
+    ("Idle connections", idle::CASES),
     ("The system", system::CASES),
     ("Machines of all kinds", machines::CASES),
     ("Make's verbs", verbs::CASES),

@@ -17,6 +17,7 @@ pub mod card;
 mod conformance;
 pub mod connection;
 pub mod console;
+pub mod debugger;
 pub mod frames;
 pub mod grade;
 pub mod hexdump;

@@ -5,6 +5,7 @@
 
 use crate::account::{self, Account};
 use crate::console::{Console, END_OF_RUN};
+use crate::debugger::Debugger;
 use crate::monitor::{Monitor, forwarded_port};
 use crate::nic::Nic;
 use crate::qtest::Qtest;
@@ -69,6 +70,8 @@ pub struct Setup {
     pub cpu: Option<&'static str>,
     /// Whether the test wants a hand in the machine: see [`Machine::qtest`].
     pub qtest: bool,
+    /// Whether the test wants a hand on the processor: see [`Machine::debugger`].
+    pub debugger: bool,
     /// What is in the machine instead of the card, as `-device` names it; `None`: the card.
     pub devices: Option<Vec<String>>,
     /// The contents of the card's ROM, which has none otherwise.
@@ -92,6 +95,7 @@ impl Setup {
             machine: None,
             behind_port: false,
             qtest: false,
+            debugger: false,
             rom: None,
             devices: None,
             icount: false,
@@ -156,6 +160,7 @@ pub struct Machine {
     /// QEMU's monitor.
     pub monitor: Monitor,
     qtest: Option<Qtest>,
+    debugger: Option<Debugger>,
     ports: Option<Ports>,
     wire: Option<Wire>,
     capture: PathBuf,
@@ -170,7 +175,7 @@ impl Machine {
     /// If QEMU does not start.
     pub fn start(setup: &Setup, image: &Image, place: &Place) -> Outcome<Machine> {
         let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).during("monitor");
-        let (listener, qtest_listener) = (listen()?, listen()?);
+        let (listener, qtest_listener, gdb_listener) = (listen()?, listen()?, listen()?);
         let monitor_port = listener.local_addr()?.port();
         let capture = place.file("frames.pcap");
         let errors = place.file("qemu.log");
@@ -202,6 +207,11 @@ impl Machine {
             command.arg("-chardev");
             command.arg(format!("socket,id=qtest,host=127.0.0.1,port={port}"));
             command.args(["-qtest", "chardev:qtest", "-qtest-log", "none"]);
+        }
+        if setup.debugger {
+            let port = gdb_listener.local_addr()?.port();
+            command.arg("-chardev");
+            command.arg(format!("socket,id=gdb,host=127.0.0.1,port={port}"));
         }
         let slot = if setup.behind_port {
             command.args(["-device", "pcie-root-port,id=rp0,chassis=1,addr=3"]);
@@ -268,14 +278,22 @@ impl Machine {
         };
         let console = Console::follow(output, log);
         let connected = (|| {
-            let monitor = Monitor::new(accept(&listener, &mut child, &errors)?)?;
+            let mut monitor = Monitor::new(accept(&listener, &mut child, &errors)?)?;
+            let debugger = match setup.debugger {
+                true => {
+                    let socket = accept(&gdb_listener, &mut child, &errors)?;
+                    monitor.command("gdbserver chardev:gdb")?;
+                    Some(Debugger::new(socket)?)
+                }
+                false => None,
+            };
             let qtest = match setup.qtest {
                 true => Some(Qtest::new(accept(&qtest_listener, &mut child, &errors)?)?),
                 false => None,
             };
-            Ok((monitor, qtest))
+            Ok((monitor, qtest, debugger))
         })();
-        let (monitor, qtest) = match connected {
+        let (monitor, qtest, debugger) = match connected {
             Ok(connected) => connected,
             Err(failure) => {
                 end(&mut child);
@@ -288,6 +306,7 @@ impl Machine {
             console,
             monitor,
             qtest,
+            debugger,
             ports: None,
             wire,
             capture,
@@ -327,6 +346,15 @@ impl Machine {
     pub fn qtest(&mut self) -> Outcome<&mut Qtest> {
         let qtest = self.qtest.as_mut();
         Ok(qtest.ok_or("this machine was started without qtest")?)
+    }
+
+    /// A hand on the processor.
+    ///
+    /// # Errors
+    /// If it was started without.
+    pub fn debugger(&mut self) -> Outcome<&mut Debugger> {
+        let debugger = self.debugger.as_mut();
+        Ok(debugger.ok_or("this machine was started without a debugger")?)
     }
 
     /// The kernel's account of time: see [`Account`].

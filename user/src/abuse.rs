@@ -4,7 +4,7 @@
 
 use crate::{sys, time};
 use abi::ipc::{Call, wait};
-use abi::layout::{IMAGE_START, RAMDISK_START, USER_END};
+use abi::layout::{RAMDISK_START, USER_END};
 use abi::{Pid, Result, Syscall};
 use alloc::vec::Vec;
 
@@ -136,7 +136,7 @@ impl Abuser {
             arena + ARENA as u64 / 4,
             0,
             0xfff,
-            IMAGE_START,
+            Self::address as *const () as u64,
             RAMDISK_START + 4096,
             USER_END - 1,
             USER_END,

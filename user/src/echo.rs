@@ -10,6 +10,7 @@ pub mod program;
 use crate::Result;
 use crate::socket::batch::{End, Event, Operations, Tell, Then};
 use crate::socket::{Handle, Table};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Most bytes held for one TCP client: what the network server holds for it, so that a long
@@ -17,8 +18,14 @@ use alloc::vec::Vec;
 pub const BUFFER: usize = 64 * 1024;
 /// The longest UDP datagram (RFC 768: a 16-bit length, 8 of them its header).
 pub const DATAGRAM_MAX: usize = 65_527;
-/// More clients wait in the backlog until one is done.
-const CLIENTS_MAX: usize = 256;
+/// The most clients at a time; the network server may have room for fewer.
+const CLIENTS_MAX: usize = 16_384;
+/// How long a client may say nothing, in nanoseconds.
+const IDLE_NS: u64 = 600_000_000_000;
+/// The same where others wait for its place.
+const SCARCE_NS: u64 = 10_000_000_000;
+/// How long no client is taken after there was no place, in nanoseconds.
+const PAUSE_NS: u64 = 100_000_000;
 /// Connections taken in one turn, so that the other clients have theirs.
 const ACCEPTS: usize = 32;
 /// Datagrams taken likewise.
@@ -30,11 +37,17 @@ pub struct Echo {
     listener: Handle,
     datagrams: Handle,
     port: u16,
-    clients: usize,
+    /// When each was heard of last.
+    clients: Table<u64>,
+    /// Them, with a time at which each was heard of: who was not since comes first.
+    order: VecDeque<(Handle, u64)>,
+    places: usize,
     /// What found no room on its way back.
     rests: Table<Vec<u8>>,
     /// Connections and datagrams that the network may still give us.
     granted: usize,
+    /// None is taken before.
+    paused_until: u64,
     granted_datagrams: usize,
     dropped: u64,
 }
@@ -53,20 +66,36 @@ impl Echo {
             listener,
             datagrams,
             port,
-            clients: 0,
+            clients: Table::new(),
+            order: VecDeque::new(),
+            places: CLIENTS_MAX,
             rests: Table::new(),
             granted: 0,
+            paused_until: 0,
             granted_datagrams: 0,
             dropped: 0,
         }
     }
 
-    /// Before each wait: says how many connections and datagrams are welcome.
+    /// Before each wait: ends the clients that have been silent for too long, and says how many
+    /// connections and datagrams are welcome.
     ///
     /// # Errors
     /// [`crate::Error::TooLong`], which the bounds of this service do not let happen.
-    pub fn prepare(&mut self, operations: &mut Operations<'_>) -> Result<()> {
-        let room = CLIENTS_MAX.saturating_sub(self.clients).min(ACCEPTS);
+    pub fn prepare(&mut self, operations: &mut Operations<'_>, now: u64) -> Result<()> {
+        for _ in 0..ACCEPTS {
+            if !self.end_silent(IDLE_NS, operations, now)? {
+                break;
+            }
+        }
+        if self.paused_until <= now {
+            self.paused_until = 0;
+        }
+        let room = match self.places.saturating_sub(self.clients.len()) {
+            _ if self.paused_until > 0 => 0,
+            0 => usize::from(self.has_silent(SCARCE_NS, now)),
+            free => free.min(ACCEPTS),
+        };
         // Not for each that comes: half is enough to go on with.
         if self.granted > room || self.granted * 2 < room {
             operations.accept(self.listener, room, BUFFER)?;
@@ -83,25 +112,44 @@ impl Echo {
     ///
     /// # Errors
     /// As [`Echo::prepare`].
-    pub fn hear(&mut self, event: Event<'_, '_>, operations: &mut Operations<'_>) -> Result<()> {
+    pub fn hear(
+        &mut self,
+        event: Event<'_, '_>,
+        operations: &mut Operations<'_>,
+        now: u64,
+    ) -> Result<()> {
         match event {
-            Event::Accepted { .. } => {
-                self.clients += 1;
+            Event::Accepted { socket, .. } => {
                 self.granted = self.granted.saturating_sub(1);
+                let is_full = self.clients.len() >= self.places;
+                if is_full && !self.end_silent(SCARCE_NS, operations, now)? {
+                    return operations.close(socket);
+                }
+                self.clients.insert(socket, now);
+                self.order.push_back((socket, now));
             }
-            Event::Received { socket, bytes } => operations.send(socket, bytes, &[], AGAIN)?,
+            Event::Received { socket, bytes } => {
+                if let Some(heard) = self.clients.get_mut(socket) {
+                    *heard = now;
+                }
+                operations.send(socket, bytes, &[], AGAIN)?;
+            }
             Event::Cut { socket, head, .. } => self.rests.insert(socket, head.to_vec()),
             Event::Room { socket } => {
                 if let Some(rest) = self.rests.remove(socket) {
                     operations.send(socket, &rest, &[], AGAIN)?;
                 }
             }
-            // It takes no more until it is asked to.
-            Event::Failed { socket, .. } if socket == self.listener => self.granted = 0,
+            // It takes no more until it is asked to: there was no room.
+            Event::Failed { socket, .. } if socket == self.listener => {
+                self.granted = 0;
+                if !self.end_silent(SCARCE_NS, operations, now)? {
+                    self.paused_until = now + PAUSE_NS;
+                }
+            }
             Event::Failed { socket, .. } if socket == self.datagrams => self.dropped += 1,
             Event::Ended { socket } | Event::Failed { socket, .. } => {
-                self.rests.remove(socket);
-                self.clients = self.clients.saturating_sub(1);
+                self.forget(socket);
                 operations.close(socket)?;
             }
             Event::Datagram {
@@ -121,6 +169,59 @@ impl Echo {
             Event::Sent { .. } | Event::Closed { .. } | Event::Progress { .. } => {}
         }
         Ok(())
+    }
+
+    /// When to [`Echo::prepare`] though nothing happens.
+    pub fn deadline(&self) -> Option<u64> {
+        let silent = self.order.front().map(|(_, heard)| heard + IDLE_NS);
+        let resumes = (self.paused_until > 0).then_some(self.paused_until);
+        silent.into_iter().chain(resumes).min()
+    }
+
+    fn forget(&mut self, socket: Handle) {
+        self.rests.remove(socket);
+        self.clients.remove(socket);
+        // Else those who are gone would outnumber those who are there.
+        if self.order.len() > 2 * self.clients.len() + ACCEPTS {
+            let clients = &mut self.clients;
+            self.order
+                .retain(|(socket, _)| clients.get_mut(*socket).is_some());
+        }
+    }
+
+    /// Whether a client, the first in the order, has said nothing for so long.
+    fn has_silent(&mut self, silence: u64, now: u64) -> bool {
+        // At most once for each: who has spoken since goes to the end.
+        for _ in 0..self.order.len() {
+            let Some(&(socket, then)) = self.order.front() else {
+                break;
+            };
+            if then + silence > now {
+                return false;
+            }
+            match self.clients.get_mut(socket) {
+                Some(heard) if *heard == then => return true,
+                Some(heard) => self.order.push_back((socket, *heard)),
+                None => {}
+            }
+            self.order.pop_front();
+        }
+        false
+    }
+
+    /// Ends the client that has said nothing for longest, if that is so long.
+    fn end_silent(
+        &mut self,
+        silence: u64,
+        operations: &mut Operations<'_>,
+        now: u64,
+    ) -> Result<bool> {
+        let is_there = self.has_silent(silence, now);
+        if is_there && let Some((socket, _)) = self.order.pop_front() {
+            self.forget(socket);
+            operations.close(socket)?;
+        }
+        Ok(is_there)
     }
 
     /// Datagrams that were not answered.

@@ -19,7 +19,7 @@
 //! What a program decides is in this library, where it is tested on the host: under
 //! `cfg(test)` the `syscall` instruction is replaced by a kernel played by the test
 //! ([`sys`]'s `fake`). Unsafe code is in `start`, `sys`, `heap` and `nic::mapped`, and
-//! in `fault` and `abuse`, which do wrong on purpose.
+//! in `fault`, `abuse`, `strain` and `traces`, which do wrong on purpose.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 
@@ -51,9 +51,13 @@ pub mod random;
 pub mod raw;
 pub mod socket;
 pub mod start;
+#[cfg(not(test))]
+pub mod strain;
 pub mod supervisor;
 pub mod sys;
 pub mod time;
+#[cfg(not(test))]
+pub mod traces;
 
 pub use abi::{Error, Pid, Result};
 

@@ -16,11 +16,15 @@ use abi::ipc::Message;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::time::Duration;
 use frames::Frames;
-use net::{Config, Server};
+use net::{Config, Limits, Server};
 
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+
+/// Programs open their sockets within this time of a start of the server.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// A network server and the card it serves.
 pub struct Network {
@@ -54,7 +58,9 @@ impl Network {
                 println!("{}: {error}; going on without", start::name());
                 Config::new(info.mac, secret)
             });
-        config.limits.memory = memory(sys::free_memory().context("the free memory")?);
+        config.timers.opening = OPENING;
+        let memory = memory(sys::free_memory().context("the free memory")?);
+        config.limits = Limits::of_memory(memory);
         let device = Frames::new(card, &info, vlan(words)?)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;

@@ -37,9 +37,12 @@ const SERVER_WAIT_NS: u64 = 10_000_000_000;
 const LOOK_NS: u64 = 2_000_000;
 /// Requests that may wait at the same time.
 const WAITING_MAX: usize = 64;
-/// Delay before a service that ended is started again: doubled up to the second value
-/// each time, back to the first once it has run that long. In nanoseconds.
+/// Delay before a service that ended soon after its start is started again: doubled up to the
+/// second value each time. In nanoseconds.
 const RESTART_NS: (u64, u64) = (100_000_000, 5_000_000_000);
+/// A service that has run for so long is started again at once, since its clients wait. In
+/// nanoseconds.
+const SETTLED_NS: u64 = 1_000_000_000;
 /// How often a program may end the same way in a row before it is mute.
 const HEARD_MAX: u32 = 3;
 
@@ -181,13 +184,12 @@ impl<S: System> Supervisor<S> {
         let role = self.programs[at].role;
         let (card, is_vain) = (self.programs[at].serves(), self.is_in_vain(at, exit));
         self.say_end(at, exit, is_vain, now);
-        if let Some(card) = card {
-            let error = if is_vain {
-                Error::NotFound
-            } else {
-                Error::PeerDied
-            };
-            self.answer(card, Err(error));
+        match card {
+            Some(card) if is_vain => self.answer(card, Err(Error::NotFound)),
+            // Who has noticed before us waits for the next server, which is about to start.
+            Some(_) if self.serving => {}
+            Some(card) => self.answer(card, Err(Error::PeerDied)),
+            None => {}
         }
         if is_vain {
             // It stays in the table, so that nobody has it started.
@@ -465,12 +467,13 @@ impl Program {
     /// Plans the next start.
     fn ended(&mut self, now: u64) {
         let (first, most) = RESTART_NS;
-        if now.saturating_sub(self.started) >= most {
-            self.delay = first;
-        }
         self.pid = None;
-        self.due = now + self.delay;
-        self.delay = (self.delay * 2).min(most);
+        if now.saturating_sub(self.started) >= SETTLED_NS {
+            (self.due, self.delay) = (now, first);
+        } else {
+            self.due = now + self.delay;
+            self.delay = (self.delay * 2).min(most);
+        }
     }
 }
 

@@ -455,14 +455,15 @@ pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
     call4(Syscall::NicFilter, arguments).map(|_| ())
 }
 
-/// Has an attached card's buffers shown to this process, at [`abi::layout::nic_window`].
+/// Has an attached card's buffers shown to this process; returns also where the exchange area is,
+/// and so, by [`abi::layout::nic_window`], the buffers.
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::NoMemory`].
-pub fn nic_map(card: u8) -> Result<NicMemory> {
+pub fn nic_map(card: u8) -> Result<(NicMemory, u64)> {
     let mut memory = [0; NicMemory::SIZE];
-    call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
-    NicMemory::from_bytes(&memory)
+    let area = call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
+    Ok((NicMemory::from_bytes(&memory)?, area))
 }
 
 /// Exchanges frames and buffers with an attached card, as `area` says, which is the card's and

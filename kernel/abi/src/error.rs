@@ -59,6 +59,9 @@ crate::numbered! {
         NotSupported = 24,
         /// A message that does not decode (`EPROTO`).
         Malformed = 25,
+        /// The process called waits for the caller, itself or through others: neither would ever
+        /// go on (`EDEADLK`).
+        Deadlock = 26,
     }
 }
 
@@ -104,6 +107,7 @@ impl Error {
             Error::Unreachable => "unreachable",
             Error::NotSupported => "not supported",
             Error::Malformed => "malformed message",
+            Error::Deadlock => "deadlock",
         }
     }
 }

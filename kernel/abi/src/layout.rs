@@ -1,18 +1,23 @@
 //! Where things are in a program's address space.
 //!
+//! Each start of a program has its own places, which nobody can guess: all of them are in a
+//! window of some GiB, which is one of 2^16, and in it each part is in one of 2^8 to 2^10 places.
+//!
 //! ```text
-//! 0x0000_0000_0040_0000  guard, then the stack, which grows downwards to it; another guard
-//! 0x0000_0000_0043_0000  the program's ELF image, then its heap, which grows upwards by
-//!                        Syscall::GrowHeap
-//! 0x0000_0000_3c02_8000  frame buffers of the cards that it has mapped
-//! 0x0000_4000_0000_0000  the ramdisk, read-only, the same in every program
+//! window               the program's ELF image, which is linked to begin at 0x3_0000
+//! window + 256 MiB     guard, then the stack, which grows downwards to it; another guard
+//! window + 384 MiB     frame buffers of the first card that it has mapped
+//! window + 512 MiB     the heap, which grows upwards by Syscall::GrowHeap
+//! window + 2 GiB       frame buffers of other cards, 2 GiB from one to the next
+//! 0x7f00_0000_0000     the ramdisk, read-only, the same in every program
 //! ```
 //!
-//! What a program uses most lies close together, so that few page tables lead to it: each of
-//! them is read anew after every switch between programs.
+//! The first four, which a program uses most, have one page table each and those above it in
+//! common, if there is one card: each table is read anew after every switch between programs.
 //!
-//! And it lies apart modulo [`SLOTS`] pages, since of two pages that need the same slot of the
-//! TLB each costs the other its place:
+//! What is random is the number of a place, and places are [`SLOTS`] pages apart. So a part lies in
+//! each of its places the same way modulo [`SLOTS`] pages; and apart from the others, since of two
+//! pages that need the same slot of the TLB each costs the other its place:
 //!
 //! | slots | of a program | of the kernel (`kernel.ld`) |
 //! | --- | --- | --- |
@@ -30,79 +35,188 @@ pub const PAGE_SIZE: u64 = 4096;
 /// Pages whose numbers are equal modulo this are in each other's way: an emulator's TLB has at
 /// least so many slots, with one page in each, and a processor's has a few pages in each.
 pub const SLOTS: u64 = 64;
+/// From one place to the next, in bytes.
+const STEP: u64 = SLOTS * PAGE_SIZE;
 /// The slot of a heap's first page.
 const HEAP_SLOT: u64 = 0x10;
-/// Lowest address a program's image may use: the pages below stay unmapped.
-pub const IMAGE_START: u64 = 0x0043_0000;
-/// End of the addresses a program's image may use.
-pub const IMAGE_END: u64 = 0x0200_0000;
-/// Where a heap ends at the latest.
-pub const HEAP_END: u64 = 0x3c00_0000;
+/// The slot after a stack's last page.
+const STACK_SLOT: u64 = 0x20;
+/// The slot of the first card's exchange area.
+const NIC_SLOT: u64 = 0x28;
+
+/// Lowest address a program's image may use, before it is placed.
+pub const IMAGE_START: u64 = 0x3_0000;
+/// End of the addresses a program's image may use, before it is placed.
+pub const IMAGE_END: u64 = 0x200_0000;
+/// Size of the stack, in bytes.
+pub const STACK_SIZE: u64 = 64 * 1024;
 /// Where every program sees the ramdisk.
-pub const RAMDISK_START: u64 = 0x4000_0000_0000;
-/// Where a program sees the frame buffers of the first card that it may map.
-const NIC_START: u64 = HEAP_END + 0x28 * PAGE_SIZE;
+pub const RAMDISK_START: u64 = 0x7f00_0000_0000;
+/// End of user addresses (exclusive). The last page of the canonical half is never
+/// mapped, so that a `syscall` there cannot return to a non-canonical address.
+pub const USER_END: u64 = 0x7fff_ffff_f000;
+
+/// From one window to the next, and the first. Windows overlap: each program has its own tables.
+const WINDOW: u64 = 1 << 30;
+const FIRST_WINDOW: u64 = 4 << 30;
+const WINDOW_BITS: u32 = 16;
+/// Offsets in a window, and how many bits the number of a place has there.
+const IMAGE: (u64, u32) = (0, 9);
+const STACK: (u64, u32) = (256 << 20, 9);
+const NIC: (u64, u32) = (384 << 20, 8);
+const HEAP: (u64, u32) = (512 << 20, 10);
+/// Where a heap ends at the latest.
+const HEAP_END: u64 = 2 << 30;
 /// From one card to the next.
-const NIC_STRIDE: u64 = 64 << 20;
+const NIC_STRIDE: u64 = 2 << 30;
+/// From the exchange area to what the card receives into.
+const NIC_RECEIVE: u64 = 32 << 20;
 /// The most bytes of buffers, in each direction.
 pub const NIC_RANGE_MAX: u64 = 31 << 20;
 /// Cards that can be mapped.
 pub const NIC_MAX: u8 = 64;
 
-/// Where the heap of a program begins whose image ends at `image_end`: after a guard page, in the
-/// same 2 MiB as the image if that is small, and where neither is in the other's way.
-pub const fn heap_start(image_end: u64) -> u64 {
-    let page = image_end.div_ceil(PAGE_SIZE) + 1;
-    let aligned = (page - HEAP_SLOT).next_multiple_of(SLOTS) + HEAP_SLOT;
-    aligned * PAGE_SIZE
+/// Where the parts of a program are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// What is to be added to the addresses for which its image was linked.
+    pub image: u64,
+    /// End of the stack (exclusive).
+    pub stack_end: u64,
+    /// Where the heap begins.
+    pub heap: u64,
+    /// Where the heap ends at the latest.
+    pub heap_max: u64,
+    /// The first card's exchange area.
+    nic: u64,
 }
 
-/// The ranges of a card: its exchange area (see [`crate::exchange`]), the buffers to send
-/// from, and what it receives into.
-pub const fn nic_window(card: u8) -> [u64; 3] {
-    let start = NIC_START + card as u64 * NIC_STRIDE;
-    [start, start + PAGE_SIZE, start + NIC_STRIDE / 2]
+impl Places {
+    /// For a debugger: always the same places, and the image where it was linked.
+    pub const FIXED: Self = Self::in_window(0, 0);
+    /// How many random bits there are in all.
+    pub const BITS: u32 = WINDOW_BITS + IMAGE.1 + STACK.1 + NIC.1 + HEAP.1;
+
+    /// Places chosen by the lower [`Places::BITS`] bits of a random number.
+    pub const fn random(bits: u64) -> Self {
+        let window = bits % (1 << WINDOW_BITS);
+        Self::in_window(FIRST_WINDOW + window * WINDOW, bits >> WINDOW_BITS)
+    }
+
+    const fn in_window(window: u64, bits: u64) -> Self {
+        let (image, bits) = place(IMAGE, bits);
+        let (stack, bits) = place(STACK, bits);
+        let (nic, bits) = place(NIC, bits);
+        let (heap, _) = place(HEAP, bits);
+        Places {
+            image: window + image,
+            stack_end: window + stack + STACK_SLOT * PAGE_SIZE,
+            heap: window + heap + HEAP_SLOT * PAGE_SIZE,
+            heap_max: window + HEAP_END,
+            nic: window + nic + NIC_SLOT * PAGE_SIZE,
+        }
+    }
+
+    /// The exchange area of a card, see [`crate::exchange`]; [`nic_window`] knows the rest.
+    pub const fn nic(&self, card: u8) -> u64 {
+        self.nic + card as u64 * NIC_STRIDE
+    }
 }
 
-/// End of the stack (exclusive).
-pub const STACK_END: u64 = 0x0042_0000;
-/// Size of the stack, in bytes.
-pub const STACK_SIZE: u64 = 64 * 1024;
-/// End of user addresses (exclusive). The last page of the canonical half is never
-/// mapped, so that a `syscall` there cannot return to a non-canonical address.
-pub const USER_END: u64 = 0x7fff_ffff_f000;
+/// An offset of a part that begins at `start` and has so many `bits`, by the lowest of the random
+/// ones; and the random ones that are left.
+const fn place((start, bits): (u64, u32), random: u64) -> (u64, u64) {
+    (start + random % (1 << bits) * STEP, random >> bits)
+}
+
+/// The ranges of a card whose exchange area is at `area`: that, the buffers to send from, and what
+/// it receives into.
+pub const fn nic_window(area: u64) -> [u64; 3] {
+    [area, area + PAGE_SIZE, area + NIC_RECEIVE]
+}
 
 const _: () = {
-    let [area, transmit, receive] = nic_window(0);
-    assert!(area + PAGE_SIZE == transmit && transmit + NIC_RANGE_MAX <= receive);
-    assert!(receive + NIC_RANGE_MAX <= nic_window(1)[0]);
-    assert!(heap_start(IMAGE_END) < HEAP_END && nic_window(NIC_MAX)[0] <= RAMDISK_START);
-    // Guards of a stack's length on both sides.
-    assert!(STACK_END - 2 * STACK_SIZE >= 0x0040_0000 && STACK_END + STACK_SIZE <= IMAGE_START);
+    assert!(Places::BITS <= u64::BITS);
+    assert!(PAGE_SIZE + NIC_RANGE_MAX <= NIC_RECEIVE);
+    // The last place of each part ends before the next part's first one, with room for a guard.
+    const fn end((start, bits): (u64, u32), len: u64) -> u64 {
+        start + (1 << bits) * STEP + len
+    }
+    assert!(end(IMAGE, IMAGE_END) < STACK.0 && end(STACK, 0) <= NIC.0);
+    assert!(end(NIC, NIC_RECEIVE + NIC_RANGE_MAX) <= HEAP.0 && end(HEAP, STEP) <= HEAP_END);
+    assert!(NIC_STRIDE >= HEAP_END);
+    let last = FIRST_WINDOW + (WINDOW << WINDOW_BITS) + NIC_MAX as u64 * NIC_STRIDE;
+    assert!(last + HEAP_END <= RAMDISK_START);
+    // A stack has a guard of at least its own length on both sides.
+    assert!(STACK_SLOT * PAGE_SIZE >= 2 * STACK_SIZE);
+    assert!((SLOTS - STACK_SLOT) * PAGE_SIZE >= STACK_SIZE);
     // The pages that a program has in every turn need slots of their own.
-    let (stack, image) = (slot(STACK_END - 2 * PAGE_SIZE), slot(IMAGE_START));
-    assert!(HEAP_SLOT + 0xe <= stack && stack + 2 <= slot(area) && slot(area) < image);
-    assert!(slot(heap_start(IMAGE_START)) == HEAP_SLOT);
+    let (stack, image) = (STACK_SLOT - 2, IMAGE_START / PAGE_SIZE % SLOTS);
+    assert!(HEAP_SLOT + 0xe <= stack && stack + 2 <= NIC_SLOT && NIC_SLOT < image);
 };
-
-/// The slot of the page at an address.
-const fn slot(address: u64) -> u64 {
-    address / PAGE_SIZE % SLOTS
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parts(places: &Places) -> [u64; 4] {
+        [places.image, places.stack_end, places.heap, places.nic(0)]
+    }
+
+    fn windows() -> impl Iterator<Item = Places> {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        let random = (0..20_000u64).map(|n| {
+            let word = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word ^ word >> 27
+        });
+        let all = [0, u64::MAX].into_iter().chain(random).map(Places::random);
+        all.chain([Places::FIXED])
+    }
+
     #[test]
-    fn the_heap_begins_close_behind_the_image_and_in_its_slot() {
-        assert_eq!(heap_start(0x48_e123), 0x49_0000);
-        assert_eq!(heap_start(0x48_f000), 0x49_0000);
-        assert_eq!(heap_start(0x48_f001), 0x4d_0000);
-        for end in (IMAGE_START..=IMAGE_END).step_by(0x1230) {
-            let start = heap_start(end);
-            assert_eq!(slot(start), HEAP_SLOT);
-            assert!(start >= end + PAGE_SIZE && start - end <= (SLOTS + 2) * PAGE_SIZE);
+    fn wherever_the_parts_are_each_has_its_slots_and_none_is_in_anothers_way() {
+        for places in windows() {
+            assert_eq!(places.image % STEP, 0);
+            assert_eq!(places.stack_end / PAGE_SIZE % SLOTS, STACK_SLOT);
+            assert_eq!(places.heap / PAGE_SIZE % SLOTS, HEAP_SLOT);
+            assert_eq!(places.nic(0) / PAGE_SIZE % SLOTS, NIC_SLOT);
+            let stack = places.stack_end - STACK_SIZE;
+            let [.., receive] = nic_window(places.nic(0));
+            let ranges = [
+                (places.image + IMAGE_START, places.image + IMAGE_END),
+                (stack - STACK_SIZE, places.stack_end + STACK_SIZE),
+                (places.nic(0), receive + NIC_RANGE_MAX),
+                (places.heap, places.heap_max),
+                (places.nic(1), places.nic(NIC_MAX)),
+                (RAMDISK_START, USER_END),
+            ];
+            for pair in ranges.windows(2) {
+                assert!(
+                    pair[0].0 < pair[0].1 && pair[0].1 <= pair[1].0,
+                    "{places:x?}"
+                );
+            }
+            // A page table each, and the tables above those in common.
+            let [image, others @ ..] = parts(&places);
+            assert!(others.iter().all(|part| part >> 30 == image >> 30));
+            // No small number is an address, but for a debugger's.
+            assert!(image >= 1 << 32 || places == Places::FIXED);
         }
+    }
+
+    /// Each bit of the number moves one part, or all, and no two numbers are the same places.
+    #[test]
+    fn each_random_bit_moves_something_of_its_own() {
+        let usual = Places::random(0);
+        let mut seen = std::collections::HashSet::from([parts(&usual)]);
+        for bit in 0..Places::BITS {
+            let places = Places::random(1 << bit);
+            assert!(seen.insert(parts(&places)), "bit {bit}");
+            let (now, before) = (parts(&places), parts(&usual));
+            let moved = (0..4).filter(|&part| now[part] != before[part]).count();
+            assert_eq!(moved, if bit < WINDOW_BITS { 4 } else { 1 }, "bit {bit}");
+        }
+        assert_eq!(Places::random(1 << Places::BITS), usual);
     }
 }

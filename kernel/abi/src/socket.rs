@@ -15,7 +15,7 @@ pub struct Handle(pub u32);
 
 impl Handle {
     /// Bits of the number that are the slot.
-    pub const SLOT_BITS: u32 = 12;
+    pub const SLOT_BITS: u32 = 15;
 
     /// Index into the server's table of sockets: of two sockets that are open at a time,
     /// never the same.

@@ -28,6 +28,8 @@ crate::numbered! {
         /// Zero asks for the end without growing.
         GrowHeap = 6,
         /// `(&Call)`: sends a message and waits for the answer; returns its length.
+        /// [`crate::Error::Deadlock`] if that one waits for the caller's answer, itself or through
+        /// others.
         Call = 7,
         /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
         /// other is an error number that the caller's [`Syscall::Call`] returns.
@@ -79,7 +81,7 @@ crate::numbered! {
         /// the end of the process.
         NicFilter = 24,
         /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
-        /// area, at [`crate::layout::nic_window`]; see [`crate::exchange`].
+        /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
         NicMap = 25,
         /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
         /// its address, as a witness that the caller lets go of it for the time of the call.

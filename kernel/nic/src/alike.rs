@@ -199,6 +199,52 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
     }
 }
 
+/// What an owner leaves in the buffers, by sending, by receiving or by just writing there, is gone
+/// when the next one starts.
+#[test]
+fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
+    const SECRET: &[u8] = b"a key of the last owner";
+    let found = |card: &Card| {
+        let memory = card.nic.frame_memory();
+        [memory.transmit, memory.receive].map(|range| {
+            let mut bytes = vec![0; range.len()];
+            card.model.copy_out(range.start, &mut bytes);
+            let windows = bytes.windows(SECRET.len());
+            windows.filter(|&window| window == SECRET).count()
+        })
+    };
+    for pace in Pace::ALL {
+        let cards = [
+            Card::e100(e100::Behaviour::Silicon, pace, 1),
+            Card::igb(igb::Behaviour::Silicon, pace, 1),
+        ];
+        for mut card in cards {
+            let name = card.nic.name();
+            let mut frame = [&MAC[..], &ENDS.peer_mac, &[0x88, 0xb5]].concat();
+            frame.extend(SECRET.repeat(60));
+            assert!(card.reads(&frame).is_some(), "{name}");
+            // Every buffer to send from, and to its last bytes.
+            let memory = card.nic.frame_memory();
+            let buffers = (0..memory.small.0 + memory.large.0).filter_map(|it| memory.buffer(it));
+            let last = buffers.map(|(start, len)| start + len - SECRET.len());
+            let mut written = 0;
+            for at in last {
+                card.model.copy_in(at, SECRET);
+                written += 1;
+            }
+            card.nic.send(&frame, false).expect("room");
+            card.model.settle();
+            // While it runs, what it receives into is the card's alone.
+            card.nic.stop();
+            let [sent, received] = found(&card);
+            assert!(sent >= written && received >= 60, "{name}");
+            card.nic.start().expect("a sound card");
+            card.nic.stop();
+            assert_eq!(found(&card), [0, 0], "{name}");
+        }
+    }
+}
+
 #[test]
 fn samples_are_repeatable_and_of_all_kinds() {
     let samples = traffic::samples(1, &ENDS, 800);

@@ -4,9 +4,7 @@
 //! Their memory is all that a process may be shown of an arena: rings and descriptors are elsewhere.
 //! What a process does to a buffer that it does not hold, it does to its own frames.
 
-use crate::{BusAddr, Error, ReceiveInfo, SendOptions};
-use alloc::boxed::Box;
-use alloc::vec;
+use crate::{Bus, BusAddr, Error, ReceiveInfo, SendOptions, reserve};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -37,6 +35,12 @@ impl FrameMemory {
             }
             Some(_) => None,
         }
+    }
+
+    /// Clears all buffers, for the next owner. The card must not be using them.
+    pub(crate) fn clear<B: Bus>(&self, bus: &mut B) {
+        bus.clear(self.transmit.clone());
+        bus.clear(self.receive.clone());
     }
 }
 
@@ -84,7 +88,7 @@ pub struct Piece {
 pub(crate) struct Pool {
     first: u16,
     free: Vec<u16>,
-    places: Box<[Place]>,
+    places: Vec<Place>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,15 +100,18 @@ enum Place {
 
 impl Pool {
     /// The buffers with these numbers.
-    pub fn new(numbers: Range<u16>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(numbers: Range<u16>) -> Result<Self, Error> {
         let count = numbers.len();
         let mut pool = Pool {
             first: numbers.start,
-            free: Vec::with_capacity(count),
-            places: vec![Place::Free; count].into_boxed_slice(),
+            free: reserve::with_room(count)?,
+            places: reserve::filled(Place::Free, count)?,
         };
         pool.refill();
-        pool
+        Ok(pool)
     }
 
     /// Takes all buffers back, whoever has them.
@@ -215,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_buffer_has_one_holder_at_a_time() {
-        let mut pool = Pool::new(10..13);
+        let mut pool = Pool::new(10..13).unwrap();
         let held: Vec<u16> = core::iter::from_fn(|| pool.take()).collect();
         assert_eq!((held.len(), pool.len(), pool.capacity()), (3, 0, 3));
         assert!(held.iter().all(|number| (10..13).contains(number)));
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_reset_takes_what_was_in_the_rings_and_a_new_owner_everything() {
-        let mut pool = Pool::new(0..3);
+        let mut pool = Pool::new(0..3).unwrap();
         let held = pool.take().unwrap();
         let sent = pool.take().unwrap();
         pool.enter_ring(sent);

@@ -41,12 +41,14 @@ mod in_place;
 pub mod model;
 mod offload;
 mod refusals;
+mod reserve;
 
 pub use in_place::{FrameMemory, Outgoing, Piece, Tail};
 pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
 
 use bitflags::bitflags;
 use core::fmt;
+use core::ops::Range;
 
 pub use abi::nic::{Link, MacAddress, Segmentation};
 
@@ -60,9 +62,10 @@ pub struct BusAddr(pub u64);
 /// merged. The arena is memory that the card may read and write at any moment; it is contiguous on
 /// the bus, zeroed at first, and named by byte offset. Multi-byte values in it are little-endian.
 ///
-/// Accesses to registers and arena reach the card in program order, except that [`Bus::fence`] is
-/// needed where a store to the arena must be visible before a later store to the arena, or a load
-/// must not pass an earlier load. Offsets that are out of range or not aligned to the access are
+/// Accesses to registers reach the card in program order, and no load from the arena is earlier than
+/// an access to a register before it. But a [`Bus::fence`] is needed where a store to the arena must
+/// be visible before a later store to the arena or write to a register, and where a load must not pass
+/// an earlier load. Offsets that are out of range or not aligned to the access are
 /// bugs of the driver: an implementation panics on them.
 pub trait Bus {
     /// Reads an 8-bit register.
@@ -116,6 +119,14 @@ pub trait Bus {
     fn copy_in(&mut self, offset: usize, bytes: &[u8]);
     /// Fills `bytes` from the arena.
     fn copy_out(&mut self, offset: usize, bytes: &mut [u8]);
+    /// Clears the arena from `range.start` to before `range.end`.
+    fn clear(&mut self, range: Range<usize>) {
+        const ZEROS: [u8; 2048] = [0; 2048];
+        for offset in range.clone().step_by(ZEROS.len()) {
+            let len = ZEROS.len().min(range.end - offset);
+            self.copy_in(offset, &ZEROS[..len]);
+        }
+    }
     /// Orders arena accesses: those before it are done, as the card sees it, before those after it.
     fn fence(&mut self);
 
@@ -177,6 +188,8 @@ pub enum Error {
         /// The field.
         what: &'static str,
     },
+    /// There is no memory for what the driver keeps.
+    NoMemory,
     /// The driver is stopped: see [`Nic::start`].
     Stopped,
     /// Reads return all ones: the card is gone from the bus, or its window is not enabled.
@@ -281,6 +294,7 @@ impl fmt::Display for Error {
             Error::BadConfig { what } => {
                 write!(f, "the card cannot be configured so: mend `{what}`")
             }
+            Error::NoMemory => f.write_str("there is no memory for its driver: start with more"),
             Error::Stopped => f.write_str("the card is stopped: start it first"),
             Error::DeviceGone => f.write_str(
                 "the card reads as all ones: check that it is plugged in and its BAR is enabled",
@@ -377,7 +391,8 @@ pub trait Nic {
     /// Frames that fit into the receive ring.
     fn receive_ring(&self) -> usize;
 
-    /// Starts with empty rings: receives, and interrupts.
+    /// Starts with empty rings and cleared buffers: receives, and interrupts. Nothing that the last
+    /// owner has sent or received is left in [`Nic::frame_memory`].
     ///
     /// # Errors
     /// What kept the card from starting; it is stopped then.

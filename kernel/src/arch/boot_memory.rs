@@ -1,41 +1,17 @@
-//! Memory the kernel begins with: its heap, its code, and the ramdisk the boot stage mapped.
+//! Memory the kernel begins with: its code, and the ramdisk the boot stage mapped.
 
 use super::paging;
 use abi::layout::PAGE_SIZE;
 use bootloader_api::info::BootInfo;
-use core::cell::UnsafeCell;
 use core::ops::Range;
-use linked_list_allocator::LockedHeap;
 use x86_64::VirtAddr;
-
-/// The kernel's heap: processes, cards, names. Frames and rings are not in it.
-const HEAP_SIZE: usize = 512 * 1024;
 
 /// What the card's rings, the network server and two servers need at the least, in bytes.
 const FREE_MIN: u64 = 2 * 1024 * 1024;
 
-#[global_allocator]
-static HEAP: LockedHeap = LockedHeap::empty();
-
-/// The heap's memory: part of the image, so that the linker script can place its first pages,
-/// which are the busiest, where no other busy page of the kernel is in the way.
-#[repr(align(4096))]
-struct HeapMemory(UnsafeCell<[u8; HEAP_SIZE]>);
-
-// SAFETY: nobody refers to it but the heap, which has a lock.
-unsafe impl Sync for HeapMemory {}
-
-static HEAP_MEMORY: HeapMemory = HeapMemory(UnsafeCell::new([0; HEAP_SIZE]));
-
 unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
-}
-
-/// Gives the kernel its heap, once.
-pub fn init_heap() {
-    // SAFETY: memory that is the heap's for ever, and whole pages of it.
-    unsafe { HEAP.lock().init(HEAP_MEMORY.0.get().cast(), HEAP_SIZE) };
 }
 
 /// Refuses a machine on which nothing useful could be started: better one clear line now

@@ -3,9 +3,9 @@
 use core::cell::UnsafeCell;
 use spin::Once;
 use x86_64::VirtAddr;
-use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::instructions::segmentation::{CS, DS, ES, FS, GS, SS, Segment};
 use x86_64::instructions::tables::load_tss;
-use x86_64::registers::model_specific::{LStar, SFMask, Star};
+use x86_64::registers::model_specific::{FsBase, GsBase, KernelGsBase, LStar, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::tss::TaskStateSegment;
@@ -100,10 +100,13 @@ pub fn load(entry: VirtAddr) {
     unsafe {
         CS::set_reg(KERNEL_CODE);
         SS::set_reg(KERNEL_DATA);
-        DS::set_reg(KERNEL_DATA);
-        ES::set_reg(KERNEL_DATA);
         load_tss(tss_selector);
     }
+    clear_data_segments();
+    // Without CR4.FSGSBASE a program cannot change these: their bases are 0 for good.
+    FsBase::write(VirtAddr::zero());
+    GsBase::write(VirtAddr::zero());
+    KernelGsBase::write(VirtAddr::zero());
     Star::write(USER_CODE, USER_DATA, KERNEL_CODE, KERNEL_DATA)
         .unwrap_or_else(|error| panic!("segments out of order: {error:?}"));
     LStar::write(entry);
@@ -115,4 +118,21 @@ pub fn load(entry: VirtAddr) {
             | RFlags::ALIGNMENT_CHECK
             | RFlags::NESTED_TASK,
     );
+}
+
+/// Clears DS, ES, FS and GS, which neither the kernel nor its programs use. A program can load them
+/// with its data segment all the same, and no other program is to see that it did. They are read
+/// first, since reading is much cheaper than loading, and hardly a program loads them.
+pub fn clear_data_segments() {
+    let loaded = DS::get_reg().0 | ES::get_reg().0 | FS::get_reg().0 | GS::get_reg().0;
+    if loaded != 0 {
+        // SAFETY: in 64-bit mode a null selector is good in all four (Intel SDM vol. 3, §3.4.4); in
+        // none of them is there a base that anybody uses.
+        unsafe {
+            DS::set_reg(SegmentSelector::NULL);
+            ES::set_reg(SegmentSelector::NULL);
+            FS::set_reg(SegmentSelector::NULL);
+            GS::set_reg(SegmentSelector::NULL);
+        }
+    }
 }

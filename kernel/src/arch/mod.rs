@@ -5,6 +5,7 @@ pub mod bus;
 pub mod cmos;
 pub mod cpu;
 pub mod gdt;
+pub mod heap;
 pub mod messages;
 pub mod paging;
 pub mod pci;

@@ -21,6 +21,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::frames::Frames;
 use kernel::runs::Runs;
+use kernel::space::KERNEL_HALF;
 use spin::{Mutex, Once};
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::mapper::{Mapper, Translate};
@@ -36,8 +37,6 @@ const IMAGE_START: u64 = 0xffff_ffff_8000_0000;
 /// Where the boot stage may place what it maps dynamically.
 pub const BOOT_START: u64 = 0xffff_c000_0000_0000;
 const DEVICE_START: u64 = 0xffff_ffff_a000_0000;
-/// First entry of the kernel's half of a top-level table.
-pub(super) const KERNEL_HALF: usize = 256;
 static FRAMES: Mutex<Option<Frames>> = Mutex::new(None);
 static DEVICE_NEXT: AtomicU64 = AtomicU64::new(DEVICE_START);
 static KERNEL_TABLE: Once<PhysFrame> = Once::new();
@@ -45,6 +44,11 @@ static KERNEL_TABLE: Once<PhysFrame> = Once::new();
 /// Where physical memory at `address` is seen.
 pub(super) fn physical(address: PhysAddr) -> *mut u8 {
     VirtAddr::new(PHYSICAL_START + address.as_u64()).as_mut_ptr()
+}
+
+/// Where in physical memory a byte is that is seen by that mapping.
+pub(super) fn physical_of(pointer: *const u8) -> u64 {
+    pointer as u64 - PHYSICAL_START
 }
 
 /// Hands the usable memory `regions` (start, end in bytes) to the frame allocator.
@@ -107,7 +111,7 @@ fn zeroed(address: u64) -> PhysFrame {
 }
 
 /// Takes contiguous, cleared frames below `limit` for the kernel: their physical address
-/// and the memory itself. They are never given back.
+/// and the memory itself.
 pub fn allocate_run(bytes: usize, limit: u64) -> Option<(PhysAddr, NonNull<[u8]>)> {
     let count = (bytes as u64).div_ceil(PAGE_SIZE);
     let address = PhysAddr::new(with_frames(|frames| frames.allocate_run(count, limit))?);
@@ -115,6 +119,12 @@ pub fn allocate_run(bytes: usize, limit: u64) -> Option<(PhysAddr, NonNull<[u8]>
     // SAFETY: the frames were free, so nothing refers to them, and they are mapped.
     unsafe { memory.write_bytes(0, bytes) };
     Some((address, NonNull::slice_from_raw_parts(memory, bytes)))
+}
+
+/// Gives back what [`allocate_run`] has given. Nothing refers to it any more.
+pub fn free_run(address: PhysAddr, bytes: usize) {
+    let pages = (address.as_u64()..address.as_u64() + bytes as u64).step_by(PAGE_SIZE as usize);
+    with_frames(|frames| pages.for_each(|page| frames.free(page)));
 }
 
 pub(super) struct TableFrames;

@@ -3,7 +3,7 @@
 use super::paging;
 use crate::mmio::Mmio;
 use alloc::collections::BTreeMap;
-use kernel::acpi::{self, EcamWindow, PhysicalMemory};
+use kernel::acpi::{self, AcpiError, EcamWindow, PhysicalMemory};
 use kernel::pci::{Address, ConfigSpace};
 use x86_64::PhysAddr;
 use x86_64::instructions::port::Port;
@@ -14,7 +14,9 @@ const CONFIG_DATA: u16 = 0xcfc;
 
 /// Both ways to configuration space.
 pub struct Config {
-    ecam: Option<EcamWindow>,
+    /// Whether the ports are there.
+    mechanism_1: bool,
+    ecam: Result<EcamWindow, AcpiError>,
     /// Registers of each bus looked at, mapped on first use: a window is up to 256 MiB.
     buses: BTreeMap<u8, Mmio>,
 }
@@ -22,17 +24,27 @@ pub struct Config {
 impl Config {
     /// With ECAM if ACPI describes it, else through the ports.
     pub fn new(rsdp: Option<u64>) -> Self {
-        let windows = rsdp.and_then(|rsdp| acpi::ecam_windows(&Physical, rsdp).ok());
-        let ecam = windows.and_then(|all| all.into_iter().find(|window| window.segment == 0));
+        const MCFG: AcpiError = AcpiError::NoTable(*b"MCFG");
+        let windows = acpi::ecam_windows(&Physical, rsdp.unwrap_or(0));
+        let ecam = windows.and_then(|all| {
+            let mut all = all.into_iter();
+            all.find(|window| window.segment == 0).ok_or(MCFG)
+        });
         Config {
+            mechanism_1: has_mechanism_1(),
             ecam,
             buses: BTreeMap::new(),
         }
     }
 
+    /// Why there is no configuration space at all, if there is none.
+    pub fn lack(&self) -> Option<AcpiError> {
+        self.ecam.err().filter(|_| !self.mechanism_1)
+    }
+
     /// The registers of the bus of `address`, and the offset in them.
     fn ecam(&mut self, address: Address, offset: u16) -> Option<(&mut Mmio, usize)> {
-        let window = self.ecam?;
+        let window = self.ecam.ok()?;
         let at = window.offset(address, offset)?;
         let start = window.offset(Address::new(address.bus(), 0, 0), 0)?;
         let bus = match self.buses.entry(address.bus()) {
@@ -46,20 +58,45 @@ impl Config {
     }
 }
 
+/// Whether the address port keeps what is written to it.
+fn has_mechanism_1() -> bool {
+    const ENABLE: u32 = 1 << 31;
+    let mut port = Port::<u32>::new(CONFIG_ADDRESS);
+    // SAFETY: selecting a register does nothing else; a machine without the port ignores it.
+    unsafe {
+        port.write(ENABLE);
+        port.read() == ENABLE
+    }
+}
+
+/// Reads a register through the ports.
+fn read_port(address: Address, offset: u16) -> u32 {
+    let Some(selected) = address.mechanism_1(offset) else {
+        return u32::MAX;
+    };
+    // SAFETY: the PC's configuration ports; reading a register through them changes
+    // no memory.
+    unsafe {
+        Port::<u32>::new(CONFIG_ADDRESS).write(selected);
+        Port::<u32>::new(CONFIG_DATA).read()
+    }
+}
+
 impl ConfigSpace for Config {
     fn read32(&mut self, address: Address, offset: u16) -> u32 {
-        if let Some((bus, at)) = self.ecam(address, offset) {
-            return bus.read32(at);
+        match self.ecam(address, offset) {
+            Some((bus, at)) => bus.read32(at),
+            None => read_port(address, offset),
         }
-        let Some(selected) = address.mechanism_1(offset) else {
-            return u32::MAX;
+    }
+
+    /// By the ports, where there are some: ECAM would have to be mapped first.
+    fn is_there(&mut self, address: Address) -> bool {
+        let id = match self.mechanism_1 {
+            true => read_port(address, 0),
+            false => self.read32(address, 0),
         };
-        // SAFETY: the PC's configuration ports; reading a register through them changes
-        // no memory.
-        unsafe {
-            Port::<u32>::new(CONFIG_ADDRESS).write(selected);
-            Port::<u32>::new(CONFIG_DATA).read()
-        }
+        id as u16 != 0xffff
     }
 
     fn write32(&mut self, address: Address, offset: u16, value: u32) {

@@ -18,6 +18,8 @@ const COMMAND: [u16; 2] = [0x20, 0xa0];
 pub struct Pic {
     pics: ChainedPics,
     mask: u16,
+    /// Whether they are there: a machine may have an I/O APIC only.
+    is_there: bool,
     /// Interrupts that no line was asking for any more.
     pub spurious: u64,
 }
@@ -30,16 +32,23 @@ impl Pic {
         let mut pics = unsafe { ChainedPics::new_contiguous(FIRST_VECTOR) };
         let mask = !(1 << CASCADE_IRQ);
         // SAFETY: called once, with interrupts off and every vector handled.
-        unsafe {
+        let read_back = unsafe {
             pics.initialize();
             let [first, second] = mask_bytes(mask);
             pics.write_masks(first, second);
-        }
+            pics.read_masks()
+        };
         Pic {
             pics,
             mask,
+            is_there: read_back == mask_bytes(mask),
             spurious: 0,
         }
+    }
+
+    /// Whether lines can interrupt at all.
+    pub fn is_there(&self) -> bool {
+        self.is_there
     }
 
     /// Lets a line interrupt, or stops it.

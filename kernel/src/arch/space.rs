@@ -1,303 +1,144 @@
-//! Programs' address spaces: one page table each, the kernel's half the same in all.
+//! Programs' address spaces, by the tables that the processor walks: see [`kernel::space`].
 
 use super::paging::{
-    self, KERNEL_HALF, TableFrames, activate, activate_kernel, mapper, physical, table_at,
-    with_frames, zeroed_frame, zeroed_frame_for,
+    self, activate, activate_kernel, physical, table_at, with_frames, zeroed_frame,
+    zeroed_frame_for,
 };
 use abi::layout::{PAGE_SIZE, RAMDISK_START};
 use abi::{Error, Result};
-use core::cell::Cell;
 use core::ptr::NonNull;
+use kernel::space::{ENTRIES, KERNEL_HALF, Physical, RAMDISK_ENTRY, Shown};
 use spin::Once;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate};
-use x86_64::structures::paging::{Page, PageTable, PageTableFlags as Flags, PhysFrame, Size4KiB};
+use x86_64::structures::paging::mapper::Translate;
+use x86_64::structures::paging::{PageTableFlags as Flags, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
-/// The top-level entry of the ramdisk, shared by all programs.
-const RAMDISK_ENTRY: usize = (RAMDISK_START >> 39) as usize;
+/// A program's address space on the machine.
+pub type Space = kernel::space::Space<Machine>;
 
-/// Marks a page whose frame is somebody else's: it is not freed with the space.
-const BORROWED: Flags = Flags::BIT_9;
+/// The machine's memory, as spaces use it.
+pub struct Machine;
 
-/// Physical address of the table under that entry.
-static RAMDISK_TABLE: Once<PhysAddr> = Once::new();
+/// Physical address of the table that shows the ramdisk to all programs.
+static RAMDISK_TABLE: Once<u64> = Once::new();
 
-/// Builds the table that shows the ramdisk to every program, once.
+/// Builds that table, once.
 ///
 /// # Errors
 /// [`Error::NoMemory`].
 pub fn share_ramdisk(ramdisk: &'static [u8]) -> Result<()> {
-    let space = Space::new()?;
+    let mut space = Space::new(Machine)?;
     let start = ramdisk.as_ptr() as u64;
     let first = start - start % PAGE_SIZE;
-    let pages = (start + ramdisk.len() as u64 - first).div_ceil(PAGE_SIZE);
+    let end = start + ramdisk.len() as u64;
     let kernel = paging::kernel_table().ok_or(Error::NoMemory)?;
-    for index in 0..pages {
+    for page in (first..end).step_by(PAGE_SIZE as usize) {
         // SAFETY: read-only use of the kernel's table; no other reference lives.
-        let table = unsafe { mapper(kernel) };
-        let address = table.translate_addr(VirtAddr::new(first + index * PAGE_SIZE));
-        let frame = PhysFrame::containing_address(address.ok_or(Error::NoMemory)?);
-        let page = RAMDISK_START + index * PAGE_SIZE;
-        space.map(page, frame, Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE)?;
+        let table = unsafe { paging::mapper(kernel) };
+        let memory = table.translate_addr(VirtAddr::new(page));
+        space.show([Shown {
+            address: RAMDISK_START + (page - first),
+            memory: memory.ok_or(Error::NoMemory)?.as_u64(),
+            len: PAGE_SIZE,
+            writable: false,
+        }])?;
     }
-    // SAFETY: the table is this function's own.
-    let table = unsafe { table_at(space.table) };
-    RAMDISK_TABLE.call_once(|| table[RAMDISK_ENTRY].addr());
-    // The space is never freed: its one user entry lives on in every program.
-    core::mem::forget(space);
+    // It outlives the space, which frees nothing below this entry.
+    let table = space.table_below(RAMDISK_ENTRY).ok_or(Error::NoMemory)?;
+    RAMDISK_TABLE.call_once(|| table);
     Ok(())
 }
 
-/// A program's address space. Dropping it frees all memory in it.
-pub struct Space {
-    table: PhysFrame,
-    known: [Cell<Known>; KNOWN],
+/// Makes this the space that the processor translates by.
+pub fn enter(space: &Space) {
+    activate(frame(space.top()));
 }
 
-/// Translations that are remembered. Pages are only added to a space, so none becomes wrong.
-///
-/// The kernel finds a program's page by reading four tables, each of which costs the processor
-/// a translation of its own where the switch to another space has emptied the TLB; under an
-/// emulator those were a tenth of all its work for a datagram.
-const KNOWN: usize = 16;
-
-/// A page of a program, and where it is. Address 0 is never a program's.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    page: u64,
-    frame: u64,
-    writable: bool,
+/// Where the kernel sees the byte at user address `address`: see [`kernel::space::Space`].
+pub fn user_page(space: &Space, address: u64, write: bool) -> Option<NonNull<u8>> {
+    NonNull::new(physical(PhysAddr::new(space.user_page(address, write)?)))
 }
 
-impl Space {
-    /// An empty space with the kernel's half and the ramdisk.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
-    pub fn new() -> Result<Self> {
-        let frame = zeroed_frame().ok_or(Error::NoMemory)?;
-        let kernel = paging::kernel_table().ok_or(Error::NoMemory)?;
+/// The same of several bytes, and how many of them lie in a row.
+pub fn user_run(space: &Space, address: u64, len: u64, write: bool) -> Option<(NonNull<u8>, u64)> {
+    let (memory, len) = space.user_run(address, len, write)?;
+    Some((NonNull::new(physical(PhysAddr::new(memory)))?, len))
+}
+
+fn frame(address: u64) -> PhysFrame {
+    PhysFrame::containing_address(PhysAddr::new(address))
+}
+
+impl Physical for Machine {
+    fn available(&self) -> u64 {
+        with_frames(|frames| frames.free_count())
+    }
+
+    fn take(&self, page: Option<u64>) -> Option<u64> {
+        let taken = match page {
+            Some(page) => zeroed_frame_for(page),
+            None => zeroed_frame(),
+        };
+        taken.map(|frame| frame.start_address().as_u64())
+    }
+
+    fn take_top(&self) -> Option<u64> {
+        let kernel = paging::kernel_table()?;
+        let top = zeroed_frame()?;
         // SAFETY: the fresh table is ours; the kernel's is only read.
-        let (from, to) = unsafe { (table_at(kernel), table_at(frame)) };
-        for index in KERNEL_HALF..512 {
+        let (from, to) = unsafe { (table_at(kernel), table_at(top)) };
+        for index in KERNEL_HALF..ENTRIES {
             to[index] = from[index].clone();
         }
         if let Some(&ramdisk) = RAMDISK_TABLE.get() {
             let flags = Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE;
-            to[RAMDISK_ENTRY].set_addr(ramdisk, flags);
+            to[RAMDISK_ENTRY].set_addr(PhysAddr::new(ramdisk), flags);
         }
-        Ok(Space {
-            table: frame,
-            known: Default::default(),
-        })
+        Some(top.start_address().as_u64())
     }
 
-    /// Adds zeroed memory at `address..address + len`, rounded out to pages, and copies
-    /// `data` to its start.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`]; what was added stays until the space is dropped.
-    pub fn add_memory(
-        &mut self,
-        address: u64,
-        len: u64,
-        data: &[u8],
-        writable: bool,
-        executable: bool,
-    ) -> Result<()> {
-        let mut flags = Flags::USER_ACCESSIBLE;
-        flags.set(Flags::WRITABLE, writable);
-        flags.set(Flags::NO_EXECUTE, !executable);
-        let first = address - address % PAGE_SIZE;
-        let pages = (address + len - first).div_ceil(PAGE_SIZE);
-        let mut rest = data;
-        let mut offset = (address - first) as usize;
-        for index in 0..pages {
-            let frame = zeroed_frame_for(first + index * PAGE_SIZE).ok_or(Error::NoMemory)?;
-            let part;
-            (part, rest) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
-            // SAFETY: the frame is fresh and mapped, and the part fits behind the offset.
-            unsafe {
-                let target = physical(frame.start_address()).add(offset);
-                target.copy_from_nonoverlapping(part.as_ptr(), part.len());
-            }
-            offset = 0;
-            let mapped = self.map(first + index * PAGE_SIZE, frame, flags);
-            if mapped.is_err() {
-                with_frames(|frames| frames.free(frame.start_address().as_u64()));
-                return mapped;
-            }
-        }
-        Ok(())
+    fn give_back(&self, frame: u64) {
+        with_frames(|frames| frames.free(frame));
     }
 
-    /// Shows the program memory that stays somebody else's, at `address`; all of whole pages.
-    /// It may write there only with `writable`, and must not outlive the memory.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`], [`Error::InvalidArgument`] where something is mapped already; what
-    /// was shown stays until the space is dropped.
-    pub fn show(&mut self, address: u64, memory: PhysAddr, len: u64, writable: bool) -> Result<()> {
-        let mut flags = Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | BORROWED;
-        flags.set(Flags::WRITABLE, writable);
-        for offset in (0..len).step_by(PAGE_SIZE as usize) {
-            let frame = PhysFrame::containing_address(memory + offset);
-            self.map(address + offset, frame, flags)?;
-        }
-        Ok(())
-    }
-
-    fn map(&self, address: u64, frame: PhysFrame, flags: Flags) -> Result<()> {
-        let page = Page::<Size4KiB>::containing_address(VirtAddr::new(address));
-        let parents = Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE;
-        // SAFETY: the only reference to this table; the user half of it is ours to map.
-        let mut table = unsafe { mapper(self.table) };
-        // SAFETY: the frame is fresh, read-only shared, or memory for DMA; so user pages alias
-        // no memory the kernel holds references to.
-        let mapped = unsafe {
-            table.map_to_with_table_flags(
-                page,
-                frame,
-                flags | Flags::PRESENT,
-                parents,
-                &mut TableFrames,
-            )
-        };
-        match mapped {
-            Ok(flush) => {
-                // Not present before, so no translation can be stale.
-                flush.ignore();
-                Ok(())
-            }
-            Err(MapToError::FrameAllocationFailed) => Err(Error::NoMemory),
-            Err(_) => Err(Error::InvalidArgument),
-        }
-    }
-
-    /// Where the kernel sees the byte at user address `address`, if a program may read it,
-    /// or write it with `write`. Valid up to the end of the page and while `self` lives.
-    pub fn user_page(&self, address: u64, write: bool) -> Option<NonNull<u8>> {
-        let offset = address % PAGE_SIZE;
-        let page = address - offset;
-        let place = (page / PAGE_SIZE) as usize % KNOWN;
-        let Known {
-            page: there,
-            frame,
-            writable,
-        } = self.known[place].get();
-        if there == page && page != 0 && (writable || !write) {
-            return NonNull::new(physical(PhysAddr::new(frame + offset)));
-        }
-        let found = self.walk(page, write)?;
-        self.known[place].set(found);
-        NonNull::new(physical(PhysAddr::new(found.frame + offset)))
-    }
-
-    /// As [`Space::user_page`], of `len` bytes from `address` on: how many of them, at least, lie
-    /// in a row there, too. One walk through the tables finds all pages of a row.
-    pub fn user_run(&self, address: u64, len: u64, write: bool) -> Option<(NonNull<u8>, u64)> {
-        let offset = address % PAGE_SIZE;
-        if offset + len <= PAGE_SIZE {
-            return Some((self.user_page(address, write)?, len));
-        }
-        let (needed, virt) = (access(write), VirtAddr::try_new(address).ok()?);
-        let table = self.last_table(virt)?;
-        let first = usize::from(virt.p1_index());
-        let frame = table[first].addr();
-        let end = 512.min(first + (offset + len).div_ceil(PAGE_SIZE) as usize);
-        let in_row = |index: &usize| {
-            let entry = &table[*index];
-            let expected = frame.as_u64() + (index - first) as u64 * PAGE_SIZE;
-            entry.flags().contains(needed) && entry.addr().as_u64() == expected
-        };
-        let pages = (first..end).take_while(in_row).count() as u64;
-        let start = NonNull::new(physical(frame + offset))?;
-        (pages > 0).then(|| (start, len.min(pages * PAGE_SIZE - offset)))
-    }
-
-    /// Looks a page up in the tables.
-    fn walk(&self, address: u64, write: bool) -> Option<Known> {
-        let address = VirtAddr::try_new(address).ok()?;
-        let entry = &self.last_table(address)?[address.p1_index()];
-        entry.flags().contains(access(write)).then(|| Known {
-            page: address.as_u64(),
-            frame: entry.addr().as_u64(),
-            writable: entry.flags().contains(Flags::WRITABLE),
-        })
-    }
-
-    /// The table that has the entry of a page.
-    fn last_table(&self, address: VirtAddr) -> Option<&PageTable> {
-        let mut frame = self.table;
-        // By hand, since every system call comes here: the upper tables let all through, and
-        // user space has no large pages.
-        for index in [address.p4_index(), address.p3_index(), address.p2_index()] {
-            // SAFETY: only read here; no other reference lives.
-            let entry = unsafe { &table_at(frame)[index] };
-            if !entry
-                .flags()
-                .contains(Flags::PRESENT | Flags::USER_ACCESSIBLE)
-            {
-                return None;
-            }
-            frame = PhysFrame::containing_address(entry.addr());
-        }
-        // SAFETY: only read; pages are added by who has the space exclusively, and those of the
-        // ramdisk never.
-        Some(unsafe { table_at(frame) })
-    }
-
-    /// Makes this the space the processor translates by.
-    pub fn activate(&self) {
-        activate(self.table);
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        if Cr3::read().0 == self.table {
+    fn leave(&self, top: u64) {
+        if Cr3::read().0 == frame(top) {
             activate_kernel();
         }
-        // SAFETY: nothing translates by this table any more, and its user half is ours,
-        // except for the ramdisk's entry.
-        unsafe {
-            let table = table_at(self.table);
-            table[RAMDISK_ENTRY].set_unused();
-            free_below(self.table, 4, KERNEL_HALF);
-        }
-        with_frames(|frames| frames.free(self.table.start_address().as_u64()));
     }
-}
 
-/// What the entry of a page must say for a program to read it, or to write it.
-fn access(write: bool) -> Flags {
-    let mut needed = Flags::PRESENT | Flags::USER_ACCESSIBLE;
-    needed.set(Flags::WRITABLE, write);
-    needed
-}
+    fn load(&self, table: u64, index: usize) -> u64 {
+        assert!(index < ENTRIES);
+        // SAFETY: a table that a space has taken from the allocator, or that of the ramdisk, and an
+        // entry in it; no reference to it lives.
+        unsafe {
+            physical(PhysAddr::new(table))
+                .cast::<u64>()
+                .add(index)
+                .read()
+        }
+    }
 
-/// Frees every frame and table that the first `entries` entries of a table refer to, but for
-/// what is borrowed.
-///
-/// # Safety
-/// Nothing uses the table or what it maps any more, and the rest came from the allocator.
-unsafe fn free_below(table: PhysFrame, level: u8, entries: usize) {
-    // SAFETY: as promised.
-    let table = unsafe { table_at(table) };
-    for entry in table.iter_mut().take(entries) {
-        if !entry.flags().contains(Flags::PRESENT) {
-            continue;
-        }
-        let frame = PhysFrame::containing_address(entry.addr());
-        if level > 1 {
-            // SAFETY: as promised; user space has no large pages.
-            unsafe { free_below(frame, level - 1, 512) };
-        }
-        let borrowed = entry.flags().contains(BORROWED);
-        entry.set_unused();
-        if !borrowed {
-            with_frames(|frames| frames.free(frame.start_address().as_u64()));
+    fn store(&self, table: u64, index: usize, entry: u64) {
+        assert!(index < ENTRIES);
+        // SAFETY: a table that a space has taken from the allocator, in its user half, and an entry
+        // in it; no reference to it lives. What is mapped is a fresh frame, or memory for DMA or of
+        // the ramdisk: user pages alias no memory that the kernel holds references to.
+        unsafe {
+            physical(PhysAddr::new(table))
+                .cast::<u64>()
+                .add(index)
+                .write(entry)
+        };
+    }
+
+    fn write(&self, frame: u64, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= PAGE_SIZE as usize);
+        // SAFETY: all within a frame that a space has just taken, to which no reference lives.
+        unsafe {
+            let target = physical(PhysAddr::new(frame)).add(offset);
+            target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
     }
 }

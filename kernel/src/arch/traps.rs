@@ -234,6 +234,15 @@ trap_stubs:
     popq %rax
     .endm
 
+    // AMD's fxsave and fxrstor leave the last x87 instruction's and operand's addresses alone while
+    // no exception is pending (APM vol. 5, FXRSTOR), so they would be the last program's: have the
+    // kernel's own there instead.
+    .macro forget_x87_pointers
+    fnclex
+    emms
+    fildl {mxcsr}(%rip)
+    .endm
+
 trap_common:
     push_general
     subq $512, %rsp
@@ -262,11 +271,13 @@ trap_return:
     pxor %xmm\n, %xmm\n
     .endr
     jmp 4f
-1:  fxrstor64 (%rsp)
+1:  forget_x87_pointers
+    fxrstor64 (%rsp)
 2:  pop_general
     addq $16, %rsp
     iretq
 3:  // Nothing of another program's may show, in x87 registers either.
+    forget_x87_pointers
     fxrstor64 {clear}(%rip)
     fldcw (%rsp)
     ldmxcsr 24(%rsp)

@@ -21,16 +21,20 @@ const P_FILESZ: usize = 32;
 const P_MEMSZ: usize = 40;
 
 const CODE: u64 = IMAGE_START + 0x1000;
-const DATA: u64 = IMAGE_START + 0x2800;
+pub(crate) const DATA: u64 = IMAGE_START + 0x2800;
+pub(crate) const ENTRY: u64 = CODE + 4;
+/// Where the table of relocations and the dynamic section are in the file.
+const RELR: usize = 0x1c0;
+const DYNAMIC: usize = 0x380;
 
 /// Read-only data, code, and writable data that ends in zeros.
-fn program() -> Vec<u8> {
+pub(crate) fn program() -> Vec<u8> {
     let mut file = vec![0; 0x400];
     file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    put(&mut file, E_TYPE, &ET_EXEC.to_le_bytes());
+    put(&mut file, E_TYPE, &ET_DYN.to_le_bytes());
     put(&mut file, 18, &EM_X86_64.to_le_bytes());
     put(&mut file, 20, &1u32.to_le_bytes());
-    put64(&mut file, E_ENTRY, CODE + 4);
+    put64(&mut file, E_ENTRY, ENTRY);
     put64(&mut file, 32, PHDRS as u64);
     put(&mut file, 52, &64u16.to_le_bytes());
     put(&mut file, 54, &(PHDR as u16).to_le_bytes());
@@ -50,7 +54,25 @@ fn program() -> Vec<u8> {
         put64(&mut file, at + P_FILESZ, in_file);
         put64(&mut file, at + P_MEMSZ, in_memory);
     }
-    put(&mut file, E_PHNUM, &3u16.to_le_bytes());
+    let dynamic = PHDRS + 3 * PHDR;
+    put(&mut file, dynamic, &PT_DYNAMIC.to_le_bytes());
+    put64(&mut file, dynamic + P_OFFSET, DYNAMIC as u64);
+    put64(&mut file, dynamic + P_FILESZ, 0x40);
+    put(&mut file, E_PHNUM, &4u16.to_le_bytes());
+    let table = IMAGE_START + RELR as u64;
+    let tags = [
+        (DT_RELR, table),
+        (DT_RELRSZ, 16),
+        (DT_RELRENT, 8),
+        (DT_NULL, 0),
+    ];
+    for (index, (tag, value)) in tags.into_iter().enumerate() {
+        put64(&mut file, DYNAMIC + index * 16, tag as u64);
+        put64(&mut file, DYNAMIC + index * 16 + 8, value);
+    }
+    // The first and the third word of the data.
+    put64(&mut file, RELR, DATA);
+    put64(&mut file, RELR + 8, 0b101);
     file[0x200..0x210].fill(0xcc);
     file[0x300..0x320].fill(0xda);
     file
@@ -95,6 +117,14 @@ fn check(program: &Program, file: &[u8]) {
         page = segment.first_page() + segment.pages() * PAGE_SIZE;
         assert!(page <= IMAGE_END);
     }
+    for at in program.relocations().take(10_000) {
+        let mut segments = program.segments().iter();
+        let home = segments
+            .find(|segment| segment.contains(at))
+            .expect("a segment");
+        let end = home.virtual_address + home.data.len() as u64;
+        assert!(home.writable && at % 8 == 0 && at + 8 <= end);
+    }
     let holds_entry = |segment: &&Segment| segment.executable && segment.contains(program.entry());
     assert_eq!(program.segments().iter().filter(holds_entry).count(), 1);
 }
@@ -118,6 +148,109 @@ fn a_program_is_described() {
     assert_eq!(data.first_page(), IMAGE_START + 0x2000);
     assert_eq!(program.end(), data.virtual_address + data.memory_size);
     assert_eq!(data.pages(), 3);
+    assert_eq!(program.relocations().collect::<Vec<_>>(), [DATA, DATA + 16]);
+}
+
+/// As a linker encodes them (gABI 4.3, "Relative Relocation Table").
+fn encoded(addresses: &[u64]) -> Vec<u8> {
+    let (mut table, mut rest) = (Vec::new(), addresses);
+    while let [first, others @ ..] = rest {
+        table.extend(first.to_le_bytes());
+        rest = others;
+        let mut next = first + 8;
+        loop {
+            let here = rest.iter().take_while(|&&at| at < next + 63 * 8).count();
+            let (covered, others) = rest.split_at(here);
+            if covered.is_empty() {
+                break;
+            }
+            let bits = covered.iter().map(|at| 2 << ((at - next) / 8));
+            table.extend((1 | bits.sum::<u64>()).to_le_bytes());
+            (rest, next) = (others, next + 63 * 8);
+        }
+    }
+    table
+}
+
+#[test]
+fn packed_relocations_are_those_that_were_packed() {
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    for round in 0..300 {
+        let mut addresses = Vec::new();
+        let mut at = 0x1000;
+        for _ in 0..round {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            at += 8 * (1 + random % [2, 70, 1000][round % 3]);
+            addresses.push(at);
+        }
+        let table = encoded(&addresses);
+        assert_eq!(relocations(&table).collect::<Vec<_>>(), addresses);
+    }
+}
+
+#[test]
+fn relocations_are_of_whole_words_of_data() {
+    use ElfError::*;
+    let first = |at: u64| error_of(|f| put64(f, RELR, at));
+    for at in [
+        0,
+        CODE,
+        DATA - 8,
+        DATA + 4,
+        DATA + 0x20,
+        IMAGE_START + RELR as u64,
+    ] {
+        assert!(matches!(first(at), Relocation(bad) if bad == at), "{at:#x}");
+    }
+    // The fourth word is the last; zeros have no addresses, and go on where the file ends.
+    let mut file = program();
+    put64(&mut file, RELR + 8, 0b1111);
+    assert_eq!(
+        Program::parse(&file).expect("words").relocations().count(),
+        4
+    );
+    let error = error_of(|f| put64(f, RELR + 8, 0b1_1111));
+    assert!(matches!(error, Relocation(at) if at == DATA + 0x20));
+    let error = error_of(|f| put64(f, RELR + 8, 1 << 63 | 1));
+    assert!(matches!(error, Relocation(_)));
+
+    let value = |index: usize| DYNAMIC + index * 16 + 8;
+    for table in [0, CODE + 0x10, DATA + 0x18, u64::MAX, IMAGE_START + 0x1f8] {
+        let error = error_of(|f| put64(f, value(0), table));
+        assert!(matches!(error, Relocation(at) if at == table), "{table:#x}");
+    }
+    for size in [8 + 4, 0x200, u64::MAX] {
+        assert!(matches!(
+            error_of(|f| put64(f, value(1), size)),
+            Relocation(_)
+        ));
+    }
+    assert!(matches!(
+        error_of(|f| put64(f, value(2), 24)),
+        Relocation(24)
+    ));
+    // Without a table there are none.
+    put64(&mut file, value(1), 0);
+    assert_eq!(
+        Program::parse(&file)
+            .expect("no table")
+            .relocations()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn what_needs_a_dynamic_linker_is_refused() {
+    for tag in [DT_NEEDED, DT_REL, DT_RELA, DT_JMPREL, DT_TEXTREL] {
+        let error = error_of(|f| put64(f, DYNAMIC + 32, tag as u64));
+        assert!(matches!(error, ElfError::Dynamic));
+    }
+    let section = segment(3, P_OFFSET);
+    let error = error_of(|f| put64(f, section, 0x3c8));
+    assert!(matches!(error, ElfError::OutsideFile(_)));
 }
 
 #[test]
@@ -130,7 +263,7 @@ fn other_kinds_of_files_are_refused() {
     ));
     assert!(matches!(error_of(|f| f[5] = 2), Malformed(_))); // big endian
     assert!(matches!(error_of(|f| f[18] = 183), WrongMachine(183)));
-    assert!(matches!(error_of(|f| f[E_TYPE] = 3), Relocatable));
+    assert!(matches!(error_of(|f| f[E_TYPE] = 2), Fixed));
     assert!(matches!(error_of(|f| f[E_TYPE] = 1), NotExecutable(1)));
     assert!(matches!(error_of(|f| f.truncate(100)), Malformed(_)));
     assert!(matches!(error_of(|f| f[32] = 0), NoSegments));
@@ -144,7 +277,6 @@ fn other_kinds_of_files_are_refused() {
     ));
     for (kind, message) in [
         (PT_INTERP, "wants a dynamic linker"),
-        (PT_DYNAMIC, "dynamically linked"),
         (PT_TLS, "thread-local"),
     ] {
         let error = error_of(|f| put(f, segment(0, 0), &kind.to_le_bytes()));
@@ -231,6 +363,7 @@ fn segments_without_memory_are_passed_over() {
     put64(&mut file, segment(0, P_FILESZ), 0);
     put64(&mut file, segment(0, P_MEMSZ), 0);
     put64(&mut file, segment(0, P_VADDR), 0);
+    put64(&mut file, DYNAMIC + 16 + 8, 0); // the relocations were in it
     let program = Program::parse(&file).expect("two segments");
     assert_eq!(program.segments().len(), 2);
 }
@@ -238,7 +371,6 @@ fn segments_without_memory_are_passed_over() {
 /// This test itself, with what a static link would have done differently undone.
 fn real_program() -> Vec<u8> {
     let mut file = std::fs::read(std::env::current_exe().expect("a path")).expect("a file");
-    put(&mut file, E_TYPE, &ET_EXEC.to_le_bytes());
     let entry = get64(&file, E_ENTRY);
     put64(&mut file, E_ENTRY, entry + IMAGE_START);
     for index in 0..usize::from(file[E_PHNUM]) {
@@ -255,7 +387,7 @@ fn real_program() -> Vec<u8> {
 #[test]
 fn a_real_executable_is_accepted_once_it_is_static() {
     let file = std::fs::read(std::env::current_exe().expect("a path")).expect("a file");
-    assert!(matches!(Program::parse(&file), Err(ElfError::Relocatable)));
+    assert!(matches!(Program::parse(&file), Err(ElfError::Interpreter)));
     let file = real_program();
     let program = Program::parse(&file).expect("a program");
     check(&program, &file);
@@ -306,8 +438,8 @@ fn any_flipped_bytes_give_a_checked_program_or_an_error() {
 #[test]
 fn any_truncated_file_is_an_error() {
     let file = program();
-    for length in 0..0x320 {
+    for length in 0..0x3c0 {
         assert!(Program::parse(&file[..length]).is_err(), "{length}");
     }
-    Program::parse(&file[..0x320]).expect("all that is needed");
+    Program::parse(&file[..0x3c0]).expect("all that is needed");
 }

@@ -1,7 +1,9 @@
 //! Processes talk, lend, sleep and die over a memory of 4 KiB each.
 
 use crate::process::{Machine, Registers, State, Table};
+use crate::space::Piece;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
+use abi::layout::Places;
 use abi::{Error, Result, error};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -42,6 +44,19 @@ impl Space {
 
 impl Machine for Model {
     type Space = Space;
+
+    // No test here starts a program: see `spawn.rs`.
+    fn new_space(&self) -> Result<Space> {
+        Err(Error::NoMemory)
+    }
+
+    fn add_memory(&self, _: &mut Space, _: &Piece, _: u64) -> Result<()> {
+        Err(Error::NoMemory)
+    }
+
+    fn entry_registers(&self, _: u64, _: u64) -> Registers {
+        Registers::default()
+    }
 
     fn read(&self, space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
         let range = space.range(address, buffer.len(), false)?;
@@ -90,7 +105,8 @@ impl World {
             alive: self.alive.clone(),
         };
         let registers = Registers::default();
-        self.table.add("test".into(), space, registers, 0, parent)
+        self.table
+            .add("test", space, registers, Places::FIXED, parent)
     }
 
     fn poke(&mut self, pid: Pid, address: u64, bytes: &[u8]) {
@@ -182,6 +198,34 @@ fn a_waiting_server_gets_the_call_and_the_caller_its_answer() {
 }
 
 #[test]
+fn a_call_that_could_never_be_answered_is_refused() {
+    let mut world = World::new();
+    let ring: Vec<Pid> = (0..4).map(|_| world.add(None)).collect();
+    let [first, second, third, last] = ring[..] else {
+        panic!("four");
+    };
+    world.call(first, second, b"").unwrap();
+    assert_eq!(world.call(second, first, b""), Err(Error::Deadlock));
+    world.call(second, third, b"").unwrap();
+    world.call(third, last, b"").unwrap();
+    for waits in [first, second, third] {
+        assert_eq!(world.call(last, waits, b""), Err(Error::Deadlock));
+    }
+    // Received or not, which is the same to who waits.
+    world.wait(last, wait::MESSAGE);
+    assert_eq!(world.call(last, first, b""), Err(Error::Deadlock));
+    let token = world.message(last).token;
+    world.answer(last, token, b"").unwrap();
+    // Now the third can go on, and answer: a call to it is one that waits, no more.
+    world.call(last, third, b"").unwrap();
+    assert_eq!(world.call(third, last, b""), Err(Error::Deadlock));
+    // Who called the dead is told so, and can be called.
+    world.table.end(second, Exit::Killed).unwrap();
+    assert_eq!(world.result(first), Err(Error::PeerDied));
+    world.call(third, first, b"").unwrap();
+}
+
+#[test]
 fn calls_queue_in_order_and_are_answered_in_any() {
     let mut world = World::new();
     let server = world.add(None);
@@ -201,6 +245,22 @@ fn calls_queue_in_order_and_are_answered_in_any() {
     for (&client, &token) in clients.iter().zip(&tokens).rev() {
         world.answer(server, token, &[1, 2]).unwrap();
         assert_eq!(world.result(client), Ok(2));
+    }
+}
+
+#[test]
+fn no_token_is_zero_though_the_count_of_calls_goes_round() {
+    let mut world = World::new();
+    let (server, client) = (world.add(None), world.add(None));
+    world.table.get_mut(client).unwrap().calls_made = u32::MAX - 1;
+    for count in [u32::MAX, 1, 2] {
+        world.call(client, server, b"").unwrap();
+        let Some(Received::Message(message)) = world.wait(server, wait::MESSAGE) else {
+            panic!("a call came");
+        };
+        assert_eq!(message.token, u64::from(client.0) << 32 | u64::from(count));
+        world.answer(server, message.token, b"").unwrap();
+        assert_eq!(world.result(client), Ok(0));
     }
 }
 

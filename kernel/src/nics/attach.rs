@@ -5,7 +5,7 @@ use crate::arch::bus::{MachineBus, Window};
 use crate::arch::messages::{Messages, Vectors};
 use crate::arch::pci::Config;
 use crate::dma::Arena;
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::options::{Irq, Options};
 use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
@@ -53,11 +53,15 @@ pub struct Attaching {
     pub messages: Messages,
     /// What the command line says.
     pub options: Options,
+    /// Whether there is a controller for interrupt lines.
+    pub has_lines: bool,
+    /// No card is attached yet: the first one gets memory as long as there is any.
+    pub is_first: bool,
 }
 
 /// A card that a driver has taken.
 pub struct Attached {
-    pub nic: Box<dyn Nic + Send>,
+    pub nic: &'static mut (dyn Nic + Send),
     /// Where its arena starts in physical memory.
     pub memory: PhysAddr,
     pub interrupts: Interrupts,
@@ -130,11 +134,30 @@ impl Attaching {
                 }
             }
             match (driver.attach)(self, function) {
-                Ok(attached) => return Some((driver.chip, attached)),
+                Ok(attached) => {
+                    self.is_first = false;
+                    return Some((driver.chip, attached));
+                }
                 Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
             }
         }
         None
+    }
+
+    /// A function's registers and an arena; and where that is. Any card but the first leaves
+    /// three quarters of the memory to programs, or is not taken.
+    fn bus(
+        &self,
+        function: &Function,
+        registers: usize,
+        bytes: usize,
+    ) -> Result<(impl Bus + use<>, PhysAddr), AttachError> {
+        let affordable = self.is_first || Arena::is_affordable(bytes);
+        let arena = affordable.then(|| Arena::new(bytes)).flatten();
+        let arena = arena.ok_or(AttachError::NoMemory { bytes })?;
+        let memory = arena.physical(&(0..bytes));
+        let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
+        Ok((MachineBus::new(window, arena), memory))
     }
 
     /// Gives a function the best kind of interrupt that it has and the options allow, with
@@ -144,6 +167,7 @@ impl Attaching {
             config,
             messages,
             options,
+            ..
         } = self;
         if options.irq <= Irq::MsiX
             && let Some(vectors) = messages.msi_x(config, function, wanted)
@@ -155,17 +179,33 @@ impl Attaching {
         {
             return Interrupts::Msi(vectors);
         }
-        line(function)
+        self.line(function)
+    }
+
+    /// The function's line, which it says so of if it leads nowhere.
+    fn line(&self, function: &Function) -> Interrupts {
+        match function.irq() {
+            Some(irq) if irq < 16 && self.has_lines => Interrupts::Line(irq),
+            _ if !self.has_lines => {
+                let address = function.address;
+                log::warn!(
+                    "{address} has no way to interrupt: this machine has no 8259A for its line, so \
+                     that it is looked after once a second only (QEMU: -M ...,pic=on)"
+                );
+                Interrupts::None
+            }
+            _ => Interrupts::None,
+        }
     }
 }
 
-fn attach_e100(_: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
-    let (bus, memory) = bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
+fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+    let (bus, memory) = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
     let nic = E100::new(bus).map_err(AttachError::Driver)?;
     Ok(Attached {
-        nic: Box::new(nic),
+        nic: for_ever(nic)?,
         memory,
-        interrupts: line(function),
+        interrupts: attaching.line(function),
     })
 }
 
@@ -195,32 +235,25 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
         config.frame_max = igb::FRAME_JUMBO;
     }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let (bus, memory) = bus(function, igb::REGISTERS, bytes)?;
+    let (bus, memory) = attaching.bus(function, igb::REGISTERS, bytes)?;
     let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
     Ok(Attached {
-        nic: Box::new(nic),
+        nic: for_ever(nic)?,
         memory,
         interrupts,
     })
 }
 
-/// A function's registers and an arena; and where that is.
-fn bus(
-    function: &Function,
-    registers: usize,
-    bytes: usize,
-) -> Result<(impl Bus + use<>, PhysAddr), AttachError> {
-    let arena = Arena::new(bytes).ok_or(AttachError::NoMemory { bytes })?;
-    let memory = arena.physical(&(0..bytes));
-    let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
-    Ok((MachineBus::new(window, arena), memory))
-}
-
-fn line(function: &Function) -> Interrupts {
-    match function.irq() {
-        Some(irq) if irq < 16 => Interrupts::Line(irq),
-        _ => Interrupts::None,
-    }
+/// A driver's own memory. Cards are never detached, so it is not given back.
+fn for_ever<N: Nic + Send + 'static>(nic: N) -> Result<&'static mut (dyn Nic + Send), AttachError> {
+    let mut place = Vec::new();
+    let reserved = place.try_reserve_exact(1);
+    reserved.map_err(|_| AttachError::Driver(nic::Error::NoMemory))?;
+    place.push(nic);
+    let [nic] = place.leak() else {
+        return Err(AttachError::Driver(nic::Error::NoMemory));
+    };
+    Ok(nic)
 }
 
 impl Display for Interrupts {
@@ -239,7 +272,11 @@ impl Display for AttachError {
         match self {
             AttachError::NoRegisters => f.write_str("firmware gave its registers no address"),
             AttachError::NoMemory { bytes } => {
-                write!(f, "no {bytes} bytes of contiguous memory: start with more")
+                write!(
+                    f,
+                    "left out: no {bytes} bytes of contiguous memory for it beside the programs: \
+                     start with more"
+                )
             }
             AttachError::Driver(error) => error.fmt(f),
         }

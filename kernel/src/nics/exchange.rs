@@ -13,9 +13,12 @@ use abi::exchange::{self, NicMemory, Received, Send};
 use abi::ipc::{Pid, wait};
 use abi::layout::{NIC_MAX, NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
+use core::ops::Range;
 use kernel::account::Accounts;
 use kernel::runs::Runs;
+use kernel::space::Shown;
 use nic::{BusAddr, FrameMemory, Outgoing, Tail};
+use x86_64::PhysAddr;
 
 /// Bytes of a word.
 const WORD: usize = 4;
@@ -34,7 +37,8 @@ impl Nics {
             card.show(&memory, pid, table)?;
         }
         write(table, pid, to, &describe(&memory).to_bytes())?;
-        Ok(0)
+        let places = table.alive(pid)?.places;
+        Ok(places.nic(card.number as u8))
     }
 
     /// `Syscall::NicExchange`; with `sleeps`, what comes before such a wait: an interrupt that
@@ -127,27 +131,30 @@ impl Card {
     /// Shows the owner the exchange area and the buffers.
     fn show(&mut self, memory: &FrameMemory, pid: Pid, table: &mut Processes) -> Result<()> {
         let number = u8::try_from(self.number).ok().filter(|&n| n < NIC_MAX);
-        let [area_at, transmit_at, receive_at] = nic_window(number.ok_or(Error::NotSupported)?);
+        let number = number.ok_or(Error::NotSupported)?;
         let longest = memory.transmit.len().max(memory.receive.len());
         if longest as u64 > NIC_RANGE_MAX {
             return Err(Error::NotSupported);
         }
-        if self.exchange.is_none() {
-            self.exchange = Arena::new(PAGE_SIZE as usize);
-        }
         let area = self.exchange.as_mut().ok_or(Error::NoMemory)?;
-        // Nothing of the last owner's frames shows in it but numbers; yet they are not his.
+        // Of the last owner's frames it has numbers and lengths.
         area.copy_in(0, &[0; PAGE_SIZE as usize]);
         let process = table.get_mut(pid).ok_or(Error::NotFound)?;
+        let [area_at, transmit_at, receive_at] = nic_window(process.places.nic(number));
         let space = process.space.as_mut().ok_or(Error::NotFound)?;
-        space.show(area_at, area.physical(&(0..area.len())), PAGE_SIZE, true)?;
-        for (at, range, writable) in [
-            (transmit_at, &memory.transmit, true),
-            (receive_at, &memory.receive, false),
-        ] {
-            let start = self.memory + range.start as u64;
-            space.show(at, start, range.len() as u64, writable)?;
-        }
+        let shown = |address, memory: PhysAddr, len: usize, writable| Shown {
+            address,
+            memory: memory.as_u64(),
+            len: len as u64,
+            writable,
+        };
+        let (transmit, receive) = (&memory.transmit, &memory.receive);
+        let at = |range: &Range<usize>| self.memory + range.start as u64;
+        space.show([
+            shown(area_at, area.physical(&(0..area.len())), area.len(), true),
+            shown(transmit_at, at(transmit), transmit.len(), true),
+            shown(receive_at, at(receive), receive.len(), false),
+        ])?;
         self.is_shown = true;
         Ok(())
     }

@@ -105,6 +105,12 @@ pub trait ConfigSpace {
 
     /// Writes the register at `offset` of a function.
     fn write32(&mut self, address: Address, offset: u16, value: u32);
+
+    /// Whether there is a function: all of a bus may be asked, so it is to cost little.
+    fn is_there(&mut self, address: Address) -> bool {
+        // PCI 3.0 §6.1: no vendor has this number.
+        self.read32(address, register::ID) as u16 != 0xffff
+    }
 }
 
 bitflags! {

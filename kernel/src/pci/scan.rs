@@ -1,5 +1,5 @@
-//! Finding every function: from bus 0 through every bridge, depth first, so that what is
-//! behind a bridge is listed right after it.
+//! Finding every function: from bus 0, and other root buses, through every bridge, depth first,
+//! so that what is behind a bridge is listed right after it.
 //!
 //! Bus numbers are taken as firmware assigned them. A bridge that has none, or has a bus
 //! that was visited before, is reported and not entered: each bus is visited once, so the
@@ -96,6 +96,25 @@ pub fn scan(config: &mut impl ConfigSpace) -> Scan {
             scanner.root(number);
         }
     }
+    // Where another device of bus 0 is a host bridge, too, there may be more root buses, and
+    // which is said by firmware's AML only, which nobody here interprets. QEMU's pxb and
+    // pxb-pcie show themselves so. What the buses behind them have is found from their roots,
+    // whose numbers are lower.
+    let is_another_host = |function: &Function| {
+        (function.class, function.subclass) == (6, 0)
+            && function.address.bus() == 0
+            && function.address.device() != 0
+    };
+    if scanner.found.functions.iter().any(is_another_host) {
+        for bus in 1..=u8::MAX {
+            if matches!(scanner.found.problems.last(), Some(Problem::TooMany(_))) {
+                break;
+            }
+            if !scanner.visited[usize::from(bus)] && scanner.has_somebody(bus) {
+                scanner.root(bus);
+            }
+        }
+    }
     scanner.found
 }
 
@@ -106,6 +125,11 @@ struct Scanner<'a, C: ConfigSpace> {
 }
 
 impl<C: ConfigSpace> Scanner<'_, C> {
+    /// Whether there is any device on a bus.
+    fn has_somebody(&mut self, bus: u8) -> bool {
+        (0..DEVICES).any(|device| self.config.is_there(Address::new(bus, device, 0)))
+    }
+
     /// Everything on a root bus and behind its bridges.
     fn root(&mut self, bus: u8) {
         self.visited[usize::from(bus)] = true;

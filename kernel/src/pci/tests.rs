@@ -496,6 +496,52 @@ fn each_function_of_the_host_bridge_is_a_root_bus() {
     assert_eq!(machine.complaints, [""; 0]);
 }
 
+/// As QEMU's pxb is: a host bridge among the devices, its bus somewhere, and a bridge on that.
+#[test]
+fn another_host_bridge_has_the_other_root_buses_looked_for() {
+    let functions = [
+        ("00:00.0", 0x1_1234, 0x0600, 0x00),
+        ("00:02.0", 0x9_1b36, 0x0600, 0x00),
+        ("04:03.0", 0x1_1b36, 0x0604, 0x01),
+        ("05:01.0", 0x1_1234, 0x0200, 0x00),
+        ("ff:1f.0", 0x1_1234, 0x0200, 0x00),
+    ];
+    let found = |functions: &[_]| {
+        let mut machine = Machine::made(functions);
+        let buses = machine.space("04:03.0");
+        buses.set(register::BUS_NUMBERS, 0x0005_0504);
+        let scan = scan(&mut machine);
+        assert_eq!((scan.problems.len(), machine.complaints.len()), (0, 0));
+        lines(scan.functions.iter().map(|function| function.address))
+    };
+    // Each once, and what is behind a bridge right after it.
+    assert_eq!(found(&functions), functions.map(|(at, ..)| at));
+    // Without such a sign nobody spends the time.
+    let mut usual = functions;
+    usual[1].2 = 0x0680;
+    assert_eq!(found(&usual), ["00:00.0", "00:02.0"]);
+}
+
+/// The scan of other root buses ends when there are too many functions, and says so once.
+#[test]
+fn too_many_functions_on_many_root_buses_are_told_once() {
+    let mut machine = Machine::default();
+    for bus in 0..=u8::MAX {
+        for device in 0..8 {
+            let mut space = Space::empty();
+            space
+                .set(register::ID, 0x1_1234)
+                .set(register::CLASS_REVISION, 0x0600_0000);
+            machine
+                .functions
+                .insert(Address::new(bus, device, 0), space);
+        }
+    }
+    let scan = scan(&mut machine);
+    assert_eq!(scan.functions.len(), FUNCTIONS_MAX);
+    assert!(matches!(scan.problems[..], [Problem::TooMany(_)]));
+}
+
 #[test]
 fn a_port_has_one_device_behind_it() {
     let mut machine = Machine::recorded(Q35, true);

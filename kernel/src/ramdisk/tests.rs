@@ -28,10 +28,10 @@ fn sum(block: &mut [u8]) {
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-struct Archive(Vec<u8>);
+pub(crate) struct Archive(Vec<u8>);
 
 impl Archive {
-    fn new() -> Archive {
+    pub(crate) fn new() -> Archive {
         Archive(Vec::new())
     }
 
@@ -42,11 +42,11 @@ impl Archive {
         self
     }
 
-    fn file(self, name: &str, data: &[u8]) -> Archive {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Archive {
         self.member("", name, b'0', data)
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 2 * BLOCK, 0);
         self.0
     }

@@ -115,20 +115,10 @@ impl Entry {
 }
 
 impl Clients {
-    fn get(&self, pid: Pid) -> Option<&Entry> {
-        let entry = self.entries.get(pid.slot())?.as_deref();
-        entry.filter(|entry| entry.client.pid == pid)
-    }
-
     /// How many of them wait.
     pub fn waiting(&self) -> usize {
         let entries = self.entries.iter().flatten();
         entries.filter(|entry| entry.turn.waits).count()
-    }
-
-    /// Whether this one does.
-    pub fn waits(&self, pid: Pid) -> bool {
-        self.get(pid).is_some_and(|entry| entry.turn.waits)
     }
 
     /// When the next one stops waiting.

@@ -38,9 +38,7 @@ use smoltcp::phy::Device;
 impl<D: Device> Server<D> {
     /// Forgets the call of a client that has ended without us: it makes another.
     pub(crate) fn forget_batch(&mut self, pid: Pid) {
-        if self.clients.waits(pid)
-            && let Some(mut entry) = self.clients.take(pid)
-        {
+        if let Some(mut entry) = self.clients.take(pid) {
             self.end_sends(&mut entry);
             self.clients.put(entry);
         }

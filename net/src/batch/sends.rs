@@ -101,7 +101,7 @@ impl<D: Device> Server<D> {
                 Some(octets) if place.0 == OPERATIONS => octets.get(sending.sent..),
                 _ => None,
             };
-            sending.sent += self.stack.send(id, |buffer| {
+            let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
                 let buffer = &mut buffer[..count];
                 match here.and_then(|octets| octets.get(..count)) {
@@ -110,6 +110,10 @@ impl<D: Device> Server<D> {
                 }
                 Ok(count)
             })?;
+            if sent == 0 {
+                return Ok(Progress::Waits);
+            }
+            sending.sent += sent;
             self.moved = true;
         }
         Ok(Progress::Whole)
@@ -125,7 +129,7 @@ impl<D: Device> Server<D> {
     ) -> Result<Progress> {
         // Not for every octet that leaves: a quarter of the buffer is worth a copy, and
         // makes longer segments.
-        let worth = sending.left().min(self.config().limits.tcp_transmit / 4);
+        let worth = sending.left().min(self.stack.worthwhile(id));
         match self.stack.room(id) {
             Some(room) if room < worth => Ok(Progress::Waits),
             _ => self.queue(id, sending, None, token, kernel),

@@ -81,7 +81,7 @@ impl<D: Device> Server<D> {
             }
         }
         if self.armed(handle, pid)?.room {
-            let worth = self.config().limits.tcp_transmit / 4;
+            let worth = self.stack.worthwhile(id);
             if self.stack.room(id).is_none_or(|room| room >= worth) {
                 if !turn.events.tell(&Event::Room { socket: handle }) {
                     return Ok(Served::Full);

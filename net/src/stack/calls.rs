@@ -21,6 +21,7 @@ impl<D: Device> Stack<D> {
 
     pub fn listen(&mut self, port: u16, backlog: usize) {
         self.tcp.listen(port, backlog);
+        self.early.heard();
     }
 
     pub fn unlisten(&mut self, port: u16, now: u64) {
@@ -83,6 +84,11 @@ impl<D: Device> Stack<D> {
         self.tcp.room(id)
     }
 
+    /// How much room is worth a call of its program.
+    pub fn worthwhile(&self, id: ConnectionId) -> usize {
+        self.tcp.worthwhile(id)
+    }
+
     /// Whether both directions have ended.
     pub fn hung_up(&self, id: ConnectionId) -> bool {
         self.tcp.hung_up(id)
@@ -94,7 +100,8 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        self.tcp.send(id, fill)
+        let around = (&self.config, self.polled_at, &mut self.memory);
+        self.tcp.send(id, around, fill)
     }
 
     /// Lets `drain` look at received octets; it says how many it took.
@@ -107,7 +114,8 @@ impl<D: Device> Stack<D> {
     }
 
     pub fn finish(&mut self, id: ConnectionId) {
-        self.tcp.finish(id);
+        let around = (&self.config, self.polled_at, &mut self.memory);
+        self.tcp.finish(id, around);
     }
 
     pub fn deafen(&mut self, id: ConnectionId) {
@@ -116,7 +124,7 @@ impl<D: Device> Stack<D> {
 
     /// Lets go of a connection: what is queued is still sent, then FIN.
     pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp.close(id, now, &mut self.memory);
+        self.tcp.close(id, &self.config, now, &mut self.memory);
     }
 
     /// Lets go of a connection with a RST.

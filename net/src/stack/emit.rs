@@ -159,9 +159,9 @@ fn put(
     hosts: (Ipv4Addr, Ipv4Addr),
     (source, destination): (Station, Station),
 ) {
-    let (header, packet) = buffer.split_at_mut(ETHERNET);
+    let (header, datagram) = buffer.split_at_mut(ETHERNET);
     header.copy_from_slice(&source.header(destination, ethernet::IPV4));
-    put_ipv4(packet, tcp, hosts);
+    put_ipv4(datagram, tcp, hosts);
 }
 
 /// Puts a segment into an IPv4 datagram of its length.

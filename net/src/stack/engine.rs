@@ -97,7 +97,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub fn new<D: Device>(config: &Config, port: &mut Port<D>, now: u64) -> Self {
-        // What it draws from its seed is not used: see `opening`.
+        // What it draws from its seed is not used: connections begin in `opening`.
         let settings = smoltcp::iface::Config::new(HardwareAddress::Ip);
         let mut card = Sending {
             port,

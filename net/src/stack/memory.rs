@@ -43,6 +43,11 @@ impl Memory {
         self.used
     }
 
+    /// Octets that may be in use.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether that much more may be used.
     pub fn has(&self, len: usize) -> bool {
         self.limit - self.used >= len

@@ -21,6 +21,7 @@ mod calls;
 pub(crate) mod card;
 mod checksum;
 mod coalesce;
+mod early;
 mod emit;
 mod engine;
 mod ethernet;
@@ -57,6 +58,7 @@ use abi::{Error, Result};
 use arp::Arp;
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use early::Early;
 use emit::{FROM_PEER, ask, from_peer, syn_ack};
 use engine::Engine;
 use ethernet::Station;
@@ -143,6 +145,7 @@ pub(crate) struct Figures {
     pub connections: usize,
     pub half_open: usize,
     pub orphans: usize,
+    pub dormant: usize,
     pub time_wait: usize,
     pub datagram_ports: usize,
     pub buffer_octets: usize,
@@ -160,6 +163,7 @@ pub(crate) struct Stack<D: Device> {
     port: Port<D>,
     engine: Engine,
     fragments: Fragments,
+    early: Early,
     tcp: Tcp,
     udp: Udp,
     arp: Arp,
@@ -189,6 +193,7 @@ impl<D: Device> Stack<D> {
             port,
             engine,
             fragments: Fragments::default(),
+            early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
             tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
             udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
@@ -222,6 +227,7 @@ impl<D: Device> Stack<D> {
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
+            dormant: self.tcp.dormant(),
             time_wait: self.tcp.time_waits(),
             datagram_ports: self.udp.sockets(),
             buffer_octets: self.memory.used(),
@@ -264,6 +270,7 @@ impl<D: Device> Stack<D> {
         if self.fragments.expire(now) {
             self.report_expired(now);
         }
+        self.receive_early(now);
         let mut received = 0;
         while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
@@ -342,7 +349,7 @@ impl<D: Device> Stack<D> {
             engine.egress(port, (set, tcb), way, now).1
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn(now, &mut self.memory, turn, hop)
+        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
     }
 
     /// UDP and ICMP come first by turns.
@@ -401,8 +408,9 @@ impl<D: Device> Stack<D> {
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
+        let early = self.early.deadline().map(|at| self.not_before(at));
         earlier(
-            earlier(earlier(at_once, asking), fragments),
+            earlier(earlier(at_once, asking), earlier(fragments, early)),
             earlier(
                 self.tcp.deadline().map(|at| self.not_before(at)),
                 self.udp.deadline(),
@@ -420,6 +428,12 @@ impl<D: Device> Stack<D> {
             true => self.polled_at.saturating_add(pause),
             false => at,
         }
+    }
+
+    /// Makes all connections dormant on which nothing is under way; returns how many.
+    #[cfg(test)]
+    pub fn lull_all(&mut self, now: u64) -> usize {
+        self.tcp.lull_all(now, &mut self.memory)
     }
 
     /// Panics if a socket that has something to do is not on the agenda for it, or if

@@ -74,7 +74,6 @@ pub(in crate::stack) fn receive_syn(
 /// As [`receive_syn`], and the peer has acknowledged our SYN, and told this window: the socket is
 /// in ESTABLISHED, where SND.UNA = SND.NXT = ISS + 1 and RCV.NXT = IRS + 1.
 #[must_use]
-#[cfg_attr(not(test), expect(dead_code, reason = "for idle connections"))]
 pub(in crate::stack) fn synchronize(
     solo: &mut Solo<Socket<'static>>,
     own: &Config,
@@ -96,13 +95,8 @@ pub(in crate::stack) fn synchronize(
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
     let mut interface = interface(own, handshake.iss, &mut wire, now);
-    let frame = from_peer(
-        &mut place,
-        own,
-        (handshake.tuple, Station(own.mac)),
-        &shape,
-        &[],
-    );
+    let ends = (handshake.tuple, Station(own.mac));
+    let frame = from_peer(&mut place, own, ends, &shape, &[]);
     wire.arriving = frame.get(ETHERNET..);
     interface.poll_ingress_single(instant(now), &mut wire, solo.set());
     solo.get().state() == State::Established
@@ -325,13 +319,8 @@ mod tests {
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
             let mut interface = interface(&own, handshake.iss, &mut wire, 0);
-            let frame = from_peer(
-                &mut place,
-                &own,
-                (handshake.tuple, Station(own.mac)),
-                &shape,
-                b"hello",
-            );
+            let ends = (handshake.tuple, Station(own.mac));
+            let frame = from_peer(&mut place, &own, ends, &shape, b"hello");
             wire.arriving = frame.get(ETHERNET..);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());
             let socket = socket.get_mut();

@@ -282,3 +282,6 @@ pub(super) fn impossible_source(address: Ipv4Addr, own: &Config) -> bool {
         || address == own.address
         || address == own.broadcast()
 }
+
+#[cfg(test)]
+mod tests;

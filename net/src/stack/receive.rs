@@ -3,6 +3,7 @@
 use super::arp::Arp;
 use super::card::Card;
 use super::coalesce::{FRAME_MAX, First, Run};
+use super::early::Early;
 use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
 use super::engine::Engine;
 use super::ethernet::Station;
@@ -30,6 +31,7 @@ const SHORT: usize = 60;
 /// The parts of the stack that frames are for.
 pub(super) struct Receiver<'a> {
     pub config: &'a Config,
+    pub early: &'a mut Early,
     pub engine: &'a mut Engine,
     pub tcp: &'a mut Tcp,
     pub udp: &'a mut Udp,
@@ -76,10 +78,28 @@ impl<D: Card> Stack<D> {
         }
     }
 
+    /// Processes the SYNs that came before a listener did, or too long before.
+    #[inline]
+    pub(super) fn receive_early(&mut self, now: u64) {
+        for frame in self.early.take(now) {
+            let (port, _, mut receiver) = self.parts(now);
+            let seen = peek::look(&frame, receiver.config, &port.software);
+            let Some(reply) = port.room(instant(now), None) else {
+                // There was room for it before.
+                self.early.keep(&frame);
+                self.early.heard();
+                continue;
+            };
+            // It has had its verdict.
+            let _ = receiver.process(&seen, &frame, reply);
+        }
+    }
+
     /// The card, the fragments, and all else that frames are for.
     fn parts(&mut self, now: u64) -> (&mut Port<D>, &mut Fragments, Receiver<'_>) {
         let receiver = Receiver {
             config: &self.config,
+            early: &mut self.early,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
@@ -169,7 +189,8 @@ impl Receiver<'_> {
                     return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
-                if verdict == Verdict::Dropped(DropReason::UdpNoPort) {
+                let is_early = self.early.is_early(self.now);
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !is_early {
                     self.report(Report::PortUnreachable, frame, reply);
                 }
                 verdict
@@ -261,6 +282,9 @@ impl Receiver<'_> {
         one: &mut OneFrame<'_, T>,
     ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
+        if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
+            return (Verdict::Kept, None);
+        }
         match self.tcp.before(segment, self.config, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),

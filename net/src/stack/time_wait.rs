@@ -247,9 +247,22 @@ mod tests {
         reset.rst = true;
         assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
         assert_eq!(table.len(), 1);
+        for seq in [1001, 1000 + 65_535, i32::MIN, 500] {
+            reset.seq = TcpSeqNumber(seq);
+            assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+            assert_eq!(table.len(), 1, "{seq}");
+        }
+        // One that pretends to end or to begin something is a reset all the same.
+        (reset.fin, reset.syn) = (true, true);
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert!(table.holds(&tuple(1), 60 * SECOND - 1) && !table.holds(&tuple(1), 60 * SECOND));
         reset.seq = TcpSeqNumber(1000);
         assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
         assert_eq!(table.len(), 0);
+        // It is nobody's then, as is one that comes when the time is over.
+        assert_eq!(table.segment(&reset, SECOND), Verdict::Pass);
+        table.insert(tuple(1), LAST_WORD, 0);
+        assert_eq!(table.segment(&reset, 60 * SECOND), Verdict::Pass);
     }
 
     #[test]

@@ -122,7 +122,8 @@ reasons! {
 pub(crate) enum Verdict {
     /// The protocol that it is for has it: ARP, ICMP, a UDP port or a connection.
     Delivered,
-    /// It is a fragment, kept until the rest of its datagram has come.
+    /// It is a fragment, kept until the rest of its datagram has come; or a SYN, kept until
+    /// somebody listens.
     Kept,
     /// It went no further.
     Dropped(DropReason),

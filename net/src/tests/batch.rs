@@ -276,6 +276,11 @@ fn leases_that_do_not_do_are_refused() {
     let token = world.call_leases(PROGRAM, &batch(3), leases, 1, true);
     let event = failed(Handle(0), 0, Error::Malformed);
     assert_eq!(bare(&world.events_of(token)), [event]);
+    // As many as there may be.
+    let enough = vec![0; area_min(OPERATIONS_MAX)];
+    let leases = [&enough[..], none, none];
+    let token = world.call_leases(PROGRAM, &batch(OPERATIONS_MAX as u16), leases, 1, true);
+    assert_eq!(bare(&world.events_of(token)), [event]);
     world.die(PROGRAM);
     world.assert_empty();
 }

@@ -227,14 +227,17 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                         let port = 100 + world.figure("datagram_ports") as u16;
                         world.bound(PROGRAM, Kind::Datagram, port);
                     }
-                    world.listener(PROGRAM, 81, 8);
-                    for peer in 6000..6003 {
+                    world.listener(PROGRAM, 81, 32);
+                    for peer in 6000..6020 {
                         world.inject(&Segment::syn(peer, 81, 1).frame());
                         let answers = segments(&world.frames());
                         let Some(answer) = answers.first().filter(|s| s.peer.1 == peer) else {
                             continue;
                         };
-                        world.inject(&Segment::after(answer, TcpControl::None).frame());
+                        // One that holds nothing would give way.
+                        let mut segment = Segment::after(answer, TcpControl::None);
+                        segment.data = vec![1; 10];
+                        world.inject(&segment.frame());
                         world.frames();
                     }
                 }

@@ -5,6 +5,7 @@ use super::world::*;
 use crate::{Config, Timers};
 use abi::socket::{Answer, Handle, Request};
 use abi::{Error, Pid};
+use core::time::Duration;
 use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
 use std::vec::Vec;
 
@@ -483,4 +484,66 @@ fn a_waiting_send_goes_on_in_the_poll_that_makes_room() {
     world.frames();
     assert!(got == data);
     assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(300_000)));
+}
+
+/// A server that was just started: programs are about to open their sockets.
+fn opening() -> World {
+    let mut config = Config::new(SERVER_MAC, 1);
+    config.timers.opening = Duration::from_secs(1);
+    let mut world = World::with(config);
+    world.inject(&arp_reply(PEER_IP));
+    assert!(world.frames().is_empty());
+    world
+}
+
+#[test]
+fn a_syn_that_comes_before_the_listener_waits_for_it() {
+    let mut world = opening();
+    for _ in 0..3 {
+        assert!(send(&mut world, &Segment::syn(5000, 80, 1000)).is_empty());
+    }
+    assert!(send(&mut world, &Segment::syn(5000, 81, 7)).is_empty());
+    assert_eq!(world.figure("frames_kept"), 4);
+    world.listener(SERVER, 80, 8);
+    // Repeated SYNs are one, and the other port is still without a listener.
+    let answers = segments(&world.frames());
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!((answers[0].control, answers[0].ack), (Syn, Some(1001)));
+    assert!(send(&mut world, &Segment::after(&answers[0], TcpControl::None)).is_empty());
+    // It is refused when the time is over, and later ones are at once.
+    let refused = later(&mut world, SECOND);
+    assert_eq!((refused[0].port, refused[0].control), (81, Rst));
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let answers = send(&mut world, &Segment::syn(5001, 81, 7));
+    assert_eq!((answers[0].control, answers[0].ack), (Rst, Some(8)));
+}
+
+#[test]
+fn what_is_of_an_unknown_connection_is_refused_even_then_and_what_waits_is_bounded() {
+    let mut world = opening();
+    let mut segment = Segment::syn(5000, 80, 1000);
+    (segment.control, segment.ack) = (TcpControl::None, Some(7000));
+    let answers = send(&mut world, &segment);
+    assert_eq!((answers[0].control, answers[0].seq), (Rst, 7000));
+    for peer in 0..64 {
+        assert!(send(&mut world, &Segment::syn(5000 + peer, 80, 1)).is_empty());
+    }
+    // Without room it is told what it would be told otherwise.
+    let answers = send(&mut world, &Segment::syn(6000, 80, 1));
+    assert_eq!(answers[0].control, Rst);
+    world.listener(SERVER, 80, 128);
+    let answers = segments(&world.frames());
+    assert_eq!(answers.len(), 64);
+    assert!(answers.iter().all(|answer| answer.control == Syn));
+}
+
+#[test]
+fn no_datagram_is_called_unreachable_while_programs_open_their_ports() {
+    let mut world = opening();
+    let datagram = super::frames::udp((PEER_IP, 5000), 7, b"datagram");
+    world.inject(&datagram);
+    assert!(world.frames().is_empty());
+    world.now += SECOND;
+    world.inject(&datagram);
+    assert_eq!(world.frames().len(), 1);
 }

@@ -72,7 +72,7 @@ fn longest(segments: &[Raw]) -> usize {
 }
 
 /// A router's message about a segment, which was in a datagram of `total` octets.
-fn too_big(segment: &Raw, total: u16, mtu: u16) -> Vec<u8> {
+pub(super) fn too_big(segment: &Raw, total: u16, mtu: u16) -> Vec<u8> {
     let mut quoted = Raw {
         data: Vec::new(),
         ..segment.clone()

@@ -214,33 +214,38 @@ fn sockets_and_buffers_are_bounded() {
 }
 
 #[test]
-fn connections_stop_when_the_memory_ends_and_go_on_when_it_returns() {
+fn connections_take_turns_where_there_is_memory_for_two() {
     let config = Config {
         limits: Limits {
-            memory: 5 * (48 << 10),
+            memory: 5 * (8 << 10),
             ..Limits::default()
         },
         ..Config::new(SERVER_MAC, 5)
     };
     let mut world = World::with(config);
     let listener = world.listener(A, 80, 64);
-    for n in 0..8 {
-        world.peer.connect(40000 + n, 80);
+    let peers: Vec<_> = (0..8).map(|n| world.peer.connect(40000 + n, 80)).collect();
+    let accepted: Vec<Handle> = (0..8).map(|_| world.accept(A, listener)).collect();
+    assert!(world.figure("dormant") >= 6);
+    for &peer in &peers {
+        world.peer.tcp(peer).send_slice(b"words").unwrap();
     }
-    let accepted: Vec<Handle> = (0..5).map(|_| world.accept(A, listener)).collect();
     world.pass(SECOND / 2);
-    // The others are still half open, and their peers asked again.
-    assert_eq!(
-        (world.figure("connections"), world.figure("half_open")),
-        (8, 3)
-    );
-    for socket in accepted {
-        world.ask(A, Request::Close { socket }).unwrap();
+    // What one does not read needs memory, and the peers of the others speak again.
+    assert!(world.figure("tcp_wakes_refused") > 0);
+    for &socket in &accepted {
+        let (answer, words) = world.wait(A, Request::Recv { socket }, &[0; 10]);
+        assert_eq!((answer, &words[..5]), (Ok(Answer::Count(5)), &b"words"[..]));
     }
-    // The closed ones give way: nobody needs to wait for their peers.
-    for _ in 0..3 {
-        world.accept(A, listener);
+    for &socket in &accepted {
+        let answer = world.wait(A, Request::Send { socket }, b"answer").0;
+        assert_eq!(answer, Ok(Answer::Count(6)));
+        world.pass(SECOND);
     }
+    for &peer in &peers {
+        assert_eq!(world.peer.tcp(peer).recv_slice(&mut [0; 10]), Ok(6));
+    }
+    assert_eq!(world.figure("tcp_gave_way"), 0);
 }
 
 #[test]

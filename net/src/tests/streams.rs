@@ -17,16 +17,16 @@ const SERVER: Pid = Pid(0x102);
 const CLIENT: Pid = Pid(0x103);
 
 /// The echo server as a program: one process, non-blocking sockets, one `Poll`.
-struct Echo {
+pub(super) struct Echo {
     listener: Handle,
     /// What each connection has still to send, and whether its end was seen.
-    connections: BTreeMap<Handle, (Vec<u8>, bool)>,
+    pub connections: BTreeMap<Handle, (Vec<u8>, bool)>,
     polling: Option<u64>,
     chunk: usize,
 }
 
 impl Echo {
-    fn start(world: &mut World, backlog: u16) -> Self {
+    pub fn start(world: &mut World, backlog: u16) -> Self {
         let listener = world.listener(SERVER, 7, backlog);
         world.non_blocking(SERVER, listener);
         Echo {
@@ -38,7 +38,7 @@ impl Echo {
     }
 
     /// Runs as long as it is not asleep.
-    fn run(&mut self, world: &mut World) {
+    pub fn run(&mut self, world: &mut World) {
         loop {
             if let Some(token) = self.polling {
                 let Some((answer, memory)) = world.answer(token) else {

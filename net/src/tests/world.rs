@@ -321,6 +321,9 @@ pub struct World {
     pub frames_sent: u64,
     /// If set, the server's card sends at most so many frames per millisecond.
     pub slow_card: Option<usize>,
+    /// How often, in percent, connections are made dormant when something happens.
+    pub lull: u64,
+    pub lulled: usize,
 }
 
 impl World {
@@ -350,6 +353,8 @@ impl World {
             next_token: 1,
             frames_sent: 0,
             slow_card: None,
+            lull: 0,
+            lulled: 0,
         }
     }
 
@@ -406,6 +411,9 @@ impl World {
             self.collect();
             rounds += 1;
             assert!(rounds < 10_000, "the server never has enough");
+        }
+        if self.lull > 0 && self.chance.percent(self.lull) {
+            self.lulled += self.server.stack.lull_all(self.now);
         }
         self.server.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);

@@ -1,13 +1,24 @@
 //! Machines that are unlike the usual one: less memory, other buses, other processors.
 
-use crate::Outcome;
-use crate::ensure;
-use crate::machine::Setup;
-use crate::suite::{Bench, Case};
+use super::echo::udp_echo;
+use super::system::refused;
+use crate::grade::web;
+use crate::machine::{PATIENCE, Setup};
+use crate::suite::{Bench, Case, repository};
+use crate::{During, Failure, Outcome, ensure};
 use std::collections::HashSet;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
-pub const CASES: &[Case] =
-    &[Case::new("random numbers, with RDRAND and without", random_numbers).once()];
+pub const CASES: &[Case] = &[
+    Case::new("a card behind another root bus (pxb)", other_root_bus),
+    Case::new("a machine without PCI says so", no_pci).once(),
+    Case::new("a line without an 8259A is told", no_pic).only("e100"),
+    Case::new("a processor that lacks something is told", lacking).once(),
+    Case::new("nothing outside of the site is packed", links).once(),
+    Case::new("random numbers, with RDRAND and without", random_numbers).once(),
+];
 
 /// No two lines of any two boots are the same, and the console says what they come from.
 fn random_numbers(bench: &Bench) -> Outcome {
@@ -45,4 +56,125 @@ fn random_numbers(bench: &Bench) -> Outcome {
         })?;
     }
     Ok(())
+}
+
+/// QEMU's extra root buses, with the card on them.
+fn other_root_bus(bench: &Bench) -> Outcome {
+    let card = |place: &str| format!("{},netdev=n0,{place},romfile=", bench.nic.device);
+    for (machine, devices) in [
+        (
+            "pc",
+            vec!["pxb,id=b1,bus_nr=4,bus=pci.0".into(), card("bus=b1,addr=1")],
+        ),
+        (
+            "q35",
+            vec![
+                "pxb-pcie,id=b1,bus_nr=32,bus=pcie.0".into(),
+                "pcie-root-port,id=rp0,chassis=1,bus=b1".into(),
+                card("bus=rp0"),
+            ],
+        ),
+    ] {
+        let machine = bench.boot(&Setup {
+            machine: Some(machine),
+            devices: Some(devices),
+            ..Setup::new("")
+        })?;
+        machine.wait_servers(true, true)?;
+        web(&machine)?.get("/", "")?.expect(200)?;
+        udp_echo(&machine, 100)?;
+    }
+    Ok(())
+}
+
+/// QEMU's microvm: its PCI Express is in ACPI's AML alone.
+fn no_pci(bench: &Bench) -> Outcome {
+    let card = format!("{},netdev=n0,romfile=", bench.nic.device);
+    let machine = bench.boot(&Setup {
+        machine: Some("microvm,pcie=on"),
+        devices: Some(vec![card]),
+        ..Setup::new("")
+    })?;
+    for line in [
+        "warning: no PCI: the ports of mechanism 1 do not answer, and ACPI: no table MCFG; \
+         QEMU: use -M pc or q35",
+        "init: netd ended: exit code 3; it is not started again",
+    ] {
+        machine.console.wait_line(line, PATIENCE)?;
+    }
+    Ok(())
+}
+
+fn no_pic(bench: &Bench) -> Outcome {
+    let machine = bench.boot(&Setup {
+        machine: Some("pc,pic=off"),
+        ..Setup::new("")
+    })?;
+    machine
+        .console
+        .wait_prefix("warning: 00:03.0 has no way to interrupt: ", PATIENCE)?;
+    Ok(())
+}
+
+fn lacking(bench: &Bench) -> Outcome {
+    for (cpu, words) in [
+        ("qemu32", "64-bit"),
+        ("qemu64,-sse2", "SSE2"),
+        ("qemu64,-fxsr", "FXSR"),
+        ("qemu64,-nx", "NX"),
+        ("qemu64,-syscall", "SYSCALL"),
+        ("qemu64,-tsc", "TSC"),
+        ("qemu64,-msr", "MSR"),
+        ("qemu64,-apic", "APIC"),
+        ("qemu64,-pge", "PGE"),
+    ] {
+        let setup = Setup {
+            cpu: Some(cpu),
+            ..Setup::new("")
+        };
+        refused(bench, &setup, words).map_err(|why| Failure(format!("{cpu}: {why}")))?;
+    }
+    Ok(())
+}
+
+/// What `scripts/image` must not pack, or cannot, ends it with a line that names it.
+fn links(bench: &Bench) -> Outcome {
+    let site = bench.dir.join("site");
+    let (inside, out) = (site.join("d/inside"), site.join("d/out"));
+    let pack = || -> Outcome<(bool, String)> {
+        let output = Command::new(repository().join("scripts/image"))
+            .args([&bench.options.bin, &bench.dir.join("packed"), &site])
+            .output()
+            .during("scripts/image")?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.success(), words))
+    };
+    std::fs::create_dir_all(site.join("d"))?;
+    std::fs::write(site.join("page"), "page")?;
+    symlink("../page", &inside)?;
+    let (packed, said) = pack()?;
+    ensure(packed, || format!("a link inside: {said}"))?;
+
+    let refuse = |what: &str, words: &str| -> Outcome {
+        let (packed, said) = pack()?;
+        let is_told = said.contains("d/out") && said.contains(words);
+        std::fs::remove_file(&out)?;
+        ensure(!packed && is_told, || {
+            format!("{what}: packed: {packed}; {said:?}")
+        })
+    };
+    for (target, words) in [
+        ("/etc/passwd", "leads out of"),
+        ("/etc", "leads out of"),
+        ("../../site/../..", "leads out of"),
+        ("nowhere", "nothing"),
+        ("out", "itself"),
+        ("..", "it is in"),
+    ] {
+        symlink(Path::new(target), &out)?;
+        refuse(target, words)?;
+    }
+    let made = Command::new("mkfifo").arg(&out).status()?;
+    ensure(made.success(), || "mkfifo failed".to_owned())?;
+    refuse("a pipe", "neither file nor directory")
 }

@@ -139,11 +139,6 @@ impl<'a> Crowd<'a> {
     }
 
     fn take(&mut self, frame: &[u8], packet: Packet) -> Outcome {
-        let find = |fetches: &[Fetch], ip: Ip| {
-            fetches
-                .iter()
-                .position(|fetch| neighbour(fetch.number).1 == ip)
-        };
         match packet {
             // The guest has been found.
             Packet::Arp {
@@ -159,18 +154,27 @@ impl<'a> Crowd<'a> {
                 }
                 Ok(())
             }
+            // It has forgotten one of the stations.
             Packet::Arp {
                 operation: 1,
                 sender,
                 target,
-            } if find(&self.fetches, target).is_some() => {
-                let index = find(&self.fetches, target).unwrap_or(0);
-                let own = neighbour(self.fetches[index].number);
-                let reply = arp(2, own, sender);
-                self.wire.send(&ethernet(sender.0, own.0, ARP, &reply))
-            }
+            } => match self
+                .fetches
+                .iter()
+                .map(|f| neighbour(f.number))
+                .find(|n| n.1 == target)
+            {
+                Some(own) => {
+                    let reply = arp(2, own, sender);
+                    self.wire.send(&ethernet(sender.0, own.0, ARP, &reply))
+                }
+                None => Ok(()),
+            },
             Packet::Segment { ips, segment, data } => {
-                let Some(index) = find(&self.fetches, ips.1) else {
+                let is_for =
+                    |f: &Fetch| (neighbour(f.number).1, f.ports.0) == (ips.1, segment.ports.1);
+                let Some(index) = self.fetches.iter().position(is_for) else {
                     return Ok(());
                 };
                 let fetch = &mut self.fetches[index];
@@ -230,9 +234,6 @@ impl Fetch {
 
     /// Takes a segment of the guest. Returns whether the page is there, to its end.
     fn hear(&mut self, wire: &Wire, heard: Segment, data: &[u8]) -> Outcome<bool> {
-        if heard.ports != (self.ports.1, self.ports.0) {
-            return Ok(false);
-        }
         ensure(heard.flags & flag::RST == 0, || {
             format!("station {} was reset", self.number)
         })?;

@@ -369,18 +369,10 @@ fn refusals(bench: &Bench) -> Outcome {
         (
             "too little memory",
             Setup {
-                memory_mib: 3,
+                memory_mib: 4,
                 ..usual.clone()
             },
             "memory",
-        ),
-        (
-            "no NX",
-            Setup {
-                cpu: Some("qemu64,-nx"),
-                ..usual.clone()
-            },
-            "NX",
         ),
     ] {
         refused(bench, &setup, words).map_err(|why| Failure(format!("{what}: {why}")))?;
@@ -388,7 +380,11 @@ fn refusals(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-fn refused(bench: &Bench, setup: &Setup, words: &str) -> Outcome {
+/// Starts a machine whose boot stage must refuse it with a line that has these words.
+///
+/// # Errors
+/// If it does not.
+pub fn refused(bench: &Bench, setup: &Setup, words: &str) -> Outcome {
     let machine = bench.boot(setup)?;
     let line = machine
         .console

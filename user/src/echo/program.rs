@@ -1,10 +1,10 @@
 //! The echo service on the sockets of a network server: all of `echosrv`.
 
 use super::{DATAGRAM_MAX, Echo};
-use crate::socket::batch::{Batch, area_min};
-use crate::socket::{POLL_FOREVER, Server, any};
+use crate::socket::batch::{Batch, area_min, timeout_ms};
+use crate::socket::{Server, any};
 use crate::start::Context;
-use crate::{Error, Result, println};
+use crate::{Error, Result, println, time};
 use alloc::string::String;
 
 /// RFC 862.
@@ -36,11 +36,13 @@ pub fn run(find: impl Fn() -> Result<Server>) -> core::result::Result<(), String
 
 fn serve(server: Server, echo: &mut Echo) -> Result<()> {
     let mut batch = Batch::new(server, AREA, &[]);
+    let mut now = time::clock_ns();
     loop {
-        echo.prepare(batch.operations())?;
-        let (events, operations) = batch.wait(POLL_FOREVER)?;
+        echo.prepare(batch.operations(), now)?;
+        let (events, operations) = batch.wait(timeout_ms(echo.deadline(), now))?;
+        now = time::clock_ns();
         for event in events {
-            echo.hear(event, operations)?;
+            echo.hear(event, operations, now)?;
         }
     }
 }

@@ -11,6 +11,7 @@ struct World {
     operations: Operations<'static>,
     parked: Option<Operations<'static>>,
     turns: usize,
+    now: u64,
 }
 
 impl World {
@@ -21,13 +22,14 @@ impl World {
             operations: Operations::new(&[]),
             parked: None,
             turns: 0,
+            now: 0,
         }
     }
 
     /// One turn; whether the call returned.
     fn turn(&mut self) -> bool {
         if self.parked.is_none() {
-            self.echo.prepare(&mut self.operations).unwrap();
+            self.echo.prepare(&mut self.operations, self.now).unwrap();
         }
         let (parked, operations) = (&mut self.parked, &mut self.operations);
         let Some((area, done)) = self.network.call(parked, operations, false) else {
@@ -35,7 +37,9 @@ impl World {
         };
         self.turns += 1;
         for event in Events::new(&area, &done) {
-            self.echo.hear(event, &mut self.operations).unwrap();
+            self.echo
+                .hear(event, &mut self.operations, self.now)
+                .unwrap();
         }
         true
     }
@@ -78,7 +82,7 @@ fn everything_comes_back_and_then_the_end() {
             got.extend(world.network.line(client).received());
         }
         assert!(got == sent && world.network.line(client).closed);
-        assert_eq!((world.echo.clients, world.echo.rests.len()), (0, 0));
+        assert_eq!((world.echo.clients.len(), world.echo.rests.len()), (0, 0));
     }
 }
 
@@ -132,26 +136,58 @@ fn a_reset_ends_it() {
     world.network.line(stuck).reset();
     world.run();
     assert!(world.network.line(client).closed && world.network.line(stuck).closed);
-    assert_eq!((world.echo.clients, world.echo.rests.len()), (0, 0));
+    assert_eq!((world.echo.clients.len(), world.echo.rests.len()), (0, 0));
 }
 
 #[test]
 fn the_number_of_clients_is_bounded() {
+    const PLACES: usize = 256;
     let mut world = World::new();
-    let clients: Vec<Handle> = (0..CLIENTS_MAX + 50)
-        .map(|_| world.network.connect())
-        .collect();
+    world.echo.places = PLACES;
+    let clients: Vec<Handle> = (0..PLACES + 50).map(|_| world.network.connect()).collect();
     world.run();
     assert_eq!(
-        (world.echo.clients, world.network.accepting()),
-        (CLIENTS_MAX, 0)
+        (world.echo.clients.len(), world.network.accepting()),
+        (PLACES, 0)
     );
     for client in &clients[..60] {
         world.network.line(*client).end();
     }
     world.run();
-    assert_eq!(world.echo.clients, CLIENTS_MAX - 10);
+    assert_eq!(world.echo.clients.len(), PLACES - 10);
     assert!((1..=10).contains(&world.network.accepting()));
+}
+
+#[test]
+fn who_says_nothing_is_ended_sooner_when_others_wait() {
+    let mut world = World::new();
+    world.echo.places = 4;
+    let clients: Vec<Handle> = (0..4).map(|_| world.client()).collect();
+    world.now = SCARCE_NS - 1;
+    world.run();
+    // All places are taken, and nobody has been silent for long.
+    assert_eq!(world.network.accepting(), 0);
+    world.network.line(clients[0]).send(b"words");
+    world.run();
+    assert_eq!(world.network.line(clients[0]).received(), b"words");
+    world.now = SCARCE_NS;
+    world.network.line(clients[0]).send(b"more");
+    world.run();
+    assert_eq!(world.network.accepting(), 1);
+    let late = world.client();
+    assert!(world.network.line(clients[1]).closed && !world.network.line(late).closed);
+    assert_eq!(world.echo.clients.len(), 4);
+    // Without anybody who waits there is more time.
+    world.echo.places = 100;
+    assert_eq!(world.echo.deadline(), Some(IDLE_NS));
+    world.now = IDLE_NS - 1;
+    world.network.line(clients[2]).send(b"words");
+    world.run();
+    world.now = SCARCE_NS + IDLE_NS;
+    world.network.line(clients[2]).send(b"words");
+    world.run();
+    let closed = [0, 1, 2, 3].map(|n| world.network.line(clients[n]).closed);
+    assert_eq!(closed, [true, true, false, true]);
 }
 
 #[test]

@@ -32,7 +32,9 @@ use alloc::vec::Vec;
 /// How long things may take, in nanoseconds.
 pub mod limits {
     /// A head, from its first byte to its last; content, from the head on.
-    pub const HEAD_NS: u64 = 10_000_000_000;
+    pub const HEAD_NS: u64 = 60_000_000_000;
+    /// The same where others wait for a place.
+    pub const SCARCE_NS: u64 = 10_000_000_000;
     /// Between two requests.
     pub const IDLE_NS: u64 = 30_000_000_000;
     /// Without a byte taken by the client, while output waits for it.
@@ -165,6 +167,8 @@ pub struct Connection<'a> {
     content: Content,
     output: Output<'a>,
     phase: Phase,
+    /// Since when it is idle, or a head is on its way.
+    since: u64,
     /// When the present activity must be over, and when it must have made progress.
     limit: u64,
     patience: u64,
@@ -181,6 +185,7 @@ impl<'a> Connection<'a> {
             content: Content::Done,
             output: Output::None,
             phase: Phase::Serving,
+            since: now,
             limit: now + HEAD_NS,
             patience: u64::MAX,
         }
@@ -221,19 +226,26 @@ impl<'a> Connection<'a> {
         self.limit.min(self.patience)
     }
 
-    /// Between requests, with nothing under way.
-    pub fn is_idle(&self) -> bool {
-        self.is_quiet() && matches!(self.output, Output::None)
+    /// Whether its place is another's who needs it: it is idle, or has taken long for a request.
+    pub fn gives_way(&self, now: u64) -> bool {
+        let is_slow = self.phase == Phase::Serving && self.since + SCARCE_NS <= now;
+        (self.is_quiet() || is_slow) && matches!(self.output, Output::None)
     }
 
-    /// As [`Connection::is_idle`], if output that was handed over at `now` is queued.
-    pub fn may_be_idle(&self, now: u64) -> bool {
-        let sent = match self.output {
-            Output::None => true,
-            Output::Handed { at, .. } => at == now,
-            Output::Cut { .. } => false,
-        };
-        self.is_quiet() && sent
+    /// As [`Connection::gives_way`], if output that was handed over at `now` is queued.
+    pub fn may_give_way(&self, now: u64) -> bool {
+        let handed_now = matches!(self.output, Output::Handed { at, .. } if at == now);
+        self.gives_way(now) || (self.is_quiet() && handed_now)
+    }
+
+    /// The lower, the sooner it gives way: the idle first, and of them the longest idle.
+    pub fn rank(&self) -> (bool, u64) {
+        (!self.is_quiet(), self.since)
+    }
+
+    /// Whether a head is on its way: more than the empty lines before it.
+    fn has_head(&self) -> bool {
+        !matches!(self.input[..], [] | [b'\r'])
     }
 
     fn is_quiet(&self) -> bool {

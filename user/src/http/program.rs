@@ -2,7 +2,7 @@
 
 use super::server::Server;
 use super::site::Site;
-use crate::socket::batch::Batch;
+use crate::socket::batch::{Batch, timeout_ms};
 use crate::socket::{self, TcpListener, any};
 use crate::start::Context;
 use crate::{Error, Result, println, ramdisk, time};
@@ -73,13 +73,4 @@ fn serve(listener: &TcpListener, server: &mut Server<'static>) -> Result<()> {
             server.hear(event, operations, now);
         }
     }
-}
-
-/// From `now` to the deadline, rounded up, in milliseconds.
-fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
-    let Some(deadline) = deadline else {
-        return socket::POLL_FOREVER;
-    };
-    let left = deadline.saturating_sub(now).div_ceil(1_000_000);
-    u32::try_from(left).unwrap_or(socket::POLL_FOREVER - 1)
 }

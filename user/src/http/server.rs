@@ -9,8 +9,13 @@ use crate::socket::{Handle, Table};
 use alloc::boxed::Box;
 use alloc::string::String;
 
-/// The most connections at a time.
-pub const CLIENTS_MAX: usize = 256;
+/// The most connections at a time; the network server may have room for fewer.
+pub const CLIENTS_MAX: usize = 16_384;
+/// How long none is taken after the network server had no room.
+const PAUSE_NS: u64 = 100_000_000;
+/// All connections are looked at for those whose time is up, but not more often than that takes,
+/// in nanoseconds for each: a tenth of a second for 10,000.
+const LOOK_NS: u64 = 10_000;
 /// Connections taken in one turn, so that the others have theirs.
 const ACCEPTS: usize = 32;
 
@@ -22,6 +27,10 @@ pub struct Server<'a> {
     network: Box<dyn Fn() -> String>,
     /// Connections that the network may still give us.
     granted: usize,
+    /// None is taken before.
+    paused_until: u64,
+    /// How many there may be.
+    places: usize,
     /// No connection's deadline is earlier.
     earliest: u64,
 }
@@ -36,15 +45,18 @@ impl<'a> Server<'a> {
             clients: Table::new(),
             network: Box::new(network),
             granted: 0,
+            paused_until: 0,
+            places: CLIENTS_MAX,
             earliest: u64::MAX,
         }
     }
 
     /// How many new connections could be served: if all places are taken, one in that of
-    /// one that is idle.
+    /// one that gives way.
     fn room(&self, now: u64) -> usize {
-        match CLIENTS_MAX.saturating_sub(self.clients.len()) {
-            0 => self.clients.iter().any(|(_, c)| c.may_be_idle(now)).into(),
+        match self.places.saturating_sub(self.clients.len()) {
+            _ if now < self.paused_until => 0,
+            0 => self.clients.iter().any(|(_, c)| c.may_give_way(now)).into(),
             free => free.min(ACCEPTS),
         }
     }
@@ -62,6 +74,9 @@ impl<'a> Server<'a> {
     ) -> Result<()> {
         if self.earliest <= now {
             self.expire(operations, now);
+        }
+        if self.paused_until <= now {
+            self.paused_until = 0;
         }
         let room = self.room(now);
         // Not for each that comes: half is enough to go on with.
@@ -81,12 +96,17 @@ impl<'a> Server<'a> {
             self.tell(handle, News::Expired, operations, now);
         }
         let deadlines = self.clients.iter().map(|(_, c)| c.deadline());
-        self.earliest = deadlines.min().unwrap_or(u64::MAX);
+        let pause = self.clients.len() as u64 * LOOK_NS;
+        self.earliest = deadlines.min().map_or(u64::MAX, |at| at.max(now + pause));
     }
 
     /// When to [`Server::prepare`] though nothing happens.
     pub fn deadline(&self) -> Option<u64> {
-        (self.earliest != u64::MAX).then_some(self.earliest)
+        let resumes = match self.paused_until {
+            0 => u64::MAX,
+            at => at,
+        };
+        Some(self.earliest.min(resumes)).filter(|&at| at != u64::MAX)
     }
 
     /// Takes note of what has happened, and does what follows.
@@ -95,8 +115,11 @@ impl<'a> Server<'a> {
             self.accept(socket, operations, now);
         } else if let Some((socket, news)) = News::of(event) {
             if matches!(news, News::Failed) && self.clients.get_mut(socket).is_none() {
-                // The listener: it takes no more until it is asked to.
+                // The listener, which takes no more until it is asked to: there was no room.
                 self.granted = 0;
+                if !self.evict(operations, now) {
+                    self.paused_until = now + PAUSE_NS;
+                }
             }
             self.tell(socket, news, operations, now);
         }
@@ -127,32 +150,38 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Takes a new connection. Without a free place the one that has been idle the longest
-    /// is closed, or the new one if none is.
+    /// Takes a new connection. Without a free place the one that gives way first is closed, or
+    /// the new one if none does.
     fn accept(&mut self, handle: Handle, operations: &mut Operations<'a>, now: u64) {
         self.counters.accepted += 1;
         self.granted = self.granted.saturating_sub(1);
-        if self.clients.len() >= CLIENTS_MAX {
-            let idle = self.clients.iter().filter(|(_, client)| client.is_idle());
-            let longest = idle.min_by_key(|(_, client)| client.deadline());
-            let Some((victim, _)) = longest else {
-                // As in Connection::hear: there is room for this.
-                let _ = operations.close(handle);
-                return;
-            };
-            self.clients.remove(victim);
-            let _ = operations.close(victim);
-            self.counters.evicted += 1;
+        if self.clients.len() >= self.places && !self.evict(operations, now) {
+            // As in Connection::hear: there is room for this.
+            let _ = operations.close(handle);
+            return;
         }
         let connection = Connection::new(handle, now);
         self.earliest = self.earliest.min(connection.deadline());
         self.clients.insert(handle, connection);
     }
 
+    /// Closes the connection that gives way first, if one does.
+    fn evict(&mut self, operations: &mut Operations<'a>, now: u64) -> bool {
+        let all = self.clients.iter();
+        let some = all.filter(|(_, client)| client.gives_way(now));
+        let Some((victim, _)) = some.min_by_key(|(_, client)| client.rank()) else {
+            return false;
+        };
+        self.clients.remove(victim);
+        let _ = operations.close(victim);
+        self.counters.evicted += 1;
+        true
+    }
+
     /// Forgets all connections: the network they were on is gone.
     pub fn clear(&mut self) {
         self.clients.clear();
-        (self.granted, self.earliest) = (0, u64::MAX);
+        (self.granted, self.earliest, self.paused_until) = (0, u64::MAX, 0);
     }
 
     /// What was counted so far.

@@ -146,8 +146,8 @@ impl Mapped {
     /// # Errors
     /// As [`sys::nic_map`].
     pub fn new(card: Card) -> Result<Self> {
-        let memory = sys::nic_map(card.number())?;
-        let [area, transmit, receive] = nic_window(card.number());
+        let (memory, area) = sys::nic_map(card.number())?;
+        let [area, transmit, receive] = nic_window(area);
         let place = |address: u64| NonNull::new(address as *mut u8).ok_or(Error::BadAddress);
         Ok(Mapped::at(
             card,

@@ -26,7 +26,7 @@ pub use abi::batch::{End, Tell, area_min};
 pub use events::{Event, Events};
 pub use operations::{Operations, Then};
 
-use super::{Server, count};
+use super::{POLL_FOREVER, Server, count};
 use crate::sys::Lent;
 use crate::{Error, Result};
 use abi::batch::{HERE, OPERATIONS_MAX};
@@ -99,6 +99,16 @@ impl<'s> Batch<'s> {
         }
         Ok((Events::new(filled, &self.done), &mut self.next))
     }
+}
+
+/// From `now` to the deadline, rounded up, in milliseconds: for
+/// [`Batch::wait`].
+pub fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
+    let Some(deadline) = deadline else {
+        return POLL_FOREVER;
+    };
+    let left = deadline.saturating_sub(now).div_ceil(1_000_000);
+    u32::try_from(left).unwrap_or(POLL_FOREVER - 1)
 }
 
 #[cfg(test)]

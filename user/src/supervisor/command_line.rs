@@ -1,6 +1,6 @@
 //! The kernel command line, as far as it is about programs.
 
-use abi::command_line::KERNEL_PREFIX;
+use abi::command_line::is_kernels;
 use alloc::vec::Vec;
 
 /// What of the kernel command line concerns programs.
@@ -27,7 +27,7 @@ impl<'a> CommandLine<'a> {
                 }
                 Some(("ip" | "gw", _)) => line.network.push(word),
                 Some(("inside", name)) => line.inside = Some(name),
-                _ if word.starts_with(KERNEL_PREFIX) => {}
+                _ if is_kernels(word) => {}
                 _ => line.unknown.push(word),
             }
         }

@@ -234,10 +234,14 @@ fn services_are_started_again_ever_more_slowly() {
     }
     assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
     assert!(names(&supervisor)[3..].iter().all(|&name| name == "httpd"));
-    // One that ran well for a while starts quickly again.
-    now += 60 * SECOND;
+    // One that ran well for a while starts at once, and quickly should it fail then.
+    now += SETTLED_NS;
     supervisor.on_death(pid, Exit::Fault(6), now);
-    assert_eq!(supervisor.deadline(now) - now, 100_000_000);
+    assert_eq!(supervisor.deadline(now), now);
+    supervisor.on_time(now);
+    pid = Pid(supervisor.system.started.len() as u32 + 1);
+    supervisor.on_death(pid, Exit::Fault(6), now);
+    assert_eq!(supervisor.deadline(now) - now, RESTART_NS.0);
 }
 
 /// Lets the newest program end so as soon as it runs, `times` times; returns the time.
@@ -377,6 +381,19 @@ fn a_server_that_waits_for_its_restart_is_not_started_twice() {
     assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd", "netd"]);
     supervisor.system.registered = Some(Pid(5));
     supervisor.on_time(100_000_001);
+    assert_eq!(supervisor.system.replies, [(5, Ok(Pid(5)))]);
+}
+
+#[test]
+fn who_asks_before_init_has_heard_of_the_death_gets_the_next_server() {
+    let mut supervisor = started("");
+    supervisor.on_request(5, &ASK, 2 * SECOND);
+    supervisor.on_death(Pid(2), Exit::Fault(14), 2 * SECOND);
+    assert_eq!(supervisor.system.replies, []);
+    supervisor.on_time(2 * SECOND);
+    assert_eq!(names(&supervisor), ["netd", "echosrv", "httpd", "netd"]);
+    supervisor.system.registered = Some(Pid(5));
+    supervisor.on_time(2 * SECOND + LOOK_NS);
     assert_eq!(supervisor.system.replies, [(5, Ok(Pid(5)))]);
 }
 

@@ -15,7 +15,7 @@ use core::panic::PanicInfo;
 
 use boot::load::{self, Loaded, Machine};
 use boot::{Error, Handoff};
-use raw_cpuid::CpuId;
+use raw_cpuid::{CpuId, ExtendedProcessorFeatureIdentifiers};
 
 use crate::physical::Frames;
 
@@ -32,17 +32,35 @@ fn start(handoff: Result<Handoff<'static>, Error>) -> ! {
 }
 
 fn prepare(handoff: Result<Handoff<'static>, Error>, frames: &mut Frames) -> Result<Loaded, Error> {
-    let cpu = CpuId::new();
-    let features = cpu.get_extended_processor_and_feature_identifiers();
-    if !features.as_ref().is_some_and(|f| f.has_execute_disable()) {
-        return Err(Error::CpuLacks("NX (no-execute pages)"));
-    }
+    let features = check_cpu()?;
     let machine = Machine {
         switch_page: leave::switch_page(),
-        huge_pages: features.is_some_and(|f| f.has_1gib_pages()),
+        huge_pages: features.has_1gib_pages(),
     };
     let handoff = handoff?;
     load::load(&handoff, machine, frames)
+}
+
+/// Whether the processor has what the kernel needs, besides 64 bits and SSE2, which the entry
+/// looks for. x86_64 processors all do; an emulator's can be told not to, and a hypervisor's.
+fn check_cpu() -> Result<ExtendedProcessorFeatureIdentifiers, Error> {
+    let cpu = CpuId::new();
+    let features = cpu.get_feature_info().ok_or(Error::CpuLacks("CPUID 1"))?;
+    let extended = cpu.get_extended_processor_and_feature_identifiers();
+    let extended = extended.ok_or(Error::CpuLacks("CPUID 0x8000_0001"))?;
+    for (has, feature) in [
+        (extended.has_execute_disable(), "NX (no-execute pages)"),
+        (extended.has_syscall_sysret(), "SYSCALL"),
+        (features.has_tsc(), "TSC (the time-stamp counter)"),
+        (features.has_msr(), "MSR (model-specific registers)"),
+        (features.has_apic(), "APIC (a local interrupt controller)"),
+        (features.has_pge(), "PGE (global pages)"),
+    ] {
+        if !has {
+            return Err(Error::CpuLacks(feature));
+        }
+    }
+    Ok(extended)
 }
 
 /// Says why, in one line, and halts for good.

@@ -125,7 +125,7 @@ com1_setup_end:
 no_long_mode_text:
     .asciz "boot: this CPU is not a 64-bit one: use another one (QEMU: -cpu qemu64 or -cpu max); halted\r\n"
 no_sse2_text:
-    .asciz "boot: this CPU has no SSE2: use another one (QEMU: -cpu qemu64 or -cpu max); halted\r\n"
+    .asciz "boot: this CPU has no SSE2 with FXSR: use another one (QEMU: -cpu qemu64 or -cpu max); halted\r\n"
 
     /* Memory below 4 GiB at its own addresses, in pages of 2 MiB (present, writable). */
     .section .data.boot_tables, "aw"

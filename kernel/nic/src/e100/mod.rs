@@ -138,7 +138,7 @@ impl<B: Bus> E100<B> {
     /// # Errors
     /// [`Error::ArenaTooSmall`], [`Error::ArenaUnreachable`], [`Error::DeviceGone`],
     /// [`Error::ResetTimeout`], [`Error::NoEeprom`], [`Error::EepromChecksum`],
-    /// [`Error::BadMacAddress`], [`Error::MdiTimeout`].
+    /// [`Error::BadMacAddress`], [`Error::MdiTimeout`], [`Error::NoMemory`].
     pub fn new(bus: B) -> Result<Self, Error> {
         let found = bus.arena_len();
         if found < ARENA_SIZE {
@@ -158,7 +158,7 @@ impl<B: Bus> E100<B> {
             chip,
             mac,
             link,
-            transmit: Transmit::default(),
+            transmit: Transmit::new()?,
             receive: Receive::default(),
             statistics: Statistics::default(),
             pending: Events::empty(),
@@ -193,6 +193,19 @@ impl<B: Bus> E100<B> {
         chip.set_mask(QUIET);
         self.lost_counted = false;
         Ok(())
+    }
+
+    /// Stops: after the reset both units are idle, so there is no DMA, and no interrupt since it is
+    /// masked.
+    fn halt(&mut self) -> Result<(), Error> {
+        if self.running && self.fault.is_none() {
+            // The counters of the last moments; without them the sums are still right so far.
+            let _ = self.statistics.harvest(&mut self.chip);
+        }
+        self.count_lost();
+        self.running = false;
+        self.pending = Events::empty();
+        self.chip.reset()
     }
 
     /// Counts the frames in the rings, which a reset follows: once, however often that is tried.
@@ -371,13 +384,14 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn start(&mut self) -> Result<(), Error> {
-        self.stop();
+        let stopped = self.halt();
         self.fault = None;
         self.pending = Events::empty();
-        // Whoever has buffers is gone.
+        // Whoever has buffers is gone, and what is in them was theirs.
         self.receive.forget();
         self.transmit.pool.refill();
-        if let Err(error) = self.bring_up() {
+        let cleared = stopped.map(|()| MEMORY.clear(&mut self.chip.bus));
+        if let Err(error) = cleared.and_then(|()| self.bring_up()) {
             self.stop();
             return Err(error);
         }
@@ -386,16 +400,8 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn stop(&mut self) {
-        if self.running && self.fault.is_none() {
-            // The counters of the last moments; without them the sums are still right so far.
-            let _ = self.statistics.harvest(&mut self.chip);
-        }
-        self.count_lost();
-        self.running = false;
-        self.pending = Events::empty();
-        // After the reset both units are idle: no DMA, and no interrupt since it is masked. A card
-        // that does not come out of reset cannot be helped here; `start` reports it.
-        let _ = self.chip.reset();
+        // A card that does not come out of reset cannot be helped here; `start` reports it.
+        let _ = self.halt();
     }
 
     fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {

@@ -226,8 +226,9 @@ impl Receive {
         Ok(())
     }
 
+    /// The oldest descriptor that is lent, perhaps a ring ahead: it is less than twice [`RFDS`].
     fn oldest(&self) -> usize {
-        (self.head + RFDS - self.lent) % RFDS
+        self.head + RFDS - self.lent
     }
 
     /// Descriptors from `head` to the end of the list.

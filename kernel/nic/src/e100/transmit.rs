@@ -59,9 +59,13 @@ pub struct Transmit {
     pub kicks: u64,
 }
 
-impl Default for Transmit {
-    fn default() -> Self {
-        Transmit {
+impl Transmit {
+    /// A ring without frames.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new() -> Result<Self, Error> {
+        Ok(Transmit {
             next: 0,
             clean: 0,
             in_flight: 0,
@@ -69,15 +73,13 @@ impl Default for Transmit {
             suspending: 0,
             lent: 0,
             wanted: false,
-            pool: Pool::new(0..BUFFERS as u16),
+            pool: Pool::new(0..BUFFERS as u16)?,
             buffers: [0; BLOCKS],
             completed: 0,
             kicks: 0,
-        }
+        })
     }
-}
 
-impl Transmit {
     /// Lays out the ring, executes the set-up commands in its first blocks, and leaves the command
     /// unit suspended after them, so that all that follows is started by RESUME.
     pub fn start<B: Bus>(

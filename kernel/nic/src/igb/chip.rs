@@ -82,7 +82,7 @@ impl<B: Bus> Chip<B> {
     }
 
     /// Masks all interrupts.
-    fn mask_all(&mut self) {
+    pub fn mask_all(&mut self) {
         self.write(regs::IMC, u32::MAX);
         self.write(regs::EIMC, u32::MAX);
     }

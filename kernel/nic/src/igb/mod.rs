@@ -82,7 +82,7 @@ use self::transmit::Transmit;
 use crate::refusals::Refusals;
 use crate::{
     Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece,
-    ReceiveInfo, SendOptions,
+    ReceiveInfo, SendOptions, reserve,
 };
 use alloc::vec::Vec;
 
@@ -120,6 +120,8 @@ pub struct Igb<B: Bus> {
     running: bool,
     /// The card was reset and not touched since: its link may be up already.
     fresh: bool,
+    /// Its queues are disabled, and it has its link.
+    quiet: bool,
     /// What broke the card; `tick` tries to mend it.
     fault: Option<Error>,
     /// What is lost in the rings was counted.
@@ -157,7 +159,7 @@ impl<B: Bus> Igb<B> {
     /// [`Error::BadConfig`], [`Error::ArenaTooSmall`], [`Error::ArenaUnreachable`],
     /// [`Error::DeviceGone`], [`Error::ResetTimeout`], [`Error::NoEeprom`],
     /// [`Error::EepromChecksum`], [`Error::MacMismatch`], [`Error::BadMacAddress`],
-    /// [`Error::MdiTimeout`].
+    /// [`Error::MdiTimeout`], [`Error::NoMemory`].
     pub fn new(bus: B, config: Config) -> Result<Self, Error> {
         let layout = config.layout()?;
         let (needed, found) = (layout.size(), bus.arena_len());
@@ -172,22 +174,20 @@ impl<B: Bus> Igb<B> {
         let mut chip = Chip::new(bus, layout);
         chip.reset()?;
         let mac = chip.identify()?;
-        let queues = 0..config.queues;
+        let queues = config.queues;
         Ok(Igb {
             chip,
             mac,
             link: Link::default(),
-            transmit: queues
-                .clone()
-                .map(|queue| Transmit::new(queue, layout.tx_ring(queue), config.transmit_ring))
-                .collect(),
+            transmit: reserve::each(queues, |queue| {
+                Transmit::new(queue, layout.tx_ring(queue), config.transmit_ring)
+            })?,
             untold: 0,
             busy: 0,
-            buffers: Buffers::new(&layout),
-            receive: queues
-                .clone()
-                .map(|queue| Receive::new(queue, &layout, config.frame_max))
-                .collect(),
+            buffers: Buffers::new(&layout)?,
+            receive: reserve::each(queues, |queue| {
+                Receive::new(queue, &layout, config.frame_max)
+            })?,
             owing: 0,
             turn: (0, 0),
             interrupts: Interrupts::new(&config),
@@ -197,9 +197,10 @@ impl<B: Bus> Igb<B> {
             pending: Events::empty(),
             running: false,
             fresh: true,
+            quiet: false,
             fault: None,
             lost_counted: true,
-            last_completed: queues.map(|_| (0, 0)).collect(),
+            last_completed: reserve::filled((0, 0), queues)?,
             ticks: 0,
             counters: Counters::default(),
             config,
@@ -209,12 +210,12 @@ impl<B: Bus> Igb<B> {
     /// From any state to running, with empty rings.
     fn bring_up(&mut self, loopback: bool) -> Result<(), Error> {
         let chip = &mut self.chip;
-        if !self.fresh {
+        if !self.fresh && !self.quiet {
             // Each reset costs half a second of link, and more on a wire.
             chip.reset()?;
             self.counters.resets += 1;
         }
-        self.fresh = false;
+        (self.fresh, self.quiet) = (false, false);
         self.statistics.discard(chip)?;
         self.filters.apply(chip, self.mac);
         self.interrupts.start(chip)?;
@@ -246,7 +247,8 @@ impl<B: Bus> Igb<B> {
         self.interrupts.arm_receive(&mut self.chip)?;
         let receive = self.receive_control();
         let loopback = if loopback { regs::RCTL_LBM_MAC } else { 0 };
-        chip_enable(&mut self.chip, receive | loopback);
+        // It has no descriptor before it is told a tail.
+        self.chip.write(regs::RCTL, receive | loopback);
         for queue in &mut self.receive {
             queue.tell(&mut self.chip);
         }
@@ -255,6 +257,43 @@ impl<B: Bus> Igb<B> {
         }
         self.link = self.chip.link()?;
         self.lost_counted = false;
+        Ok(())
+    }
+
+    /// Stops: there is no DMA then, and no interrupt. A card that is sound keeps its link, so that
+    /// the next owner need not wait for it; any other is reset.
+    fn halt(&mut self) -> Result<(), Error> {
+        if self.running && self.fault.is_none() {
+            // The counters of the last moments; without them the sums are still right so far.
+            let _ = self.statistics.harvest(&mut self.chip);
+            self.quiet = self.quiesce().is_ok();
+        }
+        self.count_lost();
+        self.running = false;
+        self.pending = Events::empty();
+        self.link = Link::default();
+        if !self.fresh && !self.quiet {
+            self.counters.resets += 1;
+            self.chip.reset()?;
+            self.fresh = true;
+        }
+        Ok(())
+    }
+
+    /// Ends reception and transmission and disables all queues, without a reset (§4.5.9,
+    /// §4.5.10): there is no DMA then, and no interrupt.
+    fn quiesce(&mut self) -> Result<(), Error> {
+        let chip = &mut self.chip;
+        chip.mask_all();
+        chip.write(regs::RCTL, 0);
+        for queue in &mut self.transmit {
+            queue.drain(chip)?;
+        }
+        chip.write(regs::TCTL, regs::TCTL_PSP);
+        for queue in 0..self.config.queues as u32 {
+            receive::disable(chip, regs::rx(queue), queue)?;
+            receive::disable(chip, regs::tx(queue), queue)?;
+        }
         Ok(())
     }
 
@@ -359,12 +398,6 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Starts reception; the tails follow.
-fn chip_enable<B: Bus>(chip: &mut Chip<B>, control: u32) {
-    chip.bus.fence();
-    chip.write(regs::RCTL, control);
-}
-
 impl<B: Bus> Nic for Igb<B> {
     fn name(&self) -> &'static str {
         "igb"
@@ -395,12 +428,14 @@ impl<B: Bus> Nic for Igb<B> {
     }
 
     fn start(&mut self) -> Result<(), Error> {
-        self.stop();
+        let stopped = self.halt();
         self.fault = None;
-        // Whoever has buffers is gone.
+        // Whoever has buffers is gone, and what is in them was theirs.
         self.buffers.refill();
         self.receive.iter_mut().for_each(Receive::forget);
-        if let Err(error) = self.bring_up(false) {
+        let Chip { bus, memory, .. } = &mut self.chip;
+        let cleared = stopped.map(|()| memory.clear(bus));
+        if let Err(error) = cleared.and_then(|()| self.bring_up(false)) {
             self.stop();
             return Err(error);
         }
@@ -409,20 +444,8 @@ impl<B: Bus> Nic for Igb<B> {
     }
 
     fn stop(&mut self) {
-        if self.running && self.fault.is_none() {
-            // The counters of the last moments; without them the sums are still right so far.
-            let _ = self.statistics.harvest(&mut self.chip);
-        }
-        self.count_lost();
-        self.running = false;
-        self.pending = Events::empty();
-        self.link = Link::default();
-        if !self.fresh {
-            // After the reset there is no DMA, and no interrupt since all are masked. A card that
-            // does not come out of it cannot be helped here; `start` reports it.
-            self.counters.resets += 1;
-            self.fresh = self.chip.reset().is_ok();
-        }
+        // A card that does not come out of reset cannot be helped here; `start` reports it.
+        let _ = self.halt();
     }
 
     fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {

@@ -24,9 +24,8 @@ use super::config::{BUFFER, Layout};
 use super::descriptor::{SIZE, rx};
 use super::regs;
 use super::turns::Share;
-use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo};
-use alloc::boxed::Box;
-use alloc::vec;
+use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo, reserve};
+use alloc::vec::Vec;
 
 /// Buffers that are worth telling the card of, at most.
 const BATCH_MAX: usize = 64;
@@ -55,10 +54,10 @@ pub struct Receive {
     /// How many from the head on the card is done with, as was seen before a fence.
     ready: usize,
     /// The buffer in each descriptor.
-    buffers: Box<[u16]>,
+    buffers: Vec<u16>,
     /// The first buffer of this ring, and which are lent, from that on.
     first: u16,
-    lent: Box<[bool]>,
+    lent: Vec<bool>,
     /// What is left of a frame that is being lent.
     rest: Option<Rest>,
     pub counters: Counters,
@@ -97,9 +96,13 @@ struct Frame {
 }
 
 impl Receive {
-    pub fn new(queue: usize, layout: &Layout, frame_max: usize) -> Self {
+    /// The ring of a queue.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(queue: usize, layout: &Layout, frame_max: usize) -> Result<Self, Error> {
         let buffers = layout.receive_buffers;
-        Receive {
+        Ok(Receive {
             queue,
             base: layout.rx_ring(queue),
             ring: layout.receive_ring,
@@ -109,12 +112,12 @@ impl Receive {
             tail: 0,
             given: 0,
             ready: 0,
-            buffers: vec![0; layout.receive_ring].into_boxed_slice(),
+            buffers: reserve::filled(0, layout.receive_ring)?,
             first: layout.rx_buffers(queue).start,
-            lent: vec![false; buffers].into_boxed_slice(),
+            lent: reserve::filled(false, buffers)?,
             rest: None,
             counters: Counters::default(),
-        }
+        })
     }
 
     /// Forgets which buffers are lent: whoever had them is gone.
@@ -513,6 +516,16 @@ pub fn enable<B: Bus>(
     })?;
     let queue = queue as u8;
     enabled.map(drop).ok_or(Error::QueueTimeout { queue })
+}
+
+/// Disables a queue, and waits until the card has nothing to do with its memory any more.
+pub fn disable<B: Bus>(chip: &mut Chip<B>, base: u32, queue: u32) -> Result<(), Error> {
+    chip.write(base + regs::DCTL, 0);
+    let disabled = chip.poll(base + regs::DCTL, ENABLE_BOUND_US, |control| {
+        control & regs::DCTL_ENABLE == 0
+    })?;
+    let queue = queue as u8;
+    disabled.map(drop).ok_or(Error::QueueTimeout { queue })
 }
 
 /// Whether the card's place in a ring is one.

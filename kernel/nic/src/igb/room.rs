@@ -21,11 +21,15 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    pub fn new(layout: &Layout) -> Self {
-        Buffers {
-            small: Pool::new(layout.small_buffers()),
-            large: Pool::new(layout.large_buffers()),
-        }
+    /// All of them, free.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(layout: &Layout) -> Result<Self, Error> {
+        Ok(Buffers {
+            small: Pool::new(layout.small_buffers())?,
+            large: Pool::new(layout.large_buffers())?,
+        })
     }
 
     /// Takes all back, whoever has them.

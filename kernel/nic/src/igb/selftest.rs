@@ -1,8 +1,7 @@
 //! The self-test: the card sends frames to itself, through its MAC and past the wire (§3.5.6.2).
 
 use super::{Igb, regs};
-use crate::{Bus, Error, SendOptions};
-use alloc::vec;
+use crate::{Bus, Error, SendOptions, reserve};
 
 /// Bound of the wait for a link in the self-test, and of that for the frame.
 const LINK_US: u32 = 3_000_000;
@@ -15,7 +14,7 @@ const ETHERTYPE_EXPERIMENT: [u8; 2] = [0x88, 0xb5];
 impl<B: Bus> Igb<B> {
     /// Sends the card a frame by itself and waits for it, in loopback.
     fn loop_back(&mut self, len: usize) -> Result<(), Error> {
-        let mut frame = vec![0; len];
+        let mut frame = reserve::filled(0, len)?;
         for (index, byte) in frame.iter_mut().enumerate() {
             *byte = (index * 7 + index / 256) as u8;
         }
@@ -32,7 +31,7 @@ impl<B: Bus> Igb<B> {
         }
         self.send_from(buffer, len, None, &SendOptions::default())?;
         self.kick();
-        let mut received = vec![0; self.config.frame_max];
+        let mut received = reserve::filled(0, self.config.frame_max)?;
         for _ in 0..FRAME_US / POLL_US {
             let mut taken = None;
             self.next_of(u32::MAX, 1, |ring, chip, _| {

@@ -19,13 +19,14 @@ use super::offload::{self, Frame};
 use super::receive::{check_head, enable};
 use super::regs;
 use super::room::Buffers;
-use crate::{Bus, BusAddr, Error, Tail};
-use alloc::boxed::Box;
+use crate::{Bus, BusAddr, Error, Tail, reserve};
 use alloc::collections::VecDeque;
-use alloc::vec;
+use alloc::vec::Vec;
 
 /// A descriptor without buffer.
 const NONE: u16 = u16::MAX;
+/// Bound of the wait for the frames of a ring to be sent: more than they take at 1 Gb/s.
+const DRAIN_BOUND_US: u32 = 5_000;
 /// Contexts that the card remembers for a queue.
 const CONTEXTS: usize = 2;
 
@@ -70,7 +71,7 @@ pub struct Transmit {
     /// Command of the newest descriptor.
     last_command: u32,
     /// The buffer that is free when a descriptor is done.
-    buffers: Box<[u16]>,
+    buffers: Vec<u16>,
     contexts: [Option<[u32; 4]>; CONTEXTS],
     /// Which of them is the older one.
     older: usize,
@@ -92,25 +93,28 @@ pub struct Counters {
 
 impl Transmit {
     /// The ring of a queue, which starts at `base` in the arena.
-    pub fn new(queue: usize, base: usize, ring: usize) -> Self {
-        Transmit {
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(queue: usize, base: usize, ring: usize) -> Result<Self, Error> {
+        Ok(Transmit {
             queue,
             base,
             ring,
             next: 0,
             clean: 0,
             told: 0,
-            reports: VecDeque::with_capacity(ring),
+            reports: reserve::with_room(ring)?.into(),
             reported: 0,
             unreported: 0,
             last_command: 0,
-            buffers: vec![NONE; ring].into_boxed_slice(),
+            buffers: reserve::filled(NONE, ring)?,
             contexts: [None; CONTEXTS],
             older: 0,
             counters: Counters::default(),
             counted_frames: 0,
             counted_descriptors: 0,
-        }
+        })
     }
 
     /// Frames so far.
@@ -150,6 +154,16 @@ impl Transmit {
         self.buffers.fill(NONE);
         self.contexts = [None; CONTEXTS];
         enable(chip, base, regs::TXDCTL_THRESHOLDS, self.queue)
+    }
+
+    /// Waits until the card has sent what it was told of: only then may the queue be disabled
+    /// (§4.5.10).
+    pub fn drain<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+        let base = regs::tx(self.queue as u32);
+        let told = (self.told & (self.ring - 1)) as u32;
+        let sent = chip.poll(base + regs::DH, DRAIN_BOUND_US, |head| head == told)?;
+        let queue = self.queue as u8;
+        sent.map(drop).ok_or(Error::QueueTimeout { queue })
     }
 
     /// Descriptors that are free. One is kept back: a tail that meets the head means "empty".
@@ -314,10 +328,8 @@ impl Transmit {
             let end = report.at + 1;
             self.reports.pop_front();
             for slot in self.clean..end {
-                let buffer = self.buffers[slot & (self.ring - 1)];
-                if buffer != NONE {
-                    buffers.leave_ring(buffer);
-                }
+                // NONE is no buffer's number, and leaves nothing.
+                buffers.leave_ring(self.buffers[slot & (self.ring - 1)]);
             }
             self.clean = end;
         }

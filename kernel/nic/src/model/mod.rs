@@ -1,8 +1,8 @@
 //! Software devices, to run drivers against on a laptop.
 //!
 //! A fake that moves only when the driver rings a doorbell misses the likeliest bugs, so these act
-//! at one of three [`Pace`]s: on doorbells alone, between any two accesses of the driver, or in fits
-//! and starts. All of it follows from a seed, so that a failure can be repeated.
+//! at one of four [`Pace`]s: on doorbells alone, between any two accesses of the driver, in fits and
+//! starts, or so that only a fence orders what the driver stores and loads. All of it follows from a seed, so that a failure can be repeated.
 //!
 //! A model is strict: what the manual forbids, it answers with a panic that names the rule, even
 //! where other implementations shrug. Bus addresses start far from zero, and each access of the
@@ -10,10 +10,12 @@
 
 pub mod e100;
 pub mod igb;
+mod memory;
 pub mod traffic;
 
-use crate::{Bus, BusAddr};
-use alloc::vec;
+pub use memory::Memory;
+
+use crate::Bus;
 use alloc::vec::Vec;
 
 /// A model of whichever card, for tests that are about all of them.
@@ -96,11 +98,20 @@ pub enum Pace {
     Anytime,
     /// The same, but it often does nothing for a long while, and takes its time with commands.
     Stalling,
+    /// As [`Pace::Anytime`], but the card sees what the driver stores in any order and late, even
+    /// later than registers that are written after, and the driver sees what the card stores in any
+    /// order, unless a [`Bus::fence`] stands between.
+    Reordering,
 }
 
 impl Pace {
     /// All of them.
-    pub const ALL: [Pace; 3] = [Pace::Doorbell, Pace::Anytime, Pace::Stalling];
+    pub const ALL: [Pace; 4] = [
+        Pace::Doorbell,
+        Pace::Anytime,
+        Pace::Stalling,
+        Pace::Reordering,
+    ];
 }
 
 /// A small generator of numbers that look random (xorshift64*, Marsaglia 2003 and Vigna 2016).
@@ -137,97 +148,5 @@ impl Rng {
     /// True once in `n` times.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
-    }
-}
-
-/// The DMA arena: by offset for the driver, by bus address for the device.
-#[derive(Debug)]
-pub struct Memory {
-    base: u64,
-    bytes: Vec<u8>,
-}
-
-impl Memory {
-    /// Zeroed memory that the device sees at `base`.
-    pub fn new(base: BusAddr, len: usize) -> Self {
-        Memory {
-            base: base.0,
-            bytes: vec![0; len],
-        }
-    }
-
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Where the device sees `offset`.
-    pub fn bus_addr(&self, offset: usize) -> BusAddr {
-        BusAddr(self.base + offset as u64)
-    }
-
-    /// The offset of a bus address the device wants to access.
-    ///
-    /// # Panics
-    /// If those bytes are not all in the arena.
-    pub fn offset(&self, address: u64, len: usize) -> usize {
-        let offset = address.checked_sub(self.base).map(|offset| offset as usize);
-        match offset {
-            Some(offset) if offset + len <= self.bytes.len() => offset,
-            _ => panic!("the device accesses {len} bytes at {address:#x}, outside the arena"),
-        }
-    }
-
-    /// `len` bytes at `offset`.
-    pub fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        &self.bytes[offset..offset + len]
-    }
-
-    /// The same, to write.
-    pub fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
-        &mut self.bytes[offset..offset + len]
-    }
-
-    /// 16 bits at an aligned offset.
-    ///
-    /// # Panics
-    /// If it is not aligned, or outside.
-    pub fn load16(&self, offset: usize) -> u16 {
-        assert!(offset.is_multiple_of(2), "unaligned 16 bits at {offset:#x}");
-        u16::from_le_bytes([self.bytes[offset], self.bytes[offset + 1]])
-    }
-
-    /// 32 bits at an aligned offset.
-    ///
-    /// # Panics
-    /// If it is not aligned, or outside.
-    pub fn load32(&self, offset: usize) -> u32 {
-        assert!(offset.is_multiple_of(4), "unaligned 32 bits at {offset:#x}");
-        u32::from(self.load16(offset)) | u32::from(self.load16(offset + 2)) << 16
-    }
-
-    /// Stores 16 bits at an aligned offset.
-    ///
-    /// # Panics
-    /// If it is not aligned, or outside.
-    pub fn store16(&mut self, offset: usize, value: u16) {
-        assert!(offset.is_multiple_of(2), "unaligned 16 bits at {offset:#x}");
-        self.bytes_mut(offset, 2)
-            .copy_from_slice(&value.to_le_bytes());
-    }
-
-    /// Stores 32 bits at an aligned offset.
-    ///
-    /// # Panics
-    /// If it is not aligned, or outside.
-    pub fn store32(&mut self, offset: usize, value: u32) {
-        assert!(offset.is_multiple_of(4), "unaligned 32 bits at {offset:#x}");
-        self.bytes_mut(offset, 4)
-            .copy_from_slice(&value.to_le_bytes());
     }
 }

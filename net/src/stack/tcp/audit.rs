@@ -2,11 +2,27 @@
 
 use super::{Holder, Role, Tcp};
 use crate::stack::engine::{Engine, Next};
+use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use smoltcp::socket::tcp::State;
 
 impl Tcp {
+    pub fn lull_all(&mut self, now: u64, memory: &mut Memory) -> usize {
+        let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
+        let lulled = slots.into_iter().filter(|&slot| {
+            let id = ConnectionId(slot);
+            let group = self.get(id).map_or(0, |connection| connection.group);
+            let lulled = self.lull(id, now, memory);
+            if lulled {
+                self.unrank(id, group);
+            }
+            lulled
+        });
+        lulled.count()
+    }
+
     pub fn audit(&mut self, engine: &mut Engine, now: u64) {
         let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
         let (mut orphans, mut dying, mut waiting) = (0, 0, 0);
@@ -36,7 +52,14 @@ impl Tcp {
             assert_eq!(self.by_tuple.get(&connection.tuple), Some(&holder));
             *ports.entry(port).or_default() += 1;
             let looks_at = self.agenda.looks_at(slot).unwrap_or(u64::MAX);
-            match engine.wants(connection.solo.set(), now) {
+            let Some(solo) = &mut connection.solo else {
+                assert!(
+                    looks_at < u64::MAX,
+                    "{id:?} is dormant, and never looked at"
+                );
+                continue;
+            };
+            match engine.wants(solo.set(), now) {
                 Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
                 Next::Turn if self.agenda.waits(slot) => {
                     assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");
@@ -44,7 +67,7 @@ impl Tcp {
                 Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
                 _ => {}
             }
-            let socket = connection.solo.get();
+            let socket = solo.get();
             let over = socket.state() == State::Closed;
             let unnoticed = match connection.role {
                 Role::Dying { .. } => socket.remote_endpoint().is_none(),

@@ -1,8 +1,11 @@
 //! Connections that their programs let go of, and those that have to give way.
 
-use super::{DYING_NS, Role, Tcp};
+use super::dormant::Signs;
+use super::{Connection, DYING_NS, Role, Tcp};
+use crate::config::Config;
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, nanoseconds};
+use abi::Error;
 use smoltcp::socket::tcp::State;
 
 impl Tcp {
@@ -32,7 +35,7 @@ impl Tcp {
     }
 
     /// The program lets go: what is queued is still sent, then FIN.
-    pub fn close(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
+    pub fn close(&mut self, id: ConnectionId, own: &Config, now: u64, memory: &mut Memory) {
         let deadline = now.saturating_add(nanoseconds(self.timers.orphan));
         let Some(connection) = self.get_mut(id) else {
             return;
@@ -40,11 +43,19 @@ impl Tcp {
         if connection.detached {
             return self.remove(id, memory);
         }
+        if connection.is_dormant() && !self.wake(id, own, now, memory) {
+            self.counters.gave_way += 1;
+            return self.abort(id, now);
+        }
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
         connection.discard();
         connection.finished = true;
-        let socket = connection.solo.get_mut();
-        socket.close();
-        let (state, queued) = (socket.state(), socket.send_queue());
+        if let Some(socket) = connection.socket() {
+            socket.close();
+        }
+        let (state, queued) = (connection.state(), connection.queued());
         if state == State::Closed {
             // It was not connected yet: its peer is owed no RST before its next segment.
             return self.remove(id, memory);
@@ -60,11 +71,50 @@ impl Tcp {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        connection.solo.get_mut().abort();
+        // Without a socket it gets one for that.
+        if let Some(socket) = connection.socket() {
+            socket.abort();
+        }
         let until = now.saturating_add(DYING_NS);
         self.set_role(id, Role::Dying { until });
         self.changed.push(id.0);
         self.agenda.touch(id.0);
+    }
+
+    /// Ends an established connection now, with a RST, and frees its buffers. Its program, if one
+    /// holds it, is told: the RST is another connection's, which has nothing else to say.
+    #[cold]
+    pub(super) fn reset_held(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
+        let until = now.saturating_add(DYING_NS);
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let solo = connection.solo.take();
+        let (group, role) = (connection.group, connection.role);
+        let dying = Connection {
+            tuple: connection.tuple,
+            tcb: connection.tcb,
+            solo: None,
+            group,
+            moved_at: now,
+            signs: Signs::default(),
+            role: Role::Dying { until },
+            detached: false,
+            established: true,
+            peer_finished: connection.peer_finished,
+            finished: true,
+            deaf: true,
+            unread: connection.unread,
+            error: None,
+        };
+        connection.error = Some(Error::ConnectionReset);
+        self.changed.push(id.0);
+        self.give_back(group, solo, memory);
+        match role {
+            Role::Held => self.detach(id),
+            _ => self.remove(id, memory),
+        }
+        self.enter(dying);
     }
 
     /// As [`Tcp::abort`], of a connection that may be over.

@@ -368,21 +368,17 @@ impl Tcp {
         if listener.ready.len() >= listener.backlog {
             return None;
         }
-        if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, Some(memory));
-        }
-        let mut solo = Solo::new(self.new_socket(memory)?);
+        let (window, group) = (self.window(), tuple.port);
+        let socket = self.new_socket(group, window.into(), now, memory)?;
+        let mut solo = Solo::new(socket);
         if !receive_syn(&mut solo, own, handshake, since) {
-            if let Some(socket) = solo.into_socket() {
-                memory.give_back_socket(socket);
-            }
+            self.give_back(group, Some(solo), memory);
             return None;
         }
         if let Some(slot) = half {
             self.take_half_open(slot);
         }
-        let window = self.window();
-        let id = self.insert(tuple, solo, Role::Opening, now);
+        let id = self.insert(tuple, group, solo, Role::Opening, now);
         if let Some(connection) = self.get_mut(id) {
             connection.tcb = connection.tcb.opened(handshake, window);
             connection.unread = Some(handshake.irs + 1);

@@ -3,6 +3,7 @@
 use super::{Listener, Role, Tcp};
 use crate::stack::ConnectionId;
 use crate::stack::memory::Memory;
+use crate::stack::peek::Segment;
 use alloc::collections::VecDeque;
 use core::net::SocketAddrV4;
 
@@ -30,6 +31,14 @@ impl Tcp {
         for id in listener.ready {
             self.drop_held(id, now, memory);
         }
+    }
+
+    /// Whether the segment would open a connection if somebody listened.
+    #[cold]
+    pub fn lacks_listener(&self, segment: &Segment) -> bool {
+        segment.opens()
+            && !self.listeners.contains_key(&segment.tuple.port)
+            && !self.by_tuple.contains_key(&segment.tuple)
     }
 
     pub fn can_accept(&self, port: u16) -> bool {

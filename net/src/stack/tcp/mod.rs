@@ -15,10 +15,12 @@
 pub(super) mod arrives;
 #[cfg(test)]
 mod audit;
+mod dormant;
 mod ends;
 pub(super) mod half_open;
 mod listening;
 pub(super) mod path;
+mod pool;
 mod programs;
 mod resets;
 mod roles;
@@ -41,12 +43,14 @@ use crate::secret::{Purpose, Secret};
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
+use dormant::Signs;
 use half_open::{HalfOpens, SynAck};
 use path::Paths;
+use pool::Group;
 use resets::Resets;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
-use smoltcp::socket::tcp::{CongestionControl, Socket, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
 pub(super) use tcb::DEFAULT_MSS;
@@ -73,7 +77,14 @@ enum Role {
 
 struct Connection {
     tuple: Tuple,
-    solo: Solo<Socket<'static>>,
+    /// `None`: it is dormant.
+    solo: Option<Solo<Socket<'static>>>,
+    /// Whose memory its buffers are.
+    group: u16,
+    /// When an octet was delivered or acknowledged last.
+    moved_at: u64,
+    /// While it is dormant.
+    signs: Signs,
     role: Role,
     /// Over, but perhaps not read to its end.
     detached: bool,
@@ -124,6 +135,8 @@ pub(crate) struct TcpCounters {
     pub paths_narrowed: u64,
     pub challenges_sent: u64,
     pub challenges_held: u64,
+    pub gave_way: u64,
+    pub wakes_refused: u64,
 }
 
 /// What a program can know of a connection.
@@ -178,6 +191,7 @@ pub(super) struct Tcp {
     /// How many connections use a local port.
     ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
+    groups: BTreeMap<u16, Group>,
     time_wait: TimeWait,
     agenda: Agenda,
     half_open: HalfOpens,
@@ -200,7 +214,9 @@ pub(super) struct Tcp {
 impl Connection {
     /// Throws received octets away; returns how many.
     fn discard(&mut self) -> usize {
-        let socket = self.solo.get_mut();
+        let Some(socket) = self.socket() else {
+            return 0;
+        };
         let mut discarded = 0;
         while let Ok(count @ 1..) = socket.recv(|octets| (octets.len(), octets.len())) {
             discarded += count;
@@ -225,6 +241,7 @@ impl Tcp {
             latest: None,
             ports: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            groups: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
             agenda: Agenda::default(),
             half_open: HalfOpens::default(),
@@ -282,32 +299,13 @@ impl Tcp {
     /// The socket of a connection, as smoltcp takes it, and its variables.
     pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
         let connection = self.get_mut(id)?;
-        Some((connection.solo.set(), &mut connection.tcb))
-    }
-
-    fn buffer_octets(&self) -> usize {
-        self.limits.tcp_receive + self.limits.tcp_transmit
-    }
-
-    fn new_socket(&self, memory: &mut Memory) -> Option<Socket<'static>> {
-        let limits = &self.limits;
-        let large = (limits.tcp_receive_large, limits.tcp_transmit_large);
-        let (receive, transmit) = match memory.used() + large.0 + large.1 <= limits.memory / 4 {
-            true => large,
-            false => (limits.tcp_receive, limits.tcp_transmit),
-        };
-        let mut socket = memory.take_socket(receive, transmit)?;
-        socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(short(self.timers.ack_delay)));
-        // Now: set on an open connection it would send a probe at once.
-        socket.set_keep_alive(Some(short(self.timers.keep_alive)));
-        Some(socket)
+        Some((connection.solo.as_mut()?.set(), &mut connection.tcb))
     }
 
     fn insert(
         &mut self,
         tuple: Tuple,
+        group: u16,
         solo: Solo<Socket<'static>>,
         role: Role,
         now: u64,
@@ -317,7 +315,10 @@ impl Tcp {
         let connection = Connection {
             tuple,
             tcb: Tcb::new(solo.get().recv_capacity(), mss),
-            solo,
+            solo: Some(solo),
+            group,
+            moved_at: now,
+            signs: Signs::default(),
             role,
             detached: false,
             established: false,
@@ -327,6 +328,12 @@ impl Tcp {
             unread: None,
             error: None,
         };
+        self.enter(connection)
+    }
+
+    /// Gives a connection a place in all tables.
+    fn enter(&mut self, connection: Connection) -> ConnectionId {
+        let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
         self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
@@ -347,9 +354,8 @@ impl Tcp {
         let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
-        if let Some(socket) = connection.solo.into_socket() {
-            memory.give_back_socket(socket);
-        }
+        self.unrank(id, connection.group);
+        self.give_back(connection.group, connection.solo, memory);
         self.agenda.forget(id.0);
         self.changed.push(id.0);
         if !connection.detached {
@@ -366,7 +372,8 @@ impl Tcp {
         if core::mem::replace(&mut connection.detached, true) {
             return;
         }
-        let tuple = connection.tuple;
+        let (tuple, group) = (connection.tuple, connection.group);
+        self.unrank(id, group);
         self.agenda.forget(id.0);
         self.forget_tuple(tuple);
     }

@@ -1,6 +1,6 @@
 //! What programs do with connections.
 
-use super::{Role, Stage, Tcp, short};
+use super::{Connection, Role, Stage, Tcp, short};
 use crate::config::Config;
 use crate::stack::engine::Solo;
 use crate::stack::memory::Memory;
@@ -28,20 +28,20 @@ impl Tcp {
         if !self.may_connect(&tuple, now) {
             return Err(Error::AddressInUse);
         }
-        if !memory.has(self.buffer_octets()) {
-            self.abort_oldest_orphan(now, Some(memory));
-        }
-        let mut socket = self.new_socket(memory).ok_or(Error::NoMemory)?;
+        let group = self.group_of(tuple.port);
+        let mut socket = self
+            .new_socket(group, 0, now, memory)
+            .ok_or(Error::NoMemory)?;
         socket.set_timeout(Some(short(self.timers.connect)));
         let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
         let number = self.numbers.initial(&tuple, now);
         let connect = |cx: &mut _| socket.connect(cx, peer, tuple.port);
         if opening::send_syn(own, number, now, connect).is_err() {
-            memory.give_back_socket(socket);
+            self.give_back(group, Some(Solo::new(socket)), memory);
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, Solo::new(socket), Role::Held, now))
+        Ok(self.insert(tuple, group, Solo::new(socket), Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
@@ -52,7 +52,7 @@ impl Tcp {
         let Some(connection) = self.get(id) else {
             return Stage::Failed(Error::NotConnected);
         };
-        let state = connection.solo.get().state();
+        let state = connection.state();
         match (connection.established, connection.error) {
             (true, _) => Stage::Open,
             (false, Some(error)) => Stage::Failed(error),
@@ -73,48 +73,64 @@ impl Tcp {
     /// Whether there is something to hear: octets, their end, or an error.
     pub fn has_news(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| {
-            let socket = connection.solo.get();
-            let waits = socket.recv_queue() > 0 || connection.error.is_some();
-            waits || connection.deaf || !socket.may_recv()
+            let waits = connection.received() > 0 || connection.error.is_some();
+            waits || connection.deaf || !connection.may_receive()
         })
     }
 
     /// Octets that wait to be read.
     pub fn received(&self, id: ConnectionId) -> usize {
-        self.get(id)
-            .map_or(0, |connection| connection.solo.get().recv_queue())
+        self.get(id).map_or(0, Connection::received)
     }
 
     /// Whether nothing will arrive any more.
     pub fn at_end(&self, id: ConnectionId) -> bool {
         self.get(id)
-            .is_none_or(|connection| connection.deaf || !connection.solo.get().may_recv())
+            .is_none_or(|connection| connection.deaf || !connection.may_receive())
     }
 
     /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
     pub fn room(&self, id: ConnectionId) -> Option<usize> {
-        let socket = self.get(id)?.solo.get();
+        let connection = self.get(id)?;
+        let Some(solo) = &connection.solo else {
+            // What it will have, probably.
+            return (!connection.detached).then_some(self.limits.tcp_transmit);
+        };
+        let socket = solo.get();
         socket
             .may_send()
             .then(|| socket.send_capacity() - socket.send_queue())
     }
 
+    /// How much room is worth a call of its program, and makes longer segments: a quarter.
+    pub fn worthwhile(&self, id: ConnectionId) -> usize {
+        let solo = self.get(id).and_then(|connection| connection.solo.as_ref());
+        let capacity = solo.map_or(usize::MAX, |solo| solo.get().send_capacity());
+        capacity.min(self.limits.tcp_transmit) / 4
+    }
+
     /// Whether both directions have ended.
     pub fn hung_up(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| {
-            (connection.peer_finished && connection.finished)
-                || connection.solo.get().state() == State::Closed
+            (connection.peer_finished && connection.finished) || connection.state() == State::Closed
         })
     }
 
-    /// Lets `fill` put octets into the transmit buffer; it says how many.
+    /// Lets `fill` put octets into the transmit buffer; it says how many. There is none, and 0 is
+    /// returned, if the connection is dormant and there is no memory to wake it.
     pub fn send(
         &mut self,
         id: ConnectionId,
+        (own, now, memory): (&Config, u64, &mut Memory),
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let socket = connection.solo.get_mut();
+        if connection.is_dormant() && !self.wake(id, own, now, memory) {
+            self.starve(id, now);
+            return Ok(0);
+        }
+        let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
+        let socket = connection.socket().ok_or(Error::BrokenPipe)?;
         let sent = socket.send(|buffer| {
             let filled = fill(buffer);
             (filled.unwrap_or(0), filled)
@@ -130,7 +146,9 @@ impl Tcp {
         drain: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let socket = connection.solo.get_mut();
+        let Some(socket) = connection.socket() else {
+            return Ok(0);
+        };
         let received = socket.recv(|octets| {
             let drained = drain(octets);
             (drained.unwrap_or(0), drained)
@@ -147,10 +165,17 @@ impl Tcp {
     }
 
     /// Ends sending: FIN after what is queued.
-    pub fn finish(&mut self, id: ConnectionId) {
+    pub fn finish(&mut self, id: ConnectionId, (own, now, memory): (&Config, u64, &mut Memory)) {
+        let is_dormant = self.get(id).is_some_and(Connection::is_dormant);
+        if is_dormant && !self.wake(id, own, now, memory) {
+            self.counters.gave_way += 1;
+            return self.reset_held(id, now, memory);
+        }
         if let Some(connection) = self.get_mut(id) {
             connection.finished = true;
-            connection.solo.get_mut().close();
+            if let Some(socket) = connection.socket() {
+                socket.close();
+            }
             self.changed.push(id.0);
             self.agenda.touch(id.0);
         }

@@ -19,7 +19,7 @@ impl Tcp {
     pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
         let id = self.connection_of(tuple)?;
         let connection = self.get(id)?;
-        let socket = connection.solo.get();
+        let socket = connection.solo.as_ref()?.get();
         let receives = matches!(
             socket.state(),
             State::Established | State::FinWait1 | State::FinWait2
@@ -35,8 +35,8 @@ impl Tcp {
             true => Duration::ZERO,
             false => short(self.timers.ack_delay),
         };
-        if let Some(connection) = self.get_mut(id) {
-            connection.solo.get_mut().set_ack_delay(Some(delay));
+        if let Some(socket) = self.get_mut(id).and_then(Connection::socket) {
+            socket.set_ack_delay(Some(delay));
         }
     }
 
@@ -55,6 +55,9 @@ impl Tcp {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
+            if connection.solo.is_none() {
+                return self.before_dormant(id, segment, own, (now, memory));
+            }
             if connection.expects(segment) {
                 return Course::Connection(id);
             }
@@ -82,6 +85,39 @@ impl Tcp {
         }
     }
 
+    /// As [`Tcp::before`], of a segment for a dormant connection, which wakes if it must.
+    #[cold]
+    fn before_dormant(
+        &mut self,
+        id: ConnectionId,
+        segment: &Segment,
+        own: &Config,
+        (now, memory): (u64, &mut Memory),
+    ) -> Course {
+        let arrival = self.get(id).and_then(|connection| {
+            let is_expected = connection.is_dormant() && connection.expects(segment);
+            match is_expected {
+                true => Some(Arrival::Process),
+                false => connection.arrives(segment),
+            }
+        });
+        let Some(arrival) = arrival else {
+            return Course::Drop(DropReason::TcpAborted);
+        };
+        let seen = match arrival {
+            Arrival::Process => *segment,
+            Arrival::Instead(shape) | Arrival::Probe(shape) => shape.of(segment),
+            _ => return self.course(id, arrival, now),
+        };
+        if !self.hears(id, &seen, now) {
+            Course::Done
+        } else if self.wake(id, own, now, memory) {
+            self.course(id, arrival, now)
+        } else {
+            Course::Drop(DropReason::NoMemory)
+        }
+    }
+
     /// What is to be done with a segment that is not what its connection expected.
     #[cold]
     fn course(&mut self, id: ConnectionId, arrival: Arrival, now: u64) -> Course {
@@ -95,6 +131,7 @@ impl Tcp {
             Arrival::Acknowledge(why, pace) => {
                 let challenges = &mut connection.tcb.challenges;
                 match self.counters.allow(challenges, pace, now) {
+                    true if connection.is_dormant() => connection.answer(why, now),
                     true => Course::Acknowledge(id, connection.old(), why),
                     false => Course::Drop(why),
                 }
@@ -122,14 +159,13 @@ impl Tcp {
         self.agenda.touch(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
-        let socket = connection.solo.get();
-        let (state, received) = (socket.state(), socket.recv_queue());
+        let (state, received) = (connection.state(), connection.received());
+        let (una, next) = (connection.tcb.una, connection.tcb.next);
         if connection.unread.is_some() {
             connection.tcb.note(&segment.said());
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
-            let (said, options) = (segment.said(), segment.options);
-            connection.tcb.begin(said, options.mss, options.shift);
+            connection.tcb.begin(segment.said(), &segment.offer());
         }
         match state {
             State::Listen | State::SynSent | State::SynReceived => {
@@ -151,6 +187,9 @@ impl Tcp {
         if let Some(unread) = connection.unread {
             connection.tcb.next = unread + received + usize::from(connection.peer_finished);
         }
+        if (una, next) != (connection.tcb.una, connection.tcb.next) {
+            connection.moved(now);
+        }
         if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
             let discarded = connection.discard();
             // Everything we had to say has arrived, and yet the peer goes on: it is told
@@ -164,9 +203,12 @@ impl Tcp {
         }
         if state != State::Closed && !connection.established {
             connection.established = true;
-            let socket = connection.solo.get_mut();
-            socket.set_timeout(Some(short(timers.silence)));
-            if connection.role == Role::Opening {
+            let (role, group) = (connection.role, connection.group);
+            if let Some(socket) = connection.socket() {
+                socket.set_timeout(Some(short(timers.silence)));
+            }
+            self.rank(id, group, now);
+            if role == Role::Opening {
                 self.set_role(id, Role::Waiting);
             }
         }
@@ -220,13 +262,23 @@ impl Connection {
     /// `None` for a connection that is over: its RST is about to leave.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
-        let state = self.solo.get().state();
+        let state = self.state();
         let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
         (!over).then(|| arrives((state, false), &self.tcb, segment))
     }
 
     /// What makes smoltcp acknowledge what has come.
     fn old(&self) -> Shape {
-        Shape::old(self.solo.get().state(), &self.tcb)
+        Shape::old(self.state(), &self.tcb)
+    }
+
+    /// An acknowledgement of what has come, of a dormant connection, whose peer lives.
+    fn answer(&mut self, why: DropReason, now: u64) -> Course {
+        self.signs.hear(now);
+        let last_word = LastWord {
+            seq: self.tcb.max,
+            ack: self.tcb.next,
+        };
+        Course::Challenge(last_word, self.tcb.promised() as u16, why)
     }
 }

@@ -71,6 +71,8 @@ pub(in crate::stack) struct Tcb {
     wl2: TcpSeqNumber,
     /// Snd.Wind.Shift (RFC 7323 §2.3).
     shift: u8,
+    /// The peer takes selective acknowledgements.
+    pub takes_sack: bool,
     /// SendMSS: what the peer and the path to it can take (RFC 9293 §3.7.1).
     pub mss: u16,
     /// What the path can.
@@ -101,24 +103,55 @@ impl Tcb {
         }
     }
 
+    // --- without a socket -------------------------------------------------------------
+
+    /// Whether all is acknowledged, both ways, and the peer knows of a window that is good enough
+    /// for a receive buffer of that many octets.
+    pub fn is_at_rest(&self, receive_buffer: usize) -> bool {
+        let is_held = self.is_hidden || self.hold_until.is_some();
+        let is_answered = self.acked == self.next && 2 * self.promised() >= receive_buffer;
+        self.una == self.max && is_answered && !is_held
+    }
+
+    /// Octets that the peer was told there is room for.
+    pub fn promised(&self) -> usize {
+        (distance(self.next, self.edge) as i32).max(0) as usize
+    }
+
+    /// Snd.Wind.Shift.
+    pub fn shift(&self) -> u8 {
+        self.shift
+    }
+
+    /// The connection has another receive buffer from now on.
+    pub fn set_receive_buffer(&mut self, octets: usize) {
+        self.step = (octets / 2).min(self.path_mss.into()) as u16;
+    }
+
     // --- segments from the peer -------------------------------------------------------
 
     /// Both SYNs have passed, the peer's first; ours offered this window.
     pub fn opened(mut self, handshake: &Handshake, window: u16) -> Self {
-        let Offer { mss, shift, .. } = handshake.offer;
         let said = Said {
             seq: handshake.irs,
             ack: None,
             window: handshake.offer.window,
         };
-        self.begin(said, mss, shift);
+        self.begin(said, &handshake.offer);
         self.syn_leaves(handshake.iss, Some(handshake.irs + 1), window);
         self
     }
 
     /// The peer's SYN: its sequence number, window, and options.
     #[cold]
-    pub fn begin(&mut self, said: Said, mss: Option<u16>, shift: Option<u8>) {
+    pub fn begin(&mut self, said: Said, offer: &Offer) {
+        let Offer {
+            mss,
+            shift,
+            sack_permitted,
+            ..
+        } = *offer;
+        self.takes_sack = sack_permitted;
         let mss = mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS);
         self.mss = mss.max(MSS_MIN).min(self.path_mss);
         if self.has_sent {
@@ -237,6 +270,7 @@ impl Tcb {
         if !self.has_sent {
             (self.una, self.max, self.has_sent) = (seq, seq + 1, true);
         }
+        self.acked = ack.unwrap_or(self.acked);
         self.edge = match ack {
             Some(ack) => ack + usize::from(window),
             // The number that it is counted from is not known yet.

@@ -3,8 +3,9 @@
 use super::arrives::Shape;
 use super::tcb::Tcb;
 use super::{Connection, Role, Tcp};
+use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::stack::engine::Next;
+use crate::stack::engine::{Next, Solo};
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, Tuple, earlier, nanoseconds};
 use abi::Error;
@@ -25,9 +26,17 @@ impl Connection {
     /// What smoltcp must be told of the peer's window before it may send.
     #[inline]
     fn window_to_tell(&mut self, now: u64) -> Option<Shape> {
-        let queued = || self.solo.get().send_queue();
+        let queued = || self.solo.as_ref().map_or(0, |solo| solo.get().send_queue());
         let window = self.tcb.window_to_tell(queued, now)?;
         Some(Shape::window(&self.tcb, window))
+    }
+}
+
+impl Connection {
+    /// Whether smoltcp has a RST to send, or will have.
+    fn owes_reset(&self) -> bool {
+        let solo = self.solo.as_ref();
+        solo.is_none_or(|solo| solo.get().remote_endpoint().is_some())
     }
 }
 
@@ -48,10 +57,12 @@ impl Tcp {
     pub fn give_up(&mut self, neighbor: Ipv4Addr, now: u64, memory: &mut Memory) {
         for slot in self.agenda.waiting_for(neighbor) {
             if let Some(connection) = self.slots.get_mut(slot)
-                && connection.solo.get().state() == State::SynSent
+                && connection.state() == State::SynSent
             {
                 connection.error = Some(Error::Unreachable);
-                connection.solo.get_mut().abort();
+                if let Some(socket) = connection.socket() {
+                    socket.abort();
+                }
                 self.settle(ConnectionId(slot), now, memory);
             }
         }
@@ -75,7 +86,7 @@ impl Tcp {
     /// neighbour that segments for a peer go to. Returns whether there was one.
     pub fn take_turn(
         &mut self,
-        now: u64,
+        (own, now): (&Config, u64),
         memory: &mut Memory,
         turn: impl FnOnce(Turn<'_>) -> Next,
         hop: impl FnOnce(Ipv4Addr) -> Option<Ipv4Addr>,
@@ -87,19 +98,35 @@ impl Tcp {
             return true;
         };
         if !connection.detached {
+            let tuple = connection.tuple;
             let window = connection.window_to_tell(now);
-            let next = turn(Turn {
-                tuple: connection.tuple,
-                window,
-                set: connection.solo.set(),
-                tcb: &mut connection.tcb,
-            });
-            let next = match connection.tcb.hold_until() {
-                Some(at) => next.or_at(at),
-                None => next,
+            let next = match &mut connection.solo {
+                Some(solo) => {
+                    let next = turn(Turn {
+                        tuple,
+                        window,
+                        set: solo.set(),
+                        tcb: &mut connection.tcb,
+                    });
+                    match connection.tcb.hold_until() {
+                        Some(at) => next.or_at(at),
+                        None => next,
+                    }
+                }
+                None => {
+                    let send = |solo: &mut Solo<_>, tcb: &mut _| {
+                        turn(Turn {
+                            tuple,
+                            window: None,
+                            set: solo.set(),
+                            tcb,
+                        })
+                    };
+                    self.dormant_turn(ConnectionId(slot), own, now, memory, send)
+                }
             };
             let neighbor = match next {
-                Next::Neighbor(_) => hop(*connection.tuple.peer.ip()),
+                Next::Neighbor(_) => hop(*tuple.peer.ip()),
                 _ => None,
             };
             self.agenda.note(slot, next, neighbor);
@@ -123,9 +150,8 @@ impl Tcp {
         let Some(connection) = self.get(id) else {
             return;
         };
-        let socket = connection.solo.get();
-        let (state, queued) = (socket.state(), socket.send_queue());
-        let reset_pending = socket.remote_endpoint().is_some();
+        let (state, queued) = (connection.state(), connection.queued());
+        let reset_pending = connection.owes_reset();
         match connection.role {
             Role::Dying { .. } if reset_pending => {}
             Role::Dying { .. } => self.remove(id, memory),
@@ -156,7 +182,7 @@ impl Tcp {
             connection.error = Some(Error::TimedOut);
             self.counters.timeouts += 1;
         }
-        let reset_pending = connection.solo.get().remote_endpoint().is_some();
+        let reset_pending = connection.owes_reset();
         match connection.role {
             Role::Held => self.detach(id),
             _ if reset_pending => self.abort(id, now),

@@ -287,3 +287,31 @@ fn an_area_that_cannot_be_written_ends_the_call() {
     assert_eq!(world.figure("waiting_calls"), 0);
     assert_eq!(world.look(PROGRAM, &Ops::new().receive(socket)).len(), 1);
 }
+
+#[test]
+fn all_whose_time_is_up_are_answered_at_once() {
+    let mut world = World::new(143);
+    let clients = [PROGRAM, OTHER, Pid(0x104)];
+    for client in clients {
+        world.socket(client, Kind::Stream);
+    }
+    let tokens = clients.map(|client| world.batch_from(client, &Ops::new(), (AREA, &[]), 0));
+    world.server.poll(world.now, &mut world.kernel);
+    for token in tokens {
+        assert_eq!(world.batch_answer(token), Some(vec![]));
+    }
+}
+
+#[test]
+fn a_call_that_is_no_more_takes_nothing_away() {
+    let mut world = World::new(145);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    world.peer.tcp(peer).send_slice(b"data").unwrap();
+    world.pass(SECOND);
+    // It was not served yet when the program makes another.
+    world.batch(PROGRAM, &Ops::new().receive(socket));
+    world.call(PROGRAM, Request::Close { socket: Handle(9) }, &[]);
+    world.act();
+    let events = world.look(PROGRAM, &Ops::new().receive(socket));
+    assert_eq!(events[0].1, b"data");
+}

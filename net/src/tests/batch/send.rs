@@ -376,3 +376,97 @@ fn a_direction_can_be_ended_and_requests_beside_batches_work() {
     let ops = Ops::new().send(socket, b"x", |_| {});
     assert_eq!(bare(&world.look(PROGRAM, &ops)), [refused]);
 }
+
+#[test]
+fn a_send_reaches_to_the_end_of_what_was_lent_and_no_octet_further() {
+    let mut world = World::new(138);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    let source = Chance(4).octets(1000);
+    for (offset, len, fits) in [
+        (0, 1000, true),
+        (999, 1, true),
+        (1000, 0, true),
+        (0, 1001, false),
+        (1, 1000, false),
+        (1000, 1, false),
+        (1001, 0, false),
+        (u32::MAX, 1, false),
+        (u32::MAX - 999, 1000, false),
+        (1, u32::MAX, false),
+    ] {
+        let part = Part { offset, len };
+        let ops = Ops::new().send(socket, b"head", |send| {
+            (send.part, send.tell) = (part, Tell::Now);
+        });
+        let token = world.batch_from(PROGRAM, &ops, (AREA, &source), 0);
+        let events = bare(&world.events_of(token));
+        world.pass(SECOND);
+        let heard = heard(&mut world, peer);
+        if fits {
+            assert_eq!(events, [sent(socket, false)], "{part:?}");
+            let source = &source[offset as usize..][..len as usize];
+            assert_eq!(heard, [b"head", source].concat(), "{part:?}");
+        } else {
+            // Not even what comes before it.
+            assert_eq!(events, [failed(socket, 0, Error::BadAddress)], "{part:?}");
+            assert_eq!(heard, b"", "{part:?}");
+        }
+    }
+}
+
+#[test]
+fn the_octets_of_an_operation_reach_to_the_end_of_what_was_lent_and_no_further() {
+    let mut world = World::new(139);
+    let (_, socket, peer) = connected(&mut world, PROGRAM);
+    for len in [9, 10_000] {
+        let data = Chance(5).octets(len);
+        let whole = Ops::new().send(socket, &data, |send| send.tell = Tell::Now);
+        let end = Operation::SIZE + len;
+        for lent in [end - 1, end, end + 1] {
+            let mut ops = whole.clone();
+            ops.bytes.resize(lent, 0);
+            // Whether they come with the call, and more of them than is lent, or not.
+            for here in [&[][..], &whole.bytes[..end.min(HERE_MAX)]] {
+                let request = Request::Batch {
+                    operations: 1,
+                    timeout_ms: 0,
+                };
+                let token = world.batch_with(PROGRAM, (request, here), &ops, (AREA, &[]));
+                let events = bare(&world.events_of(token));
+                world.pass(SECOND);
+                let heard = heard(&mut world, peer);
+                if lent < end {
+                    assert_eq!(events, [failed(socket, 0, Error::Malformed)], "{lent}");
+                    assert_eq!(heard, b"", "{lent}");
+                } else {
+                    assert_eq!(events, [sent(socket, false)], "{lent}");
+                    assert_eq!(heard, data, "{lent}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_with_the_call_and_is_not_lent_is_no_operation() {
+    let mut world = World::new(140);
+    let (_, socket, _) = connected(&mut world, PROGRAM);
+    let whole = Ops::new().with(Operation::Progress { socket });
+    for (lent, is_whole) in [
+        (0, false),
+        (Operation::SIZE - 1, false),
+        (Operation::SIZE, true),
+    ] {
+        let mut ops = whole.clone();
+        ops.bytes.truncate(lent);
+        let request = Request::Batch {
+            operations: 1,
+            timeout_ms: 0,
+        };
+        let here = (request, &whole.bytes[..]);
+        let token = world.batch_with(PROGRAM, here, &ops, (AREA, &[]));
+        let events = bare(&world.events_of(token));
+        let malformed = events == [failed(Handle(0), 0, Error::Malformed)];
+        assert_eq!(malformed, !is_whole, "{lent}: {events:?}");
+    }
+}

@@ -7,7 +7,7 @@ use super::super::response::{Persistence, Status};
 use super::super::site::Site;
 use super::super::status::Counters;
 use super::limits::HEAD_NS;
-use super::{Connection, Context, OUTPUT_MAX, Phase};
+use super::{Connection, Context, OUTPUT_MAX, Output, Phase};
 use crate::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,11 +23,7 @@ impl<'a> Connection<'a> {
             self.phase = Phase::Lingering { left };
             return self.receive(context);
         }
-        if self.input.is_empty() && self.content == Content::Done {
-            // The first byte of a head. Never later than it was: empty lines are ignored,
-            // so they must not gain time.
-            self.limit = self.limit.min(context.now + HEAD_NS);
-        }
+        let had_head = self.has_head();
         // A head cannot be complete, nor be refused, before its line ends, so that one
         // that comes byte by byte is not parsed byte by byte.
         self.fresh = self.content != Content::Done
@@ -41,6 +37,12 @@ impl<'a> Connection<'a> {
         } else {
             self.input.extend_from_slice(bytes);
             self.serve_input(context)?;
+        }
+        // Empty lines before a head are ignored, so they gain no time.
+        let begins = !had_head && self.has_head() && self.content == Content::Done;
+        if begins && matches!(self.output, Output::None) {
+            self.since = context.now;
+            self.limit = context.now + HEAD_NS;
         }
         self.settle(context)
     }
@@ -172,6 +174,7 @@ impl<'a> Connection<'a> {
             self.content = request.content;
             self.head = input.get(..len).unwrap_or(input).to_vec();
             let (_, now, _) = more;
+            self.since = now;
             self.limit = now + HEAD_NS;
             return (empty + len, &[]);
         }

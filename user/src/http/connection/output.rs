@@ -58,11 +58,13 @@ impl<'a> Connection<'a> {
             Phase::Serving if self.fresh => {
                 self.serve_input(context)?;
                 if matches!(self.output, Output::None) {
+                    self.since = since;
                     self.limit = since + HEAD_NS;
                 }
                 self.settle(context)
             }
             Phase::Serving => {
+                self.since = since;
                 self.limit = since + if self.is_quiet() { IDLE_NS } else { HEAD_NS };
                 Ok(())
             }

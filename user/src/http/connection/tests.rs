@@ -23,6 +23,13 @@ fn disk(members: &[(&str, &[u8], u64)]) -> &'static [u8] {
     tar(members).leak()
 }
 
+impl Connection<'_> {
+    /// Between requests, with nothing under way.
+    fn is_idle(&self) -> bool {
+        self.is_quiet() && matches!(self.output, Output::None)
+    }
+}
+
 /// One client and what it talks to.
 struct Talk {
     site: Site<'static>,

@@ -1,6 +1,6 @@
 //! Many connections: places, deadlines, counters.
 
-use super::super::connection::limits::{HEAD_NS, IDLE_NS};
+use super::super::connection::limits::{HEAD_NS, IDLE_NS, SCARCE_NS};
 use super::*;
 use crate::ramdisk::Ramdisk;
 use crate::ramdisk::tests::tar;
@@ -118,9 +118,11 @@ fn a_request_costs_one_call() {
 
 #[test]
 fn a_full_house_gives_the_place_of_the_idlest() {
+    const PLACES: usize = 256;
     let mut world = World::new();
+    world.server.places = PLACES;
     let mut clients = Vec::new();
-    for at in 0..CLIENTS_MAX as u64 {
+    for at in 0..PLACES as u64 {
         world.now = at * 1000;
         let client = world.client();
         world.say(client, GET);
@@ -135,19 +137,25 @@ fn a_full_house_gives_the_place_of_the_idlest() {
     assert!(world.network.line(clients[1]).closed);
     clients.remove(1);
     let state = |world: &World| (world.server.open(), world.server.counters().evicted);
-    assert_eq!(state(&world), (CLIENTS_MAX, 1));
+    assert_eq!(state(&world), (PLACES, 1));
     // All busy: nobody is thrown out in the middle of a request, and nobody comes.
     for client in &clients {
         world.say(*client, b"GET / HT");
     }
     assert_eq!(world.network.accepting(), 0);
     let late = world.client();
-    assert_eq!(state(&world), (CLIENTS_MAX, 1));
+    assert_eq!(state(&world), (PLACES, 1));
     // One that ends makes room for the one that waits.
     world.network.line(clients[5]).end();
     world.run();
     assert!(world.say(late, GET).ends_with(b"home"));
-    assert_eq!(state(&world), (CLIENTS_MAX, 1));
+    assert_eq!(state(&world), (PLACES, 1));
+    // Those who are slow give way when they have had their time.
+    world.now = SCARCE_NS + 300_001;
+    world.wake();
+    assert_eq!(world.network.accepting(), 1);
+    world.client();
+    assert_eq!(state(&world), (PLACES, 2));
 }
 
 #[test]
@@ -157,25 +165,24 @@ fn those_whose_time_is_up_are_ended() {
     let (idle, slow) = (world.client(), world.client());
     world.say(idle, GET);
     world.say(slow, b"GET /");
-    assert_eq!(world.server.deadline(), Some(HEAD_NS));
-    world.now = HEAD_NS - 1;
+    assert!(world.server.deadline().is_some_and(|at| at <= IDLE_NS));
+    world.now = IDLE_NS - 1;
     world.wake();
     assert_eq!(world.server.open(), 2);
-    world.now = HEAD_NS;
+    world.now = IDLE_NS + 2 * LOOK_NS;
+    world.run();
+    let line = world.network.line(idle);
+    assert!(line.received().is_empty() && line.closed);
+    assert_eq!(world.server.open(), 1);
+    world.now = HEAD_NS - 1;
+    world.wake();
+    assert_eq!(world.network.line(slow).received(), b"");
+    world.now = HEAD_NS + 2 * LOOK_NS;
     world.run();
     let said = world.network.line(slow).received();
     assert!(said.starts_with(b"HTTP/1.1 408 "));
     world.network.line(slow).end();
     world.run();
-    assert_eq!(world.server.open(), 1);
-    while let Some(deadline) = world.server.deadline() {
-        assert!(deadline <= IDLE_NS);
-        world.now = deadline.max(world.now);
-        world.wake();
-    }
-    assert_eq!(world.now, IDLE_NS);
-    let line = world.network.line(idle);
-    assert!(line.received().is_empty() && line.closed);
     assert_eq!(
         (world.server.open(), world.server.counters().timed_out),
         (0, 2)

@@ -938,3 +938,52 @@ fn counters_fit_the_abi_and_count() {
     }
     assert_eq!(kernel.counters()["tx_good_frames"], 50);
 }
+
+#[test]
+fn what_the_card_counts_is_added_up_at_every_pace() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.counters();
+        let names = ["tx_good_frames", "rx_good_frames"];
+        let mut expected = names.map(|name| kernel.counters()[name]);
+        for round in 0..30 {
+            // As many as the last time would be counted right if the last counts were seen again.
+            for number in 0..round % 4 {
+                kernel.send(&frame(number, 100), false);
+                kernel.model.arrive(&frame(number, 200));
+            }
+            kernel.model.settle();
+            assert_eq!(kernel.drain().len() as u64, round % 4);
+            let counters = kernel.counters();
+            expected = expected.map(|count| count + round % 4);
+            assert_eq!(names.map(|name| counters[name]), expected);
+        }
+    });
+}
+
+#[test]
+fn a_flood_of_bad_frames_holds_a_reader_up_for_a_ring_of_them_at_most() {
+    for behaviour in Behaviour::ALL {
+        for seed in 0..5 {
+            let mut kernel = Kernel::new(behaviour, Pace::Anytime, seed);
+            let ring = kernel.nic.receive_ring() as u64;
+            for number in 0..8 * ring {
+                kernel.model.arrive_bad(&frame(number, 60));
+            }
+            // A ring of them is there at once, and while it is read others come.
+            let (mut before, mut most) = (0, 0);
+            while kernel.model.arriving() > 0 {
+                kernel.model.idle(5000);
+                assert_eq!(kernel.receive(), Err(Error::WouldBlock));
+                let dropped = kernel.counters()["rx_dropped_errors"];
+                most = most.max(dropped - before);
+                before = dropped;
+            }
+            assert_eq!(most, ring);
+            kernel.model.settle();
+            kernel.drain();
+            kernel.model.arrive(&frame(1, 100));
+            assert_eq!(kernel.next(), frame(1, 100));
+        }
+    }
+}

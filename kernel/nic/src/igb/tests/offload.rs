@@ -262,7 +262,7 @@ fn contexts_are_told_once_and_two_are_remembered() {
     assert_eq!(kernel.counters()["tx_contexts"], 4);
     // A reset forgets them.
     kernel.nic.start().unwrap();
-    kernel.connect();
+    assert_eq!(kernel.nic.link(), UP);
     kernel.send_with(&flow.udp(&payload(100)), &CHECKSUMS, false);
     assert_eq!(kernel.counters()["tx_contexts"], 5);
     assert_eq!(kernel.sent().len(), 64);

@@ -307,9 +307,9 @@ fn filters_let_through_what_was_asked_for() {
                 let expected: Vec<_> = expected.iter().map(|&at| all[at].clone()).collect();
                 assert_eq!(kernel.drain(), expected, "{filters:?}");
                 if !restarted {
-                    // A reset does not forget them.
+                    // A new start does not forget them.
                     kernel.nic.start().unwrap();
-                    kernel.connect();
+                    assert_eq!(kernel.nic.link(), UP);
                 }
             }
         };
@@ -424,4 +424,19 @@ fn sleeping_and_waking_reads_no_register_with_messages() {
         }
         assert_eq!(kernel.model.register_accesses().0, before);
     }
+}
+
+#[test]
+fn the_tick_does_not_announce_again_what_was_announced() {
+    everywhere(3, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.drain();
+        kernel.model.arrive(&frame(1, 60));
+        kernel.sleep(Events::RECEIVE);
+        kernel.model.settle();
+        kernel.take();
+        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+        assert_eq!(kernel.drain(), [frame(1, 60)]);
+        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+    });
 }

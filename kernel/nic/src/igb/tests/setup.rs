@@ -21,7 +21,8 @@ fn a_card_is_set_up_and_stopped() {
         nic.stop();
         assert!(model.is_quiet());
         assert!(!model.line());
-        assert_eq!(model.negotiations(), 2);
+        // Nor was it reset then: the next owner has the link at once.
+        assert_eq!(model.negotiations(), 1);
         assert!(model.now_us() < 100_000, "{}", model.now_us());
     });
 }
@@ -320,9 +321,49 @@ fn a_stopped_card_is_silent_and_refuses_work() {
         assert_eq!(kernel.model.register_accesses(), before);
         assert_eq!(kernel.sent(), Vec::<Vec<u8>>::new());
         kernel.nic.start().unwrap();
-        kernel.connect();
+        assert_eq!(kernel.nic.link(), UP);
         let frame = super::frames::frame(1, 200);
         kernel.send(&frame, false);
         assert_eq!(kernel.sent(), [frame]);
+    });
+}
+
+#[test]
+fn the_next_owner_has_the_link_at_once_and_nothing_of_the_last() {
+    everywhere(6, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for lap in 0..4 {
+            let resets = kernel.counters()["resets"];
+            let old = super::frames::frame(2 * lap, 300);
+            kernel.send(&old, false);
+            kernel.model.arrive(&old);
+            kernel.nic.stop();
+            assert!(kernel.model.is_quiet());
+            // What the card was told of leaves before it is stopped.
+            assert_eq!(kernel.sent(), [old]);
+            kernel.nic.start().unwrap();
+            assert_eq!((kernel.nic.link(), kernel.model.negotiations()), (UP, 1));
+            assert_eq!(kernel.counters()["resets"], resets);
+            let new = super::frames::frame(2 * lap + 1, 200);
+            kernel.model.settle();
+            kernel.drain();
+            kernel.send(&new, false);
+            kernel.model.arrive(&new);
+            kernel.model.settle();
+            assert_eq!(
+                (kernel.sent(), kernel.drain()),
+                (vec![new.clone()], vec![new])
+            );
+        }
+        // Frames that never leave: the card is reset.
+        kernel.model.set_defects(Defects {
+            transmit_dead: true,
+            ..Defects::default()
+        });
+        kernel.send(&[0; 60], false);
+        let resets = kernel.counters()["resets"];
+        kernel.nic.stop();
+        assert!(kernel.model.is_quiet());
+        assert_eq!(kernel.counters()["resets"], resets + 1);
     });
 }

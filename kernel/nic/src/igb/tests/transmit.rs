@@ -192,3 +192,31 @@ fn steady_sending_reads_no_register() {
     assert_eq!(kernel.model.register_accesses().0, before);
     assert_eq!(kernel.sent().len(), 5000);
 }
+
+#[test]
+fn the_card_reports_at_each_eighth_of_the_ring_and_at_the_end_of_a_batch() {
+    for (frames, reports) in [
+        (1, 1),
+        (31, 1),
+        (32, 1),
+        (33, 2),
+        (64, 2),
+        (65, 3),
+        (200, 7),
+    ] {
+        let config = Config {
+            transmit_buffers: 255,
+            ..Config::small(MODES[0])
+        };
+        let mut kernel = Kernel::new(here(), config);
+        for number in 0..frames {
+            kernel.nic.send(&frame(number, 60), true).unwrap();
+        }
+        kernel.nic.flush().unwrap();
+        assert_eq!(kernel.model.reports(), reports, "{frames}");
+        // All that was sent is reported, so that all buffers come back.
+        assert_eq!(kernel.sent().len() as u64, frames);
+        assert_eq!(kernel.nic.take_buffers(60, &mut [0; 300]), Ok(255));
+        assert_eq!(kernel.counters()["tx_completed"], frames);
+    }
+}

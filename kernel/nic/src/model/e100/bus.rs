@@ -18,6 +18,7 @@ impl E100Bus {
         let mut card = self.0.card();
         card.before_register();
         card.register_reads += 1;
+        card.memory.order_loads();
         card
     }
 
@@ -25,6 +26,7 @@ impl E100Bus {
         let mut card = self.0.card();
         card.before_register();
         card.register_writes += 1;
+        card.memory.order_loads();
         card
     }
 
@@ -127,50 +129,44 @@ impl Bus for E100Bus {
     }
 
     fn load16(&mut self, offset: usize) -> u16 {
-        self.memory().memory.load16(offset)
+        u16::from_le_bytes(self.memory().memory.driver_load(offset))
     }
 
     fn load32(&mut self, offset: usize) -> u32 {
-        self.memory().memory.load32(offset)
+        u32::from_le_bytes(self.memory().memory.driver_load(offset))
     }
 
     fn store16(&mut self, offset: usize, value: u16) {
         let mut card = self.memory();
         card.check_store(offset, 2);
-        let old = card.memory.load16(offset);
-        card.memory.store16(offset, value);
-        // A walk round the whole ring: now and then is often enough.
-        if old & !value & 0x8000 != 0 && card.rng.one_in(16) {
-            card.check_end_of_list();
-        }
+        card.memory.driver_store(offset, &value.to_le_bytes());
+        card.seldom_check_end_of_list();
     }
 
     fn store32(&mut self, offset: usize, value: u32) {
         let mut card = self.memory();
         card.check_store(offset, 4);
-        card.memory.store32(offset, value);
+        card.memory.driver_store(offset, &value.to_le_bytes());
     }
 
     fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         let mut card = self.memory();
         card.check_store(offset, bytes.len());
-        card.memory
-            .bytes_mut(offset, bytes.len())
-            .copy_from_slice(bytes);
+        card.memory.driver_store(offset, bytes);
     }
 
     fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
-        let card = self.memory();
-        bytes.copy_from_slice(card.memory.bytes(offset, bytes.len()));
+        self.memory().memory.driver_copy_out(offset, bytes);
     }
 
     fn fence(&mut self) {
-        self.memory();
+        self.memory().memory.fence();
     }
 
     fn delay_us(&mut self, us: u32) {
         let mut card = self.0.card();
         card.now_us += u64::from(us);
         card.moments(us.into());
+        card.memory.order_loads();
     }
 }

@@ -287,7 +287,7 @@ impl E100Model {
             behaviour,
             pace,
             rng: Rng::new(seed),
-            memory: Memory::new(Self::ARENA_BASE, ARENA_SIZE),
+            memory: Memory::paced(Self::ARENA_BASE, ARENA_SIZE, pace, seed),
             now_us: 0,
             frozen: 0,
             reset_at_us: None,
@@ -350,12 +350,17 @@ impl E100Model {
 
     /// Moves the arena.
     pub fn replace_arena(&self, base: BusAddr, len: usize) {
-        self.card().memory = Memory::new(base, len);
+        let mut card = self.card();
+        let seed = card.rng.next();
+        card.memory = Memory::paced(base, len, card.pace, seed);
     }
 
     /// Time passes without the driver: so many moments in which the card may act.
     pub fn idle(&self, moments: u64) {
-        self.card().moments(moments);
+        let mut card = self.card();
+        card.memory.fence();
+        card.moments(moments);
+        card.memory.order_loads();
     }
 
     /// Lets the card do all that it has to do: commands, blocks, frames.
@@ -365,10 +370,12 @@ impl E100Model {
             return;
         }
         card.frozen = 0;
+        card.memory.fence();
         if card.pending_command != 0 {
             card.take_command();
         }
         while card.step() {}
+        card.memory.order_loads();
     }
 
     /// The frames that the card has sent since the last call.
@@ -394,7 +401,10 @@ impl E100Model {
 
     /// Whether the card asserts its interrupt line.
     pub fn line(&self) -> bool {
-        self.card().line()
+        let mut card = self.card();
+        // Whoever is interrupted has done nothing early.
+        card.memory.order_loads();
+        card.line()
     }
 
     /// Breaks or mends the card.

@@ -279,6 +279,8 @@ impl Card {
         assert!(self.cu.configured, "RU START before CONFIGURE");
         self.ru.next = u64::from(pointer);
         self.ru.state = RuState::Ready;
+        // A card may fetch what it fills next, and what that leads to, at once.
+        self.check_end_of_list();
         if !self.moves_by_itself() {
             while self.receive_step() {}
         }
@@ -492,9 +494,8 @@ impl Card {
         }
     }
 
-    /// Panics if the receive unit could run into frames that nobody has read: to be called when the
-    /// driver has taken EL from a descriptor.
-    pub(super) fn check_end_of_list(&self) {
+    /// Panics if the receive unit could run into frames that nobody has read.
+    fn check_end_of_list(&self) {
         let mut descriptor = self.ru.next;
         // The one being filled may have its C already.
         let mut filling = self.ru.filling.is_some();
@@ -509,6 +510,13 @@ impl Card {
             );
             filling = false;
             descriptor = self.link(descriptor);
+        }
+    }
+
+    /// [`Card::check_end_of_list`] now and then: it walks round the whole ring.
+    pub(super) fn seldom_check_end_of_list(&mut self) {
+        if self.rng.one_in(16) {
+            self.check_end_of_list();
         }
     }
 

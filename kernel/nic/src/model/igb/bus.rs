@@ -20,6 +20,12 @@ impl IgbBus {
         card.moments(1);
         card
     }
+
+    fn store(&mut self, offset: usize, bytes: &[u8]) {
+        let mut card = self.memory();
+        card.owners.check(offset, bytes.len());
+        card.memory.driver_store(offset, bytes);
+    }
 }
 
 /// Which register of a queue this is: the queue's base, and the offset from it.
@@ -136,6 +142,7 @@ impl Card {
                 }
                 self.check_ring(base);
             }
+            0x28 if enabled => self.disable(base),
             0x28 => {}
             other => panic!("write to {other:#x} of a queue"),
         }
@@ -207,6 +214,7 @@ impl Bus for IgbBus {
         let mut card = self.0.card();
         card.moments(1);
         card.register_reads += 1;
+        card.memory.order_loads();
         if card.defects.gone {
             return u32::MAX;
         }
@@ -226,6 +234,7 @@ impl Bus for IgbBus {
         let mut card = self.0.card();
         card.moments(1);
         card.register_writes += 1;
+        card.memory.order_loads();
         if card.defects.gone {
             return;
         }
@@ -259,46 +268,39 @@ impl Bus for IgbBus {
     }
 
     fn load16(&mut self, offset: usize) -> u16 {
-        self.memory().memory.load16(offset)
+        u16::from_le_bytes(self.memory().memory.driver_load(offset))
     }
 
     fn load32(&mut self, offset: usize) -> u32 {
-        self.memory().memory.load32(offset)
+        u32::from_le_bytes(self.memory().memory.driver_load(offset))
     }
 
     fn store16(&mut self, offset: usize, value: u16) {
-        let mut card = self.memory();
-        card.owners.check(offset, 2);
-        card.memory.store16(offset, value);
+        self.store(offset, &value.to_le_bytes());
     }
 
     fn store32(&mut self, offset: usize, value: u32) {
-        let mut card = self.memory();
-        card.owners.check(offset, 4);
-        card.memory.store32(offset, value);
+        self.store(offset, &value.to_le_bytes());
     }
 
     fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
-        let mut card = self.memory();
-        card.owners.check(offset, bytes.len());
-        card.memory
-            .bytes_mut(offset, bytes.len())
-            .copy_from_slice(bytes);
+        self.store(offset, bytes);
     }
 
     fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
-        let card = self.memory();
+        let mut card = self.memory();
         card.owners.check(offset, bytes.len());
-        bytes.copy_from_slice(card.memory.bytes(offset, bytes.len()));
+        card.memory.driver_copy_out(offset, bytes);
     }
 
     fn fence(&mut self) {
-        self.memory();
+        self.memory().memory.fence();
     }
 
     fn delay_us(&mut self, us: u32) {
         let mut card = self.0.card();
         card.elapse(us.into());
         card.moments(us.into());
+        card.memory.order_loads();
     }
 }

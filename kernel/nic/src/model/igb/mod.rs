@@ -275,7 +275,7 @@ impl IgbModel {
             behaviour,
             pace,
             rng: Rng::new(seed),
-            memory: Memory::new(Self::ARENA_BASE, arena),
+            memory: Memory::paced(Self::ARENA_BASE, arena, pace, seed),
             owners: Owners::new(arena),
             now_us: 0,
             frozen: 0,
@@ -342,13 +342,17 @@ impl IgbModel {
     /// Moves the arena.
     pub fn replace_arena(&self, base: BusAddr, len: usize) {
         let mut card = self.card();
-        card.memory = Memory::new(base, len);
+        let seed = card.rng.next();
+        card.memory = Memory::paced(base, len, card.pace, seed);
         card.owners = Owners::new(len);
     }
 
     /// Time passes without the driver: so many moments in which the card may act.
     pub fn idle(&self, moments: u64) {
-        self.card().moments(moments);
+        let mut card = self.card();
+        card.memory.fence();
+        card.moments(moments);
+        card.memory.order_loads();
     }
 
     /// So many microseconds pass.
@@ -363,8 +367,10 @@ impl IgbModel {
             return;
         }
         card.frozen = 0;
+        card.memory.fence();
         card.apply_all();
         card.run();
+        card.memory.order_loads();
     }
 
     /// The frames that the card has sent since the last call.
@@ -394,13 +400,17 @@ impl IgbModel {
 
     /// Whether the card asserts its interrupt line.
     pub fn line(&self) -> bool {
-        let card = self.card();
+        let mut card = self.card();
+        // Whoever is interrupted has done nothing early.
+        card.memory.order_loads();
         !card.defects.line_cut && !card.defects.gone && card.interrupts.line()
     }
 
     /// The next message that the card has sent.
     pub fn take_message(&self) -> Option<u16> {
-        self.card().interrupts.take_message()
+        let mut card = self.card();
+        card.memory.order_loads();
+        card.interrupts.take_message()
     }
 
     /// Breaks or mends the card.

@@ -229,6 +229,13 @@ impl Card {
             .any(|at| self.register(at) == low && self.register(at + 4) & 0x8000_ffff == high)
     }
 
+    /// Stores the rest of the frame that is being stored.
+    pub(super) fn finish(&mut self, queue: usize) {
+        while self.rx[queue].current.is_some() {
+            self.store(queue);
+        }
+    }
+
     /// One of the three steps in which a piece of a frame is stored.
     fn store(&mut self, queue: usize) {
         let base = rx_base(queue);

@@ -124,6 +124,33 @@ impl Card {
         }
     }
 
+    /// The driver disables a queue: a frame that is being stored is completed, and then nothing
+    /// of the queue is the card's any more (4.5.9.2, 4.5.10.2).
+    pub(super) fn disable(&mut self, base: u32) {
+        let transmit = base >= 0xe000;
+        let queue = (base as usize & 0xfff) / 0x40;
+        let (head, told) = if transmit {
+            let state = core::mem::take(&mut self.tx[queue]);
+            assert_eq!(
+                state.head, state.tail,
+                "frames wait in a queue that is disabled"
+            );
+            (state.head, state.told)
+        } else {
+            self.finish(queue);
+            let state = core::mem::take(&mut self.rx[queue]);
+            (state.head, state.told)
+        };
+        let mut index = head;
+        while index != told {
+            let descriptor = self.descriptor(base, index);
+            let buffer = self.buffer(self.words(descriptor), 2048);
+            self.owners.release(buffer, 2048);
+            self.owners.release(descriptor, SIZE);
+            index = (index + 1) % self.ring_len(base);
+        }
+    }
+
     /// The driver has written a tail, which may be on its way: what is before it is the card's.
     pub(super) fn tail_written(&mut self, base: u32, tail: u32) {
         let transmit = base >= 0xe000;

@@ -169,7 +169,7 @@ fn content_that_does_not_come_ends_the_connection() {
         talk.now += SECOND;
         assert_eq!(talk.say("x"), b"");
     }
-    assert_eq!(talk.wait(), SECOND);
+    assert_eq!(talk.wait(), HEAD_NS - 9 * SECOND);
     let (response, _) = Response::parse(&talk.line().received(), false);
     assert_eq!(
         (response.status, response.field("connection")),
@@ -199,6 +199,79 @@ fn a_client_that_takes_nothing_or_too_little_is_given_up() {
         "{}",
         talk.now
     );
+}
+
+/// A client that has taken the head of a large answer: the network has the rest of it.
+fn one_that_takes_the_head() -> Talk {
+    let mut talk = Talk::new();
+    talk.line().take(1000);
+    talk.say("GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(matches!(talk.connection.output, Output::Handed { .. }));
+    talk.line().take(0);
+    talk
+}
+
+#[test]
+fn a_client_that_stalls_amid_an_answer_is_given_up_and_one_that_goes_on_is_not() {
+    let mut talk = one_that_takes_the_head();
+    assert_eq!(talk.wait(), STALL_NS);
+    assert!(!talk.open);
+    assert_eq!(talk.counters.timed_out, 1);
+
+    // Only the network knows when it took something last.
+    let mut talk = one_that_takes_the_head();
+    talk.now = 10 * SECOND;
+    talk.line().take(500);
+    talk.run();
+    talk.line().take(0);
+    assert_eq!(talk.wait(), STALL_NS - 10 * SECOND);
+    assert!(talk.open && talk.counters.timed_out == 0);
+    assert_eq!(talk.connection.deadline(), 10 * SECOND + STALL_NS);
+    talk.wait();
+    assert!(!talk.open);
+    assert_eq!(
+        (talk.now, talk.counters.timed_out),
+        (10 * SECOND + STALL_NS, 1)
+    );
+
+    // Until the network has answered, it is not asked again.
+    let mut talk = one_that_takes_the_head();
+    talk.now = talk.connection.deadline();
+    talk.hear(News::Expired);
+    assert_eq!(talk.connection.deadline(), talk.now + STALL_NS);
+
+    // By the time of the answer all may have been taken.
+    let mut talk = Talk::new();
+    let before = talk.connection.deadline();
+    talk.hear(News::Stalled(STALL_NS));
+    assert!(talk.open && talk.connection.deadline() == before);
+}
+
+#[test]
+fn a_client_that_takes_an_answer_too_slowly_is_given_up_at_its_limit() {
+    let mut talk = one_that_takes_the_head();
+    let limit = talk.connection.limit;
+    for _ in 0..1000 {
+        if !talk.open {
+            break;
+        }
+        talk.now = limit.min(talk.now + 5 * SECOND);
+        talk.line().take(100);
+        talk.expire();
+    }
+    assert!(!talk.open);
+    assert_eq!((talk.now, talk.counters.timed_out), (limit, 1));
+}
+
+#[test]
+fn an_answer_that_is_cut_has_moved_if_a_byte_of_it_left() {
+    let mut talk = one_that_takes_the_head();
+    talk.now = 5 * SECOND;
+    talk.hear(News::Cut(100, b"head", b"body"));
+    assert_eq!(talk.connection.deadline(), 5 * SECOND + STALL_NS);
+    talk.now = 7 * SECOND;
+    talk.hear(News::Cut(0, b"head", b"body"));
+    assert_eq!(talk.connection.deadline(), 5 * SECOND + STALL_NS);
 }
 
 #[test]
