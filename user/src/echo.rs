@@ -20,6 +20,8 @@ pub const BUFFER: usize = 64 * 1024;
 pub const DATAGRAM_MAX: usize = 65_527;
 /// The most clients at a time; the network server may have room for fewer.
 const CLIENTS_MAX: usize = 16_384;
+/// The most bytes that found no room and are kept here, of all clients together.
+const HELD_MAX: usize = 4 << 20;
 /// How long a client may say nothing, in nanoseconds.
 const IDLE_NS: u64 = 600_000_000_000;
 /// The same where others wait for its place.
@@ -44,6 +46,8 @@ pub struct Echo {
     places: usize,
     /// What found no room on its way back.
     rests: Table<Vec<u8>>,
+    /// Bytes in those.
+    held: usize,
     /// Connections and datagrams that the network may still give us.
     granted: usize,
     /// None is taken before.
@@ -70,6 +74,7 @@ impl Echo {
             order: VecDeque::new(),
             places: CLIENTS_MAX,
             rests: Table::new(),
+            held: 0,
             granted: 0,
             paused_until: 0,
             granted_datagrams: 0,
@@ -134,9 +139,16 @@ impl Echo {
                 }
                 operations.send(socket, bytes, &[], AGAIN)?;
             }
-            Event::Cut { socket, head, .. } => self.rests.insert(socket, head.to_vec()),
+            Event::Cut { socket, head, .. } => {
+                self.take_rest(socket);
+                self.held += head.len();
+                self.rests.insert(socket, head.to_vec());
+                while self.held > HELD_MAX {
+                    self.end_stalled(operations)?;
+                }
+            }
             Event::Room { socket } => {
-                if let Some(rest) = self.rests.remove(socket) {
+                if let Some(rest) = self.take_rest(socket) {
                     operations.send(socket, &rest, &[], AGAIN)?;
                 }
             }
@@ -178,8 +190,28 @@ impl Echo {
         silent.into_iter().chain(resumes).min()
     }
 
+    fn take_rest(&mut self, socket: Handle) -> Option<Vec<u8>> {
+        let rest = self.rests.remove(socket)?;
+        self.held -= rest.len();
+        Some(rest)
+    }
+
+    /// Ends the client that was heard of longest ago of those that do not take their bytes.
+    fn end_stalled(&mut self, operations: &mut Operations<'_>) -> Result<()> {
+        let clients = &mut self.clients;
+        let heard = |(socket, _): (Handle, &Vec<u8>)| {
+            let heard = clients.get_mut(socket).map_or(0, |heard| *heard);
+            (heard, socket)
+        };
+        if let Some((_, socket)) = self.rests.iter().map(heard).min() {
+            self.forget(socket);
+            operations.close(socket)?;
+        }
+        Ok(())
+    }
+
     fn forget(&mut self, socket: Handle) {
-        self.rests.remove(socket);
+        self.take_rest(socket);
         self.clients.remove(socket);
         // Else those who are gone would outnumber those who are there.
         if self.order.len() > 2 * self.clients.len() + ACCEPTS {

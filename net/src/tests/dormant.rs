@@ -242,7 +242,10 @@ fn the_window_that_the_peer_tells_meanwhile_counts() {
 fn a_peer_that_is_silent_is_asked_and_given_up() {
     let (mut world, socket, next) = asleep_by_hand();
     let start = world.now;
-    let all = within(&mut world, 70 * SECOND);
+    let mut all = within(&mut world, 45 * SECOND);
+    // Its station is there.
+    world.inject(&arp_reply(PEER_IP));
+    all.extend(within(&mut world, 25 * SECOND));
     let questions: Vec<_> = (all.iter())
         .map(|(at, s)| ((at - start) / SECOND, s.seq, s.ack, s.window))
         .collect();

@@ -147,7 +147,7 @@ fn open_some(
             *at = now;
         }
         let soon = now + Duration::from_millis(20);
-        while asked.len() > UNDER_WAY / 2 || waiting.len() == 0 {
+        while asked.len() > UNDER_WAY / 2 || waiting.is_empty() {
             let heard = wire.receive_where(soon, |packet| match packet {
                 Packet::Segment { segment, .. } if segment.ports.0 == ECHO => Some(segment),
                 _ => None,

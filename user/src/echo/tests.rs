@@ -236,3 +236,27 @@ fn a_datagram_waits_for_room_and_is_dropped_when_it_cannot_go() {
     world.run();
     assert_eq!(world.network.outward.len(), 1003);
 }
+
+#[test]
+fn what_is_kept_for_clients_that_take_nothing_is_bounded() {
+    let mut world = World::new();
+    let mut clients = Vec::new();
+    for at in 0..(HELD_MAX / 60_000 + 20) as u64 {
+        world.now = at;
+        let client = world.network.connect();
+        let line = world.network.line(client);
+        line.take(0);
+        line.send(&pattern(60_000));
+        // Other news end the call, and with it the send.
+        world.network.busy = true;
+        for _ in 0..4 {
+            world.turn();
+            assert!(world.echo.held <= HELD_MAX);
+        }
+        world.network.busy = false;
+        clients.push(client);
+    }
+    assert!(world.echo.held > HELD_MAX / 2, "{}", world.echo.held);
+    let closed = |world: &mut World, n: usize| world.network.line(clients[n]).closed;
+    assert!(closed(&mut world, 0) && !closed(&mut world, clients.len() - 1));
+}

@@ -243,6 +243,20 @@ impl<'a> Connection<'a> {
         (!self.is_quiet(), self.since)
     }
 
+    /// Bytes that it keeps: of requests that are not complete, and of answers that wait.
+    pub fn held(&self) -> usize {
+        let output = match &self.output {
+            Output::Cut { head, .. } => head.len(),
+            Output::None | Output::Handed { .. } => 0,
+        };
+        self.input.len() + self.head.len() + output
+    }
+
+    /// Since when it is idle, or a head is on its way.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
     /// Whether a head is on its way: more than the empty lines before it.
     fn has_head(&self) -> bool {
         !matches!(self.input[..], [] | [b'\r'])

@@ -11,6 +11,9 @@ use alloc::string::String;
 
 /// The most connections at a time; the network server may have room for fewer.
 pub const CLIENTS_MAX: usize = 16_384;
+/// The most bytes that all connections together keep; those that have kept some for longest give
+/// way to others.
+const HELD_MAX: usize = 4 << 20;
 /// How long none is taken after the network server had no room.
 const PAUSE_NS: u64 = 100_000_000;
 /// All connections are looked at for those whose time is up, but not more often than that takes,
@@ -27,6 +30,8 @@ pub struct Server<'a> {
     network: Box<dyn Fn() -> String>,
     /// Connections that the network may still give us.
     granted: usize,
+    /// Bytes that all connections keep.
+    held: usize,
     /// None is taken before.
     paused_until: u64,
     /// How many there may be.
@@ -45,6 +50,7 @@ impl<'a> Server<'a> {
             clients: Table::new(),
             network: Box::new(network),
             granted: 0,
+            held: 0,
             paused_until: 0,
             places: CLIENTS_MAX,
             earliest: u64::MAX,
@@ -144,10 +150,32 @@ impl<'a> Server<'a> {
             network: &self.network,
             operations,
         };
+        self.held -= connection.held();
         match connection.hear(news, &mut context) {
-            Flow::Open => self.earliest = self.earliest.min(connection.deadline()),
+            Flow::Open => {
+                self.held += connection.held();
+                self.earliest = self.earliest.min(connection.deadline());
+            }
             Flow::Closed => drop(self.clients.remove(handle)),
         }
+        while self.held > HELD_MAX {
+            let all = self.clients.iter();
+            let holding = all.filter(|(_, client)| client.held() > 0);
+            let Some((victim, _)) = holding.min_by_key(|(_, client)| client.since()) else {
+                break;
+            };
+            self.close(victim, operations);
+        }
+    }
+
+    /// Closes a connection to the benefit of others.
+    fn close(&mut self, victim: Handle, operations: &mut Operations<'a>) {
+        if let Some(client) = self.clients.remove(victim) {
+            self.held -= client.held();
+        }
+        // As in Connection::hear: there is room for this.
+        let _ = operations.close(victim);
+        self.counters.evicted += 1;
     }
 
     /// Takes a new connection. Without a free place the one that gives way first is closed, or
@@ -172,15 +200,14 @@ impl<'a> Server<'a> {
         let Some((victim, _)) = some.min_by_key(|(_, client)| client.rank()) else {
             return false;
         };
-        self.clients.remove(victim);
-        let _ = operations.close(victim);
-        self.counters.evicted += 1;
+        self.close(victim, operations);
         true
     }
 
     /// Forgets all connections: the network they were on is gone.
     pub fn clear(&mut self) {
         self.clients.clear();
+        self.held = 0;
         (self.granted, self.earliest, self.paused_until) = (0, u64::MAX, 0);
     }
 

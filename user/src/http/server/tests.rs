@@ -205,3 +205,29 @@ fn clearing_forgets_everybody() {
     world.client();
     assert_eq!(world.server.open(), 1);
 }
+
+#[test]
+fn what_is_kept_of_requests_is_bounded_whoever_sends_it() {
+    let mut world = World::new();
+    let begin = b"GET / HTTP/1.1\r\nHost: a\r\nX: ";
+    let mut clients = Vec::new();
+    let count = HELD_MAX / 15_000 + 20;
+    for at in 0..count as u64 {
+        world.now = at;
+        let client = world.client();
+        world.say(client, begin);
+        for _ in 0..4 {
+            world.say(client, &[b'x'; 3700]);
+        }
+        assert!(world.server.held <= HELD_MAX);
+        clients.push(client);
+    }
+    let closed = |world: &mut World, n: usize| world.network.line(clients[n]).closed;
+    assert!(closed(&mut world, 0) && !closed(&mut world, count - 1));
+    assert!(world.server.counters().evicted > 0);
+    // The others go on, and nothing is kept of them then.
+    for client in &clients {
+        world.say(*client, b"\r\n\r\n");
+    }
+    assert_eq!(world.server.held, 0);
+}
