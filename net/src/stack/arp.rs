@@ -25,8 +25,8 @@ use smoltcp::phy::TxToken;
 const DEFEND_INTERVAL_NS: u64 = 10_000_000_000;
 
 /// How soon a neighbour is answered again, and how many of its requests at once.
-const ANSWER_INTERVAL_NS: u64 = 250_000_000;
-const ANSWERS_BURST: u64 = 8;
+const ANSWER_INTERVAL_NS: u64 = 125_000_000;
+const ANSWERS_BURST: u64 = 64;
 /// The same for all together that have not answered us yet: a network of a thousand stations may
 /// be switched on at once.
 const STRANGERS_INTERVAL_NS: u64 = 500_000;

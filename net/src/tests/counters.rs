@@ -73,7 +73,7 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         ArpConflict => arp(1, (HOST.0, SERVER_IP), SERVER_IP).frame(),
         ArpLimited => {
             let request = arp(1, HOST, SERVER_IP).frame();
-            for _ in 0..8 {
+            for _ in 0..64 {
                 world.inject(&request);
             }
             world.frames();

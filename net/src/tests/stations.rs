@@ -159,8 +159,11 @@ fn a_flood_of_requests_is_answered_within_bounds_and_others_all_the_same() {
         }
     }
     assert_eq!(others, 9);
-    // Eight of each at once, as far as all have a share, and four a second.
-    assert!((230 * 14..=230 * 20).contains(&replies), "{replies}");
+    // What all have together at once, and of each eight a second.
+    assert!(
+        (1024 + 2 * 230 * 8..=1024 + 3 * 2000).contains(&replies),
+        "{replies}"
+    );
     assert_eq!(world.figure("drop_arp_limited"), 60_000 - replies as u64);
     // From invented addresses, of which each asks once: all together have a share.
     world.now += SECOND;
