@@ -12,7 +12,7 @@ use crate::{During, Outcome, ensure};
 use std::time::{Duration, Instant};
 
 /// How often a program starts itself, one seed after the other.
-const TIMES: usize = 8;
+const TIMES: usize = 4;
 /// How much less memory may be free after the last one than after the first one that was served: the
 /// network server keeps what it needed once.
 const SLACK: u64 = 512 << 10;
