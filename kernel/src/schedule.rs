@@ -108,6 +108,8 @@ impl Pace {
 pub struct Scheduler {
     /// Those who want it, by their levels.
     ready: [VecDeque<Pid>; 3],
+    /// A bit for each level at which somebody waits.
+    waiting: u32,
     /// When a level had its last turn, or began to want one.
     served: [u64; 3],
     current: Option<(Pid, Level)>,
@@ -124,6 +126,7 @@ impl Scheduler {
     pub fn new(millisecond: u64, processes: usize) -> Self {
         Scheduler {
             ready: [(); 3].map(|()| VecDeque::with_capacity(processes)),
+            waiting: 0,
             served: [0; 3],
             current: None,
             turn_ends: None,
@@ -144,7 +147,7 @@ impl Scheduler {
 
     /// Whether processes wait for the processor.
     pub fn has_ready(&self) -> bool {
-        self.ready.iter().any(|level| !level.is_empty())
+        self.waiting != 0
     }
 
     /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
@@ -152,8 +155,7 @@ impl Scheduler {
         let Some((_, level)) = self.current else {
             return false;
         };
-        let above = &self.ready[..level as usize];
-        above.iter().any(|ready| !ready.is_empty()) && !self.is_protected()
+        self.waiting & ((1 << level as u32) - 1) != 0 && !self.is_protected()
     }
 
     fn is_protected(&self) -> bool {
@@ -187,6 +189,7 @@ impl Scheduler {
         let ready = &mut self.ready[level as usize];
         if ready.is_empty() {
             self.served[level as usize] = self.now;
+            self.waiting |= 1 << level as u32;
         }
         match first {
             true => ready.push_front(pid),
@@ -196,8 +199,9 @@ impl Scheduler {
 
     /// A process is gone.
     pub fn remove(&mut self, pid: Pid) {
-        for level in &mut self.ready {
-            level.retain(|&other| other != pid);
+        for (level, ready) in self.ready.iter_mut().enumerate() {
+            ready.retain(|&other| other != pid);
+            self.waiting &= !(u32::from(ready.is_empty()) << level);
         }
         if self.current() == Some(pid) {
             self.current = None;
@@ -227,12 +231,14 @@ impl Scheduler {
         if self.is_protected() {
             return self.current();
         }
-        let best = Level::ALL
-            .into_iter()
-            .find(|level| !self.ready[*level as usize].is_empty());
-        let Some(best) = best else {
-            self.turn_ends = None;
-            return self.current();
+        let best = match self.waiting.trailing_zeros() {
+            0 => Level::Server,
+            1 => Level::Sleeper,
+            2 => Level::Computing,
+            _ => {
+                self.turn_ends = None;
+                return self.current();
+            }
         };
         let (next, is_turn) = match self.overdue(best) {
             Some(level) => (level, true),
@@ -246,7 +252,9 @@ impl Scheduler {
             // Who makes way for another level goes on soon; else it is the others' turn first.
             self.push(pid, level, level != next);
         }
-        let pid = self.ready[next as usize].pop_front();
+        let ready = &mut self.ready[next as usize];
+        let pid = ready.pop_front();
+        self.waiting &= !(u32::from(ready.is_empty()) << next as u32);
         self.served[next as usize] = self.now;
         self.turn_ends = is_turn.then(|| self.now.wrapping_add(TURN_MS * self.millisecond));
         self.current = pid.map(|pid| (pid, next));
@@ -256,6 +264,10 @@ impl Scheduler {
     /// The level below `best`, or below who runs, that has waited for too long.
     fn overdue(&self, best: Level) -> Option<Level> {
         let above = self.current.map_or(best, |(_, level)| level.min(best));
+        // Mostly there is nobody.
+        if self.waiting >> above as u32 >> 1 == 0 {
+            return None;
+        }
         let mut below = Level::ALL.into_iter().filter(|level| *level > above);
         below.find(|level| {
             let waited = self.now.wrapping_sub(self.served[*level as usize]);

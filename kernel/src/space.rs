@@ -270,18 +270,21 @@ impl<P: Physical> Space<P> {
         if there == page && page != 0 && (writable || !write) {
             return Some(frame + offset);
         }
+        let found = self.walk(page, write)?;
+        self.known[place].set(found);
+        Some(found.frame + offset)
+    }
+
+    /// Looks a page up in the tables.
+    #[cold]
+    fn walk(&self, page: u64, write: bool) -> Option<Known> {
         let entry = self.entry(page)?;
         let flags = Flags::from_bits_retain(entry);
-        if !flags.contains(access(write)) {
-            return None;
-        }
-        let frame = entry & ADDRESS;
-        self.known[place].set(Known {
+        flags.contains(access(write)).then_some(Known {
             page,
-            frame,
+            frame: entry & ADDRESS,
             writable: flags.contains(Flags::WRITABLE),
-        });
-        Some(frame + offset)
+        })
     }
 
     /// As [`Space::user_page`], of `len` bytes from `address` on: how many of them, at least, lie

@@ -48,6 +48,38 @@ fn one_page(space: &Space, address: u64, len: usize, write: bool) -> Option<NonN
         .flatten()
 }
 
+/// Reads what may lie in several pages.
+#[cold]
+fn read_pages(space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
+    let mut rest = buffer;
+    for piece in pieces(space, address, rest.len(), false)? {
+        let (start, len) = piece?;
+        let part = rest.split_off_mut(..len).ok_or(Error::BadAddress)?;
+        // SAFETY: `len` bytes of mapped user pages in a row; the kernel holds no
+        // reference to user pages, and nothing else runs meanwhile.
+        unsafe {
+            part.as_mut_ptr()
+                .copy_from_nonoverlapping(start.as_ptr(), len)
+        };
+    }
+    Ok(())
+}
+
+/// Writes what may lie in several pages.
+#[cold]
+fn write_pages(space: &Space, address: u64, bytes: &[u8]) -> Result<()> {
+    let mut rest = bytes;
+    for piece in pieces(space, address, rest.len(), true)? {
+        let (start, len) = piece?;
+        let part;
+        (part, rest) = rest.split_at(len);
+        // SAFETY: `len` bytes of mapped, writable user pages in a row, to which the kernel
+        // holds no reference; nothing else runs meanwhile.
+        unsafe { start.as_ptr().copy_from_nonoverlapping(part.as_ptr(), len) };
+    }
+    Ok(())
+}
+
 impl Machine for UserMemory {
     type Space = Space;
 
@@ -80,7 +112,7 @@ impl Machine for UserMemory {
 
     fn read(&self, space: &Space, address: u64, buffer: &mut [u8]) -> Result<()> {
         if let Some(page) = one_page(space, address, buffer.len(), false) {
-            // SAFETY: as below.
+            // SAFETY: as in `read_pages`.
             unsafe {
                 buffer
                     .as_mut_ptr()
@@ -88,39 +120,19 @@ impl Machine for UserMemory {
             };
             return Ok(());
         }
-        let mut rest = buffer;
-        for piece in pieces(space, address, rest.len(), false)? {
-            let (start, len) = piece?;
-            let part = rest.split_off_mut(..len).ok_or(Error::BadAddress)?;
-            // SAFETY: `len` bytes of mapped user pages in a row; the kernel holds no
-            // reference to user pages, and nothing else runs meanwhile.
-            unsafe {
-                part.as_mut_ptr()
-                    .copy_from_nonoverlapping(start.as_ptr(), len)
-            };
-        }
-        Ok(())
+        read_pages(space, address, buffer)
     }
 
     fn write(&self, space: &Space, address: u64, bytes: &[u8]) -> Result<()> {
         if let Some(page) = one_page(space, address, bytes.len(), true) {
-            // SAFETY: as below.
+            // SAFETY: as in `write_pages`.
             unsafe {
                 page.as_ptr()
                     .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
             };
             return Ok(());
         }
-        let mut rest = bytes;
-        for piece in pieces(space, address, rest.len(), true)? {
-            let (start, len) = piece?;
-            let part;
-            (part, rest) = rest.split_at(len);
-            // SAFETY: `len` bytes of mapped, writable user pages in a row, to which the kernel
-            // holds no reference; nothing else runs meanwhile.
-            unsafe { start.as_ptr().copy_from_nonoverlapping(part.as_ptr(), len) };
-        }
-        Ok(())
+        write_pages(space, address, bytes)
     }
 
     fn copy(&self, from: (&Space, u64), to: (&Space, u64), len: usize) -> Result<()> {

@@ -56,6 +56,7 @@ pub fn enter(space: &Space) {
 }
 
 /// Where the kernel sees the byte at user address `address`: see [`kernel::space::Space`].
+#[inline]
 pub fn user_page(space: &Space, address: u64, write: bool) -> Option<NonNull<u8>> {
     NonNull::new(physical(PhysAddr::new(space.user_page(address, write)?)))
 }
