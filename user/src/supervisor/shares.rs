@@ -66,7 +66,7 @@ impl Share {
         } else if SERVICES.contains(&name) {
             share.is_server = true;
             // Clients of an echo server stay; a web server's come and go.
-            let sixteenths = if name == ECHO { 12 } else { 3 };
+            let sixteenths = if name == ECHO { 14 } else { 1 };
             let sockets = all.get(Resource::Sockets) / 16 * sixteenths;
             share.limits = limits
                 .with(Resource::Memory, service)
