@@ -98,11 +98,9 @@ impl Share {
         Ok(())
     }
 
-    /// As far as it goes of what is left. Only of memory less than wanted is of use.
+    /// As far as it goes of what is left.
     pub fn of_what_is_left(&mut self, left: &Limits) {
-        let memory = left.get(Resource::Memory);
-        let wanted = self.limits.get(Resource::Memory);
-        self.limits = self.limits.with(Resource::Memory, wanted.min(memory));
+        self.limits = self.limits.at_most(left);
     }
 
     /// It as the kernel wants it.
