@@ -106,6 +106,12 @@ impl Limits {
         left
     }
 
+    /// A quarter of each, rounded down.
+    #[must_use]
+    pub fn quarter(&self) -> Self {
+        Limits(self.0.map(|amount| amount / 4))
+    }
+
     /// The lesser of both, resource by resource.
     #[must_use]
     pub fn at_most(&self, other: &Self) -> Self {

@@ -98,9 +98,13 @@ impl Share {
         Ok(())
     }
 
-    /// As far as it goes of what is left.
+    /// As far as it goes of what is left, of which nobody but a server gets the last quarter.
     pub fn of_what_is_left(&mut self, left: &Limits) {
-        self.limits = self.limits.at_most(left);
+        let most = match self.is_server {
+            true => *left,
+            false => left.minus(&left.quarter()),
+        };
+        self.limits = self.limits.at_most(&most);
     }
 
     /// It as the kernel wants it.
@@ -191,6 +195,10 @@ mod tests {
         assert_eq!(server.limits.get(Resource::Memory), 27 << 16);
         server.of_what_is_left(&Limits::of_machine(1 << 20));
         assert_eq!(server.limits.get(Resource::Memory), 1 << 20);
+        let mut strain = Share::of(STRAIN, "", &small);
+        strain.of_what_is_left(&small);
+        let left = small.minus(&strain.limits);
+        assert!(left.get(Resource::Memory) >= 3 << 18 && left.get(Resource::Processes) >= 16);
         let service = Share::of("httpd", "", &small);
         assert_eq!(service.limits.get(Resource::Memory), SERVICE_MIN);
     }
