@@ -106,6 +106,22 @@ impl Limits {
         left
     }
 
+    /// A quarter of each, rounded down.
+    #[must_use]
+    pub fn quarter(&self) -> Self {
+        Limits(self.0.map(|amount| amount / 4))
+    }
+
+    /// The lesser of both, resource by resource.
+    #[must_use]
+    pub fn at_most(&self, other: &Self) -> Self {
+        let mut least = *self;
+        for (amount, other) in least.0.iter_mut().zip(other.0) {
+            *amount = other.min(*amount);
+        }
+        least
+    }
+
     /// Whether `other` is within it, resource by resource.
     pub fn covers(&self, other: &Self) -> bool {
         self.0
@@ -319,6 +335,7 @@ mod tests {
             Some(200)
         );
         assert!(more.covers(&some) && !some.covers(&more));
+        assert_eq!(some.at_most(&more), some);
         let all = some.with(Resource::Handles, u64::MAX);
         assert_eq!(all.plus(&Limits::PROGRAM), None);
     }

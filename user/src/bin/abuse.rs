@@ -21,13 +21,13 @@ use user::{Error, Pid, ipc, println, sys, time};
 
 user::entry!(
     "\
-usage: abuse,MODE[,COUNT]
+usage: abuse[,MODE[,COUNT]]
   waits for a datagram at port 9, has COUNT children (1 if not said) behave
   badly until the next one, tells what they were refused, and waits again
-  MODE  hog (memory), socks (sockets), names, imposter (another's name, card
-        and rights), zombies (children that are not heard of), bomb (children
-        that have children), spin, waitspin (waits without sleeping), print,
-        call (of a server that answers late), notify",
+  MODE  hog (memory; if not said), socks (sockets), names, imposter
+        (another's name, card and rights), zombies (children that are not
+        heard of), bomb (children that have children), spin, waitspin (waits
+        without sleeping), print, call (of a server that answers late), notify",
     options,
     main
 );
@@ -55,7 +55,7 @@ fn options(args: &mut Args<'_>) -> Result<Options, String> {
         "hog", "socks", "names", "imposter", "zombies", "bomb", "spin", "waitspin", "print",
         "call", "late", "notify", "nothing",
     ];
-    let word = args.next().unwrap_or("");
+    let word = args.next().unwrap_or("hog");
     let (mode, is_child) = match word.strip_prefix('+') {
         Some(mode) => (mode, true),
         None => (word, false),
@@ -282,9 +282,9 @@ fn zombies() -> user::Result<()> {
 }
 
 /// Starts children that do the same, each with half of what is left, and computes. Ends when its
-/// parent has.
+/// parent has: the first process is its parent then.
 fn bomb() -> user::Result<()> {
-    let parent = process::own()?.parent;
+    let init = ipc::lookup("init")?;
     let refused = loop {
         let own = process::own()?;
         let left = own.own_limits().minus(&own.used);
@@ -303,7 +303,7 @@ fn bomb() -> user::Result<()> {
     loop {
         let until = time::clock_ns() + 10_000_000;
         while time::clock_ns() < until {}
-        if process::own()?.parent != parent {
+        if process::own()?.parent == init {
             return Ok(());
         }
     }

@@ -66,7 +66,7 @@ impl Share {
         } else if SERVICES.contains(&name) {
             share.is_server = true;
             // Clients of an echo server stay; a web server's come and go.
-            let sixteenths = if name == ECHO { 12 } else { 3 };
+            let sixteenths = if name == ECHO { 14 } else { 1 };
             let sockets = all.get(Resource::Sockets) / 16 * sixteenths;
             share.limits = limits
                 .with(Resource::Memory, service)
@@ -98,11 +98,13 @@ impl Share {
         Ok(())
     }
 
-    /// As far as it goes of what is left. Only of memory less than wanted is of use.
+    /// As far as it goes of what is left, of which nobody but a server gets the last quarter.
     pub fn of_what_is_left(&mut self, left: &Limits) {
-        let memory = left.get(Resource::Memory);
-        let wanted = self.limits.get(Resource::Memory);
-        self.limits = self.limits.with(Resource::Memory, wanted.min(memory));
+        let most = match self.is_server {
+            true => *left,
+            false => left.minus(&left.quarter()),
+        };
+        self.limits = self.limits.at_most(&most);
     }
 
     /// It as the kernel wants it.
@@ -193,6 +195,10 @@ mod tests {
         assert_eq!(server.limits.get(Resource::Memory), 27 << 16);
         server.of_what_is_left(&Limits::of_machine(1 << 20));
         assert_eq!(server.limits.get(Resource::Memory), 1 << 20);
+        let mut strain = Share::of(STRAIN, "", &small);
+        strain.of_what_is_left(&small);
+        let left = small.minus(&strain.limits);
+        assert!(left.get(Resource::Memory) >= 3 << 18 && left.get(Resource::Processes) >= 16);
         let service = Share::of("httpd", "", &small);
         assert_eq!(service.limits.get(Resource::Memory), SERVICE_MIN);
     }
