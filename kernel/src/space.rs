@@ -261,30 +261,33 @@ impl<P: Physical> Space<P> {
     pub fn user_page(&self, address: u64, write: bool) -> Option<u64> {
         let offset = address % PAGE_SIZE;
         let page = address - offset;
-        let place = (page / PAGE_SIZE) as usize % KNOWN;
         let Known {
             page: there,
             frame,
             writable,
-        } = self.known[place].get();
+        } = self.known[place(page)].get();
         if there == page && page != 0 && (writable || !write) {
             return Some(frame + offset);
         }
-        let found = self.walk(page, write)?;
-        self.known[place].set(found);
-        Some(found.frame + offset)
+        self.walk(page, write).map(|frame| frame + offset)
     }
 
-    /// Looks a page up in the tables.
-    #[cold]
-    fn walk(&self, page: u64, write: bool) -> Option<Known> {
+    /// Finds a page in the tables, and remembers it. Apart, so that what is known is found in few
+    /// instructions.
+    #[inline(never)]
+    fn walk(&self, page: u64, write: bool) -> Option<u64> {
         let entry = self.entry(page)?;
         let flags = Flags::from_bits_retain(entry);
-        flags.contains(access(write)).then_some(Known {
+        if !flags.contains(access(write)) {
+            return None;
+        }
+        let frame = entry & ADDRESS;
+        self.known[place(page)].set(Known {
             page,
             frame: entry & ADDRESS,
             writable: flags.contains(Flags::WRITABLE),
-        })
+        });
+        Some(frame)
     }
 
     /// As [`Space::user_page`], of `len` bytes from `address` on: how many of them, at least, lie
@@ -377,6 +380,11 @@ impl Range {
         let end = self.first + self.pages * PAGE_SIZE;
         (self.first / span..end.div_ceil(span)).map(move |table| table * span)
     }
+}
+
+/// Where a page is remembered.
+fn place(page: u64) -> usize {
+    (page / PAGE_SIZE) as usize % KNOWN
 }
 
 /// Which entry of a table of this level leads to an address.
