@@ -233,6 +233,7 @@ impl<M: Machine> Table<M> {
     }
 
     /// Takes a call back that the server has not received.
+    #[cold]
     pub(crate) fn withdraw_call(&mut self, caller: Pid, server: Pid) {
         if let Some(server) = self.get_mut(server) {
             server.callers.retain(|&other| other != caller);

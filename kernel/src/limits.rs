@@ -15,6 +15,7 @@ use crate::process::PROCESS_MAX;
 use abi::limits::{Limits, Resource};
 use abi::{Error, Result};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// What remains of a process that has ended, until its parent has heard of it.
 const ENDED: Limits = Limits::NONE.with(Resource::Processes, 1);
@@ -39,11 +40,11 @@ impl Share {
 
 /// The limits of all processes, by their slots in the process table.
 #[derive(Debug)]
-pub struct Shares([Option<Share>; PROCESS_MAX]);
+pub struct Shares(Vec<Option<Share>>);
 
 impl Default for Shares {
     fn default() -> Self {
-        Shares([None; PROCESS_MAX])
+        Shares(alloc::vec![None; PROCESS_MAX])
     }
 }
 

@@ -444,19 +444,15 @@ impl<M: Machine> Table<M> {
 
     /// Chooses who runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
-        let before = self.current();
-        let current = before.and_then(|pid| self.slots[pid.slot()].as_mut());
-        if let Some(process) = current {
+        let current = self.current();
+        if let Some(process) = current.and_then(|pid| self.slots[pid.slot()].as_mut()) {
             let goes_on = process.state == State::Ready;
+            if goes_on && !self.scheduler.has_ready() {
+                return current;
+            }
             self.scheduler.stop(&mut process.pace, goes_on);
         }
-        let next = self.scheduler.choose(rotate);
-        if next != before
-            && let Some(process) = next.and_then(|pid| self.slots[pid.slot()].as_mut())
-        {
-            self.scheduler.begin(&mut process.pace);
-        }
-        next
+        self.scheduler.choose(rotate)
     }
 
     /// Whether somebody wants the processor, or goes on with it.

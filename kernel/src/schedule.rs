@@ -53,7 +53,7 @@ pub struct Pace {
     is_server: bool,
     is_sleeper: bool,
     credit: u64,
-    /// Since when it runs, or sleeps.
+    /// Since when it sleeps.
     since: u64,
 }
 
@@ -87,9 +87,9 @@ impl Pace {
         }
     }
 
-    /// It has run until now.
-    fn pay(&mut self, now: u64) {
-        self.credit = self.credit.saturating_sub(now.wrapping_sub(self.since));
+    /// It has run for so long, until now.
+    fn pay(&mut self, time: u64, now: u64) {
+        self.credit = self.credit.saturating_sub(time);
         self.is_sleeper &= self.credit > 0;
         self.since = now;
     }
@@ -113,8 +113,10 @@ pub struct Scheduler {
     /// When a level had its last turn, or began to want one.
     served: [u64; 3],
     current: Option<(Pid, Level)>,
-    /// Until when the present turn is not interrupted for who is more urgent.
-    turn_ends: Option<u64>,
+    /// Until when the process that has the processor has paid for it.
+    paid: u64,
+    /// Until when the present turn is not interrupted for who is more urgent; 0 if it is none.
+    turn_ends: u64,
     now: u64,
     /// Counts of the clock in a millisecond.
     millisecond: u64,
@@ -129,7 +131,8 @@ impl Scheduler {
             waiting: 0,
             served: [0; 3],
             current: None,
-            turn_ends: None,
+            paid: 0,
+            turn_ends: 0,
             now: 0,
             millisecond,
         }
@@ -159,14 +162,14 @@ impl Scheduler {
     }
 
     fn is_protected(&self) -> bool {
-        self.turn_ends.is_some_and(|end| self.now < end)
+        self.now < self.turn_ends
     }
 
     /// In how many milliseconds to look again whose turn it is, if processes wait.
     pub fn slice_ms(&self, quantum_ms: u64) -> u64 {
         match self.turn_ends {
-            Some(_) => TURN_MS,
-            None => quantum_ms,
+            0 => quantum_ms,
+            _ => TURN_MS,
         }
     }
 
@@ -205,22 +208,24 @@ impl Scheduler {
         }
         if self.current() == Some(pid) {
             self.current = None;
-            self.turn_ends = None;
+            self.turn_ends = 0;
         }
     }
 
     /// The process that runs pays for its time. With `goes_on` it could run on, else it sleeps.
     /// [`Scheduler::choose`] must follow.
     pub fn stop(&mut self, pace: &mut Pace, goes_on: bool) {
-        pace.pay(self.now);
-        if let Some((_, level)) = self.current {
-            self.served[level as usize] = self.now;
-        }
-        match &mut self.current {
-            Some((_, level)) if goes_on => *level = pace.level(),
-            _ => {
+        let Some((_, level)) = &mut self.current else {
+            return;
+        };
+        pace.pay(self.now.wrapping_sub(self.paid), self.now);
+        self.paid = self.now;
+        self.served[*level as usize] = self.now;
+        match goes_on {
+            true => *level = pace.level(),
+            false => {
                 self.current = None;
-                self.turn_ends = None;
+                self.turn_ends = 0;
             }
         }
     }
@@ -236,7 +241,7 @@ impl Scheduler {
             1 => Level::Sleeper,
             2 => Level::Computing,
             _ => {
-                self.turn_ends = None;
+                self.turn_ends = 0;
                 return self.current();
             }
         };
@@ -246,7 +251,7 @@ impl Scheduler {
         };
         if let Some((pid, level)) = self.current {
             if !is_turn && (level < next || level == next && !rotate) {
-                self.turn_ends = None;
+                self.turn_ends = 0;
                 return Some(pid);
             }
             // Who makes way for another level goes on soon; else it is the others' turn first.
@@ -255,8 +260,11 @@ impl Scheduler {
         let ready = &mut self.ready[next as usize];
         let pid = ready.pop_front();
         self.waiting &= !(u32::from(ready.is_empty()) << next as u32);
-        self.served[next as usize] = self.now;
-        self.turn_ends = is_turn.then(|| self.now.wrapping_add(TURN_MS * self.millisecond));
+        self.turn_ends = match is_turn {
+            true => self.now + TURN_MS * self.millisecond,
+            false => 0,
+        };
+        self.paid = self.now;
         self.current = pid.map(|pid| (pid, next));
         self.current()
     }
@@ -273,11 +281,6 @@ impl Scheduler {
             let waited = self.now.wrapping_sub(self.served[*level as usize]);
             !self.ready[*level as usize].is_empty() && waited >= PATIENCE_MS * self.millisecond
         })
-    }
-
-    /// A process begins to run, after another one or after nobody.
-    pub fn begin(&mut self, pace: &mut Pace) {
-        pace.since = self.now;
     }
 }
 

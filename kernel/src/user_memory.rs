@@ -87,6 +87,7 @@ impl Machine for UserMemory {
         Space::new(space::Machine)
     }
 
+    #[cold]
     fn add_memory(&self, space: &mut Space, piece: &Piece) -> Result<()> {
         space.add_memory(piece)
     }

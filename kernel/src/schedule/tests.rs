@@ -76,13 +76,7 @@ fn simulate(habits: &[Habit], length: u64) -> Vec<Program> {
             let program = &mut programs[pid.0 as usize];
             scheduler.stop(&mut program.pace, program.wakes.is_none());
         }
-        let before = scheduler.current();
         let next = scheduler.choose(rotate);
-        if next != before
-            && let Some(pid) = next
-        {
-            scheduler.begin(&mut programs[pid.0 as usize].pace);
-        }
         rotate = false;
         if scheduler.has_ready() {
             slice_end = slice_end.min(now + scheduler.slice_ms(QUANTUM / MS) * MS);
@@ -197,7 +191,7 @@ fn starting_children_makes_no_credit() {
     assert!(all.iter().map(|pace| pace.credit).sum::<u64>() <= 10 * MS);
     let mut youngest = *all.last().unwrap();
     assert_eq!((youngest.level(), youngest.credit), (Level::Sleeper, 0));
-    youngest.pay(1);
+    youngest.pay(1, 1);
     assert_eq!(youngest.level(), Level::Computing);
 }
 

@@ -64,6 +64,7 @@ impl Transmit {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
+    #[cold]
     pub fn new() -> Result<Self, Error> {
         Ok(Transmit {
             next: 0,
