@@ -4,6 +4,7 @@
 //! loads, stores and copies. That also holds for memory that a program writes while it
 //! runs, such as the exchange area of a card.
 
+use crate::arch::boot_memory::FREE_FOR_SERVERS;
 use crate::arch::paging;
 use abi::layout::PAGE_SIZE;
 use core::ops::Range;
@@ -47,7 +48,7 @@ impl Arena {
     /// programs.
     pub fn is_affordable(len: usize) -> bool {
         let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
-        len as u64 <= free / 4
+        free.saturating_sub(len as u64) >= (free / 4 * 3).max(FREE_FOR_SERVERS)
     }
 
     /// Length in bytes.

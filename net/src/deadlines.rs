@@ -52,6 +52,15 @@ impl Deadlines {
         self.settle(index);
     }
 
+    /// Gives a slot this deadline, unless it has an earlier one.
+    pub fn hasten(&mut self, slot: usize, at: u64) {
+        let index = self.places.get(slot).filter(|&&index| index != NOWHERE);
+        let earlier = index.is_some_and(|&index| self.heap[index].0 <= at);
+        if !earlier {
+            self.set(slot, at);
+        }
+    }
+
     /// Takes a slot's deadline away.
     pub fn clear(&mut self, slot: usize) {
         let Some(place) = self.places.get_mut(slot) else {

@@ -11,6 +11,10 @@ use x86_64::VirtAddr;
 /// ramdisk larger until one of them failed for want of memory.
 const FREE_MIN_KIB: u64 = 2048;
 
+/// Bytes that a second card leaves to programs: twice the least, so that each server has more than
+/// it needs to start.
+pub const FREE_FOR_SERVERS: u64 = 2 * FREE_MIN_KIB * 1024;
+
 unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;

@@ -145,7 +145,7 @@ impl Attaching {
     }
 
     /// A function's registers and an arena; and where that is. Any card but the first leaves
-    /// three quarters of the memory to programs, or is not taken.
+    /// three quarters of the memory, and what servers need, to programs, or is not taken.
     fn bus(
         &self,
         function: &Function,

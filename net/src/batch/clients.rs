@@ -138,9 +138,8 @@ impl Clients {
         if self.entries.len() <= slot {
             self.entries.resize_with(slot + 1, || None);
         }
-        match entry.turn.deadline.filter(|_| entry.turn.waits) {
-            Some(at) => self.deadlines.set(slot, at),
-            None => self.deadlines.clear(slot),
+        if let Some(at) = entry.turn.deadline.filter(|_| entry.turn.waits) {
+            self.deadlines.hasten(slot, at);
         }
         self.entries[slot] = Some(entry);
     }
@@ -181,8 +180,15 @@ impl Clients {
     /// The time has come for some.
     pub fn advance(&mut self, now: u64) {
         while let Some(slot) = self.deadlines.due(now) {
-            self.deadlines.clear(slot);
-            self.due.push(slot);
+            let entry = self.entries.get(slot).and_then(Option::as_ref);
+            let waiting = entry.filter(|entry| entry.turn.waits);
+            match waiting.and_then(|entry| entry.turn.deadline) {
+                Some(at) if at > now => self.deadlines.set(slot, at),
+                _ => {
+                    self.deadlines.clear(slot);
+                    self.due.push(slot);
+                }
+            }
         }
     }
 

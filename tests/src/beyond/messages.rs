@@ -210,7 +210,7 @@ fn usages(bench: &Bench) -> Outcome {
         let usage = format!("usage: {name}");
         let at = lines.iter().position(|line| {
             let rest = line.strip_prefix(&usage);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ',']))
         });
         let at = at.ok_or_else(|| format!("no line {usage:?}"))?;
         // What it does stands below; and it fits the screen.
