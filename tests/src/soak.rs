@@ -8,6 +8,7 @@
 //!
 //! `make test` runs the same attacks for a few rounds: see [`crate::beyond`].
 
+mod cases;
 mod dice;
 mod floods;
 mod mutated;
@@ -78,6 +79,9 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("calls: senseless system calls", 2, programs::calls),
     Attack::new("exchanges: hostile owner of a card", 2, programs::exchanges),
     Attack::new("leases: hostile lender and borrower", 2, programs::leases),
+    Attack::new("hogs: programs that take all there is", 3, cases::hogs),
+    Attack::new("crowds: stations, SYNs, idle ends", 4, cases::crowds),
+    Attack::new("deaths: of the network server", 8, cases::deaths),
     Attack::new("pauses: stop and cont under load", 1, trouble::pauses),
     Attack::new("flaps: the cable under load", 2, trouble::flaps),
     Attack::new("resets: of the machine under load", 2, trouble::resets),
