@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+use abi::limits::Limits;
 use alloc::string::String;
 use core::time::Duration;
 use user::abuse::{Abuser, Kind, Tally, exchanges, leases};
@@ -93,13 +94,13 @@ fn again_and_again(options: &Options) -> Result<(), String> {
     for number in 0..options.times {
         let seed = options.seed.wrapping_add(number.into());
         let args = alloc::format!("{},{seed},{}", options.count, options.kind.name());
-        let child =
-            process::spawn("testcalls", &args, &Grant::default()).context("cannot start myself")?;
+        let grant = grant(|left| left.minus(&left.quarter())).context("cannot tell my limits")?;
+        let child = process::spawn("testcalls", &args, &grant).context("cannot start myself")?;
         if number % 2 == 1 {
             time::sleep(Duration::from_micros(seed % 20_000)).context("cannot wait")?;
             match process::kill(child) {
                 // It may have ended already.
-                Ok(()) | Err(Error::NotFound) => {}
+                Ok(()) | Err(Error::NotFound | Error::PeerDied) => {}
                 Err(error) => return Err(error).context("cannot end it"),
             }
         }
@@ -109,11 +110,23 @@ fn again_and_again(options: &Options) -> Result<(), String> {
     }
     if options.kind == Kind::Exchanges {
         for server in ["echosrv", "httpd"] {
-            process::spawn(server, "", &Grant::default()).context("cannot start a server")?;
+            let grant = grant(Limits::quarter).context("cannot tell my limits")?;
+            process::spawn(server, "", &grant).context("cannot start a server")?;
         }
         process::wait_any().context("cannot wait")?;
     }
     Ok(())
+}
+
+/// All cards, and a part of what is left of what this program may have.
+fn grant(part: impl Fn(&Limits) -> Limits) -> user::Result<Grant<'static>> {
+    let own = process::own()?;
+    let left = own.own_limits().minus(&own.used);
+    Ok(Grant {
+        limits: part(&left),
+        cards: u64::MAX,
+        ..Grant::default()
+    })
 }
 
 /// The free memory when it does not change any more: children of the dead end a little later.

@@ -21,6 +21,8 @@ const RAW: [&str; 5] = [
 ];
 /// The program that takes what there is, to see it come back.
 const STRAIN: &str = "testmemory";
+/// The program that starts others which do what they must not.
+const CALLS: &str = "testcalls";
 /// The service that keeps its clients.
 const ECHO: &str = SERVICES[0];
 /// The least that a service can work with, in bytes.
@@ -77,6 +79,13 @@ impl Share {
                 .with(Resource::Memory, memory / 8 * 7)
                 .with(Resource::Processes, all.get(Resource::Processes) - 2)
                 .with(Resource::Handles, 64);
+        } else if name == CALLS {
+            share.cards = u64::MAX;
+            share.limits = limits
+                .with(Resource::Memory, memory / 4)
+                .with(Resource::Processes, 8)
+                .with(Resource::Handles, 64)
+                .with(Resource::Sockets, all.get(Resource::Sockets) / 8);
         } else if RAW.contains(&name) {
             share.cards = u64::MAX;
         }
