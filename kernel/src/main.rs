@@ -156,8 +156,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
         cards: 0,
         flags: 0,
     };
-    let texts = (INIT, "");
-    if let Err(error) = kernel.spawn(texts, None, &grant) {
+    if let Err(error) = kernel.spawn(INIT, "", None, &grant) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");
     }
     kernel::install(kernel);

@@ -238,19 +238,19 @@ impl Kernel {
             cards: spawn.cards,
             flags: spawn.flags,
         };
-        let texts = (path.as_str()?, arguments.as_str()?);
-        let child = self.spawn(texts, Some(pid), &grant)?;
+        let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid), &grant)?;
         Ok(u64::from(child.0))
     }
 
-    /// Starts the program at the first of these texts, with the second as its arguments, at places
+    /// Starts the program at `path` of the ramdisk, with these arguments, at places
     /// of its own.
     ///
     /// # Errors
     /// As [`kernel::process::Table::spawn`].
     pub fn spawn(
         &mut self,
-        texts: (&str, &str),
+        path: &str,
+        arguments: &str,
         parent: Option<Pid>,
         grant: &Grant<'_>,
     ) -> Result<Pid> {
@@ -261,7 +261,7 @@ impl Kernel {
             false => Places::random(u64::from_le_bytes(bits)),
         };
         self.table
-            .spawn(&self.ramdisk, texts, parent, (grant, places))
+            .spawn(&self.ramdisk, (path, arguments), parent, (grant, places))
     }
 
     fn write_processes(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {

@@ -85,6 +85,7 @@ impl Share {
                 .with(Resource::Memory, memory / 4)
                 .with(Resource::Processes, 8)
                 .with(Resource::Handles, 64)
+                .with(Resource::Notifications, 64)
                 .with(Resource::Sockets, all.get(Resource::Sockets) / 8);
         } else if RAW.contains(&name) {
             share.cards = u64::MAX;
