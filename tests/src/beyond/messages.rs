@@ -203,7 +203,11 @@ fn usages(bench: &Bench) -> Outcome {
         .iter()
         .map(|name| format!(" run={name},-h"))
         .collect();
-    let machine = bench.boot(&Setup::new(&runs))?;
+    // All at once, so that each must find memory beside the others.
+    let machine = bench.boot(&Setup {
+        memory_mib: 256,
+        ..Setup::new(&runs)
+    })?;
     machine.wait_end_of_run()?;
     let lines = machine.console.lines();
     for name in &programs {

@@ -82,7 +82,7 @@ impl Share {
         } else if name == CALLS {
             share.cards = u64::MAX;
             share.limits = limits
-                .with(Resource::Memory, memory / 4)
+                .with(Resource::Memory, memory / 16)
                 .with(Resource::Processes, 8)
                 .with(Resource::Handles, 64)
                 .with(Resource::Notifications, 64)
