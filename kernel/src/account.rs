@@ -11,7 +11,7 @@
 //! wherever [`Accounts::enter`] is called, each time with one look at the time-stamp
 //! counter. See [`abi::account`] for what the numbers mean.
 
-use crate::process::PROCESS_MAX;
+use crate::limits::PROCESS_MAX;
 use abi::account::{Account, Holder, Stage};
 use abi::{Pid, Syscall};
 use core::marker::PhantomData;

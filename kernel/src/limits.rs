@@ -11,11 +11,15 @@
 //! sum of what was given is never more than there was, and what a process was given is there for
 //! it, whatever the others do. Nothing here allocates: the table has a place for each process.
 
-use crate::process::PROCESS_MAX;
 use abi::limits::{Limits, Resource};
 use abi::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// The most processes at a time. A bit mask of slots fits a word.
+pub const PROCESS_MAX: usize = 64;
+/// Servers at which a process may have sockets.
+pub const SERVERS_MAX: usize = 4;
 
 /// What remains of a process that has ended, until its parent has heard of it.
 const ENDED: Limits = Limits::NONE.with(Resource::Processes, 1);

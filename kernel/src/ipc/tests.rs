@@ -620,8 +620,8 @@ fn the_ready_take_turns_and_the_full_table_refuses() {
     world.table.wait(b, 0, FOREVER, EVENT, 0).unwrap();
     assert_eq!(world.table.schedule(false), None);
     while world.try_add(None).is_ok() {}
-    assert_eq!(world.table.alive_count(), crate::process::PROCESS_MAX);
-    assert_eq!(world.alive.get(), crate::process::PROCESS_MAX);
+    assert_eq!(world.table.alive_count(), crate::limits::PROCESS_MAX);
+    assert_eq!(world.alive.get(), crate::limits::PROCESS_MAX);
     assert_eq!(world.try_add(None), Err(Error::NoMemory));
 }
 

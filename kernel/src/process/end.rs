@@ -1,6 +1,7 @@
 //! What happens when a process ends.
 
-use super::{Machine, PROCESS_MAX, State, Table, slots_of};
+use super::{Machine, State, Table, slots_of};
+use crate::limits::PROCESS_MAX;
 use abi::ipc::{Exit, Pid};
 use abi::{Error, Result};
 

@@ -6,9 +6,6 @@ use abi::ipc::{Pid, wait};
 use abi::limits::{Activity, Limits, ProcessInfo, Resource};
 use abi::{Error, Result};
 
-/// Servers at which a process may have sockets.
-pub const SERVERS_MAX: usize = 4;
-
 impl<M: Machine> Table<M> {
     /// What a process uses itself.
     pub fn used(&self, pid: Pid) -> Limits {

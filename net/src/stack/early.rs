@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 /// Frames that are kept; the peers of more ask again.
 const FRAMES_MAX: usize = 64;
 
-/// See the module.
+/// The SYNs that wait for a listener, and until when they may.
 pub(super) struct Early {
     until: u64,
     frames: Vec<Vec<u8>>,

@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 /// More than so many in succession all differ.
 const APART: usize = 4096;
 
-/// See the module.
+/// Draws the identifications of one protocol's datagrams.
 pub(super) struct Identifications {
     random: Random,
     /// Four numbers' bits, of which so many numbers are left.

@@ -103,7 +103,7 @@ pub(super) enum Told {
     Moved,
 }
 
-/// See the module.
+/// The table of neighbours.
 pub(super) struct Neighbors {
     entries: Slab<Entry>,
     by_address: Index<Ipv4Addr, usize>,
@@ -385,10 +385,8 @@ impl Neighbors {
             self.leave(slot, before);
             // It is in no list, so that it cannot be the one that makes room.
             self.make_room(class, now);
-            self.enter(slot, class, now);
-        } else {
-            self.enter(slot, class, now);
         }
+        self.enter(slot, class, now);
     }
 
     fn insert(&mut self, address: Ipv4Addr, station: Station, class: Class, now: u64) -> usize {

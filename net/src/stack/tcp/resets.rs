@@ -1,5 +1,5 @@
-//! How many segments that are for no connection are refused: RSTs are bounded, so that nobody
-//! has us send as many to others as he sends to us.
+//! How many segments that are for no connection are refused: RSTs are bounded, so that an
+//! attacker cannot have us send as many to others as it sends to us.
 
 use super::arrives::Pace;
 use super::tcb::Challenges;
@@ -7,13 +7,13 @@ use super::{Course, Tcp, TcpCounters};
 use crate::secret::{Key, Purpose, Secret};
 use crate::stack::verdict::DropReason;
 
-/// RSTs in a second at the least; at the most twice as many. If the number were known, whoever
-/// counts the RSTs that he gets could tell how many others got, and so which ends are connected
+/// RSTs in a second at the least; at the most twice as many. If the number were known, an
+/// attacker that counts the RSTs to itself could tell how many others got, and so which ends are connected
 /// (as by challenge ACKs: Cao et al., USENIX Security 2016).
 const LEAST: u64 = 1000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// See the module.
+/// How many RSTs may still be sent in this second.
 pub(super) struct Resets {
     key: Key,
     second: u64,
