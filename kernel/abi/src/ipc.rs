@@ -330,7 +330,7 @@ impl Received {
     /// The structure from bytes.
     ///
     /// # Errors
-    /// As [`Event::read`].
+    /// [`Event::read`] says which there are.
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
         let mut message = Message::default();
         Ok(match Event::read(bytes, &mut message)? {
@@ -345,13 +345,13 @@ impl Received {
 /// [`Received`], with the message in a place that is its reader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// As [`Received::TimedOut`].
+    /// The deadline has passed.
     TimedOut,
-    /// As [`Received::Notification`].
+    /// These notification bits were set, and are cleared now.
     Notification(u32),
     /// A call.
     Message,
-    /// As [`Received::Death`].
+    /// A child, or a process that is watched, has ended in this way.
     Death(Pid, Exit),
 }
 

@@ -98,7 +98,7 @@ pub struct PollEntry {
     pub socket: Handle,
     /// What to wait for.
     pub wanted: u16,
-    /// What is so; written by the server.
+    /// Which of these conditions hold; the server writes it.
     pub ready: u16,
 }
 

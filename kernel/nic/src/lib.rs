@@ -457,9 +457,10 @@ pub trait Nic {
     /// [`Error::BadBuffer`].
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error>;
 
-    /// As [`Nic::send_with`] and `more`, with frames that were built in buffers, in order, until one
-    /// fails; the card sends them from where they are. The buffers are the driver's again. Returns
-    /// how many, and why not the next, whose buffer stays the caller's.
+    /// Sends frames that were built in buffers, in order, until one fails; the card sends them from
+    /// where they are. [`Nic::flush`] must follow, as after [`Nic::send_with`] with `more`. The
+    /// buffers belong to the driver again. Returns how many frames were sent, and why the next was
+    /// not; its buffer stays with the caller.
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
 
     /// Sends one frame that was built in the first `len` bytes of a buffer, and goes on behind
@@ -492,8 +493,8 @@ pub trait Nic {
     /// [`Nic::has_received`] all the time wants no interrupts.
     fn silence_receive(&mut self);
 
-    /// As [`Nic::receive_with`], but the frames stay where the card has put them, and are the
-    /// caller's until [`Nic::return_buffers`]: up to `max` pieces, each of which `take` is told. A
+    /// Receives frames that stay where the card has put them, and that are the caller's until
+    /// [`Nic::return_buffers`]: up to `max` pieces, and `take` is told of each. A
     /// long frame may come in several. Returns how many. If they are fewer, there are no more, and
     /// with `arm` an [`Events::RECEIVE`] follows; a card that would interrupt already need not be
     /// looked at, then. Without it no wake-up is asked for: the caller will look again.

@@ -48,7 +48,8 @@ pub struct Send {
     pub inline: u32,
     /// What follows them.
     pub part: Part,
-    /// As [`Operation::Receive`] of so many bytes when all is queued; 0: nothing is armed.
+    /// When all is queued, the socket is armed to receive so many bytes, as by
+    /// [`Operation::Receive`]; with 0 it is not armed.
     pub receive: u32,
     /// What follows then.
     pub end: End,
