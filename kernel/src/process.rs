@@ -237,7 +237,7 @@ impl<M: Machine> Table<M> {
             machine,
             slots: (0..PROCESS_MAX).map(|_| None).collect(),
             generations: alloc::vec![0; PROCESS_MAX],
-            scheduler: Scheduler::new(millisecond, PROCESS_MAX),
+            scheduler: Scheduler::new(millisecond),
             shares: Shares::default(),
             services: Vec::with_capacity(PROCESS_MAX),
         }

@@ -18,8 +18,8 @@
 //!
 //! Times are counts of any clock that runs on; the kernel's is the time-stamp counter.
 
+use crate::limits::PROCESS_MAX;
 use abi::Pid;
-use alloc::collections::VecDeque;
 
 /// The most that a program can have computed without having slept, before it is taken for one that
 /// computes, in milliseconds.
@@ -104,12 +104,46 @@ impl Pace {
     }
 }
 
+/// Slots of the table of processes that take turns: a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Turns {
+    slots: u64,
+    /// Where the next turn is looked for: behind the slot that had the last.
+    next: u32,
+}
+
+impl Turns {
+    fn take(&mut self) -> Option<usize> {
+        if self.slots == 0 {
+            return None;
+        }
+        let ahead = self.slots.rotate_right(self.next).trailing_zeros();
+        let slot = (self.next + ahead) % u64::BITS;
+        self.slots &= !(1 << slot);
+        self.next = slot + 1;
+        Some(slot as usize)
+    }
+}
+
+/// Those who want the processor at one level.
+#[derive(Clone, Copy, Default)]
+struct Queue {
+    /// Those who come before the others of the level.
+    first: Turns,
+    others: Turns,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.first.slots | self.others.slots == 0
+    }
+}
+
 /// Who wants the processor, and who has it.
 pub struct Scheduler {
-    /// Those who want it, by their levels.
-    ready: [VecDeque<Pid>; 3],
-    /// A bit for each level at which somebody waits.
-    waiting: u32,
+    /// The process that each slot has.
+    pids: [Pid; PROCESS_MAX],
+    ready: [Queue; 3],
     /// When a level had its last turn, or began to want one.
     served: [u64; 3],
     current: Option<(Pid, Level)>,
@@ -122,13 +156,15 @@ pub struct Scheduler {
     millisecond: u64,
 }
 
+// A bit for each process.
+const _: () = assert!(PROCESS_MAX <= u64::BITS as usize);
+
 impl Scheduler {
-    /// Without any process, by a clock of so many counts in a millisecond; with room for
-    /// `processes`.
-    pub fn new(millisecond: u64, processes: usize) -> Self {
+    /// Without any process, by a clock of so many counts in a millisecond.
+    pub fn new(millisecond: u64) -> Self {
         Scheduler {
-            ready: [(); 3].map(|()| VecDeque::with_capacity(processes)),
-            waiting: 0,
+            pids: [Pid(0); PROCESS_MAX],
+            ready: [Queue::default(); 3],
             served: [0; 3],
             current: None,
             paid: 0,
@@ -150,7 +186,13 @@ impl Scheduler {
 
     /// Whether processes wait for the processor.
     pub fn has_ready(&self) -> bool {
-        self.waiting != 0
+        self.best().is_some()
+    }
+
+    /// The most urgent level at which somebody waits.
+    fn best(&self) -> Option<Level> {
+        let mut levels = Level::ALL.into_iter();
+        levels.find(|level| !self.ready[*level as usize].is_empty())
     }
 
     /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
@@ -158,7 +200,7 @@ impl Scheduler {
         let Some((_, level)) = self.current else {
             return false;
         };
-        self.waiting & ((1 << level as u32) - 1) != 0 && !self.is_protected()
+        self.best().is_some_and(|best| best < level) && !self.is_protected()
     }
 
     fn is_protected(&self) -> bool {
@@ -192,19 +234,20 @@ impl Scheduler {
         let ready = &mut self.ready[level as usize];
         if ready.is_empty() {
             self.served[level as usize] = self.now;
-            self.waiting |= 1 << level as u32;
         }
-        match first {
-            true => ready.push_front(pid),
-            false => ready.push_back(pid),
-        }
+        let turns = match first {
+            true => &mut ready.first,
+            false => &mut ready.others,
+        };
+        turns.slots |= 1 << pid.slot();
+        self.pids[pid.slot()] = pid;
     }
 
     /// A process is gone.
     pub fn remove(&mut self, pid: Pid) {
-        for (level, ready) in self.ready.iter_mut().enumerate() {
-            ready.retain(|&other| other != pid);
-            self.waiting &= !(u32::from(ready.is_empty()) << level);
+        for ready in &mut self.ready {
+            ready.first.slots &= !(1 << pid.slot());
+            ready.others.slots &= !(1 << pid.slot());
         }
         if self.current() == Some(pid) {
             self.current = None;
@@ -236,14 +279,9 @@ impl Scheduler {
         if self.is_protected() {
             return self.current();
         }
-        let best = match self.waiting.trailing_zeros() {
-            0 => Level::Server,
-            1 => Level::Sleeper,
-            2 => Level::Computing,
-            _ => {
-                self.turn_ends = 0;
-                return self.current();
-            }
+        let Some(best) = self.best() else {
+            self.turn_ends = 0;
+            return self.current();
         };
         let (next, is_turn) = match self.overdue(best) {
             Some(level) => (level, true),
@@ -258,24 +296,19 @@ impl Scheduler {
             self.push(pid, level, level != next);
         }
         let ready = &mut self.ready[next as usize];
-        let pid = ready.pop_front();
-        self.waiting &= !(u32::from(ready.is_empty()) << next as u32);
+        let slot = ready.first.take().or_else(|| ready.others.take());
         self.turn_ends = match is_turn {
             true => self.now + TURN_MS * self.millisecond,
             false => 0,
         };
         self.paid = self.now;
-        self.current = pid.map(|pid| (pid, next));
+        self.current = slot.map(|slot| (self.pids[slot], next));
         self.current()
     }
 
     /// The level below `best`, or below who runs, that has waited for too long.
     fn overdue(&self, best: Level) -> Option<Level> {
         let above = self.current.map_or(best, |(_, level)| level.min(best));
-        // Mostly there is nobody.
-        if self.waiting >> above as u32 >> 1 == 0 {
-            return None;
-        }
         let mut below = Level::ALL.into_iter().filter(|level| *level > above);
         below.find(|level| {
             let waited = self.now.wrapping_sub(self.served[*level as usize]);

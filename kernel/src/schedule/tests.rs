@@ -39,7 +39,7 @@ const SPINS: Habit = Habit {
 
 /// As the kernel does: a trap at each wake-up, and at the end of each slice if others wait.
 fn simulate(habits: &[Habit], length: u64) -> Vec<Program> {
-    let mut scheduler = Scheduler::new(MS, habits.len());
+    let mut scheduler = Scheduler::new(MS);
     let mut now = 1_000_000;
     scheduler.set_now(now);
     let mut programs: Vec<Program> = habits
@@ -197,7 +197,7 @@ fn starting_children_makes_no_credit() {
 
 #[test]
 fn who_is_interrupted_goes_on_and_who_was_woken_by_a_device_comes_first() {
-    let mut scheduler = Scheduler::new(MS, 8);
+    let mut scheduler = Scheduler::new(MS);
     let spins = Pace::new(false);
     let [a, b, server, other] = [0, 1, 2, 3].map(Pid);
     let (mut woken, mut second) = (Pace::new(true), Pace::new(true));

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, TxToken};
-use smoltcp::socket::{AnySocket, Socket, tcp};
+use smoltcp::socket::AnySocket;
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
 /// A set of one socket.
@@ -47,17 +47,6 @@ impl<T: AnySocket<'static>> Solo<T> {
 
     pub fn set(&mut self) -> &mut SocketSet<'static> {
         &mut self.set
-    }
-}
-
-impl Solo<tcp::Socket<'static>> {
-    /// Takes the socket out of its set, which remembers what it waited for.
-    pub fn into_socket(mut self) -> Option<tcp::Socket<'static>> {
-        match self.set.remove(self.handle) {
-            Socket::Tcp(socket) => Some(socket),
-            // There is none else in it.
-            Socket::Udp(_) => None,
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! more than all segments of a short connection. So some sockets are kept with theirs, and
 //! the buffer in which segments are joined. They give way to whatever else needs the memory.
 
+use super::engine::Solo;
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 
@@ -20,7 +21,7 @@ pub(super) const RECEIVE_MAX: usize = u16::MAX as usize;
 pub(super) struct Memory {
     used: usize,
     limit: usize,
-    spare: Vec<Socket<'static>>,
+    spare: Vec<Solo<Socket<'static>>>,
     /// The buffer for a long frame; empty if there is none.
     spare_frame: Vec<u8>,
     /// Octets of all that is kept.
@@ -109,18 +110,23 @@ impl Memory {
     }
 
     /// A closed socket with buffers of that many octets; for reception [`RECEIVE_MAX`] at most.
-    pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<Socket<'static>> {
+    pub fn take_socket(
+        &mut self,
+        receive: usize,
+        transmit: usize,
+    ) -> Option<Solo<Socket<'static>>> {
         let receive = receive.min(RECEIVE_MAX);
-        let fits = |socket: &Socket<'_>| {
+        let fits = |solo: &Solo<Socket<'static>>| {
+            let socket = solo.get();
             (socket.recv_capacity(), socket.send_capacity()) == (receive, transmit)
         };
         if let Some(place) = self.spare.iter().rposition(fits) {
-            let mut socket = self.spare.swap_remove(place);
-            let octets = octets(&socket);
+            let mut solo = self.spare.swap_remove(place);
+            let octets = octets(&solo);
             self.spare_octets -= octets;
             self.used += octets;
-            socket.set_timeout(None);
-            return Some(socket);
+            solo.get_mut().set_timeout(None);
+            return Some(solo);
         }
         let receive = self.take(receive)?;
         let Some(transmit) = self.take(transmit) else {
@@ -128,25 +134,25 @@ impl Memory {
             return None;
         };
         let buffers = (SocketBuffer::new(receive), SocketBuffer::new(transmit));
-        Some(Socket::new(buffers.0, buffers.1))
+        Some(Solo::new(Socket::new(buffers.0, buffers.1)))
     }
 
     /// Keeps a socket that is not needed any more, or frees it.
-    pub fn give_back_socket(&mut self, mut socket: Socket<'static>) {
-        let octets = octets(&socket);
+    pub fn give_back_socket(&mut self, mut solo: Solo<Socket<'static>>) {
+        let octets = octets(&solo);
         self.give_back(octets);
         if self.spare.len() < SPARE_MAX {
             // It forgets what it was when it listens or connects; it must be closed for that.
-            socket.abort();
-            self.spare.push(socket);
+            solo.get_mut().abort();
+            self.spare.push(solo);
             self.spare_octets += octets;
         }
     }
 
     #[cold]
     fn drop_spare(&mut self) -> bool {
-        if let Some(socket) = self.spare.pop() {
-            self.spare_octets -= octets(&socket);
+        if let Some(solo) = self.spare.pop() {
+            self.spare_octets -= octets(&solo);
             return true;
         }
         let frame = core::mem::take(&mut self.spare_frame);
@@ -155,7 +161,8 @@ impl Memory {
     }
 }
 
-fn octets(socket: &Socket<'_>) -> usize {
+fn octets(solo: &Solo<Socket<'static>>) -> usize {
+    let socket = solo.get();
     socket.recv_capacity() + socket.send_capacity()
 }
 

@@ -156,13 +156,13 @@ impl Tcp {
             return connection.solo.is_some();
         }
         let (group, tcb, tuple) = (connection.group, connection.tcb, connection.tuple);
-        let Some(mut socket) = self.new_socket(group, tcb.promised(), now, memory) else {
+        let Some(mut solo) = self.new_socket(group, tcb.promised(), now, memory) else {
             self.counters.wakes_refused += 1;
             return false;
         };
+        let socket = solo.get_mut();
         socket.set_timeout(Some(short(self.timers.silence)));
         let capacity = socket.recv_capacity();
-        let mut solo = Solo::new(socket);
         let handshake = tcb.handshake(tuple);
         if !synchronize(&mut solo, own, &handshake, tcb.window(), now) {
             self.give_back(group, Some(solo), memory);

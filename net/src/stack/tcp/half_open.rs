@@ -13,7 +13,6 @@ use super::tcb::{Challenges, Tcb};
 use super::{Course, Holder, Role, Tcp};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::stack::engine::Solo;
 use crate::stack::ethernet::Station;
 use crate::stack::memory::{Memory, RECEIVE_MAX};
 use crate::stack::numbers::{COOKIE_LIFE_NS, Told};
@@ -369,8 +368,7 @@ impl Tcp {
             return None;
         }
         let (window, group) = (self.window(), tuple.port);
-        let socket = self.new_socket(group, window.into(), now, memory)?;
-        let mut solo = Solo::new(socket);
+        let mut solo = self.new_socket(group, window.into(), now, memory)?;
         if !receive_syn(&mut solo, own, handshake, since) {
             self.give_back(group, Some(solo), memory);
             return None;

@@ -77,7 +77,7 @@ impl Tcp {
         promised: usize,
         now: u64,
         memory: &mut Memory,
-    ) -> Option<Socket<'static>> {
+    ) -> Option<Solo<Socket<'static>>> {
         let limits = self.limits;
         let (used, limit) = (memory.used(), memory.limit());
         let long = (limits.tcp_receive_large, limits.tcp_transmit_large);
@@ -94,14 +94,15 @@ impl Tcp {
         if fitting.is_none() && !self.make_room(group, octets, now, memory) {
             return None;
         }
-        let mut socket = memory.take_socket(receive, transmit)?;
+        let mut solo = memory.take_socket(receive, transmit)?;
+        let socket = solo.get_mut();
         self.groups.entry(group).or_default().used += octets;
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(Some(short(self.timers.ack_delay)));
         // Now: set on an open connection it would send a probe at once.
         socket.set_keep_alive(Some(short(self.timers.keep_alive)));
-        Some(socket)
+        Some(solo)
     }
 
     /// Takes a socket back.
@@ -111,9 +112,10 @@ impl Tcp {
         solo: Option<Solo<Socket<'static>>>,
         memory: &mut Memory,
     ) {
-        let Some(socket) = solo.and_then(Solo::into_socket) else {
+        let Some(solo) = solo else {
             return;
         };
+        let socket = solo.get();
         let octets = socket.recv_capacity() + socket.send_capacity();
         if octets <= Connection::BARE {
             return;
@@ -121,7 +123,7 @@ impl Tcp {
         if let Some(group) = self.groups.get_mut(&group) {
             group.used -= octets;
         }
-        memory.give_back_socket(socket);
+        memory.give_back_socket(solo);
     }
 
     /// A connection that has buffers now takes its place among those that may give way.

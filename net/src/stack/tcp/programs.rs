@@ -2,7 +2,6 @@
 
 use super::{Connection, Role, Stage, Tcp, short};
 use crate::config::Config;
-use crate::stack::engine::Solo;
 use crate::stack::memory::Memory;
 use crate::stack::opening;
 use crate::stack::{ConnectionId, Tuple};
@@ -29,19 +28,20 @@ impl Tcp {
             return Err(Error::AddressInUse);
         }
         let group = self.group_of(tuple.port);
-        let mut socket = self
+        let mut solo = self
             .new_socket(group, 0, now, memory)
             .ok_or(Error::NoMemory)?;
+        let socket = solo.get_mut();
         socket.set_timeout(Some(short(self.timers.connect)));
         let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
         let number = self.numbers.initial(&tuple, now);
         let connect = |cx: &mut _| socket.connect(cx, peer, tuple.port);
         if opening::send_syn(own, number, now, connect).is_err() {
-            self.give_back(group, Some(Solo::new(socket)), memory);
+            self.give_back(group, Some(solo), memory);
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, group, Solo::new(socket), Role::Held, now))
+        Ok(self.insert(tuple, group, solo, Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
