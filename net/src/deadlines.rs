@@ -53,6 +53,7 @@ impl Deadlines {
     }
 
     /// Gives a slot this deadline, unless it has an earlier one.
+    #[inline(never)]
     pub fn hasten(&mut self, slot: usize, at: u64) {
         let index = self.places.get(slot).filter(|&&index| index != NOWHERE);
         let earlier = index.is_some_and(|&index| self.heap[index].0 <= at);

@@ -52,6 +52,8 @@ pub struct Echo {
     granted: usize,
     /// None is taken before.
     paused_until: u64,
+    /// When to look after the above, at the latest: there may be nothing to do yet.
+    look_at: u64,
     granted_datagrams: usize,
     dropped: u64,
 }
@@ -77,6 +79,7 @@ impl Echo {
             held: 0,
             granted: 0,
             paused_until: 0,
+            look_at: u64::MAX,
             granted_datagrams: 0,
             dropped: 0,
         }
@@ -88,13 +91,8 @@ impl Echo {
     /// # Errors
     /// [`crate::Error::TooLong`], which the bounds of this service do not let happen.
     pub fn prepare(&mut self, operations: &mut Operations<'_>, now: u64) -> Result<()> {
-        for _ in 0..ACCEPTS {
-            if !self.end_silent(IDLE_NS, operations, now)? {
-                break;
-            }
-        }
-        if self.paused_until <= now {
-            self.paused_until = 0;
+        if self.look_at <= now {
+            self.look_after(operations, now)?;
         }
         let room = match self.places.saturating_sub(self.clients.len()) {
             _ if self.paused_until > 0 => 0,
@@ -111,6 +109,31 @@ impl Echo {
             self.granted_datagrams = DATAGRAMS;
         }
         Ok(())
+    }
+
+    /// Ends those who have said nothing for too long, and a pause that is over.
+    #[cold]
+    fn look_after(&mut self, operations: &mut Operations<'_>, now: u64) -> Result<()> {
+        for _ in 0..ACCEPTS {
+            if !self.end_silent(IDLE_NS, operations, now)? {
+                break;
+            }
+        }
+        if self.paused_until <= now {
+            self.paused_until = 0;
+        }
+        self.look_at = u64::MAX;
+        if self.paused_until > 0 {
+            self.look_by(self.paused_until);
+        }
+        if let Some((_, heard)) = self.order.front() {
+            self.look_by(heard + IDLE_NS);
+        }
+        Ok(())
+    }
+
+    fn look_by(&mut self, at: u64) {
+        self.look_at = self.look_at.min(at);
     }
 
     /// Does what follows from what has happened.
@@ -132,6 +155,7 @@ impl Echo {
                 }
                 self.clients.insert(socket, now);
                 self.order.push_back((socket, now));
+                self.look_by(now + IDLE_NS);
             }
             Event::Received { socket, bytes } => {
                 if let Some(heard) = self.clients.get_mut(socket) {
@@ -157,6 +181,7 @@ impl Echo {
                 self.granted = 0;
                 if !self.end_silent(SCARCE_NS, operations, now)? {
                     self.paused_until = now + PAUSE_NS;
+                    self.look_by(self.paused_until);
                 }
             }
             Event::Failed { socket, .. } if socket == self.datagrams => self.dropped += 1,
@@ -185,9 +210,7 @@ impl Echo {
 
     /// When to [`Echo::prepare`] though nothing happens.
     pub fn deadline(&self) -> Option<u64> {
-        let silent = self.order.front().map(|(_, heard)| heard + IDLE_NS);
-        let resumes = (self.paused_until > 0).then_some(self.paused_until);
-        silent.into_iter().chain(resumes).min()
+        (self.look_at < u64::MAX).then_some(self.look_at)
     }
 
     fn take_rest(&mut self, socket: Handle) -> Option<Vec<u8>> {

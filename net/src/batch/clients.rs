@@ -133,13 +133,22 @@ impl Clients {
     }
 
     /// Puts a client back, or a new one into its place.
+    #[inline]
     pub(super) fn put(&mut self, entry: Box<Entry>) {
         let slot = entry.client.pid.slot();
-        if self.entries.len() <= slot {
-            self.entries.resize_with(slot + 1, || None);
-        }
         if let Some(at) = entry.turn.deadline.filter(|_| entry.turn.waits) {
             self.deadlines.hasten(slot, at);
+        }
+        match self.entries.get_mut(slot) {
+            Some(place @ None) => *place = Some(entry),
+            _ => self.insert(slot, entry),
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, slot: usize, entry: Box<Entry>) {
+        if self.entries.len() <= slot {
+            self.entries.resize_with(slot + 1, || None);
         }
         self.entries[slot] = Some(entry);
     }
@@ -178,16 +187,22 @@ impl Clients {
     }
 
     /// The time has come for some.
+    #[inline]
     pub fn advance(&mut self, now: u64) {
         while let Some(slot) = self.deadlines.due(now) {
-            let entry = self.entries.get(slot).and_then(Option::as_ref);
-            let waiting = entry.filter(|entry| entry.turn.waits);
-            match waiting.and_then(|entry| entry.turn.deadline) {
-                Some(at) if at > now => self.deadlines.set(slot, at),
-                _ => {
-                    self.deadlines.clear(slot);
-                    self.due.push(slot);
-                }
+            self.expire(slot, now);
+        }
+    }
+
+    #[inline(never)]
+    fn expire(&mut self, slot: usize, now: u64) {
+        let entry = self.entries.get(slot).and_then(Option::as_ref);
+        let waiting = entry.filter(|entry| entry.turn.waits);
+        match waiting.and_then(|entry| entry.turn.deadline) {
+            Some(at) if at > now => self.deadlines.set(slot, at),
+            _ => {
+                self.deadlines.clear(slot);
+                self.due.push(slot);
             }
         }
     }

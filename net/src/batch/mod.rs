@@ -167,9 +167,17 @@ impl<D: Device> Server<D> {
     }
 
     /// A call ends, and with it its unfinished sends.
+    #[inline]
     fn end_sends(&mut self, entry: &mut Entry) {
+        entry.turn.end();
+        if !(entry.turn.waiting.is_empty() && entry.turn.unsent.is_empty()) {
+            self.cut_sends(entry);
+        }
+    }
+
+    #[inline(never)]
+    fn cut_sends(&mut self, entry: &mut Entry) {
         let Entry { client, turn } = entry;
-        turn.end();
         for handle in turn.waiting.drain(..) {
             let Ok(socket) = self.handles.get_mut(handle, client.pid) else {
                 continue;

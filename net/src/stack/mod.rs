@@ -381,7 +381,15 @@ impl<D: Device> Stack<D> {
 
     /// Sends the ARP requests that are due, within bounds, and drops what waited for an answer
     /// in vain.
+    #[inline]
     fn ask_neighbors(&mut self, now: u64) {
+        if self.udp.has_waiting() || self.neighbors.deadline().is_some_and(|at| at <= now) {
+            self.ask_due(now);
+        }
+    }
+
+    #[cold]
+    fn ask_due(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
         for _ in 0..ASK_BUDGET {
             while let Some(address) = self.neighbors.given_up(now) {

@@ -10,6 +10,8 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 
 /// EtherType of a frame with a VLAN tag (IEEE 802.1Q §9.4).
 const VLAN: [u8; 2] = [0x81, 0x00];
+/// Where an IPv4 header in a frame names the protocol of what it carries.
+const PROTOCOL: usize = 23;
 
 /// Tells smoltcp what it need not do for a card that does checksums.
 ///
@@ -23,8 +25,9 @@ pub fn announce(capabilities: &mut DeviceCapabilities) {
 }
 
 /// Whether the card must fill in the checksum of this frame: it is a whole TCP segment.
+#[inline]
 pub fn is_tcp(frame: &[u8]) -> bool {
-    tcp(frame).is_some()
+    frame.get(PROTOCOL) == Some(&IpProtocol::Tcp.into()) && tcp(frame).is_some()
 }
 
 /// Whether a received frame, from which a tag (TCI) was taken if it had one, is of this VLAN; or of

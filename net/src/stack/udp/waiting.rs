@@ -231,6 +231,12 @@ impl Udp {
         }
     }
 
+    /// Whether datagrams wait.
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Makes sure that a neighbour that datagrams wait for is being asked for: it may
     /// have been known when they were queued.
     pub fn ask_again(&self, now: u64, neighbors: &mut Neighbors) {
