@@ -13,7 +13,7 @@ use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
 use kernel::clock::{MILLISECOND_NS, QUANTUM_MS, SECOND_NS};
 use kernel::idle::{ARM_NS, Looks, Watch};
-use kernel::process::{State, Table};
+use kernel::process::Table;
 use kernel::ramdisk::Ramdisk;
 use kernel::random::Random;
 use spin::Mutex;
@@ -295,13 +295,12 @@ impl Kernel {
     /// Chooses who runs next and leaves it in the frame.
     fn resume(&mut self, frame: &mut Frame, rotate: bool) -> Way {
         let before = self.table.current();
-        let is_ready = |pid| matches!(self.table.get(pid), Some(p) if p.state == State::Ready);
-        let sleeps = !before.is_some_and(is_ready);
-        if sleeps {
-            // It finds its result in `rax` later: nobody sets it before this.
+        let mut next = self.table.schedule(rotate);
+        let goes_on = next.is_some() && next == before;
+        if !goes_on {
+            // Who sleeps finds its result in `rax` later: nobody sets it before this.
             self.keep(before, frame);
         }
-        let mut next = self.table.schedule(rotate);
         let mut paused = before.is_none();
         if next.is_none() {
             paused = true;
@@ -318,16 +317,13 @@ impl Kernel {
         if next.is_some() && self.nics.is_unarmed() {
             self.arm_for(next);
         }
-        if !sleeps && before == next {
+        if goes_on {
             return match frame.registers.vector {
                 traps::SYSCALL => Way::Returning,
                 _ => Way::Interrupted,
             };
         }
         self.accounts.enter(Stage::Switch);
-        if !sleeps {
-            self.keep(before, frame);
-        }
         let Some(process) = next.and_then(|pid| self.table.get(pid)) else {
             let until = self.watch.begin(self.timer.now());
             frame.set_idle(self.timer.count_at(until));

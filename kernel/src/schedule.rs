@@ -6,12 +6,13 @@
 //!   Computing     what is left, in turns    has used its credit up
 //! ```
 //!
-//! Servers, which their parents have started as such, come first. A program that is none has
-//! credit: it earns as much as it sleeps, up to `CREDIT_MS`, and pays for the time in which it
-//! runs, in the kernel as well. It computes from when it has none until it has `RISE_MS`. So one that waits for people or for messages comes before one that
-//! computes; and one that calls `wait` again and again without sleeping, or prints without end,
-//! computes. A child begins with half of its parent's credit, so that to start children makes
-//! none.
+//! Servers, which their parents have started as such, come first; what they compute is not counted,
+//! and their children begin without credit. A program that is none has credit: it earns as much as
+//! it sleeps, up to `CREDIT_MS`, and pays for the time in which it runs, in the kernel as well. It
+//! computes from when it has none until it has `RISE_MS`. So one that waits for people or for
+//! messages comes before one that computes; and one that calls `wait` again and again without
+//! sleeping, or prints without end, computes. A child begins with half of its parent's credit, so
+//! that to start children makes none.
 //!
 //! Nobody is shut out for ever: a level that had its turn `PATIENCE_MS` ago the last time, and
 //! has wanted it since, has one of `TURN_MS`, in which it is not interrupted for those above.
@@ -104,38 +105,30 @@ impl Pace {
     }
 }
 
-/// Slots of the table of processes that take turns: a bit for each.
-#[derive(Clone, Copy, Default)]
-struct Turns {
-    slots: u64,
-    /// Where the next turn is looked for: behind the slot that had the last.
-    next: u32,
-}
-
-impl Turns {
-    fn take(&mut self) -> Option<usize> {
-        if self.slots == 0 {
-            return None;
-        }
-        let ahead = self.slots.rotate_right(self.next).trailing_zeros();
-        let slot = (self.next + ahead) % u64::BITS;
-        self.slots &= !(1 << slot);
-        self.next = slot + 1;
-        Some(slot as usize)
-    }
-}
-
-/// Those who want the processor at one level.
+/// Those who want the processor at one level: a bit for each slot of the table of processes.
 #[derive(Clone, Copy, Default)]
 struct Queue {
-    /// Those who come before the others of the level.
-    first: Turns,
-    others: Turns,
+    all: u64,
+    /// Those of them who come before the others.
+    first: u64,
+    /// Where the next turn of those and of the others is looked for: behind the last one's slot.
+    next_first: u32,
+    next_other: u32,
 }
 
 impl Queue {
-    fn is_empty(&self) -> bool {
-        self.first.slots | self.others.slots == 0
+    /// Takes out whose turn it is. There must be somebody.
+    fn take(&mut self) -> usize {
+        let (slots, next) = match self.first {
+            0 => (self.all, &mut self.next_other),
+            first => (first, &mut self.next_first),
+        };
+        let ahead = slots.rotate_right(*next).trailing_zeros();
+        let slot = (*next + ahead) % u64::BITS;
+        *next = slot + 1;
+        self.all &= !(1 << slot);
+        self.first &= self.all;
+        slot as usize
     }
 }
 
@@ -192,7 +185,7 @@ impl Scheduler {
     /// The most urgent level at which somebody waits.
     fn best(&self) -> Option<Level> {
         let mut levels = Level::ALL.into_iter();
-        levels.find(|level| !self.ready[*level as usize].is_empty())
+        levels.find(|level| self.ready[*level as usize].all != 0)
     }
 
     /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
@@ -225,29 +218,28 @@ impl Scheduler {
     pub fn wake(&mut self, pid: Pid, pace: &mut Pace, first: bool) {
         // Who has not stopped meanwhile has not slept.
         if self.current() != Some(pid) {
-            pace.earn(self.now, self.millisecond);
+            if !pace.is_server {
+                pace.earn(self.now, self.millisecond);
+            }
             self.push(pid, pace.level(), first);
         }
     }
 
     fn push(&mut self, pid: Pid, level: Level, first: bool) {
         let ready = &mut self.ready[level as usize];
-        if ready.is_empty() {
+        if ready.all == 0 {
             self.served[level as usize] = self.now;
         }
-        let turns = match first {
-            true => &mut ready.first,
-            false => &mut ready.others,
-        };
-        turns.slots |= 1 << pid.slot();
+        ready.all |= 1 << pid.slot();
+        ready.first |= u64::from(first) << pid.slot();
         self.pids[pid.slot()] = pid;
     }
 
     /// A process is gone.
     pub fn remove(&mut self, pid: Pid) {
         for ready in &mut self.ready {
-            ready.first.slots &= !(1 << pid.slot());
-            ready.others.slots &= !(1 << pid.slot());
+            ready.all &= !(1 << pid.slot());
+            ready.first &= ready.all;
         }
         if self.current() == Some(pid) {
             self.current = None;
@@ -261,9 +253,11 @@ impl Scheduler {
         let Some((_, level)) = &mut self.current else {
             return;
         };
-        pace.pay(self.now.wrapping_sub(self.paid), self.now);
-        self.paid = self.now;
-        self.served[*level as usize] = self.now;
+        if !pace.is_server {
+            pace.pay(self.now.wrapping_sub(self.paid), self.now);
+            self.paid = self.now;
+            self.served[*level as usize] = self.now;
+        }
         match goes_on {
             true => *level = pace.level(),
             false => {
@@ -283,36 +277,39 @@ impl Scheduler {
             self.turn_ends = 0;
             return self.current();
         };
-        let (next, is_turn) = match self.overdue(best) {
-            Some(level) => (level, true),
-            None => (best, false),
+        let Some((pid, level)) = self.current else {
+            let overdue = self.overdue(best);
+            return Some(self.begin(overdue.unwrap_or(best), overdue.is_some()));
         };
-        if let Some((pid, level)) = self.current {
-            if !is_turn && (level < next || level == next && !rotate) {
-                self.turn_ends = 0;
-                return Some(pid);
-            }
-            // Who makes way for another level goes on soon; else it is the others' turn first.
-            self.push(pid, level, level != next);
+        let overdue = self.overdue(level.min(best));
+        let next = overdue.unwrap_or(best);
+        if overdue.is_none() && (level < next || level == next && !rotate) {
+            self.turn_ends = 0;
+            return Some(pid);
         }
-        let ready = &mut self.ready[next as usize];
-        let slot = ready.first.take().or_else(|| ready.others.take());
+        // Who makes way for another level goes on soon; else it is the others' turn first.
+        self.push(pid, level, level != next);
+        Some(self.begin(next, overdue.is_some()))
+    }
+
+    /// Gives the processor to whose turn it is at a level that somebody waits at.
+    fn begin(&mut self, level: Level, is_turn: bool) -> Pid {
+        let pid = self.pids[self.ready[level as usize].take()];
         self.turn_ends = match is_turn {
             true => self.now + TURN_MS * self.millisecond,
             false => 0,
         };
         self.paid = self.now;
-        self.current = slot.map(|slot| (self.pids[slot], next));
-        self.current()
+        self.current = Some((pid, level));
+        pid
     }
 
-    /// The level below `best`, or below who runs, that has waited for too long.
-    fn overdue(&self, best: Level) -> Option<Level> {
-        let above = self.current.map_or(best, |(_, level)| level.min(best));
+    /// A level below that one, the first that has waited for too long.
+    fn overdue(&self, above: Level) -> Option<Level> {
         let mut below = Level::ALL.into_iter().filter(|level| *level > above);
         below.find(|level| {
             let waited = self.now.wrapping_sub(self.served[*level as usize]);
-            !self.ready[*level as usize].is_empty() && waited >= PATIENCE_MS * self.millisecond
+            self.ready[*level as usize].all != 0 && waited >= PATIENCE_MS * self.millisecond
         })
     }
 }

@@ -56,6 +56,7 @@ impl Identifications {
         }
     }
 
+    #[inline]
     fn draw(&mut self) -> u16 {
         if self.drawn.1 == 0 {
             self.drawn = (self.random.next(), 4);

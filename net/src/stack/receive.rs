@@ -189,8 +189,9 @@ impl Receiver<'_> {
                     return self.other(ip, frame, reply);
                 };
                 let verdict = self.udp.deliver(datagram, frame);
-                let is_early = self.early.is_early(self.now);
-                if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !is_early {
+                if verdict == Verdict::Dropped(DropReason::UdpNoPort)
+                    && !self.early.is_early(self.now)
+                {
                     self.report(Report::PortUnreachable, frame, reply);
                 }
                 verdict
@@ -206,8 +207,7 @@ impl Receiver<'_> {
     /// gets what we send.
     #[inline]
     fn spoke(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
-        let hop = self.config.next_hop(host).unwrap_or(host);
-        if !self.neighbors.is_no_news(hop, station, answers, self.now) {
+        if !self.neighbors.is_no_news(host, station, answers, self.now) {
             self.hear((host, station), answers);
         }
     }
@@ -216,7 +216,9 @@ impl Receiver<'_> {
     fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
         let (own, now) = (self.config, self.now);
         if !own.contains(host) {
-            if let Some(router) = own.gateway {
+            if let Some(router) = own.gateway
+                && !self.neighbors.is_no_news(router, station, answers, now)
+            {
                 self.neighbors.passed_on(router, station, answers, now);
             }
         } else if station.is_single()
