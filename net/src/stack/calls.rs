@@ -167,7 +167,11 @@ impl<D: Device> Stack<D> {
         if to.port() == 0 {
             return Err(Error::InvalidArgument);
         }
-        let hop = self.hop(*to.ip())?;
+        // A neighbour is its own next hop.
+        let hop = match self.neighbors.is_latest(*to.ip()) {
+            true => Some(*to.ip()),
+            false => self.hop(*to.ip())?,
+        };
         let around = (&self.config, &mut self.neighbors, &mut self.port);
         self.udp.send(id, (to, hop), octets, now, around)
     }

@@ -163,6 +163,13 @@ impl Neighbors {
 
     // --- sending ----------------------------------------------------------------------
 
+    /// Whether this is the neighbour that was heard of or used last.
+    #[inline]
+    pub fn is_latest(&self, address: Ipv4Addr) -> bool {
+        let entry = self.entries.get(self.latest);
+        entry.is_some_and(|entry| entry.address == address)
+    }
+
     /// The station of a neighbour, if it is known.
     pub fn station(&self, address: Ipv4Addr, now: u64) -> Option<Station> {
         let entry = self.entries.get(self.find(address)?)?;

@@ -124,8 +124,8 @@ impl Tcp {
         (own, now, memory): (&Config, u64, &mut Memory),
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        if connection.is_dormant() && !self.wake(id, own, now, memory) {
+        let is_dormant = self.get(id).is_some_and(Connection::is_dormant);
+        if is_dormant && !self.wake(id, own, now, memory) {
             self.starve(id, now);
             return Ok(0);
         }
