@@ -44,8 +44,9 @@ impl Station {
 /// what is behind. `None`: it ends before that.
 #[inline]
 pub(super) fn parse(frame: &[u8]) -> Option<(Station, Station, [u8; 2], &[u8])> {
-    let (to, rest) = frame.split_first_chunk()?;
+    let (header, packet) = frame.split_first_chunk::<ETHERNET>()?;
+    let (to, rest) = header.split_first_chunk()?;
     let (from, rest) = rest.split_first_chunk()?;
-    let (kind, packet) = rest.split_first_chunk()?;
+    let kind = rest.first_chunk()?;
     Some((Station(*to), Station(*from), *kind, packet))
 }

@@ -10,60 +10,71 @@ use alloc::boxed::Box;
 
 /// More than so many in succession all differ.
 const APART: usize = 4096;
+/// So many are drawn together.
+const TOGETHER: usize = 64;
+const _: () = assert!(APART.is_multiple_of(TOGETHER));
+
+/// A bit for each number.
+type Numbers = [u64; 1 << 10];
 
 /// Draws the identifications of one protocol's datagrams.
 pub(super) struct Identifications {
     random: Random,
-    /// Four numbers' bits, of which so many numbers are left.
-    drawn: (u64, u8),
-    /// The last ones, of which the next takes the place of the oldest.
-    last: Box<[u16; APART]>,
-    oldest: usize,
-    /// A bit for each number that is among them.
-    used: Box<[u64; 1 << 10]>,
+    /// Those that were drawn and not used, so many.
+    ready: [u16; TOGETHER],
+    left: usize,
+    /// Those that were drawn since the last change of these two, and those from there to the one
+    /// before.
+    lately: Box<Numbers>,
+    before: Box<Numbers>,
+    /// How many were drawn since the last change: it is at each [`APART`].
+    drawn: usize,
 }
 
 impl Identifications {
     #[cold]
     pub fn new(key: Key) -> Self {
-        // As if the lowest numbers had been the last: all places have one of their own.
-        let mut used = Box::new([0; 1 << 10]);
-        used[..APART / 64].fill(u64::MAX);
         Identifications {
             random: Random::new(key),
-            drawn: (0, 0),
-            last: Box::new(core::array::from_fn(|place| place as u16)),
-            oldest: 0,
-            used,
+            ready: [0; TOGETHER],
+            left: 0,
+            lately: Box::new([0; 1 << 10]),
+            before: Box::new([0; 1 << 10]),
+            drawn: 0,
         }
     }
 
     /// The next one.
     #[inline]
     pub fn next(&mut self) -> u16 {
-        // Of 16 numbers 15 are free at the least.
-        loop {
-            let number = self.draw();
-            let (word, bit) = place(number);
-            if self.used[word] & bit == 0 {
-                self.used[word] |= bit;
-                let oldest = core::mem::replace(&mut self.last[self.oldest], number);
-                self.oldest = (self.oldest + 1) % APART;
-                let (word, bit) = place(oldest);
-                self.used[word] &= !bit;
-                return number;
-            }
+        if self.left == 0 {
+            self.draw();
         }
+        self.left -= 1;
+        self.ready[self.left % TOGETHER]
     }
 
-    #[inline]
-    fn draw(&mut self) -> u16 {
-        if self.drawn.1 == 0 {
-            self.drawn = (self.random.next(), 4);
+    #[cold]
+    fn draw(&mut self) {
+        if self.drawn == APART {
+            core::mem::swap(&mut self.lately, &mut self.before);
+            self.lately.fill(0);
+            self.drawn = 0;
         }
-        let (bits, left) = self.drawn;
-        self.drawn = (bits >> 16, left - 1);
-        bits as u16
+        // Of 16 numbers 14 are free at the least.
+        while self.left < TOGETHER {
+            let bits = self.random.next();
+            for number in [bits, bits >> 16, bits >> 32, bits >> 48].map(|bits| bits as u16) {
+                let (word, bit) = place(number);
+                let is_free = (self.lately[word] | self.before[word]) & bit == 0;
+                if is_free && self.left < TOGETHER {
+                    self.lately[word] |= bit;
+                    self.ready[self.left] = number;
+                    self.left += 1;
+                }
+            }
+        }
+        self.drawn += TOGETHER;
     }
 }
 
