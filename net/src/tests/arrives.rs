@@ -9,7 +9,7 @@ use super::frames::arp_reply;
 use super::raw::*;
 use super::world::*;
 use abi::Pid;
-use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
 use std::vec;
 use std::vec::Vec;
 
@@ -544,4 +544,46 @@ fn after_a_timeout_acknowledgements_still_carry_the_highest_number() {
     let pure: Vec<&Raw> = answers.iter().filter(|a| a.data.is_empty()).collect();
     assert_eq!(pure.len(), 1);
     assert_eq!(pure[0].seq, live.snd_nxt, "the peer drops what is older");
+}
+
+#[test]
+fn both_ends_may_begin() {
+    let mut live = Live::new(SynSent);
+    let ready = |live: &mut Live| live.world.ready(PROGRAM, live.first, poll::WRITABLE);
+    // RFC 9293 §3.5, figure 7.
+    let answer = |live: &Live, flags, seq| (flags, seq, live.rcv_nxt.wrapping_add(1));
+    let said = |sent: Vec<Raw>| {
+        sent.iter()
+            .map(|s| (s.flags, s.seq, s.ack))
+            .collect::<Vec<_>>()
+    };
+    let sent = live.send(SYN, 0, 0, 0);
+    assert_eq!(said(sent), [answer(&live, SYN | ACK, live.una)]);
+    assert_eq!(ready(&mut live), 0, "ours is not acknowledged");
+    // What is not acceptable is answered in this state, too.
+    let sent = live.send(ACK, -100, 0, 1);
+    assert_eq!(said(sent), [answer(&live, ACK, live.snd_nxt)]);
+    assert_eq!(ready(&mut live), 0);
+    live.rcv_nxt = live.rcv_nxt.wrapping_add(1);
+    assert_eq!(live.send(ACK, 0, 0, 0), []);
+    assert_eq!(ready(&mut live), poll::WRITABLE);
+}
+
+#[test]
+fn a_program_hears_when_both_directions_have_ended() {
+    for (state, has_ended) in [
+        (Established, false),
+        (FinWait1, false),
+        (FinWait2, false),
+        (CloseWait, false),
+        (Closing, true),
+        (LastAck, true),
+        (TimeWait, true),
+    ] {
+        let mut live = Live::new(state);
+        let ready = live
+            .world
+            .ready(PROGRAM, live.socket.unwrap(), poll::HANG_UP);
+        assert_eq!(ready & poll::HANG_UP != 0, has_ended, "{state:?}");
+    }
 }
