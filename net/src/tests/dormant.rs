@@ -2,11 +2,13 @@
 //! or changed, whenever they fall asleep and whatever wakes them. And who gives way when there
 //! is no memory left.
 
+use super::batch::{Ops, bare};
 use super::frames::arp_reply;
 use super::raw::*;
 use super::streams::Echo;
 use super::world::*;
 use crate::Config;
+use abi::batch::{Event, Tell};
 use abi::socket::{Answer, Direction, Handle, Request, poll};
 use abi::{Error, Pid};
 use smoltcp::iface::SocketHandle;
@@ -557,18 +559,19 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     assert_eq!(world.figure("tcp_gave_way"), 2);
     // Octets can wait.
     let (socket, next) = sender;
-    let on = false;
-    world
-        .ask(OTHER, Request::SetNonBlocking { socket, on })
-        .unwrap();
-    let sending = world.call(OTHER, Request::Send { socket }, b"at last");
-    assert_eq!((sent(&mut world), world.answer(sending)), (vec![], None));
+    let ops = Ops::new().send(socket, b"at last", |send| send.tell = Tell::Now);
+    let token = world.batch(OTHER, &ops);
+    assert_eq!(
+        (sent(&mut world), world.batch_answer(token)),
+        (vec![], None)
+    );
     // What frees memory tells nobody, and the peer says nothing.
     world.die(PROGRAM);
     let heard = within(&mut world, SECOND);
     let mut heard = (heard.iter().map(|(_, s)| s)).filter(|s| s.ports.1 == 1024);
     let first = heard.next().map(|s| (s.seq, &s.data[..]));
     assert_eq!(first, Some((next.ack, &b"at last"[..])));
-    let answer = world.answer(sending).map(|(answer, _)| answer);
-    assert_eq!(answer, Some(Ok(Answer::Count(7))));
+    let told = world.batch_answer(token).map(|events| bare(&events));
+    let waited = true;
+    assert_eq!(told, Some(vec![Event::Sent { socket, waited }]));
 }

@@ -98,6 +98,11 @@ fn a_frame_goes_on_that_says_the_same_in_all_that_matters() {
             assert!(!one.is_followed_by(&twice), "{word} {at}");
         }
     }
+    // Nor three, where the words of the addresses and ports overlap.
+    let thrice = [26, 30, 34]
+        .into_iter()
+        .fold(next, |next, at| with(next, at, 1));
+    assert!(!one.is_followed_by(&thrice));
     assert!(!one.is_followed_by(&frame(1101, 100)) && !one.is_followed_by(&frame(1100, 0)));
 }
 
