@@ -158,4 +158,16 @@ mod tests {
         deadlines.set(7, 200);
         assert_eq!((deadlines.due(199), deadlines.due(200)), (None, Some(7)));
     }
+
+    #[test]
+    fn what_hastens_puts_nothing_off() {
+        let mut deadlines = Deadlines::default();
+        for (at, first) in [(50, 50), (70, 50), (50, 50), (40, 40), (60, 40)] {
+            deadlines.hasten(3, at);
+            assert_eq!(
+                (deadlines.get(3), deadlines.first()),
+                (Some(first), Some((first, 3)))
+            );
+        }
+    }
 }

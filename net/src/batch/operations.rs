@@ -242,9 +242,7 @@ impl<D: Device> Server<D> {
         let slot = self.handles.get_mut(socket, client.pid)?;
         kind(slot.state)?;
         (slot.armed.count, slot.armed.max) = (count, max);
-        if count > 0 {
-            client.enqueue(socket, &mut slot.armed);
-        }
+        client.enqueue(socket, &mut slot.armed);
         Ok(Outcome::Silent)
     }
 

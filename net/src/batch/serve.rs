@@ -179,7 +179,8 @@ impl<D: Device> Server<D> {
         }
         let count = match turn.events.room() {
             Some(room) if room >= waiting => waiting,
-            Some(room) if room >= SLIVER || (room > 0 && !turn.events.has_news()) => room,
+            // Without news there is room for some: outcomes have theirs.
+            Some(room) if room >= SLIVER || !turn.events.has_news() => room,
             _ => return Ok(Served::Full),
         };
         let len = count as u32;

@@ -238,3 +238,6 @@ impl Run {
         self.buffer
     }
 }
+
+#[cfg(test)]
+mod tests;

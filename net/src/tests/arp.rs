@@ -1,6 +1,6 @@
 //! RFC 826's reception algorithm and RFC 5227's defence of an address, by frames.
 
-use super::frames::Segment;
+use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
 use abi::Pid;
 use abi::socket::{Handle, Kind, Request, SocketAddress};
@@ -362,4 +362,16 @@ fn what_we_ask_is_as_the_rfc_says() {
         EthernetAddress(*frames[0].first_chunk().unwrap()),
         EthernetAddress(HERE)
     );
+}
+
+#[test]
+fn who_waits_for_a_station_has_its_turn_when_it_is_told() {
+    let mut world = World::new(31);
+    let socket = world.socket(PROGRAM, Kind::Stream);
+    let (ip, port) = (PEER_IP, 80);
+    let address = SocketAddress { ip, port };
+    world.call(PROGRAM, Request::Connect { socket, address }, &[]);
+    assert!(segments(&world.frames()).is_empty());
+    world.inject(&arp_reply(PEER_IP));
+    assert_eq!(segments(&world.frames()).len(), 1, "the SYN");
 }

@@ -9,7 +9,7 @@ use super::frames::arp_reply;
 use super::raw::*;
 use super::world::*;
 use abi::Pid;
-use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
 use std::vec;
 use std::vec::Vec;
 
@@ -544,4 +544,92 @@ fn after_a_timeout_acknowledgements_still_carry_the_highest_number() {
     let pure: Vec<&Raw> = answers.iter().filter(|a| a.data.is_empty()).collect();
     assert_eq!(pure.len(), 1);
     assert_eq!(pure[0].seq, live.snd_nxt, "the peer drops what is older");
+}
+
+#[test]
+fn both_ends_may_begin() {
+    let mut live = Live::new(SynSent);
+    let ready = |live: &mut Live| live.world.ready(PROGRAM, live.first, poll::WRITABLE);
+    // RFC 9293 §3.5, figure 7.
+    let answer = |live: &Live, flags, seq| (flags, seq, live.rcv_nxt.wrapping_add(1));
+    let said = |sent: Vec<Raw>| {
+        sent.iter()
+            .map(|s| (s.flags, s.seq, s.ack))
+            .collect::<Vec<_>>()
+    };
+    let sent = live.send(SYN, 0, 0, 0);
+    assert_eq!(said(sent), [answer(&live, SYN | ACK, live.una)]);
+    assert_eq!(ready(&mut live), 0, "ours is not acknowledged");
+    // What is not acceptable is answered in this state, too.
+    let sent = live.send(ACK, -100, 0, 1);
+    assert_eq!(said(sent), [answer(&live, ACK, live.snd_nxt)]);
+    assert_eq!(ready(&mut live), 0);
+    live.rcv_nxt = live.rcv_nxt.wrapping_add(1);
+    assert_eq!(live.send(ACK, 0, 0, 0), []);
+    assert_eq!(ready(&mut live), poll::WRITABLE);
+}
+
+#[test]
+fn a_program_hears_when_both_directions_have_ended() {
+    for (state, has_ended) in [
+        (Established, false),
+        (FinWait1, false),
+        (FinWait2, false),
+        (CloseWait, false),
+        (Closing, true),
+        (LastAck, true),
+        (TimeWait, true),
+    ] {
+        let mut live = Live::new(state);
+        let ready = live
+            .world
+            .ready(PROGRAM, live.socket.unwrap(), poll::HANG_UP);
+        assert_eq!(ready & poll::HANG_UP != 0, has_ended, "{state:?}");
+    }
+}
+
+#[test]
+fn what_ends_a_connection_is_counted_as_that() {
+    // We begin, and the peer acknowledges what was not sent, or says nothing.
+    let mut live = Live::new(SynSent);
+    let figure = |live: &Live, name: &str| live.world.figure(name);
+    assert_eq!(figure(&live, "tcp_connects"), 1);
+    let answers = live.send(SYN | ACK, 0, 9, 0);
+    assert_eq!((answers.len(), answers[0].flags & RST), (1, RST));
+    assert_eq!(figure(&live, "tcp_resets_sent"), 1);
+    let asked = poll::READABLE | poll::WRITABLE;
+    // From now on nobody waits for it, so that the error is kept.
+    assert_eq!(live.world.ready(PROGRAM, live.first, asked), 0);
+    for _ in 0..300 {
+        live.world.now += SECOND;
+        // Its station is still there.
+        live.world.inject(&arp_reply(PEER_IP));
+        live.frames();
+    }
+    let ready = live.world.ready(PROGRAM, live.first, asked);
+    assert_eq!(ready, asked | poll::ERROR | poll::HANG_UP);
+    let idle = live.world.socket(PROGRAM, Kind::Stream);
+    let ready = live.world.ready(PROGRAM, idle, asked);
+    assert_eq!(ready, poll::WRITABLE | poll::HANG_UP);
+    assert_eq!(figure(&live, "tcp_timeouts"), 1);
+    // The peer resets it.
+    let mut live = Live::new(Established);
+    live.send(RST | ACK, 0, 0, 0);
+    let recv = Request::Recv {
+        socket: live.socket.unwrap(),
+    };
+    let told = live.world.now(PROGRAM, recv, &[0; 10]).0;
+    assert_eq!(told, Err(abi::Error::ConnectionReset));
+    assert_eq!(figure(&live, "tcp_timeouts"), 0);
+    // Its program has closed it, and the peer goes on.
+    for (state, ack, is_reset) in [(FinWait1, -1, false), (FinWait2, 0, true)] {
+        let mut live = Live::new(state);
+        let socket = live.socket.unwrap();
+        let closed = live.world.ask(PROGRAM, Request::Close { socket });
+        assert_eq!(closed, Ok(Answer::Done));
+        let answers = live.send(ACK, 0, ack, 5);
+        let resets = answers.iter().filter(|answer| answer.flags & RST != 0);
+        assert_eq!(resets.count(), usize::from(is_reset), "{state:?}");
+        assert_eq!(figure(&live, "tcp_orphans_aborted"), is_reset.into());
+    }
 }

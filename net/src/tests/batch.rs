@@ -242,6 +242,24 @@ fn a_batch_with_nothing_to_say_waits_for_its_timeout() {
 }
 
 #[test]
+fn each_call_waits_for_its_own_timeout() {
+    let mut world = World::new(108);
+    let socket = world.socket(PROGRAM, Kind::Stream);
+    // It is answered at once, and its timeout is not that of the next.
+    let ops = Ops::new().with(Operation::Progress { socket });
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &[]), 10);
+    world.act();
+    assert_eq!(
+        world.batch_answer(token).map(|events| events.len()),
+        Some(1)
+    );
+    let start = world.now;
+    let token = world.batch_from(PROGRAM, &Ops::new(), (AREA, &[]), 50);
+    assert_eq!(world.events_of(token), []);
+    assert_eq!(world.now - start, 50 * MS);
+}
+
+#[test]
 fn leases_that_do_not_do_are_refused() {
     let mut world = World::new(101);
     let batch = |operations| {

@@ -482,3 +482,25 @@ fn a_wait_for_datagrams_ends_in_time_or_with_one() {
         poll::READABLE
     );
 }
+
+#[test]
+fn a_socket_is_writable_while_an_ordinary_datagram_would_be_taken() {
+    // The queue has 64 places and 64 KiB.
+    for (len, places) in [(1, 64), (1400, 46)] {
+        let mut world = World::new(44);
+        let socket = world.bound(SERVER, Kind::Datagram, 7);
+        world.inject(&arp_reply(PEER_IP));
+        world.frames();
+        world.server.device_mut().room = 0;
+        let (ip, port) = (PEER_IP, 9);
+        let address = SocketAddress { ip, port };
+        let sending = Request::SendTo { socket, address };
+        for _ in 0..places {
+            assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), poll::WRITABLE);
+            let sent = world.now(SERVER, sending, &vec![7; len]).0;
+            assert_eq!(sent, Ok(Answer::Count(len as u32)));
+            world.frames();
+        }
+        assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0, "{len}");
+    }
+}

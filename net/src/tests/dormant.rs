@@ -2,12 +2,14 @@
 //! or changed, whenever they fall asleep and whatever wakes them. And who gives way when there
 //! is no memory left.
 
+use super::batch::{Ops, bare};
 use super::frames::arp_reply;
 use super::raw::*;
 use super::streams::Echo;
 use super::world::*;
 use crate::Config;
-use abi::socket::{Answer, Handle, Request, poll};
+use abi::batch::{Event, Tell};
+use abi::socket::{Answer, Direction, Handle, Request, poll};
 use abi::{Error, Pid};
 use smoltcp::iface::SocketHandle;
 use std::vec;
@@ -253,6 +255,10 @@ fn a_peer_that_is_silent_is_asked_and_given_up() {
     let before = next.ack.wrapping_sub(1);
     let question = |at| (at, before, next.seq, 16 << 10);
     assert_eq!(questions, [question(25), question(50)]);
+    assert_ne!(
+        world.ready(PROGRAM, socket, poll::READABLE) & poll::HANG_UP,
+        0
+    );
     assert_eq!(read(&mut world, socket), Err(Error::TimedOut));
     assert_eq!(world.figure("tcp_timeouts"), 1);
     world.ask(PROGRAM, Request::Close { socket }).unwrap();
@@ -495,4 +501,77 @@ fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
         (world.figure("connections"), world.figure("buffer_octets")),
         (0, 0)
     );
+}
+
+/// Connections whose peers take nothing, so that they hold their buffers, until there is no
+/// memory for another.
+fn exhaust(world: &mut World, program: Pid, listener: Handle, port: u16) {
+    for peer in 2000.. {
+        let ports = (peer, port);
+        let (mut next, opened) = shake(world, ports, (program, listener));
+        if !opened {
+            return;
+        }
+        let accept = Request::Accept { socket: listener };
+        let Ok(Answer::Accepted(socket, _)) = world.ask(program, accept) else {
+            panic!("not accepted")
+        };
+        next.window = 0;
+        world.inject(&next.frame());
+        let sending = world.now(program, Request::Send { socket }, &[1; 100]).0;
+        assert_eq!(sending, Ok(Answer::Count(100)));
+        sent(world);
+    }
+}
+
+#[test]
+fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
+    let (mut world, web, echo) = crowd(256 << 10);
+    let [sender, closer, finisher] =
+        [1024, 1025, 1026].map(|port| open(&mut world, OTHER, echo, (port, 7)));
+    assert_eq!(world.server.stack.lull_all(world.now), 3);
+    exhaust(&mut world, OTHER, echo, 7);
+    exhaust(&mut world, PROGRAM, web, 80);
+    assert_eq!(world.figure("dormant"), 3);
+    assert_eq!(world.figure("tcp_gave_way"), 0);
+    // An end has to be told at once.
+    let (socket, next) = closer;
+    assert_eq!(
+        world.ask(OTHER, Request::Close { socket }),
+        Ok(Answer::Done)
+    );
+    let reset = sent(&mut world).remove(0);
+    assert_eq!(
+        (reset.ports.1, reset.flags & RST, reset.seq),
+        (1025, RST, next.ack)
+    );
+    let (socket, next) = finisher;
+    let direction = Direction::Send;
+    let shutdown = world.ask(OTHER, Request::Shutdown { socket, direction });
+    assert_eq!(shutdown, Ok(Answer::Done));
+    let reset = sent(&mut world).remove(0);
+    assert_eq!(
+        (reset.ports.1, reset.flags & RST, reset.seq),
+        (1026, RST, next.ack)
+    );
+    let told = world.now(OTHER, Request::Recv { socket }, &[0; 10]).0;
+    assert_eq!(told, Err(Error::ConnectionReset));
+    assert_eq!(world.figure("tcp_gave_way"), 2);
+    // Octets can wait.
+    let (socket, next) = sender;
+    let ops = Ops::new().send(socket, b"at last", |send| send.tell = Tell::Now);
+    let token = world.batch(OTHER, &ops);
+    assert_eq!(
+        (sent(&mut world), world.batch_answer(token)),
+        (vec![], None)
+    );
+    // What frees memory tells nobody, and the peer says nothing.
+    world.die(PROGRAM);
+    let heard = within(&mut world, SECOND);
+    let mut heard = (heard.iter().map(|(_, s)| s)).filter(|s| s.ports.1 == 1024);
+    let first = heard.next().map(|s| (s.seq, &s.data[..]));
+    assert_eq!(first, Some((next.ack, &b"at last"[..])));
+    let told = world.batch_answer(token).map(|events| bare(&events));
+    let waited = true;
+    assert_eq!(told, Some(vec![Event::Sent { socket, waited }]));
 }

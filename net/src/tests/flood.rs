@@ -575,3 +575,18 @@ fn numbers_of_connections_that_we_open_are_of_the_same_kind() {
     }
     server.end();
 }
+
+#[test]
+fn a_cookie_in_a_syn_completes_nothing() {
+    let mut server = Server::new(10, 2);
+    server.fill();
+    let answer = server.answer(&Segment::syn(5000, 80, 1000));
+    let mut segment = first(&answer, b"GET");
+    segment.control = Syn;
+    assert_eq!(server.send(&segment)[0].control, Rst);
+    assert_eq!(server.accepted(), None);
+    segment.control = TcpControl::None;
+    server.send(&segment);
+    assert_eq!(server.accepted(), Some(b"GET".to_vec()));
+    server.end();
+}

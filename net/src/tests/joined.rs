@@ -599,3 +599,21 @@ fn of_a_card_without_room_nothing_is_taken() {
     assert!(server.connections[0].received == text);
     server.end();
 }
+
+#[test]
+fn a_poll_receives_its_share_and_says_that_more_is_left() {
+    let Server {
+        mut world,
+        connections,
+    } = Server::new(41, TOGETHER, None);
+    let mut next = connections[0].next.clone();
+    for _ in 0..140 {
+        next.data = vec![7; 10];
+        world.inject(&next.frame());
+        next.seq = next.end();
+    }
+    assert!(world.server.poll(world.now, &mut world.kernel));
+    assert_eq!(world.server.device_mut().arrived.len(), 12);
+    assert!(!world.server.poll(world.now, &mut world.kernel));
+    assert!(world.server.device_mut().arrived.is_empty());
+}

@@ -3,13 +3,14 @@
 use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
 use crate::{Config, Timers};
-use abi::socket::{Answer, Handle, Request};
+use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
 use abi::{Error, Pid};
 use core::time::Duration;
 use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
 use std::vec::Vec;
 
 const SERVER: Pid = Pid(0x102);
+const OTHER: Pid = Pid(0x103);
 
 /// A server with a listener at port 80, and a peer that is known by address.
 fn world(backlog: u16) -> (World, Handle) {
@@ -308,12 +309,28 @@ fn a_connection_reset_before_accept_is_not_accepted() {
 #[test]
 fn a_listener_that_closes_resets_who_waits() {
     let (mut world, socket) = world(8);
-    open(&mut world, 5000);
-    send(&mut world, &Segment::syn(5001, 80, 1000));
+    let other = world.listener(OTHER, 81, 8);
+    let theirs = send(&mut world, &Segment::syn(5001, 81, 1000)).remove(0);
+    let complete = open(&mut world, 5000);
+    let half = send(&mut world, &Segment::syn(5001, 80, 1000)).remove(0);
     world.ask(SERVER, Request::Close { socket }).unwrap();
-    let sent = segments(&world.frames());
-    assert_eq!(sent.len(), 2);
-    assert!(sent.iter().all(|segment| segment.control == Rst));
+    let mut sent = segments(&world.frames());
+    sent.sort_by_key(|segment| segment.peer);
+    // Each has the number that its peer expects.
+    let expected = [complete.end(), half.end()].map(|seq| (Rst, seq));
+    let resets = sent.iter().map(|segment| (segment.control, segment.seq));
+    assert!(resets.eq(expected), "{sent:?}");
+    assert_eq!(
+        world.figure("tcp_resets_sent"),
+        1,
+        "smoltcp sends the other"
+    );
+    // Who waits for another listener goes on.
+    assert!(send(&mut world, &Segment::after(&theirs, TcpControl::None)).is_empty());
+    let accept = Request::Accept { socket: other };
+    assert!(matches!(world.ask(OTHER, accept), Ok(Answer::Accepted(..))));
+    world.die(OTHER);
+    world.frames();
     world.assert_empty();
     let answers = send(&mut world, &Segment::syn(5002, 80, 1000));
     assert_eq!(answers[0].control, Rst);
@@ -376,8 +393,13 @@ fn a_new_syn_reuses_the_ports_of_a_connection_in_time_wait() {
     let fin = ended(&mut world, listener, 5000);
     let old = Segment::syn(5000, 80, fin.end().wrapping_sub(1));
     assert_eq!(send(&mut world, &old)[0].ack, Some(fin.end()));
+    // Its numbers are not behind those of the last one, but of the clock, which nobody can tell.
+    world.now += SECOND;
     let new = Segment::syn(5000, 80, fin.end().wrapping_add(1));
-    assert_eq!(send(&mut world, &new)[0].control, Syn);
+    let answer = send(&mut world, &new).remove(0);
+    assert_eq!(answer.control, Syn);
+    let above = answer.seq.wrapping_sub(fin.ack.unwrap());
+    assert!((200_000..300_000).contains(&above), "{above}");
     assert_eq!(world.figure("time_wait"), 0);
 }
 
@@ -546,4 +568,105 @@ fn no_datagram_is_called_unreachable_while_programs_open_their_ports() {
     world.now += SECOND;
     world.inject(&datagram);
     assert_eq!(world.frames().len(), 1);
+}
+
+#[test]
+fn what_completes_a_connection_and_does_not_fit_is_cut() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    config.limits.tcp_receive = 1000;
+    let mut world = World::with(config);
+    let listener = world.listener(SERVER, 80, 8);
+    world.inject(&arp_reply(PEER_IP));
+    let answer = send(&mut world, &Segment::syn(5000, 80, 1000)).remove(0);
+    let mut request = Segment::after(&answer, Fin);
+    request.data = (0..1400u32).map(|n| n as u8).collect();
+    world.inject(&request.frame());
+    world.frames();
+    let accept = Request::Accept { socket: listener };
+    let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, accept) else {
+        panic!("not accepted")
+    };
+    let (received, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 2000]);
+    let Ok(Answer::Count(kept @ 1..1400)) = received else {
+        panic!("{received:?}: the test wants a small window")
+    };
+    assert_eq!(memory[..kept as usize], request.data[..kept as usize]);
+    // The FIN was behind what was cut off.
+    world.non_blocking(SERVER, socket);
+    let (end, _) = world.now(SERVER, Request::Recv { socket }, &[0; 10]);
+    assert_eq!(end, Err(Error::WouldBlock));
+}
+
+#[test]
+fn all_who_have_something_to_send_send_it_in_one_poll_after_another() {
+    let (mut world, listener) = world(128);
+    assert!(!world.server.stack.uses_port(80));
+    // More than one poll sends.
+    world.server.device_mut().room = 1000;
+    for port in 0..100 {
+        open(&mut world, 5000 + port);
+    }
+    for _ in 0..100 {
+        let accept = Request::Accept { socket: listener };
+        let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, accept) else {
+            panic!("not accepted")
+        };
+        let sending = world.now(SERVER, Request::Send { socket }, b"hello").0;
+        assert_eq!(sending, Ok(Answer::Count(5)));
+    }
+    assert!(world.server.stack.uses_port(80));
+    assert_eq!(world.frames().len(), 100);
+}
+
+#[test]
+fn the_oldest_of_too_many_that_were_let_go_is_reset_at_once() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    config.limits.orphans = 1;
+    let mut world = World::with(config);
+    let listener = world.listener(SERVER, 80, 8);
+    world.inject(&arp_reply(PEER_IP));
+    world.frames();
+    for (port, controls) in [(5000, &[Fin][..]), (5001, &[Fin, Rst])] {
+        open(&mut world, port);
+        let accept = Request::Accept { socket: listener };
+        let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, accept) else {
+            panic!("not accepted")
+        };
+        world.ask(SERVER, Request::Close { socket }).unwrap();
+        let sent = segments(&world.frames());
+        let sent = sent.iter().map(|s| (s.control, s.peer.1));
+        let expected = controls
+            .iter()
+            .zip([port, 5000])
+            .map(|(&c, port)| (c, port));
+        assert!(sent.eq(expected), "{port}");
+    }
+    assert_eq!(world.figure("tcp_orphans_aborted"), 1);
+}
+
+#[test]
+fn what_waits_for_the_card_is_tried_again_soon() {
+    let (mut world, listener) = world(8);
+    open(&mut world, 5000);
+    let accept = Request::Accept { socket: listener };
+    let Ok(Answer::Accepted(socket, _)) = world.ask(SERVER, accept) else {
+        panic!("not accepted")
+    };
+    let stream = Request::Send { socket };
+    let (ip, port) = (PEER_IP, 9);
+    let datagram = Request::SendTo {
+        socket: world.bound(SERVER, Kind::Datagram, 7),
+        address: SocketAddress { ip, port },
+    };
+    for request in [datagram, stream] {
+        world.server.device_mut().room = 0;
+        let sending = world.now(SERVER, request, b"octets").0;
+        assert_eq!(sending, Ok(Answer::Count(6)));
+        assert!(world.frames().is_empty());
+        let soon = world.server.deadline(world.now) - world.now;
+        assert!((1..=50 * MS).contains(&soon), "{soon}");
+        world.now += soon;
+        world.server.device_mut().room = 64;
+        assert_eq!(world.frames().len(), 1);
+    }
 }

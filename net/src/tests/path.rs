@@ -207,9 +207,24 @@ fn messages_about_what_is_not_on_its_way_are_not_believed() {
         sent(&mut world);
         assert_eq!(world.figure("tcp_paths_narrowed"), 0, "{what}");
     }
+    // Not of a datagram of ours, of TCP, with a TCP header.
+    for (at, octet) in [(0, 0x65), (9, 17), (12, 11), (7, 1)] {
+        let mut lie = too_big(&segment, 1500, 576);
+        lie[14 + 20 + 8 + at] = octet;
+        Icmpv4Packet::new_unchecked(&mut lie[34..]).fill_checksum();
+        world.inject(&lie);
+        sent(&mut world);
+        assert_eq!(world.figure("tcp_paths_narrowed"), 0, "{at}");
+    }
     // A greater one, the same one, and one that was cut short.
-    for mtu in [1500, 1501, 65_535] {
-        world.inject(&too_big(&segment, 1500, mtu));
+    for (total, mtu) in [
+        (1500, 1500),
+        (1500, 1501),
+        (1500, 65_535),
+        (1501, 1500),
+        (1000, 1000),
+    ] {
+        world.inject(&too_big(&segment, total, mtu));
     }
     let mut short = too_big(&segment, 1500, 576);
     short.truncate(14 + 20 + 8 + 27);
@@ -220,7 +235,7 @@ fn messages_about_what_is_not_on_its_way_are_not_believed() {
     world.inject(&short);
     sent(&mut world);
     assert_eq!(world.figure("tcp_paths_narrowed"), 0);
-    assert_eq!(world.figure("drop_icmp_error"), 8);
+    assert_eq!(world.figure("drop_icmp_error"), 14);
     world.inject(&too_big(&segment, 1500, 576));
     sent(&mut world);
     assert_eq!(world.figure("tcp_paths_narrowed"), 1);

@@ -6,7 +6,7 @@ use super::raw::*;
 use super::world::*;
 use crate::Config;
 use abi::Pid;
-use abi::socket::{Answer, Handle, Request};
+use abi::socket::{Answer, Handle, Request, poll};
 use std::vec;
 use std::vec::Vec;
 
@@ -403,4 +403,27 @@ fn a_window_opens_by_worthwhile_steps() {
     };
     link.exchange(&probe);
     assert_eq!(link.edge.wrapping_sub(full), 16 << 10);
+}
+
+#[test]
+fn a_program_hears_of_room_by_worthwhile_steps() {
+    let mut link = Link::new(16 << 10, 60_000, None);
+    let socket = link.socket;
+    let sending = Request::Send { socket };
+    let (queued, _) = link.world.now(PROGRAM, sending, &[7; 1 << 20]);
+    assert!(matches!(queued, Ok(Answer::Count(1..))));
+    let is_writable = |link: &mut Link| link.world.ready(PROGRAM, socket, poll::WRITABLE) != 0;
+    assert!(!is_writable(&mut link));
+    link.listen();
+    // It leaves by and by: a quarter of the usual buffer, of 32 KiB, is worth a call.
+    let mut next = link.next.clone();
+    for acknowledged in (1000..=12_000).step_by(1000) {
+        next.ack = link.next.ack.wrapping_add(acknowledged);
+        link.exchange(&next);
+        assert_eq!(
+            is_writable(&mut link),
+            acknowledged >= 8192,
+            "{acknowledged}"
+        );
+    }
 }

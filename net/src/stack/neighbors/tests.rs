@@ -412,3 +412,58 @@ fn anything_in_any_order_keeps_the_books() {
     }
     assert!(table.counters.evicted > 100 && table.counters.silent > 100);
 }
+
+#[test]
+fn no_news_is_what_would_change_nothing() {
+    let mut neighbors = table();
+    neighbors.spoke(host(1), station(1), false, START);
+    let is_no_news = |neighbors: &Neighbors, answers, at| {
+        [(1, 1), (1, 2), (2, 1)]
+            .map(|(at_host, at)| (host(at_host), station(at)))
+            .map(|(host, station)| neighbors.is_no_news(host, station, answers, at))
+    };
+    // That it gets what we send would be news of one that was only heard.
+    assert_eq!(is_no_news(&neighbors, false, START), [true, false, false]);
+    assert_eq!(is_no_news(&neighbors, true, START), [false; 3]);
+    neighbors.spoke(host(1), station(1), true, START);
+    for answers in [false, true] {
+        let at = START + NOTE_NS - 1;
+        assert_eq!(is_no_news(&neighbors, answers, at), [true, false, false]);
+        assert_eq!(is_no_news(&neighbors, answers, at + 1), [false; 3]);
+    }
+}
+
+#[test]
+fn only_who_was_asked_confirms_by_a_reply() {
+    let mut neighbors = table();
+    let (to_us, replies) = (true, true);
+    neighbors.told(host(1), station(1), (to_us, replies), START);
+    // The request has not left yet.
+    neighbors.ask(host(2), START);
+    neighbors.told(host(2), station(2), (to_us, replies), START);
+    neighbors.ask(host(3), START);
+    neighbors.sent(host(3), START);
+    neighbors.told(host(3), station(3), (to_us, !replies), START);
+    neighbors.ask(host(4), START);
+    neighbors.sent(host(4), START);
+    neighbors.told(host(4), station(4), (to_us, replies), START);
+    let is_confirmed = [1, 2, 3, 4, 5].map(|n| neighbors.is_confirmed(host(n)));
+    assert_eq!(is_confirmed, [false, false, false, true, false]);
+}
+
+#[test]
+fn who_does_not_answer_is_asked_so_often_and_given_up() {
+    let mut neighbors = table();
+    let mut now = START;
+    neighbors.ask(host(1), now);
+    for _ in 0..TRIES {
+        assert_eq!(neighbors.given_up(now), None);
+        assert_eq!(neighbors.due(now), Some((host(1), Station::BROADCAST)));
+        neighbors.sent(host(1), now);
+        assert_eq!((neighbors.due(now), neighbors.given_up(now)), (None, None));
+        now += INTERVAL_NS;
+    }
+    assert_eq!(neighbors.due(now), None);
+    assert_eq!(neighbors.given_up(now), Some(host(1)));
+    assert_eq!(neighbors.deadline(), None);
+}

@@ -263,3 +263,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! For the tests: whether the books agree with the sockets, by looking at all of them.
 
-use super::{Holder, Role, Tcp};
+use super::{Connection, Holder, Role, Tcp};
 use crate::stack::engine::{Engine, Next};
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
@@ -26,7 +26,14 @@ impl Tcp {
     pub fn audit(&mut self, engine: &mut Engine, now: u64) {
         let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
         let (mut orphans, mut dying, mut waiting) = (0, 0, 0);
+        let mut used: BTreeMap<u16, usize> = BTreeMap::new();
         for (slot, connection) in &mut self.slots {
+            if let Some(solo) = &connection.solo {
+                let octets = solo.get().recv_capacity() + solo.get().send_capacity();
+                if octets > Connection::BARE {
+                    *used.entry(connection.group).or_default() += octets;
+                }
+            }
             let (id, port) = (ConnectionId(slot), connection.tuple.port);
             let listener = self.listeners.get(&port);
             match connection.role {
@@ -89,6 +96,9 @@ impl Tcp {
         if let Some((tuple, id)) = &self.latest {
             let holder = Holder::Connection(*id);
             assert_eq!(self.by_tuple.get(tuple), Some(&holder));
+        }
+        for (group, held) in &self.groups {
+            assert_eq!(held.used, used.get(group).copied().unwrap_or(0));
         }
         let counts = (self.orphans.len(), self.dying.len());
         assert_eq!(counts, (orphans, dying));

@@ -93,12 +93,7 @@ impl Connection {
             return false;
         };
         let socket = solo.get();
-        let is_plain = self.established
-            && matches!(self.role, Role::Held | Role::Waiting)
-            && !(self.detached || self.peer_finished || self.finished || self.deaf)
-            && self.error.is_none()
-            && socket.state() == State::Established;
-        is_plain
+        socket.state() == State::Established
             && socket.recv_queue() + socket.send_queue() == 0
             && self.tcb.is_at_rest(socket.recv_capacity())
     }
@@ -140,7 +135,7 @@ impl Tcp {
         true
     }
 
-    /// Gives a dormant connection a socket. `false` if there is no memory for it, or it is over.
+    /// Gives a dormant connection a socket. `false` if there is no memory for it.
     #[cold]
     pub(super) fn wake(
         &mut self,
@@ -152,9 +147,6 @@ impl Tcp {
         let Some(connection) = self.get(id) else {
             return false;
         };
-        if connection.solo.is_some() || connection.detached {
-            return connection.solo.is_some();
-        }
         let (group, tcb, tuple) = (connection.group, connection.tcb, connection.tuple);
         let Some(mut solo) = self.new_socket(group, tcb.promised(), now, memory) else {
             self.counters.wakes_refused += 1;

@@ -29,7 +29,7 @@ const PROTECTED_NS: u64 = 2_000_000_000;
 #[derive(Default)]
 pub(super) struct Group {
     /// Octets of their buffers.
-    used: usize,
+    pub(super) used: usize,
     /// Those with buffers, by when they moved, at the latest: they may have moved since.
     at_rest: Deadlines,
     /// Those of them that were found to hold data, likewise.

@@ -70,12 +70,9 @@ impl Tcp {
         self.get_mut(id)?.error.take()
     }
 
-    /// Whether there is something to hear: octets, their end, or an error.
+    /// Whether there is something to hear: octets, or their end, which an error is, too.
     pub fn has_news(&self, id: ConnectionId) -> bool {
-        self.get(id).is_none_or(|connection| {
-            let waits = connection.received() > 0 || connection.error.is_some();
-            waits || connection.deaf || !connection.may_receive()
-        })
+        self.received(id) > 0 || self.at_end(id)
     }
 
     /// Octets that wait to be read.

@@ -9,6 +9,8 @@ impl Udp {
         let mut lingering = 0;
         for (slot, port) in &self.slots {
             assert_eq!(self.by_port.get(&port.port), Some(&slot));
+            let octets = port.waiting.iter().map(|outgoing| outgoing.octets.len());
+            assert_eq!(port.waiting_octets, octets.sum::<usize>());
             let waits = self.waiting.contains(&slot);
             assert!(waits || port.waiting.is_empty());
             assert!(!port.waiting.is_empty() || !waits || self.turns.contains(slot));

@@ -129,4 +129,18 @@ mod tests {
         assert_eq!(inbox.first(), Some((from, &[][..])));
         assert!(inbox.push(from, &[3; 9]));
     }
+
+    #[test]
+    fn the_octets_are_never_all_taken_behind_the_ring_s_end() {
+        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
+        let mut inbox = Inbox::new(alloc::vec![0; 10], 10);
+        assert!(inbox.push(from, &[1; 4]) && inbox.push(from, &[2; 4]));
+        inbox.pop();
+        assert!(!inbox.push(from, &[3; 4]) && inbox.push(from, &[3; 3]));
+        assert!(!inbox.push(from, &[4]) && inbox.push(from, &[]));
+        for octets in [&[2; 4][..], &[3; 3], &[]] {
+            assert_eq!(inbox.first(), Some((from, octets)));
+            inbox.pop();
+        }
+    }
 }

@@ -18,7 +18,7 @@ use smoltcp::phy::Device;
 pub(super) struct Outgoing {
     hop: Option<Ipv4Addr>,
     to: SocketAddrV4,
-    octets: Vec<u8>,
+    pub(super) octets: Vec<u8>,
     /// A part of it was sent.
     pub(super) fragment: Option<Fragment>,
 }

@@ -55,6 +55,8 @@ fn a_burst_comes_and_goes_in_one_call_each() {
             assert!(octets.len() == usize::from(n) && octets.iter().all(|o| *o == n ^ round));
         }
     }
+    let counted = ["udp_received", "udp_sent"].map(|name| world.figure(name));
+    assert_eq!(counted, [1 + 20 * 32, 20 * 32]);
 }
 
 #[test]
@@ -233,4 +235,121 @@ fn two_sockets_do_not_hold_each_other_up() {
     let events = bare(&world.look(PROGRAM, &ops));
     let place = events.iter().position(|e| *e == datagram(other, 999, 5));
     assert_eq!((place, events.len()), (Some(32), 61));
+}
+
+#[test]
+fn no_octet_is_read_of_a_datagram_that_is_too_long() {
+    let mut world = World::new(157);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    for (len, fits) in [(65_507, true), (65_508, false), (65_509, false)] {
+        let ops = Ops::new().send_to(socket, peer(999), &vec![1; len]);
+        let copies = world.kernel.copies;
+        let events = bare(&world.look(PROGRAM, &ops));
+        // The operation is read, and then the octets behind it.
+        let copies = world.kernel.copies - copies;
+        if fits {
+            assert_eq!((events, copies), (vec![], 2));
+        } else {
+            let refused = failed(socket, 0, Error::TooLong);
+            assert_eq!((events, copies), (vec![refused], 1), "{len}");
+        }
+    }
+}
+
+#[test]
+fn a_short_datagram_does_not_overtake_a_long_one_that_waits() {
+    let mut world = World::new(158);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    world.server.device_mut().room = 0;
+    // The queue has 64 KiB, into which the short ones would fit.
+    let lens = [1400; 60]
+        .into_iter()
+        .chain([1; 20])
+        .collect::<Vec<usize>>();
+    let mut ops = Ops::new();
+    for (n, &len) in lens.iter().enumerate() {
+        ops = ops.send_to(socket, peer(999), &vec![n as u8; len]);
+    }
+    let token = world.batch(PROGRAM, &ops);
+    assert!(world.frames().is_empty());
+    // What the first to leave make room for leaves in the same moment.
+    world.server.device_mut().room = 1000;
+    let frames = world.frames();
+    assert_eq!(frames.len(), lens.len());
+    for (n, (frame, &len)) in frames.iter().zip(&lens).enumerate() {
+        let length = (8 + len as u16).to_be_bytes();
+        assert!(frame[38..40] == length && frame[42] == n as u8);
+    }
+    assert_eq!(world.answer(token), None, "nothing is said of them");
+}
+
+#[test]
+fn datagrams_of_two_sockets_wait_and_leave_in_their_orders() {
+    let mut world = World::new(159);
+    let sockets = [7, 8].map(|port| world.bound(PROGRAM, Kind::Datagram, port));
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, sockets[0], from);
+    world.server.device_mut().room = 0;
+    let mut ops = Ops::new();
+    for n in 0..100u8 {
+        for socket in sockets {
+            ops = ops.send_to(socket, peer(999), &[n]);
+        }
+    }
+    let token = world.batch(PROGRAM, &ops);
+    assert!(world.frames().is_empty());
+    world.server.device_mut().room = 1000;
+    let mut left = [0; 2];
+    for frame in world.frames() {
+        let socket = usize::from(frame[35] - 7);
+        assert_eq!(frame[42], left[socket], "in their order");
+        left[socket] += 1;
+    }
+    assert_eq!((left, world.answer(token)), ([100, 100], None));
+}
+
+#[test]
+fn an_area_is_filled_to_its_end() {
+    let mut world = World::new(160);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    for len in [200, 288, 1] {
+        let octets = vec![1; len];
+        world.peer.udp(from).send_slice(&octets, server(7)).unwrap();
+    }
+    world.pass(SECOND);
+    let ops = receive_from(socket, 9, 1000);
+    let area = area_min(ops.count.into());
+    assert_eq!(
+        area,
+        2 * Event::SIZE + 200 + 288,
+        "the test wants the exact length"
+    );
+    let token = world.batch_from(PROGRAM, &ops, (area, &[]), 0);
+    world.act();
+    let events = bare(&world.batch_answer(token).unwrap());
+    assert_eq!(events, [200, 288].map(|len| datagram(socket, 999, len)));
+}
+
+#[test]
+fn the_next_leave_in_the_moment_in_which_those_before_them_have_left() {
+    let mut world = World::new(161);
+    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let from = world.peer.open_udp(999);
+    acquaint(&mut world, socket, from);
+    world.server.device_mut().room = 0;
+    // The queue has room for two of them.
+    let ops = (0..4).fold(Ops::new(), |ops, n| {
+        ops.send_to(socket, peer(999), &[n; 30_000])
+    });
+    let token = world.batch(PROGRAM, &ops);
+    assert!(world.frames().is_empty());
+    world.server.device_mut().room = 1000;
+    // Each in fragments of 1480 octets.
+    assert_eq!(world.frames().len(), 4 * 30_008usize.div_ceil(1480));
+    assert_eq!(world.answer(token), None);
 }

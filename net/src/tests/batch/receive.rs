@@ -373,6 +373,8 @@ fn who_asks_for_no_octets_hears_of_none_and_of_no_end() {
     world.peer.tcp(peer).close();
     world.pass(SECOND);
     assert_eq!(world.look(PROGRAM, &Ops::new()), []);
+    let nothing = Operation::Receive { socket, max: 0 };
+    assert_eq!(world.look(PROGRAM, &Ops::new().with(nothing)), []);
     // Nor does a send that nothing is to follow.
     let ops = Ops::new().send(socket, b"answer", |send| send.tell = Tell::Never);
     assert_eq!(world.look(PROGRAM, &ops), []);
@@ -381,4 +383,25 @@ fn who_asks_for_no_octets_hears_of_none_and_of_no_end() {
     assert_eq!(heard(&mut world, peer), b"answer");
     let asked = world.look(PROGRAM, &Ops::new().receive(socket));
     assert_eq!(bare(&asked), [Event::Ended { socket }]);
+}
+
+#[test]
+fn who_did_not_fit_comes_first_in_the_next_answer() {
+    let mut world = World::new(149);
+    let listener = world.listener(PROGRAM, 80, 8);
+    let mut ops = Ops::new();
+    let mut expected = Vec::new();
+    for n in 0..4 {
+        let (socket, peer) = world.connection(PROGRAM, listener, 40000 + n, 80);
+        world.peer.tcp(peer).send_slice(&[7; 400]).unwrap();
+        ops = ops.receive(socket);
+        expected.push(Event::Received { socket, len: 400 });
+    }
+    world.pass(SECOND);
+    for event in expected {
+        let area = area_min(ops.count.into());
+        let token = world.batch_from(PROGRAM, &ops, (area, &[]), 0);
+        assert_eq!(bare(&world.events_of(token)), [event]);
+        ops = Ops::new();
+    }
 }
