@@ -129,6 +129,81 @@ fn the_eeprom_is_verified_and_compared() {
 }
 
 #[test]
+fn the_second_port_of_a_chip_has_the_next_address() {
+    for last in [0x10, 0x11] {
+        let config = tiny(MODES[0]);
+        let model = here().model(&config);
+        model.be_second_port();
+        let [first, second] = [last, last ^ 1].map(|last| [0x00, 0x1b, 0x21, 0x80, 0xff, last]);
+        model.replace_mac(second);
+        let error = Igb::new(model.bus(), config).err();
+        let (registers, eeprom) = (second, first);
+        assert_eq!(error, Some(Error::MacMismatch { registers, eeprom }));
+        model.replace_eeprom(first);
+        assert_eq!(Igb::new(model.bus(), config).unwrap().mac(), second);
+    }
+}
+
+#[test]
+fn a_transceiver_that_is_none_is_a_typed_error() {
+    for id in [0, 0xffff] {
+        let config = tiny(MODES[0]);
+        let model = here().model(&config);
+        model.replace_transceiver(id);
+        assert_eq!(
+            Igb::new(model.bus(), config).err(),
+            Some(Error::MdiTimeout),
+            "{id:#x}"
+        );
+    }
+}
+
+#[test]
+fn the_link_is_what_both_ends_agree_on() {
+    everywhere(1, |place| {
+        let config = tiny(place.mode);
+        for (speed_mbps, full_duplex) in [
+            (10, false),
+            (10, true),
+            (100, false),
+            (100, true),
+            (1000, false),
+            (1000, true),
+        ] {
+            let model = place.model(&config);
+            model.set_partner(speed_mbps, full_duplex);
+            let mut nic = Igb::new(model.bus(), config).unwrap();
+            nic.start().unwrap();
+            assert_eq!(nic.link(), Link::default());
+            model.elapse(600_000);
+            nic.tick();
+            let up = true;
+            let expected = Link {
+                up,
+                speed_mbps,
+                full_duplex,
+            };
+            assert_eq!(nic.link(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_card_that_does_not_let_go_of_the_bus_is_reset_all_the_same() {
+    everywhere(1, |place| {
+        let config = tiny(place.mode);
+        let model = place.model(&config);
+        model.set_defects(Defects {
+            requests_hang: true,
+            ..Defects::default()
+        });
+        let mut nic = Igb::new(model.bus(), config).unwrap();
+        nic.start().unwrap();
+        assert!(model.now_us() < 150_000, "{}", model.now_us());
+    });
+}
+
+#[test]
 fn what_never_ends_is_a_typed_error() {
     everywhere(1, |place| {
         let config = tiny(place.mode);
