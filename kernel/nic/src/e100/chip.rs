@@ -71,11 +71,11 @@ impl<B: Bus> Chip<B> {
             return Err(self.gone());
         }
         let [_, causes] = word.to_le_bytes();
-        let through = !self.mask | regs::UNMASKABLE;
         if self.mask & regs::M != 0 {
             return Ok((0, causes));
         }
-        Ok((causes & through, causes))
+        // Causes that have no bit in the mask are let through.
+        Ok((causes & !self.mask, causes))
     }
 
     fn gone(&mut self) -> Error {

@@ -696,6 +696,72 @@ fn a_link_that_flaps_is_told() {
 }
 
 #[test]
+fn the_link_is_what_both_ends_offer_or_what_is_set_where_one_does_not() {
+    let link = |speed_mbps, full_duplex| Link {
+        up: true,
+        speed_mbps,
+        full_duplex,
+    };
+    let [ten, ten_full, hundred, hundred_full, t4] = [5, 6, 7, 8, 9].map(|bit| 1 << bit);
+    let offers = [
+        (ten, link(10, false)),
+        (t4 | ten, link(10, false)),
+        (ten_full | ten, link(10, true)),
+        (hundred | ten_full | ten, link(100, false)),
+        (hundred_full | hundred | ten_full | ten, link(100, true)),
+    ];
+    let (fast, full) = (1 << 13, 1 << 8);
+    let settings = [
+        (0, link(10, false)),
+        (full, link(10, true)),
+        (fast, link(100, false)),
+        (fast | full, link(100, true)),
+    ];
+    // How the transceiver is set does not count where both negotiate.
+    let negotiated = offers.map(|(offered, link)| (Some(offered), !fast, link));
+    let set = settings.map(|(control, link)| (None, control, link));
+    everywhere(1, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for (offered, control, expected) in negotiated.into_iter().chain(set) {
+            kernel.model.set_partner(offered, control);
+            kernel.nic.tick();
+            assert_eq!(kernel.nic.link(), expected, "{offered:?} {control:#x}");
+        }
+    });
+}
+
+#[test]
+fn a_cause_that_has_no_bit_in_the_mask_is_acknowledged() {
+    everywhere(2, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for cause in [0x01, 0x02, 0x04, 0x08] {
+            kernel.model.raise(cause);
+            assert!(kernel.model.line());
+            assert_eq!(kernel.take(), Events::empty());
+        }
+        // One that is masked is no reason to ask, and goes with one that is not.
+        kernel.model.raise(0x80);
+        assert!(!kernel.model.line());
+        kernel.model.raise(0x08);
+        assert_eq!(kernel.take(), Events::empty());
+    });
+}
+
+#[test]
+fn a_card_that_is_slow_to_take_commands_is_waited_for() {
+    everywhere(1, |behaviour, pace, seed| {
+        let model = E100Model::new(behaviour, pace, seed, MAC);
+        model.set_defects(Defects {
+            command_us: 15_000,
+            ..Defects::default()
+        });
+        let mut nic = E100::new(model.bus()).unwrap();
+        nic.start().unwrap();
+        assert_eq!(model.station_address(), Some(MAC));
+    });
+}
+
+#[test]
 fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
     let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
     let mute = Defects {
