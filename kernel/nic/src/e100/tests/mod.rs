@@ -5,7 +5,7 @@ mod in_place;
 use super::{ARENA_SIZE, E100, FRAME_MAX};
 use crate::model::e100::{Behaviour, Defects, E100Bus, E100Model};
 use crate::model::{Pace, Rng};
-use crate::{BusAddr, Error, Events, Link, MacAddress, Nic};
+use crate::{BusAddr, Error, Events, Features, Filters, Link, MacAddress, Nic, SendOptions};
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec;
@@ -668,6 +668,65 @@ fn a_lost_interrupt_is_found_by_the_tick() {
 }
 
 #[test]
+fn a_lost_interrupt_about_space_is_found_by_the_tick() {
+    everywhere(4, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.model.set_defects(Defects {
+            line_cut: true,
+            ..Defects::default()
+        });
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        let at_once = kernel.take();
+        kernel.model.settle();
+        assert_eq!(at_once | kernel.nic.tick(), Events::TRANSMIT_SPACE);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+    });
+}
+
+#[test]
+fn what_this_card_does_not_do_it_refuses() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
+    assert_eq!(kernel.nic.features(), Features::default());
+    let refused = kernel.nic.set_filters(&Filters::default());
+    assert_eq!(refused, Err(Error::Unsupported));
+    assert_eq!(kernel.nic.self_test(), Err(Error::Unsupported));
+    let checksums = SendOptions {
+        checksums: true,
+        ..SendOptions::default()
+    };
+    let refused = kernel.nic.send_with(&frame(1, 60), &checksums, false);
+    assert_eq!(refused, Err(Error::Unsupported));
+    let plain = SendOptions::default();
+    kernel.nic.send_with(&frame(2, 60), &plain, false).unwrap();
+    assert_eq!(kernel.model.take_sent(), [frame(2, 60)]);
+    // It has one interrupt, however that comes.
+    kernel.model.arrive(&frame(3, 60));
+    assert_eq!(kernel.nic.on_vector(0), Some(Events::RECEIVE));
+    assert_eq!(kernel.nic.on_vector(0), None);
+}
+
+#[test]
+fn counters_that_come_late_are_not_lost() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
+    kernel.model.arrive(&frame(1, 60));
+    kernel.model.set_defects(Defects {
+        command_us: 3_000,
+        ..Defects::default()
+    });
+    for timeouts in [1, 2] {
+        let late = kernel.counters();
+        assert_eq!(late["statistics_timeouts"], timeouts);
+        assert_eq!(late["rx_good_frames"], 0);
+    }
+    kernel.model.set_defects(Defects::default());
+    kernel.model.settle();
+    kernel.model.arrive(&frame(2, 60));
+    assert_eq!(kernel.counters()["rx_good_frames"], 1);
+    let all = kernel.counters();
+    assert_eq!((all["statistics_timeouts"], all["rx_good_frames"]), (2, 2));
+}
+
+#[test]
 fn frames_queued_and_never_flushed_leave_with_the_tick() {
     let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
     kernel.nic.send(&frame(1, 60), true).unwrap();
@@ -708,6 +767,7 @@ fn the_link_is_what_both_ends_offer_or_what_is_set_where_one_does_not() {
         (t4 | ten, link(10, false)),
         (ten_full | ten, link(10, true)),
         (hundred | ten_full | ten, link(100, false)),
+        (hundred_full | ten, link(100, true)),
         (hundred_full | hundred | ten_full | ten, link(100, true)),
     ];
     let (fast, full) = (1 << 13, 1 << 8);
@@ -773,7 +833,9 @@ fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
 
     let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
     kernel.model.set_defects(mute);
+    let before = kernel.model.waited_us();
     assert_eq!(kernel.nic.tick(), Events::empty());
+    assert!(kernel.model.waited_us() - before < 5_000);
     assert_eq!(kernel.nic.link(), UP);
     kernel.nic.send(&frame(1, 60), false).unwrap();
     assert_eq!(kernel.model.take_sent().len(), 1);

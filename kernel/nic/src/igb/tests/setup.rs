@@ -13,6 +13,7 @@ fn a_card_is_set_up_and_stopped() {
         assert!(model.is_quiet());
         assert!(!model.line());
         assert_eq!(nic.mac(), MAC);
+        assert_eq!((nic.transmit_ring(), nic.receive_ring()), (15, 3 * 13));
         assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
         nic.start().unwrap();
         assert!(!model.is_quiet());
@@ -353,6 +354,30 @@ fn a_configuration_that_cannot_be_is_refused() {
         ),
         (
             Config {
+                transmit_buffers: 1,
+                ..good
+            },
+            "transmit_buffers",
+        ),
+        // Frames must fit into all buffers of a ring, and into one to send from.
+        (
+            Config {
+                receive_buffers: 4,
+                frame_max: 9014,
+                ..good
+            },
+            "receive_buffers",
+        ),
+        (
+            Config {
+                large_buffers: 0,
+                frame_max: 2049,
+                ..good
+            },
+            "large_buffers",
+        ),
+        (
+            Config {
                 frame_max: 1513,
                 ..good
             },
@@ -373,6 +398,24 @@ fn a_configuration_that_cannot_be_is_refused() {
             "moderation_us",
         ),
     ];
+    let least = Config {
+        receive_buffers: 1,
+        transmit_buffers: 2,
+        large_buffers: 0,
+        frame_max: 2048,
+        moderation_us: 8191,
+        ..good
+    };
+    for sound in [
+        least,
+        Config {
+            receive_buffers: 5,
+            frame_max: 9014,
+            ..good
+        },
+    ] {
+        assert!(sound.arena_size().is_ok(), "{sound:?}");
+    }
     for (config, what) in bad {
         assert_eq!(config.arena_size(), Err(Error::BadConfig { what }));
         let model = here().model(&good);
