@@ -42,6 +42,8 @@ impl Behaviour {
 pub struct Defects {
     /// A reset never ends.
     pub reset_hangs: bool,
+    /// A reset takes so long.
+    pub reset_us: u64,
     /// The command byte keeps its value.
     pub command_sticks: bool,
     /// A command is taken no sooner than so long after it was written.
@@ -73,6 +75,7 @@ struct Card {
     /// Moments for which it will do nothing.
     frozen: u64,
     reset_at_us: Option<u64>,
+    busy_until_us: u64,
     cu: CommandUnit,
     ru: ReceiveUnit,
     cu_base: Option<u32>,
@@ -150,7 +153,7 @@ impl Card {
 
     fn status(&self) -> u8 {
         let cu = match self.cu.state {
-            CuState::Idle if self.defects.reset_hangs => 0x80,
+            CuState::Idle if self.defects.reset_hangs || self.now_us < self.busy_until_us => 0x80,
             CuState::Idle => 0,
             CuState::Suspended => 0x40,
             CuState::Active => 0x80,
@@ -230,10 +233,11 @@ impl Card {
     fn reset(&mut self, kind: u32) {
         assert!(matches!(kind, 0 | 2), "PORT command {kind} is not modelled");
         assert!(
-            kind == 2 || self.status() & 0x90 == 0 || self.defects.reset_hangs,
+            kind == 2 || self.cu.state != CuState::Active && self.ru.state != RuState::Ready,
             "a software reset while a unit is at work (OSDM 6.3.3)"
         );
         self.reset_at_us = Some(self.now_us);
+        self.busy_until_us = self.now_us + self.defects.reset_us;
         self.pending_command = 0;
         self.ru = ReceiveUnit::default();
         self.cu.state = CuState::Idle;
@@ -305,6 +309,7 @@ impl E100Model {
             now_us: 0,
             frozen: 0,
             reset_at_us: None,
+            busy_until_us: 0,
             cu: CommandUnit::default(),
             ru: ReceiveUnit::default(),
             cu_base: left,
