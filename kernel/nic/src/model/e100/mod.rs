@@ -42,6 +42,8 @@ impl Behaviour {
 pub struct Defects {
     /// A reset never ends.
     pub reset_hangs: bool,
+    /// Frames that are too short are stored all the same.
+    pub keeps_short: bool,
     /// A reset takes so long.
     pub reset_us: u64,
     /// The command byte keeps its value.
