@@ -295,6 +295,36 @@ fn a_full_ring_is_would_block_and_then_space() {
 }
 
 #[test]
+fn a_ring_of_frames_that_are_sent_has_room() {
+    for behaviour in Behaviour::ALL {
+        let mut kernel = Kernel::new(behaviour, Pace::Doorbell, 0);
+        for number in 0..100 {
+            kernel.nic.send(&frame(number, 60), false).unwrap();
+        }
+        assert_eq!(kernel.counters()["tx_ring_full"], 0);
+    }
+}
+
+#[test]
+fn a_sender_is_woken_before_the_whole_ring_is_sent() {
+    let mut early = 0;
+    for seed in 0..20 {
+        let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, seed);
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        let ring = kernel.nic.transmit_ring();
+        let mut sent = kernel.model.take_sent().len();
+        while !kernel.take().contains(Events::TRANSMIT_SPACE) {
+            kernel.model.idle(1);
+            sent += kernel.model.take_sent().len();
+        }
+        early += usize::from(sent < ring * 3 / 4);
+        // Not by each frame.
+        assert!(kernel.counters()["interrupts"] <= 3);
+    }
+    assert!(early > 10, "{early}");
+}
+
+#[test]
 fn qemu_takes_a_full_ring_in_two_commands() {
     let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
     let ring = kernel.nic.transmit_ring();
