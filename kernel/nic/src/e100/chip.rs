@@ -42,8 +42,7 @@ impl<B: Bus> Chip<B> {
         }
         // A reset unmasks the interrupt. QEMU also keeps the line asserted across it until an
         // acknowledgement arrives, even though no cause can be read any more: hence all ones.
-        self.set_mask(regs::M);
-        self.acknowledge(0xff);
+        self.acknowledge_and_mask(0xff, regs::M);
         for _ in 0..RESET_BOUND_US / RESET_US {
             let status = self.status()?;
             if status == 0 && self.bus.read8(regs::COMMAND) == 0 {
@@ -59,28 +58,20 @@ impl<B: Bus> Chip<B> {
     pub fn status(&mut self) -> Result<u8, Error> {
         let status = self.bus.read8(regs::STATUS);
         if status == 0xff {
-            return Err(self.gone());
+            return Err(Error::DeviceGone);
         }
         Ok(status)
     }
 
-    /// Pending interrupt causes that the mask lets through, and all of them.
+    /// Pending interrupt causes that the mask of a running card lets through, and all of them.
     pub fn causes(&mut self) -> Result<(u8, u8), Error> {
         let word = self.bus.read16(regs::STATUS);
         if word == 0xffff {
-            return Err(self.gone());
+            return Err(Error::DeviceGone);
         }
         let [_, causes] = word.to_le_bytes();
-        let through = !self.mask | regs::UNMASKABLE;
-        if self.mask & regs::M != 0 {
-            return Ok((0, causes));
-        }
-        Ok((causes & through, causes))
-    }
-
-    fn gone(&mut self) -> Error {
-        self.mask = regs::M;
-        Error::DeviceGone
+        // Causes that have no bit in the mask are let through.
+        Ok((causes & !self.mask, causes))
     }
 
     /// The mask now.

@@ -523,10 +523,8 @@ impl<B: Bus> Nic for E100<B> {
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {
-        // A masked card does not ask, and a stopped one is masked: no register needs to be read.
-        if self.ready().is_err() || self.chip.mask() & regs::M != 0 {
-            return None;
-        }
+        // A stopped card is masked: it does not ask, and no register needs to be read.
+        self.ready().ok()?;
         let result = self.serve_interrupt();
         match self.note(result) {
             Ok(events) => events.map(|events| events | self.take_events()),

@@ -345,8 +345,7 @@ impl Receive {
     /// Whether a descriptor is complete, by its status only, a while after it became so.
     pub fn has_come<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
         let descriptor = layout::rfd(self.head);
-        let has_come = self.lent < RFDS
-            && (self.ready > 0 || chip.bus.load16(descriptor + rfd::STATUS) & cb::C != 0);
+        let has_come = self.lent < RFDS && chip.bus.load16(descriptor + rfd::STATUS) & cb::C != 0;
         if has_come {
             // QEMU sets C first and holds its lock until it has written the rest. The register
             // read that follows would have to wait for the lock, and so put the processor's

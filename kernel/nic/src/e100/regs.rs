@@ -35,8 +35,6 @@ pub const CNA: u8 = 0x20;
 pub const RNR: u8 = 0x10;
 /// A cycle on the management interface is over; in [`ACK`], and not maskable one by one.
 pub const MDI_DONE: u8 = 0x08;
-/// Causes that no bit of [`MASK`] but [`M`] holds back.
-pub const UNMASKABLE: u8 = 0x0f;
 /// Masks all causes; in [`MASK`].
 pub const M: u8 = 0x01;
 

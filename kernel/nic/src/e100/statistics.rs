@@ -31,7 +31,9 @@ const BOUND_US: u32 = 1_000;
 #[derive(Default)]
 pub struct Statistics {
     sums: [u64; NAMES.len()],
-    /// Dumps that did not arrive in time; their counts arrive with a later one.
+    /// The last dump has not arrived yet.
+    is_late: bool,
+    /// How often one was waited for in vain; its counts are added the next time.
     pub timeouts: u64,
 }
 
@@ -40,12 +42,19 @@ impl Statistics {
     pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
         let address = chip.address(STATISTICS);
         chip.command_with(regs::CUC_LOAD_DUMP, address)?;
-        dump(chip).map(drop)
+        self.is_late = !dump(chip)?;
+        Ok(())
     }
 
     /// Adds what the card has counted since the last time.
     pub fn harvest<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        if !dump(chip)? {
+        // Another dump would overwrite what the late one brings, and the card counts it no more.
+        let has_arrived = match self.is_late {
+            true => has_arrived(chip),
+            false => dump(chip)?,
+        };
+        self.is_late = !has_arrived;
+        if !has_arrived {
             self.timeouts += 1;
             return Ok(());
         }
@@ -70,11 +79,17 @@ fn dump<B: Bus>(chip: &mut Chip<B>) -> Result<bool, Error> {
     chip.bus.fence();
     chip.command(regs::CUC_DUMP_RESET)?;
     for _ in 0..BOUND_US {
-        if chip.bus.load32(marker) == DUMP_RESET_DONE {
-            chip.bus.fence();
+        if has_arrived(chip) {
             return Ok(true);
         }
         chip.bus.delay_us(1);
     }
     Ok(false)
+}
+
+/// Whether the dump is there.
+fn has_arrived<B: Bus>(chip: &mut Chip<B>) -> bool {
+    let has_arrived = chip.bus.load32(STATISTICS + DUMP_MARKER) == DUMP_RESET_DONE;
+    chip.bus.fence();
+    has_arrived
 }

@@ -92,8 +92,8 @@ impl<B: Bus> Chip<B> {
         self.mask_all();
         self.write(regs::RCTL, 0);
         self.write(regs::TCTL, regs::TCTL_PSP);
-        let control = self.read(regs::CTRL)?;
-        self.write(regs::CTRL, control | regs::CTRL_GIO_MASTER_DISABLE);
+        let control = self.read(regs::CTRL)? | regs::CTRL_GIO_MASTER_DISABLE;
+        self.write(regs::CTRL, control);
         // Requests under way would be answered into a card that has forgotten them. One that does
         // not end them is reset all the same.
         self.poll(regs::STATUS, MASTER_BOUND_US, |status| {
@@ -110,9 +110,7 @@ impl<B: Bus> Chip<B> {
             eecd & regs::EECD_AUTO_RD != 0
         })?;
         self.mask_all();
-        self.read(regs::ICR)?;
-        let force = regs::CTRL_FORCE | regs::CTRL_GIO_MASTER_DISABLE;
-        self.write(regs::CTRL, control & !force | regs::CTRL_SLU);
+        self.write(regs::CTRL, control & !regs::CTRL_FORCE | regs::CTRL_SLU);
         // On QEMU nothing else brings the link up, and it takes 500 ms: so at once.
         self.mdi(regs::MDIC_WRITE, BMCR, BMCR_RESTART)?;
         Ok(())

@@ -3,8 +3,8 @@
 use super::{Kernel, everywhere, frame};
 use crate::Bus;
 use crate::e100::layout::{MEMORY, RFDS, SHORT};
-use crate::model::Rng;
-use crate::model::e100::Defects;
+use crate::model::e100::{Behaviour, Defects};
+use crate::model::{Pace, Rng};
 use crate::{BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
@@ -398,6 +398,7 @@ fn a_whole_ring_returns_at_once() {
                 kernel.nic.receive_pieces(true, 10, &mut take).unwrap();
             }
             assert_eq!(held.len(), RFDS);
+            assert!(!kernel.nic.has_received());
             // That the ring is full may have woken us.
             kernel.take();
             assert_eq!(kernel.nic.receive_pieces(true, 1, &mut |_| ()), Ok(0));
@@ -534,4 +535,38 @@ fn tags_are_taken_out_of_frames() {
         }
         assert_eq!(kernel.counters()["rx_dropped_long"], 4);
     });
+}
+
+/// What is behind a frame in its descriptor is not a part of it.
+#[test]
+fn a_tag_that_is_not_whole_is_left_where_it_is() {
+    for pace in Pace::ALL {
+        let mut kernel = Kernel::new(Behaviour::Silicon, pace, 0);
+        kernel.model.set_defects(Defects {
+            keeps_short: true,
+            ..Defects::default()
+        });
+        let whole = [
+            &frame(1, 12)[..],
+            &[0x81, 0x00, 0x6a, 0xbc, 0x88, 0xb5, 1, 2],
+        ]
+        .concat();
+        // They leave their bytes behind.
+        for _ in 0..RFDS {
+            kernel.model.arrive(&whole);
+            kernel.next();
+        }
+        for len in 12..=20 {
+            kernel.model.arrive(&whole[..len]);
+            kernel.sleep(Events::RECEIVE);
+            let mut buffer = vec![0; super::FRAME_MAX];
+            let (read, info) = kernel.nic.receive_with(&mut buffer).unwrap();
+            let (expected, tag) = match len {
+                0..18 => (whole[..len].to_vec(), None),
+                _ => ([&whole[..12], &whole[16..len]].concat(), Some(0x6abc)),
+            };
+            assert_eq!((&buffer[..read], info.vlan), (&expected[..], tag));
+            while kernel.receive().is_ok() {}
+        }
+    }
 }

@@ -5,7 +5,7 @@ mod in_place;
 use super::{ARENA_SIZE, E100, FRAME_MAX};
 use crate::model::e100::{Behaviour, Defects, E100Bus, E100Model};
 use crate::model::{Pace, Rng};
-use crate::{BusAddr, Error, Events, Link, MacAddress, Nic};
+use crate::{BusAddr, Error, Events, Features, Filters, Link, MacAddress, Nic, SendOptions};
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec;
@@ -295,6 +295,36 @@ fn a_full_ring_is_would_block_and_then_space() {
 }
 
 #[test]
+fn a_ring_of_frames_that_are_sent_has_room() {
+    for behaviour in Behaviour::ALL {
+        let mut kernel = Kernel::new(behaviour, Pace::Doorbell, 0);
+        for number in 0..100 {
+            kernel.nic.send(&frame(number, 60), false).unwrap();
+        }
+        assert_eq!(kernel.counters()["tx_ring_full"], 0);
+    }
+}
+
+#[test]
+fn a_sender_is_woken_before_the_whole_ring_is_sent() {
+    let mut early = 0;
+    for seed in 0..20 {
+        let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, seed);
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        let ring = kernel.nic.transmit_ring();
+        let mut sent = kernel.model.take_sent().len();
+        while !kernel.take().contains(Events::TRANSMIT_SPACE) {
+            kernel.model.idle(1);
+            sent += kernel.model.take_sent().len();
+        }
+        early += usize::from(sent < ring * 3 / 4);
+        // Not by each frame.
+        assert!(kernel.counters()["interrupts"] <= 3);
+    }
+    assert!(early > 10, "{early}");
+}
+
+#[test]
 fn qemu_takes_a_full_ring_in_two_commands() {
     let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
     let ring = kernel.nic.transmit_ring();
@@ -439,6 +469,25 @@ fn an_overrun_loses_what_does_not_fit_and_nothing_after_it() {
             assert_eq!(kernel.counters()["rx_restarts"], lap);
         }
     });
+}
+
+#[test]
+fn a_card_that_ran_out_is_restarted_when_a_quarter_of_the_ring_is_free() {
+    for behaviour in Behaviour::ALL {
+        let mut kernel = Kernel::new(behaviour, Pace::Doorbell, 0);
+        let ring = kernel.nic.receive_ring() as u64;
+        for number in 0..ring + 1 {
+            kernel.model.arrive(&frame(number, 60));
+        }
+        kernel.take();
+        for number in 0..ring {
+            assert_eq!(kernel.receive(), Ok(frame(number, 60)));
+            let restarts = kernel.counters()["rx_restarts"];
+            assert_eq!(restarts, u64::from(number + 1 >= ring / 4), "{number}");
+        }
+        // One batch, of as many frames as were there at the first look.
+        assert_eq!(kernel.counters()["rx_batches"], 1);
+    }
 }
 
 #[test]
@@ -602,6 +651,7 @@ fn odd_frames_are_counted_and_the_next_one_is_whole() {
         assert_eq!(counters["rx_dropped_long"], 4 - cut_off);
         assert_eq!(counters["rx_dropped_small_buffer"], 1);
         assert_eq!(counters["rx_frames"], 2 + short as u64);
+        assert_eq!(counters["rx_octets"], 1514 + 60 + 60 * short as u64);
         let discarded = if behaviour == Behaviour::Silicon {
             54
         } else {
@@ -668,6 +718,65 @@ fn a_lost_interrupt_is_found_by_the_tick() {
 }
 
 #[test]
+fn a_lost_interrupt_about_space_is_found_by_the_tick() {
+    everywhere(4, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        kernel.model.set_defects(Defects {
+            line_cut: true,
+            ..Defects::default()
+        });
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        let at_once = kernel.take();
+        kernel.model.settle();
+        assert_eq!(at_once | kernel.nic.tick(), Events::TRANSMIT_SPACE);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+    });
+}
+
+#[test]
+fn what_this_card_does_not_do_it_refuses() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
+    assert_eq!(kernel.nic.features(), Features::default());
+    let refused = kernel.nic.set_filters(&Filters::default());
+    assert_eq!(refused, Err(Error::Unsupported));
+    assert_eq!(kernel.nic.self_test(), Err(Error::Unsupported));
+    let checksums = SendOptions {
+        checksums: true,
+        ..SendOptions::default()
+    };
+    let refused = kernel.nic.send_with(&frame(1, 60), &checksums, false);
+    assert_eq!(refused, Err(Error::Unsupported));
+    let plain = SendOptions::default();
+    kernel.nic.send_with(&frame(2, 60), &plain, false).unwrap();
+    assert_eq!(kernel.model.take_sent(), [frame(2, 60)]);
+    // It has one interrupt, however that comes.
+    kernel.model.arrive(&frame(3, 60));
+    assert_eq!(kernel.nic.on_vector(0), Some(Events::RECEIVE));
+    assert_eq!(kernel.nic.on_vector(0), None);
+}
+
+#[test]
+fn counters_that_come_late_are_not_lost() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
+    kernel.model.arrive(&frame(1, 60));
+    kernel.model.set_defects(Defects {
+        command_us: 3_000,
+        ..Defects::default()
+    });
+    for timeouts in [1, 2] {
+        let late = kernel.counters();
+        assert_eq!(late["statistics_timeouts"], timeouts);
+        assert_eq!(late["rx_good_frames"], 0);
+    }
+    kernel.model.set_defects(Defects::default());
+    kernel.model.settle();
+    kernel.model.arrive(&frame(2, 60));
+    assert_eq!(kernel.counters()["rx_good_frames"], 1);
+    let all = kernel.counters();
+    assert_eq!((all["statistics_timeouts"], all["rx_good_frames"]), (2, 2));
+}
+
+#[test]
 fn frames_queued_and_never_flushed_leave_with_the_tick() {
     let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
     kernel.nic.send(&frame(1, 60), true).unwrap();
@@ -696,6 +805,74 @@ fn a_link_that_flaps_is_told() {
 }
 
 #[test]
+fn the_link_is_what_both_ends_offer_or_what_is_set_where_one_does_not() {
+    let link = |speed_mbps, full_duplex| Link {
+        up: true,
+        speed_mbps,
+        full_duplex,
+    };
+    let [ten, ten_full, hundred, hundred_full, t4] = [5, 6, 7, 8, 9].map(|bit| 1 << bit);
+    let offers = [
+        (ten, link(10, false)),
+        (t4 | ten, link(10, false)),
+        (ten_full | ten, link(10, true)),
+        (hundred | ten_full | ten, link(100, false)),
+        (hundred_full | ten, link(100, true)),
+        (hundred_full | hundred | ten_full | ten, link(100, true)),
+    ];
+    let (fast, full) = (1 << 13, 1 << 8);
+    let settings = [
+        (0, link(10, false)),
+        (full, link(10, true)),
+        (fast, link(100, false)),
+        (fast | full, link(100, true)),
+    ];
+    // How the transceiver is set does not count where both negotiate.
+    let negotiated = offers.map(|(offered, link)| (Some(offered), !fast, link));
+    let set = settings.map(|(control, link)| (None, control, link));
+    everywhere(1, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for (offered, control, expected) in negotiated.into_iter().chain(set) {
+            kernel.model.set_partner(offered, control);
+            kernel.nic.tick();
+            assert_eq!(kernel.nic.link(), expected, "{offered:?} {control:#x}");
+        }
+    });
+}
+
+#[test]
+fn a_cause_that_has_no_bit_in_the_mask_is_acknowledged() {
+    everywhere(2, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for cause in [0x01, 0x02, 0x04, 0x08] {
+            kernel.model.raise(cause);
+            assert!(kernel.model.line());
+            assert_eq!(kernel.take(), Events::empty());
+        }
+        // One that is masked is no reason to ask, and goes with one that is not.
+        kernel.model.raise(0x80);
+        assert!(!kernel.model.line());
+        kernel.model.raise(0x08);
+        assert_eq!(kernel.take(), Events::empty());
+    });
+}
+
+#[test]
+fn a_slow_card_is_waited_for() {
+    everywhere(1, |behaviour, pace, seed| {
+        let model = E100Model::new(behaviour, pace, seed, MAC);
+        model.set_defects(Defects {
+            reset_us: 9_000,
+            command_us: 15_000,
+            ..Defects::default()
+        });
+        let mut nic = E100::new(model.bus()).unwrap();
+        nic.start().unwrap();
+        assert_eq!(model.station_address(), Some(MAC));
+    });
+}
+
+#[test]
 fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
     let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
     let mute = Defects {
@@ -707,7 +884,9 @@ fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
 
     let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
     kernel.model.set_defects(mute);
+    let before = kernel.model.waited_us();
     assert_eq!(kernel.nic.tick(), Events::empty());
+    assert!(kernel.model.waited_us() - before < 5_000);
     assert_eq!(kernel.nic.link(), UP);
     kernel.nic.send(&frame(1, 60), false).unwrap();
     assert_eq!(kernel.model.take_sent().len(), 1);
@@ -764,7 +943,9 @@ fn a_transmitter_that_stands_still_is_reset() {
         let dead_block = Err(Error::BlockTimeout { command: 2 });
         assert_eq!(kernel.nic.send(&frame(2, 60), false), dead_block);
         assert_eq!(kernel.counters()["tx_hangs"], 1);
+        let before = kernel.model.waited_us();
         assert_eq!(kernel.nic.start(), dead_block);
+        assert!(kernel.model.waited_us() - before < 30_000);
         assert_eq!(kernel.nic.send(&frame(2, 60), false), Err(Error::Stopped));
         assert!(kernel.model.is_quiet());
 

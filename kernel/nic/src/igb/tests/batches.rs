@@ -217,6 +217,69 @@ fn pieces_come_many_at_once_and_return_so() {
 }
 
 #[test]
+fn pieces_of_several_rings_return_at_once() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut rng = Rng::new(place.seed);
+        for _ in 0..20 {
+            for number in 0..12 {
+                let flow = Flow::number(number);
+                kernel.model.arrive(&flow.finished(flow.udp(&payload(100))));
+            }
+            kernel.model.settle();
+            let mut held: Vec<u16> = Vec::new();
+            let mut rings = 0;
+            while held.len() < 12 {
+                let mut take = |piece: &Piece| {
+                    held.push(piece.buffer);
+                    rings |= 1 << piece.info.queue;
+                };
+                kernel.nic.receive_pieces(true, 12, &mut take).unwrap();
+                kernel.take();
+            }
+            assert_eq!(rings, 0b111);
+            for at in 1..held.len() {
+                held.swap(at, rng.below(at + 1));
+            }
+            // What follows one that is not held, of whichever ring, stays with who has it.
+            let wrong = [&held[..8], &[held[rng.below(8)]], &held[8..]].concat();
+            let refused = kernel.nic.return_buffers(&wrong);
+            assert_eq!(refused, Err(Error::BadBuffer { buffer: wrong[8] }));
+            kernel.nic.return_buffers(&held[8..]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_reader_who_has_all_buffers_of_a_ring_finds_no_frame_there() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut held = Vec::new();
+        for number in 0..13 {
+            kernel.model.arrive(&frame(number, 100));
+            kernel.model.settle();
+            while held.len() <= number as usize {
+                let mut take = |piece: &Piece| held.push(piece.buffer);
+                kernel.nic.receive_pieces(true, 1, &mut take).unwrap();
+                kernel.take();
+            }
+        }
+        assert_eq!(kernel.receive().err(), Some(Error::WouldBlock));
+        assert_eq!(kernel.nic.receive_piece(true), Err(Error::WouldBlock));
+        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+        if kernel.place.mode == MODES[0] {
+            // A message that was on its way is about nothing.
+            assert_eq!(kernel.nic.on_vector(2), Some(Events::empty()));
+        }
+        kernel.nic.return_buffers(&held).unwrap();
+        kernel.receive().unwrap_err();
+        kernel.model.settle();
+        kernel.model.arrive(&frame(99, 100));
+        assert_eq!(kernel.next().0, frame(99, 100));
+    });
+}
+
+#[test]
 fn buffers_are_given_as_far_as_there_are_any() {
     everywhere(1, |place| {
         let mut kernel = Kernel::tiny(place);

@@ -248,7 +248,9 @@ fn a_buffer_that_is_too_small_loses_one_frame() {
     let error = kernel.nic.receive(&mut [0; 199]);
     assert_eq!(error, Err(Error::BufferTooSmall { len: 200 }));
     assert_eq!(kernel.drain(), [frame(2, 200)]);
-    assert_eq!(kernel.counters()["rx_dropped_small_buffer"], 1);
+    let counters = kernel.counters();
+    assert_eq!(counters["rx_dropped_small_buffer"], 1);
+    assert_eq!((counters["rx_frames"], counters["rx_octets"]), (1, 200));
 }
 
 #[test]

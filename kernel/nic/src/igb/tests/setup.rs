@@ -13,6 +13,7 @@ fn a_card_is_set_up_and_stopped() {
         assert!(model.is_quiet());
         assert!(!model.line());
         assert_eq!(nic.mac(), MAC);
+        assert_eq!((nic.transmit_ring(), nic.receive_ring()), (15, 3 * 13));
         assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
         nic.start().unwrap();
         assert!(!model.is_quiet());
@@ -126,6 +127,81 @@ fn the_eeprom_is_verified_and_compared() {
         model.replace_mac(found);
         assert_eq!(error(), Some(Error::BadMacAddress { found }));
     }
+}
+
+#[test]
+fn the_second_port_of_a_chip_has_the_next_address() {
+    for last in [0x10, 0x11] {
+        let config = tiny(MODES[0]);
+        let model = here().model(&config);
+        model.be_second_port();
+        let [first, second] = [last, last ^ 1].map(|last| [0x00, 0x1b, 0x21, 0x80, 0xff, last]);
+        model.replace_mac(second);
+        let error = Igb::new(model.bus(), config).err();
+        let (registers, eeprom) = (second, first);
+        assert_eq!(error, Some(Error::MacMismatch { registers, eeprom }));
+        model.replace_eeprom(first);
+        assert_eq!(Igb::new(model.bus(), config).unwrap().mac(), second);
+    }
+}
+
+#[test]
+fn a_transceiver_that_is_none_is_a_typed_error() {
+    for id in [0, 0xffff] {
+        let config = tiny(MODES[0]);
+        let model = here().model(&config);
+        model.replace_transceiver(id);
+        assert_eq!(
+            Igb::new(model.bus(), config).err(),
+            Some(Error::MdiTimeout),
+            "{id:#x}"
+        );
+    }
+}
+
+#[test]
+fn the_link_is_what_both_ends_agree_on() {
+    everywhere(1, |place| {
+        let config = tiny(place.mode);
+        for (speed_mbps, full_duplex) in [
+            (10, false),
+            (10, true),
+            (100, false),
+            (100, true),
+            (1000, false),
+            (1000, true),
+        ] {
+            let model = place.model(&config);
+            model.set_partner(speed_mbps, full_duplex);
+            let mut nic = Igb::new(model.bus(), config).unwrap();
+            nic.start().unwrap();
+            assert_eq!(nic.link(), Link::default());
+            model.elapse(600_000);
+            nic.tick();
+            let up = true;
+            let expected = Link {
+                up,
+                speed_mbps,
+                full_duplex,
+            };
+            assert_eq!(nic.link(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_card_that_does_not_let_go_of_the_bus_is_reset_all_the_same() {
+    everywhere(1, |place| {
+        let config = tiny(place.mode);
+        let model = place.model(&config);
+        model.set_defects(Defects {
+            requests_hang: true,
+            ..Defects::default()
+        });
+        let mut nic = Igb::new(model.bus(), config).unwrap();
+        nic.start().unwrap();
+        assert!(model.now_us() < 150_000, "{}", model.now_us());
+    });
 }
 
 #[test]
@@ -278,6 +354,30 @@ fn a_configuration_that_cannot_be_is_refused() {
         ),
         (
             Config {
+                transmit_buffers: 1,
+                ..good
+            },
+            "transmit_buffers",
+        ),
+        // Frames must fit into all buffers of a ring, and into one to send from.
+        (
+            Config {
+                receive_buffers: 4,
+                frame_max: 9014,
+                ..good
+            },
+            "receive_buffers",
+        ),
+        (
+            Config {
+                large_buffers: 0,
+                frame_max: 2049,
+                ..good
+            },
+            "large_buffers",
+        ),
+        (
+            Config {
                 frame_max: 1513,
                 ..good
             },
@@ -298,6 +398,24 @@ fn a_configuration_that_cannot_be_is_refused() {
             "moderation_us",
         ),
     ];
+    let least = Config {
+        receive_buffers: 1,
+        transmit_buffers: 2,
+        large_buffers: 0,
+        frame_max: 2048,
+        moderation_us: 8191,
+        ..good
+    };
+    for sound in [
+        least,
+        Config {
+            receive_buffers: 5,
+            frame_max: 9014,
+            ..good
+        },
+    ] {
+        assert!(sound.arena_size().is_ok(), "{sound:?}");
+    }
     for (config, what) in bad {
         assert_eq!(config.arena_size(), Err(Error::BadConfig { what }));
         let model = here().model(&good);

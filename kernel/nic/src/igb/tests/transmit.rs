@@ -220,3 +220,20 @@ fn the_card_reports_at_each_eighth_of_the_ring_and_at_the_end_of_a_batch() {
         assert_eq!(kernel.counters()["tx_completed"], frames);
     }
 }
+
+#[test]
+fn a_lost_interrupt_about_space_is_found_by_the_tick() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.model.set_defects(Defects {
+            line_cut: true,
+            ..Defects::default()
+        });
+        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        let at_once = kernel.take();
+        kernel.model.settle();
+        let space = at_once | kernel.nic.tick();
+        assert_eq!(space, Events::TRANSMIT_SPACE);
+        assert_eq!(kernel.nic.tick(), Events::empty());
+    });
+}

@@ -81,6 +81,7 @@ impl Bus for E100Bus {
                     "command before the last one was taken (OSDM 6.3.2.2)"
                 );
                 card.pending_command = value;
+                card.commanded_at_us = card.now_us;
                 if card.pace != Pace::Stalling || card.behaviour == Behaviour::Qemu {
                     card.take_command();
                 }
@@ -166,6 +167,9 @@ impl Bus for E100Bus {
     fn delay_us(&mut self, us: u32) {
         let mut card = self.0.card();
         card.now_us += u64::from(us);
+        if card.pending_command != 0 && card.defects.command_us > 0 {
+            card.take_command();
+        }
         card.moments(us.into());
         card.memory.order_loads();
     }

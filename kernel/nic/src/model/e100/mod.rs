@@ -42,8 +42,14 @@ impl Behaviour {
 pub struct Defects {
     /// A reset never ends.
     pub reset_hangs: bool,
+    /// Frames that are too short are stored all the same.
+    pub keeps_short: bool,
+    /// A reset takes so long.
+    pub reset_us: u64,
     /// The command byte keeps its value.
     pub command_sticks: bool,
+    /// A command is taken no sooner than so long after it was written.
+    pub command_us: u64,
     /// The command unit takes commands but does nothing.
     pub command_unit_dead: bool,
     /// The management interface is never ready.
@@ -71,6 +77,7 @@ struct Card {
     /// Moments for which it will do nothing.
     frozen: u64,
     reset_at_us: Option<u64>,
+    busy_until_us: u64,
     cu: CommandUnit,
     ru: ReceiveUnit,
     cu_base: Option<u32>,
@@ -81,11 +88,16 @@ struct Card {
     /// QEMU's line, which is a memory of its own.
     latched_line: bool,
     pending_command: u8,
+    commanded_at_us: u64,
     pointer: u32,
     eeprom: Eeprom,
     mdi: u32,
     mdi_ready_at_us: u64,
     link_up: bool,
+    /// What the partner at the cable's other end offers, if it negotiates (ANLPAR), and how the
+    /// transceiver is set for one that does not (BMCR).
+    offered: Option<u16>,
+    control: u16,
     /// BMSR latches "down" until it is read.
     link_was_down: bool,
     defects: Defects,
@@ -143,7 +155,7 @@ impl Card {
 
     fn status(&self) -> u8 {
         let cu = match self.cu.state {
-            CuState::Idle if self.defects.reset_hangs => 0x80,
+            CuState::Idle if self.defects.reset_hangs || self.now_us < self.busy_until_us => 0x80,
             CuState::Idle => 0,
             CuState::Suspended => 0x40,
             CuState::Active => 0x80,
@@ -157,7 +169,8 @@ impl Card {
     }
 
     fn take_command(&mut self) {
-        if self.defects.command_sticks {
+        let taken_at_us = self.commanded_at_us + self.defects.command_us;
+        if self.defects.command_sticks || self.now_us < taken_at_us {
             return;
         }
         let pointer = self.pointer;
@@ -221,7 +234,12 @@ impl Card {
 
     fn reset(&mut self, kind: u32) {
         assert!(matches!(kind, 0 | 2), "PORT command {kind} is not modelled");
+        assert!(
+            kind == 2 || self.cu.state != CuState::Active && self.ru.state != RuState::Ready,
+            "a software reset while a unit is at work (OSDM 6.3.3)"
+        );
         self.reset_at_us = Some(self.now_us);
+        self.busy_until_us = self.now_us + self.defects.reset_us;
         self.pending_command = 0;
         self.ru = ReceiveUnit::default();
         self.cu.state = CuState::Idle;
@@ -239,13 +257,15 @@ impl Card {
 
     fn phy_register(&mut self, register: u32) -> u16 {
         match register {
-            0 => 0x3000,
+            0 => self.control,
             1 => {
                 let up = self.link_up && !take(&mut self.link_was_down);
-                if up { 0x782d } else { 0x7809 }
+                let link = if up { 1 << 2 } else { 0 };
+                let negotiated = up && self.offered.is_some();
+                0x7809 | link | u16::from(negotiated) << 5
             }
             4 => 0x05e1,
-            5 => 0x41fe,
+            5 => self.offered.unwrap_or(0),
             other => panic!("transceiver register {other} is not modelled"),
         }
     }
@@ -291,6 +311,7 @@ impl E100Model {
             now_us: 0,
             frozen: 0,
             reset_at_us: None,
+            busy_until_us: 0,
             cu: CommandUnit::default(),
             ru: ReceiveUnit::default(),
             cu_base: left,
@@ -300,11 +321,14 @@ impl E100Model {
             mask: 0,
             latched_line: qemu,
             pending_command: 0,
+            commanded_at_us: 0,
             pointer: 0,
             eeprom: Eeprom::new(mac, 6),
             mdi: 0,
             mdi_ready_at_us: 0,
             link_up: true,
+            offered: Some(0x41e1),
+            control: 0x3000,
             link_was_down: false,
             defects: Defects::default(),
             counters: [if qemu { 7 } else { 0 }; 16],
@@ -417,6 +441,18 @@ impl E100Model {
         let mut card = self.card();
         card.link_up = up;
         card.link_was_down |= !up;
+    }
+
+    /// What the cable's other end offers from now on (ANLPAR), if it negotiates; how the transceiver
+    /// is set (BMCR) if not.
+    pub fn set_partner(&self, offered: Option<u16>, control: u16) {
+        let mut card = self.card();
+        (card.offered, card.control) = (offered, control);
+    }
+
+    /// Causes come up that nobody asked for.
+    pub fn raise(&self, causes: u8) {
+        self.card().raise(causes);
     }
 
     /// Replaces the EEPROM by one with another address and address width.

@@ -373,7 +373,7 @@ impl Card {
             _,
             byte_21,
         ] = self.cu.configuration;
-        if bytes.len() < SHORTEST && byte_7 & 1 != 0 {
+        if bytes.len() < SHORTEST && byte_7 & 1 != 0 && !self.defects.keeps_short {
             // QEMU has lengthened it before.
             self.counters[RX_SHORT_FRAMES] += 1;
             return false;

@@ -1,10 +1,15 @@
 //! The driver's side of the model: the registers, and what is checked on the way.
 
-use super::{Behaviour, Card, IgbModel, PHY_ID};
+use super::{Behaviour, Card, IgbModel};
 use crate::{Bus, BusAddr};
 use core::cell::RefMut;
 
-const RST: u32 = 1 << 26;
+const EERD_DONE: u32 = 1 << 1;
+const MDIC_READY: u32 = 1 << 28;
+const MDIC_ERROR: u32 = 1 << 30;
+/// How long the EEPROM takes for a word, and a management cycle, but for QEMU's.
+const EERD_US: u64 = 20;
+const MDIC_US: u64 = 64;
 
 /// The driver's side of an [`IgbModel`].
 #[derive(Debug)]
@@ -36,10 +41,10 @@ fn of_queue(register: u32) -> Option<(u32, u32)> {
 
 impl Card {
     fn status(&self) -> u32 {
-        let control = self.register(0);
-        let master = if control & 4 == 0 { 1 << 19 } else { 0 };
-        let link = if self.link_up { 0x83 } else { 0x81 };
-        0x8000_0400 | master | link
+        let master = u32::from(self.has_requests()) << 19;
+        let port = u32::from(self.is_second_port) << 2;
+        let link = u32::from(self.link_up) << 1;
+        0x8000_0400 | master | port | self.agreed | link
     }
 
     fn read(&mut self, register: u32) -> u32 {
@@ -51,15 +56,33 @@ impl Card {
             };
         }
         match register {
-            0x00 | 0x10 | 0x400 => self.register(register),
+            0x00 => self.control(),
+            0x10 => self.eeprom_control(),
+            0x400 => self.register(register),
             0x08 => self.status(),
-            0x14 => self.eerd,
-            0x20 => self.mdic,
+            0x14 => self.after(self.eerd, self.eerd_ready_at_us, EERD_DONE),
+            0x20 => self.after(self.mdic, self.mdic_ready_at_us, MDIC_READY),
             0xc0 => self.read_icr(),
             0x1580 => self.read_eicr(),
             0x5400 | 0x5404 => self.register(register),
             0x4000..=0x410c => self.read_counter(register),
             other => panic!("read of {other:#x}"),
+        }
+    }
+
+    /// What reads as this once it is ready, and until then is neither ready nor right.
+    fn after(&self, value: u32, ready_at_us: u64, ready: u32) -> u32 {
+        match self.now_us >= ready_at_us {
+            true => value,
+            false => !value & !ready,
+        }
+    }
+
+    /// When what begins now is ready.
+    fn ready_at_us(&self, us: u64) -> u64 {
+        match self.behaviour {
+            Behaviour::Silicon => self.now_us + us,
+            Behaviour::Qemu => self.now_us,
         }
     }
 
@@ -98,7 +121,7 @@ impl Card {
             return;
         }
         match register {
-            0x00 if value & RST != 0 && !self.defects.reset_hangs => self.reset(),
+            0x00 => self.write_control(value),
             0x14 => self.read_eeprom(value),
             0x20 => self.management(value),
             0x100 => {
@@ -110,7 +133,7 @@ impl Card {
                 }
                 *self.register_mut(register) = value;
             }
-            0x00 | 0x38 | 0x400 | 0x5000 | 0x5004 | 0x5818 => *self.register_mut(register) = value,
+            0x38 | 0x400 | 0x5000 | 0x5004 | 0x5818 => *self.register_mut(register) = value,
             0x5200..=0x547f | 0x54e0..=0x551f | 0x5600..=0x57ff | 0x5c00..=0x5ca7 => {
                 *self.register_mut(register) = value;
             }
@@ -150,36 +173,42 @@ impl Card {
     }
 
     fn read_eeprom(&mut self, value: u32) {
+        assert!(
+            self.now_us >= self.eerd_ready_at_us,
+            "a word of the EEPROM was asked for before the last one came"
+        );
+        self.eerd_ready_at_us = self.ready_at_us(EERD_US);
         self.eerd = value & 0xfffc;
         let word = self.eeprom.get((value >> 2 & 0x3fff) as usize);
         if let (Some(word), false, true) = (word, self.defects.eeprom_sticks, value & 1 != 0) {
-            self.eerd |= u32::from(*word) << 16 | 2;
+            self.eerd |= u32::from(*word) << 16 | EERD_DONE;
         }
     }
 
     fn management(&mut self, value: u32) {
-        const READY: u32 = 1 << 28;
-        const ERROR: u32 = 1 << 30;
+        assert!(
+            self.now_us >= self.mdic_ready_at_us,
+            "management cycle before the last one was over"
+        );
+        self.mdic_ready_at_us = self.ready_at_us(MDIC_US);
         let (phy, register) = (value >> 21 & 0x1f, value >> 16 & 0x1f);
         self.mdic = value & 0x0fff_ffff;
         if self.defects.mdi_sticks {
             return;
         }
         if phy != 1 || self.defects.mdi_error {
-            self.mdic |= READY | ERROR;
+            // The data of a cycle that failed are any.
+            self.mdic |= MDIC_READY | MDIC_ERROR | 0x1234;
             return;
         }
-        self.mdic |= READY;
+        self.mdic |= MDIC_READY;
         match (value >> 26 & 3, register) {
             (1, 0) => {
                 if value & 0x1200 == 0x1200 {
                     self.restart_negotiation();
                 }
             }
-            (2, 2 | 3) => {
-                let id = PHY_ID[register as usize - 2];
-                self.mdic = self.mdic & !0xffff | u32::from(id);
-            }
+            (2, 2) => self.mdic = self.mdic & !0xffff | u32::from(self.phy_id),
             (operation, register) => {
                 panic!("management operation {operation} on register {register}")
             }
@@ -218,6 +247,7 @@ impl Bus for IgbBus {
         if card.defects.gone {
             return u32::MAX;
         }
+        card.check_recovered(register);
         card.apply_all();
         card.read(register)
     }
@@ -238,6 +268,7 @@ impl Bus for IgbBus {
         if card.defects.gone {
             return;
         }
+        card.check_recovered(register);
         if let Some((base, 0x18)) = of_queue(register) {
             let set_up = |&(register, _): &(u32, u32)| {
                 of_queue(register).is_some_and(|(other, offset)| other == base && offset != 0x18)
@@ -299,6 +330,10 @@ impl Bus for IgbBus {
 
     fn delay_us(&mut self, us: u32) {
         let mut card = self.0.card();
+        // No write is on its way for so long.
+        if us >= 1000 {
+            card.apply_all();
+        }
         card.elapse(us.into());
         card.moments(us.into());
         card.memory.order_loads();

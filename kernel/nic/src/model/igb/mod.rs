@@ -3,7 +3,8 @@
 //! What it checks, by panic: registers it does not know, rings that are not aligned or whose head is
 //! not their start, tails outside the ring, descriptors and buffers touched while they are the
 //! card's or given twice, descriptors without buffer, frames without checksum command, contexts that
-//! do not fit their frame, sums of pseudo headers, segments with FIN, frames no card takes.
+//! do not fit their frame, sums of pseudo headers, segments with FIN, frames no card takes, resets of
+//! a card that is not at rest, and registers touched before it has recovered from one.
 //!
 //! As silicon, its registers are written late: a write may be on its way until any register is read.
 
@@ -11,6 +12,7 @@ mod bus;
 mod frames;
 mod interrupts;
 mod receive;
+mod resets;
 mod rings;
 mod transmit;
 
@@ -18,6 +20,7 @@ pub use self::bus::IgbBus;
 
 use self::interrupts::Interrupts;
 use self::receive::{Incoming, RxQueue};
+use self::resets::Resets;
 use self::rings::Owners;
 use self::transmit::TxQueue;
 use super::{Memory, Pace, Rng};
@@ -52,6 +55,8 @@ impl Behaviour {
 pub struct Defects {
     /// A reset never ends.
     pub reset_hangs: bool,
+    /// The card's requests on the bus never end.
+    pub requests_hang: bool,
     /// A queue is never enabled.
     pub queue_sticks: bool,
     /// The EEPROM never answers.
@@ -118,11 +123,18 @@ struct Card {
     registers: Box<[u32]>,
     /// Writes on their way.
     posted: VecDeque<(u32, u32)>,
+    resets: Resets,
     mac: MacAddress,
     eeprom: Vec<u16>,
     eerd: u32,
+    eerd_ready_at_us: u64,
     mdic: u32,
+    mdic_ready_at_us: u64,
+    phy_id: u16,
+    is_second_port: bool,
     cable: bool,
+    /// What the partner at the cable's other end agrees to: bits of STATUS.
+    agreed: u32,
     link_up: bool,
     negotiated_at_us: Option<u64>,
     negotiations: u64,
@@ -148,7 +160,9 @@ struct Card {
 const REGISTERS: usize = 0x1_0000;
 /// Negotiation takes so long.
 const NEGOTIATION_US: u64 = 500_000;
-const PHY_ID: [u16; 2] = [0x02a8, 0x0391];
+const PHY_ID: u16 = 0x02a8;
+/// Full duplex, 1000 Mb/s; in STATUS.
+const GIGABIT: u32 = 0x81;
 
 impl Card {
     fn moves_by_itself(&self) -> bool {
@@ -197,7 +211,7 @@ impl Card {
     fn negotiate(&mut self) {
         if self.negotiated_at_us.is_some_and(|at| self.now_us >= at) {
             self.negotiated_at_us = None;
-            if self.cable && !self.link_up {
+            if self.cable && !self.link_up && self.lets_link_up() {
                 self.link_up = true;
                 self.raise(interrupts::LSC);
             }
@@ -225,11 +239,12 @@ impl Card {
     fn reset(&mut self) {
         self.posted.clear();
         self.registers.fill(0);
-        *self.register_mut(0) = 0x0010_0209;
-        *self.register_mut(0x10) = match self.behaviour {
-            Behaviour::Silicon => 0x0000_1310,
-            Behaviour::Qemu => 0x0000_1110,
+        // An EEPROM may have speed and duplex forced (§8.2.1).
+        *self.register_mut(0) = match self.behaviour {
+            Behaviour::Silicon => 0x0010_1a09,
+            Behaviour::Qemu => 0x0010_0209,
         };
+        *self.register_mut(0x10) = 0x0000_1110;
         *self.register_mut(0x400) = 0xa404_00f8;
         *self.register_mut(0x5000) = 0x300;
         *self.register_mut(0x5004) = 0x2600;
@@ -281,11 +296,17 @@ impl IgbModel {
             frozen: 0,
             registers: vec![0; REGISTERS / 4].into_boxed_slice(),
             posted: VecDeque::new(),
+            resets: Resets::default(),
             mac,
             eeprom: eeprom(mac),
             eerd: 0,
+            eerd_ready_at_us: 0,
             mdic: 0,
+            mdic_ready_at_us: 0,
+            phy_id: PHY_ID,
+            is_second_port: false,
             cable: true,
+            agreed: GIGABIT,
             link_up: false,
             negotiated_at_us: None,
             negotiations: 0,
@@ -305,8 +326,11 @@ impl IgbModel {
             register_writes: 0,
         };
         card.reset();
-        // Left by another driver, say a boot ROM.
+        // Left by another driver, say a boot ROM: interrupts, both directions, and the bus.
         card.interrupts.leave_unmasked();
+        *card.register_mut(0) |= resets::MASTER_DISABLE;
+        *card.register_mut(0x100) = resets::ENABLE;
+        *card.register_mut(0x400) |= resets::ENABLE;
         IgbModel(Rc::new(RefCell::new(card)))
     }
 
@@ -428,6 +452,28 @@ impl IgbModel {
             card.link_up = false;
             card.raise(interrupts::LSC);
         }
+    }
+
+    /// What negotiation comes to from now on: 10, 100 or 1000 Mb/s, and whether in full duplex.
+    pub fn set_partner(&self, speed_mbps: u16, full_duplex: bool) {
+        let speed = match speed_mbps {
+            10 => 0,
+            100 => 1 << 6,
+            // Both values mean this (§8.2.2).
+            1000 if full_duplex => 2 << 6,
+            _ => 3 << 6,
+        };
+        self.card().agreed = speed | u32::from(full_duplex);
+    }
+
+    /// Makes this the second port of its chip.
+    pub fn be_second_port(&self) {
+        self.card().is_second_port = true;
+    }
+
+    /// Has the transceiver say that it is another, or none.
+    pub fn replace_transceiver(&self, id: u16) {
+        self.card().phy_id = id;
     }
 
     /// Whether there is a link.
