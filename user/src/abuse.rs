@@ -1,8 +1,9 @@
 //! System calls with arguments that no sane program passes, for the test that the kernel
 //! refuses them and goes on: any calls ([`Abuser`]), those of a card's owner
-//! ([`exchanges`]), and those of who lends memory and who borrows it ([`leases`]).
+//! ([`exchanges`]), which must be answered exactly ([`contract`]), and those of who lends memory and who borrows it ([`leases`]).
 #![allow(unsafe_code)]
 
+pub mod contract;
 pub mod exchanges;
 pub mod leases;
 
@@ -45,6 +46,8 @@ pub enum Kind {
     Calls,
     /// Those of a card's owner.
     Exchanges,
+    /// Those of a card's owner who knows what must be answered.
+    Contract,
     /// Those that lend memory.
     Leases,
     /// Those of the one that it is lent to.
@@ -52,13 +55,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Calls, Kind::Exchanges, Kind::Leases, Kind::Borrower];
+    const ALL: [Kind; 5] = [
+        Kind::Calls,
+        Kind::Exchanges,
+        Kind::Contract,
+        Kind::Leases,
+        Kind::Borrower,
+    ];
 
     /// Its name among a program's arguments.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Calls => "calls",
             Kind::Exchanges => "exchanges",
+            Kind::Contract => "contract",
             Kind::Leases => "leases",
             Kind::Borrower => "borrower",
         }

@@ -1,18 +1,25 @@
-//! The programs that the benchmark measures cards with: they must do what they tell.
+//! Programs that have a card without the network server. Those that the benchmark measures cards
+//! with must do what they tell; and one knows what the kernel must answer.
 
+use crate::console::END_OF_RUN;
 use crate::frames::UDP;
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::{During, Outcome, ensure, pattern, same_bytes};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     Case::new("rawsend tells as many frames as it sends", sends),
     Case::new("rawsend gathers a file into its frames", gathers),
     Case::new("rawcount tells as many frames as it was sent", counts),
+    Case::new("each exchange is answered to the word", contract),
 ];
 
 /// Whom `rawsend` sends to.
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Ethernet, IPv4 and UDP.
+const HEADERS: usize = 14 + 20 + 8;
 
 fn sends(bench: &Bench) -> Outcome {
     let mut machine = bench.boot(&Setup::on_wire("run=rawsend,100,1"))?;
@@ -25,7 +32,7 @@ fn sends(bench: &Bench) -> Outcome {
             .find_map(|line| number_after(line, "rawsend: "))
         {
             Some(told) => break told,
-            None => std::thread::sleep(std::time::Duration::from_millis(1)),
+            None => std::thread::sleep(Duration::from_millis(1)),
         }
         ensure(machine.power_on.elapsed() < PATIENCE, || {
             "rawsend does not end".to_owned()
@@ -80,7 +87,7 @@ fn gathers(bench: &Bench) -> Outcome {
             };
             match lines.iter().find_map(rate) {
                 Some(told) => break told,
-                None => std::thread::sleep(std::time::Duration::from_millis(1)),
+                None => std::thread::sleep(Duration::from_millis(1)),
             }
             ensure(machine.power_on.elapsed() < PATIENCE, || {
                 "rawsend does not end".to_owned()
@@ -132,6 +139,70 @@ fn counts(bench: &Bench) -> Outcome {
     )
 }
 
+/// Two owners of the card, one after the other, ask for what makes sense and for what does not.
+/// Their frames come in order, each once, and some of them go back: see `user::abuse::contract`.
+fn contract(bench: &Bench) -> Outcome {
+    const OWNERS: usize = 2;
+    let append = "run=testcalls,0,0,contract ".repeat(OWNERS);
+    let mut machine = bench.boot(&Setup::on_wire(&append))?;
+    let mut numbers = Vec::new();
+    let ended = |machine: &Machine| {
+        machine
+            .console
+            .lines()
+            .iter()
+            .any(|line| line == END_OF_RUN)
+    };
+    let mut said = (0, Instant::now());
+    while !ended(&machine) {
+        let lines = machine.console.lines().len() + numbers.len();
+        if lines > said.0 {
+            said = (lines, Instant::now());
+        }
+        ensure(said.1.elapsed() < PATIENCE, || {
+            "an owner says nothing any more".to_owned()
+        })?;
+        let wire = machine.wire()?;
+        while let Some(mut frame) = wire.receive(Instant::now() + Duration::from_millis(10))? {
+            let headers = match frame.get(12..14) {
+                Some([0x81, 0x00]) => 4 + HEADERS,
+                _ => HEADERS,
+            };
+            let payload = frame.get(headers..).and_then(<[u8]>::split_first_chunk);
+            let Some((&[copies, delay_ms, high, low], rest)) = payload else {
+                return Err(format!("a frame of {} bytes", frame.len()).into());
+            };
+            let fill = rest.iter().all(|byte| *byte == low);
+            ensure(frame.starts_with(&NOBODY) && fill, || {
+                format!("another frame: {frame:02x?}")
+            })?;
+            numbers.push(u16::from_be_bytes([high, low]));
+            let (to, from) = frame[..12].split_at_mut(6);
+            to.swap_with_slice(from);
+            std::thread::sleep(Duration::from_millis(delay_ms.into()));
+            for _ in 0..copies {
+                wire.send(&frame)?;
+            }
+        }
+    }
+    let lines = machine.console.lines();
+    let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    let told_frames = lines
+        .iter()
+        .filter_map(|line| number_between(line, "testcalls: ", " frames sent"));
+    let expected: Vec<u16> = told_frames.flat_map(|count| 0..count).collect();
+    bench.note(format!("{} frames", numbers.len()));
+    if let Some(line) = lines.iter().find(|line| line.contains(", and not ")) {
+        return Err(line.as_str().into());
+    }
+    ensure(told(" calls done, 0 refused") == OWNERS, || {
+        "not all owners came to their end".to_owned()
+    })?;
+    ensure(numbers == expected, || {
+        format!("the frames {numbers:?} came")
+    })
+}
+
 /// Sends a frame now and then until one is counted: before the link is up, or its cable
 /// plugged in, a card takes none.
 fn wait_link(machine: &mut Machine) -> Outcome {
@@ -176,7 +247,12 @@ fn counted(line: &str) -> Option<u64> {
 
 /// The number after `prefix`, if `frames` follow it.
 fn number_after(line: &str, prefix: &str) -> Option<u64> {
-    let (number, _) = line.strip_prefix(prefix)?.split_once(" frames, ")?;
+    number_between(line, prefix, " frames, ")
+}
+
+/// The number between these words.
+fn number_between<T: FromStr>(line: &str, before: &str, after: &str) -> Option<T> {
+    let (number, _) = line.strip_prefix(before)?.split_once(after)?;
     number.parse().ok()
 }
 

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 /// The card that is owned.
-const CARD: u8 = 0;
+pub(super) const CARD: u8 = 0;
 /// Tries to get it, 10 ms apart: the owner before may still be ending.
 const TRIES: u32 = 500;
 
@@ -20,15 +20,7 @@ const TRIES: u32 = 500;
 /// # Errors
 /// If the card cannot be had.
 pub fn run(seed: u64, count: u32) -> Result<Tally> {
-    let mut card = Card::attach(CARD);
-    for _ in 0..TRIES {
-        if card.is_ok() {
-            break;
-        }
-        time::sleep(Duration::from_millis(10))?;
-        card = Card::attach(CARD);
-    }
-    card?;
+    attach()?;
     let (memory, window) = sys::nic_map(CARD)?;
     let mut owner = Owner {
         abuser: Abuser::new(seed, Vec::<Pid>::new()),
@@ -41,6 +33,19 @@ pub fn run(seed: u64, count: u32) -> Result<Tally> {
         tally.count(&owner.exchange()?);
     }
     Ok(tally)
+}
+
+/// The card, as soon as it can be had.
+pub(super) fn attach() -> Result<Card> {
+    let mut card = Card::attach(CARD);
+    for _ in 0..TRIES {
+        if card.is_ok() {
+            break;
+        }
+        time::sleep(Duration::from_millis(10))?;
+        card = Card::attach(CARD);
+    }
+    card
 }
 
 struct Owner {

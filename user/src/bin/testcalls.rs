@@ -9,7 +9,7 @@ extern crate alloc;
 use abi::limits::Limits;
 use alloc::string::String;
 use core::time::Duration;
-use user::abuse::{Abuser, Kind, Tally, exchanges, leases};
+use user::abuse::{Abuser, Kind, Tally, contract, exchanges, leases};
 use user::args::Args;
 use user::process::{self, Grant};
 use user::start::Context;
@@ -23,6 +23,8 @@ usage: testcalls[,COUNT[,SEED[,KIND[,TIMES]]]]
   SEED   which ones; 1 if not said
   KIND   calls      any, with any arguments; this if not said
          exchanges  of card 0's owner, who writes anything into what they share
+         contract   of card 0's owner, who knows what each must answer; COUNT and SEED
+                    mean nothing
          leases     lends memory, its own and not, to a child that misbehaves
          borrower   that child: serves calls until its caller has ended
   TIMES  starts itself so often, each time with the next seed, kills every
@@ -64,6 +66,7 @@ fn main(options: Options) -> Result<(), String> {
         Kind::Exchanges => {
             exchanges::run(options.seed, options.count).context("cannot get the card")?
         }
+        Kind::Contract => contract::run().context("cannot go on")?,
         Kind::Leases => leases::lend(options.seed, options.count).context("cannot lend")?,
         Kind::Borrower => return leases::borrow(options.seed).context("cannot borrow"),
     };
