@@ -500,6 +500,21 @@ fn datagram_ports_leave_the_shares_of_listeners() {
 }
 
 #[test]
+fn who_opens_ports_ends_nothing_that_a_listener_is_still_sending() {
+    let (mut world, web, _) = crowd(1 << 20);
+    let (socket, next) = open(&mut world, PROGRAM, web, (1024, 80));
+    let sending = world.now(PROGRAM, Request::Send { socket }, &[1; 1000]).0;
+    assert_eq!(sending, Ok(Answer::Count(1000)));
+    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    fill_with_ports(&mut world);
+    assert!(sent(&mut world).iter().any(|s| s.seq == next.ack));
+    assert_eq!(
+        (world.figure("orphans"), world.figure("tcp_orphans_aborted")),
+        (1, 0)
+    );
+}
+
+#[test]
 fn idle_connections_leave_the_common_memory_to_datagram_ports() {
     let (mut world, _, echo) = crowd(1 << 20);
     for port in 0..200 {

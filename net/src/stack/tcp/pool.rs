@@ -164,7 +164,7 @@ impl Tcp {
             };
             let gave_way = self.lull_one(group, now, memory)
                 || greediest.is_some_and(|greediest| self.lull_one(greediest, now, memory))
-                || self.abort_oldest_orphan(now, Some(memory))
+                || self.end_orphan(payer, memory)
                 || self.reset_one(payer, protected_ns, now, memory);
             if !gave_way {
                 return false;
