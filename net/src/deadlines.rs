@@ -77,9 +77,9 @@ impl Deadlines {
         }
     }
 
-    #[cfg(test)]
-    pub fn slots(&self) -> impl Iterator<Item = usize> {
-        self.heap.iter().map(|&(_, slot)| slot)
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &(u64, usize)> {
+        self.heap.iter()
     }
 
     #[cfg(test)]

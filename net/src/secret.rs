@@ -47,8 +47,9 @@ pub(crate) enum Purpose {
     SequenceNumbers,
     /// SYN cookies.
     Cookies,
-    /// How many RSTs may be sent.
+    /// How many RSTs and ICMP errors may be sent.
     Resets,
+    IcmpErrors,
     /// Where the search for an ephemeral port begins.
     PortOffsets,
     /// Which counter goes on with it.

@@ -446,6 +446,23 @@ impl Machine {
         cpu_time(&stat).ok_or_else(|| Failure(format!("{path} reads {stat:?}")))
     }
 
+    /// How long QEMU's threads and this one could have run so far, and did not, because something
+    /// else on this machine did: the second number of `schedstat` (proc(5)), in nanoseconds.
+    ///
+    /// # Errors
+    /// If this machine has no `/proc`.
+    pub fn held_up(&self) -> Outcome<Duration> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let threads = std::fs::read_dir(&tasks).during(&tasks)?;
+        let threads = threads.filter_map(|thread| Some(thread.ok()?.path()));
+        // A thread of QEMU's may have ended meanwhile.
+        let waited = threads
+            .chain(["/proc/thread-self".into()])
+            .filter_map(|thread| std::fs::read_to_string(thread.join("schedstat")).ok())
+            .filter_map(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+        Ok(Duration::from_nanos(waited.sum()))
+    }
+
     /// How many lines that begin with `event` QEMU has traced so far.
     ///
     /// # Errors

@@ -283,10 +283,15 @@ impl Wire {
         let theirs = self.ask("a SYN", &frame, |packet| match packet {
             Packet::Segment { segment, .. }
                 if segment.ports == (ports.1, ports.0)
-                    && segment.flags == flag::SYN | flag::ACK
-                    && segment.ack == seq + 1 =>
+                    && segment.flags & (flag::ACK | flag::RST) == flag::ACK =>
             {
-                Some(segment.seq)
+                if segment.ack == seq + 1 {
+                    return (segment.flags & flag::SYN != 0).then_some(segment.seq);
+                }
+                // RFC 9293 §3.10.7.3: it knows of another connection of these ports, which ends so.
+                self.send_segment(ports, (segment.ack, 0), flag::RST, &[])
+                    .ok()?;
+                None
             }
             _ => None,
         })?;
@@ -322,13 +327,15 @@ mod tests {
     const GUEST_MAC: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
     /// A guest that asks for our address first, loses the first frame it gets, and then
-    /// answers ARP, echo and SYN, until an empty frame comes.
+    /// answers ARP, echo and SYN, until an empty frame comes. It knows of an old connection to
+    /// its port 79.
     fn guest(socket: &UnixDatagram) {
         let who_is = arp(1, (GUEST_MAC, GUEST_IP), ([0; 6], OUR_IP));
         let who_is = ethernet(BROADCAST, GUEST_MAC, ARP, &who_is);
         socket.send(&who_is).unwrap();
         let mut frame = [0; 2000];
         let mut count = 0;
+        let mut old = Some(77);
         while let Ok(len @ 1..) = socket.recv(&mut frame) {
             count += 1;
             if count == 1 {
@@ -360,13 +367,20 @@ mod tests {
                     reply(&ipv4(GUEST_IP, OUR_IP, ICMP, &message));
                 }
                 Some(Packet::Segment { segment: s, .. }) if s.flags == flag::SYN => {
+                    let (ack, flags) = match old.filter(|_| s.ports.1 == 79) {
+                        Some(next) => (next, flag::ACK),
+                        None => (s.seq + 1, flag::SYN | flag::ACK),
+                    };
                     let answer = Segment {
                         ports: (s.ports.1, s.ports.0),
                         seq: 99,
-                        ack: s.seq + 1,
-                        flags: flag::SYN | flag::ACK,
+                        ack,
+                        flags,
                     };
                     reply(&segment((GUEST_IP, OUR_IP), answer, &[]));
+                }
+                Some(Packet::Segment { segment: s, .. }) if s.flags == flag::RST => {
+                    old = old.filter(|&next| next != s.seq);
                 }
                 _ => {}
             }
@@ -384,6 +398,7 @@ mod tests {
         }
         let (ours, theirs) = wire.open((40000, 80)).unwrap();
         assert_eq!((ours, theirs), (0x1000_0000 + 40001, 100));
+        wire.open((40000, 79)).unwrap();
         let soon = || Instant::now() + Duration::from_millis(20);
         assert_eq!(wire.receive(soon()), Ok(None));
         wire.send(&[]).unwrap(); // the fake's sign to end

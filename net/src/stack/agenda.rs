@@ -114,7 +114,10 @@ impl Agenda {
     pub fn waiting(&self) -> impl Iterator<Item = usize> {
         let neighbors = self.neighbors.keys().copied();
         assert_eq!(self.waiting.len(), self.neighbors.len());
-        self.deadlines.slots().chain(neighbors)
+        self.deadlines
+            .iter()
+            .map(|&(_, slot)| slot)
+            .chain(neighbors)
     }
 
     /// Whether no socket waits for its turn.

@@ -1,6 +1,7 @@
 //! What the server's requests do with the stack: [`super::tcp`] and [`super::udp`] with
 //! the parts of the stack that they work on.
 
+use super::memory::Memory;
 use super::{ConnectionId, DatagramId, Stack, Stage, Tuple};
 use abi::{Error, Result};
 use core::net::SocketAddrV4;
@@ -134,12 +135,14 @@ impl<D: Device> Stack<D> {
 
     // --- datagrams --------------------------------------------------------------------
 
-    /// Opens a port.
+    /// Opens a port. All of them leave what is the listeners' to these.
     ///
     /// # Errors
     /// [`Error::NoMemory`], [`Error::InvalidArgument`] for port 0.
     pub fn open_datagrams(&mut self, port: u16) -> Result<DatagramId> {
-        self.udp.open(port, &mut self.memory)
+        let (tcp, now) = (&mut self.tcp, self.polled_at);
+        let make_room = |octets, memory: &mut Memory| tcp.make_room(0, octets, now, memory);
+        self.udp.open(port, &mut self.memory, make_room)
     }
 
     /// Closes a port; what is queued is still sent.

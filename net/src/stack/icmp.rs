@@ -12,13 +12,13 @@ use super::ethernet::{self, Station};
 use super::identification::Identifications;
 use super::ipv4::{Fragment, HEAD, IPV4, Packet};
 use super::link::Port;
-use super::pace::Pace;
+use super::pace::Quota;
 use super::peek::{Ip, impossible_source};
 use super::receive::Receiver;
 use super::tcp::path::TooBig;
 use super::verdict::{DropReason, Verdict};
 use crate::config::Config;
-use crate::secret::Key;
+use crate::secret::{Purpose, Secret};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -30,10 +30,6 @@ const WAITING_MAX: usize = 16;
 const OCTETS_MAX: usize = 128 << 10;
 /// Octets of an error message with its IPv4 header (RFC 1812 §4.3.2.3).
 const ERROR_MAX: usize = 576;
-/// Errors that may be sent at once, and how soon one more may (RFC 1812 §4.3.2.8): Linux's
-/// `icmp_msgs_burst` and `icmp_msgs_per_sec`.
-const ERRORS_BURST: u64 = 50;
-const ERROR_INTERVAL_NS: u64 = 1_000_000;
 
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
@@ -108,18 +104,19 @@ pub(super) struct Icmp {
     /// Octets of a frame behind the IPv4 header.
     payload_max: usize,
     identifications: Identifications,
-    errors: Pace,
+    /// Their number is limited (RFC 1812 §4.3.2.8).
+    errors: Quota,
     pub counters: IcmpCounters,
 }
 
 impl Icmp {
-    pub fn new(frame_max: usize, key: Key) -> Self {
+    pub fn new(frame_max: usize, secret: &Secret) -> Self {
         Icmp {
             waiting: VecDeque::new(),
             waiting_octets: 0,
             payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
-            identifications: Identifications::new(key),
-            errors: Pace::default(),
+            identifications: Identifications::new(secret.key(Purpose::IcmpIdentification)),
+            errors: Quota::new(secret.key(Purpose::IcmpErrors)),
             counters: IcmpCounters::default(),
         }
     }
@@ -138,8 +135,7 @@ impl Icmp {
             self.counters.errors_withheld += 1;
             return;
         };
-        let errors = &mut self.errors;
-        if !errors.allows(now, ERROR_INTERVAL_NS, ERRORS_BURST) {
+        if !self.errors.allows(now) {
             self.counters.errors_limited += 1;
             return;
         }

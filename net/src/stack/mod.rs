@@ -197,7 +197,7 @@ impl<D: Device> Stack<D> {
             tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
             udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
-            icmp: Icmp::new(frame_max, key(Purpose::IcmpIdentification)),
+            icmp: Icmp::new(frame_max, &config.secret),
             neighbors: Neighbors::new(&config.limits, key(Purpose::Tables)),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,

@@ -9,7 +9,7 @@ use super::streams::Echo;
 use super::world::*;
 use crate::Config;
 use abi::batch::{Event, Tell};
-use abi::socket::{Answer, Direction, Handle, Request, poll};
+use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
 use abi::{Error, Pid};
 use smoltcp::iface::SocketHandle;
 use std::vec;
@@ -421,33 +421,116 @@ fn thousands_of_idle_connections_need_no_memory() {
     );
 }
 
+/// Opens connections whose peers take nothing, so that each holds its buffers, until there is no
+/// memory for one more.
+fn fill(world: &mut World, port: u16, (program, listener): (Pid, Handle)) -> u64 {
+    for count in 0..400 {
+        let (mut next, opened) = shake(world, (2000 + count as u16, port), (program, listener));
+        if !opened {
+            return count;
+        }
+        let socket = world.accept(program, listener);
+        world.non_blocking(program, socket);
+        next.window = 0;
+        world.inject(&next.frame());
+        let sending = world.now(program, Request::Send { socket }, &[1; 100]).0;
+        assert_eq!(sending, Ok(Answer::Count(100)));
+        sent(world);
+    }
+    panic!("all have found memory");
+}
+
+/// As many connections as hold their buffers in a quarter of 1 MiB: each has promised a window of
+/// 16 KiB by its SYN, and sends from 4 KiB.
+const IN_A_QUARTER: u64 = (256 << 10) / (20 << 10);
+
 #[test]
 fn those_of_one_listener_leave_the_share_of_another() {
     let (mut world, web, echo) = crowd(1 << 20);
-    // Peers that take nothing: each holds its buffers.
-    let mut hostile = 0;
-    for port in 0..400 {
-        let (mut next, opened) = shake(&mut world, (2000 + port, 7), (OTHER, echo));
-        if opened {
-            let socket = world.accept(OTHER, echo);
-            world.non_blocking(OTHER, socket);
-            next.window = 0;
-            world.inject(&next.frame());
-            world
-                .now(OTHER, Request::Send { socket }, &[1; 100])
-                .0
-                .unwrap();
-            sent(&mut world);
-            hostile += 1;
+    fill(&mut world, 7, (OTHER, echo));
+    assert_eq!(fill(&mut world, 80, (PROGRAM, web)), IN_A_QUARTER);
+    assert_eq!(world.figure("tcp_gave_way"), 0);
+}
+
+#[test]
+fn a_listener_that_comes_late_gets_its_share_from_those_that_have_it() {
+    let (mut world, web, echo) = crowd(1 << 20);
+    world.ask(PROGRAM, Request::Close { socket: web }).unwrap();
+    let before = fill(&mut world, 7, (OTHER, echo));
+    let web = world.listener(PROGRAM, 80, 128);
+    assert_eq!(fill(&mut world, 80, (PROGRAM, web)), IN_A_QUARTER);
+    // The other keeps its own.
+    let left = before - world.figure("tcp_gave_way");
+    assert!((IN_A_QUARTER..before).contains(&left), "{left} of {before}");
+}
+
+/// Opens ports for datagrams until there is no memory for one more.
+fn fill_with_ports(world: &mut World) -> u16 {
+    for count in 0..100 {
+        let socket = world.socket(OTHER, Kind::Datagram);
+        let address = SocketAddress {
+            ip: [0; 4],
+            port: 9000 + count,
+        };
+        match world.ask(OTHER, Request::Bind { socket, address }) {
+            Ok(_) => {}
+            Err(Error::NoMemory) => return count,
+            Err(other) => panic!("{other:?}"),
         }
     }
-    assert!(hostile < 400, "all have found memory");
-    for port in 0..5 {
-        let (socket, next) = open(&mut world, PROGRAM, web, (1024 + port, 80));
-        let sending = world.now(PROGRAM, Request::Send { socket }, &[1; 1000]).0;
-        assert_eq!(sending, Ok(Answer::Count(1000)));
-        assert_eq!(sent(&mut world)[0].seq, next.ack);
+    panic!("all have found memory");
+}
+
+#[test]
+fn datagram_ports_leave_the_shares_of_listeners() {
+    // With listeners there, and before any is.
+    for late in [false, true] {
+        let (mut world, mut web, echo) = crowd(1 << 20);
+        if late {
+            world.ask(PROGRAM, Request::Close { socket: web }).unwrap();
+            world.ask(OTHER, Request::Close { socket: echo }).unwrap();
+        }
+        // Half of the memory, at 128 KiB for each.
+        assert_eq!(fill_with_ports(&mut world), 4);
+        if late {
+            web = world.listener(PROGRAM, 80, 128);
+            world.listener(OTHER, 7, 128);
+        }
+        let ports = world.figure("buffer_octets");
+        fill(&mut world, 80, (PROGRAM, web));
+        let octets = world.figure("buffer_octets") - ports;
+        // Less than one connection more would take.
+        assert!(octets > (256 - 20) << 10, "{octets}");
+        assert_eq!(world.figure("tcp_gave_way"), 0);
     }
+}
+
+#[test]
+fn who_opens_ports_ends_nothing_that_a_listener_is_still_sending() {
+    let (mut world, web, _) = crowd(1 << 20);
+    let (socket, next) = open(&mut world, PROGRAM, web, (1024, 80));
+    let sending = world.now(PROGRAM, Request::Send { socket }, &[1; 1000]).0;
+    assert_eq!(sending, Ok(Answer::Count(1000)));
+    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    fill_with_ports(&mut world);
+    assert!(sent(&mut world).iter().any(|s| s.seq == next.ack));
+    assert_eq!(
+        (world.figure("orphans"), world.figure("tcp_orphans_aborted")),
+        (1, 0)
+    );
+}
+
+#[test]
+fn idle_connections_leave_the_common_memory_to_datagram_ports() {
+    let (mut world, _, echo) = crowd(1 << 20);
+    for port in 0..200 {
+        open(&mut world, OTHER, echo, (1024 + port, 7));
+    }
+    assert_eq!(fill_with_ports(&mut world), 4);
+    assert_eq!(
+        (world.figure("connections"), world.figure("tcp_gave_way")),
+        (200, 0)
+    );
 }
 
 #[test]

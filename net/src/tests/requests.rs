@@ -180,7 +180,8 @@ fn sockets_and_buffers_are_bounded() {
     let config = Config {
         limits: Limits {
             sockets: 7,
-            memory: 300 << 10,
+            // Ports may have half of it.
+            memory: 600 << 10,
             ..Limits::default()
         },
         ..Config::new(SERVER_MAC, 4)

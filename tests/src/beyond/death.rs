@@ -3,7 +3,7 @@
 
 use crate::debugger::Programs;
 use crate::frames::{Packet, Segment, flag};
-use crate::machine::{LONG, Machine, PATIENCE, Setup};
+use crate::machine::{LONG, Machine, Setup};
 use crate::suite::{Bench, Case};
 use crate::wire::Wire;
 use crate::{During, Outcome, ensure};
@@ -11,10 +11,14 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[Case::new(
     "the network server dies under load: peers are reset, new ones served",
-    |bench| deaths(bench, 1, 4),
+    |bench| {
+        bench.note(in_words(&deaths(bench, 1, 4)?));
+        Ok(())
+    },
 )];
 
-/// Within this time of a death all is as it should be again.
+/// Within this time of a death all is as it should be again, not counting when the machine that QEMU
+/// runs on was busy with something else.
 const WITHIN: Duration = Duration::from_millis(200);
 /// A client that hears nothing repeats itself so often.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -22,6 +26,9 @@ const AGAIN: Duration = Duration::from_millis(10);
 const LIFE: Duration = Duration::from_millis(1100);
 /// Datagrams under way, so that the server has something to do when it is struck.
 const LOAD: usize = 48;
+
+/// The server is at work in one of so many looks.
+const LOOKS_MAX: u32 = 500;
 
 const ECHO: u16 = 7;
 const WEB: u16 = 80;
@@ -37,11 +44,42 @@ struct Peer {
     reset: Option<Duration>,
 }
 
+/// How long it took, after a death, until all was as it should be.
+pub struct Recovery {
+    /// All peers of the server that died were reset.
+    reset: Duration,
+    /// New connections were served.
+    served: Duration,
+    /// QEMU and the client could have run, but something else on their machine did.
+    held_up: Duration,
+}
+
+/// What came after all these deaths.
+pub fn in_words(all: &[Recovery]) -> String {
+    let figures = |of: fn(&Recovery) -> Duration| {
+        let mut times: Vec<u128> = all.iter().map(|one| of(one).as_millis()).collect();
+        times.sort_unstable();
+        let (median, most) = (times.get(times.len() / 2), times.last());
+        format!(
+            "{} ms, at most {}",
+            median.unwrap_or(&0),
+            most.unwrap_or(&0)
+        )
+    };
+    format!(
+        "{} deaths; all reset in {}, served in {}; held up {}",
+        all.len(),
+        figures(|one| one.reset),
+        figures(|one| one.served),
+        figures(|one| one.held_up)
+    )
+}
+
 /// Kills the server at `count` moments, chosen by `seed`, each with clients in all states.
 ///
 /// # Errors
 /// What was not as it should be, and at which moment.
-pub fn deaths(bench: &Bench, seed: u64, count: u16) -> Outcome {
+pub fn deaths(bench: &Bench, seed: u64, count: u16) -> Outcome<Vec<Recovery>> {
     let big = crate::pattern(seed, 4 << 20);
     let image = bench.image_serving(&[("index.html", b"home\n"), ("big.bin", &big)])?;
     let mut machine = bench.boot(&Setup {
@@ -52,27 +90,20 @@ pub fn deaths(bench: &Bench, seed: u64, count: u16) -> Outcome {
     machine.wire()?.resolve()?;
     let programs = Programs::read(&bench.options.bin, "netd", &["init", "echosrv", "httpd"])?;
     let mut chance = seed;
-    let mut slowest = (Duration::ZERO, Duration::ZERO);
-    for moment in 0..count {
-        let (reset, served) = death(&mut machine, &programs, moment, &mut chance)
-            .during(&format!("moment {moment} of seed {seed}"))?;
-        slowest = (slowest.0.max(reset), slowest.1.max(served));
-    }
-    bench.note(format!(
-        "{count} deaths; all reset in {} ms, served in {} ms",
-        slowest.0.as_millis(),
-        slowest.1.as_millis()
-    ));
-    Ok(())
+    let moments = (0..count).map(|moment| {
+        death(&mut machine, &programs, moment, &mut chance)
+            .during(&format!("moment {moment} of seed {seed}"))
+    });
+    moments.collect()
 }
 
-/// One death: returns how long it took until all peers were reset, and new ones served.
+/// One death, with clients in all states.
 fn death(
     machine: &mut Machine,
     programs: &Programs,
     moment: u16,
     chance: &mut u64,
-) -> Outcome<(Duration, Duration)> {
+) -> Outcome<Recovery> {
     let begun = Instant::now();
     let base = 20_000 + moment * 32;
     let mut peers = peers(machine.wire()?, base)?;
@@ -80,6 +111,7 @@ fn death(
         load(machine.wire()?, base)?;
     }
     let struck = strike(machine, programs, base, chance)?;
+    let held_up_before = machine.held_up()?;
     let wire = machine.wire()?;
     let mut fresh = [(base + 20, ECHO), (base + 21, WEB)].map(|ports| Fresh {
         ports,
@@ -117,23 +149,28 @@ fn death(
             break;
         }
     }
-    for client in &fresh {
-        let served = client.served.ok_or("a new connection was not served")?;
-        ensure(served <= WITHIN, || {
-            format!(
-                "a new connection to port {} was served after {served:?}",
-                client.ports.1
-            )
+    let held_up = machine.held_up()?.saturating_sub(held_up_before);
+    let in_time = |what: &str, took: Option<Duration>| {
+        let took = took.ok_or_else(|| format!("{what}: never"))?;
+        ensure(took <= WITHIN + held_up, || {
+            format!("{what}: after {took:?}, of which the machine held it up for {held_up:?}")
         })?;
+        Outcome::Ok(took)
+    };
+    let mut all = Recovery {
+        reset: Duration::ZERO,
+        served: Duration::ZERO,
+        held_up,
+    };
+    for client in &fresh {
+        let what = format!("a new connection to port {} was served", client.ports.1);
+        all.served = all.served.max(in_time(&what, client.served)?);
     }
     for peer in &peers {
-        let what = peer.what;
-        let reset = peer.reset.ok_or_else(|| format!("{what}: never reset"))?;
-        ensure(reset <= WITHIN, || format!("{what}: reset after {reset:?}"))?;
+        let what = format!("{} was reset", peer.what);
+        all.reset = all.reset.max(in_time(&what, peer.reset)?);
     }
-    let reset = peers.iter().filter_map(|peer| peer.reset).max();
-    let served = fresh.iter().filter_map(|client| client.served).max();
-    Ok((reset.unwrap_or_default(), served.unwrap_or_default()))
+    Ok(all)
 }
 
 /// Clients in all states: idle, in the midst of an upload and a download, half open.
@@ -185,8 +222,10 @@ fn strike(
     base: u16,
     chance: &mut u64,
 ) -> Outcome<Instant> {
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
+    let begun = Instant::now();
+    let mut looks = 0;
+    while begun.elapsed() < LONG && looks < LOOKS_MAX {
+        looks += 1;
         let wire = machine.wire()?;
         for _ in 0..LOAD {
             wire.send_datagram((base + 30, ECHO), &[1; 64])?;
@@ -200,7 +239,8 @@ fn strike(
         }
         machine.wire()?.drain()?;
     }
-    Err("the server was never found at work".into())
+    let took = begun.elapsed();
+    Err(format!("the server was not at work in any of {looks} looks within {took:?}").into())
 }
 
 impl Peer {

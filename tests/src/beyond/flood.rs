@@ -1,6 +1,7 @@
 //! Floods of SYNs, and the numbers of connections. The rules are tested one by one on the host
 //! (`net/src/tests/flood.rs`); here they hold with both cards, in real time.
 
+use super::idle::{figure, status};
 use crate::frames::{IPV4, Packet, Segment, ethernet, flag, segment};
 use crate::machine::{Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
@@ -46,10 +47,20 @@ fn client_in_flood(bench: &Bench) -> Outcome {
         let sent = flood.join().map_err(|_| "the flood has panicked")?;
         Ok::<_, crate::Failure>((flooded?, sent?))
     })?;
-    // How many were answered by a cookie is counted in the tests on the host.
-    let figures = format!("{alone} pages in {TIME:?}, {flooded} in a flood of {sent} SYNs");
-    println!("  {figures}");
+    wire.drain()?;
+    let status = status(wire, 1000)?;
+    let figure = |name| figure(&status, name);
+    let (sent_back, accepted) = (figure("tcp_cookies_sent")?, figure("tcp_cookies_accepted")?);
+    let half_open = figure("half_open")?;
+    let figures = format!(
+        "{alone} pages in {TIME:?}, {flooded} in a flood of {sent} SYNs; {half_open} half open, \
+         {sent_back} cookies, {accepted} came back"
+    );
+    bench.note(figures.clone());
     ensure(2 * flooded >= alone, || figures.clone())?;
+    // The backlog is full at once. After that the client comes in by its cookies alone.
+    let by_cookies = half_open <= 128 && sent_back > 10_000 && accepted + 1 >= flooded;
+    ensure(by_cookies, || figures.clone())?;
     let wanted = u64::from(RATE) * TIME.as_secs();
     ensure(2 * sent >= wanted, || {
         format!("too slow a flood: {figures}")

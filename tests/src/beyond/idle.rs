@@ -250,12 +250,12 @@ fn get(wire: &Wire, port: u16, path: &str) -> Outcome<Vec<u8>> {
     Ok([head, body].concat())
 }
 
-fn status(wire: &Wire, port: u16) -> Outcome<String> {
+pub fn status(wire: &Wire, port: u16) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&get(wire, port, "/status.json")?).into_owned())
 }
 
 /// A number of the status page.
-fn figure(status: &str, name: &str) -> Outcome<u64> {
+pub fn figure(status: &str, name: &str) -> Outcome<u64> {
     let rest = status.split(&format!("\"{name}\":")).nth(1);
     let digits = rest.map(|rest| {
         let rest = rest.trim_start();

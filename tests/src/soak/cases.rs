@@ -12,14 +12,15 @@ const DEATHS: u16 = 10;
 
 /// The network server dies under load, at moments that the seed chooses.
 pub fn deaths(bench: &Bench, plan: &Plan) -> Outcome {
+    let mut all = Vec::new();
     plan.lives(bench, || {
         if let Some(mut dice) = plan.next(Instant::now()) {
-            death::deaths(bench, dice.next(), DEATHS)?;
+            all.extend(death::deaths(bench, dice.next(), DEATHS)?);
             plan.count(DEATHS.into());
         }
         Ok(())
     })?;
-    bench.note(format!("{} deaths", plan.done()));
+    bench.note(death::in_words(&all));
     Ok(())
 }
 

@@ -52,6 +52,8 @@ fn serves(bench: &Bench, kind: &str) -> Outcome {
 
 fn refuses(bench: &Bench, kind: &str) -> Outcome {
     let mut setup = Setup::new("");
+    // QEMU refuses an 82576 itself where the processor has no local APIC.
+    setup.devices = Some(Vec::new());
     setup.cpu = Some(kind.to_owned());
     let machine = bench.boot(&setup)?;
     let is_end = |line: &str| line.starts_with("boot: ") && line.ends_with("halted");

@@ -13,24 +13,27 @@ impl Tcp {
     /// that RSTs want to leave.
     pub fn bound_orphans(&mut self, now: u64) -> bool {
         let mut aborted = false;
-        while self.orphans.len() > self.limits.orphans {
-            aborted |= self.abort_oldest_orphan(now, None);
+        while self.orphans.len() > self.limits.orphans
+            && let Some((_, oldest)) = self.orphans.first()
+        {
+            self.counters.orphans_aborted += 1;
+            self.abort(ConnectionId(oldest), now);
+            aborted = true;
         }
         aborted
     }
 
-    /// Aborts the orphan that has waited longest, to make room. With `memory`, its buffers
-    /// are freed at once and no RST is sent.
+    /// Ends the orphan of the group that has waited longest, to make room: its buffers are freed
+    /// at once, and no RST is sent.
     #[cold]
-    pub(super) fn abort_oldest_orphan(&mut self, now: u64, memory: Option<&mut Memory>) -> bool {
-        let Some((_, index)) = self.orphans.first() else {
+    pub(super) fn end_orphan(&mut self, group: u16, memory: &mut Memory) -> bool {
+        let is_of_group = |slot: usize| (self.slots.get(slot)).is_some_and(|c| c.group == group);
+        let orphans = self.orphans.iter().filter(|(_, slot)| is_of_group(*slot));
+        let Some(&(_, oldest)) = orphans.min() else {
             return false;
         };
         self.counters.orphans_aborted += 1;
-        match memory {
-            Some(memory) => self.remove(ConnectionId(index), memory),
-            None => self.abort(ConnectionId(index), now),
-        }
+        self.remove(ConnectionId(oldest), memory);
         true
     }
 

@@ -33,6 +33,7 @@ use super::engine::Solo;
 use super::index::Index;
 use super::memory::Memory;
 use super::numbers::Numbers;
+use super::pace::Quota;
 use super::time_wait::{LastWord, TimeWait};
 use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};
@@ -47,7 +48,6 @@ use dormant::Signs;
 use half_open::{HalfOpens, SynAck};
 use path::Paths;
 use pool::Group;
-use resets::Resets;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
@@ -204,7 +204,8 @@ pub(super) struct Tcp {
     link_mss: usize,
     paths: Paths,
     numbers: Numbers,
-    resets: Resets,
+    /// RSTs to segments that are for no connection.
+    resets: Quota,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
     changed: Queue,
@@ -252,7 +253,7 @@ impl Tcp {
             link_mss,
             paths: Paths::default(),
             numbers: Numbers::new(secret),
-            resets: Resets::new(secret),
+            resets: Quota::new(secret.key(Purpose::Resets)),
             counters: TcpCounters::default(),
             changed: Queue::default(),
             changed_listeners: BTreeSet::new(),

@@ -1,14 +1,16 @@
 //! Who gets buffers, and who gives way when there are none left.
 //!
 //! Half of the memory is shared out among the listeners: what is left of a listener's share is for
-//! its connections alone, so that those of one cannot stop another. The other half is for all.
+//! its connections alone, so that those of one cannot stop another. The other half is for all, and
+//! all that datagram ports and connections that began here may have.
 //! Buffers are long while there is plenty, and short when it gets scarce.
 //!
 //! When a connection is to have buffers and may not, others of the same listener give way: first
 //! those on which nothing is under way become dormant ([`super::dormant`]); then orphans and old
 //! half-open connections end; then the one that has moved no octet for longest is reset, if that
-//! is long enough. In TCP a peer that takes nothing may live for ever (RFC 9293 §3.8.6.1), but not
-//! at the cost of others.
+//! is long enough. If it is others that have taken what is left of the listener's share, which they
+//! can before it listens, theirs give way. In TCP a peer that takes nothing may live for ever (RFC
+//! 9293 §3.8.6.1), but not at the cost of others.
 
 use super::{Connection, Tcp, short};
 use crate::deadlines::Deadlines;
@@ -21,7 +23,7 @@ use smoltcp::socket::tcp::{CongestionControl, Socket};
 const SCARCE: (usize, usize) = (4 << 10, 4 << 10);
 /// How often those that held data are looked at again: they may be at rest.
 const LOOK_AGAIN_NS: u64 = 1_000_000_000;
-/// A connection that has moved an octet so lately does not give way to another.
+/// A connection that has moved an octet so lately does not give way to another of its group.
 const PROTECTED_NS: u64 = 2_000_000_000;
 
 /// The connections that share a claim to memory: those of a listener, or, with port 0, all that
@@ -47,27 +49,38 @@ impl Tcp {
         }
     }
 
-    /// Octets that each listener's connections can count on.
-    fn share(&self, limit: usize) -> usize {
-        limit / 2 / self.listeners.len().max(1)
+    /// Octets that a group's connections can count on.
+    fn share(&self, group: u16, limit: usize) -> usize {
+        match self.listeners.contains_key(&group) {
+            true => limit / 2 / self.listeners.len(),
+            false => 0,
+        }
+    }
+
+    fn used(&self, group: u16) -> usize {
+        self.groups.get(&group).map_or(0, |group| group.used)
     }
 
     /// Whether a group may have so many octets more.
     fn may_take(&self, group: u16, octets: usize, memory: &Memory) -> bool {
         let limit = memory.limit();
-        let share = self.share(limit);
-        let share_of = |port| match self.listeners.contains_key(port) {
-            true => share,
-            false => 0,
-        };
-        let used = self.groups.get(&group).map_or(0, |group| group.used);
         let of_shares: usize = (self.groups.iter())
-            .map(|(port, group)| group.used.min(share_of(port)))
+            .map(|(&port, group)| group.used.min(self.share(port, limit)))
             .sum();
-        let own = (used + octets).min(share_of(&group)) - used.min(share_of(&group));
-        let common = limit - share * self.listeners.len();
+        let (used, share) = (self.used(group), self.share(group, limit));
+        let own = (used + octets).min(share) - used.min(share);
         let in_common = memory.used().saturating_sub(of_shares);
-        memory.has(octets) && (own == octets || in_common + (octets - own) <= common)
+        memory.has(octets) && (own == octets || in_common + (octets - own) <= limit - limit / 2)
+    }
+
+    /// The group that has most beyond its share.
+    fn greediest(&self, limit: usize) -> Option<u16> {
+        let beyond = |(&port, group): (&u16, &Group)| {
+            let beyond = group.used.checked_sub(self.share(port, limit))?;
+            Some((beyond, port)).filter(|&(beyond, _)| beyond > 0)
+        };
+        let most = self.groups.iter().filter_map(beyond).max();
+        most.map(|(_, port)| port)
     }
 
     /// A socket whose receive buffer has at least so many octets, for a connection of that group.
@@ -140,13 +153,21 @@ impl Tcp {
         }
     }
 
-    /// Has others of the group give way until it may have so many octets more.
+    /// Has others give way until the group may have so many octets more; group 0 for who is no
+    /// connection.
     #[cold]
-    fn make_room(&mut self, group: u16, octets: usize, now: u64, memory: &mut Memory) -> bool {
+    pub fn make_room(&mut self, group: u16, octets: usize, now: u64, memory: &mut Memory) -> bool {
         while !self.may_take(group, octets, memory) {
+            let greediest = self.greediest(memory.limit());
+            let is_due = self.used(group) + octets <= self.share(group, memory.limit());
+            let (payer, protected_ns) = match greediest {
+                Some(greediest) if is_due => (greediest, 0),
+                _ => (group, PROTECTED_NS),
+            };
             let gave_way = self.lull_one(group, now, memory)
-                || self.abort_oldest_orphan(now, Some(memory))
-                || self.reset_one(group, now, memory);
+                || greediest.is_some_and(|greediest| self.lull_one(greediest, now, memory))
+                || self.end_orphan(payer, memory)
+                || self.reset_one(payer, protected_ns, now, memory);
             if !gave_way {
                 return false;
             }
@@ -176,7 +197,7 @@ impl Tcp {
 
     /// Resets the connection that has moved nothing for longest, if that is long. Returns whether
     /// something has changed.
-    fn reset_one(&mut self, group: u16, now: u64, memory: &mut Memory) -> bool {
+    fn reset_one(&mut self, group: u16, protected_ns: u64, now: u64, memory: &mut Memory) -> bool {
         if self.look_again(group, now) {
             return true;
         }
@@ -191,7 +212,7 @@ impl Tcp {
             }
             return true;
         }
-        if moved.saturating_add(PROTECTED_NS) > now {
+        if moved.saturating_add(protected_ns) > now {
             return false;
         }
         self.counters.gave_way += 1;

@@ -15,6 +15,7 @@
 
 use crate::stack::ETHERNET;
 use crate::stack::opening::{Handshake, Offer};
+use crate::stack::pace::Pace;
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
 
@@ -36,9 +37,10 @@ pub(in crate::stack) const DEFAULT_MSS: u16 = 536;
 /// smoltcp's segments are this long to a peer that wants shorter ones, as Linux's: to one that
 /// wants a single octet, each would travel behind 40 of headers.
 const MSS_MIN: u16 = 48;
-/// Challenge ACKs in [`CHALLENGE_NS`] at most (RFC 5961 §7 has these numbers as its example).
-const CHALLENGES_MAX: u8 = 10;
-const CHALLENGE_NS: u64 = 5_000_000_000;
+/// Challenge ACKs at once, and how soon one more may follow: ten in five seconds are the example of
+/// RFC 5961 §7.
+const CHALLENGES_BURST: u64 = 10;
+const CHALLENGE_NS: u64 = 500_000_000;
 /// How long the sender waits for a window that is worth a segment: RFC 9293 §3.8.6.2.1 (4) wants
 /// 0.1 to 1 s.
 const OVERRIDE_NS: u64 = 200_000_000;
@@ -357,23 +359,15 @@ fn distance(from: TcpSeqNumber, to: TcpSeqNumber) -> u32 {
     to.0.wrapping_sub(from.0) as u32
 }
 
-/// How many challenge ACKs were sent lately (RFC 5961 §7).
+/// How many challenge ACKs may be sent (RFC 5961 §7).
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::stack) struct Challenges {
-    since: u64,
-    count: u8,
-}
+pub(in crate::stack) struct Challenges(Pace);
 
 impl Challenges {
     /// Whether one more may be sent now.
     #[cold]
     pub fn allow(&mut self, now: u64) -> bool {
-        if self.count == 0 || self.since.saturating_add(CHALLENGE_NS) <= now {
-            (self.since, self.count) = (now, 0);
-        }
-        let allowed = self.count < CHALLENGES_MAX;
-        self.count += u8::from(allowed);
-        allowed
+        self.0.allows(now, CHALLENGE_NS, CHALLENGES_BURST)
     }
 }
 

@@ -133,14 +133,27 @@ impl Udp {
         self.slots.len()
     }
 
-    /// Opens a port.
+    /// Octets of a port's buffers.
+    fn octets(&self) -> usize {
+        self.limits.udp_receive + self.limits.udp_transmit
+    }
+
+    /// Opens a port, if `make_room` finds so many octets for it.
     #[cold]
-    pub fn open(&mut self, port: u16, memory: &mut Memory) -> Result<DatagramId> {
+    pub fn open(
+        &mut self,
+        port: u16,
+        memory: &mut Memory,
+        make_room: impl FnOnce(usize, &mut Memory) -> bool,
+    ) -> Result<DatagramId> {
         if port == 0 {
             return Err(Error::InvalidArgument);
         }
         if let Some(&lingering) = self.by_port.get(&port) {
             self.remove(lingering, memory);
+        }
+        if !make_room(self.octets(), memory) {
+            return Err(Error::NoMemory);
         }
         let octets = memory.take(self.limits.udp_receive);
         let octets = octets.ok_or(Error::NoMemory)?;
@@ -165,7 +178,7 @@ impl Udp {
             return;
         };
         self.counters.dropped_closed += (port.waiting.len() + port.inbox.len()) as u64;
-        memory.give_back(self.limits.udp_receive + self.limits.udp_transmit);
+        memory.give_back(self.octets());
         self.by_port.remove(&port.port);
         self.lingering.clear(slot);
         self.waiting.remove(&slot);
