@@ -11,13 +11,13 @@ use crate::arch::pic::Pic;
 use crate::dma::Arena;
 use abi::ipc::{Pid, wait};
 use abi::layout::PAGE_SIZE;
-use abi::nic::{Counter, Features, FilterHead, NicInfo, ReceivedFrame, SendOptions};
+use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use kernel::pci::{Address, Function};
 use kernel::process::{Machine, Table};
 use kernel::runs::Runs;
-use nic::{Events, Filters, Nic};
+use nic::{Events, Nic};
 use x86_64::PhysAddr;
 
 use attach::{Attached, Interrupts};
@@ -244,7 +244,6 @@ impl Nics {
     pub fn info(&mut self, number: u64, pid: Pid, table: &Processes, to: u64) -> Result<u64> {
         let card = self.owned(number, pid)?;
         let address = card.address;
-        let features = card.nic.features();
         let info = NicInfo {
             driver: padded(card.nic.name()),
             chip: padded(card.chip),
@@ -256,14 +255,7 @@ impl Nics {
             frame_max: card.nic.frame_max() as u16,
             transmit_ring: card.nic.transmit_ring() as u16,
             receive_ring: card.nic.receive_ring() as u16,
-            features: Features {
-                checksums: features.checksums,
-                segmentation: features.segmentation,
-                receive_queues: features.receive_queues as u8,
-                transmit_queues: features.transmit_queues as u8,
-                vlan: features.vlan,
-                filters: features.filters,
-            },
+            features: card.nic.features(),
         };
         write(table, pid, to, &info.to_bytes())?;
         Ok(0)
@@ -276,7 +268,7 @@ impl Nics {
         pid: Pid,
         table: &mut Processes,
         (from, len): (u64, u64),
-        options: SendOptions,
+        (options, more): (SendOptions, bool),
     ) -> Result<u64> {
         let card = owned(&mut self.cards, number, pid)?;
         let longest = match options.segment_size {
@@ -289,12 +281,7 @@ impl Nics {
         let frame = self.frame.get_mut(..len as usize).ok_or(Error::BadFrame)?;
         let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
         table.machine().read(space, from, frame)?;
-        let work = nic::SendOptions {
-            checksums: options.checksums,
-            segment_size: options.segment_size,
-            vlan: options.vlan,
-        };
-        let sent = card.nic.send_with(frame, &work, options.more);
+        let sent = card.nic.send_with(frame, &options, more);
         let sent = sent.map_err(to_abi);
         card.tell_own_events(table);
         sent.map(|()| 0)
@@ -342,26 +329,15 @@ impl Nics {
         (from, len): (u64, u64),
     ) -> Result<u64> {
         let card = self.owned(number, pid)?;
-        if len > FilterHead::ARGUMENT_MAX as u64 {
+        if len > Filters::ARGUMENT_MAX as u64 {
             return Err(Error::TooLong);
         }
-        let mut bytes = [0; FilterHead::ARGUMENT_MAX];
+        let mut bytes = [0; Filters::ARGUMENT_MAX];
         let bytes = &mut bytes[..len as usize];
         let space = table.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
         table.machine().read(space, from, bytes)?;
-        let (head, unicast, multicast, vlans) = FilterHead::parse(bytes)?;
-        let mut numbers = [0; FilterHead::ARGUMENT_MAX / 2];
-        let numbers = &mut numbers[..vlans.len()];
-        for (number, vlan) in numbers.iter_mut().zip(vlans) {
-            *number = u16::from_le_bytes(*vlan);
-        }
-        let filters = Filters {
-            promiscuous: head.promiscuous,
-            all_multicast: head.all_multicast,
-            unicast,
-            multicast,
-            vlans: head.vlan_filter.then_some(numbers),
-        };
+        let mut numbers = [0; Filters::VLANS_MAX];
+        let filters = Filters::parse(bytes, &mut numbers)?;
         let set = card.nic.set_filters(&filters);
         set.map_err(to_abi).map(|()| 0)
     }

@@ -7,44 +7,9 @@ use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
 pub use abi::nic::{
-    Counter, Features, Link, MacAddress, NicInfo, ReceivedFrame, Segmentation, SendOptions,
+    Counter, Features, Filters, FrameMemory, Link, MacAddress, NicInfo, ReceivedFrame,
+    Segmentation, SendOptions,
 };
-
-use abi::nic::FilterHead;
-
-/// Which frames a card receives besides those to its station address and to all stations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filters {
-    /// Everything on the wire.
-    pub promiscuous: bool,
-    /// All frames to groups.
-    pub all_multicast: bool,
-    /// Frames to these stations.
-    pub unicast: Vec<MacAddress>,
-    /// Frames to these groups; the card may let others through.
-    pub multicast: Vec<MacAddress>,
-    /// Of frames with a VLAN tag, only those of these numbers; `None`: all.
-    pub vlans: Option<Vec<u16>>,
-}
-
-impl Filters {
-    /// The filters as the kernel takes them; `None` if a list is longer than it can say.
-    fn to_bytes(&self) -> Option<Vec<u8>> {
-        let vlans = self.vlans.as_deref().unwrap_or_default();
-        let head = FilterHead {
-            promiscuous: self.promiscuous,
-            all_multicast: self.all_multicast,
-            vlan_filter: self.vlans.is_some(),
-            unicast: self.unicast.len().try_into().ok()?,
-            multicast: self.multicast.len().try_into().ok()?,
-            vlans: vlans.len().try_into().ok()?,
-        };
-        let mut bytes = head.to_bytes().to_vec();
-        bytes.extend(self.unicast.iter().chain(&self.multicast).flatten());
-        bytes.extend(vlans.iter().flat_map(|vlan| vlan.to_le_bytes()));
-        Some(bytes)
-    }
-}
 
 /// An attached card. It stays attached until the process ends.
 #[derive(Debug)]
@@ -86,19 +51,15 @@ impl Card {
     /// # Errors
     /// As there.
     pub fn send(&self, frame: &[u8], more: bool) -> Result<()> {
-        let options = SendOptions {
-            more,
-            ..SendOptions::default()
-        };
-        self.send_with(frame, options)
+        self.send_with(frame, SendOptions::default(), more)
     }
 
     /// As [`Card::send`], with work for the card.
     ///
     /// # Errors
     /// As there, and [`crate::Error::NotSupported`] for what [`NicInfo::features`] lacks.
-    pub fn send_with(&self, frame: &[u8], options: SendOptions) -> Result<()> {
-        sys::nic_send(self.number, frame, options)
+    pub fn send_with(&self, frame: &[u8], options: SendOptions, more: bool) -> Result<()> {
+        sys::nic_send(self.number, frame, options, more)
     }
 
     /// Takes the next received frame; see [`sys::nic_receive`].
@@ -121,9 +82,10 @@ impl Card {
     ///
     /// # Errors
     /// As [`sys::nic_filter`]; [`crate::Error::TooLong`] for more than it has room for.
-    pub fn set_filters(&self, filters: &Filters) -> Result<()> {
-        let bytes = filters.to_bytes().ok_or(crate::Error::TooLong)?;
-        sys::nic_filter(self.number, &bytes)
+    pub fn set_filters(&self, filters: &Filters<'_>) -> Result<()> {
+        let mut bytes = [0; Filters::ARGUMENT_MAX];
+        let size = filters.write(&mut bytes)?;
+        sys::nic_filter(self.number, &bytes[..size])
     }
 
     /// Tells the card about all queued frames.

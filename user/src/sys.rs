@@ -8,10 +8,10 @@
 use abi::account::Account;
 use abi::clock::Clock;
 use abi::error::from_register;
-use abi::exchange::{self, NicMemory};
+use abi::exchange;
 use abi::ipc::Received;
 use abi::limits::{Limits, ProcessInfo, Spawn};
-use abi::nic::{Counter, NicInfo, ReceivedFrame, SendOptions};
+use abi::nic::{Counter, FrameMemory, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Pid, Result, Syscall};
 
 /// Memory lent to a server for the time of a call.
@@ -461,8 +461,8 @@ pub fn nic_info(card: u8) -> Result<NicInfo> {
 /// # Errors
 /// [`Error::WouldBlock`] if the ring is full, [`Error::BadFrame`] for a frame that cannot
 /// be sent, [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_send(card: u8, frame: &[u8], options: SendOptions) -> Result<()> {
-    let options = options.to_register();
+pub fn nic_send(card: u8, frame: &[u8], options: SendOptions, more: bool) -> Result<()> {
+    let options = options.to_register(more);
     let arguments = [card.into(), address(frame), frame.len() as u64, options];
     call4(Syscall::NicSend, arguments).map(|_| ())
 }
@@ -484,7 +484,7 @@ pub fn nic_flush(card: u8) -> Result<()> {
     call4(Syscall::NicFlush, [card.into(), 0, 0, 0]).map(|_| ())
 }
 
-/// Chooses which frames are received; `filters` is what [`abi::nic::FilterHead`] says.
+/// Chooses which frames are received; `filters` is what [`abi::nic::Filters`] says.
 ///
 /// # Errors
 /// [`Error::NotSupported`], [`Error::TooLong`] if the card has no room for so many,
@@ -499,10 +499,10 @@ pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::NoMemory`].
-pub fn nic_map(card: u8) -> Result<(NicMemory, u64)> {
-    let mut memory = [0; NicMemory::SIZE];
+pub fn nic_map(card: u8) -> Result<(FrameMemory, u64)> {
+    let mut memory = [0; FrameMemory::SIZE];
     let area = call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
-    Ok((NicMemory::from_bytes(&memory)?, area))
+    Ok((FrameMemory::from_bytes(&memory)?, area))
 }
 
 /// Exchanges frames and buffers with an attached card, as `area` says, which is the card's and

@@ -23,8 +23,6 @@
 //! is sent as it is, or with its checksums filled in, is written and read as these two.
 
 use crate::nic::SendOptions;
-use crate::wire::{Reader, Writer};
-use crate::{Error, Result};
 
 /// Words of the area.
 pub const WORDS: usize = 1024;
@@ -98,7 +96,7 @@ pub struct Send {
     pub buffer: u16,
     /// Bytes in the buffer.
     pub len: u32,
-    /// What the card is asked to do. `more` means nothing: all are on their way afterwards.
+    /// What the card is asked to do.
     pub options: SendOptions,
     /// Bytes of the ramdisk that follow those in the buffer: where, from its start, and how
     /// many; `None` for none. The card takes them from where they are.
@@ -126,7 +124,6 @@ impl Send {
             checksums,
             segment_size,
             vlan,
-            ..
         } = self.options;
         let mut first = self.buffer as u32;
         if checksums {
@@ -159,7 +156,6 @@ impl Send {
             buffer: first as u16,
             len,
             options: SendOptions {
-                more: false,
                 checksums: first & CHECKSUMS != 0,
                 segment_size: 0,
                 vlan: None,
@@ -238,67 +234,6 @@ impl Received {
     }
 }
 
-/// What a card's owner is shown, as [`crate::Syscall::NicMap`] describes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NicMemory {
-    /// Small buffers to send from, which come first, and bytes of each.
-    pub small: (u16, u32),
-    /// Large ones, whose numbers follow.
-    pub large: (u16, u32),
-    /// Bytes that the card receives into.
-    pub receive_len: u32,
-}
-
-impl NicMemory {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 16;
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes)
-            .u16(self.small.0)
-            .u16(self.large.0)
-            .u32(self.small.1)
-            .u32(self.large.1)
-            .u32(self.receive_len);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if they are too few.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let (small, large) = (reader.u16()?, reader.u16()?);
-        let memory = NicMemory {
-            small: (small, reader.u32()?),
-            large: (large, reader.u32()?),
-            receive_len: reader.u32()?,
-        };
-        match bytes.len() {
-            Self::SIZE.. => Ok(memory),
-            _ => Err(Error::Malformed),
-        }
-    }
-
-    /// Where a buffer to send from starts, from the start of all of them, and its bytes; `None`
-    /// if there is none of that number.
-    pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
-        let ((small, small_len), (large, large_len)) = (self.small, self.large);
-        let (small_len, large_len) = (small_len as usize, large_len as usize);
-        match number.checked_sub(small) {
-            None => Some((usize::from(number) * small_len, small_len)),
-            Some(number) if number < large => Some((
-                usize::from(small) * small_len + usize::from(number) * large_len,
-                large_len,
-            )),
-            Some(_) => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,7 +244,6 @@ mod tests {
             buffer: 7,
             len: 54,
             options: SendOptions {
-                more: false,
                 checksums: true,
                 segment_size: 1460,
                 vlan: Some(0xe001),
@@ -365,20 +299,5 @@ mod tests {
         assert_eq!(return_at(RETURNS_MAX), taken_at(0));
         assert_eq!(taken_at(TAKEN_MAX), received_at(0));
         assert_eq!((return_at(0), taken_at(0), received_at(0)), (400, 656, 736));
-    }
-
-    #[test]
-    fn memory_round_trips_and_finds_buffers() {
-        let memory = NicMemory {
-            small: (2, 2048),
-            large: (1, 65_536),
-            receive_len: 0x12_3000,
-        };
-        let bytes = memory.to_bytes();
-        assert_eq!(NicMemory::from_bytes(&bytes), Ok(memory));
-        assert_eq!(NicMemory::from_bytes(&bytes[1..]), Err(Error::Malformed));
-        assert_eq!(memory.buffer(1), Some((2048, 2048)));
-        assert_eq!(memory.buffer(2), Some((4096, 65_536)));
-        assert_eq!(memory.buffer(3), None);
     }
 }

@@ -40,21 +40,25 @@ pub struct NicInfo {
     pub features: Features,
 }
 
-/// What a card does for frames besides carrying them.
+/// What a card does by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
-    /// It verifies and fills in the checksums of IPv4, TCP and UDP.
+    /// It verifies the checksums of IPv4 headers, TCP and UDP, and fills them in
+    /// ([`SendOptions::checksums`]).
     pub checksums: bool,
-    /// What it cuts into TCP segments.
+    /// What it cuts into TCP segments ([`SendOptions::segment_size`]).
     pub segmentation: Segmentation,
-    /// Receive queues in use.
-    pub receive_queues: u8,
-    /// Transmit queues in use.
-    pub transmit_queues: u8,
-    /// It puts VLAN tags into frames. Those of received frames are taken out with every card.
+    /// It puts VLAN tags into frames ([`SendOptions::vlan`]). Those of received frames are taken out
+    /// with every card.
     pub vlan: bool,
-    /// It has filters: [`crate::Syscall::NicFilter`].
+    /// It has [`Filters`].
     pub filters: bool,
+    /// Receive queues in use.
+    pub receive_queues: u16,
+    /// Transmit queues in use.
+    pub transmit_queues: u16,
+    /// Interrupt vectors in use.
+    pub vectors: u16,
 }
 
 /// Which long frames a card cuts into TCP segments; by default none. Driver and network server ask the
@@ -84,40 +88,50 @@ impl Segmentation {
     }
 }
 
-/// How a frame is to be sent: the last argument of [`crate::Syscall::NicSend`].
+/// What a card shall do to a frame before it is sent. A caller says what is to be done, not where the
+/// headers are: the driver finds them itself, since what it tells its card must not depend on the
+/// honesty of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
-    /// More frames, or a [`crate::Syscall::NicFlush`], follow at once.
-    pub more: bool,
-    /// Fill in the checksums of the IPv4 header and of TCP or UDP.
+    /// Fill in the checksums of the IPv4 header and of TCP or UDP, whatever is in those fields; of
+    /// any other frame, nothing. A fragment is refused: its checksum covers more than itself.
     pub checksums: bool,
-    /// Cut this TCP segment into ones of at most that many bytes of payload; 0: send it whole.
+    /// Cut this TCP segment into ones of at most that many bytes of payload, with all checksums; 0
+    /// sends it whole. [`Features::segmentation`] says which frames, and of what size.
     pub segment_size: u16,
-    /// Put a VLAN tag into the frame: priority and number (IEEE 802.1Q TCI).
+    /// Put a VLAN tag into the frame, which must not have one: priority and number (IEEE 802.1Q TCI).
     pub vlan: Option<u16>,
 }
 
 impl SendOptions {
-    /// The options in a register.
-    pub const fn to_register(self) -> u64 {
+    /// Whether that is nothing: one comparison.
+    #[inline]
+    pub const fn is_none(&self) -> bool {
+        let asked = self.checksums as u16 | self.segment_size | self.vlan.is_some() as u16;
+        asked == 0
+    }
+
+    /// The last argument of [`crate::Syscall::NicSend`]. `more`: more frames, or a
+    /// [`crate::Syscall::NicFlush`], follow at once.
+    pub const fn to_register(self, more: bool) -> u64 {
         let vlan = match self.vlan {
             Some(tag) => 4 | (tag as u64) << 32,
             None => 0,
         };
-        self.more as u64 | (self.checksums as u64) << 1 | (self.segment_size as u64) << 16 | vlan
+        more as u64 | (self.checksums as u64) << 1 | (self.segment_size as u64) << 16 | vlan
     }
 
-    /// The options from a register. Bits that mean nothing are ignored.
-    pub const fn from_register(register: u64) -> Self {
-        SendOptions {
-            more: register & 1 != 0,
+    /// What that argument says. Bits that mean nothing are ignored.
+    pub const fn from_register(register: u64) -> (Self, bool) {
+        let options = SendOptions {
             checksums: register & 2 != 0,
             segment_size: (register >> 16) as u16,
             vlan: match register & 4 {
                 0 => None,
                 _ => Some((register >> 32) as u16),
             },
-        }
+        };
+        (options, register & 1 != 0)
     }
 }
 
@@ -156,84 +170,98 @@ impl ReceivedFrame {
     }
 }
 
-/// Which frames a card receives besides those to its station address and to all stations:
-/// the fixed part of [`crate::Syscall::NicFilter`]'s argument. Behind it are the addresses of
-/// `unicast` stations and `multicast` groups, 6 bytes each, and `vlans` numbers, 2 bytes each.
+/// Which frames a card receives besides those to its station address and to all stations: the
+/// argument of [`crate::Syscall::NicFilter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilterHead {
+pub struct Filters<'a> {
     /// Everything on the wire.
     pub promiscuous: bool,
     /// All frames to groups.
     pub all_multicast: bool,
-    /// Of frames with a VLAN tag, only those of the numbers listed; otherwise all.
-    pub vlan_filter: bool,
-    /// How many stations, groups and VLANs follow.
-    pub unicast: u16,
-    /// See there.
-    pub multicast: u16,
-    /// See there.
-    pub vlans: u16,
+    /// Frames to these stations.
+    pub unicast: &'a [MacAddress],
+    /// Frames to these groups; the card may let others through.
+    pub multicast: &'a [MacAddress],
+    /// Of frames with a VLAN tag, only those of these numbers; `None`: all.
+    pub vlans: Option<&'a [u16]>,
 }
 
-impl FilterHead {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 8;
+impl<'a> Filters<'a> {
+    /// Bytes of what comes first: flags, and how many stations, groups and VLANs follow, 6, 6 and 2
+    /// bytes each.
+    const HEAD_SIZE: usize = 8;
+    /// More VLANs than there are.
+    pub const VLANS_MAX: usize = 4095;
     /// The longest argument: more addresses and numbers than any card has places for.
-    pub const ARGUMENT_MAX: usize = Self::SIZE + 6 * (64 + 512) + 2 * 4095;
+    pub const ARGUMENT_MAX: usize = Self::HEAD_SIZE + 6 * (64 + 512) + 2 * Self::VLANS_MAX;
 
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let flags = u16::from(self.promiscuous)
-            | u16::from(self.all_multicast) << 1
-            | u16::from(self.vlan_filter) << 2;
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes)
-            .u16(flags)
-            .u16(self.unicast)
-            .u16(self.multicast)
-            .u16(self.vlans);
-        bytes
-    }
-
-    /// The structure from bytes, and the stations, groups and VLANs behind it.
+    /// Puts them down as bytes; returns how many.
     ///
     /// # Errors
-    /// [`crate::Error::Malformed`] if they are not exactly as many as it says.
-    #[expect(clippy::type_complexity, reason = "three lists")]
-    pub fn parse(bytes: &[u8]) -> Result<(Self, &[[u8; 6]], &[[u8; 6]], &[[u8; 2]])> {
+    /// [`crate::Error::TooLong`] if there is no room for them, as there is in
+    /// [`Filters::ARGUMENT_MAX`] for all that a card takes.
+    pub fn write(&self, bytes: &mut [u8]) -> Result<usize> {
+        let flags = u16::from(self.promiscuous)
+            | u16::from(self.all_multicast) << 1
+            | u16::from(self.vlans.is_some()) << 2;
+        let vlans = self.vlans.unwrap_or_default();
+        let stations = self.unicast.len() + self.multicast.len();
+        let size = Self::HEAD_SIZE + 6 * stations + 2 * vlans.len();
+        let bytes = bytes.get_mut(..size.min(Self::ARGUMENT_MAX));
+        let bytes = bytes.filter(|bytes| bytes.len() == size);
+        let mut writer = Writer::new(bytes.ok_or(crate::Error::TooLong)?);
+        // So few are numbers of 16 bits.
+        writer
+            .u16(flags)
+            .u16(self.unicast.len() as u16)
+            .u16(self.multicast.len() as u16)
+            .u16(vlans.len() as u16)
+            .bytes(self.unicast.as_flattened())
+            .bytes(self.multicast.as_flattened());
+        for vlan in vlans {
+            writer.u16(*vlan);
+        }
+        Ok(size)
+    }
+
+    /// What the bytes say. The numbers of VLANs are put into `numbers`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if they are not exactly as many as they say,
+    /// [`crate::Error::TooLong`] if there is no room for the numbers.
+    pub fn parse(bytes: &'a [u8], numbers: &'a mut [u16]) -> Result<Self> {
+        let malformed = crate::Error::Malformed;
         let mut reader = Reader::new(bytes);
         let flags = reader.u16()?;
-        let head = FilterHead {
-            promiscuous: flags & 1 != 0,
-            all_multicast: flags & 2 != 0,
-            vlan_filter: flags & 4 != 0,
-            unicast: reader.u16()?,
-            multicast: reader.u16()?,
-            vlans: reader.u16()?,
-        };
-        let malformed = crate::Error::Malformed;
-        let rest = bytes.get(Self::SIZE..).ok_or(malformed)?;
+        let [unicast, multicast, vlans] = [reader.u16()?, reader.u16()?, reader.u16()?];
+        let rest = bytes.get(Self::HEAD_SIZE..).ok_or(malformed)?;
         let (unicast, rest) = rest
-            .split_at_checked(6 * usize::from(head.unicast))
+            .split_at_checked(6 * usize::from(unicast))
             .ok_or(malformed)?;
-        let (multicast, vlans) = rest
-            .split_at_checked(6 * usize::from(head.multicast))
+        let (multicast, rest) = rest
+            .split_at_checked(6 * usize::from(multicast))
             .ok_or(malformed)?;
-        if vlans.len() != 2 * usize::from(head.vlans) {
+        let vlans = usize::from(vlans);
+        if rest.len() != 2 * vlans {
             return Err(malformed);
         }
-        Ok((
-            head,
-            unicast.as_chunks().0,
-            multicast.as_chunks().0,
-            vlans.as_chunks().0,
-        ))
+        let numbers = numbers.get_mut(..vlans).ok_or(crate::Error::TooLong)?;
+        for (number, vlan) in numbers.iter_mut().zip(rest.as_chunks().0) {
+            *number = u16::from_le_bytes(*vlan);
+        }
+        Ok(Filters {
+            promiscuous: flags & 1 != 0,
+            all_multicast: flags & 2 != 0,
+            unicast: unicast.as_chunks().0,
+            multicast: multicast.as_chunks().0,
+            vlans: (flags & 4 != 0).then_some(numbers),
+        })
     }
 }
 
 impl NicInfo {
     /// Bytes on the wire.
-    pub const SIZE: usize = 65;
+    pub const SIZE: usize = 69;
 
     /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
@@ -254,8 +282,9 @@ impl NicInfo {
             .u16(self.features.segmentation.segment_max)
             .u16(self.features.segmentation.payload_min)
             .u16(self.features.segmentation.headers_max)
-            .u8(self.features.receive_queues)
-            .u8(self.features.transmit_queues)
+            .u16(self.features.receive_queues)
+            .u16(self.features.transmit_queues)
+            .u16(self.features.vectors)
             .u8(self.features.vlan.into())
             .u8(self.features.filters.into());
         bytes
@@ -295,8 +324,9 @@ impl NicInfo {
                     payload_min: reader.u16()?,
                     headers_max: reader.u16()?,
                 },
-                receive_queues: reader.u8()?,
-                transmit_queues: reader.u8()?,
+                receive_queues: reader.u16()?,
+                transmit_queues: reader.u16()?,
+                vectors: reader.u16()?,
                 vlan: reader.u8()? != 0,
                 filters: reader.u8()? != 0,
             },
@@ -311,6 +341,67 @@ impl NicInfo {
     /// The chip's name as text.
     pub fn chip_name(&self) -> &str {
         text(&self.chip)
+    }
+}
+
+/// What a card's owner is shown, as [`crate::Syscall::NicMap`] describes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameMemory {
+    /// Small buffers to send from, which come first, and bytes of each.
+    pub small: (u16, u32),
+    /// Large ones, whose numbers follow.
+    pub large: (u16, u32),
+    /// Bytes that the card receives into.
+    pub receive_len: u32,
+}
+
+impl FrameMemory {
+    /// Bytes on the wire.
+    pub const SIZE: usize = 16;
+
+    /// The structure as bytes.
+    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        Writer::new(&mut bytes)
+            .u16(self.small.0)
+            .u16(self.large.0)
+            .u32(self.small.1)
+            .u32(self.large.1)
+            .u32(self.receive_len);
+        bytes
+    }
+
+    /// The structure from bytes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Malformed`] if they are too few.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let (small, large) = (reader.u16()?, reader.u16()?);
+        let memory = FrameMemory {
+            small: (small, reader.u32()?),
+            large: (large, reader.u32()?),
+            receive_len: reader.u32()?,
+        };
+        match bytes.len() {
+            Self::SIZE.. => Ok(memory),
+            _ => Err(crate::Error::Malformed),
+        }
+    }
+
+    /// Where a buffer to send from starts, from the start of all of them, and its bytes; `None`
+    /// if there is none of that number.
+    pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
+        let ((small, small_len), (large, large_len)) = (self.small, self.large);
+        let (small_len, large_len) = (small_len as usize, large_len as usize);
+        match number.checked_sub(small) {
+            None => Some((usize::from(number) * small_len, small_len)),
+            Some(number) if number < large => Some((
+                usize::from(small) * small_len + usize::from(number) * large_len,
+                large_len,
+            )),
+            Some(_) => None,
+        }
     }
 }
 
@@ -395,6 +486,7 @@ mod tests {
                 },
                 receive_queues: 16,
                 transmit_queues: 8,
+                vectors: 10,
                 vlan: true,
                 filters: false,
             },
@@ -425,19 +517,19 @@ mod tests {
     #[test]
     fn options_and_results_fit_registers() {
         let options = SendOptions {
-            more: true,
             checksums: true,
             segment_size: 1460,
             vlan: Some(0xefff),
         };
-        assert_eq!(SendOptions::from_register(options.to_register()), options);
-        assert_eq!(
-            SendOptions::from_register(1),
-            SendOptions {
-                more: true,
-                ..SendOptions::default()
-            }
-        );
+        assert!(!options.is_none() && SendOptions::default().is_none());
+        for (options, more) in [
+            (options, false),
+            (options, true),
+            (SendOptions::default(), true),
+        ] {
+            let register = options.to_register(more);
+            assert_eq!(SendOptions::from_register(register), (options, more));
+        }
         let frame = ReceivedFrame {
             len: 1514,
             checksums_right: true,
@@ -451,27 +543,50 @@ mod tests {
 
     #[test]
     fn filters_round_trip_and_count_exactly() {
-        let head = FilterHead {
+        let filters = Filters {
             promiscuous: false,
             all_multicast: true,
-            vlan_filter: true,
-            unicast: 1,
-            multicast: 2,
-            vlans: 1,
+            unicast: &[[1; 6]],
+            multicast: &[[2; 6], [3; 6]],
+            vlans: Some(&[7]),
         };
-        let mut bytes = head.to_bytes().to_vec();
-        bytes.extend_from_slice(&[1; 6]);
-        bytes.extend_from_slice(&[2; 12]);
-        bytes.extend_from_slice(&[7, 0]);
-        let (parsed, unicast, multicast, vlans) = FilterHead::parse(&bytes).unwrap();
-        assert_eq!(parsed, head);
-        assert_eq!(unicast, [[1; 6]]);
-        assert_eq!(multicast, [[2; 6]; 2]);
-        assert_eq!(vlans, [[7, 0]]);
-        bytes.push(0);
-        for len in (0..bytes.len() - 1).chain([bytes.len()]) {
-            assert_eq!(FilterHead::parse(&bytes[..len]), Err(Error::Malformed));
+        let (mut bytes, mut numbers) = ([0; 40], [0; 1]);
+        let size = filters.write(&mut bytes).unwrap();
+        assert_eq!(size, 8 + 18 + 2);
+        assert_eq!(Filters::parse(&bytes[..size], &mut numbers), Ok(filters));
+        for len in (0..size).chain([size + 1]) {
+            let parsed = Filters::parse(&bytes[..len], &mut numbers);
+            assert_eq!(parsed, Err(Error::Malformed));
         }
+        let parsed = Filters::parse(&bytes[..size], &mut []);
+        assert_eq!(parsed, Err(Error::TooLong));
+        for len in 0..size {
+            assert_eq!(filters.write(&mut bytes[..len]), Err(Error::TooLong));
+        }
+        let all = Filters::default();
+        let size = all.write(&mut bytes).unwrap();
+        assert_eq!(Filters::parse(&bytes[..size], &mut []), Ok(all));
+        let groups = [[1; 6]; 70_000];
+        let many = Filters {
+            multicast: &groups,
+            ..all
+        };
+        assert_eq!(many.write(&mut [0; 500_000]), Err(Error::TooLong));
+    }
+
+    #[test]
+    fn memory_round_trips_and_finds_buffers() {
+        let memory = FrameMemory {
+            small: (2, 2048),
+            large: (1, 65_536),
+            receive_len: 0x12_3000,
+        };
+        let bytes = memory.to_bytes();
+        assert_eq!(FrameMemory::from_bytes(&bytes), Ok(memory));
+        assert_eq!(FrameMemory::from_bytes(&bytes[1..]), Err(Error::Malformed));
+        assert_eq!(memory.buffer(1), Some((2048, 2048)));
+        assert_eq!(memory.buffer(2), Some((4096, 65_536)));
+        assert_eq!(memory.buffer(3), None);
     }
 
     #[test]

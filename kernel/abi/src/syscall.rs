@@ -80,10 +80,10 @@ crate::numbered! {
         /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
         NicStatistics = 23,
         /// `(card, ptr, len)`: chooses which frames are received, besides those to the station
-        /// and to all; see [`crate::nic::FilterHead`] for the bytes. Until the next such call or
+        /// and to all; see [`crate::nic::Filters`] for the bytes. Until the next such call or
         /// the end of the process.
         NicFilter = 24,
-        /// `(card, &mut NicMemory)`: shows the caller the card's frame buffers and an exchange
+        /// `(card, &mut FrameMemory)`: shows the caller the card's frame buffers and an exchange
         /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
         NicMap = 25,
         /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is

@@ -205,7 +205,7 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
 fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
     const SECRET: &[u8] = b"a key of the last owner";
     let found = |card: &Card| {
-        let memory = card.nic.frame_memory();
+        let memory = card.nic.frame_area();
         [memory.transmit, memory.receive].map(|range| {
             let mut bytes = vec![0; range.len()];
             card.model.copy_out(range.start, &mut bytes);
@@ -224,8 +224,9 @@ fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
             frame.extend(SECRET.repeat(60));
             assert!(card.reads(&frame).is_some(), "{name}");
             // Every buffer to send from, and to its last bytes.
-            let memory = card.nic.frame_memory();
-            let buffers = (0..memory.small.0 + memory.large.0).filter_map(|it| memory.buffer(it));
+            let frames = card.nic.frame_area();
+            let count = frames.memory.small.0 + frames.memory.large.0;
+            let buffers = (0..count).filter_map(|it| frames.buffer(it));
             let last = buffers.map(|(start, len)| start + len - SECRET.len());
             let mut written = 0;
             for at in last {

@@ -4,37 +4,27 @@
 //! Their memory is all that a process may be shown of an arena: rings and descriptors are elsewhere.
 //! What a process does to a buffer that it does not hold, it does to its own frames.
 
-use crate::{Bus, BusAddr, Error, ReceiveInfo, SendOptions, reserve};
+use crate::{Bus, BusAddr, Error, FrameMemory, SendOptions, reserve};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Where frame buffers are in the arena. Both ranges begin and end on pages of 4096 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameMemory {
+pub struct FrameArea {
+    /// How many there are.
+    pub memory: FrameMemory,
     /// Buffers to send from: first the small ones, then the large ones. The holder may write.
     pub transmit: Range<usize>,
-    /// Small buffers, and bytes of each.
-    pub small: (u16, usize),
-    /// Large buffers, whose numbers follow, and bytes of each.
-    pub large: (u16, usize),
     /// What the card receives into. Nobody but the card writes.
     pub receive: Range<usize>,
 }
 
-impl FrameMemory {
+impl FrameArea {
     /// Where a buffer to send from is in the arena, and how many bytes it has; `None` if there is
     /// none of that number.
     pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
-        let ((small, small_len), (large, large_len)) = (self.small, self.large);
-        let start = self.transmit.start;
-        match number.checked_sub(small) {
-            None => Some((start + usize::from(number) * small_len, small_len)),
-            Some(number) if number < large => {
-                let smalls = usize::from(small) * small_len;
-                Some((start + smalls + usize::from(number) * large_len, large_len))
-            }
-            Some(_) => None,
-        }
+        let (offset, len) = self.memory.buffer(number)?;
+        Some((self.transmit.start + offset, len))
     }
 
     /// Clears all buffers, for the next owner. The card must not be using them.
@@ -67,12 +57,29 @@ pub struct Outgoing {
     pub tail: Option<Tail>,
 }
 
+/// What a card found out about a frame that it received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveInfo {
+    /// The card verified the checksum of the IPv4 header, and it is right. Otherwise it is wrong, or
+    /// nobody looked.
+    pub ipv4_checksum: bool,
+    /// The same for the checksum of TCP or UDP.
+    pub transport_checksum: bool,
+    /// The VLAN tag (TCI, IEEE 802.1Q §9.6) that was taken out of the frame, by the card or by its
+    /// driver; of several, the first.
+    pub vlan: Option<u16>,
+    /// The receive queue it came by.
+    pub queue: u16,
+    /// Hash of its flow (Toeplitz, over addresses and ports), if the card computed one.
+    pub hash: Option<u32>,
+}
+
 /// A received frame, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Number of its buffer.
     pub buffer: u16,
-    /// Where it starts, in bytes from the start of [`FrameMemory::receive`].
+    /// Where it starts, in bytes from the start of [`FrameArea::receive`].
     pub offset: usize,
     /// Its length in bytes.
     pub len: usize,
@@ -258,14 +265,17 @@ mod tests {
 
     #[test]
     fn buffers_of_both_sizes_are_where_they_should_be() {
-        let memory = FrameMemory {
+        let frames = FrameArea {
+            memory: FrameMemory {
+                small: (2, 2048),
+                large: (1, 65536),
+                receive_len: 8192,
+            },
             transmit: 8192..8192 + 2 * 2048 + 65536,
-            small: (2, 2048),
-            large: (1, 65536),
             receive: 0..8192,
         };
-        assert_eq!(memory.buffer(1), Some((8192 + 2048, 2048)));
-        assert_eq!(memory.buffer(2), Some((8192 + 4096, 65536)));
-        assert_eq!(memory.buffer(3), None);
+        assert_eq!(frames.buffer(1), Some((8192 + 2048, 2048)));
+        assert_eq!(frames.buffer(2), Some((8192 + 4096, 65536)));
+        assert_eq!(frames.buffer(3), None);
     }
 }

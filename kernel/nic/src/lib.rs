@@ -39,18 +39,16 @@ pub mod e100;
 pub mod igb;
 mod in_place;
 pub mod model;
-mod offload;
 mod refusals;
 mod reserve;
 
-pub use in_place::{FrameMemory, Outgoing, Piece, Tail};
-pub use offload::{Features, Filters, ReceiveInfo, SendOptions};
+pub use in_place::{FrameArea, Outgoing, Piece, ReceiveInfo, Tail};
 
 use bitflags::bitflags;
 use core::fmt;
 use core::ops::Range;
 
-pub use abi::nic::{Link, MacAddress, Segmentation};
+pub use abi::nic::{Features, Filters, FrameMemory, Link, MacAddress, Segmentation, SendOptions};
 
 /// An address as the card puts it on the bus, which need not be the processor's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -392,7 +390,7 @@ pub trait Nic {
     fn receive_ring(&self) -> usize;
 
     /// Starts with empty rings and cleared buffers: receives, and interrupts. Nothing that the last
-    /// owner has sent or received is left in [`Nic::frame_memory`].
+    /// owner has sent or received is left in [`Nic::frame_area`].
     ///
     /// # Errors
     /// What kept the card from starting; it is stopped then.
@@ -426,7 +424,7 @@ pub trait Nic {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error>;
 
     /// Where the frames are that [`Nic::take_buffer`] and [`Nic::receive_piece`] give away.
-    fn frame_memory(&self) -> FrameMemory;
+    fn frame_area(&self) -> FrameArea;
 
     /// Gives buffers for frames of `len` bytes to the caller, who has each until it is sent or
     /// dropped: as many as there is room for in `into`, or else all that are free. Says how many.

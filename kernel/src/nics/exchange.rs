@@ -9,7 +9,7 @@ use super::{Card, Nics, Processes, owned, to_abi, write};
 use crate::dma::Arena;
 use crate::kernel::Tsc;
 use abi::account::Stage;
-use abi::exchange::{self, NicMemory, Received, Send};
+use abi::exchange::{self, Received, Send};
 use abi::ipc::{Pid, wait};
 use abi::layout::{NIC_MAX, NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::{Error, Result};
@@ -17,7 +17,7 @@ use core::ops::Range;
 use kernel::account::Accounts;
 use kernel::runs::Runs;
 use kernel::space::Shown;
-use nic::{BusAddr, FrameMemory, Outgoing, Tail};
+use nic::{BusAddr, FrameArea, Outgoing, Tail};
 use x86_64::PhysAddr;
 
 /// Bytes of a word.
@@ -32,11 +32,11 @@ impl Nics {
     /// `Syscall::NicMap`.
     pub fn map(&mut self, number: u64, pid: Pid, table: &mut Processes, to: u64) -> Result<u64> {
         let card = owned(&mut self.cards, number, pid)?;
-        let memory = card.nic.frame_memory();
+        let frames = card.nic.frame_area();
         if !card.is_shown {
-            card.show(&memory, pid, table)?;
+            card.show(&frames, pid, table)?;
         }
-        write(table, pid, to, &describe(&memory).to_bytes())?;
+        write(table, pid, to, &frames.memory.to_bytes())?;
         let places = table.alive(pid)?.places;
         Ok(places.nic(card.number as u8))
     }
@@ -118,21 +118,12 @@ impl Nics {
     }
 }
 
-fn describe(memory: &FrameMemory) -> NicMemory {
-    let size = |(count, len): (u16, usize)| (count, len as u32);
-    NicMemory {
-        small: size(memory.small),
-        large: size(memory.large),
-        receive_len: memory.receive.len() as u32,
-    }
-}
-
 impl Card {
     /// Shows the owner the exchange area and the buffers.
-    fn show(&mut self, memory: &FrameMemory, pid: Pid, table: &mut Processes) -> Result<()> {
+    fn show(&mut self, frames: &FrameArea, pid: Pid, table: &mut Processes) -> Result<()> {
         let number = u8::try_from(self.number).ok().filter(|&n| n < NIC_MAX);
         let number = number.ok_or(Error::NotSupported)?;
-        let longest = memory.transmit.len().max(memory.receive.len());
+        let longest = frames.transmit.len().max(frames.receive.len());
         if longest as u64 > NIC_RANGE_MAX {
             return Err(Error::NotSupported);
         }
@@ -148,7 +139,7 @@ impl Card {
             len: len as u64,
             writable,
         };
-        let (transmit, receive) = (&memory.transmit, &memory.receive);
+        let (transmit, receive) = (&frames.transmit, &frames.receive);
         let at = |range: &Range<usize>| self.memory + range.start as u64;
         space.show([
             shown(area_at, area.physical(&(0..area.len())), area.len(), true),
@@ -291,7 +282,7 @@ impl Card {
     fn give_buffers(&mut self, area: &mut Arena, (small, large): (usize, usize)) {
         let mut given = 0;
         if small + large > 0 {
-            let memory = self.nic.frame_memory();
+            let memory = self.nic.frame_area().memory;
             let mut numbers = [0; exchange::TAKEN_MAX];
             for (wanted, (_, len)) in [(small, memory.small), (large, memory.large)] {
                 if wanted == 0 {
@@ -300,7 +291,7 @@ impl Card {
                 // If they are too few, a wake-up follows. A card that fails has told so
                 // elsewhere.
                 let some = &mut numbers[..wanted];
-                let count = self.nic.take_buffers(len, some).unwrap_or(0);
+                let count = self.nic.take_buffers(len as usize, some).unwrap_or(0);
                 for &number in &some[..count] {
                     store(area, exchange::taken_at(given), number.into());
                     given += 1;
@@ -363,11 +354,7 @@ fn outgoing(send: Send, tail: Option<Tail>) -> Outgoing {
     Outgoing {
         buffer: send.buffer,
         len: send.len as usize,
-        options: nic::SendOptions {
-            checksums: send.options.checksums,
-            segment_size: send.options.segment_size,
-            vlan: send.options.vlan,
-        },
+        options: send.options,
         tail,
     }
 }

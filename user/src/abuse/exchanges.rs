@@ -1,8 +1,9 @@
 //! A card's owner that writes anything anywhere into what it shares with the kernel.
 
 use super::{Abuser, Tally};
-use crate::{Error, Result, nic::Card, sys, time};
-use abi::exchange::{self, NicMemory, WORDS};
+use crate::nic::{Card, FrameMemory};
+use crate::{Error, Result, sys, time};
+use abi::exchange::{self, WORDS};
 use abi::ipc::{Received, wait};
 use abi::layout::nic_window;
 use abi::{Pid, Syscall};
@@ -50,7 +51,7 @@ pub(super) fn attach() -> Result<Card> {
 
 struct Owner {
     abuser: Abuser,
-    memory: NicMemory,
+    memory: FrameMemory,
     /// Where the exchange area and the buffers are, by [`nic_window`].
     window: u64,
     bytes: [u8; Received::SIZE],

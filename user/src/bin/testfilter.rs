@@ -24,13 +24,30 @@ usage: testfilter[,FILTER...]
   station=MAC    frames to this station
   vlan=NUMBER    of frames with a VLAN tag, those of this number
   novlan         of frames with a VLAN tag, none",
-    filters,
+    wanted,
     main
 );
 
-fn main(filters: Filters) -> Result<(), String> {
+/// The filters that the arguments name.
+#[derive(Default)]
+struct Wanted {
+    promiscuous: bool,
+    all_multicast: bool,
+    unicast: Vec<MacAddress>,
+    multicast: Vec<MacAddress>,
+    vlans: Option<Vec<u16>>,
+}
+
+fn main(wanted: Wanted) -> Result<(), String> {
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
+    let filters = Filters {
+        promiscuous: wanted.promiscuous,
+        all_multicast: wanted.all_multicast,
+        unicast: &wanted.unicast,
+        multicast: &wanted.multicast,
+        vlans: wanted.vlans.as_deref(),
+    };
     card.set_filters(&filters).context("the filters")?;
     println!("testfilter: receiving");
     let mut buffer = alloc::vec![0; info.frame_max.into()];
@@ -57,7 +74,7 @@ fn main(filters: Filters) -> Result<(), String> {
             vlan: received.vlan,
             ..SendOptions::default()
         };
-        while let Err(error) = card.send_with(frame, options) {
+        while let Err(error) = card.send_with(frame, options, false) {
             if error != Error::WouldBlock {
                 return Err(error).context("send");
             }
@@ -66,25 +83,25 @@ fn main(filters: Filters) -> Result<(), String> {
     }
 }
 
-fn filters(args: &mut Args<'_>) -> Result<Filters, String> {
-    let mut filters = Filters::default();
+fn wanted(args: &mut Args<'_>) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
     while let Some(word) = args.next() {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         let bad = || alloc::format!("`{word}` is no filter");
         match name {
-            "promiscuous" => filters.promiscuous = true,
-            "groups" => filters.all_multicast = true,
-            "group" => filters.multicast.push(mac(value).ok_or_else(bad)?),
-            "station" => filters.unicast.push(mac(value).ok_or_else(bad)?),
-            "novlan" => filters.vlans = Some(Vec::new()),
+            "promiscuous" => wanted.promiscuous = true,
+            "groups" => wanted.all_multicast = true,
+            "group" => wanted.multicast.push(mac(value).ok_or_else(bad)?),
+            "station" => wanted.unicast.push(mac(value).ok_or_else(bad)?),
+            "novlan" => wanted.vlans = Some(Vec::new()),
             "vlan" => {
                 let number = value.parse().map_err(|_| bad())?;
-                filters.vlans.get_or_insert_default().push(number);
+                wanted.vlans.get_or_insert_default().push(number);
             }
             _ => return Err(args.unknown(word)),
         }
     }
-    Ok(filters)
+    Ok(wanted)
 }
 
 /// `52:54:00:12:34:56`.

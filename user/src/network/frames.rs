@@ -57,7 +57,7 @@ impl Frames {
     ) -> core::result::Result<Self, String> {
         if let Some(vlan) = vlan {
             let filters = Filters {
-                vlans: Some(alloc::vec![vlan]),
+                vlans: Some(&[vlan]),
                 ..Filters::default()
             };
             card.set_filters(&filters)

@@ -9,10 +9,10 @@
 //! they are queued, and received ones read from it when they are taken.
 #![allow(unsafe_code)]
 
-use super::{Card, SendOptions};
+use super::{Card, FrameMemory, SendOptions};
 use crate::ipc::{Event, Inbox};
 use crate::{Error, Result, sys};
-use abi::exchange::{self, NicMemory, Received, Send, WORDS};
+use abi::exchange::{self, Received, Send, WORDS};
 use abi::layout::nic_window;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -89,7 +89,7 @@ pub struct Receiving {
 pub struct Sending {
     area: Area,
     start: NonNull<u8>,
-    memory: NicMemory,
+    memory: FrameMemory,
     small: Vec<SendBuffer>,
     large: Vec<SendBuffer>,
     /// Frames in the area, and those that found no room there.
@@ -160,7 +160,7 @@ impl Mapped {
     /// The same, with everything at these addresses.
     pub(crate) fn at(
         card: Card,
-        memory: NicMemory,
+        memory: FrameMemory,
         area: NonNull<[u32; WORDS]>,
         [transmit, receive]: [NonNull<u8>; 2],
     ) -> Self {

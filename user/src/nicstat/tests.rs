@@ -27,6 +27,7 @@ fn info() -> NicInfo {
             },
             receive_queues: 16,
             transmit_queues: 16,
+            vectors: 10,
             vlan: true,
             filters: true,
         },

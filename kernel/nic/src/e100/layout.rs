@@ -4,7 +4,7 @@
 //! exist: they are maps, from which the compiler computes the offsets that the driver hands to
 //! [`crate::Bus`]. All values are little-endian.
 
-use crate::FrameMemory;
+use crate::{FrameArea, FrameMemory};
 use core::mem::{offset_of, size_of};
 
 /// Command blocks. At least one is always kept back: see `transmit.rs`.
@@ -48,10 +48,13 @@ pub const fn rfd(index: usize) -> usize {
 }
 
 /// What the owner is shown.
-pub const MEMORY: FrameMemory = FrameMemory {
+pub const FRAMES: FrameArea = FrameArea {
+    memory: FrameMemory {
+        small: (BUFFERS as u16, BUFFER as u32),
+        large: (0, 0),
+        receive_len: offset_of!(Arena, buffers) as u32,
+    },
     transmit: offset_of!(Arena, buffers)..offset_of!(Arena, transmit),
-    small: (BUFFERS as u16, BUFFER),
-    large: (0, 0),
     receive: 0..offset_of!(Arena, buffers),
 };
 

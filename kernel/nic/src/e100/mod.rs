@@ -60,12 +60,12 @@ mod tests;
 
 use self::chip::Chip;
 use self::counters::Counters;
-use self::layout::{MEMORY, cb};
+use self::layout::{FRAMES, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
+    Bus, Error, Events, FrameArea, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
     SendOptions, Tail,
 };
 
@@ -390,7 +390,7 @@ impl<B: Bus> Nic for E100<B> {
         // Whoever has buffers is gone, and what is in them was theirs.
         self.receive.forget();
         self.transmit.pool.refill();
-        let cleared = stopped.map(|()| MEMORY.clear(&mut self.chip.bus));
+        let cleared = stopped.map(|()| FRAMES.clear(&mut self.chip.bus));
         if let Err(error) = cleared.and_then(|()| self.bring_up()) {
             self.stop();
             return Err(error);
@@ -412,7 +412,7 @@ impl<B: Bus> Nic for E100<B> {
             return Err(error);
         }
         let buffer = self.take_buffer(frame.len())?;
-        if let Some((offset, _)) = MEMORY.buffer(buffer) {
+        if let Some((offset, _)) = FRAMES.buffer(buffer) {
             self.chip.bus.copy_in(offset, frame);
         }
         let options = SendOptions::default();
@@ -440,8 +440,8 @@ impl<B: Bus> Nic for E100<B> {
         self.note(result)
     }
 
-    fn frame_memory(&self) -> FrameMemory {
-        MEMORY
+    fn frame_area(&self) -> FrameArea {
+        FRAMES
     }
 
     fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {

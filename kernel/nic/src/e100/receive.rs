@@ -119,7 +119,7 @@ impl Receive {
         let fits = buffer.get_mut(..len);
         let taken = fits.map(|buffer| {
             chip.bus
-                .copy_out(layout::MEMORY.receive.start + piece.offset, buffer)
+                .copy_out(layout::FRAMES.receive.start + piece.offset, buffer)
         });
         self.give_back(chip, &[piece.buffer])?;
         self.go_on(chip)?;
@@ -171,7 +171,7 @@ impl Receive {
             } else {
                 let mut piece = Piece {
                     buffer: index as u16,
-                    offset: descriptor + rfd::DATA - layout::MEMORY.receive.start,
+                    offset: descriptor + rfd::DATA - layout::FRAMES.receive.start,
                     len,
                     more: false,
                     continues: false,
@@ -385,7 +385,7 @@ impl Receive {
 /// the tag (TCI).
 #[cold]
 fn take_tag_out<B: Bus>(chip: &mut Chip<B>, piece: &mut Piece) {
-    let data = layout::MEMORY.receive.start + piece.offset;
+    let data = layout::FRAMES.receive.start + piece.offset;
     let mut addresses = [0; ETHERTYPE];
     chip.bus.copy_out(data, &mut addresses);
     let tag = chip.bus.load16(data + ETHERTYPE + 2).swap_bytes();

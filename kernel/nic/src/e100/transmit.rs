@@ -311,7 +311,7 @@ impl Transmit {
 
 /// Where a buffer is in the arena: those of the pool are all small ones.
 fn data(buffer: u16) -> usize {
-    layout::MEMORY.transmit.start + usize::from(buffer) * layout::BUFFER
+    layout::FRAMES.transmit.start + usize::from(buffer) * layout::BUFFER
 }
 
 fn before(index: usize) -> usize {

@@ -5,7 +5,7 @@
 
 use super::config::Layout;
 use super::regs;
-use crate::{Bus, Error, FrameMemory, Link, MacAddress};
+use crate::{Bus, Error, FrameArea, Link, MacAddress};
 
 /// Bound of the wait for the card's own requests on the bus to end (§5.2.3.3).
 const MASTER_BOUND_US: u32 = 80_000;
@@ -40,16 +40,16 @@ pub struct Chip<B> {
     pub bus: B,
     pub layout: Layout,
     /// Where the buffers are, of the layout.
-    pub memory: FrameMemory,
+    pub frames: FrameArea,
 }
 
 impl<B: Bus> Chip<B> {
     pub fn new(bus: B, layout: Layout) -> Self {
-        let memory = layout.memory();
+        let frames = layout.frames();
         Chip {
             bus,
             layout,
-            memory,
+            frames,
         }
     }
 
@@ -72,7 +72,7 @@ impl<B: Bus> Chip<B> {
 
     /// Offset of a buffer of the receive rings.
     pub fn rx_buffer(&self, buffer: u16) -> usize {
-        self.memory.receive.start + self.layout.rx_buffer(buffer)
+        self.frames.receive.start + self.layout.rx_buffer(buffer)
     }
 
     /// The card's address of an offset, low and high half.

@@ -3,7 +3,7 @@
 use super::descriptor::SIZE;
 use super::interrupts::VECTORS;
 use super::rss::MICROSOFT_KEY;
-use crate::{Error, FrameMemory};
+use crate::{Error, FrameArea, FrameMemory};
 use core::ops::Range;
 
 /// Bytes of a buffer of a receive ring, and of a small one to send from.
@@ -209,16 +209,20 @@ impl Layout {
     }
 
     /// What the card's owner is shown.
-    pub fn memory(&self) -> FrameMemory {
+    pub fn frames(&self) -> FrameArea {
         let transmit = self.rx_ring(self.queues).next_multiple_of(PAGE);
         let buffers = self.transmit_buffers * BUFFER + self.large_buffers * LARGE;
         let receive = (transmit + buffers).next_multiple_of(PAGE);
         let end = receive + self.queues * self.receive_buffers * BUFFER;
-        FrameMemory {
-            transmit: transmit..receive,
-            small: (self.transmit_buffers as u16, BUFFER),
-            large: (self.large_buffers as u16, LARGE),
-            receive: receive..end.next_multiple_of(PAGE),
+        let receive = receive..end.next_multiple_of(PAGE);
+        FrameArea {
+            memory: FrameMemory {
+                small: (self.transmit_buffers as u16, BUFFER as u32),
+                large: (self.large_buffers as u16, LARGE as u32),
+                receive_len: receive.len() as u32,
+            },
+            transmit: transmit..receive.start,
+            receive,
         }
     }
 
@@ -253,7 +257,7 @@ impl Layout {
 
     /// Bytes of all.
     pub fn size(&self) -> usize {
-        self.memory().receive.end
+        self.frames().receive.end
     }
 }
 

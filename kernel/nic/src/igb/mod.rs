@@ -81,7 +81,7 @@ use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::refusals::Refusals;
 use crate::{
-    Bus, Error, Events, Features, Filters, FrameMemory, Link, MacAddress, Nic, Outgoing, Piece,
+    Bus, Error, Events, Features, Filters, FrameArea, Link, MacAddress, Nic, Outgoing, Piece,
     ReceiveInfo, SendOptions, reserve,
 };
 use alloc::vec::Vec;
@@ -433,8 +433,8 @@ impl<B: Bus> Nic for Igb<B> {
         // Whoever has buffers is gone, and what is in them was theirs.
         self.buffers.refill();
         self.receive.iter_mut().for_each(Receive::forget);
-        let Chip { bus, memory, .. } = &mut self.chip;
-        let cleared = stopped.map(|()| memory.clear(bus));
+        let Chip { bus, frames, .. } = &mut self.chip;
+        let cleared = stopped.map(|()| frames.clear(bus));
         if let Err(error) = cleared.and_then(|()| self.bring_up(false)) {
             self.stop();
             return Err(error);
@@ -454,7 +454,7 @@ impl<B: Bus> Nic for Igb<B> {
 
     fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error> {
         let buffer = self.take_buffer(frame.len())?;
-        if let Some((offset, _)) = self.chip.memory.buffer(buffer) {
+        if let Some((offset, _)) = self.chip.frames.buffer(buffer) {
             self.chip.bus.copy_in(offset, frame);
         }
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
@@ -486,8 +486,8 @@ impl<B: Bus> Nic for Igb<B> {
         taken.ok_or(Error::WouldBlock)
     }
 
-    fn frame_memory(&self) -> FrameMemory {
-        self.chip.memory.clone()
+    fn frame_area(&self) -> FrameArea {
+        self.chip.frames.clone()
     }
 
     fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {

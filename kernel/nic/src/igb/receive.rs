@@ -184,7 +184,7 @@ impl Receive {
                 .and_then(|room| room.split_off_mut(..piece.len))
             {
                 chip.bus
-                    .copy_out(chip.memory.receive.start + piece.offset, room);
+                    .copy_out(chip.frames.receive.start + piece.offset, room);
             }
             self.give_back(chip, piece.buffer)?;
         }

@@ -152,7 +152,7 @@ impl<B: Bus> Igb<B> {
         options: &SendOptions,
     ) -> Result<(), Error> {
         self.buffers.of(buffer).check_held(buffer)?;
-        let found = self.chip.memory.buffer(buffer);
+        let found = self.chip.frames.buffer(buffer);
         let (offset, _) = found
             .filter(|(_, room)| len <= *room)
             .ok_or(Error::BadLength { len })?;
@@ -214,7 +214,7 @@ impl<B: Bus> Igb<B> {
             };
             self.buffers.small.enter_ring(own);
             let bus = &mut self.chip.bus;
-            let at = self.chip.memory.buffer(own).map_or(0, |(at, _)| at);
+            let at = self.chip.frames.buffer(own).map_or(0, |(at, _)| at);
             let mut headers = [0; HEAD];
             let headers = &mut headers[..second.header.min(HEAD)];
             bus.copy_out(source.offset, headers);

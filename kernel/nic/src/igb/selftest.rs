@@ -26,7 +26,7 @@ impl<B: Bus> Igb<B> {
             return Err(Error::WouldBlock);
         }
         let [buffer] = buffer;
-        if let Some((offset, _)) = self.chip.memory.buffer(buffer) {
+        if let Some((offset, _)) = self.chip.frames.buffer(buffer) {
             self.chip.bus.copy_in(offset, &frame);
         }
         self.send_from(buffer, len, None, &SendOptions::default())?;

@@ -59,7 +59,7 @@ impl<B: Bus> Igb<B> {
         if small.check_held(buffer).is_err() || !fits {
             return false;
         }
-        let offset = self.chip.memory.transmit.start + usize::from(buffer) * BUFFER;
+        let offset = self.chip.frames.transmit.start + usize::from(buffer) * BUFFER;
         let bytes = self.chip.bus.load_quads(offset + LOOK);
         let Some(flow) = flow(bytes, len) else {
             return false;

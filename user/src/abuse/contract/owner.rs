@@ -3,10 +3,10 @@
 use super::SOON;
 use crate::abuse::{Tally, exchanges};
 use crate::ipc::{Event, Message, mask};
-use crate::nic::{Card, Features, MacAddress};
+use crate::nic::{Card, Features, FrameMemory, MacAddress};
 use crate::{Error, Result, println, raw, sys, time};
 use abi::Syscall;
-use abi::exchange::{self, NicMemory, Received, SEND_WORDS, Send, WORDS};
+use abi::exchange::{self, Received, SEND_WORDS, Send, WORDS};
 use abi::ipc;
 use abi::layout::nic_window;
 use alloc::format;
@@ -114,7 +114,7 @@ pub struct Owner {
     card: Card,
     mac: MacAddress,
     pub features: Features,
-    pub memory: NicMemory,
+    pub memory: FrameMemory,
     pub area: &'static mut [u32; WORDS],
     transmit: u64,
     receive: u64,

@@ -6,7 +6,7 @@ use super::*;
 use crate::network::Calls;
 use crate::sys::{Lent, fake};
 use abi::Syscall;
-use abi::exchange::{self, NicMemory, Received, Send, WORDS};
+use abi::exchange::{self, Received, Send, WORDS};
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
 use net::phy::{Card as _, Device, TxToken};
 use net::{Config, Server};
@@ -16,7 +16,7 @@ use nic::model::e100::{Behaviour as E100Behaviour, E100Model};
 use nic::model::igb::{Behaviour as IgbBehaviour, IgbModel};
 use nic::model::traffic::{self, Ends};
 use nic::model::{Model, Pace};
-use nic::{FrameMemory, Nic, Outgoing};
+use nic::{FrameArea, Nic, Outgoing};
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::ptr::NonNull;
@@ -35,7 +35,7 @@ const ENDS: Ends = Ends {
 struct Kernel {
     nic: Box<dyn Nic>,
     model: Rc<dyn Model>,
-    memory: FrameMemory,
+    area: FrameArea,
     transmit: NonNull<u8>,
     receive: NonNull<u8>,
     /// What the card has sent.
@@ -62,7 +62,8 @@ impl Kernel {
         area[exchange::SENT] = sends as u32;
         self.work();
         let mut taken = 0;
-        let (small, large) = (self.memory.small.1, self.memory.large.1);
+        let memory = self.area.memory;
+        let (small, large) = (memory.small.1 as usize, memory.large.1 as usize);
         for (wanted, len) in [
             (exchange::SMALL_WANTED, small),
             (exchange::LARGE_WANTED, large),
@@ -84,9 +85,9 @@ impl Kernel {
     }
 
     fn send(&mut self, send: &Send) -> crate::Result<()> {
-        let (offset, room) = self.memory.buffer(send.buffer).expect("a buffer");
+        let (offset, room) = self.area.buffer(send.buffer).expect("a buffer");
         let len = send.len as usize;
-        let shown = offset - self.memory.transmit.start;
+        let shown = offset - self.area.transmit.start;
         // SAFETY: the process has no slice of it during the call.
         let bytes = unsafe {
             let start = self.transmit.add(shown);
@@ -123,10 +124,10 @@ impl Kernel {
         let wanted = area[exchange::RECEIVE_WANTED] as usize;
         // A driver looks for frames once its card has interrupted for them.
         self.nic.on_interrupt();
-        let (model, memory, shown) = (&self.model, &self.memory, self.receive);
+        let (model, frames, shown) = (&self.model, &self.area, self.receive);
         let mut take = |piece: &nic::Piece| {
             let mut bytes = vec![0; piece.len];
-            model.copy_out(memory.receive.start + piece.offset, &mut bytes);
+            model.copy_out(frames.receive.start + piece.offset, &mut bytes);
             // SAFETY: the buffer was the card's until now.
             unsafe { fake::write(shown.as_ptr() as u64 + piece.offset as u64, &bytes) };
             let words = Received {
@@ -185,25 +186,19 @@ impl Host {
     }
 
     fn new(nic: Box<dyn Nic>, model: Rc<dyn Model>, vlan: Option<u16>) -> Host {
-        let memory = nic.frame_memory();
-        let features = nic.features();
-        let size = |(count, len): (u16, usize)| (count, len as u32);
-        let described = NicMemory {
-            small: size(memory.small),
-            large: size(memory.large),
-            receive_len: memory.receive.len() as u32,
-        };
+        let frames = nic.frame_area();
+        let (described, features) = (frames.memory, nic.features());
         // As the kernel's, it stays for good.
         let shown =
             |len: usize| NonNull::from(Box::leak(vec![0_u8; len].into_boxed_slice())).cast();
-        let (transmit, receive) = (shown(memory.transmit.len()), shown(memory.receive.len()));
+        let (transmit, receive) = (shown(frames.transmit.len()), shown(frames.receive.len()));
         let area = NonNull::from(Box::leak(Box::new([0; WORDS])));
         let frame_max = nic.frame_max();
         model.settle();
         let kernel = Rc::new(RefCell::new(Kernel {
             nic,
             model,
-            memory,
+            area: frames,
             transmit,
             receive,
             wire: Vec::new(),
@@ -211,13 +206,7 @@ impl Host {
         let frames = Frames {
             mapped: Mapped::at(Card::played(0), described, area, [transmit, receive]),
             ahead: 0,
-            features: Features {
-                checksums: features.checksums,
-                segmentation: features.segmentation,
-                vlan: features.vlan,
-                filters: features.filters,
-                ..Features::default()
-            },
+            features,
             frame_max,
             vlan,
             failure: None,

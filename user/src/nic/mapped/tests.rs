@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::vec::Vec;
 
-const MEMORY: NicMemory = NicMemory {
+const MEMORY: FrameMemory = FrameMemory {
     small: (40, 2048),
     large: (2, 65_536),
     receive_len: 64 * 2048,

@@ -2,7 +2,7 @@
 
 use super::{Kernel, everywhere, frame};
 use crate::Bus;
-use crate::e100::layout::{MEMORY, RFDS, SHORT};
+use crate::e100::layout::{FRAMES, RFDS, SHORT};
 use crate::model::e100::{Behaviour, Defects};
 use crate::model::{Pace, Rng};
 use crate::{BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
@@ -21,7 +21,7 @@ impl Kernel {
         loop {
             match self.nic.take_buffer(bytes.len()) {
                 Ok(buffer) => {
-                    let (offset, _) = MEMORY.buffer(buffer).unwrap();
+                    let (offset, _) = FRAMES.buffer(buffer).unwrap();
                     self.model.bus().copy_in(offset, bytes);
                     return buffer;
                 }
@@ -40,7 +40,7 @@ impl Kernel {
 
     fn read(&mut self, piece: &Piece) -> Vec<u8> {
         let mut bytes = vec![0; piece.len];
-        let offset = MEMORY.receive.start + piece.offset;
+        let offset = FRAMES.receive.start + piece.offset;
         self.model.bus().copy_out(offset, &mut bytes);
         bytes
     }
@@ -93,7 +93,7 @@ fn a_short_frame_is_copied_and_its_buffer_free_at_once() {
                 let mut taken = Vec::new();
                 while !taken.contains(&buffer) {
                     assert!(
-                        taken.len() < usize::from(MEMORY.small.0),
+                        taken.len() < usize::from(FRAMES.memory.small.0),
                         "{buffer} is not free"
                     );
                     taken.push(kernel.build(&frame(99, SHORT)));
@@ -130,7 +130,7 @@ fn a_tail_is_sent_from_where_it_lies() {
         // Somewhere the card can reach: a buffer that nobody sends from.
         let file = frame(99, 1400);
         let place = kernel.build(&file);
-        let (offset, _) = MEMORY.buffer(place).unwrap();
+        let (offset, _) = FRAMES.buffer(place).unwrap();
         for number in 0..60 {
             let head = frame(number, 42);
             let buffer = kernel.build(&head);

@@ -16,7 +16,7 @@ impl Kernel {
     /// As `build`, in a buffer that is too large for the short way.
     fn build_large(&mut self, bytes: &[u8]) -> u16 {
         let buffer = self.nic.take_buffer(3000).unwrap();
-        let (offset, _) = self.nic.frame_memory().buffer(buffer).unwrap();
+        let (offset, _) = self.nic.frame_area().buffer(buffer).unwrap();
         self.model.bus().copy_in(offset, bytes);
         buffer
     }
@@ -76,7 +76,7 @@ fn the_short_way_sends_what_the_long_way_sends() {
     let mut rng = Rng::new(1);
     let mut sent = [0; 3];
     let file = kernel.build(&payload(2000));
-    let (offset, _) = kernel.nic.frame_memory().buffer(file).unwrap();
+    let (offset, _) = kernel.nic.frame_area().buffer(file).unwrap();
     let file = kernel.model.bus().bus_addr(offset);
     for _ in 0..20_000 {
         let bytes = nearly_right(&mut rng);

@@ -16,7 +16,7 @@ impl Kernel {
         for _ in 0..100 {
             match self.nic.take_buffer(bytes.len()) {
                 Ok(buffer) => {
-                    let memory = self.nic.frame_memory();
+                    let memory = self.nic.frame_area();
                     let (offset, room) = memory.buffer(buffer).unwrap();
                     assert!(bytes.len() <= room);
                     self.model.bus().copy_in(offset, bytes);
@@ -42,7 +42,7 @@ impl Kernel {
 
     pub(super) fn read(&mut self, piece: &Piece) -> Vec<u8> {
         let mut bytes = vec![0; piece.len];
-        let offset = self.nic.frame_memory().receive.start + piece.offset;
+        let offset = self.nic.frame_area().receive.start + piece.offset;
         self.model.bus().copy_out(offset, &mut bytes);
         bytes
     }
@@ -101,7 +101,7 @@ fn a_tail_is_sent_from_where_it_lies() {
         // Somewhere the card can reach: a buffer that nobody sends from.
         let data = payload(40_000);
         let file = kernel.build(&data);
-        let (offset, _) = kernel.nic.frame_memory().buffer(file).unwrap();
+        let (offset, _) = kernel.nic.frame_area().buffer(file).unwrap();
         let address = kernel.model.bus().bus_addr(offset);
         let flow = Flow::number(1);
         let whole = flow.tcp(9, 0x10, &data);
