@@ -4,12 +4,65 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::bar::{Bar, Bars, read_bars};
+use super::bar::{Bar, BarProblem, Bars, read_bars};
 use super::capability::{
-    Capability, CapabilityId, ExtendedCapability, read_capabilities, read_extended_capabilities,
+    Capability, CapabilityId, ExtendedCapability, ListProblem, read_capabilities,
+    read_extended_capabilities,
 };
 use super::config::{Address, Command, ConfigSpace, register};
-use super::scan::Problem;
+
+/// The most functions that are described; a machine with more has them left out.
+pub const FUNCTIONS_MAX: usize = 512;
+
+/// Something found on a bus that makes no sense. Shown as one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A BAR of this function, with its index, cannot be used.
+    Bar(Address, u8, BarProblem),
+    /// A list of capabilities of this function could not be read to its end.
+    Capabilities(Address, ListProblem),
+    /// The function has a header of this unknown type.
+    UnknownHeader(Address, u8),
+    /// Firmware gave the bridge no usable bus numbers.
+    NoBuses(Address, BusNumbers),
+    /// The bridge leads to this bus, which was visited before.
+    BusTwice(Address, u8),
+    /// There are more than [`FUNCTIONS_MAX`] functions; this is the first left out.
+    TooMany(Address),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Bar(address, index, problem) => {
+                write!(f, "PCI: {address}: BAR{index} not usable: {problem}")
+            }
+            Problem::Capabilities(address, problem) => {
+                write!(
+                    f,
+                    "PCI: {address}: list of capabilities cut short: it {problem}"
+                )
+            }
+            Problem::UnknownHeader(address, kind) => {
+                write!(f, "PCI: {address}: unknown header type {kind:02x}")
+            }
+            Problem::NoBuses(address, buses) => write!(
+                f,
+                "PCI: {address}: firmware gave this bridge no buses (secondary {:02x}, subordinate \
+                 {:02x}): what is behind it cannot be reached",
+                buses.secondary, buses.subordinate
+            ),
+            Problem::BusTwice(address, bus) => write!(
+                f,
+                "PCI: {address}: this bridge leads to bus {bus:02x}, which was visited already"
+            ),
+            Problem::TooMany(address) => write!(
+                f,
+                "PCI: more than {FUNCTIONS_MAX} functions: {address} and the rest are left out"
+            ),
+        }
+    }
+}
 
 /// What the rest of the header looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

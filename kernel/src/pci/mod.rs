@@ -39,7 +39,9 @@ pub use bar::{Bar, BarKind, BarProblem, Bars};
 pub use capability::{Capability, CapabilityId, ExtendedCapability, ListProblem};
 pub use config::{Address, Command, ConfigSpace};
 pub use driver::{Driver, Match, drivers};
-pub use function::{BusNumbers, EnableError, Enabled, Function, FunctionName, Header};
+pub use function::{
+    BusNumbers, EnableError, Enabled, FUNCTIONS_MAX, Function, FunctionName, Header, Problem,
+};
 pub use msi::{Message, Msi, MsiX};
 pub use network::{Drives, NETWORK, NoDriver};
-pub use scan::{FUNCTIONS_MAX, Problem, Scan, scan};
+pub use scan::{Scan, scan};

@@ -1,9 +1,5 @@
-//! smoltcp's interface, always with one socket or none.
-//!
-//! smoltcp finds the socket of a frame, those that have something to send and the next
-//! deadline by a scan of the set that it is given. So each socket has a set of its own
-//! ([`Solo`]); whose frame it is was decided before ([`super::peek`]), and who is asked
-//! for frames is decided by [`super::agenda`].
+//! smoltcp's interface, always with one socket or none ([`super::solo`]): whose frame it is was
+//! decided before ([`super::peek`]), and who is asked for frames is decided by [`super::agenda`].
 
 use super::ethernet::Header;
 use super::link::{Arriving, OneFrame, Port, Sending};
@@ -11,44 +7,9 @@ use super::tcp::tcb::Tcb;
 use super::{RETRY_NEIGHBOR_NS, RETRY_NS, instant};
 use crate::config::Config;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-use core::marker::PhantomData;
-use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, TxToken};
-use smoltcp::socket::AnySocket;
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
-
-/// A set of one socket.
-pub(super) struct Solo<T> {
-    set: SocketSet<'static>,
-    handle: SocketHandle,
-    kind: PhantomData<T>,
-}
-
-impl<T: AnySocket<'static>> Solo<T> {
-    #[cold]
-    pub fn new(socket: T) -> Self {
-        let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(socket);
-        Solo {
-            set,
-            handle,
-            kind: PhantomData,
-        }
-    }
-
-    pub fn get(&self) -> &T {
-        self.set.get(self.handle)
-    }
-
-    pub fn get_mut(&mut self) -> &mut T {
-        self.set.get_mut(self.handle)
-    }
-
-    pub fn set(&mut self) -> &mut SocketSet<'static> {
-        &mut self.set
-    }
-}
 
 /// What a socket waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

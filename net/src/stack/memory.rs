@@ -4,7 +4,7 @@
 //! more than all segments of a short connection. So some sockets are kept with theirs, and
 //! the buffer in which segments are joined. They give way to whatever else needs the memory.
 
-use super::engine::Solo;
+use super::solo::Solo;
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::{Socket, SocketBuffer};
 

@@ -40,6 +40,7 @@ mod pace;
 mod peek;
 mod receive;
 mod segmentation;
+mod solo;
 mod tcp;
 mod time_wait;
 mod udp;

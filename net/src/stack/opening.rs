@@ -12,8 +12,8 @@
 //! were kept: [`synchronize`].
 
 use super::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
-use super::engine::Solo;
 use super::ethernet::Station;
+use super::solo::Solo;
 use super::tcp::arrives::Shape;
 use super::{ETHERNET, Tuple, instant};
 use crate::config::Config;

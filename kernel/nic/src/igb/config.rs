@@ -1,11 +1,17 @@
 //! What the kernel chooses about a card, and the map of the DMA arena that follows from it.
 
 use super::descriptor::SIZE;
-use super::interrupts::VECTORS;
-use super::rss::MICROSOFT_KEY;
 use crate::{Error, FrameArea, FrameMemory};
 use core::ops::Range;
 
+/// Entries in the card's MSI-X table.
+pub const VECTORS: u16 = 10;
+/// The key in Microsoft's specification of receive-side scaling, for which test vectors exist.
+pub const MICROSOFT_KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
+    0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
+    0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
 /// Bytes of a buffer of a receive ring, and of a small one to send from.
 pub const BUFFER: usize = 2048;
 /// Bytes of a large buffer to send from: a frame to be cut into segments, or a jumbo frame.

@@ -18,12 +18,10 @@
 //! frame that came meanwhile would be lost to a look that came too early.
 
 use super::chip::Chip;
-use super::config::{Config, InterruptMode};
+use super::config::{Config, InterruptMode, VECTORS};
 use super::regs;
 use crate::{Bus, Error};
 
-/// Entries in the card's MSI-X table.
-pub const VECTORS: u16 = 10;
 /// Vector of what belongs to no ring.
 const OTHER: u16 = 0;
 /// Vector of all transmit rings. One is enough: it is silent unless somebody waits for space.

@@ -49,6 +49,7 @@
 //! by messages; descriptors without address eat the ring; frames below 14 bytes and IPv4 packets
 //! without header are dropped though reported as sent; segments without FIN; no legacy descriptors.
 
+mod buffers;
 mod chip;
 mod config;
 mod counters;
@@ -71,12 +72,13 @@ mod watchdog;
 #[cfg(test)]
 mod tests;
 
+use self::buffers::Buffers;
 use self::chip::Chip;
 use self::config::BUFFER;
 use self::filters::FilterState;
 use self::interrupts::{Causes, Interrupts};
 use self::receive::Receive;
-use self::room::{Buffers, Wanted};
+use self::room::Wanted;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::refusals::Refusals;
@@ -86,9 +88,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-pub use self::config::{Config, FRAME_JUMBO, InterruptMode, QUEUES};
-pub use self::interrupts::VECTORS;
-pub use self::rss::MICROSOFT_KEY;
+pub use self::config::{Config, FRAME_JUMBO, InterruptMode, MICROSOFT_KEY, QUEUES, VECTORS};
 
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;

@@ -23,7 +23,6 @@ use super::chip::Chip;
 use super::config::{BUFFER, Layout};
 use super::descriptor::{SIZE, rx};
 use super::regs;
-use super::turns::Share;
 use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo, reserve};
 use alloc::vec::Vec;
 
@@ -36,6 +35,15 @@ const ENABLE_BOUND_US: u32 = 10_000;
 
 /// Descriptors that are looked at ahead, for one fence.
 const AHEAD: usize = 16;
+
+/// What may be taken of a receive queue.
+#[derive(Clone, Copy)]
+pub struct Share {
+    /// At most.
+    pub most: usize,
+    /// Before another queue has its turn; a frame that was begun is ended.
+    pub turn: usize,
+}
 
 /// Where the driver stands in a ring, and what became of its frames.
 pub struct Receive {

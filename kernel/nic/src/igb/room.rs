@@ -3,75 +3,16 @@
 //! Descriptors are each queue's own, buffers are for all queues. A sender that finds too few of
 //! either is refused, and told when a quarter of both is free again.
 
-use super::config::{LARGE, Layout};
+use super::config::LARGE;
 use super::offload::{self, Frame, HEAD, Limits, Whole};
 use super::transmit::Source;
 use super::{Igb, bits, packet};
-use crate::in_place::Pool;
 use crate::{Bus, BusAddr, Error, Events, Outgoing, SendOptions, Tail};
 
 /// Longest IP packet, with its Ethernet header and a VLAN tag.
 const PACKET_MAX: usize = 65_535 + 18;
 /// Buffers that are out before it is worth a look which of them are free again.
 const REUSED: usize = 64;
-/// The buffers to send from.
-pub struct Buffers {
-    pub small: Pool,
-    large: Pool,
-}
-
-impl Buffers {
-    /// All of them, free.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
-    pub fn new(layout: &Layout) -> Result<Self, Error> {
-        Ok(Buffers {
-            small: Pool::new(layout.small_buffers())?,
-            large: Pool::new(layout.large_buffers())?,
-        })
-    }
-
-    /// Takes all back, whoever has them.
-    pub fn refill(&mut self) {
-        self.small.refill();
-        self.large.refill();
-    }
-
-    /// Takes back those that were in rings, which are no more.
-    pub fn empty_rings(&mut self) {
-        self.small.empty_rings();
-        self.large.empty_rings();
-    }
-
-    pub fn capacity(&self) -> usize {
-        self.small.capacity()
-    }
-
-    /// The buffers among which the one of this number is.
-    fn of(&mut self, buffer: u16) -> &mut Pool {
-        match usize::from(buffer) < self.small.capacity() {
-            true => &mut self.small,
-            false => &mut self.large,
-        }
-    }
-
-    /// Those that hold `len` bytes.
-    fn that_hold(&mut self, len: usize) -> &mut Pool {
-        match len <= super::BUFFER {
-            true => &mut self.small,
-            false => &mut self.large,
-        }
-    }
-
-    pub fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.of(buffer).put_back(buffer)
-    }
-
-    pub fn leave_ring(&mut self, buffer: u16) {
-        self.of(buffer).leave_ring(buffer);
-    }
-}
 
 /// Room that a sender waits for.
 #[derive(Clone, Copy, Default)]

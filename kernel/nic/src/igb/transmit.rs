@@ -13,12 +13,12 @@
 //! done with a descriptor only where RS asks for it: at the last of each batch, and each eighth of
 //! the ring. One write of the tail starts a batch.
 
+use super::buffers::Buffers;
 use super::chip::Chip;
 use super::descriptor::{SIZE, tx};
 use super::offload::{self, Frame};
 use super::receive::{check_head, enable};
 use super::regs;
-use super::room::Buffers;
 use crate::{Bus, BusAddr, Error, Tail, reserve};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,21 +1,12 @@
 //! Receive queues have turns, so that a busy one does not starve the others.
 
 use super::chip::Chip;
-use super::receive::Receive;
+use super::receive::{Receive, Share};
 use super::{Igb, bits};
 use crate::{Bus, Error};
 
 /// Frames from a receive queue, or pieces of them, before the next one has its turn.
 const TURN: usize = 16;
-
-/// What may be taken of a receive queue.
-#[derive(Clone, Copy)]
-pub struct Share {
-    /// At most.
-    pub most: usize,
-    /// Before another queue has its turn; a frame that was begun is ended.
-    pub turn: usize,
-}
 
 impl<B: Bus> Igb<B> {
     /// What `read` takes of the queue whose turn it is, and then of the others of those in `rings`,

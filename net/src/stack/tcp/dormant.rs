@@ -13,10 +13,11 @@
 use super::tcb::Tcb;
 use super::{Connection, Role, Tcp, short};
 use crate::config::Config;
-use crate::stack::engine::{Next, Solo};
+use crate::stack::engine::Next;
 use crate::stack::memory::Memory;
 use crate::stack::opening::{Handshake, Offer, synchronize};
 use crate::stack::peek::Segment;
+use crate::stack::solo::Solo;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
 use abi::Error;
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};

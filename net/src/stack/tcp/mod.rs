@@ -29,11 +29,11 @@ pub(super) mod tcb;
 mod turns;
 
 use super::agenda::Agenda;
-use super::engine::Solo;
 use super::index::Index;
 use super::memory::Memory;
 use super::numbers::Numbers;
 use super::pace::Quota;
+use super::solo::Solo;
 use super::time_wait::{LastWord, TimeWait};
 use super::verdict::DropReason;
 use super::{Change, ConnectionId, Tuple};

@@ -15,8 +15,8 @@
 use super::{Connection, Tcp, short};
 use crate::deadlines::Deadlines;
 use crate::stack::ConnectionId;
-use crate::stack::engine::Solo;
 use crate::stack::memory::{Memory, RECEIVE_MAX};
+use crate::stack::solo::Solo;
 use smoltcp::socket::tcp::{CongestionControl, Socket};
 
 /// Octets of both buffers of a connection when memory is scarce: a window of some segments.
