@@ -231,8 +231,8 @@ fn filled(bench: &Bench) -> Outcome {
         acked: 0,
         edge: 1,
     };
-    // Until its window closes: then its program does not read any more.
-    while upload.sent == 0 || upload.edge - upload.acked > 40_000 {
+    // Until its window closes: then its program does not read any more. It is small at first.
+    while upload.acked == 0 || upload.edge - upload.acked > 40_000 {
         let end = (upload.sent + 2000).min(upload.edge);
         upload.send(&mut link, &data, end, false)?;
         upload.hear(&link, Duration::from_millis(20))?;

@@ -23,8 +23,8 @@ usage: testcalls[,COUNT[,SEED[,KIND[,TIMES]]]]
   SEED   which ones; 1 if not said
   KIND   calls      any, with any arguments; this if not said
          exchanges  of card 0's owner, who writes anything into what they share
-         contract   of card 0's owner, who knows what each must answer; COUNT and SEED
-                    mean nothing
+         contract   of card 0's owner, who knows what each must answer, whatever
+                    COUNT and SEED are
          leases     lends memory, its own and not, to a child that misbehaves
          borrower   that child: serves calls until its caller has ended
   TIMES  starts itself so often, each time with the next seed, kills every
