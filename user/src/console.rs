@@ -119,7 +119,7 @@ impl log::Log for Console {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let name = crate::start::name();
+        let name = crate::environment::name();
         match record.level() {
             log::Level::Info => crate::println!("{name}: {}", record.args()),
             level => crate::println!("{name}: {level}: {}", record.args()),

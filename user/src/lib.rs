@@ -37,6 +37,7 @@ pub mod buffer;
 pub mod console;
 pub mod dump;
 pub mod echo;
+mod environment;
 pub mod fault;
 #[cfg(not(test))]
 mod heap;

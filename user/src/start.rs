@@ -2,37 +2,11 @@
 #![allow(unsafe_code)]
 
 use crate::{Error, console};
+
 use abi::exit;
 use alloc::string::String;
-use spin::Once;
 
-/// What the kernel hands a program, and what the program says of itself.
-struct Environment {
-    name: &'static str,
-    args: &'static str,
-    ramdisk: &'static [u8],
-}
-
-static ENVIRONMENT: Once<Environment> = Once::new();
-
-/// The program's name, as in `bin/NAME`.
-pub fn name() -> &'static str {
-    ENVIRONMENT
-        .get()
-        .map_or("?", |environment| environment.name)
-}
-
-/// The argument string, unparsed; [`crate::args`] takes it apart.
-pub fn raw_args() -> &'static str {
-    ENVIRONMENT.get().map_or("", |environment| environment.args)
-}
-
-/// The tar that is mapped into every program; [`crate::ramdisk`] reads it.
-pub fn raw_ramdisk() -> &'static [u8] {
-    ENVIRONMENT
-        .get()
-        .map_or(&[], |environment| environment.ramdisk)
-}
+pub use crate::environment::{name, raw_args, raw_ramdisk};
 
 /// What `main` may return: it becomes the exit code, and an error also a printed line.
 pub trait Termination {
@@ -157,7 +131,8 @@ macro_rules! entry {
 
 #[cfg(not(test))]
 mod bare {
-    use super::{ENVIRONMENT, Environment, exit};
+    use super::exit;
+    use crate::environment::{ENVIRONMENT, Environment};
     use core::panic::PanicInfo;
 
     unsafe extern "Rust" {

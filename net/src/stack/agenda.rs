@@ -5,12 +5,37 @@
 //! waited for. The first two are told by [`Agenda::touch`]; after every turn of a socket
 //! smoltcp says what it waits for next, see [`Next`].
 
-use super::engine::Next;
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+
+/// What a socket waits for after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A frame, or its program.
+    Nothing,
+    /// Then.
+    Time(u64),
+    /// It has more to send.
+    Turn,
+    /// The card is full.
+    Room,
+    /// The station of its next hop; it tries again then.
+    Neighbor(u64),
+}
+
+impl Next {
+    /// It, or sooner if there is something to do at that time.
+    pub fn or_at(self, at: u64) -> Self {
+        match self {
+            Next::Nothing => Next::Time(at),
+            Next::Time(later) => Next::Time(later.min(at)),
+            next => next,
+        }
+    }
+}
 
 /// See the module. Sockets are named by the slots of whoever has them.
 #[derive(Default)]

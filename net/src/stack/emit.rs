@@ -2,10 +2,9 @@
 //! smoltcp's frames.
 
 use super::ethernet::{self, Station};
-use super::opening::Handshake;
+use super::handshake::{Handshake, SynAck};
 use super::peek::Segment;
 use super::tcp::arrives::Shape;
-use super::tcp::half_open::SynAck;
 use super::time_wait::LastWord;
 use super::{ETHERNET, Tuple};
 use crate::config::Config;

@@ -1,6 +1,7 @@
 //! smoltcp's interface, always with one socket or none ([`super::solo`]): whose frame it is was
 //! decided before ([`super::peek`]), and who is asked for frames is decided by [`super::agenda`].
 
+use super::agenda::Next;
 use super::ethernet::Header;
 use super::link::{Arriving, OneFrame, Port, Sending};
 use super::tcp::tcb::Tcb;
@@ -10,32 +11,6 @@ use alloc::boxed::Box;
 use smoltcp::iface::{Interface, PollResult, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
-
-/// What a socket waits for after its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A frame, or its program.
-    Nothing,
-    /// Then.
-    Time(u64),
-    /// It has more to send.
-    Turn,
-    /// The card is full.
-    Room,
-    /// The station of its next hop; it tries again then.
-    Neighbor(u64),
-}
-
-impl Next {
-    /// It, or sooner if there is something to do at that time.
-    pub fn or_at(self, at: u64) -> Self {
-        match self {
-            Next::Nothing => Next::Time(at),
-            Next::Time(later) => Next::Time(later.min(at)),
-            next => next,
-        }
-    }
-}
 
 /// smoltcp's interface, and what it is asked besides.
 pub(super) struct Engine {

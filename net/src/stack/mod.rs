@@ -26,6 +26,7 @@ mod emit;
 mod engine;
 mod ethernet;
 mod fragments;
+mod handshake;
 mod icmp;
 mod identification;
 mod index;

@@ -15,7 +15,7 @@
 //! and two periods make that true of one number of 2^27 by chance.
 
 use super::Tuple;
-use super::opening::Offer;
+use super::handshake::{DEFAULT_MSS, Offer};
 use crate::secret::{Key, Purpose, Secret};
 use smoltcp::wire::TcpSeqNumber;
 
@@ -124,10 +124,7 @@ fn period(now: u64) -> u64 {
 
 /// What of an offer a cookie tells.
 fn index(offer: &Offer) -> u32 {
-    let mss = offer
-        .mss
-        .filter(|&mss| mss > 0)
-        .unwrap_or(super::tcp::DEFAULT_MSS);
+    let mss = offer.mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS);
     let kind = MSS.iter().rposition(|&known| known <= mss).unwrap_or(0);
     2 * kind as u32 + u32::from(offer.sack_permitted)
 }

@@ -13,40 +13,16 @@
 
 use super::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
 use super::ethernet::Station;
+use super::handshake::Handshake;
 use super::solo::Solo;
 use super::tcp::arrives::Shape;
-use super::{ETHERNET, Tuple, instant};
+use super::{ETHERNET, instant};
 use crate::config::Config;
 use smoltcp::iface::Interface;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IPV4_HEADER_LEN, IpCidr, Ipv4Cidr, TcpPacket, TcpSeqNumber};
-
-/// What a SYN offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct Offer {
-    /// SEG.WND: octets, not scaled.
-    pub window: u16,
-    /// The MSS (RFC 9293 §3.7.1).
-    pub mss: Option<u16>,
-    /// How far later windows are shifted (RFC 7323 §2.2).
-    pub shift: Option<u8>,
-    /// SACK may be sent to this end (RFC 2018 §2).
-    pub sack_permitted: bool,
-}
-
-/// Two SYNs that passed, the peer's first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct Handshake {
-    pub tuple: Tuple,
-    /// ISS: the number of ours.
-    pub iss: TcpSeqNumber,
-    /// IRS: the number of the peer's.
-    pub irs: TcpSeqNumber,
-    /// What the peer offered.
-    pub offer: Offer,
-}
 
 /// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent
 /// its own then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and
@@ -224,6 +200,8 @@ impl TxToken for Leaving<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::Tuple;
+    use crate::stack::handshake::Offer;
     use alloc::vec;
     use core::net::{Ipv4Addr, SocketAddrV4};
     use smoltcp::socket::tcp::SocketBuffer;

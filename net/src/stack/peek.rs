@@ -8,7 +8,7 @@ use super::ETHERNET;
 use super::Tuple;
 use super::checksum::Sum;
 use super::ethernet::{self, Station};
-use super::opening::Offer;
+use super::handshake::Offer;
 use super::verdict::DropReason;
 use crate::config::Config;
 use core::net::{Ipv4Addr, SocketAddrV4};

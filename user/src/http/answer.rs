@@ -1,8 +1,9 @@
 //! From a request to its response: which file, under which conditions, which part of it.
 
 use super::conditions::{self, Validators, Verdict};
+use super::method::Method;
 use super::range::{self, Wanted};
-use super::request::{Method, Request};
+use super::request::Request;
 use super::response::{Head, Persistence, Status};
 use super::site::{Found, Page, Site};
 use super::status::{self, Counters};

@@ -28,6 +28,7 @@ pub mod content;
 pub mod date;
 pub mod framing;
 pub mod media;
+pub mod method;
 pub mod program;
 pub mod range;
 pub mod request;

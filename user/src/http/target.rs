@@ -1,7 +1,7 @@
 //! From a request's target to the path of a file (RFC 9112 §3.2, RFC 3986 §5.2.4, §2.1).
 
 use super::authority::{Authority, is_name_byte};
-use super::request::Method;
+use super::method::Method;
 use super::response::Status;
 use alloc::borrow::Cow;
 use alloc::string::String;

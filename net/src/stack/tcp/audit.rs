@@ -1,7 +1,8 @@
 //! For the tests: whether the books agree with the sockets, by looking at all of them.
 
 use super::{Connection, Holder, Role, Tcp};
-use crate::stack::engine::{Engine, Next};
+use crate::stack::agenda::Next;
+use crate::stack::engine::Engine;
 use crate::stack::memory::Memory;
 use crate::stack::{ConnectionId, RETRY_NEIGHBOR_NS};
 use alloc::collections::BTreeMap;

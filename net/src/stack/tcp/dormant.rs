@@ -13,9 +13,10 @@
 use super::tcb::Tcb;
 use super::{Connection, Role, Tcp, short};
 use crate::config::Config;
-use crate::stack::engine::Next;
+use crate::stack::agenda::Next;
+use crate::stack::handshake::{Handshake, Offer};
 use crate::stack::memory::Memory;
-use crate::stack::opening::{Handshake, Offer, synchronize};
+use crate::stack::opening::synchronize;
 use crate::stack::peek::Segment;
 use crate::stack::solo::Solo;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};

@@ -14,13 +14,14 @@ use super::{Course, Holder, Role, Tcp};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::stack::ethernet::Station;
+use crate::stack::handshake::{Handshake, Offer, SynAck};
 use crate::stack::memory::{Memory, RECEIVE_MAX};
 use crate::stack::numbers::{COOKIE_LIFE_NS, Told};
-use crate::stack::opening::{Handshake, Offer, receive_syn};
+use crate::stack::opening::receive_syn;
 use crate::stack::peek::Segment;
 use crate::stack::time_wait::LastWord;
 use crate::stack::verdict::DropReason;
-use crate::stack::{ConnectionId, Tuple, nanoseconds};
+use crate::stack::{ConnectionId, nanoseconds};
 use slab::Slab;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
@@ -29,19 +30,6 @@ use smoltcp::wire::TcpSeqNumber;
 const REPEAT_NS: u64 = 1_000_000_000;
 /// SYN-ACKs in all: Linux's `tcp_synack_retries` is one less.
 const SENT_MAX: u8 = 6;
-
-/// Our answer to a SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct SynAck {
-    pub tuple: Tuple,
-    /// The station that the SYN came from.
-    pub station: Station,
-    pub seq: TcpSeqNumber,
-    pub ack: TcpSeqNumber,
-    /// It is a RST instead: nobody listens any more.
-    pub refuses: bool,
-    pub offer: Offer,
-}
 
 /// A peer that has not acknowledged our SYN yet.
 struct HalfOpen {
@@ -78,7 +66,7 @@ impl HalfOpens {
 
     /// The ends of those that somebody listens for.
     #[cfg(test)]
-    pub fn audit(&self) -> impl Iterator<Item = (usize, Tuple, bool)> {
+    pub fn audit(&self) -> impl Iterator<Item = (usize, crate::stack::Tuple, bool)> {
         assert_eq!(self.slots.len(), self.due.len());
         let entries = self.slots.iter();
         entries.map(|(slot, half)| (slot, half.handshake.tuple, !half.is_refused))

@@ -29,6 +29,7 @@ pub(super) mod tcb;
 mod turns;
 
 use super::agenda::Agenda;
+use super::handshake::SynAck;
 use super::index::Index;
 use super::memory::Memory;
 use super::numbers::Numbers;
@@ -45,7 +46,7 @@ use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Shape;
 use dormant::Signs;
-use half_open::{HalfOpens, SynAck};
+use half_open::HalfOpens;
 use path::Paths;
 use pool::Group;
 use slab::Slab;
@@ -53,7 +54,6 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
-pub(super) use tcb::DEFAULT_MSS;
 use tcb::Tcb;
 pub(super) use turns::Turn;
 

@@ -14,7 +14,7 @@
 //! worthwhile step (§3.8.6.2.2), and never so that its right edge moves left (§3.8.6).
 
 use crate::stack::ETHERNET;
-use crate::stack::opening::{Handshake, Offer};
+use crate::stack::handshake::{DEFAULT_MSS, Handshake, Offer};
 use crate::stack::pace::Pace;
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
@@ -32,8 +32,6 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// RFC 9293 §3.7.1, MUST-15: what a peer can take that does not say.
-pub(in crate::stack) const DEFAULT_MSS: u16 = 536;
 /// smoltcp's segments are this long to a peer that wants shorter ones, as Linux's: to one that
 /// wants a single octet, each would travel behind 40 of headers.
 const MSS_MIN: u16 = 48;

@@ -5,7 +5,7 @@ use super::tcb::Tcb;
 use super::{Connection, Role, Tcp};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::stack::engine::Next;
+use crate::stack::agenda::Next;
 use crate::stack::memory::Memory;
 use crate::stack::solo::Solo;
 use crate::stack::{ConnectionId, Tuple, earlier, nanoseconds};

@@ -2,7 +2,8 @@
 
 use super::super::answer::Answer;
 use super::super::content::Content;
-use super::super::request::{self, HEAD_MAX, Method, Parsed, Request};
+use super::super::method::Method;
+use super::super::request::{self, HEAD_MAX, Parsed, Request};
 use super::super::response::{Persistence, Status};
 use super::super::site::Site;
 use super::super::status::Counters;

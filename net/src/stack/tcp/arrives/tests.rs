@@ -3,7 +3,7 @@
 use super::*;
 use crate::stack::Tuple;
 use crate::stack::ethernet::Station;
-use crate::stack::opening::{Handshake, Offer};
+use crate::stack::handshake::{Handshake, Offer};
 use crate::stack::peek::SynOptions;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
