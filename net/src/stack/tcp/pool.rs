@@ -24,8 +24,11 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// A connection that has moved an octet so lately does not give way to another.
 const PROTECTED_NS: u64 = 2_000_000_000;
 
-/// The connections that share a claim to memory: those of a listener, or, with port 0, all that
-/// began here.
+/// The group of all connections that began here. None of their ports is a listener's.
+pub(super) const BEGAN_HERE: u16 = 0;
+
+/// The connections that share a claim to memory: those of a listener, by its port, or
+/// [`BEGAN_HERE`].
 #[derive(Default)]
 pub(super) struct Group {
     /// Octets of their buffers.
@@ -39,14 +42,6 @@ pub(super) struct Group {
 }
 
 impl Tcp {
-    /// The group that a connection of this local port belongs to.
-    pub(super) fn group_of(&self, port: u16) -> u16 {
-        match self.listeners.contains_key(&port) {
-            true => port,
-            false => 0,
-        }
-    }
-
     /// Octets that each listener's connections can count on.
     fn share(&self, limit: usize) -> usize {
         limit / 2 / self.listeners.len().max(1)
