@@ -290,6 +290,22 @@ fn a_reset_takes_a_half_open_connection_back() {
 }
 
 #[test]
+fn nobody_gives_way_to_a_half_open_connection_that_is_taken_back() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    config.limits.memory = config.limits.tcp_receive + config.limits.tcp_transmit;
+    let mut world = World::with(config);
+    world.listener(SERVER, 80, 4);
+    world.inject(&arp_reply(PEER_IP));
+    open(&mut world, 5000);
+    let answer = send(&mut world, &Segment::syn(5001, 80, 1000)).remove(0);
+    let mut reset = Segment::after(&answer, Rst);
+    reset.ack = None;
+    assert_eq!(send(&mut world, &reset), []);
+    let figures = ["connections", "half_open", "dormant"].map(|name| world.figure(name));
+    assert_eq!(figures, [1, 0, 0]);
+}
+
+#[test]
 fn a_connection_reset_before_accept_is_not_accepted() {
     let (mut world, socket) = world(2);
     let answer = open(&mut world, 5000);
