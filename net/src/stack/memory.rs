@@ -214,6 +214,7 @@ mod tests {
     #[test]
     fn what_the_heap_does_not_have_is_refused_once_all_that_is_kept_has_given_way() {
         let mut memory = Memory::new(usize::MAX);
+        assert!(memory.take(usize::MAX / 2 + 1).is_none());
         for kept in 0..3 {
             let sockets: Vec<_> = (0..kept).map_while(|_| memory.take_socket(8, 8)).collect();
             let frame = memory.take_frame(600).unwrap();
