@@ -141,7 +141,8 @@ impl<D: Device> Stack<D> {
     /// [`Error::NoMemory`], [`Error::InvalidArgument`] for port 0.
     pub fn open_datagrams(&mut self, port: u16) -> Result<DatagramId> {
         let (tcp, now) = (&mut self.tcp, self.polled_at);
-        let make_room = |octets, memory: &mut Memory| tcp.make_room(0, octets, now, memory);
+        let make_room =
+            |octets, memory: &mut Memory| tcp.make_room(BEGAN_HERE, octets, now, memory);
         self.udp.open(port, &mut self.memory, make_room)
     }
 

@@ -301,15 +301,29 @@ mod tests {
     }
 
     #[test]
+    fn a_carry_out_of_the_highest_word_counts() {
+        let mut octets = [0xff; 24];
+        octets[16..].copy_from_slice(&1u64.to_ne_bytes());
+        let one = Sum::default().add(&octets[16..]);
+        // Words of ones are another zero in this arithmetic.
+        assert_eq!(Sum::default().add(&octets).checksum(), one.checksum());
+    }
+
+    #[test]
     fn of_fragments_only_the_header_is_summed_up() {
         let mut chance = Chance(4);
         let whole = udp((PEER_IP, 999), 7, &chance.octets(4000));
         let good = fragments(IpProtocol::Udp, &whole[34..], 1480);
         for good in good {
-            let mut frame = good.clone();
-            frame[24..26].fill(0);
-            fill(&mut frame, &ChecksumCapabilities::default());
-            assert_eq!(frame, good);
+            for protocol in [17, 6] {
+                let mut good = good.clone();
+                good[23] = protocol;
+                Ipv4Packet::new_unchecked(&mut good[14..]).fill_checksum();
+                let mut frame = good.clone();
+                frame[24..26].fill(0);
+                fill(&mut frame, &ChecksumCapabilities::default());
+                assert_eq!(frame, good);
+            }
         }
     }
 

@@ -41,11 +41,6 @@ impl Engine {
         }
     }
 
-    /// Once per poll.
-    pub fn maintain(&mut self, now: u64) {
-        self.interface.poll_maintenance(instant(now));
-    }
-
     /// Processes a frame for a socket; nothing happens if that is gone.
     pub fn ingress<T: TxToken>(
         &mut self,

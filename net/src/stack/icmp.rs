@@ -202,21 +202,17 @@ impl Icmp {
             return true;
         };
         let packet = packet(waiting.to, waiting.station, waiting.head, &waiting.octets);
-        let left = if HEAD + packet.octets.len() <= self.payload_max {
+        let fragment = waiting.fragment.get_or_insert_with(|| {
             let identification = self.identifications.next();
-            packet.send(token, own, software, identification);
-            true
-        } else {
-            let fragment = waiting.fragment.get_or_insert_with(|| {
-                let identification = self.identifications.next();
-                Fragment {
-                    identification,
-                    sent: 0,
-                }
-            });
-            packet.send_fragment(token, own, software, fragment, self.payload_max)
-        };
-        if left && let Some(gone) = self.waiting.pop_front() {
+            Fragment {
+                identification,
+                sent: 0,
+            }
+        });
+        // A short one has one fragment, which is the whole.
+        if packet.send_fragment(token, own, software, fragment, self.payload_max)
+            && let Some(gone) = self.waiting.pop_front()
+        {
             self.waiting_octets -= gone.octets.len();
         }
         true

@@ -30,3 +30,17 @@ impl Hash for Tuple {
         state.write_u64(self.word());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::{Ipv4Addr, SocketAddrV4};
+
+    #[test]
+    fn where_a_connection_is_depends_on_all_of_the_key() {
+        let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
+        let hash = |one, other| Key(one, other).hash_one(Tuple { port: 80, peer });
+        assert_eq!(hash(1, 2), hash(1, 2));
+        assert!(hash(1, 2) != hash(1, 3) && hash(1, 2) != hash(3, 2));
+    }
+}

@@ -22,7 +22,7 @@ pub(super) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
     pub full: bool,
-    /// Frames since that was set to 0.
+    /// Frames since that was set to 0, without datagrams, of which a turn sends one.
     pub frames: usize,
     /// Octets of the longest frame.
     pub frame_max: usize,
@@ -84,7 +84,6 @@ impl<D: Device> Port<D> {
     pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
         let token = self.device.transmit(instant(now));
         self.full |= token.is_none();
-        self.frames += 1;
         Some((token?, &self.software))
     }
 
@@ -314,10 +313,9 @@ impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
         None
     }
 
+    /// smoltcp has asked the card, when the interface was made.
     fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities
+        DeviceCapabilities::default()
     }
 }
 
@@ -344,12 +342,6 @@ impl<T: TxToken> TxToken for Reply<'_, T> {
             Some(token) => token.consume(len, make),
             // smoltcp sends at most one reply, so this is for completeness: it is lost.
             None => make(&mut alloc::vec![0; len]),
-        }
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        if let Some(token) = &mut self.0 {
-            token.set_meta(meta);
         }
     }
 }

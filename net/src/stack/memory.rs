@@ -57,20 +57,17 @@ impl Memory {
     /// A zeroed buffer; `None` if the limit or the heap is reached.
     #[cold]
     pub fn take(&mut self, len: usize) -> Option<Vec<u8>> {
-        if !self.has(len) {
+        if !self.reserve(len) {
             return None;
-        }
-        while self.limit - self.used - self.spare_octets < len {
-            self.drop_spare();
         }
         let mut buffer = Vec::new();
         while buffer.try_reserve_exact(len).is_err() {
             if !self.drop_spare() {
+                self.give_back(len);
                 return None;
             }
         }
         buffer.resize(len, 0);
-        self.used += len;
         Some(buffer)
     }
 
@@ -212,6 +209,22 @@ mod tests {
         assert!(memory.take(500).is_some() && memory.spare_octets == 0);
         assert!(memory.take_frame(600).is_none());
         memory.give_back(buffer.len());
+    }
+
+    #[test]
+    fn what_the_heap_does_not_have_is_refused_once_all_that_is_kept_has_given_way() {
+        let mut memory = Memory::new(usize::MAX);
+        assert!(memory.take(usize::MAX / 2 + 1).is_none());
+        for kept in 0..3 {
+            let sockets: Vec<_> = (0..kept).map_while(|_| memory.take_socket(8, 8)).collect();
+            let frame = memory.take_frame(600).unwrap();
+            memory.give_back_frame(frame);
+            for socket in sockets {
+                memory.give_back_socket(socket);
+            }
+            assert!(memory.take(usize::MAX / 2 + 1).is_none());
+            assert_eq!((memory.used(), memory.spare_octets), (0, 0));
+        }
     }
 
     #[test]

@@ -268,7 +268,6 @@ impl<D: Device> Stack<D> {
         self.polled_at = now;
         self.port.full = false;
         self.udp.begin();
-        self.engine.maintain(now);
         if self.fragments.expire(now) {
             self.report_expired(now);
         }

@@ -345,9 +345,10 @@ impl Receiver<'_> {
         (shape, data): (&Shape, &[u8]),
         reply: &mut Option<T>,
     ) -> bool {
+        // With the octet of a probe.
         let mut short = [0; FROM_PEER + 1];
         let mut long = Vec::new();
-        if FROM_PEER + data.len() > short.len() {
+        if data.len() > 1 {
             let Some(buffer) = self.memory.take_frame(FRAME_MAX) else {
                 return false;
             };

@@ -201,6 +201,7 @@ fn a_moved_neighbour_gets_what_is_queued_at_its_new_station() {
     world.now += 70 * SECOND;
     answers(&mut world, arp(REQUEST, (THERE, HOST), OTHER));
     assert_eq!(stations(&mut world, socket, HOST), [Some(THERE); 2]);
+    assert_eq!(world.figure("arp_moved"), 1);
 }
 
 #[test]

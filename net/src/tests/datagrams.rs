@@ -1,6 +1,6 @@
 //! Datagrams, ARP, ICMP and fragments.
 
-use super::frames::{arp, arp_reply, fragments, ipv4, ping, udp};
+use super::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
 use super::world::*;
 use crate::Config;
 use crate::stack::Fragments;
@@ -8,7 +8,7 @@ use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll}
 use abi::{Error, Pid};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet,
-    IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, UdpPacket,
+    IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, TcpControl, UdpPacket,
 };
 use std::vec;
 use std::vec::Vec;
@@ -337,6 +337,7 @@ fn a_full_queue_blocks_and_goes_on() {
         send(&mut world, socket, PEER_IP, &[1; 1400]),
         Err(Error::WouldBlock)
     );
+    assert_eq!(queued, (64 << 10) / 1400);
     assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0);
     let on = false;
     world
@@ -503,4 +504,86 @@ fn a_socket_is_writable_while_an_ordinary_datagram_would_be_taken() {
         }
         assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0, "{len}");
     }
+}
+
+#[test]
+fn sixty_four_leave_at_once_and_more_have_their_turns() {
+    let mut world = World::new(45);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    world.inject(&arp_reply(PEER_IP));
+    world.frames();
+    world.server.device_mut().room = 100;
+    for _ in 0..2 {
+        for n in 0..66 {
+            assert!(send(&mut world, socket, PEER_IP, &[n; 1472]).is_ok());
+        }
+        // No poll has come yet.
+        assert_eq!(world.server.device_mut().sent.len(), 64);
+        assert_eq!(datagrams(&world.frames()).len(), 66);
+    }
+}
+
+#[test]
+fn as_many_that_wait_for_a_neighbour_give_way_as_another_needs() {
+    let mut config = Config::new(SERVER_MAC, 46);
+    config.limits.udp_transmit = 2048;
+    let mut world = World::with(config);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let late = [10, 0, 2, 77];
+    for len in [600, 600, 601, 1200] {
+        assert!(send(&mut world, socket, late, &vec![1; len]).is_ok());
+    }
+    assert_eq!(world.figure("udp_dropped_unresolved"), 2);
+    world.inject(&arp_reply(late));
+    let lengths: Vec<usize> = datagrams(&world.frames()).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [601, 1200]);
+}
+
+#[test]
+fn what_nobody_has_read_when_its_port_is_closed_is_counted() {
+    let mut world = World::new(47);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    for data in [b"one", b"two"] {
+        world.inject(&udp((PEER_IP, 5000), 7, data));
+    }
+    world.frames();
+    world.ask(SERVER, Request::Close { socket }).unwrap();
+    assert_eq!(world.figure("udp_dropped_closed"), 2);
+    world.assert_empty();
+}
+
+#[test]
+fn streams_datagrams_and_echoes_take_turns_when_the_card_is_busy() {
+    let mut world = World::new(48);
+    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let listener = world.listener(SERVER, 80, 8);
+    world.inject(&arp_reply(PEER_IP));
+    let mut streams = Vec::new();
+    for port in 5000..5008 {
+        world.inject(&Segment::syn(port, 80, 1000).frame());
+        let answer = segments(&world.frames()).remove(0);
+        world.inject(&Segment::after(&answer, TcpControl::None).frame());
+        streams.push(world.accept(SERVER, listener));
+    }
+    for frame in fragments(IpProtocol::Icmp, &ping(&[1; 30_000]), 1480) {
+        world.inject(&frame);
+    }
+    let poll = |world: &mut World, room| {
+        world.server.device_mut().room = room;
+        world.server.poll(world.now, &mut world.kernel);
+        let sent = world.server.device_mut().sent.drain(..);
+        // The protocols.
+        sent.map(|frame| frame[23]).collect::<Vec<u8>>()
+    };
+    // It receives if it has room for an answer.
+    assert_eq!(poll(&mut world, 1), [1]);
+    world.server.device_mut().room = 0;
+    for &socket in &streams {
+        let sent = world.now(SERVER, Request::Send { socket }, b"words").0;
+        assert_eq!(sent, Ok(Answer::Count(5)));
+    }
+    for n in 0..8 {
+        assert!(send(&mut world, socket, PEER_IP, &[n]).is_ok());
+    }
+    assert_eq!(poll(&mut world, 8), [6, 17, 6, 1, 6, 17, 6, 1]);
 }

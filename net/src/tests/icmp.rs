@@ -452,3 +452,67 @@ fn who_sends_no_end_is_told_in_time() {
     assert!(world.frames().is_empty());
     assert_eq!(world.figure("icmp_errors_withheld"), 2);
 }
+
+/// Puts echo requests of these lengths into the card, in fragments, each with its own number.
+fn pings(world: &mut World, lengths: &[usize]) {
+    for &len in lengths {
+        let number = world.chance.next() as u16;
+        for mut frame in fragments(IpProtocol::Icmp, &ping(&vec![7; len]), 1480) {
+            change(&mut frame, |packet| packet.set_ident(number));
+            world.inject(&frame);
+        }
+    }
+}
+
+/// Polls the server once, with a card that has room for so many frames.
+fn serve(world: &mut World, room: usize) {
+    world.server.device_mut().room = room;
+    world.server.poll(world.now, &mut world.kernel);
+    assert_eq!(world.server.device_mut().sent.drain(..).count(), room);
+}
+
+#[test]
+fn answers_that_wait_have_128_kib_and_make_room_when_they_leave() {
+    let mut world = world(84);
+    let (long, short) = (65_507, 1473);
+    let numbers =
+        |world: &World| ["icmp_echoes", "drop_no_room_for_reply"].map(|name| world.figure(name));
+    pings(&mut world, &[long, (128 << 10) - long - short, short]);
+    serve(&mut world, 1);
+    assert_eq!(numbers(&world), [3, 0]);
+    pings(&mut world, &[short]);
+    serve(&mut world, 1);
+    assert_eq!(numbers(&world), [3, 1]);
+    // The rest of the first answer leaves.
+    serve(&mut world, (8 + long).div_ceil(1480) - 2);
+    pings(&mut world, &[long, short]);
+    serve(&mut world, 1);
+    assert_eq!(numbers(&world), [4, 2]);
+}
+
+#[test]
+fn an_error_without_room_to_wait_is_lost_and_counted() {
+    let mut world = world(86);
+    let piece = fragments(IpProtocol::Icmp, &ping(&[1; 3000]), 1480).swap_remove(0);
+    assert!(answers(&mut world, &piece).is_empty());
+    pings(&mut world, &[1473; 16]);
+    serve(&mut world, 1);
+    // The card is full, and remains so: it is tried again soon, until the fragment's time is up.
+    world.server.device_mut().room = 0;
+    assert!(world.server.deadline(world.now) < world.now + SECOND);
+    world.now += 60 * SECOND;
+    assert!(world.frames().is_empty());
+    let errors = ["icmp_errors_lost", "icmp_errors"].map(|name| world.figure(name));
+    assert_eq!(errors, [1, 0]);
+}
+
+#[test]
+fn an_answer_that_fits_a_frame_leaves_before_what_comes_later_is_answered() {
+    let mut world = world(85);
+    pings(&mut world, &[1000]);
+    world.inject(&udp((PEER_IP, 5000), 9, b"nobody"));
+    pings(&mut world, &[1472]);
+    let sent = world.frames();
+    let kinds: Vec<u8> = sent.iter().map(|frame| frame[ICMP]).collect();
+    assert_eq!(kinds, [0, 3, 0]);
+}

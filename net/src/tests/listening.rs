@@ -290,6 +290,44 @@ fn a_reset_takes_a_half_open_connection_back() {
 }
 
 #[test]
+fn nobody_gives_way_to_a_half_open_connection_that_is_taken_back() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    // For one connection, whose buffers are short then.
+    config.limits.memory = config.limits.tcp_receive + (4 << 10);
+    let mut world = World::with(config);
+    world.listener(SERVER, 80, 4);
+    world.inject(&arp_reply(PEER_IP));
+    open(&mut world, 5000);
+    let answer = send(&mut world, &Segment::syn(5001, 80, 1000)).remove(0);
+    let mut reset = Segment::after(&answer, Rst);
+    reset.ack = None;
+    assert_eq!(send(&mut world, &reset), []);
+    let figures = ["connections", "half_open", "dormant"].map(|name| world.figure(name));
+    assert_eq!(figures, [1, 0, 0]);
+}
+
+#[test]
+fn buffers_are_short_when_three_quarters_of_the_memory_are_taken() {
+    let mut config = Config::new(SERVER_MAC, 1);
+    let receive = config.limits.tcp_receive;
+    let usual = receive + config.limits.tcp_transmit;
+    config.limits.memory = 16 * usual;
+    let mut world = World::with(config);
+    world.listener(SERVER, 80, 32);
+    world.inject(&arp_reply(PEER_IP));
+    let mut used = 0;
+    for number in 0..14 {
+        open(&mut world, 5000 + number);
+        // The answer to its SYN has promised the peer the usual window.
+        used += match number < 12 {
+            true => usual,
+            false => receive + (4 << 10),
+        };
+        assert_eq!(world.figure("buffer_octets"), used as u64);
+    }
+}
+
+#[test]
 fn a_connection_reset_before_accept_is_not_accepted() {
     let (mut world, socket) = world(2);
     let answer = open(&mut world, 5000);

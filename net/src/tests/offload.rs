@@ -3,7 +3,7 @@
 use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
 use crate::Config;
-use crate::phy::{is_acceptable, is_of_vlan, is_tcp};
+use crate::phy::{DeviceCapabilities, announce, is_acceptable, is_of_vlan, is_tcp};
 use abi::Pid;
 use abi::nic::Segmentation;
 use abi::socket::Request;
@@ -65,6 +65,25 @@ fn what_the_card_did_not_verify_is_verified() {
         assert!(!is_acceptable(&bad));
     }
     assert!(is_acceptable(&arp_reply(PEER_IP)));
+}
+
+#[test]
+fn what_a_card_does_is_not_done_again() {
+    let mut capabilities = DeviceCapabilities::default();
+    announce(&mut capabilities);
+    let left = capabilities.checksum;
+    assert!(left.ipv4.tx() && !left.ipv4.rx());
+    assert!(!left.tcp.tx() && !left.tcp.rx());
+    assert!(left.udp.tx() && left.udp.rx());
+}
+
+#[test]
+fn what_fills_a_short_frame_is_not_part_of_its_segment() {
+    let mut frame = segment(TcpControl::None, 1);
+    frame.resize(60, 0xee);
+    assert!(is_acceptable(&frame) && is_tcp(&frame));
+    frame[54] ^= 1;
+    assert!(!is_acceptable(&frame));
 }
 
 #[test]

@@ -581,6 +581,42 @@ fn connecting_out_works_and_both_ends_know_each_other() {
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut [0; 20]), Ok(5));
 }
 
+/// Connects to the peer's port 9000, from this port or from any; returns the socket and its port.
+fn connect_from(world: &mut World, port: Option<u16>) -> (Handle, u16) {
+    world.peer.listen(9000);
+    let socket = match port {
+        Some(port) => world.bound(CLIENT, Kind::Stream, port),
+        None => world.socket(CLIENT, Kind::Stream),
+    };
+    let address = address(PEER_IP, 9000);
+    let connect = Request::Connect { socket, address };
+    assert_eq!(world.wait(CLIENT, connect, &[]).0, Ok(Answer::Done));
+    match world.ask(CLIENT, Request::LocalAddress { socket }) {
+        Ok(Answer::Address(local)) => (socket, local.port),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_port_whose_connection_to_the_same_peer_has_just_ended_is_passed_over() {
+    let mut world = World::new(58);
+    let [first, second] = [(); 2].map(|()| connect_from(&mut world, None).1);
+    // The same again, but now what would be the second port is in TIME-WAIT.
+    let mut world = World::new(58);
+    let (socket, _) = connect_from(&mut world, Some(second));
+    world.ask(CLIENT, Request::Close { socket }).unwrap();
+    world.pass(SECOND);
+    let ending = world.peer.sockets.iter_mut().map(|(handle, _)| handle);
+    let ending: Vec<_> = ending.collect();
+    for handle in ending {
+        world.peer.tcp(handle).close();
+    }
+    world.pass(SECOND);
+    assert_eq!(world.figure("time_wait"), 1);
+    assert_eq!(connect_from(&mut world, None).1, first);
+    assert_ne!(connect_from(&mut world, None).1, second);
+}
+
 #[test]
 fn a_refused_connect_says_so_and_can_be_repeated() {
     let mut world = World::new(17);

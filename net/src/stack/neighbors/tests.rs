@@ -359,6 +359,16 @@ fn two_stations_of_one_neighbour_are_a_question_once_in_a_while() {
 }
 
 #[test]
+fn a_neighbour_that_has_answered_is_doubted_again_after_that_time() {
+    for (later, doubted) in [(DOUBT_NS - 1, false), (DOUBT_NS, true)] {
+        let mut table = table();
+        table.told(host(7), HERE, (true, true), START);
+        table.spoke(host(7), THERE, true, START + later);
+        assert_eq!(table.due(START + later).is_some(), doubted);
+    }
+}
+
+#[test]
 fn a_router_is_heard_by_what_it_passes_on() {
     let mut table = table();
     let router = host(1);

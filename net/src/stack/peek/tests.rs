@@ -253,7 +253,14 @@ fn a_syn_alone_opens_and_only_a_syn_has_options_that_matter() {
     for flags in 0..32u8 {
         let mut frame = frame.clone();
         frame[47] = flags;
-        let options = [[2, 4, 5, 180], [3, 3, 7, 1], [1, 3, 3, 7], [0, 3, 3, 7]].map(|option| {
+        let options = [
+            [2, 4, 5, 180],
+            [3, 3, 7, 1],
+            [1, 3, 3, 7],
+            [0, 3, 3, 7],
+            [4, 2, 0, 0],
+        ];
+        let options = options.map(|option| {
             frame[54..58].copy_from_slice(&option);
             let Frame::Segment(segment) = seen_by(&frame, &ChecksumCapabilities::ignored()) else {
                 panic!("{flags:#x}");
@@ -261,12 +268,18 @@ fn a_syn_alone_opens_and_only_a_syn_has_options_that_matter() {
             assert_eq!(segment.opens(), flags & (fin | syn | rst | ack) == syn);
             let numbers = u8::from(segment.syn) + u8::from(segment.fin);
             assert_eq!(segment.end(), segment.seq + usize::from(numbers));
-            (segment.options.mss, segment.options.shift)
+            let SynOptions {
+                mss,
+                shift,
+                sack_permitted,
+            } = segment.options;
+            (mss, shift, sack_permitted)
         });
-        let none = (None, None);
+        let (none, shift) = ((None, None, false), (None, Some(7), false));
+        let (mss, sack) = ((Some(1460), None, false), (None, None, true));
         let expected = match flags & syn != 0 {
-            true => [(Some(1460), None), (None, Some(7)), (None, Some(7)), none],
-            false => [none; 4],
+            true => [mss, shift, shift, none, sack],
+            false => [none; 5],
         };
         assert_eq!(options, expected, "{flags:#x}");
     }

@@ -216,6 +216,13 @@ fn what_is_no_segment_with_data_is_not_cut() {
     assert!(segmenter.begin(100, &all).is_none() && cut(&mut segmenter).is_none());
     put(&mut segmenter, &Sent::random(&mut chance, 50).frame(&all));
     assert!(segmenter.begin(0, &all).is_none() && cut(&mut segmenter).is_none());
+    // Another version of IP, and another protocol.
+    for (at, octet) in [(14, 0x65), (23, 17)] {
+        let mut frame = Sent::random(&mut chance, 50).frame(&all);
+        frame[at] = octet;
+        put(&mut segmenter, &frame);
+        assert!(segmenter.begin(10, &all).is_none() && cut(&mut segmenter).is_none());
+    }
     for _ in 0..20_000 {
         let len = chance.below(300) as usize;
         let mut frame = Sent::random(&mut chance, len).frame(&all);

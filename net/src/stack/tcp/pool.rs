@@ -26,8 +26,11 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// A connection that has moved an octet so lately does not give way to another of its group.
 const PROTECTED_NS: u64 = 2_000_000_000;
 
-/// The connections that share a claim to memory: those of a listener, or, with port 0, all that
-/// began here.
+/// The group of all connections that began here. None of their ports is a listener's.
+pub(super) const BEGAN_HERE: u16 = 0;
+
+/// The connections that share a claim to memory: those of a listener, by its port, or
+/// [`BEGAN_HERE`].
 #[derive(Default)]
 pub(super) struct Group {
     /// Octets of their buffers.
@@ -41,14 +44,6 @@ pub(super) struct Group {
 }
 
 impl Tcp {
-    /// The group that a connection of this local port belongs to.
-    pub(super) fn group_of(&self, port: u16) -> u16 {
-        match self.listeners.contains_key(&port) {
-            true => port,
-            false => 0,
-        }
-    }
-
     /// Octets that a group's connections can count on.
     fn share(&self, group: u16, limit: usize) -> usize {
         match self.listeners.contains_key(&group) {

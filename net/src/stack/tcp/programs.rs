@@ -1,5 +1,6 @@
 //! What programs do with connections.
 
+use super::pool::BEGAN_HERE;
 use super::{Connection, Role, Stage, Tcp, short};
 use crate::config::Config;
 use crate::stack::memory::Memory;
@@ -27,7 +28,7 @@ impl Tcp {
         if !self.may_connect(&tuple, now) {
             return Err(Error::AddressInUse);
         }
-        let group = self.group_of(tuple.port);
+        let group = BEGAN_HERE;
         let mut solo = self
             .new_socket(group, 0, now, memory)
             .ok_or(Error::NoMemory)?;
