@@ -259,13 +259,14 @@ mod tests {
     #[test]
     fn buffers_of_both_sizes_are_where_they_should_be() {
         let memory = FrameMemory {
-            transmit: 8192..8192 + 2 * 2048 + 65536,
+            transmit: 8192..8192 + 2 * 2048 + 2 * 65536,
             small: (2, 2048),
-            large: (1, 65536),
+            large: (2, 65536),
             receive: 0..8192,
         };
         assert_eq!(memory.buffer(1), Some((8192 + 2048, 2048)));
         assert_eq!(memory.buffer(2), Some((8192 + 4096, 65536)));
-        assert_eq!(memory.buffer(3), None);
+        assert_eq!(memory.buffer(3), Some((8192 + 4096 + 65536, 65536)));
+        assert_eq!(memory.buffer(4), None);
     }
 }

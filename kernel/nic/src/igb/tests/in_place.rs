@@ -324,6 +324,36 @@ fn all_buffers_come_back() {
 }
 
 #[test]
+fn a_long_frame_is_lent_in_pieces_that_say_so() {
+    everywhere(1, |place| {
+        let config = Config {
+            frame_max: 9014,
+            receive_ring: 32,
+            receive_buffers: 30,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        for (len, expected) in [
+            (60, &[(false, false)][..]),
+            (2049, &[(true, false), (false, true)]),
+            (6000, &[(true, false), (true, true), (false, true)]),
+        ] {
+            let bytes = frame(len as u64, len);
+            kernel.model.arrive(&bytes);
+            kernel.model.settle();
+            let pieces = kernel.lend(false).unwrap();
+            let told: Vec<_> = pieces.iter().map(|it| (it.more, it.continues)).collect();
+            assert_eq!(told, expected);
+            let read: Vec<_> = pieces.iter().map(|piece| kernel.read(piece)).collect();
+            assert_eq!(read.concat(), bytes);
+            for piece in pieces {
+                kernel.nic.return_buffer(piece.buffer).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_lent_is_judged_as_what_is_copied() {
     everywhere(1, |place| {
         let config = Config {
