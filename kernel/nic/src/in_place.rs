@@ -268,14 +268,15 @@ mod tests {
         let frames = FrameArea {
             memory: FrameMemory {
                 small: (2, 2048),
-                large: (1, 65536),
+                large: (2, 65536),
                 receive_len: 8192,
             },
-            transmit: 8192..8192 + 2 * 2048 + 65536,
+            transmit: 8192..8192 + 2 * 2048 + 2 * 65536,
             receive: 0..8192,
         };
         assert_eq!(frames.buffer(1), Some((8192 + 2048, 2048)));
         assert_eq!(frames.buffer(2), Some((8192 + 4096, 65536)));
-        assert_eq!(frames.buffer(3), None);
+        assert_eq!(frames.buffer(3), Some((8192 + 4096 + 65536, 65536)));
+        assert_eq!(frames.buffer(4), None);
     }
 }

@@ -2,6 +2,7 @@
 //! the parts of the stack that they work on.
 
 use super::memory::Memory;
+use super::tcp::BEGAN_HERE;
 use super::{ConnectionId, DatagramId, Stack, Stage, Tuple};
 use abi::{Error, Result};
 use core::net::SocketAddrV4;

@@ -44,7 +44,6 @@ pub fn mac_address(bus: &mut impl Bus) -> Result<MacAddress, Error> {
 
 /// Sends address bits until the EEPROM answers.
 fn address_width(bus: &mut impl Bus) -> Result<u32, Error> {
-    select(bus);
     for bit in READ {
         clock(bus, bit);
     }
@@ -55,7 +54,6 @@ fn address_width(bus: &mut impl Bus) -> Result<u32, Error> {
 }
 
 fn read(bus: &mut impl Bus, width: u32, address: u16) -> u16 {
-    select(bus);
     for bit in READ {
         clock(bus, bit);
     }
@@ -67,15 +65,11 @@ fn read(bus: &mut impl Bus, width: u32, address: u16) -> u16 {
     word
 }
 
-fn select(bus: &mut impl Bus) {
-    pins(bus, EECS);
-}
-
 fn deselect(bus: &mut impl Bus) {
     pins(bus, 0);
 }
 
-/// One clock: puts a bit in, returns the bit that comes out.
+/// One clock, the first of which selects the EEPROM: puts a bit in, returns the bit that comes out.
 fn clock(bus: &mut impl Bus, bit: bool) -> bool {
     let data = if bit { EEDI } else { 0 };
     pins(bus, EECS | data);

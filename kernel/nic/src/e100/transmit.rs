@@ -92,7 +92,7 @@ impl Transmit {
             let block = layout::block(index);
             let link = chip.address(layout::block((index + 1) % BLOCKS));
             // C set, and no command: a block that was never filled is nobody's work.
-            chip.bus.store32(block + cb::STATUS, cb::C.into());
+            set_status(chip, index, cb::C.into());
             chip.bus.store32(block + cb::LINK, link);
         }
         for (index, &(command, argument)) in commands.iter().enumerate() {
@@ -103,8 +103,7 @@ impl Transmit {
                 0
             };
             chip.bus.copy_in(block + cb::ARGUMENT, argument);
-            let word = u32::from(command | suspend) << 16;
-            chip.bus.store32(block + cb::STATUS, word);
+            set_status(chip, index, u32::from(command | suspend) << 16);
         }
         (self.next, self.clean) = (commands.len(), commands.len());
         (self.in_flight, self.told, self.wanted) = (0, 0, false);
@@ -196,9 +195,7 @@ impl Transmit {
             0
         };
         // The status is zeroed with it: QEMU keeps old bits when it completes the block.
-        let word = u32::from(command | interrupt) << 16;
-        chip.bus
-            .store32(layout::block(self.next) + cb::STATUS, word);
+        set_status(chip, self.next, u32::from(command | interrupt) << 16);
         self.next = (self.next + 1) % BLOCKS;
         self.in_flight += 1;
     }
@@ -323,14 +320,25 @@ fn quad(first: u32, second: u32) -> u64 {
     u64::from(first) | u64::from(second) << 32
 }
 
+/// Writes a block's status, and in the upper half its command.
+#[inline]
+fn set_status<B: Bus>(chip: &mut Chip<B>, index: usize, word: u32) {
+    chip.bus.store32(layout::block(index) + cb::STATUS, word);
+}
+
+#[inline]
+fn status<B: Bus>(chip: &mut Chip<B>, index: usize) -> u16 {
+    chip.bus.load16(layout::block(index) + cb::STATUS)
+}
+
 fn is_complete<B: Bus>(chip: &mut Chip<B>, index: usize) -> bool {
-    chip.bus.load16(layout::block(index) + cb::STATUS) & cb::C != 0
+    status(chip, index) & cb::C != 0
 }
 
 /// The status of a set-up block once it is complete.
 fn wait_for_block<B: Bus>(chip: &mut Chip<B>, index: usize) -> Option<u16> {
     for _ in 0..BLOCK_BOUND_US / POLL_US {
-        let status = chip.bus.load16(layout::block(index) + cb::STATUS);
+        let status = status(chip, index);
         if status & cb::C != 0 {
             return Some(status);
         }

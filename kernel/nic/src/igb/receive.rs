@@ -141,12 +141,7 @@ impl Receive {
         for slot in 0..self.ring {
             chip.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        let [low, high] = chip.address(self.base);
-        chip.write(base + regs::DBAL, low);
-        chip.write(base + regs::DBAH, high);
-        chip.write(base + regs::DLEN, (self.ring * SIZE) as u32);
-        chip.write(base + regs::DH, 0);
-        chip.write(base + regs::DT, 0);
+        place_ring(chip, base, self.base, self.ring);
         // A full queue must not hold up the others.
         let drop = if drop { regs::SRRCTL_DROP_EN } else { 0 };
         let size = (BUFFER / 1024) as u32;
@@ -244,7 +239,7 @@ impl Receive {
         let (mut lent, mut octets) = (0, 0);
         while lent < most && self.is_known_or_done(chip) {
             let slot = self.head & (self.ring - 1);
-            let written: [u64; 2] = chip.bus.load_quads(self.base + slot * SIZE);
+            let written: [u64; 2] = chip.bus.load_quads(self.descriptor(slot));
             let status = written[1] as u32;
             let len = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
             let is_whole = status & (rx::EOP | rx::RXE | rx::IPE | rx::L4E) == rx::EOP;
@@ -341,7 +336,7 @@ impl Receive {
     }
 
     /// Takes lent buffers back, up to the first that is not of this ring, and gives them to the
-    /// card; returns how many. One must be.
+    /// card; returns how many. The first is of this ring.
     #[inline]
     pub fn give_back_all<B: Bus>(
         &mut self,
@@ -353,7 +348,7 @@ impl Receive {
             let index = usize::from(buffer.wrapping_sub(self.first));
             match self.lent.get_mut(index) {
                 Some(lent) if *lent => *lent = false,
-                None if count > 0 => break,
+                None => break,
                 _ => return Err(Error::BadBuffer { buffer }),
             }
             self.give(chip, buffer);
@@ -508,6 +503,20 @@ impl Receive {
     #[inline]
     fn descriptor(&self, slot: usize) -> usize {
         self.base + (slot & (self.ring - 1)) * SIZE
+    }
+}
+
+/// Tells the card where the ring of a disabled queue is in the arena, and that it is empty.
+pub fn place_ring<B: Bus>(chip: &mut Chip<B>, base: u32, at: usize, descriptors: usize) {
+    let [low, high] = chip.address(at);
+    for (register, value) in [
+        (regs::DBAL, low),
+        (regs::DBAH, high),
+        (regs::DLEN, (descriptors * SIZE) as u32),
+        (regs::DH, 0),
+        (regs::DT, 0),
+    ] {
+        chip.write(base + register, value);
     }
 }
 

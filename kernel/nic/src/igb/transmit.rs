@@ -17,7 +17,7 @@ use super::buffers::Buffers;
 use super::chip::Chip;
 use super::descriptor::{SIZE, tx};
 use super::offload::{self, Frame};
-use super::receive::{check_head, enable};
+use super::receive::{check_head, enable, place_ring};
 use super::regs;
 use crate::{Bus, BusAddr, Error, Tail, reserve};
 use alloc::collections::VecDeque;
@@ -140,12 +140,7 @@ impl Transmit {
         for slot in 0..self.ring {
             chip.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        let [low, high] = chip.address(self.base);
-        chip.write(base + regs::DBAL, low);
-        chip.write(base + regs::DBAH, high);
-        chip.write(base + regs::DLEN, (self.ring * SIZE) as u32);
-        chip.write(base + regs::DH, 0);
-        chip.write(base + regs::DT, 0);
+        place_ring(chip, base, self.base, self.ring);
         self.counted_frames = self.frames();
         self.counted_descriptors = self.descriptors();
         (self.next, self.clean, self.told) = (0, 0, 0);

@@ -48,6 +48,7 @@ use arrives::Shape;
 use dormant::Signs;
 use half_open::HalfOpens;
 use path::Paths;
+pub(super) use pool::BEGAN_HERE;
 use pool::Group;
 use slab::Slab;
 use smoltcp::iface::SocketSet;

@@ -452,7 +452,9 @@ fn frames_are_sent_in_order_until_one_fails() {
         kernel.model.settle();
         assert!(bad > 0);
         assert!(kernel.model.take_sent() == expected);
-        assert_eq!(kernel.counters()["tx_frames"], expected.len() as u64);
+        let counters = kernel.counters();
+        assert_eq!(counters["tx_frames"], expected.len() as u64);
+        assert_eq!(counters["tx_octets"], expected.concat().len() as u64);
     });
 }
 

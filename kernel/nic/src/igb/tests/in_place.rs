@@ -40,6 +40,14 @@ impl Kernel {
         panic!("woken again and again for nothing");
     }
 
+    /// Takes so many small buffers, or all that there are.
+    fn take_all(&mut self, count: usize) -> Vec<u16> {
+        let mut numbers = vec![0; count];
+        let taken = self.nic.take_buffers(60, &mut numbers).unwrap();
+        numbers.truncate(taken);
+        numbers
+    }
+
     pub(super) fn read(&mut self, piece: &Piece) -> Vec<u8> {
         let mut bytes = vec![0; piece.len];
         let offset = self.nic.frame_area().receive.start + piece.offset;
@@ -234,6 +242,9 @@ fn what_is_held_stays_held_across_a_reset_and_not_across_owners() {
         kernel.sleep(Events::RECEIVE);
         let piece = kernel.lend(true).unwrap()[0];
         let buffer = kernel.build(&frame(2, 90));
+        // It is in a ring, of which the card has not been told.
+        let lost = kernel.build(&frame(3, 90));
+        kernel.send_built(lost, 90, None, &SendOptions::default());
         kernel.model.set_defects(Defects {
             gone: true,
             ..Defects::default()
@@ -242,6 +253,12 @@ fn what_is_held_stays_held_across_a_reset_and_not_across_owners() {
         kernel.model.set_defects(Defects::default());
         kernel.nic.tick();
         kernel.connect();
+        let all = usize::from(kernel.nic.frame_area().memory.small.0);
+        let free = kernel.take_all(all);
+        assert_eq!(free.len(), all - 1, "but the one that is held");
+        for number in free {
+            kernel.nic.drop_buffer(number).unwrap();
+        }
         for number in 10..80 {
             kernel.model.arrive(&frame(number, 300));
             assert_eq!(kernel.next().0, frame(number, 300));
@@ -251,8 +268,10 @@ fn what_is_held_stays_held_across_a_reset_and_not_across_owners() {
         kernel.send_built(buffer, 90, None, &SendOptions::default());
         kernel.nic.flush().unwrap();
         assert_eq!(kernel.sent(), [kernel.on_wire(&frame(2, 90))]);
+        kernel.build(&frame(4, 90));
         kernel.nic.stop();
         kernel.nic.start().unwrap();
+        assert_eq!(kernel.take_all(all).len(), all);
         let buffer = piece.buffer;
         let stale = kernel.nic.return_buffer(buffer);
         assert_eq!(stale, Err(Error::BadBuffer { buffer }));
@@ -320,6 +339,36 @@ fn all_buffers_come_back() {
         };
         assert_eq!(all(&mut kernel, 100), 20);
         assert_eq!(all(&mut kernel, 10_000), 2);
+    });
+}
+
+#[test]
+fn a_long_frame_is_lent_in_pieces_that_say_so() {
+    everywhere(1, |place| {
+        let config = Config {
+            frame_max: 9014,
+            receive_ring: 32,
+            receive_buffers: 30,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        for (len, expected) in [
+            (60, &[(false, false)][..]),
+            (2049, &[(true, false), (false, true)]),
+            (6000, &[(true, false), (true, true), (false, true)]),
+        ] {
+            let bytes = frame(len as u64, len);
+            kernel.model.arrive(&bytes);
+            kernel.model.settle();
+            let pieces = kernel.lend(false).unwrap();
+            let told: Vec<_> = pieces.iter().map(|it| (it.more, it.continues)).collect();
+            assert_eq!(told, expected);
+            let read: Vec<_> = pieces.iter().map(|piece| kernel.read(piece)).collect();
+            assert_eq!(read.concat(), bytes);
+            for piece in pieces {
+                kernel.nic.return_buffer(piece.buffer).unwrap();
+            }
+        }
     });
 }
 

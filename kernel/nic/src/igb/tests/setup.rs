@@ -12,7 +12,7 @@ fn a_card_is_set_up_and_stopped() {
         let mut nic = Igb::new(model.bus(), config).unwrap();
         assert!(model.is_quiet());
         assert!(!model.line());
-        assert_eq!(nic.mac(), MAC);
+        assert_eq!((nic.name(), nic.mac()), ("igb", MAC));
         assert_eq!((nic.transmit_ring(), nic.receive_ring()), (15, 3 * 13));
         assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
         nic.start().unwrap();
@@ -26,6 +26,19 @@ fn a_card_is_set_up_and_stopped() {
         assert_eq!(model.negotiations(), 1);
         assert!(model.now_us() < 100_000, "{}", model.now_us());
     });
+}
+
+#[test]
+fn arenas_are_as_large_as_is_said() {
+    for (config, kib) in [
+        (Config::new(MODES[0]), 9830),
+        (Config::medium(MODES[0]), 5 * 1024),
+        (Config::small(MODES[0]), 1024),
+        (Config::least(MODES[0]), 512),
+    ] {
+        let size = config.arena_size().unwrap() / 1024;
+        assert!(size.abs_diff(kib) < kib / 10, "{size} of {kib}");
+    }
 }
 
 #[test]

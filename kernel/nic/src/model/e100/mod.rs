@@ -52,6 +52,8 @@ pub struct Defects {
     pub command_us: u64,
     /// The command unit takes commands but does nothing.
     pub command_unit_dead: bool,
+    /// The command unit completes blocks without OK.
+    pub blocks_fail: bool,
     /// The management interface is never ready.
     pub mdi_sticks: bool,
     /// The card is gone: all reads are ones.

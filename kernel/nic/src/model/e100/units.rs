@@ -175,7 +175,8 @@ impl Card {
                     Behaviour::Qemu => self.memory.load16(offset),
                     Behaviour::Silicon => 0,
                 };
-                self.memory.store16(offset, old | C | OK);
+                let ok = if self.defects.blocks_fail { 0 } else { OK };
+                self.memory.store16(offset, old | C | ok);
                 self.cu.phase = Phase::Advance;
             }
             Phase::Advance => self.advance(block),
