@@ -1,7 +1,7 @@
 //! What a program did wrong, told so that its author can mend it; and the kernel's own end.
 
 use crate::arch::cpu;
-use crate::arch::traps::{self, Frame};
+use crate::arch::frame::{self, Frame};
 use crate::console;
 use crate::user_memory::UserMemory;
 use abi::ipc::Pid;
@@ -85,7 +85,7 @@ impl Display for Cause<'_> {
                 0 => "not mapped",
                 _ => "not permitted",
             };
-            let address = traps::fault_address();
+            let address = frame::fault_address();
             write!(f, ": {access} {address:#x}, {reason}")?;
         } else if WITH_ERROR_CODE.contains(&vector) && error_code != 0 {
             write!(f, ", error code {error_code:#x}")?;

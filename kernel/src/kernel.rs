@@ -1,9 +1,9 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
+use crate::arch::frame::{self, FIRST_INTERRUPT, Frame, Way};
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
-use crate::arch::traps::{self, FIRST_INTERRUPT, Frame, Way};
 use crate::arch::{cpu, gdt, space};
 use crate::faults;
 use crate::nics::Nics;
@@ -106,7 +106,7 @@ pub fn trap(frame: &mut Frame) -> Way {
     let stage = stage(vector, frame.registers.rax);
     kernel
         .accounts
-        .begin(stage, vector < FIRST_INTERRUPT || vector == traps::SYSCALL);
+        .begin(stage, vector < FIRST_INTERRUPT || vector == frame::SYSCALL);
     kernel.table.set_now(kernel.accounts.since());
     let way = kernel.handle(vector, frame);
     kernel.accounts.end(kernel.table.current());
@@ -116,8 +116,8 @@ pub fn trap(frame: &mut Frame) -> Way {
 /// What the kernel is entered for.
 fn stage(vector: u64, number: u64) -> Stage {
     match vector {
-        traps::SYSCALL => account::stage_of(number),
-        traps::START => Stage::Call,
+        frame::SYSCALL => account::stage_of(number),
+        frame::START => Stage::Call,
         ..FIRST_INTERRUPT => Stage::Fault,
         DEADLINE => Stage::Deadline,
         _ => Stage::Device,
@@ -128,7 +128,7 @@ impl Kernel {
     /// Handles a trap; see [`trap`].
     fn handle(&mut self, vector: u64, frame: &mut Frame) -> Way {
         match vector {
-            traps::SYSCALL => match self.syscall(&frame.registers) {
+            frame::SYSCALL => match self.syscall(&frame.registers) {
                 Flow::Return(result) => {
                     frame.registers.rax = abi::error::to_register(result);
                     Way::Returning
@@ -143,7 +143,7 @@ impl Kernel {
                 }
                 Flow::Sleep | Flow::Ended => self.resume(frame, false),
             },
-            traps::START => self.resume(frame, false),
+            frame::START => self.resume(frame, false),
             FIRST_INTERRUPT.. => {
                 let rotate = self.interrupt(vector);
                 self.resume(frame, rotate)
@@ -319,7 +319,7 @@ impl Kernel {
         }
         if goes_on {
             return match frame.registers.vector {
-                traps::SYSCALL => Way::Returning,
+                frame::SYSCALL => Way::Returning,
                 _ => Way::Interrupted,
             };
         }
@@ -372,7 +372,7 @@ impl Kernel {
         if let Some(process) = pid.and_then(|pid| self.table.get_mut(pid)) {
             process.registers = frame.registers;
             match frame.registers.vector {
-                traps::SYSCALL => process.vectors.clear(frame.fpu.control_words()),
+                frame::SYSCALL => process.vectors.clear(frame.fpu.control_words()),
                 _ => process.vectors.keep(&frame.fpu),
             }
         }

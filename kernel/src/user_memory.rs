@@ -5,8 +5,8 @@
 //! memory. So no pointer can fault the kernel, SMAP stays on, and memory of a process that
 //! does not run is reached the same way.
 
+use crate::arch::frame;
 use crate::arch::space::{self, Space};
-use crate::arch::traps;
 use abi::layout::{PAGE_SIZE, USER_END};
 use abi::{Error, Result};
 use core::ptr::NonNull;
@@ -93,7 +93,7 @@ impl Machine for UserMemory {
     }
 
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers {
-        traps::user_registers(entry, stack)
+        frame::user_registers(entry, stack)
     }
 
     fn memory(&self, space: &Space) -> u64 {

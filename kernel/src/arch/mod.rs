@@ -4,6 +4,7 @@ pub mod boot_memory;
 pub mod bus;
 pub mod cmos;
 pub mod cpu;
+pub mod frame;
 pub mod gdt;
 pub mod heap;
 pub mod messages;

@@ -12,88 +12,14 @@
 //!                                                   +--> Woken: all := clear, sysretq
 //! ```
 
+use super::frame::{FIRST_INTERRUPT, Frame, START, SYSCALL, Way};
 use super::gdt;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
-use kernel::process::{ControlWords, FpuState, Registers};
+use kernel::process::{ControlWords, FpuState};
 use spin::Once;
 use x86_64::VirtAddr;
-use x86_64::registers::control::Cr2;
-use x86_64::registers::rflags::RFlags;
 use x86_64::structures::idt::InterruptDescriptorTable;
-
-/// The first vector that is no exception.
-pub const FIRST_INTERRUPT: u64 = 32;
-/// The pseudo-vector of a system call.
-pub const SYSCALL: u64 = 256;
-/// The pseudo-vector of the first entry, from the end of the boot.
-pub const START: u64 = 257;
-
-/// What a trap saves, from the bottom of the trap stack up.
-#[repr(C, align(16))]
-pub struct Frame {
-    /// Vector state; after a system call only its two control words, and nothing after an
-    /// interrupt of the idle loop.
-    pub fpu: FpuState,
-    /// The rest.
-    pub registers: Registers,
-}
-
-// trap_common and syscall_entry build it with 16-byte alignment for the call.
-const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>().is_multiple_of(16));
-
-/// How a trap goes on: which of what is in its [`Frame`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Way {
-    /// The system call returns at once. The program has kept its x87 registers; the kernel
-    /// has used the others.
-    Returning = 0,
-    /// Somebody goes on who was interrupted, or is new, with all registers.
-    Interrupted = 1,
-    /// A program goes on that slept in a system call: of vector state it has control words only.
-    Woken = 2,
-    /// The idle loop, which has nothing.
-    Idle = 3,
-}
-
-impl Frame {
-    /// Whether the trap came from a program.
-    pub fn is_user(&self) -> bool {
-        self.registers.cs & 3 == 3
-    }
-
-    /// Makes the frame one that waits for interrupts in ring 0: awake until the time-stamp
-    /// counter is at `watch_until`, then halted.
-    pub fn set_idle(&mut self, watch_until: u64) {
-        self.registers = Registers {
-            r8: watch_until,
-            rip: idle_loop as *const () as u64,
-            cs: gdt::KERNEL_CODE.0.into(),
-            rflags: (RFlags::INTERRUPT_FLAG.bits()) | 2,
-            rsp: gdt::trap_stack_end().as_u64(),
-            ss: gdt::KERNEL_DATA.0.into(),
-            ..Registers::default()
-        };
-    }
-}
-
-/// Registers of a program that begins at `entry` with its stack at `stack`.
-pub fn user_registers(entry: u64, stack: u64) -> Registers {
-    Registers {
-        rip: entry,
-        cs: gdt::USER_CODE.0.into(),
-        rflags: RFlags::INTERRUPT_FLAG.bits() | 2,
-        rsp: stack,
-        ss: gdt::USER_DATA.0.into(),
-        ..Registers::default()
-    }
-}
-
-/// The address whose access caused the last page fault.
-pub fn fault_address() -> u64 {
-    Cr2::read_raw()
-}
 
 static IDT: Once<InterruptDescriptorTable> = Once::new();
 /// The user's stack pointer between `syscall` and the first push.
@@ -108,7 +34,6 @@ static CLEAR: FpuState = FpuState::CLEAR;
 unsafe extern "C" {
     static trap_stubs: u8;
     fn syscall_entry();
-    fn idle_loop();
     fn first_trap() -> !;
 }
 
