@@ -74,7 +74,7 @@ impl Share {
     }
 }
 
-/// See the module.
+/// How long each stage of the kernel's work and each process had the processor.
 pub struct Accounts<C: Counter> {
     stages: [Sum; Stage::COUNT],
     /// By slot of the process table; a new process in a slot starts from nothing.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 /// In [`Deadlines::places`]: none.
 const NOWHERE: usize = usize::MAX;
 
-/// See the module.
+/// At most one deadline for each slot, and which is the earliest.
 #[derive(Default)]
 pub(crate) struct Deadlines {
     /// Each is at most as late as its children, those at twice its index and 1 or 2.

@@ -123,7 +123,7 @@ impl Subjects {
     }
 }
 
-/// See the module.
+/// All sockets: each has a number, an owner, and a state.
 pub(crate) struct Handles {
     slots: Vec<Slot>,
     free: Vec<u32>,

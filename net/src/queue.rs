@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// See the module.
+/// Slots in the order in which they were put in, each at most once.
 #[derive(Default)]
 pub(crate) struct Queue {
     order: VecDeque<usize>,

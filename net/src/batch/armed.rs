@@ -3,7 +3,7 @@
 use abi::batch::{End, Event, NOT_OF_THIS_CALL, OPERATIONS, Part, SOURCE, Send, Tell};
 use abi::socket::Handle;
 
-/// See the module.
+/// What the owner of one socket wants to hear of it.
 #[derive(Default)]
 pub(crate) struct Armed {
     /// The handle is in its owner's ready queue.

@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub turn: Turn,
 }
 
-/// See the module.
+/// All programs that make batches, and for which of them there may be something.
 #[derive(Default)]
 pub(crate) struct Clients {
     /// By the slots of their processes. One that is being served is taken out.

@@ -14,7 +14,7 @@ const DIRECT_MIN: usize = 1024;
 /// No more is collected.
 const STAGED_MAX: usize = 16 * 1024;
 
-/// See the module.
+/// The events of one answer, as many as fit into the lent area.
 #[derive(Default)]
 pub(super) struct Events {
     token: u64,

@@ -37,7 +37,7 @@ impl Next {
     }
 }
 
-/// See the module. Sockets are named by the slots of whoever has them.
+/// The sockets that have something to do, now or at some time. Sockets are named by the slots of whoever has them.
 #[derive(Default)]
 pub(super) struct Agenda {
     /// In the order of their turns.

@@ -55,7 +55,7 @@ struct Piece<'a> {
     data: &'a [u8],
 }
 
-/// See the module.
+/// The datagrams of which some fragments have come, and not all.
 #[derive(Default)]
 pub(crate) struct Fragments {
     /// The oldest first.

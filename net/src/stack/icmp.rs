@@ -97,7 +97,7 @@ struct Answer<'a> {
     octets: &'a [u8],
 }
 
-/// See the module.
+/// Answers that wait for room, and how often errors may be reported.
 pub(super) struct Icmp {
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,

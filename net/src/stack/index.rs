@@ -6,7 +6,7 @@ use crate::secret::Key;
 use core::hash::{BuildHasher, Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
-/// See the module.
+/// A table by connection, with a keyed hash.
 pub(super) type Index<K, V> = hashbrown::HashMap<K, V, Key>;
 
 impl BuildHasher for Key {

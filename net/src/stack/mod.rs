@@ -159,7 +159,7 @@ pub(crate) struct Figures {
     pub udp: UdpCounters,
 }
 
-/// See the module.
+/// All protocols on one card, at one address.
 pub(crate) struct Stack<D: Device> {
     config: Config,
     port: Port<D>,

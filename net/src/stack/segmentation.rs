@@ -38,7 +38,7 @@ pub(super) fn longest(frame_max: usize, most: usize) -> usize {
     HEADERS + most.saturating_sub(HEADERS) / size * size
 }
 
-/// See the module.
+/// A long segment, and how much of it has left in frames.
 #[derive(Default)]
 pub(super) struct Segmenter {
     /// The long frame is in its first `len` octets; its headers become those of the frames.

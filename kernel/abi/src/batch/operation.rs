@@ -86,7 +86,7 @@ pub enum Operation {
         /// The most bytes of each; more are lost.
         max: u32,
     },
-    /// See there.
+    /// Sends bytes of a stream.
     Send(Send),
     /// Sends the bytes behind the operation as one datagram.
     SendTo {

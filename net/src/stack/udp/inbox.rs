@@ -11,7 +11,7 @@ struct Head {
     len: usize,
 }
 
-/// See the module.
+/// The datagrams that wait in one port, the oldest first.
 pub(super) struct Inbox {
     octets: Vec<u8>,
     heads: VecDeque<Head>,
