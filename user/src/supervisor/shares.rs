@@ -26,7 +26,7 @@ const CALLS: &str = "testcalls";
 /// The service that keeps its clients.
 const ECHO: &str = SERVICES[0];
 /// The least that a service can work with, in bytes.
-const SERVICE_MIN: u64 = 512 << 10;
+const SERVICE_MIN: u64 = 448 << 10;
 /// The most that it is given.
 const SERVICE_MAX: u64 = 8 << 20;
 
