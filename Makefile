@@ -14,6 +14,7 @@ GDB   ?= gdb
 GDB_PORT  ?= $(shell expr `id -u` % 5000 + 25000)
 ECHO_PORT ?= $(shell expr $(GDB_PORT) + 1)
 HTTP_PORT ?= $(shell expr $(GDB_PORT) + 2)
+CHAT_PORT ?= $(shell expr $(GDB_PORT) + 3)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO  ?= cargo
@@ -49,6 +50,11 @@ endif
 # `make test` takes all cards, unless it is given one.
 TESTED := $(if $(filter file,$(origin NIC)),all,$(NIC))
 
+# Where the chat runs, a port of this machine leads to it.
+ifneq ($(filter run=chatd,$(CMDLINE)),)
+override FORWARD := $(CHAT_PORT):6667 $(FORWARD)
+endif
+
 QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 	-nodefaults -display none -no-reboot -serial mon:stdio \
 	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
@@ -60,7 +66,7 @@ QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(CMDLINE)' '$(1)' '$(FORWARD)'
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test soak bench bench-guests bench-icount check nc-7 nc-80 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test soak bench bench-guests bench-icount check nc-7 nc-80 nc-6667 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
@@ -73,12 +79,13 @@ help:
 	@echo 'make check         formatting, clippy and documentation, without warnings'
 	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
 	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
+	@echo 'make nc-6667       talk in the chat, which make run-chatd starts'
 	@echo 'make which-ports   where those are on this machine'
 	@echo 'make qemu-gdb      as qemu, but wait for `make gdb` in another terminal; both with DEBUG=1'
 	@echo 'make clean         remove what was built'
 	@echo
 	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB  CPU=model'
-	@echo '           ECHO_PORT=  HTTP_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
+	@echo '           ECHO_PORT=  HTTP_PORT=  CHAT_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
 	@echo '           CASES="WORD ..." for grade, test and soak: those with a WORD in their name alone'
@@ -153,9 +160,13 @@ nc-7:
 nc-80:
 	@nc 127.0.0.1 $(HTTP_PORT)
 
+nc-6667:
+	@nc 127.0.0.1 $(CHAT_PORT)
+
 which-ports:
 	@echo 'Local port $(ECHO_PORT) is Wharf'"'"'s port 7 (echo server, TCP and UDP)'
 	@echo 'Local port $(HTTP_PORT) is Wharf'"'"'s port 80 (web server)'
+	@echo 'Local port $(CHAT_PORT) is Wharf'"'"'s port 6667 (chat, with make run-chatd)'
 
 clean:
 	$(CARGO) clean

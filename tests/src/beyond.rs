@@ -2,6 +2,7 @@
 
 mod alike;
 mod attack;
+mod chat;
 mod counts;
 pub(crate) mod death;
 mod defects;
@@ -30,6 +31,7 @@ use crate::suite::Case;
 /// The cases, under the headings of the report.
 pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
+    ("Chat", chat::CASES),
     ("ARP and ICMP", neighbours::CASES),
     ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),

@@ -43,7 +43,7 @@ pub struct Image {
 /// What the card is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Net {
-    /// QEMU's user network, with the echo and web ports forwarded from this machine.
+    /// QEMU's user network, with the servers' ports forwarded from this machine.
     User,
     /// Raw frames to and from the harness.
     Wire,
@@ -151,6 +151,8 @@ pub struct Ports {
     pub echo_udp: u16,
     /// To TCP port 80.
     pub http: u16,
+    /// To TCP port 6667.
+    pub chat: u16,
 }
 
 /// A running QEMU, which ends with this value.
@@ -260,7 +262,8 @@ impl Machine {
                 command.args([
                     "-netdev",
                     "user,id=n0,hostfwd=tcp:127.0.0.1:0-:7,\
-                     hostfwd=udp:127.0.0.1:0-:7,hostfwd=tcp:127.0.0.1:0-:80",
+                     hostfwd=udp:127.0.0.1:0-:7,hostfwd=tcp:127.0.0.1:0-:80,\
+                     hostfwd=tcp:127.0.0.1:0-:6667",
                 ]);
                 command.stdin(Stdio::null());
             }
@@ -324,6 +327,7 @@ impl Machine {
                 echo_tcp: forwarded_port(&usernet, "TCP", 7)?,
                 echo_udp: forwarded_port(&usernet, "UDP", 7)?,
                 http: forwarded_port(&usernet, "TCP", 80)?,
+                chat: forwarded_port(&usernet, "TCP", 6667)?,
             });
         }
         Ok(machine)

@@ -34,6 +34,7 @@ mod rows;
 pub mod abuse;
 pub mod args;
 pub mod buffer;
+pub mod chat;
 pub mod console;
 pub mod dump;
 pub mod echo;

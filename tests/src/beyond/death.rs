@@ -215,8 +215,11 @@ fn load(wire: &Wire, base: u16) -> Outcome {
     Ok(())
 }
 
-/// Kills the server while it works; returns when.
-fn strike(
+/// Kills the server while it works; returns when. The ports up to 30 above `base` are used for that.
+///
+/// # Errors
+/// If it is never found at work.
+pub(super) fn strike(
     machine: &mut Machine,
     programs: &Programs,
     base: u16,

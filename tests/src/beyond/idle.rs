@@ -190,7 +190,10 @@ fn open_some(
 }
 
 /// Sends a segment that offers this window.
-fn put(
+///
+/// # Errors
+/// As [`Wire::send`].
+pub(super) fn put(
     wire: &Wire,
     ports: (u16, u16),
     (seq, ack): (u32, u32),

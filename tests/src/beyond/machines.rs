@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Command;
 
 pub const CASES: &[Case] = &[
-    Case::new("serves with the least memory, 9 MiB", |bench| {
-        serves(bench, |setup| setup.memory_mib = 9)
+    Case::new("serves with the least memory, 8 MiB", |bench| {
+        serves(bench, |setup| setup.memory_mib = 8)
     }),
     Case::new("a site that leaves too little memory is told", large_site).once(),
     Case::new("each start of a program has its own places", places).once(),

@@ -101,12 +101,12 @@ impl<'s> Batch<'s> {
     }
 }
 
-/// The first full millisecond after the deadline, counted from `now`: for [`Batch::wait`].
+/// From `now` to the deadline, rounded up, in milliseconds: for [`Batch::wait`].
 pub fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
     let Some(deadline) = deadline else {
         return POLL_FOREVER;
     };
-    let left = deadline.saturating_sub(now) / 1_000_000 + 1;
+    let left = deadline.saturating_sub(now).div_ceil(1_000_000);
     u32::try_from(left).unwrap_or(POLL_FOREVER - 1)
 }
 

@@ -25,8 +25,13 @@ const STRAIN: &str = "testmemory";
 const CALLS: &str = "testcalls";
 /// The service that keeps its clients.
 const ECHO: &str = SERVICES[0];
+/// The chat, which keeps its clients, too, but knows how many it has at the most.
+const CHAT: &str = "chatd";
+/// Its sockets: those clients, more that leave or are told that it is full, and what the network
+/// server asks for ahead.
+const CHAT_SOCKETS: u64 = 384;
 /// The least that a service can work with, in bytes.
-const SERVICE_MIN: u64 = 512 << 10;
+const SERVICE_MIN: u64 = 448 << 10;
 /// The most that it is given.
 const SERVICE_MAX: u64 = 8 << 20;
 
@@ -73,6 +78,11 @@ impl Share {
             share.limits = limits
                 .with(Resource::Memory, service)
                 .with(Resource::Sockets, sockets);
+        } else if name == CHAT {
+            share.is_server = true;
+            share.limits = limits
+                .with(Resource::Memory, service.max(limits.get(Resource::Memory)))
+                .with(Resource::Sockets, CHAT_SOCKETS);
         } else if name == STRAIN {
             share.cards = u64::MAX;
             share.limits = limits
@@ -209,6 +219,9 @@ mod tests {
         strain.of_what_is_left(&small);
         let left = small.minus(&strain.limits);
         assert!(left.get(Resource::Memory) >= 3 << 18 && left.get(Resource::Processes) >= 16);
+        let chat = Share::of(CHAT, "", &small).limits;
+        assert_eq!(chat.get(Resource::Memory), 768 << 10);
+        assert!(chat.get(Resource::Sockets) <= small.get(Resource::Sockets));
         let service = Share::of("httpd", "", &small);
         assert_eq!(service.limits.get(Resource::Memory), SERVICE_MIN);
     }
