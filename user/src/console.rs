@@ -1,8 +1,8 @@
 //! The console: `print!` and `println!`, and where `log` goes.
 //!
-//! Text is collected up to the end of its line and written with one system call, so that
-//! lines of several programs do not interleave. [`flush`] and the program's end write a
-//! line that has no end yet.
+//! What one `print!` ends of lines is written with one system call, so that the lines of several
+//! programs do not interleave, nor a text of several lines with theirs. [`flush`] and the program's
+//! end write a line that has no end yet.
 
 use abi::syscall::PRINT_MAX;
 use core::fmt::{self, Write};
@@ -43,6 +43,15 @@ impl Line {
         end.map(|end| end + 1)
     }
 
+    /// Adds a text, and writes the whole lines that there are then.
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        // A formatting trait that fails is the program's own; there is nobody to tell.
+        let _ = self.write_fmt(text);
+        if let Some(count) = self.lines() {
+            self.emit(count);
+        }
+    }
+
     /// Writes the first `count` bytes to the console and moves the rest up.
     fn emit(&mut self, count: usize) {
         let mut rest = &self.bytes[..count];
@@ -73,17 +82,13 @@ impl Write for Line {
             self.len += take;
             rest = later;
         }
-        if text.contains('\n') {
-            self.emit(self.lines().unwrap_or(0));
-        }
         Ok(())
     }
 }
 
 /// What [`print!`](crate::print!) and [`println!`](crate::println!) call.
 pub fn print(text: fmt::Arguments<'_>) {
-    // A formatting trait that fails is the program's own; there is nobody to tell.
-    let _ = LINE.lock().write_fmt(text);
+    LINE.lock().say(text);
 }
 
 /// Writes an unfinished line now.
@@ -97,13 +102,10 @@ pub fn flush() {
 
 /// Prints a line even if the program stopped in the middle of printing another.
 pub fn print_last_words(text: fmt::Arguments<'_>) {
-    if let Some(mut line) = LINE.try_lock() {
-        if line.len > 0 {
-            let _ = line.write_str("\n");
-        }
-        let _ = writeln!(line, "{text}");
-    } else {
-        let _ = writeln!(Line::new(), "\n{text}");
+    match LINE.try_lock() {
+        Some(mut line) if line.len == 0 => line.say(format_args!("{text}\n")),
+        Some(mut line) => line.say(format_args!("\n{text}\n")),
+        None => Line::new().say(format_args!("\n{text}\n")),
     }
 }
 
@@ -165,12 +167,12 @@ mod tests {
         let calls = calls(u64::MAX);
         let mut line = Line::new();
         for n in 0..3 {
-            write!(line, "{n} ").unwrap();
+            line.say(format_args!("{n} "));
         }
         assert!(calls.try_recv().is_err());
-        write!(line, "go\nnext").unwrap();
+        line.say(format_args!("go\nnext"));
         assert_eq!(calls.try_recv().unwrap(), "0 1 2 go\n");
-        writeln!(line, " line\nand one").unwrap();
+        line.say(format_args!("{}\n", format_args!(" line\nand one")));
         assert_eq!(calls.try_recv().unwrap(), "next line\nand one\n");
         assert!(calls.try_recv().is_err());
     }
@@ -179,7 +181,7 @@ mod tests {
     fn a_long_line_comes_in_pieces_and_complete() {
         let calls = calls(700);
         let text = "x".repeat(3 * PRINT_MAX) + "\n";
-        Line::new().write_str(&text).unwrap();
+        Line::new().say(format_args!("{text}"));
         assert_eq!(calls.try_iter().collect::<String>(), text);
     }
 
@@ -187,7 +189,7 @@ mod tests {
     fn many_lines_are_written_in_pieces_that_end_where_lines_do() {
         let calls = calls(u64::MAX);
         let text: String = (0..500).map(|n| format!("line {n}\n")).collect();
-        Line::new().write_str(&text).unwrap();
+        Line::new().say(format_args!("{text}"));
         let pieces: Vec<String> = calls.try_iter().collect();
         assert!(pieces.len() > 2, "{}", pieces.len());
         assert!(
