@@ -22,7 +22,7 @@ pub(super) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
     pub full: bool,
-    /// Frames since that was set to 0.
+    /// Frames that left in turns since that was set to 0.
     pub frames: usize,
     /// Octets of the longest frame.
     pub frame_max: usize,
@@ -84,7 +84,6 @@ impl<D: Device> Port<D> {
     pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
         let token = self.device.transmit(instant(now));
         self.full |= token.is_none();
-        self.frames += usize::from(token.is_some());
         Some((token?, &self.software))
     }
 

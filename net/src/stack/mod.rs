@@ -355,11 +355,15 @@ impl<D: Device> Stack<D> {
 
     /// UDP and ICMP come first by turns.
     fn datagram_turn(&mut self, turn: usize, now: u64) -> bool {
-        if turn % 4 == 3 && self.icmp_turn(now) {
-            return true;
-        }
+        let taken =
+            turn % 4 == 3 && self.icmp_turn(now) || self.udp_turn(now) || self.icmp_turn(now);
+        self.port.frames += usize::from(taken);
+        taken
+    }
+
+    fn udp_turn(&mut self, now: u64) -> bool {
         let around = (&self.config, &self.neighbors, &mut self.port);
-        self.udp.take_turn(now, &mut self.memory, around) || self.icmp_turn(now)
+        self.udp.take_turn(now, &mut self.memory, around)
     }
 
     fn icmp_turn(&mut self, now: u64) -> bool {
