@@ -10,6 +10,7 @@ use abi::layout::PAGE_SIZE;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
+use kernel::endpoint::memory::Shared;
 use x86_64::PhysAddr;
 
 /// Cards with 32-bit addresses reach the memory below 4 GiB.
@@ -143,6 +144,36 @@ impl Arena {
         }
         // SAFETY: inside the arena.
         unsafe { self.base.as_ptr().add(offset) }
+    }
+}
+
+impl Shared for Arena {
+    fn allocate(len: usize) -> Option<Self> {
+        Arena::new(len)
+    }
+
+    fn address(&self) -> u64 {
+        self.physical
+    }
+
+    fn size(&self) -> usize {
+        self.len
+    }
+
+    fn load_words<const N: usize>(&self, offset: usize) -> [u32; N] {
+        self.load_all(offset)
+    }
+
+    fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) {
+        self.store_all(offset, words);
+    }
+
+    fn put(&mut self, offset: usize, bytes: &[u8]) {
+        self.copy_in(offset, bytes);
+    }
+
+    fn get(&self, offset: usize, bytes: &mut [u8]) {
+        self.copy_out(offset, bytes);
     }
 }
 

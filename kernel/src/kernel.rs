@@ -5,13 +5,14 @@ use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
 use crate::arch::{cpu, gdt, space};
+use crate::dma::Arena;
 use crate::faults;
-use crate::nics::Nics;
 use crate::user_memory::UserMemory;
 use abi::account::{Account, Holder, Stage};
 use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
 use kernel::clock::{MILLISECOND_NS, QUANTUM_MS, SECOND_NS};
+use kernel::endpoint::Cards;
 use kernel::idle::{ARM_NS, Looks, Watch};
 use kernel::process::Table;
 use kernel::ramdisk::Ramdisk;
@@ -33,8 +34,8 @@ const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 pub struct Kernel {
     /// Processes, and messages between them.
     pub table: Table<UserMemory>,
-    /// The cards.
-    pub nics: Nics,
+    /// The cards, and who has what of them.
+    pub cards: Cards<Arena>,
     /// The files.
     pub ramdisk: Ramdisk<'static>,
     /// The clocks.
@@ -164,15 +165,15 @@ impl Kernel {
                 if self.pic.is_spurious(irq) {
                     return false;
                 }
-                let woke = self.nics.interrupt(irq, &mut self.table);
-                if self.nics.is_stuck(irq) {
+                let woke = self.cards.interrupt(irq, &mut self.table);
+                if self.cards.is_stuck(irq) {
                     self.pic.set_enabled(irq, false);
                 }
                 self.pic.end_of_interrupt(irq);
                 woke
             }
             _ if Messages::is_message(vector) => {
-                let woke = self.nics.message(vector as u8, &mut self.table);
+                let woke = self.cards.message(vector as u8, &mut self.table);
                 self.timer.end_of_interrupt();
                 woke
             }
@@ -192,14 +193,16 @@ impl Kernel {
         if now >= self.next_tick {
             let before = self.accounts.enter(Stage::Tick);
             self.next_tick = now + SECOND_NS;
-            self.nics.tick(&mut self.table, &mut self.pic);
+            let pic = &mut self.pic;
+            self.cards
+                .tick(&mut self.table, |irq| pic.set_enabled(irq, true));
             self.accounts.back(before);
         }
-        if self.nics.is_unarmed() {
+        if self.cards.is_unarmed() {
             if self.looks.are_recent(now) {
                 self.timer.arm(now + ARM_NS, now);
             } else {
-                self.nics.arm(&mut self.table);
+                self.cards.arm(&mut self.table);
             }
         }
         self.table.expire(now);
@@ -225,7 +228,7 @@ impl Kernel {
     /// Ends a process: its cards are free for the next owner, its callers are told.
     #[cold]
     pub fn end(&mut self, pid: Pid, exit: Exit) {
-        self.nics.release(pid);
+        self.cards.release(pid, &mut self.table);
         if let Err(error) = self.table.end(pid, exit) {
             log::warn!("process {pid} could not be ended: {error}");
         }
@@ -276,17 +279,17 @@ impl Kernel {
         let mut now = self.timer.now();
         let until = self.watch.begin(now).min(self.timer.armed());
         let mut woke = false;
-        if now < until && self.nics.silence(&self.table) {
+        if now < until && self.cards.silence(&mut self.table) {
             let before = self.accounts.enter(Stage::Idle);
             while !woke && now < until {
-                woke = self.nics.poll(&mut self.table);
+                woke = self.cards.poll(&mut self.table);
                 now = self.timer.now();
             }
             self.accounts.back_from_idle(before);
             self.looks.looked(now);
         }
-        if !woke && self.nics.is_unarmed() {
-            self.nics.arm(&mut self.table);
+        if !woke && self.cards.is_unarmed() {
+            self.cards.arm(&mut self.table);
             woke = self.table.has_ready();
         }
         woke
@@ -314,7 +317,7 @@ impl Kernel {
             let slice = self.table.slice_ms(QUANTUM_MS) * MILLISECOND_NS;
             self.timer.arm(now + slice, now);
         }
-        if next.is_some() && self.nics.is_unarmed() {
+        if next.is_some() && self.cards.is_unarmed() {
             self.arm_for(next);
         }
         if goes_on {
@@ -354,7 +357,7 @@ impl Kernel {
         let process = next.and_then(|pid| self.table.get(pid));
         if process.is_some_and(|process| process.vectors.state().is_ok()) {
             // It computes: it was interrupted.
-            self.nics.arm(&mut self.table);
+            self.cards.arm(&mut self.table);
         } else {
             let now = self.timer.now();
             let due = self.timer.armed();

@@ -14,6 +14,7 @@ pub mod account;
 pub mod acpi;
 pub mod clock;
 pub mod elf;
+pub mod endpoint;
 pub mod frames;
 pub mod idle;
 pub mod ipc;

@@ -5,12 +5,12 @@
 extern crate alloc;
 
 mod arch;
+mod attach;
 mod console;
 mod dma;
 mod faults;
 mod kernel;
 mod mmio;
-mod nics;
 mod syscalls;
 mod user_memory;
 
@@ -18,8 +18,8 @@ use crate::arch::messages::Messages;
 use crate::arch::{
     boot_memory, cmos, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps,
 };
+use crate::attach::Attaching;
 use crate::kernel::Kernel;
-use crate::nics::{Attaching, Nics};
 use crate::user_memory::UserMemory;
 use ::kernel::account::Accounts;
 use ::kernel::clock::SECOND_NS;
@@ -109,7 +109,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let options = Options::read(ramdisk.command_line(), |word| {
         log::warn!("command line: `{word}` is unknown; there are {WORDS}");
     });
-    let nics = Nics::attach_all(
+    let cards = attach::attach_all(
         &scan.functions,
         Attaching {
             config,
@@ -124,11 +124,11 @@ fn main(boot: &'static mut BootInfo) -> ! {
         log::error!("{problem}; halted");
         cpu::halt_forever();
     }
-    for irq in nics.irqs() {
+    for irq in cards.irqs() {
         pic.set_enabled(irq, true);
     }
 
-    for mac in nics.macs() {
+    for mac in cards.macs() {
         random.absorb(&mac);
     }
     random.absorb_words(&[cpu::timestamp()]);
@@ -139,7 +139,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     timer.arm(next_tick, timer.now());
     let mut kernel = Kernel {
         table: Table::new(UserMemory, u64::from(timer.mhz()) * 1000),
-        nics,
+        cards,
         ramdisk,
         random,
         fixed_layout: options.fixed_layout,

@@ -6,7 +6,7 @@
 use crate::process::{Machine, Registers, State, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::tests::Model;
-use crate::space::{Physical, Piece, Space};
+use crate::space::{Physical, Piece, Shown, Space};
 use crate::spawn::Grant;
 use crate::{elf, ramdisk};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Pid, Received, wait};
@@ -112,6 +112,14 @@ impl Machine for Programs {
 
     fn set_limit(&self, space: &mut Self::Space, bytes: u64) {
         space.set_limit(bytes);
+    }
+
+    fn show(&self, space: &mut Self::Space, pieces: [Shown; 3]) -> Result<()> {
+        space.show(pieces)
+    }
+
+    fn charge(&self, space: &mut Self::Space, bytes: u64) -> Result<()> {
+        space.charge(bytes)
     }
 
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers {

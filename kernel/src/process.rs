@@ -6,7 +6,8 @@
 
 use crate::limits::{PROCESS_MAX, Rights, SERVERS_MAX, Shares};
 use crate::schedule::{Pace, Scheduler};
-use crate::space::Piece;
+use crate::space::{Piece, Shown};
+use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
 use abi::layout::Places;
 use abi::limits::Limits;
@@ -17,6 +18,7 @@ use alloc::vec::Vec;
 use heapless::Deque;
 
 mod end;
+mod endpoints;
 mod quota;
 mod vectors;
 
@@ -71,6 +73,18 @@ pub trait Machine {
 
     /// Has an address space take so many bytes at the most.
     fn set_limit(&self, space: &mut Self::Space, bytes: u64);
+
+    /// Shows a process memory that stays somebody else's: see [`crate::space::Space::show`].
+    ///
+    /// # Errors
+    /// As there.
+    fn show(&self, space: &mut Self::Space, pieces: [Shown; 3]) -> Result<()>;
+
+    /// Counts memory that is no part of an address space, for its process.
+    ///
+    /// # Errors
+    /// [`Error::QuotaExceeded`] over its limit.
+    fn charge(&self, space: &mut Self::Space, bytes: u64) -> Result<()>;
 }
 
 /// The general registers and the interrupt frame, in the order the trap entry pushes them.
@@ -188,8 +202,8 @@ pub struct Process<S> {
     pub(crate) ended_children: u64,
     /// How many sockets it has, by the servers that have told.
     pub(crate) sockets: [Option<(Pid, u32)>; SERVERS_MAX],
-    /// How many cards it has.
-    pub(crate) cards: u32,
+    /// Its endpoints, by their numbers: each is a place among those of all.
+    pub(crate) endpoints: heapless::Vec<u8, ENDPOINTS_MAX>,
     pub(crate) pace: Pace,
 }
 
@@ -292,7 +306,7 @@ impl<M: Machine> Table<M> {
             deaths: VecDeque::new(),
             ended_children: 0,
             sockets: [None; SERVERS_MAX],
-            cards: 0,
+            endpoints: heapless::Vec::new(),
             pace,
         });
         self.limit_memory(slot);

@@ -149,6 +149,19 @@ impl<P: Physical> Space<P> {
         self.limit = bytes / PAGE_SIZE;
     }
 
+    /// Counts memory that is not in it, which the program has none the less.
+    ///
+    /// # Errors
+    /// [`Error::QuotaExceeded`] over its limit.
+    pub fn charge(&mut self, bytes: u64) -> Result<()> {
+        let pages = bytes.div_ceil(PAGE_SIZE);
+        if pages > self.limit.saturating_sub(self.taken) {
+            return Err(Error::QuotaExceeded);
+        }
+        self.taken += pages;
+        Ok(())
+    }
+
     /// The top-level table.
     pub fn top(&self) -> u64 {
         self.top

@@ -7,12 +7,14 @@ use crate::arch::{cpu, paging};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
+use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{PAGE_SIZE, Places};
 use abi::limits::{ProcessInfo, Spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
+use kernel::endpoint::Refusal;
 use kernel::process::{Machine, Registers};
 use kernel::spawn::Grant;
 
@@ -58,7 +60,7 @@ impl Kernel {
             }
             Syscall::NicExchange => {
                 let (table, accounts) = (&mut self.table, &mut self.accounts);
-                self.nics.exchange(a, (pid, false), table, accounts)
+                self.cards.exchange(a, (pid, false), table, accounts)
             }
             _ => return self.other_syscall(pid, call, arguments),
         };
@@ -98,17 +100,17 @@ impl Kernel {
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
             Syscall::Lookup => self.lookup(pid, a, b),
-            Syscall::NicAttach => self.attach(pid, a),
-            Syscall::NicInfo => self.nics.info(a, pid, &self.table, b),
+            Syscall::NicAttach => self.attach(pid, a, (b, c)),
+            Syscall::NicInfo => self.cards.info(a, pid, &self.table, b),
             Syscall::NicSend => {
                 let options = SendOptions::from_register(d);
-                self.nics.send(a, pid, &mut self.table, (b, c), options)
+                self.cards.send(a, pid, &mut self.table, (b, c), options)
             }
-            Syscall::NicReceive => self.nics.receive(a, pid, &mut self.table, (b, c)),
-            Syscall::NicFlush => self.nics.flush(a, pid, &mut self.table),
-            Syscall::NicStatistics => self.nics.statistics(a, pid, &self.table, (b, c)),
-            Syscall::NicMap => self.nics.map(a, pid, &mut self.table, b),
-            Syscall::NicFilter => self.nics.filter(a, pid, &self.table, (b, c)),
+            Syscall::NicReceive => self.cards.receive(a, pid, &mut self.table, (b, c)),
+            Syscall::NicFlush => self.cards.flush(a, pid, &mut self.table),
+            Syscall::NicStatistics => self.cards.statistics(a, pid, &self.table, (b, c)),
+            Syscall::NicMap => self.cards.map(a, pid, &mut self.table, b),
+            Syscall::NicFilter => self.cards.filter(a, pid, &self.table, (b, c)),
             Syscall::Accounts => self.write_accounts(pid, (a, b)),
             Syscall::Yield
             | Syscall::Call
@@ -134,24 +136,47 @@ impl Kernel {
         Ok(())
     }
 
-    fn attach(&mut self, pid: Pid, card: u64) -> Result<u64> {
+    fn attach(&mut self, pid: Pid, card: u64, (from, len): (u64, u64)) -> Result<u64> {
         self.table.check_card(pid, card)?;
-        self.nics.attach(card, pid, &mut self.pic)?;
-        self.table.count_card(pid);
-        Ok(0)
+        let mut filters = [Filter::default(); FILTERS_MAX];
+        let count = len / Filter::SIZE as u64;
+        if count > FILTERS_MAX as u64 {
+            return Err(Error::TooLong);
+        }
+        if len % Filter::SIZE as u64 != 0 {
+            return Err(Error::Malformed);
+        }
+        let filters = &mut filters[..count as usize];
+        for (filter, from) in filters.iter_mut().zip((from..).step_by(Filter::SIZE)) {
+            let mut bytes = [0; Filter::SIZE];
+            self.read(pid, from, &mut bytes)?;
+            *filter = Filter::from_bytes(&bytes)?;
+        }
+        let Kernel {
+            cards, table, pic, ..
+        } = self;
+        let switch_on = |irq| pic.set_enabled(irq, true);
+        match cards.attach(card, pid, filters, table, switch_on) {
+            Ok(number) => Ok(number.into()),
+            Err(Refusal::Wrong(error)) => Err(error),
+            Err(Refusal::Overlaps(other)) => {
+                self.write(pid, from, &other.to_bytes())?;
+                Err(Error::FilterOverlaps)
+            }
+        }
     }
 
     fn wait(
         &mut self,
         pid: Pid,
         (mask, mut deadline, buffer): (u64, u64, u64),
-        card: Option<u64>,
+        endpoint: Option<u64>,
     ) -> Result<Option<bool>> {
         let mask = u32::try_from(mask).map_err(|_| Error::InvalidArgument)?;
-        if let Some(card) = card {
+        if let Some(number) = endpoint {
             let before = self.accounts.enter(Stage::Receive);
             let (table, accounts) = (&mut self.table, &mut self.accounts);
-            let received = self.nics.exchange(card, (pid, true), table, accounts);
+            let received = self.cards.exchange(number, (pid, true), table, accounts);
             self.accounts.back(before);
             if received? > 0 {
                 deadline = 0;
@@ -160,7 +185,7 @@ impl Kernel {
         let now = self.timer.now();
         let event = self.table.wait(pid, mask, deadline, buffer, now)?;
         if event.is_none() {
-            self.nics.sleeps(pid, card);
+            self.cards.sleeps(pid, endpoint, &self.table);
             if deadline != abi::ipc::FOREVER {
                 self.timer.arm(deadline, now);
             }
@@ -311,15 +336,11 @@ impl Kernel {
     }
 
     fn write(&self, pid: Pid, pointer: u64, bytes: &[u8]) -> Result<()> {
-        let process = self.table.alive(pid)?;
-        let space = process.space.as_ref().ok_or(Error::NotFound)?;
-        self.table.machine().write(space, pointer, bytes)
+        self.table.write(pid, pointer, bytes)
     }
 
     fn read(&self, pid: Pid, pointer: u64, buffer: &mut [u8]) -> Result<()> {
-        let process = self.table.alive(pid)?;
-        let space = process.space.as_ref().ok_or(Error::NotFound)?;
-        self.table.machine().read(space, pointer, buffer)
+        self.table.read(pid, pointer, buffer)
     }
 }
 

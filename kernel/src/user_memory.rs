@@ -11,7 +11,7 @@ use abi::layout::{PAGE_SIZE, USER_END};
 use abi::{Error, Result};
 use core::ptr::NonNull;
 use kernel::process::{Machine, Registers};
-use kernel::space::Piece;
+use kernel::space::{Piece, Shown};
 
 /// The machine's side of the process table.
 pub struct UserMemory;
@@ -102,6 +102,14 @@ impl Machine for UserMemory {
 
     fn set_limit(&self, space: &mut Space, bytes: u64) {
         space.set_limit(bytes);
+    }
+
+    fn show(&self, space: &mut Space, pieces: [Shown; 3]) -> Result<()> {
+        space.show(pieces)
+    }
+
+    fn charge(&self, space: &mut Space, bytes: u64) -> Result<()> {
+        space.charge(bytes)
     }
 
     fn can_write(&self, space: &Space, address: u64, len: usize) -> Result<()> {

@@ -6,14 +6,16 @@ use crate::{Result, sys};
 use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
+pub use abi::endpoint::Filter;
 pub use abi::nic::{
     Counter, Features, Filters, FrameMemory, Link, MacAddress, NicInfo, ReceivedFrame,
     Segmentation, SendOptions,
 };
 
-/// An attached card. It stays attached until the process ends.
+/// An endpoint: an attached card, or a part of one. It stays attached until the process ends.
 #[derive(Debug)]
 pub struct Card {
+    /// The endpoint's number.
     number: u8,
 }
 
@@ -23,7 +25,16 @@ impl Card {
     /// # Errors
     /// As [`sys::nic_attach`].
     pub fn attach(number: u8) -> Result<Card> {
-        sys::nic_attach(number)?;
+        Self::share(number, &mut [])
+    }
+
+    /// Takes a part of card `number`: the frames that the filters describe. If one of them describes
+    /// another endpoint's, too, the other's is put in the place of the first.
+    ///
+    /// # Errors
+    /// As [`sys::nic_attach`].
+    pub fn share(number: u8, filters: &mut [Filter]) -> Result<Card> {
+        let number = sys::nic_attach(number, filters)?;
         Ok(Card { number })
     }
 
@@ -33,7 +44,7 @@ impl Card {
         Card { number }
     }
 
-    /// Its number.
+    /// Its number among the endpoints of this process.
     pub fn number(&self) -> u8 {
         self.number
     }

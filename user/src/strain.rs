@@ -135,8 +135,8 @@ pub fn look_for_marks(card: u8) -> Result<[usize; 3]> {
         loaded += usize::from(traces::segments() != [0; 4]);
     }
     while process::wait_any()?.0 != child {}
-    sys::nic_attach(card)?;
-    let buffers = traces::buffers(card)?;
+    let endpoint = sys::nic_attach(card, &mut [])?;
+    let buffers = traces::buffers(endpoint)?;
     let fresh = traces::more_memory(TAKEN)?;
     // SAFETY: all of it was just mapped for this process.
     let (marked, used) = unsafe {
@@ -151,8 +151,8 @@ pub fn look_for_marks(card: u8) -> Result<[usize; 3]> {
 /// # Errors
 /// If there is no card, or no memory.
 pub fn leave_marks(card: u8) -> Result<()> {
-    sys::nic_attach(card)?;
-    let [transmit, _] = traces::buffers(card)?;
+    let endpoint = sys::nic_attach(card, &mut [])?;
+    let [transmit, _] = traces::buffers(endpoint)?;
     let fresh = traces::more_memory(TAKEN)?;
     // SAFETY: both were just mapped for this process to write, and no object is in them.
     unsafe {
@@ -164,7 +164,8 @@ pub fn leave_marks(card: u8) -> Result<()> {
     let end = time::clock_ns() + FRAMES_NS;
     let mut frame = [0; 2048];
     let mut turns = 0;
-    while turns < TURNS || sys::nic_receive(card, &mut frame).is_err() && time::clock_ns() < end {
+    while turns < TURNS || sys::nic_receive(endpoint, &mut frame).is_err() && time::clock_ns() < end
+    {
         traces::mark_segments();
         sys::yield_now()?;
         turns += 1;

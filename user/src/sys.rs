@@ -7,6 +7,7 @@
 
 use abi::account::Account;
 use abi::clock::Clock;
+use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::error::from_register;
 use abi::exchange;
 use abi::ipc::Received;
@@ -437,22 +438,35 @@ pub fn lookup(name: &str) -> Result<Pid> {
     call4(Syscall::Lookup, [address(name), name.len() as u64, 0, 0]).and_then(pid)
 }
 
-/// Takes a card for this process.
+/// Takes an endpoint of a card for this process: the frames that the filters describe, or without any
+/// the whole card. Returns its number, which the calls below take.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such card, [`Error::NotPermitted`] without the right to it,
-/// [`Error::Busy`] if it is taken, [`Error::QuotaExceeded`].
-pub fn nic_attach(card: u8) -> Result<()> {
-    call4(Syscall::NicAttach, [card.into(), 0, 0, 0]).map(|_| ())
+/// [`Error::Busy`] if it, or a part of what is to be the whole, is taken, [`Error::FilterOverlaps`] with
+/// the other's filter in the place of the first, [`Error::InvalidArgument`] for a filter that no frame
+/// meets, [`Error::TooLong`] for too many, [`Error::NoMemory`], [`Error::QuotaExceeded`].
+pub fn nic_attach(card: u8, filters: &mut [Filter]) -> Result<u8> {
+    let mut bytes = [[0; Filter::SIZE]; FILTERS_MAX];
+    let written = bytes.get_mut(..filters.len()).ok_or(Error::TooLong)?;
+    for (bytes, filter) in written.iter_mut().zip(&*filters) {
+        *bytes = filter.to_bytes();
+    }
+    let written = written.as_flattened_mut();
+    let result = call_filling(Syscall::NicAttach, [card.into(), 0, 0, 0], 1, written);
+    if result == Err(Error::FilterOverlaps) {
+        filters[0] = Filter::from_bytes(&written[..Filter::SIZE])?;
+    }
+    result.map(|number| number as u8)
 }
 
 /// Describes an attached card.
 ///
 /// # Errors
 /// [`Error::BadHandle`] if it is not attached.
-pub fn nic_info(card: u8) -> Result<NicInfo> {
+pub fn nic_info(endpoint: u8) -> Result<NicInfo> {
     let mut info = [0; NicInfo::SIZE];
-    call_filling(Syscall::NicInfo, [card.into(), 0, 0, 0], 1, &mut info)?;
+    call_filling(Syscall::NicInfo, [endpoint.into(), 0, 0, 0], 1, &mut info)?;
     NicInfo::from_bytes(&info)
 }
 
@@ -461,9 +475,9 @@ pub fn nic_info(card: u8) -> Result<NicInfo> {
 /// # Errors
 /// [`Error::WouldBlock`] if the ring is full, [`Error::BadFrame`] for a frame that cannot
 /// be sent, [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_send(card: u8, frame: &[u8], options: SendOptions, more: bool) -> Result<()> {
+pub fn nic_send(endpoint: u8, frame: &[u8], options: SendOptions, more: bool) -> Result<()> {
     let options = options.to_register(more);
-    let arguments = [card.into(), address(frame), frame.len() as u64, options];
+    let arguments = [endpoint.into(), address(frame), frame.len() as u64, options];
     call4(Syscall::NicSend, arguments).map(|_| ())
 }
 
@@ -471,8 +485,8 @@ pub fn nic_send(card: u8, frame: &[u8], options: SendOptions, more: bool) -> Res
 ///
 /// # Errors
 /// [`Error::WouldBlock`] if there is none, [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_receive(card: u8, buffer: &mut [u8]) -> Result<ReceivedFrame> {
-    call_filling(Syscall::NicReceive, [card.into(), 0, 0, 0], 1, buffer)
+pub fn nic_receive(endpoint: u8, buffer: &mut [u8]) -> Result<ReceivedFrame> {
+    call_filling(Syscall::NicReceive, [endpoint.into(), 0, 0, 0], 1, buffer)
         .map(ReceivedFrame::from_register)
 }
 
@@ -480,8 +494,8 @@ pub fn nic_receive(card: u8, buffer: &mut [u8]) -> Result<ReceivedFrame> {
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_flush(card: u8) -> Result<()> {
-    call4(Syscall::NicFlush, [card.into(), 0, 0, 0]).map(|_| ())
+pub fn nic_flush(endpoint: u8) -> Result<()> {
+    call4(Syscall::NicFlush, [endpoint.into(), 0, 0, 0]).map(|_| ())
 }
 
 /// Chooses which frames are received; `filters` is what [`abi::nic::Filters`] says.
@@ -489,8 +503,8 @@ pub fn nic_flush(card: u8) -> Result<()> {
 /// # Errors
 /// [`Error::NotSupported`], [`Error::TooLong`] if the card has no room for so many,
 /// [`Error::InvalidArgument`] for a VLAN that is none, [`Error::BadHandle`].
-pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
-    let arguments = [card.into(), address(filters), filters.len() as u64, 0];
+pub fn nic_filter(endpoint: u8, filters: &[u8]) -> Result<()> {
+    let arguments = [endpoint.into(), address(filters), filters.len() as u64, 0];
     call4(Syscall::NicFilter, arguments).map(|_| ())
 }
 
@@ -499,9 +513,9 @@ pub fn nic_filter(card: u8, filters: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::NoMemory`].
-pub fn nic_map(card: u8) -> Result<(FrameMemory, u64)> {
+pub fn nic_map(endpoint: u8) -> Result<(FrameMemory, u64)> {
     let mut memory = [0; FrameMemory::SIZE];
-    let area = call_filling(Syscall::NicMap, [card.into(), 0, 0, 0], 1, &mut memory)?;
+    let area = call_filling(Syscall::NicMap, [endpoint.into(), 0, 0, 0], 1, &mut memory)?;
     Ok((FrameMemory::from_bytes(&memory)?, area))
 }
 
@@ -511,8 +525,8 @@ pub fn nic_map(card: u8) -> Result<(FrameMemory, u64)> {
 /// # Errors
 /// [`Error::BadHandle`] for a buffer that is not the caller's, [`Error::BadFrame`] and the like
 /// for a frame that was dropped, [`Error::DeviceFailed`].
-pub fn nic_exchange(card: u8, area: &mut [u32; exchange::WORDS]) -> Result<()> {
-    let arguments = [card.into(), area.as_mut_ptr() as u64, 0, 0];
+pub fn nic_exchange(endpoint: u8, area: &mut [u32; exchange::WORDS]) -> Result<()> {
+    let arguments = [endpoint.into(), area.as_mut_ptr() as u64, 0, 0];
     // SAFETY: the area is borrowed exclusively until the call returns, and the kernel writes
     // nowhere else but into buffers that are not this process's meanwhile.
     from_register(unsafe { enter(Syscall::NicExchange, arguments) }).map(|_| ())
@@ -522,10 +536,15 @@ pub fn nic_exchange(card: u8, area: &mut [u32; exchange::WORDS]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_statistics(card: u8, buffer: &mut [u8]) -> Result<usize> {
+pub fn nic_statistics(endpoint: u8, buffer: &mut [u8]) -> Result<usize> {
     let room = buffer.len() / Counter::SIZE;
-    call_filling(Syscall::NicStatistics, [card.into(), 0, 0, 0], 1, buffer)
-        .map(|count| (count as usize).min(room))
+    call_filling(
+        Syscall::NicStatistics,
+        [endpoint.into(), 0, 0, 0],
+        1,
+        buffer,
+    )
+    .map(|count| (count as usize).min(room))
 }
 
 /// Writes [`Account`]s of [`Account::SIZE`] bytes each into `buffer`; returns how many.

@@ -42,13 +42,13 @@ pub fn mark_segments() {
     }
 }
 
-/// The frame buffers of a card of this process: those to send from, and what it receives into.
+/// The frame buffers of an endpoint of this process: those to send from, and what it receives into.
 /// Where they are, and bytes of them.
 ///
 /// # Errors
 /// As [`sys::nic_map`].
-pub fn buffers(card: u8) -> Result<[(u64, u64); 2]> {
-    let (memory, area) = sys::nic_map(card)?;
+pub fn buffers(endpoint: u8) -> Result<[(u64, u64); 2]> {
+    let (memory, area) = sys::nic_map(endpoint)?;
     let [_, transmit, receive] = nic_window(area);
     let bytes = |(count, len): (u16, u32)| u64::from(count) * u64::from(len);
     let sent = bytes(memory.small) + bytes(memory.large);

@@ -65,6 +65,9 @@ crate::numbered! {
         /// The limits of the calling process leave no room for it (`EDQUOT`); see
         /// [`crate::limits`].
         QuotaExceeded = 27,
+        /// A frame that the filter describes is another endpoint's (`EADDRINUSE`); see
+        /// [`crate::endpoint`].
+        FilterOverlaps = 28,
     }
 }
 
@@ -112,6 +115,7 @@ impl Error {
             Error::Malformed => "malformed message",
             Error::Deadlock => "deadlock",
             Error::QuotaExceeded => "quota exceeded",
+            Error::FilterOverlaps => "filter overlaps another's",
         }
     }
 }

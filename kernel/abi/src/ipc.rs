@@ -53,20 +53,30 @@ pub const FOREVER: u64 = u64::MAX;
 
 /// Bits of the mask given to [`Syscall::Wait`](crate::Syscall::Wait).
 pub mod wait {
+    use crate::endpoint::ENDPOINTS_MAX;
+
     /// Messages from other processes.
     pub const MESSAGE: u32 = 1 << 31;
     /// Ends of watched processes and of children.
     pub const DEATH: u32 = 1 << 30;
-    /// Frames have arrived on an attached card.
+    /// Frames have arrived at an endpoint.
     pub const NIC_RECEIVE: u32 = 1 << 0;
-    /// The transmit ring of an attached card, full before, has room again.
+    /// An endpoint that could not send, or had no buffer to send from, can again.
     pub const NIC_TRANSMIT: u32 = 1 << 1;
-    /// The link of an attached card came or went.
+    /// The link of an endpoint's card came or went.
     pub const NIC_LINK: u32 = 1 << 2;
     /// The bits that programs may set with [`Syscall::Notify`](crate::Syscall::Notify).
     pub const USER: u32 = 0x00ff_ff00;
+    /// The endpoints that the bits above are of, a bit each.
+    pub const NIC_ENDPOINTS: u32 = 0x3f00_0000;
+    const _: () = assert!(NIC_ENDPOINTS.count_ones() as usize == ENDPOINTS_MAX);
     /// All notification bits.
-    pub const NOTIFICATIONS: u32 = NIC_RECEIVE | NIC_TRANSMIT | NIC_LINK | USER;
+    pub const NOTIFICATIONS: u32 = NIC_RECEIVE | NIC_TRANSMIT | NIC_LINK | NIC_ENDPOINTS | USER;
+
+    /// The bit that comes with the others if they are of this endpoint of the process.
+    pub const fn endpoint(number: u8) -> u32 {
+        NIC_ENDPOINTS & 1 << 24 << number
+    }
 }
 
 /// A piece of the caller's memory lent for the time of a call.

@@ -13,6 +13,7 @@ pub mod account;
 pub mod batch;
 pub mod clock;
 pub mod command_line;
+pub mod endpoint;
 pub mod error;
 pub mod exchange;
 pub mod exit;

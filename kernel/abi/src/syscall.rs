@@ -62,31 +62,35 @@ crate::numbered! {
         Register = 16,
         /// `(name_ptr, name_len)`: the pid of the process registered under that name.
         Lookup = 17,
-        /// `(card)`: takes the card for the calling process. [`crate::Error::Busy`] if taken.
+        /// `(card, ptr, len)`: takes an endpoint of the card for the calling process, with
+        /// [`crate::endpoint::Filter`]s; with none it is the whole card. Returns the endpoint's
+        /// number, which all other calls take. [`crate::Error::Busy`] if the card, or a part that
+        /// is to be the whole, is taken; [`crate::Error::FilterOverlaps`] if a frame that one of the
+        /// filters describes is another endpoint's: the other's filter is then where the first was.
         NicAttach = 18,
-        /// `(card, &mut NicInfo)`: name, MAC address, link and limits of an attached card.
+        /// `(endpoint, \&mut NicInfo)`: name, MAC address, link and limits of an endpoint.
         NicInfo = 19,
-        /// `(card, ptr, len, options)`: queues one frame; see [`crate::nic::SendOptions`] for
+        /// `(endpoint, ptr, len, options)`: queues one frame; see [`crate::nic::SendOptions`] for
         /// what the card is asked to do. With `more` the card need not be
         /// told yet: more frames or a [`Syscall::NicFlush`] follow. A full ring is
         /// [`crate::Error::WouldBlock`], followed by [`crate::ipc::wait::NIC_TRANSMIT`].
         NicSend = 20,
-        /// `(card, ptr, cap)`: takes the next received frame; returns a
+        /// `(endpoint, ptr, cap)`: takes the next received frame; returns a
         /// [`crate::nic::ReceivedFrame`].
         /// [`crate::Error::WouldBlock`] if there is none, then [`crate::ipc::wait::NIC_RECEIVE`].
         NicReceive = 21,
-        /// `(card)`: tells the card about all queued frames (one doorbell for a batch).
+        /// `(endpoint)`: tells the card about all queued frames (one doorbell for a batch).
         NicFlush = 22,
-        /// `(card, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
+        /// `(endpoint, ptr, cap)`: writes [`crate::nic::Counter`]s; returns how many.
         NicStatistics = 23,
-        /// `(card, ptr, len)`: chooses which frames are received, besides those to the station
+        /// `(endpoint, ptr, len)`: chooses which frames are received, besides those to the station
         /// and to all; see [`crate::nic::Filters`] for the bytes. Until the next such call or
         /// the end of the process.
         NicFilter = 24,
-        /// `(card, &mut FrameMemory)`: shows the caller the card's frame buffers and an exchange
+        /// `(endpoint, &mut FrameMemory)`: shows the caller the endpoint's frame buffers and an exchange
         /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
         NicMap = 25,
-        /// `(card, area)`: hands frames and buffers over, both ways, as the area says; `area` is
+        /// `(endpoint, area)`: hands frames and buffers over, both ways, as the area says; `area` is
         /// its address, as a witness that the caller lets go of it for the time of the call.
         /// Returns how many pieces were received.
         /// [`crate::Error::DeviceFailed`] if the card does not work: what was to be sent is lost

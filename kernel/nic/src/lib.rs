@@ -39,10 +39,13 @@ pub mod e100;
 pub mod igb;
 mod in_place;
 pub mod model;
+mod pool;
 mod refusals;
 mod reserve;
 
 pub use in_place::{FrameArea, Outgoing, Piece, ReceiveInfo, Tail};
+pub use pool::Pool;
+pub use refusals::Refusals;
 
 use bitflags::bitflags;
 use core::fmt;
@@ -176,6 +179,8 @@ pub enum Error {
         /// What there is room for.
         max: usize,
     },
+    /// The frame comes from a station or an address that is not its sender's.
+    BadSource,
     /// A VLAN number above 4094.
     BadVlan {
         /// The number.
@@ -286,6 +291,7 @@ impl fmt::Display for Error {
                 f,
                 "the filter has room for {max} addresses, not for {count}: ask for all of them"
             ),
+            Error::BadSource => f.write_str("the frame's source is not its sender's"),
             Error::BadVlan { vlan } => {
                 write!(f, "there is no VLAN {vlan}: choose one from 0 to 4094")
             }
@@ -360,70 +366,10 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// A network card as the kernel drives it. Object safe.
-///
-/// A card is made stopped. `start`, then `send`, `receive` and the interrupt; `stop` at any time,
-/// for example because the process that owned the card died; then `start` again for the next one.
-/// Except for `start`, `stop`, `tick` and `statistics`, no call waits for the hardware longer than
-/// a few microseconds unless the hardware is broken.
-pub trait Nic {
-    /// The driver's name ("e100"), at most 8 bytes.
-    fn name(&self) -> &'static str;
-
-    /// The station address.
-    fn mac(&self) -> MacAddress;
-
-    /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
-    fn link(&self) -> Link;
-
-    /// What broke a running card. All work fails so until [`Nic::tick`], which tries each time, has
-    /// mended it; all events come when it breaks, and again when it works.
-    fn fault(&self) -> Option<Error>;
-
-    /// Longest frame in bytes, header included and checksum not.
-    fn frame_max(&self) -> usize;
-
-    /// Frames that fit into the transmit ring.
-    fn transmit_ring(&self) -> usize;
-
-    /// Frames that fit into the receive ring.
-    fn receive_ring(&self) -> usize;
-
-    /// Starts with empty rings and cleared buffers: receives, and interrupts. Nothing that the last
-    /// owner has sent or received is left in [`Nic::frame_area`].
-    ///
-    /// # Errors
-    /// What kept the card from starting; it is stopped then.
-    fn start(&mut self) -> Result<(), Error>;
-
-    /// Stops: no DMA, no interrupts; frames not yet sent or received are dropped. Cannot fail: a
-    /// card that does not obey is left alone.
-    fn stop(&mut self);
-
-    /// Copies one frame, Ethernet header first and without checksum, into the ring, and has it and
-    /// all before it sent, unless `more` says that another call, or [`Nic::flush`], follows at once.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if the ring is full (an [`Events::TRANSMIT_SPACE`] follows, and all
-    /// queued frames are on their way), [`Error::BadLength`], [`Error::Stopped`], or what the
-    /// hardware did.
-    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error>;
-
-    /// Has the frames sent that `send` queued with `more`: one doorbell for the batch.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`], or what the hardware did; the frames stay queued.
-    fn flush(&mut self) -> Result<(), Error>;
-
-    /// Copies the next frame, without checksum, to the start of `buffer` and returns its length in
-    /// bytes, at most [`Nic::frame_max`].
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
-    /// [`Error::BufferTooSmall`] (the frame is lost), [`Error::Stopped`], or what the hardware did.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error>;
-
-    /// Where the frames are that [`Nic::take_buffer`] and [`Nic::receive_piece`] give away.
+/// Buffers of frames, each of which one side holds at a time: whoever has them all, which is the driver of
+/// a card, or the kernel for a part of one; and whoever sends from them and receives into them.
+pub trait FrameBuffers {
+    /// Where the frames are that [`FrameBuffers::take_buffer`] and [`FrameBuffers::receive_piece`] give away.
     fn frame_area(&self) -> FrameArea;
 
     /// Gives buffers for frames of `len` bytes to the caller, who has each until it is sent or
@@ -436,7 +382,7 @@ pub trait Nic {
     /// is given then.
     fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error>;
 
-    /// Gives one buffer, as [`Nic::take_buffers`] does.
+    /// Gives one buffer, as [`FrameBuffers::take_buffers`] does.
     ///
     /// # Errors
     /// Those of it, and [`Error::WouldBlock`] if there is none.
@@ -456,7 +402,7 @@ pub trait Nic {
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error>;
 
     /// Sends frames that were built in buffers, in order, until one fails; the card sends them from
-    /// where they are. [`Nic::flush`] must follow, as after [`Nic::send_with`] with `more`. The
+    /// where they are. [`FrameBuffers::flush`] must follow, as after [`Nic::send_with`] with `more`. The
     /// buffers belong to the driver again. Returns how many frames were sent, and why the next was
     /// not; its buffer stays with the caller.
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
@@ -483,16 +429,8 @@ pub trait Nic {
         self.send_buffers(&[frame]).1
     }
 
-    /// Whether a frame has come that was not taken. It looks at memory only, at what would not
-    /// interrupt, so that it can be asked again and again.
-    fn has_received(&mut self) -> bool;
-
-    /// Takes back what `arm` of [`Nic::receive_pieces`] has asked for: who asks
-    /// [`Nic::has_received`] all the time wants no interrupts.
-    fn silence_receive(&mut self);
-
     /// Receives frames that stay where the card has put them, and that are the caller's until
-    /// [`Nic::return_buffers`]: up to `max` pieces, and `take` is told of each. A
+    /// [`FrameBuffers::return_buffers`]: up to `max` pieces, and `take` is told of each. A
     /// long frame may come in several. Returns how many. If they are fewer, there are no more, and
     /// with `arm` an [`Events::RECEIVE`] follows; a card that would interrupt already need not be
     /// looked at, then. Without it no wake-up is asked for: the caller will look again.
@@ -506,7 +444,7 @@ pub trait Nic {
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error>;
 
-    /// One piece, as [`Nic::receive_pieces`] tells it.
+    /// One piece, as [`FrameBuffers::receive_pieces`] tells it.
     ///
     /// # Errors
     /// Those of it, and [`Error::WouldBlock`] if there is none.
@@ -526,10 +464,89 @@ pub trait Nic {
     /// Gives one received piece's buffer back.
     ///
     /// # Errors
-    /// Those of [`Nic::return_buffers`].
+    /// Those of [`FrameBuffers::return_buffers`].
     fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
         self.return_buffers(&[buffer])
     }
+
+    /// Has the frames sent that are queued: one doorbell for the batch.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what the hardware did; the frames stay queued.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Copies bytes to the start of a buffer to send from, which the caller holds. What goes beyond its
+    /// end, or into no buffer, is left out.
+    fn fill_buffer(&mut self, buffer: u16, bytes: &[u8]);
+
+    /// Copies bytes out of a received piece, from `offset` of [`FrameArea::receive`] on.
+    fn read_received(&mut self, offset: usize, into: &mut [u8]);
+}
+
+/// A network card as the kernel drives it. Object safe.
+///
+/// A card is made stopped. `start`, then `send`, `receive` and the interrupt; `stop` at any time,
+/// for example because the process that owned the card died; then `start` again for the next one.
+/// Except for `start`, `stop`, `tick` and `statistics`, no call waits for the hardware longer than
+/// a few microseconds unless the hardware is broken.
+pub trait Nic: FrameBuffers {
+    /// The driver's name ("e100"), at most 8 bytes.
+    fn name(&self) -> &'static str;
+
+    /// The station address.
+    fn mac(&self) -> MacAddress;
+
+    /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
+    fn link(&self) -> Link;
+
+    /// What broke a running card. All work fails so until [`Nic::tick`], which tries each time, has
+    /// mended it; all events come when it breaks, and again when it works.
+    fn fault(&self) -> Option<Error>;
+
+    /// Longest frame in bytes, header included and checksum not.
+    fn frame_max(&self) -> usize;
+
+    /// Frames that fit into the transmit ring.
+    fn transmit_ring(&self) -> usize;
+
+    /// Frames that fit into the receive ring.
+    fn receive_ring(&self) -> usize;
+
+    /// Starts with empty rings and cleared buffers: receives, and interrupts. Nothing that the last
+    /// owner has sent or received is left in [`FrameBuffers::frame_area`].
+    ///
+    /// # Errors
+    /// What kept the card from starting; it is stopped then.
+    fn start(&mut self) -> Result<(), Error>;
+
+    /// Stops: no DMA, no interrupts; frames not yet sent or received are dropped. Cannot fail: a
+    /// card that does not obey is left alone.
+    fn stop(&mut self);
+
+    /// Copies one frame, Ethernet header first and without checksum, into the ring, and has it and
+    /// all before it sent, unless `more` says that another call, or [`FrameBuffers::flush`], follows at once.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if the ring is full (an [`Events::TRANSMIT_SPACE`] follows, and all
+    /// queued frames are on their way), [`Error::BadLength`], [`Error::Stopped`], or what the
+    /// hardware did.
+    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error>;
+
+    /// Copies the next frame, without checksum, to the start of `buffer` and returns its length in
+    /// bytes, at most [`Nic::frame_max`].
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
+    /// [`Error::BufferTooSmall`] (the frame is lost), [`Error::Stopped`], or what the hardware did.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    /// Whether a frame has come that was not taken. It looks at memory only, at what would not
+    /// interrupt, so that it can be asked again and again.
+    fn has_received(&mut self) -> bool;
+
+    /// Takes back what `arm` of [`FrameBuffers::receive_pieces`] has asked for: who asks
+    /// [`Nic::has_received`] all the time wants no interrupts.
+    fn silence_receive(&mut self);
 
     /// To be called when the card's line, which it may share, interrupts. `None`: the card did not
     /// ask. `Some`: it did, and its request is acknowledged.

@@ -3,19 +3,20 @@
 use crate::Error;
 
 /// Names of the counters, in the order of [`Refusals::index`].
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "tx_bad_length",
     "tx_bad_headers",
     "tx_bad_vlan",
     "tx_bad_buffer",
     "tx_unsupported",
     "tx_unreachable",
+    "tx_bad_source",
     "tx_card_broken",
 ];
 
 /// The counters.
 #[derive(Default)]
-pub(crate) struct Refusals([u64; NAMES.len()]);
+pub struct Refusals([u64; NAMES.len()]);
 
 impl Refusals {
     /// Counts the error with which a frame was refused. One that waits for room is not refused.
@@ -35,8 +36,9 @@ impl Refusals {
             Error::BadBuffer { .. } => 3,
             Error::Unsupported => 4,
             Error::ArenaUnreachable { .. } => 5,
+            Error::BadSource => 6,
             // What the hardware did, or that it is stopped.
-            _ => 6,
+            _ => 7,
         })
     }
 

@@ -2,28 +2,13 @@
 
 use super::paging;
 use super::pci::Config;
+use kernel::endpoint::Vectors;
 use kernel::pci::{Function, Message, Msi, MsiX};
 use x86_64::PhysAddr;
 
 /// The vectors for messages: above those of lines and of the local APIC itself.
 const FIRST: u8 = 64;
 const END: u8 = 192;
-
-/// Consecutive vectors of one card.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vectors {
-    first: u8,
-    /// How many.
-    pub count: u8,
-}
-
-impl Vectors {
-    /// Which of them `vector` is, from 0.
-    pub fn index_of(&self, vector: u8) -> Option<u16> {
-        let index = vector.checked_sub(self.first)?;
-        (index < self.count).then_some(index.into())
-    }
-}
 
 /// Hands out vectors. They are never given back, as cards are never detached.
 pub struct Messages {

@@ -4,7 +4,7 @@ mod bounds;
 
 use crate::limits::Rights;
 use crate::process::{Machine, Registers, Start, State, Table};
-use crate::space::Piece;
+use crate::space::{Piece, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
 use abi::layout::Places;
 use abi::limits::{Limits, Resource};
@@ -94,6 +94,14 @@ impl Machine for Model {
 
     fn set_limit(&self, space: &mut Space, bytes: u64) {
         space.limit = bytes;
+    }
+
+    fn show(&self, _: &mut Space, _: [Shown; 3]) -> Result<()> {
+        Err(Error::NoMemory)
+    }
+
+    fn charge(&self, _: &mut Space, _: u64) -> Result<()> {
+        Err(Error::QuotaExceeded)
     }
 }
 
@@ -706,7 +714,10 @@ fn handles_are_names_cards_and_watched_processes() {
     let pid = world.start(Some(init), limits, rights).unwrap();
     assert_eq!(world.table.check_card(pid, 1), Err(Error::NotPermitted));
     assert_eq!(world.table.check_card(pid, 0), Ok(()));
-    world.table.count_card(pid);
+    assert_eq!(world.table.check_endpoint(pid), Ok(0));
+    world.table.add_endpoint(pid, 3);
+    assert_eq!(world.table.endpoint(pid, 0), Ok(3));
+    assert_eq!(world.table.endpoint(pid, 1), Err(Error::BadHandle));
     world.table.register(pid, "a").unwrap();
     world.table.watch(pid, others[0]).unwrap();
     assert_eq!(world.table.register(pid, "b"), Err(Error::QuotaExceeded));

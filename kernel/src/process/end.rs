@@ -21,7 +21,7 @@ impl<M: Machine> Table<M> {
         process.watching = 0;
         process.callers.clear();
         process.deaths.clear();
-        process.cards = 0;
+        process.endpoints.clear();
         process.sockets = Default::default();
         let owed = core::mem::take(&mut process.ended_children);
         if let State::Calling {

@@ -24,7 +24,7 @@ impl<M: Machine> Table<M> {
             .with(Resource::Processes, 1)
             .with(
                 Resource::Handles,
-                names.count() as u64 + u64::from(process.cards) + watched,
+                names.count() as u64 + process.endpoints.len() as u64 + watched,
             )
             .with(
                 Resource::Sockets,
@@ -79,13 +79,6 @@ impl<M: Machine> Table<M> {
         match self.alive(pid)?.rights.allows_card(card) {
             true => self.check_handle(pid),
             false => Err(Error::NotPermitted),
-        }
-    }
-
-    /// A process has attached one more card. It keeps it until its end.
-    pub fn count_card(&mut self, pid: Pid) {
-        if let Some(process) = self.get_mut(pid) {
-            process.cards += 1;
         }
     }
 

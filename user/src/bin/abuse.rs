@@ -236,7 +236,7 @@ fn imposter() -> user::Result<()> {
             ("name", ipc::register("net0")),
             ("init", ipc::register("init")),
             ("all names", ipc::register("*")),
-            ("card", sys::nic_attach(0)),
+            ("card", sys::nic_attach(0, &mut []).map(drop)),
             ("charge", sys::charge(init, 1000)),
             ("kill", process::kill(init)),
             ("server", child(server(spawn::SERVER, ""))),

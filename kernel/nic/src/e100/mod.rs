@@ -65,8 +65,8 @@ use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, FrameArea, Link, MacAddress, Nic, Outgoing, Piece, ReceiveInfo,
-    SendOptions, Tail,
+    Bus, Error, Events, FrameArea, FrameBuffers, Link, MacAddress, Nic, Outgoing, Piece,
+    ReceiveInfo, SendOptions, Tail,
 };
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
@@ -354,6 +354,98 @@ impl<B: Bus> E100<B> {
     }
 }
 
+impl<B: Bus> FrameBuffers for E100<B> {
+    fn flush(&mut self) -> Result<(), Error> {
+        self.ready()?;
+        let result = self.transmit.kick(&mut self.chip);
+        self.note(result)
+    }
+
+    fn frame_area(&self) -> FrameArea {
+        FRAMES
+    }
+
+    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
+        if len == 0 || len > layout::BUFFER {
+            return Err(Error::BadLength { len });
+        }
+        self.ready()?;
+        if self.transmit.pool.len() < into.len() {
+            self.transmit.reclaim(&mut self.chip);
+        }
+        let taken = self.transmit.pool.take_all(into);
+        if taken < into.len() {
+            let result = self.ring_full();
+            self.note(result)?;
+        }
+        Ok(taken)
+    }
+
+    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.transmit.pool.put_back(buffer)?;
+        self.counters.tx_dropped += 1;
+        Ok(())
+    }
+
+    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+        let mut sent = 0;
+        let mut octets = 0;
+        let mut result = Ok(());
+        let is_ready = self.ready().is_ok();
+        for frame in frames {
+            let is_plain = is_ready && frame.options.is_none();
+            if is_plain && self.transmit.queue_short(&mut self.chip, frame) {
+                (sent, octets) = (sent + 1, octets + frame.len);
+                continue;
+            }
+            match self.queue(frame) {
+                Ok(len) => octets += len,
+                Err(error) => {
+                    self.counters.tx_refused.note(&error);
+                    result = Err(error);
+                    break;
+                }
+            }
+            sent += 1;
+        }
+        self.counters.tx_frames += sent as u64;
+        self.counters.tx_octets += octets as u64;
+        (sent, result)
+    }
+
+    fn receive_pieces(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
+        self.ready()?;
+        let result = self.receive.lend(&mut self.chip, arm, max, take);
+        self.note(result)
+    }
+
+    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
+        let returned = self.receive.give_back(&mut self.chip, buffers);
+        if self.ready().is_err() {
+            return returned;
+        }
+        let result = self.receive.go_on(&mut self.chip);
+        self.note(result).and(returned)
+    }
+
+    fn fill_buffer(&mut self, buffer: u16, bytes: &[u8]) {
+        if let Some((offset, room)) = FRAMES.buffer(buffer) {
+            let len = bytes.len().min(room);
+            self.chip.bus.copy_in(offset, &bytes[..len]);
+        }
+    }
+
+    fn read_received(&mut self, offset: usize, into: &mut [u8]) {
+        let start = FRAMES.receive.start + offset;
+        self.chip.bus.copy_out(start, into);
+    }
+}
+
 impl<B: Bus> Nic for E100<B> {
     fn name(&self) -> &'static str {
         "e100"
@@ -412,9 +504,7 @@ impl<B: Bus> Nic for E100<B> {
             return Err(error);
         }
         let buffer = self.take_buffer(frame.len())?;
-        if let Some((offset, _)) = FRAMES.buffer(buffer) {
-            self.chip.bus.copy_in(offset, frame);
-        }
+        self.fill_buffer(buffer, frame);
         let options = SendOptions::default();
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, &options) {
             // The caller still has the frame, and is told.
@@ -422,12 +512,6 @@ impl<B: Bus> Nic for E100<B> {
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.ready()?;
-        let result = self.transmit.kick(&mut self.chip);
-        self.note(result)
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -440,58 +524,6 @@ impl<B: Bus> Nic for E100<B> {
         self.note(result)
     }
 
-    fn frame_area(&self) -> FrameArea {
-        FRAMES
-    }
-
-    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
-        if len == 0 || len > layout::BUFFER {
-            return Err(Error::BadLength { len });
-        }
-        self.ready()?;
-        if self.transmit.pool.len() < into.len() {
-            self.transmit.reclaim(&mut self.chip);
-        }
-        let taken = self.transmit.pool.take_all(into);
-        if taken < into.len() {
-            let result = self.ring_full();
-            self.note(result)?;
-        }
-        Ok(taken)
-    }
-
-    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.transmit.pool.put_back(buffer)?;
-        self.counters.tx_dropped += 1;
-        Ok(())
-    }
-
-    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
-        let mut sent = 0;
-        let mut octets = 0;
-        let mut result = Ok(());
-        let is_ready = self.ready().is_ok();
-        for frame in frames {
-            let is_plain = is_ready && frame.options.is_none();
-            if is_plain && self.transmit.queue_short(&mut self.chip, frame) {
-                (sent, octets) = (sent + 1, octets + frame.len);
-                continue;
-            }
-            match self.queue(frame) {
-                Ok(len) => octets += len,
-                Err(error) => {
-                    self.counters.tx_refused.note(&error);
-                    result = Err(error);
-                    break;
-                }
-            }
-            sent += 1;
-        }
-        self.counters.tx_frames += sent as u64;
-        self.counters.tx_octets += octets as u64;
-        (sent, result)
-    }
-
     fn has_received(&mut self) -> bool {
         self.ready().is_ok() && self.receive.has_come(&mut self.chip)
     }
@@ -500,26 +532,6 @@ impl<B: Bus> Nic for E100<B> {
         if self.ready().is_ok() {
             self.receive.silence(&mut self.chip);
         }
-    }
-
-    fn receive_pieces(
-        &mut self,
-        arm: bool,
-        max: usize,
-        take: &mut dyn FnMut(&Piece),
-    ) -> Result<usize, Error> {
-        self.ready()?;
-        let result = self.receive.lend(&mut self.chip, arm, max, take);
-        self.note(result)
-    }
-
-    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
-        let returned = self.receive.give_back(&mut self.chip, buffers);
-        if self.ready().is_err() {
-            return returned;
-        }
-        let result = self.receive.go_on(&mut self.chip);
-        self.note(result).and(returned)
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

@@ -19,7 +19,7 @@
 use super::chip::Chip;
 use super::layout::{self, BLOCKS, BUFFERS, NIL, SHORT, SHORT_QUADS, cb};
 use super::regs;
-use crate::in_place::Pool;
+use crate::pool::Pool;
 use crate::{Bus, Error, Outgoing};
 
 /// Frames in flight at most. The block at which the card is suspended is still its own (it looks at

@@ -2,7 +2,7 @@
 
 use super::config::Layout;
 use crate::Error;
-use crate::in_place::Pool;
+use crate::pool::Pool;
 
 /// The buffers to send from.
 pub struct Buffers {

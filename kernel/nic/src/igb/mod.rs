@@ -83,8 +83,8 @@ use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::refusals::Refusals;
 use crate::{
-    Bus, Error, Events, Features, Filters, FrameArea, Link, MacAddress, Nic, Outgoing, Piece,
-    ReceiveInfo, SendOptions, reserve,
+    Bus, Error, Events, Features, Filters, FrameArea, FrameBuffers, Link, MacAddress, Nic,
+    Outgoing, Piece, ReceiveInfo, SendOptions, reserve,
 };
 use alloc::vec::Vec;
 
@@ -398,6 +398,89 @@ fn bits(mut set: u32) -> impl Iterator<Item = usize> {
     })
 }
 
+impl<B: Bus> FrameBuffers for Igb<B> {
+    fn flush(&mut self) -> Result<(), Error> {
+        self.ready()?;
+        self.kick();
+        Ok(())
+    }
+
+    fn frame_area(&self) -> FrameArea {
+        self.chip.frames.clone()
+    }
+
+    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
+        self.ready()?;
+        let result = self.take(len, into);
+        let result = self.note(result);
+        if let Err(error) = &result {
+            self.counters.tx_refused.note(error);
+        }
+        result
+    }
+
+    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
+        self.buffers.put_back(buffer)?;
+        self.counters.tx_dropped += 1;
+        Ok(())
+    }
+
+    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+        if let Err(error) = self.ready() {
+            self.counters.tx_refused.note(&error);
+            return (0, Err(error));
+        }
+        for (sent, frame) in frames.iter().enumerate() {
+            if !self.send_usual(frame)
+                && let Err(error) = self.send_any(frame)
+            {
+                return (sent, Err(error));
+            }
+        }
+        (frames.len(), Ok(()))
+    }
+
+    fn receive_pieces(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
+        self.ready()?;
+        if arm && self.interrupts.are_all_armed() {
+            // Whatever has come interrupts, or has already. To look for it would touch all rings,
+            // and leave an interrupt that is about nothing.
+            return Ok(0);
+        }
+        let result = self.next_or_arm(arm, max, |ring, chip, share| ring.lend(chip, share, take));
+        self.note(result)
+    }
+
+    fn return_buffers(&mut self, mut buffers: &[u16]) -> Result<(), Error> {
+        while let Some(&buffer) = buffers.first() {
+            let queue = self.chip.layout.queue_of(buffer);
+            let queue = queue.ok_or(Error::BadBuffer { buffer })?;
+            self.owing |= 1 << queue;
+            // The first is of this ring, and mostly all are.
+            let count = self.receive[queue].give_back_all(&mut self.chip, buffers)?;
+            buffers = &buffers[count..];
+        }
+        Ok(())
+    }
+
+    fn fill_buffer(&mut self, buffer: u16, bytes: &[u8]) {
+        if let Some((offset, room)) = self.chip.frames.buffer(buffer) {
+            let len = bytes.len().min(room);
+            self.chip.bus.copy_in(offset, &bytes[..len]);
+        }
+    }
+
+    fn read_received(&mut self, offset: usize, into: &mut [u8]) {
+        let start = self.chip.frames.receive.start + offset;
+        self.chip.bus.copy_out(start, into);
+    }
+}
+
 impl<B: Bus> Nic for Igb<B> {
     fn name(&self) -> &'static str {
         "igb"
@@ -465,12 +548,6 @@ impl<B: Bus> Nic for Igb<B> {
         if more { Ok(()) } else { self.flush() }
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        self.ready()?;
-        self.kick();
-        Ok(())
-    }
-
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         self.receive_with(buffer).map(|(len, _)| len)
     }
@@ -484,41 +561,6 @@ impl<B: Bus> Nic for Igb<B> {
         });
         self.note(result)?;
         taken.ok_or(Error::WouldBlock)
-    }
-
-    fn frame_area(&self) -> FrameArea {
-        self.chip.frames.clone()
-    }
-
-    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
-        self.ready()?;
-        let result = self.take(len, into);
-        let result = self.note(result);
-        if let Err(error) = &result {
-            self.counters.tx_refused.note(error);
-        }
-        result
-    }
-
-    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.buffers.put_back(buffer)?;
-        self.counters.tx_dropped += 1;
-        Ok(())
-    }
-
-    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
-        if let Err(error) = self.ready() {
-            self.counters.tx_refused.note(&error);
-            return (0, Err(error));
-        }
-        for (sent, frame) in frames.iter().enumerate() {
-            if !self.send_usual(frame)
-                && let Err(error) = self.send_any(frame)
-            {
-                return (sent, Err(error));
-            }
-        }
-        (frames.len(), Ok(()))
     }
 
     fn has_received(&mut self) -> bool {
@@ -536,34 +578,6 @@ impl<B: Bus> Nic for Igb<B> {
         if self.ready().is_ok() {
             self.interrupts.silence_receive(&mut self.chip);
         }
-    }
-
-    fn receive_pieces(
-        &mut self,
-        arm: bool,
-        max: usize,
-        take: &mut dyn FnMut(&Piece),
-    ) -> Result<usize, Error> {
-        self.ready()?;
-        if arm && self.interrupts.are_all_armed() {
-            // Whatever has come interrupts, or has already. To look for it would touch all rings,
-            // and leave an interrupt that is about nothing.
-            return Ok(0);
-        }
-        let result = self.next_or_arm(arm, max, |ring, chip, share| ring.lend(chip, share, take));
-        self.note(result)
-    }
-
-    fn return_buffers(&mut self, mut buffers: &[u16]) -> Result<(), Error> {
-        while let Some(&buffer) = buffers.first() {
-            let queue = self.chip.layout.queue_of(buffer);
-            let queue = queue.ok_or(Error::BadBuffer { buffer })?;
-            self.owing |= 1 << queue;
-            // The first is of this ring, and mostly all are.
-            let count = self.receive[queue].give_back_all(&mut self.chip, buffers)?;
-            buffers = &buffers[count..];
-        }
-        Ok(())
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

@@ -5,7 +5,7 @@ use crate::Bus;
 use crate::e100::layout::{FRAMES, RFDS, SHORT};
 use crate::model::e100::{Behaviour, Defects};
 use crate::model::{Pace, Rng};
-use crate::{BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
+use crate::{BusAddr, Error, Events, FrameBuffers, Nic, Outgoing, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
 

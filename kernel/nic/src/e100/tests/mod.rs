@@ -6,8 +6,8 @@ use super::{ARENA_SIZE, E100, FRAME_MAX};
 use crate::model::e100::{Behaviour, Defects, E100Bus, E100Model};
 use crate::model::{Pace, Rng};
 use crate::{
-    Bus, BusAddr, Error, Events, Features, Filters, Link, MacAddress, Nic, Outgoing, SendOptions,
-    Tail,
+    Bus, BusAddr, Error, Events, Features, Filters, FrameBuffers, Link, MacAddress, Nic, Outgoing,
+    SendOptions, Tail,
 };
 use std::collections::BTreeMap;
 use std::string::{String, ToString};

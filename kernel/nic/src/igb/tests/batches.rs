@@ -5,7 +5,7 @@ use super::offload::CHECKSUMS;
 use super::{Config, Kernel, MODES, everywhere, here, tiny};
 use crate::igb::FRAME_JUMBO;
 use crate::model::Rng;
-use crate::{Bus, BusAddr, Error, Events, Nic, Outgoing, Piece, SendOptions, Tail};
+use crate::{Bus, BusAddr, Error, Events, FrameBuffers, Nic, Outgoing, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
 

@@ -2,6 +2,7 @@
 
 use super::frames::{Flow, payload};
 use super::*;
+use crate::FrameBuffers;
 
 #[test]
 fn the_hash_is_that_of_the_specification() {

@@ -6,7 +6,7 @@ use super::{Config, Kernel, everywhere, here, tiny};
 use crate::igb::FRAME_JUMBO;
 use crate::model::Rng;
 use crate::model::igb::Defects;
-use crate::{Bus, BusAddr, Error, Events, Nic, Piece, SendOptions, Tail};
+use crate::{Bus, BusAddr, Error, Events, FrameBuffers, Nic, Piece, SendOptions, Tail};
 use std::vec;
 use std::vec::Vec;
 

@@ -2,6 +2,7 @@
 
 use super::frames::{Flow, frame, payload, tagged};
 use super::*;
+use crate::FrameBuffers;
 use crate::SendOptions;
 
 const FIN: u8 = 1;

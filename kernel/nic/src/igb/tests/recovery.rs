@@ -2,6 +2,7 @@
 
 use super::frames::{Flow, frame, payload};
 use super::*;
+use crate::FrameBuffers;
 use crate::model::igb::Lie;
 
 impl Kernel {

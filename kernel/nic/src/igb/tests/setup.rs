@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::BusAddr;
+use crate::FrameBuffers;
 use crate::igb::MICROSOFT_KEY;
 
 #[test]

@@ -2,11 +2,13 @@
 //! for DMA, and a way to interrupt.
 
 use crate::arch::bus::{MachineBus, Window};
-use crate::arch::messages::{Messages, Vectors};
+use crate::arch::messages::Messages;
+use crate::arch::paging;
 use crate::arch::pci::Config;
 use crate::dma::Arena;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
+use kernel::endpoint::{Attached, Cards, Interrupts};
 use kernel::options::{Irq, Options};
 use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
 use nic::e100::{self, E100};
@@ -43,7 +45,10 @@ const DRIVERS: &[Driver<Attach>] = &[
     },
 ];
 
-type Attach = fn(&mut Attaching, &Function) -> Result<Attached, AttachError>;
+type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
+
+/// A driver that has taken a card, where its arena starts in physical memory, and how it interrupts.
+type Taken = (&'static mut (dyn Nic + Send), PhysAddr, Interrupts);
 
 /// What drivers need to take a card.
 pub struct Attaching {
@@ -59,37 +64,6 @@ pub struct Attaching {
     pub is_first: bool,
 }
 
-/// A card that a driver has taken.
-pub struct Attached {
-    pub nic: &'static mut (dyn Nic + Send),
-    /// Where its arena starts in physical memory.
-    pub memory: PhysAddr,
-    pub interrupts: Interrupts,
-}
-
-/// How a card interrupts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupts {
-    /// By this line of the interrupt controller.
-    Line(u8),
-    /// By one message.
-    Msi(Vectors),
-    /// By a message for each part of the card.
-    MsiX(Vectors),
-    /// Not at all: firmware routed its line nowhere. What waits is found once a second.
-    None,
-}
-
-impl Interrupts {
-    /// The vectors of its messages, if it has any.
-    pub fn vectors(self) -> Option<Vectors> {
-        match self {
-            Interrupts::Msi(vectors) | Interrupts::MsiX(vectors) => Some(vectors),
-            Interrupts::Line(_) | Interrupts::None => None,
-        }
-    }
-}
-
 /// Why a card was not attached.
 enum AttachError {
     NoRegisters,
@@ -97,9 +71,29 @@ enum AttachError {
     Driver(nic::Error),
 }
 
+/// Attaches a driver to every function that has one, and tells the story of it. A card for which there
+/// is no memory is left out. `ramdisk` is where cards may send from besides their buffers.
+pub fn attach_all(
+    functions: &[Function],
+    mut attaching: Attaching,
+    ramdisk: &'static [u8],
+) -> Cards<Arena> {
+    say_what_lacks(functions);
+    let mut cards = Cards::new(paging::physical_runs(ramdisk));
+    for function in functions {
+        if let Some(attached) = attaching.attach(function) {
+            let chip = attached.chip;
+            if let Err(error) = cards.add(attached, attaching.options.self_test) {
+                log::error!("{chip} at {}: {error}: start with more", function.address);
+            }
+        }
+    }
+    cards
+}
+
 /// Says which network controllers have no driver, or that there is none at all; and which
 /// cards have one.
-pub fn say_what_lacks(functions: &[Function]) {
+fn say_what_lacks(functions: &[Function]) {
     let has_driver = |function: &&Function| pci::drivers(DRIVERS, function).next().is_some();
     let mut cards = functions
         .iter()
@@ -122,9 +116,8 @@ pub fn say_what_lacks(functions: &[Function]) {
 }
 
 impl Attaching {
-    /// Has a driver take the function; returns also the chip's name. `None` if there is none
-    /// for it or, which is told, none could.
-    pub fn attach(&mut self, function: &Function) -> Option<(&'static str, Attached)> {
+    /// Has a driver take the function. `None` if there is none for it or, which is told, none could.
+    fn attach(&mut self, function: &Function) -> Option<Attached> {
         for driver in pci::drivers(DRIVERS, function) {
             match function.enable(&mut self.config) {
                 Ok(enabled) => log::info!("{enabled}"),
@@ -134,9 +127,15 @@ impl Attaching {
                 }
             }
             match (driver.attach)(self, function) {
-                Ok(attached) => {
+                Ok((nic, memory, interrupts)) => {
                     self.is_first = false;
-                    return Some((driver.chip, attached));
+                    return Some(Attached {
+                        nic,
+                        chip: driver.chip,
+                        address: function.address,
+                        memory: memory.as_u64(),
+                        interrupts,
+                    });
                 }
                 Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
             }
@@ -199,17 +198,13 @@ impl Attaching {
     }
 }
 
-fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Taken, AttachError> {
     let (bus, memory) = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
     let nic = E100::new(bus).map_err(AttachError::Driver)?;
-    Ok(Attached {
-        nic: for_ever(nic)?,
-        memory,
-        interrupts: attaching.line(function),
-    })
+    Ok((for_ever(nic)?, memory, attaching.line(function)))
 }
 
-fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached, AttachError> {
+fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, AttachError> {
     let interrupts = attaching.interrupts(function, igb::VECTORS);
     let mode = match interrupts {
         Interrupts::MsiX(vectors) => igb::InterruptMode::MsiX {
@@ -241,11 +236,7 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Attached
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
     let (bus, memory) = attaching.bus(function, igb::REGISTERS, bytes)?;
     let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
-    Ok(Attached {
-        nic: for_ever(nic)?,
-        memory,
-        interrupts,
-    })
+    Ok((for_ever(nic)?, memory, interrupts))
 }
 
 /// A driver's own memory. Cards are never detached, so it is not given back.
@@ -258,17 +249,6 @@ fn for_ever<N: Nic + Send + 'static>(nic: N) -> Result<&'static mut (dyn Nic + S
         return Err(AttachError::Driver(nic::Error::NoMemory));
     };
     Ok(nic)
-}
-
-impl Display for Interrupts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Interrupts::Line(irq) => write!(f, "irq {irq}"),
-            Interrupts::Msi(_) => f.write_str("MSI"),
-            Interrupts::MsiX(vectors) => write!(f, "MSI-X with {} messages", vectors.count),
-            Interrupts::None => f.write_str("no interrupt"),
-        }
-    }
 }
 
 impl Display for AttachError {

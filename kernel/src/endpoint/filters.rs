@@ -1,0 +1,355 @@
+//! Which endpoint a received frame is for, and whether an endpoint may send a frame.
+//!
+//! No frame is described by filters of two endpoints, so there is at most one to be found, in any
+//! order: the filters that give the same fields are a table, sorted by what these fields have to be,
+//! and a frame's fields are looked up in each table. So what a frame costs depends on how many different
+//! sets of fields are given, and on the number of filters only by its logarithm. (The idea is that of
+//! tuple space search: Srinivasan, Suri and Varghese, SIGCOMM 1999.)
+//!
+//! ARP packets and frames to groups go to everybody whom they concern, and all filters are gone through.
+
+use super::headers::{ARP, Headers, IPV4, IPV6, Part, TCP, UDP, is_group};
+use abi::endpoint::{FILTERS_MAX, Filter};
+use abi::nic::MacAddress;
+use abi::{Error, Result};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use heapless::Deque;
+
+/// The most sets of fields that can be given: the station always is.
+const SETS_MAX: usize = 16;
+/// Packets whose fragments are followed at the same time. The oldest is forgotten.
+const PACKETS_MAX: usize = 32;
+
+/// The filters of an endpoint.
+pub type Own = heapless::Vec<Filter, FILTERS_MAX>;
+
+/// The filters of all endpoints of a card.
+#[derive(Default)]
+pub struct Filters {
+    /// By their keys.
+    sorted: Vec<Entry>,
+    /// The first bytes of their keys: which fields are given.
+    sets: heapless::Vec<u8, SETS_MAX>,
+    /// Packets whose first fragment had the port that the others do not have.
+    packets: Deque<(Packet, u8), PACKETS_MAX>,
+}
+
+struct Entry {
+    key: Key,
+    filter: Filter,
+    endpoint: u8,
+}
+
+/// A filter as bytes, or what a frame has of the fields of one. The first byte says which.
+type Key = [u8; Filter::SIZE];
+
+/// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Packet {
+    addresses: [Option<IpAddr>; 2],
+    protocol: Option<u8>,
+    number: u32,
+}
+
+/// For whom a received frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// For nobody.
+    Nobody,
+    /// For this endpoint.
+    One(u8),
+    /// For all of these, a bit each.
+    Each(u64),
+}
+
+/// Why filters were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This filter, of another endpoint, describes frames that one of them describes, too.
+    Overlaps(Filter),
+    /// One of them is wrong in itself, or there is no room.
+    Wrong(Error),
+}
+
+impl Filters {
+    /// Adds the filters of an endpoint, all or none. A filter that gives no station gets `station`.
+    ///
+    /// # Errors
+    /// [`Refusal::Overlaps`]. [`Refusal::Wrong`] with [`Error::InvalidArgument`] for one that no frame
+    /// to a station can meet, [`Error::TooLong`] for too many, [`Error::NoMemory`].
+    pub fn add(
+        &mut self,
+        endpoint: u8,
+        filters: &[Filter],
+        station: MacAddress,
+    ) -> core::result::Result<Own, Refusal> {
+        let mut own = Own::new();
+        for filter in filters {
+            let station = Some(filter.station.unwrap_or(station));
+            let filter = Filter { station, ..*filter };
+            check(&filter).map_err(Refusal::Wrong)?;
+            let mut others = self.sorted.iter();
+            if let Some(other) = others.find(|other| overlap(&other.filter, &filter)) {
+                return Err(Refusal::Overlaps(other.filter));
+            }
+            let added = own.push(filter);
+            added.map_err(|_| Refusal::Wrong(Error::TooLong))?;
+        }
+        let room = self.sorted.try_reserve(own.len());
+        room.map_err(|_| Refusal::Wrong(Error::NoMemory))?;
+        self.sorted.extend(own.iter().map(|filter| Entry {
+            key: filter.to_bytes(),
+            filter: *filter,
+            endpoint,
+        }));
+        self.sort();
+        Ok(own)
+    }
+
+    /// Takes the filters of an endpoint out.
+    pub fn remove(&mut self, endpoint: u8) {
+        self.sorted.retain(|entry| entry.endpoint != endpoint);
+        let mut packets = Deque::new();
+        for packet in self.packets.iter().filter(|(_, of)| *of != endpoint) {
+            // As many as there were at the most.
+            let _ = packets.push_back(*packet);
+        }
+        self.packets = packets;
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.sorted.sort_unstable_by_key(|entry| entry.key);
+        self.sets.clear();
+        for entry in &self.sorted {
+            if self.sets.last() != Some(&entry.key[0]) {
+                // There are no more sets than there is room for.
+                let _ = self.sets.push(entry.key[0]);
+            }
+        }
+    }
+
+    /// For whom a frame is.
+    pub fn receivers(&mut self, headers: &Headers) -> Receivers {
+        if headers.ethertype == ARP {
+            return self.each(|filter| concerns_arp(filter, headers));
+        }
+        if headers.is_to_group() {
+            let is_owned = |filter: &Filter| filter.address == headers.destination.address;
+            let is_owned = self.sorted.iter().any(|entry| is_owned(&entry.filter));
+            return self.each(|filter| concerns_group(filter, headers, is_owned));
+        }
+        let mut all = Filter {
+            station: Some(headers.destination.station),
+            ethertype: Some(headers.ethertype),
+            address: headers.destination.address,
+            protocol: headers.protocol,
+            port: headers.destination.port,
+        }
+        .to_bytes();
+        let has = all[0];
+        for set in &self.sets {
+            if set & !has != 0 {
+                continue;
+            }
+            all[0] = *set;
+            let key = mask(&all);
+            if let Ok(place) = self.sorted.binary_search_by(|entry| entry.key.cmp(&key)) {
+                let Entry {
+                    endpoint, filter, ..
+                } = &self.sorted[place];
+                let endpoint = *endpoint;
+                if let (Part::First(number), true) = (headers.part, filter.port.is_some()) {
+                    self.follow(Packet::of(headers, number), endpoint);
+                }
+                return Receivers::One(endpoint);
+            }
+        }
+        match headers.part {
+            Part::Later(number) => {
+                let packet = Packet::of(headers, number);
+                let mut packets = self.packets.iter();
+                let known = packets.find(|(known, _)| *known == packet);
+                known.map_or(Receivers::Nobody, |(_, endpoint)| Receivers::One(*endpoint))
+            }
+            _ => Receivers::Nobody,
+        }
+    }
+
+    /// The later fragments of a packet go where the first one went.
+    fn follow(&mut self, packet: Packet, endpoint: u8) {
+        if self.packets.iter().any(|(known, _)| *known == packet) {
+            return;
+        }
+        if self.packets.is_full() {
+            self.packets.pop_front();
+        }
+        // There is room now.
+        let _ = self.packets.push_back((packet, endpoint));
+    }
+
+    fn each(&self, concerns: impl Fn(&Filter) -> bool) -> Receivers {
+        let entries = self.sorted.iter();
+        let concerned = entries.filter(|entry| concerns(&entry.filter));
+        match concerned.fold(0, |all, entry| all | 1 << entry.endpoint) {
+            0 => Receivers::Nobody,
+            endpoints => Receivers::Each(endpoints),
+        }
+    }
+
+    /// Whether the endpoint with the filters `own` may send a frame: whether an answer to it would be
+    /// the endpoint's. A packet may come from no address yet, as those that ask for one do.
+    pub fn may_send(&self, own: &[Filter], headers: &Headers) -> bool {
+        let source = &headers.source;
+        if headers
+            .arp_sender
+            .is_some_and(|says| says != source.station)
+        {
+            return false;
+        }
+        let is_own = own.iter().any(|filter| {
+            filter.station == Some(source.station)
+                && (headers.ethertype == ARP || agrees(filter, headers, source.port))
+                && may_come_from(filter, source.address)
+        });
+        // Who gives no address may not take one that another gives.
+        let takes = |filter: &Filter| filter.address.is_some() && filter.address == source.address;
+        is_own && (own.iter().any(takes) || !self.sorted.iter().any(|entry| takes(&entry.filter)))
+    }
+}
+
+impl Packet {
+    fn of(headers: &Headers, number: u32) -> Self {
+        Packet {
+            addresses: [headers.source.address, headers.destination.address],
+            protocol: headers.protocol,
+            number,
+        }
+    }
+}
+
+/// Clears the fields that the first byte does not name.
+fn mask(all: &Key) -> Key {
+    // What is not given is written as zeros.
+    Filter::from_bytes(all).map_or(*all, |filter| filter.to_bytes())
+}
+
+/// Whether some frame to a station can meet the filter.
+///
+/// # Errors
+/// [`Error::InvalidArgument`]
+fn check(filter: &Filter) -> Result<()> {
+    let Filter {
+        station,
+        ethertype,
+        address,
+        protocol,
+        port,
+    } = *filter;
+    let is_station = station.is_some_and(|station| !is_group(&station) && station != [0; 6]);
+    let is_host = address.is_none_or(|address| {
+        let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+        !address.is_unspecified() && !address.is_multicast() && !is_broadcast
+    });
+    let is_ip = matches!(ethertype, None | Some(IPV4 | IPV6));
+    let fits = ethertype.is_none_or(|ethertype| {
+        let of_address = address.map_or(ethertype, family);
+        (ethertype == of_address || ethertype == ARP && of_address == IPV4) && ethertype >= 0x600
+    });
+    let has_port = matches!(protocol, None | Some(TCP | UDP));
+    let right = is_station
+        && is_host
+        && fits
+        && (is_ip || protocol.is_none() && port.is_none())
+        && (has_port || port.is_none());
+    right.then_some(()).ok_or(Error::InvalidArgument)
+}
+
+/// The EtherType of packets with an address like this.
+fn family(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => IPV4,
+        IpAddr::V6(_) => IPV6,
+    }
+}
+
+/// Whether some frame to a station meets both filters. ARP packets may be for several.
+fn overlap(one: &Filter, other: &Filter) -> bool {
+    fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+        one.is_none() || other.is_none() || one == other
+    }
+    let ethertype = |filter: &Filter| match filter.ethertype {
+        None => filter.address.map(family),
+        given => given,
+    };
+    let is_ip = |filter: &Filter| filter.protocol.is_some() || filter.port.is_some();
+    let is_other = |filter: &Filter| {
+        ethertype(filter).is_some_and(|ethertype| ethertype != IPV4 && ethertype != IPV6)
+    };
+    let is_arp = |filter: &Filter| filter.ethertype == Some(ARP);
+    !is_arp(one)
+        && !is_arp(other)
+        && agree(one.station, other.station)
+        && agree(ethertype(one), ethertype(other))
+        && agree(one.address, other.address)
+        && agree(one.protocol, other.protocol)
+        && agree(one.port, other.port)
+        && !(is_ip(one) && is_other(other) || is_ip(other) && is_other(one))
+}
+
+/// Whether the fields agree that are the same in both directions, and the port, as far as the frame
+/// has one.
+fn agrees(filter: &Filter, headers: &Headers, port: Option<u16>) -> bool {
+    let is_later = matches!(headers.part, Part::Later(_));
+    filter
+        .ethertype
+        .is_none_or(|given| given == headers.ethertype)
+        && filter
+            .protocol
+            .is_none_or(|given| headers.protocol == Some(given))
+        && filter
+            .port
+            .is_none_or(|given| port == Some(given) || is_later)
+}
+
+/// Whether a packet of an endpoint with this filter may have this source.
+fn may_come_from(filter: &Filter, source: Option<IpAddr>) -> bool {
+    match (filter.address, source) {
+        (Some(given), Some(source)) => source == given || source.is_unspecified(),
+        _ => true,
+    }
+}
+
+/// An ARP packet concerns who has the address that it asks for or answers; one that asks for its
+/// sender's own announces it, to all.
+fn concerns_arp(filter: &Filter, headers: &Headers) -> bool {
+    let (source, target) = (headers.source.address, headers.destination.address);
+    let is_for_station =
+        headers.is_to_group() || filter.station == Some(headers.destination.station);
+    let is_for_address = match filter.address {
+        Some(address @ IpAddr::V4(_)) => target == Some(address) || source == target,
+        Some(IpAddr::V6(_)) => false,
+        None => true,
+    };
+    let takes_arp = filter
+        .ethertype
+        .is_none_or(|given| given == ARP || given == IPV4);
+    is_for_station && is_for_address && takes_arp
+}
+
+/// A frame to a group concerns all whose fields agree. Its address is a group's, too, if it is no
+/// endpoint's.
+fn concerns_group(filter: &Filter, headers: &Headers, is_owned: bool) -> bool {
+    let target = headers.destination.address;
+    let is_for_address = match (filter.address, target) {
+        (Some(given), Some(target)) if is_owned => given == target,
+        (Some(given), Some(target)) => family(given) == family(target),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    agrees(filter, headers, headers.destination.port) && is_for_address
+}
+
+#[cfg(test)]
+mod tests;

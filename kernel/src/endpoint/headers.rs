@@ -1,0 +1,191 @@
+//! What the headers of a frame say: from where to where it goes. Filters ask for nothing else.
+//!
+//! Sources: IEEE 802.3 (Ethernet), RFC 826 (ARP), RFC 791 §3.1 (IPv4), RFC 8200 §3, §4 (IPv6),
+//! RFC 9293 §3.1 and RFC 768 (ports).
+
+use abi::nic::MacAddress;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// EtherTypes.
+pub const IPV4: u16 = 0x0800;
+pub const ARP: u16 = 0x0806;
+pub const IPV6: u16 = 0x86dd;
+/// Protocols above IP.
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+/// Bytes of headers that are looked at, at the most.
+pub const HEADERS_MAX: usize = 128;
+/// Extension headers of IPv6 that are gone through before the frame is taken for one of an unknown
+/// protocol.
+const EXTENSIONS_MAX: usize = 8;
+
+/// One end of a frame's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The station.
+    pub station: MacAddress,
+    /// Of IPv4, IPv6 or, as the protocol address, ARP.
+    pub address: Option<IpAddr>,
+    /// Of TCP or UDP, if this is not a fragment behind the first.
+    pub port: Option<u16>,
+}
+
+/// Which part of a packet the frame has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its first fragment; the number that all its fragments have.
+    First(u32),
+    /// A fragment behind the first.
+    Later(u32),
+}
+
+/// The headers of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Where it goes.
+    pub destination: End,
+    /// Where it comes from.
+    pub source: End,
+    /// The EtherType.
+    pub ethertype: u16,
+    /// The protocol above IP.
+    pub protocol: Option<u8>,
+    /// Which part of a packet it has.
+    pub part: Part,
+    /// The station that an ARP packet says its sender is.
+    pub arp_sender: Option<MacAddress>,
+}
+
+impl Headers {
+    /// Reads the headers of a frame that has no VLAN tag (any more). What is cut off or makes no sense
+    /// is not there; `None` if not even the Ethernet header is whole.
+    pub fn read(frame: &[u8]) -> Option<Headers> {
+        let (ethernet, packet) = frame.split_at_checked(ETHERNET)?;
+        let mut headers = Headers {
+            destination: End {
+                station: array(ethernet, 0)?,
+                ..End::default()
+            },
+            source: End {
+                station: array(ethernet, 6)?,
+                ..End::default()
+            },
+            ethertype: u16::from_be_bytes(array(ethernet, 12)?),
+            ..Headers::default()
+        };
+        // Whatever ends early leaves what was read until then.
+        let _ = match headers.ethertype {
+            IPV4 => headers.read_ipv4(packet),
+            IPV6 => headers.read_ipv6(packet),
+            ARP => headers.read_arp(packet),
+            _ => None,
+        };
+        Some(headers)
+    }
+
+    /// Whether it goes to a group of stations, or to all.
+    pub fn is_to_group(&self) -> bool {
+        is_group(&self.destination.station)
+    }
+
+    fn read_ipv4(&mut self, packet: &[u8]) -> Option<()> {
+        let header: [u8; 20] = array(packet, 0)?;
+        let len = usize::from(header[0] & 0xf) * 4;
+        if header[0] >> 4 != 4 || len < header.len() {
+            return None;
+        }
+        let address = |at| Some(IpAddr::V4(Ipv4Addr::from(array::<4>(&header, at)?)));
+        self.source.address = address(12);
+        self.destination.address = address(16);
+        self.protocol = Some(header[9]);
+        let number = u32::from(u16::from_be_bytes(array(&header, 4)?));
+        let field = u16::from_be_bytes(array(&header, 6)?);
+        let (offset, more) = (field & 0x1fff, field & 0x2000 != 0);
+        self.part = part(offset, more, number);
+        self.read_ports(packet.get(len..)?)
+    }
+
+    fn read_ipv6(&mut self, packet: &[u8]) -> Option<()> {
+        let header: [u8; 40] = array(packet, 0)?;
+        if header[0] >> 4 != 6 {
+            return None;
+        }
+        let address = |at| Some(IpAddr::V6(Ipv6Addr::from(array::<16>(&header, at)?)));
+        self.source.address = address(8);
+        self.destination.address = address(24);
+        let mut next = header[6];
+        let mut rest = &packet[header.len()..];
+        for _ in 0..EXTENSIONS_MAX {
+            // RFC 8200 §4.1, RFC 4302 §2.
+            let len = match next {
+                0 | 43 | 60 => (usize::from(*rest.get(1)?) + 1) * 8,
+                51 => (usize::from(*rest.get(1)?) + 2) * 4,
+                44 => {
+                    let field = u16::from_be_bytes(array(rest, 2)?);
+                    let number = u32::from_be_bytes(array(rest, 4)?);
+                    self.part = part(field >> 3, field & 1 != 0, number);
+                    8
+                }
+                protocol => {
+                    self.protocol = Some(protocol);
+                    return self.read_ports(rest);
+                }
+            };
+            next = *rest.first()?;
+            rest = rest.get(len..)?;
+            if let Part::Later(_) = self.part {
+                // What follows is no header.
+                self.protocol = Some(next);
+                return None;
+            }
+        }
+        None
+    }
+
+    fn read_ports(&mut self, segment: &[u8]) -> Option<()> {
+        let has_ports = matches!(self.protocol, Some(TCP | UDP));
+        if has_ports && !matches!(self.part, Part::Later(_)) {
+            self.source.port = Some(u16::from_be_bytes(array(segment, 0)?));
+            self.destination.port = Some(u16::from_be_bytes(array(segment, 2)?));
+        }
+        Some(())
+    }
+
+    fn read_arp(&mut self, packet: &[u8]) -> Option<()> {
+        // Of Ethernet and IPv4, with addresses of 6 and 4 bytes.
+        if array(packet, 0)? != [0, 1, 8, 0, 6, 4] {
+            return None;
+        }
+        let address = |at| Some(IpAddr::V4(Ipv4Addr::from(array::<4>(packet, at)?)));
+        self.arp_sender = array(packet, 8);
+        self.source.address = address(14);
+        self.destination.address = address(24);
+        Some(())
+    }
+}
+
+/// Whether a station address is a group's.
+pub fn is_group(station: &MacAddress) -> bool {
+    station[0] & 1 == 1
+}
+
+fn part(offset: u16, more: bool, number: u32) -> Part {
+    match (offset, more) {
+        (0, false) => Part::Whole,
+        (0, true) => Part::First(number),
+        _ => Part::Later(number),
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests;

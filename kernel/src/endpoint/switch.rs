@@ -1,0 +1,264 @@
+//! A card that several have: each received frame goes to the one whom a filter names.
+
+use super::filters::{Filters, Receivers};
+use super::headers::{HEADERS_MAX, Headers};
+use super::memory::Shared;
+use super::tenant::AtWork;
+use super::wake::Ring;
+use super::{Endpoint, bits, exchange};
+use crate::process::{Machine, Table};
+use alloc::vec::Vec;
+use nic::{Events, Nic, Piece, ReceiveInfo};
+
+/// Pieces taken from the card before their buffers go back to it.
+const AT_ONCE: usize = 32;
+
+/// What a card that several have needs.
+pub struct Switch {
+    /// Who gets which frames.
+    pub filters: Filters,
+    /// The endpoints, a bit each.
+    pub tenants: u64,
+    /// A frame on its way, between the card's buffers and a tenant's.
+    pub frame: Vec<u8>,
+    /// A frame that comes in pieces: how much of it is there, and that it goes on.
+    half: Vec<u8>,
+    is_half: bool,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    unmatched: u64,
+    tagged: u64,
+    broken: u64,
+}
+
+impl Switch {
+    /// A switch without tenants, for frames of at most so many bytes. `None` without memory.
+    pub fn new(longest: usize) -> Option<Self> {
+        let mut frame = Vec::new();
+        frame.try_reserve_exact(longest).ok()?;
+        frame.resize(longest, 0);
+        let mut half = Vec::new();
+        half.try_reserve_exact(longest).ok()?;
+        Some(Switch {
+            filters: Filters::default(),
+            tenants: 0,
+            frame,
+            half,
+            is_half: false,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Visits its counters.
+    pub fn statistics(&self, visit: &mut dyn FnMut(&str, u64)) {
+        let Counters {
+            unmatched,
+            tagged,
+            broken,
+        } = self.counters;
+        visit("switch_dropped_unmatched", unmatched);
+        visit("switch_dropped_vlan", tagged);
+        visit("switch_dropped_piece", broken);
+    }
+}
+
+/// The endpoints whose bits are set.
+pub fn each(mut set: u64) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (lowest < u64::BITS as usize).then_some(lowest)
+    })
+}
+
+/// A switch at work.
+pub struct Switching<'a, M, T: Machine> {
+    /// The switch.
+    pub switch: &'a mut Switch,
+    /// Its card.
+    pub nic: &'a mut (dyn Nic + Send),
+    /// All endpoints, of other cards too.
+    pub endpoints: &'a mut [Option<Endpoint<M>>],
+    /// All processes.
+    pub table: &'a mut Table<T>,
+    /// Somebody has woken and was not asked after yet.
+    pub woke: bool,
+}
+
+impl<M: Shared, T: Machine> Switching<'_, M, T> {
+    /// Passes on what the card has received, but no more than twice its ring: whoever floods it must
+    /// not keep the kernel. With `arm` the card interrupts for the next frame, if nothing is left.
+    /// Returns whether something is left, or somebody got something.
+    pub fn pass_on(&mut self, arm: bool) -> bool {
+        let mut reached = 0;
+        let mut is_drained = false;
+        let mut room = 2 * self.nic.receive_ring();
+        while !is_drained && room > 0 {
+            let mut pieces = heapless::Vec::<Piece, AT_ONCE>::new();
+            let received = self.nic.receive_pieces(arm, AT_ONCE, &mut |piece| {
+                // There is room for all that were asked for.
+                let _ = pieces.push(*piece);
+            });
+            // A card that fails tells all when it works again.
+            is_drained = received.is_err() || pieces.len() < AT_ONCE;
+            room = room.saturating_sub(pieces.len());
+            let mut numbers = heapless::Vec::<u16, AT_ONCE>::new();
+            for piece in &pieces {
+                reached |= self.take_in(piece);
+                let _ = numbers.push(piece.buffer);
+            }
+            // They are the kernel's; if the card fails, see above.
+            let _ = self.nic.return_buffers(&numbers);
+        }
+        for endpoint in each(reached) {
+            self.offer(endpoint);
+        }
+        !is_drained || reached != 0
+    }
+
+    /// Takes a frame, or a piece of one, out of the card's buffer. Returns who got something.
+    fn take_in(&mut self, piece: &Piece) -> u64 {
+        let Switch {
+            frame,
+            half,
+            is_half,
+            counters,
+            ..
+        } = &mut *self.switch;
+        if !piece.more && !piece.continues && !*is_half {
+            let Some(whole) = frame.get_mut(..piece.len) else {
+                counters.broken += 1;
+                return 0;
+            };
+            self.nic.read_received(piece.offset, whole);
+            return self.route(piece.len, piece.info);
+        }
+        if piece.continues != *is_half {
+            // Its beginning, or the end of the last one, was lost with a reset of the card.
+            counters.broken += 1;
+        }
+        if !piece.continues {
+            half.clear();
+        } else if !*is_half {
+            return 0;
+        }
+        let (at, end) = (half.len(), half.len() + piece.len);
+        *is_half = piece.more && end <= frame.len();
+        if end > frame.len() {
+            counters.broken += 1;
+            return 0;
+        }
+        half.resize(end, 0);
+        self.nic.read_received(piece.offset, &mut half[at..]);
+        if piece.more {
+            return 0;
+        }
+        frame[..end].copy_from_slice(half);
+        self.route(end, piece.info)
+    }
+
+    /// Gives the frame on its way, of `len` bytes, to whom it is for. Returns who that is.
+    fn route(&mut self, len: usize, info: ReceiveInfo) -> u64 {
+        let Switch {
+            filters,
+            frame,
+            counters,
+            ..
+        } = &mut *self.switch;
+        if info.vlan.is_some() {
+            counters.tagged += 1;
+            return 0;
+        }
+        let headers = Headers::read(&frame[..len.min(HEADERS_MAX)]);
+        let receivers = match headers.map(|headers| filters.receivers(&headers)) {
+            None | Some(Receivers::Nobody) => {
+                counters.unmatched += 1;
+                0
+            }
+            Some(Receivers::One(endpoint)) => 1 << endpoint,
+            Some(Receivers::Each(endpoints)) => endpoints,
+        };
+        for endpoint in each(receivers) {
+            let endpoint = self.endpoints.get_mut(endpoint).and_then(Option::as_mut);
+            if let Some(tenant) = endpoint.and_then(|endpoint| endpoint.tenant.as_mut()) {
+                tenant.deliver(&frame[..len], info);
+            }
+        }
+        receivers
+    }
+
+    /// Gives an endpoint whose owner sleeps what has come for it, and tells the owner.
+    fn offer(&mut self, index: usize) {
+        let Some(endpoint) = self.endpoints.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(tenant) = endpoint.tenant.as_mut() else {
+            return;
+        };
+        let mut events = Events::empty();
+        if endpoint.expects && self.table.is_waiting(endpoint.owner) && tenant.has_received() {
+            endpoint.expects = false;
+            let mut at_work = AtWork {
+                tenant,
+                nic: self.nic,
+                filters: &self.switch.filters,
+                frame: &mut self.switch.frame,
+            };
+            if exchange::give_to_sleeper(&mut endpoint.area, &mut at_work, false) {
+                events = Events::RECEIVE;
+            }
+        }
+        let tenant = endpoint.tenant.as_mut();
+        events |= tenant.map_or(Events::empty(), |tenant| tenant.take_events());
+        self.notify(index, events);
+    }
+
+    fn notify(&mut self, index: usize, events: Events) {
+        if let Some(Some(endpoint)) = self.endpoints.get(index)
+            && !events.is_empty()
+        {
+            let bits = bits(events, endpoint.number);
+            self.woke |= self.table.notify(endpoint.owner, bits, true) == Ok(true);
+        }
+    }
+
+    /// Tells the tenants of what the card has to say, but for received frames.
+    pub fn tell_all(&mut self, events: Events) {
+        for index in each(self.switch.tenants) {
+            let endpoint = self.endpoints.get_mut(index).and_then(Option::as_mut);
+            let Some(tenant) = endpoint.and_then(|endpoint| endpoint.tenant.as_mut()) else {
+                continue;
+            };
+            if events.contains(Events::TRANSMIT_SPACE) {
+                tenant.has_room();
+            }
+            let events = tenant.take_events() | events & Events::LINK;
+            self.notify(index, events);
+        }
+    }
+}
+
+impl<M: Shared, T: Machine> Ring for Switching<'_, M, T> {
+    fn is_awaited(&self) -> bool {
+        self.switch.tenants != 0
+    }
+
+    fn has_received(&mut self) -> bool {
+        self.nic.has_received()
+    }
+
+    fn silence(&mut self) {
+        self.nic.silence_receive();
+    }
+
+    fn give(&mut self, arm: bool) -> bool {
+        self.pass_on(arm)
+    }
+
+    fn tell(&mut self) -> bool {
+        core::mem::take(&mut self.woke)
+    }
+}
