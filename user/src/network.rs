@@ -1,4 +1,4 @@
-//! The network server of one card: the loop around the state machine of the `net` package.
+//! The network server of one stack: the loop around the state machine of the `net` package.
 //!
 //! It is all of the program `netd`, which serves others; and part of a program that has a server
 //! of its own ([`crate::socket::own`]), whose calls it serves besides.
@@ -9,11 +9,12 @@ mod frames;
 pub use calls::Calls;
 
 use crate::ipc::{self, Event, Inbox};
-use crate::nic::Card;
+use crate::nic::{Card, Filter, MacAddress};
 use crate::start::{Context, Failure};
 use crate::{Error, Result, println, process, random, start, sys, time};
 use abi::ipc::Message;
 use abi::limits::Resource;
+use abi::service::Stack;
 use abi::socket::Request;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -23,6 +24,9 @@ use net::{Config, Limits, Server};
 
 /// Events taken before the card is served again.
 const BATCH: usize = 32;
+
+/// Stands for the station address until the card has told it.
+const UNKNOWN: MacAddress = [2, 0, 0, 0, 0, 0];
 
 /// Programs open their sockets within this time of a start of the server.
 const OPENING: Duration = Duration::from_secs(1);
@@ -40,25 +44,22 @@ pub struct Network {
 }
 
 impl Network {
-    /// Attaches card `number`, and registers as its server. Of `words` it takes
-    /// `ip=A.B.C.D/BITS`, `gw=A.B.C.D` and `vlan=NUMBER`.
+    /// Attaches card `number`, of which a stack with a name takes the frames to its address only, and
+    /// registers as the stack's server. Of `words` it takes `ip=A.B.C.D/BITS`, `gw=A.B.C.D`,
+    /// `mac=STATION` and `vlan=NUMBER`.
     ///
     /// # Errors
-    /// In words; [`Failure::Always`] if there is no such card.
-    pub fn start(number: u8, words: &str) -> core::result::Result<Self, Failure> {
-        let card = Card::attach(number).map_err(|error| match error {
-            Error::NotFound => Failure::Always(alloc::format!(
-                "there is no card {number}; what the kernel has found is among its first lines"
-            )),
-            error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
-        })?;
-        let info = card.info().context("cannot describe the card")?;
+    /// In words; [`Failure::Always`] if there is no such card, or the address is another stack's.
+    pub fn start(number: u8, stack: Stack, words: &str) -> core::result::Result<Self, Failure> {
         let secret = random::secret().context("no random numbers")?;
         let mut config =
-            Config::from_command_line(words, info.mac, secret).unwrap_or_else(|error| {
+            Config::from_command_line(words, UNKNOWN, secret).unwrap_or_else(|error| {
                 println!("{}: {error}; going on without", start::name());
-                Config::new(info.mac, secret)
+                Config::new(UNKNOWN, secret)
             });
+        let card = attach(number, stack, words, &config)?;
+        let info = card.info().context("cannot describe the card")?;
+        config.mac = info.mac;
         config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
@@ -68,8 +69,8 @@ impl Network {
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
 
-        let name = abi::service::network_server(number);
-        let name = core::str::from_utf8(&name).unwrap_or("net");
+        let name = stack.service();
+        let name = name.as_str();
         ipc::register(name).context("cannot register")?;
         println!(
             "{}: {name} is {}/{}",
@@ -181,6 +182,55 @@ impl Network {
     /// Has the card send what it would be given by the next wait only.
     pub fn flush(&mut self) {
         self.server.device_mut().flush();
+    }
+}
+
+/// Takes the whole card, or a stack's part of it.
+fn attach(
+    number: u8,
+    stack: Stack,
+    words: &str,
+    config: &Config,
+) -> core::result::Result<Card, Failure> {
+    let mut filters = [Filter {
+        station: station(words)?,
+        address: Some(config.address.into()),
+        ..Filter::default()
+    }];
+    let card = match stack.card() {
+        Some(_) => Card::attach(number),
+        None => Card::share(number, &mut filters),
+    };
+    card.map_err(|error| match error {
+        Error::NotFound => Failure::Always(alloc::format!(
+            "there is no card {number}; what the kernel has found is among its first lines"
+        )),
+        Error::FilterOverlaps => Failure::Always(alloc::format!(
+            "frames to {} of card {number} are another stack's",
+            config.address
+        )),
+        error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
+    })
+}
+
+/// The station that the words name, if they do.
+fn station(words: &str) -> core::result::Result<Option<MacAddress>, String> {
+    let mut words = words.split(' ');
+    let Some(text) = words.find_map(|word| word.strip_prefix("mac=")) else {
+        return Ok(None);
+    };
+    let mut station = MacAddress::default();
+    let mut octets = text.split(':');
+    let is_whole = station.iter_mut().all(|octet| {
+        let text = octets.next().filter(|text| text.len() == 2);
+        let value = text.and_then(|text| u8::from_str_radix(text, 16).ok());
+        value.map(|value| *octet = value).is_some()
+    });
+    match is_whole && octets.next().is_none() {
+        true => Ok(Some(station)),
+        false => Err(alloc::format!(
+            "mac= wants 02:00:00:00:00:01 or the like, not `{text}`"
+        )),
     }
 }
 

@@ -14,13 +14,15 @@ pub use report::{BadLine, Report, describe, whole_lines};
 pub use table::table;
 
 use crate::args::Args;
+use abi::service::Stack;
 use alloc::string::String;
 
 /// How to call the program.
 pub const USAGE: &str = "\
-usage: nicstat[,CARD][,-a][,-r][,-s][,-t][,-w[,SECONDS]]
+usage: nicstat[,STACK][,-a][,-r][,-s][,-t][,-w[,SECONDS]]
   prints what a card is and has counted, or where time goes
-  CARD         which card, counted from 0; 0 if not said
+  STACK        of which stack: the number of the card that it has to itself, or
+               its name; if not said, the one this program was started for
   -a           also the counters that are zero
   -r           plain lines of `name value`, then `nicstat: end`
   -s           also what the network server counts: a verdict for each frame
@@ -36,8 +38,8 @@ const INTERVAL_MAX: u32 = 3600;
 /// What the arguments ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The card's number.
-    pub card: u8,
+    /// Of which stack; `None` for the one that the program was started for.
+    pub stack: Option<Stack>,
     /// Show counters that are zero.
     pub all: bool,
     /// Print the text as the server wrote it.
@@ -75,7 +77,7 @@ impl Options {
                     };
                 }
                 _ => match word.parse() {
-                    Ok(card) if first => options.card = card,
+                    Ok(stack) if first => options.stack = Some(stack),
                     _ => return Err(args.unknown(word)),
                 },
             }

@@ -3,10 +3,11 @@
 //! A socket belongs to the server that made it. When that server dies, every call on the
 //! socket says [`Error::PeerDied`]; binding or connecting again finds the next server.
 
+use crate::start;
 use crate::sys::{self, Lent};
 use crate::{Error, Pid, Result};
 use abi::ipc::MESSAGE_MAX;
-use abi::service;
+use abi::service::{self, Stack};
 use abi::socket::{Answer, Kind, Request};
 use alloc::string::String;
 
@@ -19,8 +20,6 @@ pub use abi::socket::{Direction, Handle, POLL_FOREVER, POLL_MAX, SocketAddress, 
 pub use poll::{PollSet, Pollable};
 pub use table::Table;
 
-/// The card whose server is used where none is named.
-const DEFAULT_CARD: u8 = 0;
 /// Connections that may wait for [`TcpListener::accept`], if the caller does not say.
 const DEFAULT_BACKLOG: u16 = 128;
 /// Room for a server's status lines, in bytes.
@@ -43,20 +42,28 @@ enum Place {
 }
 
 impl Server {
-    /// The server of a card. If it is not running, `init` is asked to start it.
+    /// The server of the stack that this program was started for.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is neither, or no such card; what `init` says.
-    pub fn of_card(card: u8) -> Result<Server> {
-        if let Some(own) = own::of_card(card) {
+    /// As [`Server::of`].
+    pub fn ours() -> Result<Server> {
+        Server::of(start::stack())
+    }
+
+    /// The server of a stack. If it is not running, `init` is asked to start it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is neither, or no such stack; what `init` says.
+    pub fn of(stack: Stack) -> Result<Server> {
+        if let Some(own) = own::of(stack) {
             return Ok(own);
         }
-        match Server::running(card) {
+        match Server::running(stack) {
             Err(Error::NotFound) => {}
             result => return result,
         }
         let init = sys::lookup(service::INIT)?;
-        let request = service::Request::NetworkServer { card };
+        let request = service::Request::NetworkServer { stack };
         let mut pid = [0; 4];
         match sys::call(init, &request.to_bytes(), &mut pid, &mut [])? {
             4 => Ok(Server::in_process(Pid(u32::from_le_bytes(pid)))),
@@ -64,14 +71,12 @@ impl Server {
         }
     }
 
-    /// The server of a card, if it is running.
+    /// The server of a stack, if it is running.
     ///
     /// # Errors
     /// [`Error::NotFound`] if it is not.
-    pub fn running(card: u8) -> Result<Server> {
-        let name = service::network_server(card);
-        let name = core::str::from_utf8(&name).map_err(|_| Error::InvalidArgument)?;
-        sys::lookup(name).map(Server::in_process)
+    pub fn running(stack: Stack) -> Result<Server> {
+        sys::lookup(stack.service().as_str()).map(Server::in_process)
     }
 
     const fn in_process(pid: Pid) -> Self {
@@ -258,9 +263,9 @@ impl TcpListener {
     /// Listens at `address` of the first card.
     ///
     /// # Errors
-    /// As [`Server::of_card`] and [`Server::listen`].
+    /// As [`Server::ours`] and [`Server::listen`].
     pub fn bind(address: SocketAddress) -> Result<TcpListener> {
-        Server::of_card(DEFAULT_CARD)?.listen(address, DEFAULT_BACKLOG)
+        Server::ours()?.listen(address, DEFAULT_BACKLOG)
     }
 
     /// Takes the next connection. The stream blocks, whatever the listener does.
@@ -316,9 +321,9 @@ impl TcpStream {
     /// Connects from the first card.
     ///
     /// # Errors
-    /// As [`Server::of_card`] and [`Server::connect`].
+    /// As [`Server::ours`] and [`Server::connect`].
     pub fn connect(address: SocketAddress) -> Result<TcpStream> {
-        Server::of_card(DEFAULT_CARD)?.connect(address)
+        Server::ours()?.connect(address)
     }
 
     /// Takes what has arrived, at most the buffer's length; 0 is the end of the stream.
@@ -409,9 +414,9 @@ impl UdpSocket {
     /// A socket at `address` of the first card.
     ///
     /// # Errors
-    /// As [`Server::of_card`] and [`Server::datagram`].
+    /// As [`Server::ours`] and [`Server::datagram`].
     pub fn bind(address: SocketAddress) -> Result<UdpSocket> {
-        Server::of_card(DEFAULT_CARD)?.datagram(address)
+        Server::ours()?.datagram(address)
     }
 
     /// Its number at its network server, for [`batch`].

@@ -6,7 +6,8 @@ use crate::{Error, console};
 use abi::exit;
 use alloc::string::String;
 
-pub use crate::environment::{name, raw_args, raw_ramdisk};
+pub use crate::environment::{name, raw_args, raw_ramdisk, stack};
+pub use abi::service::Stack;
 
 /// What `main` may return: it becomes the exit code, and an error also a printed line.
 pub trait Termination {
@@ -132,7 +133,7 @@ macro_rules! entry {
 #[cfg(not(test))]
 mod bare {
     use super::exit;
-    use crate::environment::{ENVIRONMENT, Environment};
+    use crate::environment::{ENVIRONMENT, Environment, split_stack};
     use core::panic::PanicInfo;
 
     unsafe extern "Rust" {
@@ -166,9 +167,11 @@ mod bare {
         // SAFETY: every program defines it through `entry!`, which gives it this type.
         let (name, main) = unsafe { wharf_program() };
         let text = core::str::from_utf8(args);
+        let (args, stack) = split_stack(text.unwrap_or_default());
         ENVIRONMENT.call_once(|| Environment {
             name,
-            args: text.unwrap_or_default(),
+            args,
+            stack,
             ramdisk,
         });
         crate::console::start_log();

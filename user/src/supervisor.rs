@@ -8,6 +8,9 @@
 //! network server that a program of a `run=` needs is started when first asked for, so
 //! that where no program uses sockets nothing else transmits; unless a `run=` is one.
 //!
+//! `stack=NAME,...` starts a network server that shares a card with others, and the programs that use
+//! it, each started again when it ends; all but `run=` is left out then.
+//!
 //! A program that ends the same way again and again, soon after its start, is tried again for
 //! ever, but not heard for ever: from the third time on it is mute until it has run for a while.
 //! One that says itself that it runs in vain is not started again, and neither are the services
@@ -20,14 +23,14 @@ use abi::command_line::WORDS;
 use abi::exit;
 use abi::ipc::{Exit, FOREVER};
 use abi::limits::Limits;
-use abi::service::{self, Request};
+use abi::service::{Request, Stack};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 mod command_line;
 mod shares;
 
-pub use command_line::{CommandLine, Run};
+pub use command_line::{CommandLine, Named, Run};
 pub use shares::Share;
 
 /// The program that serves a card.
@@ -101,6 +104,10 @@ struct Program {
     /// Words that change its limits.
     limits: String,
     role: Role,
+    /// The stack whose server it is, or uses.
+    stack: Stack,
+    /// It is started again when it ends.
+    is_kept: bool,
     /// `None` while it waits for `due`.
     pid: Option<Pid>,
     started: u64,
@@ -117,7 +124,7 @@ struct Program {
 /// A request for a network server that is not answered yet.
 #[derive(Debug)]
 struct Waiting {
-    card: u8,
+    stack: Stack,
     token: u64,
     deadline: u64,
 }
@@ -130,7 +137,9 @@ pub struct Supervisor<S> {
     programs: Vec<Program>,
     waiting: Vec<Waiting>,
     network: Vec<String>,
-    /// No `run=`: services are started again when they end.
+    /// Stacks with names, which have the machine's memory in equal parts.
+    stacks: usize,
+    /// No `run=` and no `stack=`: services are started again when they end.
     serving: bool,
 }
 
@@ -142,8 +151,17 @@ impl<S: System> Supervisor<S> {
             programs: Vec::new(),
             waiting: Vec::new(),
             network: line.network.iter().map(|&word| word.into()).collect(),
-            serving: line.runs.is_empty(),
+            stacks: line.stacks.len(),
+            serving: line.runs.is_empty() && line.stacks.is_empty(),
         };
+        for (word, part) in &line.wrong_stacks {
+            supervisor.system.say(format_args!(
+                "command line: `{word}`: `{part}` makes no sense: ignored"
+            ));
+        }
+        for named in &line.stacks {
+            supervisor.add_stack(named, now);
+        }
         for word in &line.unknown {
             supervisor.system.say(format_args!(
                 "command line: `{word}` is unknown; there are {WORDS}"
@@ -158,20 +176,42 @@ impl<S: System> Supervisor<S> {
                     .say(format_args!("inside= wants {known}: ignored"));
             }
             let with = inside.map(|name| alloc::format!("0,with={name}"));
-            supervisor.add_server(with.as_deref().unwrap_or("0"), "", Role::Network, now);
+            let args = with.as_deref().unwrap_or("0");
+            supervisor.add_server(args, "", Role::Network, now);
             for name in SERVICES.into_iter().filter(|&name| inside != Some(name)) {
-                supervisor.add(name, "", "", Role::Service, now);
+                supervisor.add(name, "", "", (Role::Service, Stack::FIRST), now);
             }
         } else {
             for Run { name, args, limits } in &line.runs {
                 match *name {
                     NETWORK_SERVER => supervisor.add_server(args, limits, Role::Run, now),
-                    _ => supervisor.add(name, args, limits, Role::Run, now),
+                    _ => supervisor.add(name, args, limits, (Role::Run, Stack::FIRST), now),
                 }
             }
             supervisor.say_if_idle();
         }
         supervisor
+    }
+
+    /// Starts the server of a stack with a name, and its programs.
+    fn add_stack(&mut self, named: &Named<'_>, now: u64) {
+        let Named {
+            stack,
+            card,
+            network,
+            runs,
+            inside,
+        } = named;
+        let card = alloc::format!("{card}");
+        let with = inside.map(|name| alloc::format!("with={name}"));
+        let ours = alloc::format!("stack={stack}");
+        let words = network.iter().copied().chain(with.as_deref());
+        let words: Vec<&str> = words.chain([ours.as_str()]).collect();
+        let args = alloc::format!("{card},{}", words.join(","));
+        self.add_server(&args, "", Role::Network, now);
+        for name in runs {
+            self.add(name, &ours, "", (Role::Service, *stack), now);
+        }
     }
 
     /// A call has come in.
@@ -191,26 +231,26 @@ impl<S: System> Supervisor<S> {
         else {
             return;
         };
-        let role = self.programs[at].role;
-        let (card, is_vain) = (self.programs[at].serves(), self.is_in_vain(at, exit));
+        let Program { role, is_kept, .. } = self.programs[at];
+        let (stack, is_vain) = (self.programs[at].serves(), self.is_in_vain(at, exit));
         self.say_end(at, exit, is_vain, now);
-        match card {
-            Some(card) if is_vain => self.answer(card, Err(Error::NotFound)),
+        match stack {
+            Some(stack) if is_vain => self.answer(stack, Err(Error::NotFound)),
             // Who has noticed before us waits for the next server, which is about to start.
-            Some(_) if self.serving => {}
-            Some(card) => self.answer(card, Err(Error::PeerDied)),
+            Some(_) if is_kept => {}
+            Some(stack) => self.answer(stack, Err(Error::PeerDied)),
             None => {}
         }
         if is_vain {
             // It stays in the table, so that nobody has it started.
             self.programs[at].pid = None;
             self.programs[at].is_given_up = true;
-        } else if self.serving {
+        } else if is_kept {
             self.programs[at].ended(now);
         } else {
             self.programs.remove(at);
         }
-        if !self.serving && role == Role::Run {
+        if role == Role::Run {
             self.say_if_idle();
         }
     }
@@ -220,17 +260,17 @@ impl<S: System> Supervisor<S> {
         let program = &self.programs[at];
         let says_so = matches!(exit, Exit::Code(exit::BAD_USAGE | exit::IN_VAIN));
         match program.role {
-            // Only a card's server would be started again, for who asks for it.
+            // Only a stack's server would be started again, for who asks for it.
             Role::Run => says_so && program.serves().is_some(),
             Role::Network => says_so,
-            Role::Service => says_so || self.is_given_up(0),
+            Role::Service => says_so || self.is_given_up(program.stack),
         }
     }
 
-    /// Whether the server of that card would run in vain.
-    fn is_given_up(&self, card: u8) -> bool {
+    /// Whether the server of that stack would run in vain.
+    fn is_given_up(&self, stack: Stack) -> bool {
         let mut programs = self.programs.iter();
-        programs.any(|program| program.is_given_up && program.serves() == Some(card))
+        programs.any(|program| program.is_given_up && program.serves() == Some(stack))
     }
 
     /// Tells how a program has ended, unless it has done so again and again.
@@ -239,10 +279,10 @@ impl<S: System> Supervisor<S> {
         let times = program.count_failures(exit, now);
         let rest = match times {
             _ if is_vain => "; it is not started again",
-            HEARD_MAX if self.serving => {
+            HEARD_MAX if program.is_kept => {
                 ", again; it is started on and on, but not heard until it runs"
             }
-            HEARD_MAX.. if self.serving => return,
+            HEARD_MAX.. if program.is_kept => return,
             _ => "",
         };
         let name = &program.name;
@@ -253,12 +293,12 @@ impl<S: System> Supervisor<S> {
     /// Does what is due: answers requests whose server has registered, starts programs
     /// again.
     pub fn on_time(&mut self, now: u64) {
-        let mut cards: Vec<u8> = self.waiting.iter().map(|waiting| waiting.card).collect();
-        cards.sort_unstable();
-        cards.dedup();
-        for card in cards {
-            if let Ok(server) = self.registered(card) {
-                self.answer(card, Ok(server));
+        let mut stacks: Vec<Stack> = self.waiting.iter().map(|waiting| waiting.stack).collect();
+        stacks.sort_unstable();
+        stacks.dedup();
+        for stack in stacks {
+            if let Ok(server) = self.registered(stack) {
+                self.answer(stack, Ok(server));
             }
         }
         let system = &mut self.system;
@@ -308,12 +348,8 @@ impl<S: System> Supervisor<S> {
     }
 
     fn network_server(&mut self, token: u64, request: &[u8], now: u64) -> Result<()> {
-        let Request::NetworkServer { card } = Request::from_bytes(request)?;
-        if card > 9 {
-            // `service::network_server` names ten.
-            return Err(Error::InvalidArgument);
-        }
-        match self.registered(card) {
+        let Request::NetworkServer { stack } = Request::from_bytes(request)?;
+        match self.registered(stack) {
             Ok(server) => {
                 self.system.reply(token, Ok(server));
                 return Ok(());
@@ -321,36 +357,36 @@ impl<S: System> Supervisor<S> {
             Err(Error::NotFound) => {}
             Err(error) => return Err(error),
         }
-        if self.is_given_up(card) {
+        if self.is_given_up(stack) {
             return Err(Error::NotFound);
         }
         if self.waiting.len() >= WAITING_MAX {
             return Err(Error::Busy);
         }
-        if !self.is_to_serve(card) {
+        if !self.is_to_serve(stack) {
+            // One with a name is started at the beginning, or not known.
+            let card = stack.card().ok_or(Error::NotFound)?;
             self.add_server(&alloc::format!("{card}"), "", Role::Network, now);
-            if !self.is_to_serve(card) {
+            if !self.is_to_serve(stack) {
                 return Err(Error::NotFound);
             }
         }
         self.waiting.push(Waiting {
-            card,
+            stack,
             token,
             deadline: now + SERVER_WAIT_NS,
         });
         Ok(())
     }
 
-    fn registered(&mut self, card: u8) -> Result<Pid> {
-        let name = service::network_server(card);
-        let name = core::str::from_utf8(&name).map_err(|_| Error::InvalidArgument)?;
-        self.system.lookup(name)
+    fn registered(&mut self, stack: Stack) -> Result<Pid> {
+        self.system.lookup(stack.service().as_str())
     }
 
-    fn answer(&mut self, card: u8, answer: Result<Pid>) {
+    fn answer(&mut self, stack: Stack, answer: Result<Pid>) {
         let system = &mut self.system;
         self.waiting.retain(|waiting| {
-            let mine = waiting.card == card;
+            let mine = waiting.stack == stack;
             if mine {
                 system.reply(waiting.token, answer);
             }
@@ -358,10 +394,10 @@ impl<S: System> Supervisor<S> {
         });
     }
 
-    /// Whether a server of that card runs, or will again.
-    fn is_to_serve(&self, card: u8) -> bool {
+    /// Whether a server of that stack runs, or will again.
+    fn is_to_serve(&self, stack: Stack) -> bool {
         let mut programs = self.programs.iter();
-        programs.any(|program| program.serves() == Some(card))
+        programs.any(|program| program.serves() == Some(stack))
     }
 
     /// Starts a network server: to the words of `args`, the first of which is the card's number,
@@ -371,15 +407,26 @@ impl<S: System> Supervisor<S> {
         let card = words.next().unwrap_or("0");
         let network = self.network.iter().map(String::as_str);
         let all: Vec<&str> = [card].into_iter().chain(network).chain(words).collect();
-        self.add(NETWORK_SERVER, &all.join(","), limits, role, now);
+        let stack = stack_of(args);
+        self.add(NETWORK_SERVER, &all.join(","), limits, (role, stack), now);
     }
 
-    fn add(&mut self, name: &str, args: &str, limits: &str, role: Role, now: u64) {
+    fn add(
+        &mut self,
+        name: &str,
+        args: &str,
+        limits: &str,
+        (role, stack): (Role, Stack),
+        now: u64,
+    ) {
+        let is_named = stack.card().is_none();
         self.programs.push(Program {
             name: name.into(),
             args: args.into(),
             limits: limits.into(),
             role,
+            stack,
+            is_kept: self.serving || is_named && role != Role::Run,
             pid: None,
             started: now,
             due: now,
@@ -423,7 +470,7 @@ impl<S: System> Supervisor<S> {
             self.system
                 .say(format_args!("cannot start {name}: {error}"));
         }
-        if self.serving {
+        if self.programs[at].is_kept {
             self.programs[at].ended(now);
         } else {
             self.programs.remove(at);
@@ -432,10 +479,19 @@ impl<S: System> Supervisor<S> {
 
     fn spawn(&mut self, at: usize) -> Result<Pid> {
         let Program {
-            name, args, limits, ..
+            name,
+            args,
+            limits,
+            stack,
+            ..
         } = &self.programs[at];
         let (all, left) = self.system.limits()?;
-        let mut share = Share::of(name, args, &all);
+        let parts = if stack.card().is_none() {
+            self.stacks
+        } else {
+            1
+        };
+        let mut share = Share::of(name, args, &shares::part(&all, parts));
         if let Err(word) = share.change(limits) {
             self.system
                 .say(format_args!("limits=: `{word}` makes no sense"));
@@ -449,18 +505,27 @@ impl<S: System> Supervisor<S> {
         if !self
             .programs
             .iter()
-            .any(|program| program.role == Role::Run && !program.is_given_up)
+            .any(|program| !program.is_given_up && (program.role == Role::Run || program.is_kept))
         {
             self.system.say(format_args!("nothing left to run"));
         }
     }
 }
 
+/// The stack of a network server with these arguments.
+fn stack_of(args: &str) -> Stack {
+    let card = Args::new(args).next().and_then(|card| card.parse().ok());
+    let named = Args::new(args)
+        .last()
+        .and_then(|last| last.strip_prefix("stack="));
+    let named = named.and_then(|name| name.parse().ok());
+    named.unwrap_or(Stack::from(card.unwrap_or(0)))
+}
+
 impl Program {
-    /// The card whose network server it is.
-    fn serves(&self) -> Option<u8> {
-        let card = Args::new(&self.args).next().unwrap_or("0");
-        card.parse().ok().filter(|_| self.name == NETWORK_SERVER)
+    /// The stack whose server it is.
+    fn serves(&self) -> Option<Stack> {
+        (self.name == NETWORK_SERVER).then_some(self.stack)
     }
 
     /// Whether it waits to be started again, and has waited long enough.

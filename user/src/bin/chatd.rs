@@ -17,5 +17,5 @@ usage: chatd
 );
 
 fn main() -> Result<(), String> {
-    chat::program::run(|| Server::of_card(0))
+    chat::program::run(Server::ours)
 }

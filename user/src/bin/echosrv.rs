@@ -17,5 +17,5 @@ usage: echosrv
 );
 
 fn main() -> Result<(), String> {
-    echo::program::run(|| Server::of_card(0))
+    echo::program::run(Server::ours)
 }

@@ -17,5 +17,5 @@ usage: httpd
 );
 
 fn main() -> Result<(), String> {
-    http::program::run(|| Server::of_card(0))
+    http::program::run(Server::ours)
 }

@@ -1,5 +1,5 @@
-//! The network server of one card; with `with=` it is that service as well: the stack and its
-//! user in one address space.
+//! A network server: the stack of one card, or one of several that share it; with `with=` it is that
+//! service as well: the stack and its user in one address space.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -10,16 +10,19 @@ use alloc::string::String;
 use user::args::Args;
 use user::network::Network;
 use user::socket::{Server, own};
-use user::start::{Context, Failure};
+use user::start::{self, Context, Failure, Stack};
 use user::{echo, http};
 
 user::entry!(
     "\
-usage: netd[,CARD][,WORD...]
-  serves the sockets of all programs on one card
+usage: netd[,CARD][,WORD...][,stack=NAME]
+  serves the sockets of the programs of one stack
   CARD                 as the kernel counts them; 0 if not said
   ip=A.B.C.D/BITS      its address; 10.0.2.15/24 if not said
   gw=A.B.C.D, gw=none  the router for other networks
+  stack=NAME           shares the card with other stacks: takes the frames to its
+                       address; if not said, it has the card to itself
+  mac=STATION          a station address of its own on a shared card
   vlan=NUMBER          all frames carry this VLAN's tag
   with=SERVICE         echosrv or httpd: runs that service itself as well",
     options,
@@ -46,7 +49,7 @@ fn options(args: &mut Args<'_>) -> Result<Options, String> {
     };
     while let Some(word) = args.next() {
         match word.split_once('=') {
-            Some(("ip" | "gw" | "vlan", _)) => {
+            Some(("ip" | "gw" | "mac" | "vlan", _)) => {
                 options.words.push_str(word);
                 options.words.push(' ');
             }
@@ -64,12 +67,17 @@ fn main(options: Options) -> Result<(), Failure> {
         words,
         service,
     } = options;
-    let mut network = Network::start(card, &words)?;
-    let find = move || Server::of_card(card);
+    let stack = match start::stack() {
+        // Without a name it is called by its card.
+        Stack::FIRST => Stack::from(card),
+        named => named,
+    };
+    let mut network = Network::start(card, stack, &words)?;
+    let find = move || Server::of(stack);
     let result = match service {
         None => network.serve().context("the card failed"),
         Some(service) => {
-            own::install(card, network);
+            own::install(stack, network);
             match service {
                 Service::Echo => echo::program::run(find),
                 Service::Web => http::program::run(find),

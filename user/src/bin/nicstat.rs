@@ -10,7 +10,7 @@ use core::time::Duration;
 use user::nicstat::time::Look;
 use user::nicstat::{END, Options, Report, USAGE, table};
 use user::socket::Server;
-use user::start::Context;
+use user::start::{self, Context};
 use user::{Error, println, process, time};
 
 user::entry!(USAGE, Options::parse, main);
@@ -48,7 +48,8 @@ fn repeat<T>(
 
 /// Asks for the card, prints, and returns what to compare the next report with.
 fn card(options: &Options, before: Option<&Report>) -> Result<Report, String> {
-    let server = Server::of_card(options.card).context("no network server")?;
+    let server =
+        Server::of(options.stack.unwrap_or_else(start::stack)).context("no network server")?;
     let text = server.card().context("cannot ask the network server")?;
     let report = Report::parse(&text).map_err(|error| alloc::format!("{error}"))?;
     let status = match options.server {
@@ -69,7 +70,7 @@ fn time_goes(options: &Options, before: Option<&Look>) -> Result<Look, String> {
     // Without a network server, and in plain lines, there is nothing to divide by.
     let mut texts = [String::new(), String::new()];
     if !options.raw {
-        match Server::running(options.card) {
+        match Server::running(options.stack.unwrap_or_else(start::stack)) {
             Ok(server) => {
                 for (text, told) in texts.iter_mut().zip([server.card(), server.status()]) {
                     *text = told.context("cannot ask the network server")?;

@@ -170,7 +170,7 @@ impl Frames {
             // The frames are lost, and counted by the driver; the card is mended and will tell.
             Error::DeviceFailed => {}
             // The stack's mistake, not the card's: as if it were lost. The driver has counted it.
-            Error::BadFrame | Error::NotSupported => {}
+            Error::BadFrame | Error::NotSupported | Error::NotPermitted => {}
             error => self.failure = Some(error),
         }
     }

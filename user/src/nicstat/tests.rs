@@ -61,7 +61,7 @@ fn arguments_are_read() {
     assert_eq!(
         parse("1,-w,5,-a,-r,-s,-t"),
         Ok(Options {
-            card: 1,
+            stack: Some(1.into()),
             all: true,
             raw: true,
             server: true,
@@ -70,7 +70,7 @@ fn arguments_are_read() {
         })
     );
     assert_eq!(parse("-w,-a").unwrap().interval_s, Some(1));
-    for word in ["-x", "eth0", "256", "-1", "-w5"] {
+    for word in ["-x", "ETH0", "256", "-1", "-w5"] {
         let unknown = format!("argument 1: `{word}` is unknown");
         assert_eq!(parse(word), Err(unknown));
     }

@@ -9,6 +9,7 @@ use super::{Place, Server};
 use crate::Result;
 use crate::network::{Calls, Network};
 use crate::sys::Lent;
+use abi::service::Stack;
 use alloc::boxed::Box;
 use spin::Mutex;
 
@@ -20,8 +21,8 @@ static OWN: Mutex<Option<Box<dyn Inside + Send>>> = Mutex::new(None);
 
 /// A server inside this process.
 trait Inside {
-    /// The card it serves.
-    fn card(&self) -> u8;
+    /// The stack it is.
+    fn stack(&self) -> Stack;
 
     /// As [`crate::sys::call`].
     fn call(&mut self, request: &[u8], answer: &mut [u8], leases: &mut [Lent<'_>])
@@ -29,25 +30,25 @@ trait Inside {
 }
 
 struct Own {
-    card: u8,
+    stack: Stack,
     network: Network,
     unheard: u32,
 }
 
-/// Makes `network`, the server of `card`, the program's own.
-pub fn install(card: u8, network: Network) -> Server {
+/// Makes `network`, the server of `stack`, the program's own.
+pub fn install(stack: Stack, network: Network) -> Server {
     *OWN.lock() = Some(Box::new(Own {
-        card,
+        stack,
         network,
         unheard: 0,
     }));
     Server { place: Place::Here }
 }
 
-/// The program's own server, if it has that card.
-pub(super) fn of_card(card: u8) -> Option<Server> {
+/// The program's own server, if it is that stack's.
+pub(super) fn of(stack: Stack) -> Option<Server> {
     let own = OWN.lock();
-    let has = own.as_ref().is_some_and(|own| own.card() == card);
+    let has = own.as_ref().is_some_and(|own| own.stack() == stack);
     has.then_some(Server { place: Place::Here })
 }
 
@@ -60,8 +61,8 @@ pub(super) fn call(request: &[u8], answer: &mut [u8], leases: &mut [Lent<'_>]) -
 }
 
 impl Inside for Own {
-    fn card(&self) -> u8 {
-        self.card
+    fn stack(&self) -> Stack {
+        self.stack
     }
 
     fn call(

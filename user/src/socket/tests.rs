@@ -237,7 +237,7 @@ fn status_is_text() {
         served.write(0, text);
         Ok(Answer::Count(text.len() as u32))
     });
-    let server = Server::of_card(0).unwrap();
+    let server = Server::ours().unwrap();
     assert_eq!(server.status().unwrap(), "tcp_open 3\n");
     assert_eq!(server.card().unwrap(), "driver e100\nrx_frames 4\n");
 }

@@ -8,7 +8,6 @@ use super::{NETWORK_SERVER, SERVICES};
 use crate::args::Args;
 use crate::sys::Grant;
 use abi::limits::{Limits, Resource, spawn};
-use abi::service;
 use alloc::string::String;
 
 /// The programs that drive a card themselves.
@@ -62,7 +61,7 @@ impl Share {
         let limits = Limits::PROGRAM;
         if name == NETWORK_SERVER {
             let card = Args::new(args).next().unwrap_or("0").parse().unwrap_or(0u8);
-            share.names = name_of_server(card);
+            share.names = super::stack_of(args).service().as_str().into();
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
             share.is_server = true;
             share.limits = limits
@@ -145,9 +144,13 @@ impl Share {
     }
 }
 
-fn name_of_server(card: u8) -> String {
-    let name = service::network_server(card);
-    core::str::from_utf8(&name).unwrap_or_default().into()
+/// What one of so many stacks has for its programs, of what the machine has.
+pub fn part(all: &Limits, parts: usize) -> Limits {
+    let parts = parts.max(1) as u64;
+    let shared = [Resource::Memory, Resource::Sockets, Resource::Notifications];
+    shared.into_iter().fold(*all, |part, resource| {
+        part.with(resource, all.get(resource) / parts)
+    })
 }
 
 /// A number with its unit.

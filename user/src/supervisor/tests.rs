@@ -1,6 +1,7 @@
 //! `init` on a system played by the test, with a virtual clock.
 
 use super::*;
+use abi::limits::Resource;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -38,8 +39,10 @@ impl System for Fake {
     }
 
     fn lookup(&mut self, name: &str) -> Result<Pid> {
-        assert_eq!(name, "net0");
-        self.registered.ok_or(Error::NotFound)
+        let is_known = ["net0", "netweb", "netlab", "netother"].contains(&name);
+        assert!(is_known, "{name}");
+        let registered = self.registered.filter(|_| name == "net0");
+        registered.ok_or(Error::NotFound)
     }
 
     fn reply(&mut self, token: u64, answer: Result<Pid>) {
@@ -71,7 +74,17 @@ fn names(supervisor: &Supervisor<Fake>) -> Vec<&str> {
     started.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-const ASK: [u8; 2] = [1, 0];
+const ASK: [u8; Request::SIZE] = {
+    let mut bytes = [0; Request::SIZE];
+    bytes[0] = 1;
+    bytes[1] = b'0';
+    bytes
+};
+
+fn ask(stack: &str) -> [u8; Request::SIZE] {
+    let stack = stack.parse().unwrap();
+    Request::NetworkServer { stack }.to_bytes()
+}
 
 #[test]
 fn the_command_line_comes_apart() {
@@ -216,7 +229,7 @@ fn hostile_requests_are_refused_and_bounded() {
         [
             (1, Err(Error::Malformed)),
             (2, Err(Error::NoSuchCall)),
-            (3, Err(Error::InvalidArgument))
+            (3, Err(Error::Malformed))
         ]
     );
     for token in 0..100 {
@@ -430,4 +443,71 @@ fn a_run_that_is_a_network_server_is_waited_for_instead_of_another() {
     let mut supervisor = started("run=netd,1 run=httpd");
     supervisor.on_request(1, &ASK, 0);
     assert_eq!(names(&supervisor), ["netd", "httpd", "netd"]);
+}
+
+const STACKS: &str = "stack=web,card=0,ip=10.0.2.16/24,run=httpd gw=10.0.2.2 \
+    stack=lab,ip=10.0.2.17/24,mac=02:00:00:00:00:07,inside=echosrv,run=hello";
+
+#[test]
+fn stacks_have_servers_and_programs_of_their_own_and_no_others_run() {
+    let mut supervisor = started(STACKS);
+    let expected = [
+        ("netd", "0,gw=10.0.2.2,ip=10.0.2.16/24,stack=web"),
+        ("httpd", "stack=web"),
+        (
+            "netd",
+            "0,gw=10.0.2.2,ip=10.0.2.17/24,mac=02:00:00:00:00:07,with=echosrv,stack=lab",
+        ),
+        ("hello", "stack=lab"),
+    ];
+    let expected = expected.map(|(name, args)| (name.to_string(), args.to_string()));
+    assert_eq!(supervisor.system.started, expected);
+    let shares = &supervisor.system.shares;
+    let names: Vec<&str> = shares.iter().map(|share| share.names.as_str()).collect();
+    assert_eq!(names, ["netweb", "", "netlab", ""]);
+    // Each has a half.
+    let whole = Share::of("netd", "0", &Limits::of_machine(58 << 20)).limits;
+    let half = shares[0].limits.get(Resource::Memory);
+    assert_eq!(half, whole.get(Resource::Memory) / 2);
+    assert!(supervisor.system.said.is_empty());
+    assert_eq!(supervisor.deadline(0), FOREVER);
+    // Whoever asks for one waits for that; one that nobody has named is not there.
+    supervisor.on_request(1, &ask("lab"), 0);
+    supervisor.on_request(2, &ask("other"), 0);
+    assert_eq!(supervisor.system.replies, [(2, Err(Error::NotFound))]);
+}
+
+#[test]
+fn the_end_of_one_stacks_server_concerns_no_other() {
+    let mut supervisor = started(STACKS);
+    let (web, httpd, lab) = (Pid(2), Pid(3), Pid(4));
+    supervisor.on_request(1, &ask("lab"), 0);
+    supervisor.on_death(web, Exit::Fault(14), 2 * SECOND);
+    supervisor.on_time(2 * SECOND);
+    assert_eq!(supervisor.system.started.len(), 5);
+    assert_eq!(
+        supervisor.system.started[4].1,
+        supervisor.system.started[0].1
+    );
+    assert!(supervisor.system.replies.is_empty());
+    // One that can never run takes its own programs with it.
+    supervisor.on_death(lab, Exit::Code(exit::IN_VAIN), 3 * SECOND);
+    supervisor.on_death(Pid(5), Exit::Code(1), 3 * SECOND);
+    assert_eq!(supervisor.system.replies, [(1, Err(Error::NotFound))]);
+    supervisor.on_death(httpd, Exit::Code(1), 4 * SECOND);
+    supervisor.on_time(10 * SECOND);
+    let again: Vec<&str> = names(&supervisor)[5..].to_vec();
+    assert_eq!(again, ["httpd"]);
+}
+
+#[test]
+fn a_stack_that_makes_no_sense_is_named_and_the_others_run() {
+    let supervisor =
+        started("stack=A stack=web,speed=9 stack=3 stack=lab,card=x stack=ok,run=hello");
+    assert_eq!(names(&supervisor), ["netd", "hello"]);
+    let wrong = ["A", "speed=9", "3", "card=x"];
+    for (said, part) in supervisor.system.said.iter().zip(wrong) {
+        assert!(said.contains(&format!("`{part}` makes no sense")), "{said}");
+    }
+    assert_eq!(supervisor.system.said.len(), wrong.len());
 }
