@@ -64,10 +64,12 @@ impl Share {
             share.names = super::stack_of(args).service().as_str().into();
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
             share.is_server = true;
+            let handles = all.get(Resource::Processes) * 2;
+            let handles = handles.min(all.get(Resource::Handles) / 2);
             share.limits = limits
                 .with(Resource::Memory, memory / 16 * 9)
                 // It watches its clients.
-                .with(Resource::Handles, all.get(Resource::Processes) * 2)
+                .with(Resource::Handles, handles)
                 .with(Resource::Sockets, 0);
         } else if SERVICES.contains(&name) {
             share.is_server = true;
@@ -147,7 +149,12 @@ impl Share {
 /// What one of so many stacks has for its programs, of what the machine has.
 pub fn part(all: &Limits, parts: usize) -> Limits {
     let parts = parts.max(1) as u64;
-    let shared = [Resource::Memory, Resource::Sockets, Resource::Notifications];
+    let shared = [
+        Resource::Memory,
+        Resource::Handles,
+        Resource::Sockets,
+        Resource::Notifications,
+    ];
     shared.into_iter().fold(*all, |part, resource| {
         part.with(resource, all.get(resource) / parts)
     })
