@@ -43,7 +43,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// What the kernel's exchange does, in its order (`kernel/src/nics/exchange.rs`).
+    /// What the kernel's exchange does, in its order (`kernel/src/endpoint/exchange.rs`).
     fn exchange(&mut self, area: &mut [u32; WORDS]) -> crate::Result<u64> {
         let mut result = Ok(0);
         for index in 0..area[exchange::RETURN_COUNT] as usize {
