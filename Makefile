@@ -107,7 +107,7 @@ setup:
 	@QEMU='$(QEMU)' scripts/setup --quiet
 
 image: setup
-	@$(CARGO) build $(PROFILE) -p boot -p kernel -p user --bins
+	@$(CARGO) build $(PROFILE) -p boot -p kernel -p programs -p attackers --bins
 	@scripts/image '$(BIN)' '$(BUILD)' '$(WWW)'
 
 qemu: image
