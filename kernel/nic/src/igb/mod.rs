@@ -450,6 +450,7 @@ impl<B: Bus> FrameBuffers for Igb<B> {
         if arm && self.interrupts.are_all_armed() {
             // Whatever has come interrupts, or has already. To look for it would touch all rings,
             // and leave an interrupt that is about nothing.
+            self.tell_where_low();
             return Ok(0);
         }
         let result = self.next_or_arm(arm, max, |ring, chip, share| ring.lend(chip, share, take));

@@ -80,16 +80,21 @@ impl<B: Bus> Igb<B> {
         if taken == max || !arm {
             return Ok(taken);
         }
-        for queue in bits(core::mem::take(&mut self.owing)) {
-            let ring = &mut self.receive[queue];
-            ring.tell_if_low(&mut self.chip);
-            self.owing |= u32::from(ring.owes()) << queue;
-        }
+        self.tell_where_low();
         if !self.interrupts.arm_receive(&mut self.chip)? {
             // Nothing since the interrupt was armed, or it is on its way.
             return Ok(taken);
         }
         self.counters.rx_arms += 1;
         Ok(taken + self.next_of(polled, max - taken, read)?)
+    }
+
+    /// Tells the card of returned buffers where it has few others, since the caller may sleep now.
+    pub(super) fn tell_where_low(&mut self) {
+        for queue in bits(core::mem::take(&mut self.owing)) {
+            let ring = &mut self.receive[queue];
+            ring.tell_if_low(&mut self.chip);
+            self.owing |= u32::from(ring.owes()) << queue;
+        }
     }
 }

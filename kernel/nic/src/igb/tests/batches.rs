@@ -398,3 +398,18 @@ fn who_looks_all_the_time_sees_frames_and_hears_of_none() {
         }
     });
 }
+
+#[test]
+fn who_will_be_interrupted_or_has_stopped_sees_no_frames() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        while kernel.nic.receive_pieces(true, 9, &mut |_| ()) != Ok(0) {}
+        kernel.model.arrive(&frame(1, 100));
+        kernel.model.settle();
+        assert!(!kernel.nic.has_received());
+        kernel.sleep(Events::RECEIVE);
+        assert!(kernel.nic.has_received());
+        kernel.nic.stop();
+        assert!(!kernel.nic.has_received());
+    });
+}

@@ -429,3 +429,57 @@ fn what_is_lent_is_judged_as_what_is_copied() {
         }
     });
 }
+
+#[test]
+fn a_reader_who_keeps_nearly_all_buffers_of_a_ring_hears_of_the_next_frame() {
+    everywhere(1, |place| {
+        for queue in 0..3 {
+            let mut kernel = Kernel::tiny(place);
+            let flow = (0..).map(Flow::number).find(|flow| {
+                kernel.model.arrive(&flow.finished(flow.udp(&[1; 60])));
+                kernel.next().1.queue == queue
+            });
+            let bytes = flow.map(|flow| flow.finished(flow.udp(&[2; 60]))).unwrap();
+            let mut held = Vec::new();
+            while held.len() < 13 {
+                kernel.model.settle();
+                kernel.model.arrive(&bytes);
+                kernel.model.settle();
+                while kernel.model.arriving() > 0 {
+                    kernel.model.idle(8);
+                }
+                kernel.take();
+                while let Ok(piece) = kernel.nic.receive_piece(true) {
+                    held.push(piece.buffer);
+                }
+            }
+            let doorbells = kernel.counters()["rx_doorbells"];
+            // Fewer than are worth telling the card of, unless it has no others.
+            kernel.nic.return_buffers(&held[..2]).unwrap();
+            while kernel.lend(true).is_some() {}
+            kernel.model.settle();
+            kernel.model.arrive(&bytes);
+            kernel.sleep(Events::RECEIVE);
+            let pieces = kernel.lend(true).expect("it was woken for a frame");
+            assert_eq!(kernel.read(&pieces[0]), bytes);
+            assert_eq!(kernel.counters()["rx_doorbells"], doorbells + 1);
+            // The same for one who copies frames out of the few that are left.
+            kernel.nic.return_buffer(pieces[0].buffer).unwrap();
+            for _ in 0..9 {
+                kernel.drain();
+                kernel.model.settle();
+                kernel.model.arrive(&bytes);
+                assert_eq!(kernel.next().0, bytes);
+            }
+            // While the card has others, it is told of several at a time.
+            kernel.nic.return_buffers(&held[2..]).unwrap();
+            kernel.drain();
+            let doorbells = kernel.counters()["rx_doorbells"];
+            kernel.model.settle();
+            kernel.model.arrive(&bytes);
+            kernel.next();
+            kernel.drain();
+            assert_eq!(kernel.counters()["rx_doorbells"], doorbells);
+        }
+    });
+}

@@ -129,7 +129,8 @@ fn what_cannot_be_offloaded_is_refused() {
     refused(
         &frame(1, 100),
         &SendOptions {
-            vlan: Some(4095),
+            // Priority and DEI are not part of the number.
+            vlan: Some(0xefff),
             ..CHECKSUMS
         },
         Error::BadVlan { vlan: 4095 },
@@ -326,4 +327,80 @@ fn offloaded_frames_keep_their_order_at_every_pace() {
         let expected: Vec<_> = expected.iter().map(|frame| kernel.on_wire(frame)).collect();
         assert!(kernel.sent() == expected);
     });
+}
+
+#[test]
+fn a_frame_that_has_its_tag_already_is_offloaded_behind_it() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        for flow in [Flow::number(1), Flow::number(2).v6()] {
+            for frame in [flow.udp(&payload(100)), flow.tcp(1, ACK, &payload(100))] {
+                kernel.send_with(&tagged(&frame, 5), &CHECKSUMS, false);
+                assert_eq!(kernel.sent(), [tagged(&flow.finished(frame), 5)]);
+            }
+            let options = SendOptions {
+                segment_size: 1000,
+                ..CHECKSUMS
+            };
+            let long = tagged(&flow.tcp(1, ACK, &payload(2500)), 5);
+            kernel.send_with(&long, &options, false);
+            let expected = cut(&flow, 1, ACK, &payload(2500), 1000);
+            let expected: Vec<_> = expected.iter().map(|frame| tagged(frame, 5)).collect();
+            assert_eq!(kernel.sent(), expected);
+        }
+    });
+}
+
+#[test]
+fn a_pseudo_header_may_add_up_to_all_ones() {
+    let mut kernel = Kernel::tiny(here());
+    let datagram = |flow: Flow| flow.udp(&payload(100));
+    let rest = [0x0a00, 0x020f, 17, 108];
+    let flow = Flow {
+        source: [((0xffff - rest.iter().sum::<u32>()) >> 8) as u8, 0x73, 0, 0],
+        ..Flow::number(1)
+    };
+    kernel.send_with(&datagram(flow), &CHECKSUMS, false);
+    let long_way = SendOptions {
+        vlan: Some(5),
+        ..CHECKSUMS
+    };
+    kernel.send_with(&datagram(flow), &long_way, false);
+    let expected = flow.finished(datagram(flow));
+    assert_eq!(kernel.sent(), [expected.clone(), tagged(&expected, 5)]);
+}
+
+#[test]
+fn only_the_checksum_of_ip_is_filled_in_where_no_transport_header_is_whole() {
+    let mut kernel = Kernel::tiny(here());
+    let flow = Flow::number(1);
+    let header_only = flow.udp(&[])[..34].to_vec();
+    let with = |frame: &[u8], at: usize, value: u8| {
+        let mut frame = frame.to_vec();
+        frame[at] = value;
+        frame
+    };
+    let tcp = flow.tcp(1, ACK, &[]);
+    for (mut frame, why) in [
+        (header_only, "a packet that is all header"),
+        (flow.udp(&[])[..38].to_vec(), "half of UDP's header"),
+        (with(&tcp, 46, 4 << 4), "a TCP header shorter than any"),
+        (
+            with(&tcp, 46, 15 << 4),
+            "a TCP header longer than the packet",
+        ),
+    ] {
+        let length = frame.len() as u16 - 14;
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        kernel.send_with(&frame, &CHECKSUMS, false);
+        let mut expected = flow.finished([&frame[..], &[0; 40]].concat());
+        expected.truncate(frame.len());
+        expected[34..].copy_from_slice(&frame[34..]);
+        assert_eq!(kernel.sent(), [expected], "{why}");
+    }
+    // IPv6 has none.
+    let mut header_only = flow.v6().udp(&[])[..54].to_vec();
+    header_only[18..20].fill(0);
+    kernel.send_with(&header_only, &CHECKSUMS, false);
+    assert_eq!(kernel.sent(), [header_only]);
 }

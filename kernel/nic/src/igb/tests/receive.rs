@@ -441,3 +441,131 @@ fn the_tick_does_not_announce_again_what_was_announced() {
         assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
     });
 }
+
+#[test]
+fn frames_that_are_too_long_cost_no_buffer() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.model.arrive(&frame(1, 1515));
+        kernel.model.arrive(&frame(2, 1514));
+        assert_eq!(kernel.next().0, frame(2, 1514));
+        assert_eq!(kernel.model.dropped(), 1);
+        assert_eq!(kernel.counters()["rx_descriptors"], 1);
+    });
+}
+
+#[test]
+fn a_queue_drops_frames_only_if_it_would_hold_up_others() {
+    for (queues, drops) in [(1, false), (2, true)] {
+        let config = Config {
+            queues,
+            ..tiny(MODES[0])
+        };
+        let kernel = Kernel::new(here(), config);
+        // SRRCTL.Drop_En
+        let found = kernel.model.register(0xc00c) >> 31 != 0;
+        assert_eq!(found, drops, "{queues}");
+    }
+}
+
+#[test]
+fn nobody_vouches_for_checksums_that_are_not_there() {
+    let mut kernel = Kernel::tiny(here());
+    let without = |kernel: &mut Kernel, bytes: &[u8]| {
+        kernel.model.arrive(bytes);
+        let (_, info) = kernel.next();
+        (info.ipv4_checksum, info.transport_checksum)
+    };
+    assert_eq!(without(&mut kernel, &frame(1, 60)), (false, false));
+    // A datagram may come without one.
+    let flow = Flow::number(1);
+    let mut datagram = flow.finished(flow.udp(&payload(100)));
+    datagram[40..42].fill(0);
+    assert_eq!(without(&mut kernel, &datagram), (true, false));
+    let v6 = flow.v6();
+    let datagram = v6.finished(v6.udp(&payload(100)));
+    assert_eq!(without(&mut kernel, &datagram), (false, true));
+}
+
+#[test]
+fn frames_that_nobody_has_read_are_counted_in_all_rings() {
+    let mut kernel = Kernel::tiny(here());
+    for number in 0..10 {
+        let flow = Flow::number(number);
+        kernel.model.arrive(&flow.finished(flow.udp(&[1])));
+        assert_eq!(kernel.counters()["rx_waiting"], u64::from(number) + 1);
+    }
+    assert_eq!(kernel.drain().len(), 10);
+    assert_eq!(kernel.counters()["rx_waiting"], 0);
+}
+
+#[test]
+fn the_filter_has_room_for_as_many_stations_as_it_says() {
+    let mut kernel = Kernel::tiny(here());
+    let station = |number: u8| [0x02, 0, 0, 0, 0, number];
+    let stations: Vec<MacAddress> = (0..23).map(station).collect();
+    let filters = Filters {
+        unicast: &stations,
+        ..Filters::default()
+    };
+    kernel.nic.set_filters(&filters).unwrap();
+    for number in 0..24 {
+        let mut bytes = frame(number.into(), 100);
+        bytes[..6].copy_from_slice(&station(number));
+        kernel.model.arrive(&bytes);
+    }
+    kernel.model.settle();
+    let received = kernel.drain();
+    let stations_of: Vec<_> = received.iter().map(|frame| frame[5]).collect();
+    assert_eq!(stations_of, (0..13).collect::<Vec<u8>>());
+    for number in 13..24 {
+        let mut bytes = frame(number.into(), 100);
+        bytes[..6].copy_from_slice(&station(number));
+        kernel.model.arrive(&bytes);
+        assert_eq!(kernel.drain().len(), usize::from(number < 23));
+    }
+}
+
+#[test]
+fn an_interrupt_tells_what_it_is_about_and_nothing_else() {
+    for mode in MODES {
+        let mut kernel = Kernel::tiny(Place { mode, ..here() });
+        kernel.drain();
+        kernel.take();
+        kernel.model.set_link(false);
+        assert_eq!(kernel.take(), Events::LINK, "{mode:?}");
+        kernel.model.set_link(true);
+        kernel.connect();
+        kernel.drain();
+        kernel.take();
+        // One about frames is not for the link: it is not looked at.
+        let before = kernel.model.register_accesses();
+        kernel.model.arrive(&frame(1, 100));
+        assert_eq!(kernel.take(), Events::RECEIVE);
+        let after = kernel.model.register_accesses();
+        let reads = u64::from(mode != MODES[0]);
+        assert_eq!(
+            (after.0 - before.0, after.1 - before.1),
+            (reads, 1),
+            "{mode:?}"
+        );
+        // Nor is one about something that the driver did not ask for.
+        let before = kernel.model.register_accesses();
+        kernel.nic.on_vector(0);
+        assert_eq!(kernel.model.register_accesses().0, before.0 + 1);
+    }
+}
+
+#[test]
+fn a_message_that_was_on_its_way_when_it_was_silenced_wakes_nobody() {
+    let mut kernel = Kernel::tiny(here());
+    kernel.drain();
+    kernel.model.arrive(&frame(1, 100));
+    kernel.nic.silence_receive();
+    let before = kernel.model.register_accesses();
+    for vector in 1..10 {
+        assert_eq!(kernel.nic.on_vector(vector), Some(Events::empty()));
+    }
+    assert_eq!(kernel.model.register_accesses(), before);
+    assert_eq!(kernel.drain().len(), 1);
+}

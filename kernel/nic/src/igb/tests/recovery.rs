@@ -65,10 +65,15 @@ fn a_descriptor_that_lies_is_an_error_and_a_reset() {
             let Err(error) = received else {
                 panic!("{lie:?} was believed");
             };
-            assert!(
-                matches!(error, Error::BadDescriptor { queue: 0, .. }),
-                "{lie:?}: {error}"
-            );
+            let len = match lie {
+                Lie::Long => 2049,
+                Lie::Empty => 0,
+                Lie::Gap => 100,
+                // The second piece is one too many.
+                Lie::Endless => 2 * 2048,
+                Lie::Ones => 0xffff,
+            };
+            assert_eq!(error, Error::BadDescriptor { queue: 0, len }, "{lie:?}");
             // All else fails too until the card is reset, and whoever waits is woken.
             assert_eq!(kernel.nic.send(&frame(1, 60), false), Err(error));
             assert_eq!(kernel.receive(), Err(error));
@@ -83,9 +88,12 @@ fn a_descriptor_that_lies_is_an_error_and_a_reset() {
 fn a_head_outside_its_ring_is_an_error_and_a_reset() {
     everywhere(1, |place| {
         let mut kernel = Kernel::tiny(place);
-        for head in [16, 0x8000_0000, u32::MAX] {
+        for (head, transmit) in [16, 0x8000_0000, u32::MAX]
+            .into_iter()
+            .flat_map(|head| [(head, false), (head, true)])
+        {
             kernel.model.set_defects(Defects {
-                head: Some(head),
+                head: Some((head, transmit)),
                 ..Defects::default()
             });
             assert_eq!(kernel.nic.tick(), Events::all());
@@ -97,7 +105,7 @@ fn a_head_outside_its_ring_is_an_error_and_a_reset() {
             kernel.model.set_defects(Defects::default());
             kernel.recover();
         }
-        assert_eq!(kernel.counters()["bad_descriptors"], 2);
+        assert_eq!(kernel.counters()["bad_descriptors"], 4);
     });
 }
 

@@ -25,7 +25,12 @@ fn a_card_is_set_up_and_stopped() {
         assert!(!model.line());
         // Nor was it reset then: the next owner has the link at once.
         assert_eq!(model.negotiations(), 1);
-        assert!(model.now_us() < 100_000, "{}", model.now_us());
+        // A sound card needs little of what it may take; QEMU's never says that it has loaded itself.
+        let most = match place.behaviour {
+            Behaviour::Silicon => 10_000,
+            Behaviour::Qemu => 15_000,
+        };
+        assert!(model.now_us() < most, "{}", model.now_us());
     });
 }
 
@@ -305,6 +310,10 @@ fn a_configuration_that_cannot_be_is_refused() {
         good.arena_size(),
         Ok(16 * 2 * 4096 + (16 * 255 + 256) * 2048 + 16 * 65_536)
     );
+    assert_eq!(
+        Config::medium(MODES[0]).arena_size(),
+        Ok(16 * 2 * 4096 + (16 * 112 + 256) * 2048 + 8 * 65_536)
+    );
     let small = Config::small(MODES[0]);
     assert_eq!(
         small.arena_size(),
@@ -502,4 +511,14 @@ fn the_next_owner_has_the_link_at_once_and_nothing_of_the_last() {
         assert!(kernel.model.is_quiet());
         assert_eq!(kernel.counters()["resets"], resets + 1);
     });
+}
+
+#[test]
+fn a_card_with_fewer_than_three_messages_uses_one_for_all() {
+    for (vectors, used) in [(0, 1), (1, 1), (2, 1), (3, 3), (10, 10), (11, 10)] {
+        let config = tiny(InterruptMode::MsiX { vectors });
+        let model = here().model(&config);
+        let nic = Igb::new(model.bus(), config).unwrap();
+        assert_eq!(nic.features().vectors, used, "{vectors}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::frames::{Flow, frame, payload};
 use super::*;
-use crate::FrameBuffers;
 use crate::igb::InterruptMode;
+use crate::{FrameBuffers, SendOptions};
 
 #[test]
 fn lengths_are_kept_and_bad_ones_refused() {
@@ -237,4 +237,161 @@ fn a_lost_interrupt_about_space_is_found_by_the_tick() {
         assert_eq!(space, Events::TRANSMIT_SPACE);
         assert_eq!(kernel.nic.tick(), Events::empty());
     });
+}
+
+#[test]
+fn space_that_is_found_again_is_announced_though_the_first_was_not_heard_of() {
+    for mode in MODES {
+        let mut kernel = Kernel::tiny(Place { mode, ..here() });
+        // The ring is full, and the card sends it empty at once.
+        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        let transmit_dead = true;
+        kernel.model.set_defects(Defects {
+            transmit_dead,
+            ..Defects::default()
+        });
+        while kernel.nic.send(&frame(2, 100), true).is_ok() {}
+        kernel.model.set_defects(Defects::default());
+        kernel.model.settle();
+        kernel.interrupts();
+        assert!(kernel.events.contains(Events::TRANSMIT_SPACE), "{mode:?}");
+    }
+}
+
+#[test]
+fn short_frames_are_filled_up_with_zeros_and_not_with_what_was_there() {
+    everywhere(1, |place| {
+        let config = Config {
+            transmit_buffers: 2,
+            ..tiny(place.mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        for len in 1..17 {
+            for _ in 0..2 {
+                kernel.send(&frame(1, 1000), false);
+            }
+            kernel.sent();
+            let short = frame(2, len);
+            kernel.send(&short, false);
+            let expected = kernel.on_wire(&short);
+            assert_eq!(kernel.sent(), [expected]);
+        }
+    });
+}
+
+#[test]
+fn who_has_all_buffers_is_not_left_to_wait_for_another() {
+    let mut kernel = Kernel::tiny(here());
+    // Some have been sent before, and some have not been told of when the first are done.
+    for number in 0..40 {
+        kernel.send(
+            &Flow::number(number % 9).udp(&payload(100)),
+            number % 4 != 0,
+        );
+    }
+    kernel.nic.flush().unwrap();
+    kernel.model.settle();
+    kernel.take();
+    let full = kernel.counters()["tx_ring_full"];
+    let mut all = [0; 20];
+    assert_eq!(kernel.nic.take_buffers(100, &mut all), Ok(20));
+    // Whoever got all that was asked for waits for nothing.
+    assert_eq!(kernel.take(), Events::empty());
+    assert_eq!(kernel.counters()["tx_ring_full"], full);
+    assert_eq!(kernel.nic.take_buffers(100, &mut [0]), Ok(0));
+    assert_eq!(kernel.take(), Events::TRANSMIT_SPACE);
+    assert_eq!(kernel.counters()["tx_ring_full"], full + 1);
+}
+
+#[test]
+fn who_waits_for_a_large_buffer_is_told_of_a_large_one() {
+    let mut kernel = Kernel::tiny(here());
+    let defects = |transmit_dead| Defects {
+        transmit_dead,
+        ..Defects::default()
+    };
+    kernel.model.set_defects(defects(true));
+    let long = Flow::number(1).tcp(1, 0x10, &payload(9000));
+    let options = SendOptions {
+        checksums: true,
+        segment_size: 1000,
+        vlan: None,
+    };
+    for _ in 0..2 {
+        kernel.nic.send_with(&long, &options, false).unwrap();
+    }
+    let refused = kernel.nic.send_with(&long, &options, false);
+    assert_eq!(refused, Err(Error::WouldBlock));
+    assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+    kernel.model.set_defects(defects(false));
+    kernel.model.settle();
+    assert_eq!(kernel.take(), Events::TRANSMIT_SPACE);
+    kernel.nic.send_with(&long, &options, false).unwrap();
+}
+
+#[test]
+fn a_sender_is_woken_for_a_quarter_of_the_ring() {
+    for mode in MODES {
+        let place = Place {
+            mode,
+            pace: Pace::Anytime,
+            ..here()
+        };
+        let config = Config {
+            transmit_ring: 64,
+            transmit_buffers: 128,
+            ..tiny(mode)
+        };
+        let mut kernel = Kernel::new(place, config);
+        let dead = Defects {
+            transmit_dead: true,
+            ..Defects::default()
+        };
+        kernel.model.set_defects(dead);
+        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        assert_eq!(kernel.take(), Events::empty());
+        kernel.model.set_defects(Defects::default());
+        for _ in 0..10_000 {
+            if kernel.take().contains(Events::TRANSMIT_SPACE) {
+                break;
+            }
+            kernel.model.idle(1);
+        }
+        kernel.model.set_defects(dead);
+        let sent = core::iter::from_fn(|| kernel.nic.send(&frame(2, 100), true).ok()).count();
+        assert!((16..40).contains(&sent), "{mode:?}: {sent}");
+    }
+}
+
+#[test]
+fn a_steady_sender_uses_few_buffers_of_many() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let mut used = std::collections::BTreeSet::new();
+    for _ in 0..1000 {
+        let buffer = kernel.build(&frame(1, 100));
+        used.insert(buffer);
+        let options = SendOptions::default();
+        kernel.nic.send_buffer(buffer, 100, None, &options).unwrap();
+        kernel.nic.flush().unwrap();
+    }
+    // Those are in the processor's caches, and to look for them after each frame would cost more.
+    assert!((33..=65).contains(&used.len()), "{}", used.len());
+}
+
+#[test]
+fn who_looks_for_frames_all_the_time_hears_of_space_all_the_same() {
+    for mode in MODES {
+        let mut kernel = Kernel::tiny(Place { mode, ..here() });
+        let dead = Defects {
+            transmit_dead: true,
+            ..Defects::default()
+        };
+        while kernel.nic.receive_pieces(true, 9, &mut |_| ()) != Ok(0) {}
+        kernel.model.set_defects(dead);
+        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        kernel.nic.silence_receive();
+        kernel.model.set_defects(Defects::default());
+        kernel.model.settle();
+        assert_eq!(kernel.take(), Events::TRANSMIT_SPACE, "{mode:?}");
+    }
 }

@@ -50,7 +50,10 @@ impl Card {
     fn read(&mut self, register: u32) -> u32 {
         if let Some((base, offset)) = of_queue(register) {
             return match offset {
-                0x10 => self.defects.head.unwrap_or_else(|| self.head(base)),
+                0x10 => match self.defects.head {
+                    Some((head, transmit)) if transmit == (base >= 0xe000) => head,
+                    _ => self.head(base),
+                },
                 0x28 => self.register(register),
                 other => panic!("read of {other:#x} of a queue"),
             };

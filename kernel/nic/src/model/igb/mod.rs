@@ -73,8 +73,8 @@ pub struct Defects {
     pub transmit_dead: bool,
     /// What is sent in loopback comes back changed.
     pub loopback_spoils: bool,
-    /// Heads read as this.
-    pub head: Option<u32>,
+    /// Heads read as this: those of the transmit queues, or else of the receive queues.
+    pub head: Option<(u32, bool)>,
     /// The next frame is stored with a lie.
     pub lie: Option<Lie>,
 }

@@ -99,6 +99,9 @@ impl Card {
             let index = options >> 4 & 7;
             self.tx[queue].contexts[index as usize].expect("a frame that needs a context has none")
         });
+        if let Some(context) = context {
+            assert!(context[0] >> 9 & 0x7f >= 14, "MACLEN is at least 14");
+        }
         let mut ready = Vec::new();
         let paylen = (options >> 14) as usize;
         if let (Some(view), Some(context)) = (parsed, context)
