@@ -15,6 +15,7 @@ GDB_PORT  ?= $(shell expr `id -u` % 5000 + 25000)
 ECHO_PORT ?= $(shell expr $(GDB_PORT) + 1)
 HTTP_PORT ?= $(shell expr $(GDB_PORT) + 2)
 CHAT_PORT ?= $(shell expr $(GDB_PORT) + 3)
+STACK_PORT ?= $(shell expr $(GDB_PORT) + 10)
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CARGO  ?= cargo
@@ -55,6 +56,14 @@ ifneq ($(filter run=chatd,$(CMDLINE)),)
 override FORWARD := $(CHAT_PORT):6667 $(FORWARD)
 endif
 
+# Several stacks on the card, each with an address of its own: see scripts/stacks.
+ifdef STACKS
+STACK_WORDS := $(shell scripts/stacks words '$(STACKS)' '$(STACK_PORT)')
+$(if $(STACK_WORDS),,$(error STACKS=$(STACKS): it can be 1 to 16))
+override CMDLINE := $(strip $(STACK_WORDS) $(CMDLINE))
+override FORWARD := $(strip $(shell scripts/stacks forward '$(STACKS)' '$(STACK_PORT)') $(FORWARD))
+endif
+
 QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 	-nodefaults -display none -no-reboot -serial mon:stdio \
 	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
@@ -87,6 +96,7 @@ help:
 	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB  CPU=model'
 	@echo '           ECHO_PORT=  HTTP_PORT=  CHAT_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
+	@echo '           STACKS=1 to 16  stacks that share the card, with the ports from STACK_PORT= on'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
 	@echo '           CASES="WORD ..." for grade, test and soak: those with a WORD in their name alone'
 	@echo '           SEED=number and MINUTES=number for soak: what it chooses by, how long it takes'
@@ -97,7 +107,7 @@ setup:
 	@QEMU='$(QEMU)' scripts/setup --quiet
 
 image: setup
-	@$(CARGO) build $(PROFILE) -p boot -p kernel -p user --bins
+	@$(CARGO) build $(PROFILE) -p boot -p kernel -p programs -p attackers --bins
 	@scripts/image '$(BIN)' '$(BUILD)' '$(WWW)'
 
 qemu: image

@@ -1,20 +1,11 @@
-//! Links every program of `src/bin` as a freestanding ELF file.
+//! Links every program of a package as a freestanding ELF file.
 //!
 //! `x86_64-unknown-linux-gnu` is used for its prebuilt `core` and `alloc` only: no start
 //! files, no C library, and an image for any place, as `program.ld` says.
 
-mod rows;
-
-use std::path::Path;
-
 fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    if let Some(words) = rows::wrong(include_str!("Cargo.toml"), &programs(&folder)) {
-        println!("cargo:rerun-if-changed=src/bin");
-        eprintln!("{words}");
-        std::process::exit(1);
-    }
-    let script = format!("{folder}/program.ld");
+    let script = format!("{folder}/../program.ld");
     for argument in [
         "-nostartfiles",
         "-nostdlib",
@@ -33,18 +24,4 @@ fn main() {
     }
     println!("cargo:rustc-link-arg-bins=-Wl,-T,{script}");
     println!("cargo:rerun-if-changed={script}");
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=rows.rs");
-    println!("cargo:rerun-if-changed=src/bin");
-    println!("cargo:rerun-if-changed=Cargo.toml");
-}
-
-/// The names of the files in `src/bin`, without `.rs`.
-fn programs(folder: &str) -> Vec<String> {
-    let files = std::fs::read_dir(Path::new(folder).join("src/bin")).expect("src/bin is there");
-    let names = files.flatten().filter_map(|file| {
-        let name = file.file_name().into_string().ok()?;
-        Some(name.strip_suffix(".rs")?.to_owned())
-    });
-    names.collect()
 }

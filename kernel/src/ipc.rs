@@ -283,7 +283,9 @@ impl<M: Machine> Table<M> {
             _ if bits != 0 => {
                 process.prefer_message = true;
                 process.notifications &= !bits;
-                self.forget_notifiers(pid, bits);
+                if process.notifications & wait::USER == 0 {
+                    process.notified_by = 0;
+                }
                 Some(Event::Notification(bits))
             }
             _ => None,

@@ -21,6 +21,7 @@ mod raw;
 mod segments;
 pub(crate) mod stations;
 pub(crate) mod system;
+mod tenants;
 mod together;
 pub(crate) mod trouble;
 mod verbs;
@@ -42,6 +43,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Web server", web::CASES),
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
+    ("Several stacks on a card", tenants::CASES),
     ("Trouble", trouble::CASES),
     ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),

@@ -30,7 +30,7 @@ fn tests() -> String {
     let mut text = String::new();
     for package in [
         "net/src",
-        "user/src",
+        "user",
         "tests/src",
         "kernel/nic/src",
         "kernel/src",

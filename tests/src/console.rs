@@ -1,6 +1,6 @@
 //! The guest's serial console: kept in a log file, and watched line by line.
 
-use crate::{Failure, Outcome};
+use crate::{During, Failure, Outcome};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -81,6 +81,24 @@ impl Console {
     /// As [`Console::wait_where`].
     pub fn wait_line(&self, line: &str, timeout: Duration) -> Outcome<String> {
         self.wait_where(0, &format!("the line {line:?}"), timeout, |l| l == line)
+    }
+
+    /// Waits until `line` was printed so many times since the start.
+    ///
+    /// # Errors
+    /// If it was not in time.
+    pub fn wait_times(&self, line: &str, times: usize, timeout: Duration) -> Outcome {
+        let end = Instant::now() + timeout;
+        loop {
+            let lines = self.lines();
+            let found = lines.iter().filter(|known| *known == line).count();
+            if found >= times {
+                return Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            self.wait_where(lines.len(), line, left, |_| true)
+                .during(&format!("{line:?} came {found} times, not {times}"))?;
+        }
     }
 
     /// Waits for a line that begins with `prefix`.

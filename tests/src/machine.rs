@@ -6,11 +6,13 @@
 use crate::account::{self, Account};
 use crate::console::{Console, END_OF_RUN};
 use crate::debugger::Debugger;
+use crate::frames::Ip;
 use crate::monitor::{Monitor, forwarded_port};
 use crate::nic::Nic;
 use crate::qtest::Qtest;
-use crate::wire::Wire;
+use crate::wire::{GUEST_IP, Wire};
 use crate::{During, Failure, Outcome};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -30,6 +32,9 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// CPU time after which the kernel of this machine ends a QEMU, as the lab's grader had
 /// it: should the harness be killed, a guest that spins does not stay for ever.
 const CPU_SECONDS: u32 = 300;
+
+/// The TCP ports that are forwarded to each of [`Setup::stacks`].
+const STACK_PORTS: [u16; 2] = [7, 80];
 
 /// What QEMU starts from.
 #[derive(Clone, Debug)]
@@ -60,6 +65,9 @@ pub struct Setup {
     pub memory_mib: u32,
     /// What the card is connected to.
     pub net: Net,
+    /// On the user network, the addresses of stacks beside the usual one, whose TCP ports 7 and 80 are
+    /// forwarded, too: see [`Machine::stack_port`].
+    pub stacks: Vec<Ip>,
     /// More properties of the card, each with a comma before it.
     pub card_properties: String,
     /// QEMU's machine type; `None`: the card's usual one.
@@ -93,6 +101,7 @@ impl Setup {
             image: None,
             memory_mib: 64,
             net: Net::User,
+            stacks: Vec::new(),
             card_properties: String::new(),
             machine: None,
             behind_port: false,
@@ -167,6 +176,7 @@ pub struct Machine {
     qtest: Option<Qtest>,
     debugger: Option<Debugger>,
     ports: Option<Ports>,
+    stacks: BTreeMap<(Ip, u16), u16>,
     wire: Option<Wire>,
     capture: PathBuf,
     errors: PathBuf,
@@ -259,12 +269,16 @@ impl Machine {
         match setup.net {
             Net::User => {
                 // Port 0: any that is free.
-                command.args([
-                    "-netdev",
+                let stacks = setup.stacks.iter().flat_map(|ip| {
+                    let ip = Ipv4Addr::from(*ip);
+                    STACK_PORTS.map(|port| format!(",hostfwd=tcp:127.0.0.1:0-{ip}:{port}"))
+                });
+                let stacks: String = stacks.collect();
+                command.arg("-netdev").arg(format!(
                     "user,id=n0,hostfwd=tcp:127.0.0.1:0-:7,\
                      hostfwd=udp:127.0.0.1:0-:7,hostfwd=tcp:127.0.0.1:0-:80,\
-                     hostfwd=tcp:127.0.0.1:0-:6667",
-                ]);
+                     hostfwd=tcp:127.0.0.1:0-:6667{stacks}"
+                ));
                 command.stdin(Stdio::null());
             }
             Net::Wire => {
@@ -317,18 +331,26 @@ impl Machine {
             qtest,
             debugger,
             ports: None,
+            stacks: BTreeMap::new(),
             wire,
             capture,
             errors,
         };
         if setup.net == Net::User {
             let usernet = machine.monitor.command("info usernet")?;
+            let port = |protocol, port| forwarded_port(&usernet, protocol, (GUEST_IP, port));
             machine.ports = Some(Ports {
-                echo_tcp: forwarded_port(&usernet, "TCP", 7)?,
-                echo_udp: forwarded_port(&usernet, "UDP", 7)?,
-                http: forwarded_port(&usernet, "TCP", 80)?,
-                chat: forwarded_port(&usernet, "TCP", 6667)?,
+                echo_tcp: port("TCP", 7)?,
+                echo_udp: port("UDP", 7)?,
+                http: port("TCP", 80)?,
+                chat: port("TCP", 6667)?,
             });
+            for ip in &setup.stacks {
+                for port in STACK_PORTS {
+                    let forwarded = forwarded_port(&usernet, "TCP", (*ip, port))?;
+                    machine.stacks.insert((*ip, port), forwarded);
+                }
+            }
         }
         Ok(machine)
     }
@@ -339,6 +361,15 @@ impl Machine {
     /// If the machine is on a wire.
     pub fn ports(&self) -> Outcome<Ports> {
         Ok(self.ports.ok_or("this machine has no forwarded ports")?)
+    }
+
+    /// The port that leads to TCP port `port` of the stack at `ip`, of [`Setup::stacks`].
+    ///
+    /// # Errors
+    /// If none does.
+    pub fn stack_port(&self, ip: Ip, port: u16) -> Outcome<u16> {
+        let forwarded = self.stacks.get(&(ip, port)).copied();
+        Ok(forwarded.ok_or("no port is forwarded to that stack")?)
     }
 
     /// The other end of the card's cable.

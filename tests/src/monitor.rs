@@ -1,8 +1,9 @@
 //! QEMU's monitor: one command at a time, over the machine protocol (QMP) on a socket.
 
+use crate::frames::Ip;
 use crate::{During, Failure, Outcome};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 /// How long QEMU may take for one answer.
@@ -83,24 +84,34 @@ impl Monitor {
 ///
 /// # Errors
 /// If there is none.
-pub fn forwarded_port(usernet: &str, protocol: &str, guest_port: u16) -> Outcome<u16> {
+pub fn forwarded_port(
+    usernet: &str,
+    protocol: &str,
+    (guest, guest_port): (Ip, u16),
+) -> Outcome<u16> {
+    let guest = Ipv4Addr::from(guest).to_string();
     let kind = format!("{protocol}[HOST_FORWARD]");
     usernet
         .lines()
         .find_map(|line| {
             // Kind, descriptor, source address and port, destination address and port.
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let (port, to) = (fields.get(3)?, fields.get(5)?);
-            (fields[0] == kind && *to == guest_port.to_string())
+            let (port, host, to) = (fields.get(3)?, fields.get(4)?, fields.get(5)?);
+            (fields[0] == kind && *host == guest && *to == guest_port.to_string())
                 .then(|| port.parse().ok())
                 .flatten()
         })
-        .ok_or_else(|| Failure(format!("QEMU forwards no {protocol} port to {guest_port}")))
+        .ok_or_else(|| {
+            Failure(format!(
+                "QEMU forwards no {protocol} port to {guest}:{guest_port}"
+            ))
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::GUEST_IP;
     use std::net::TcpListener;
 
     const USERNET: &str = "Hub -1 (n0):
@@ -112,11 +123,13 @@ mod tests {
 
     #[test]
     fn forwarded_ports_are_found() {
-        assert_eq!(forwarded_port(USERNET, "TCP", 80), Ok(43211));
-        assert_eq!(forwarded_port(USERNET, "TCP", 7), Ok(34197));
-        assert_eq!(forwarded_port(USERNET, "UDP", 7), Ok(45591));
-        assert!(forwarded_port(USERNET, "UDP", 80).is_err());
-        assert!(forwarded_port("", "TCP", 7).is_err());
+        let port = |protocol, to| forwarded_port(USERNET, protocol, to);
+        assert_eq!(port("TCP", (GUEST_IP, 80)), Ok(43211));
+        assert_eq!(port("TCP", (GUEST_IP, 7)), Ok(34197));
+        assert_eq!(port("UDP", (GUEST_IP, 7)), Ok(45591));
+        assert!(port("UDP", (GUEST_IP, 80)).is_err());
+        assert!(port("TCP", ([10, 0, 2, 16], 80)).is_err());
+        assert!(forwarded_port("", "TCP", (GUEST_IP, 7)).is_err());
     }
 
     #[test]

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_card_is_in_all_places_that_need_it() {
         let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
-        let attach = read("kernel/src/nics/attach.rs");
+        let attach = read("kernel/src/attach.rs");
         let [library, model] =
             ["lib.rs", "model/mod.rs"].map(|file| read(&format!("kernel/nic/src/{file}")));
         let rows = attach.matches("name: \"").count();

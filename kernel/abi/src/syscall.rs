@@ -35,10 +35,10 @@ crate::numbered! {
         /// `(token, status, ptr, len)`: answers a call. `status` 0 delivers the bytes, any
         /// other is an error number that the caller's [`Syscall::Call`] returns.
         Reply = 8,
-        /// `(mask, deadline_ns, &mut Received, 0 or card + 1)`: waits for any event in `mask` (see
+        /// `(mask, deadline_ns, &mut Received, 0 or endpoint + 1)`: waits for any event in `mask` (see
         /// [`crate::ipc::wait`]), at most until `deadline_ns` of [`Syscall::ClockNs`]
         /// ([`crate::ipc::FOREVER`]: without end). A deadline in the past only looks. Returns 1
-        /// if more events of the mask were there, 0 if not. With a card it does
+        /// if more events of the mask were there, 0 if not. With an endpoint it does
         /// [`Syscall::NicExchange`] first, whose error it returns at once; when that gives
         /// received frames, it only looks.
         Wait = 9,

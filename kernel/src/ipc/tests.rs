@@ -2,7 +2,7 @@
 
 mod bounds;
 
-use crate::limits::Rights;
+use crate::limits::{Rights, SERVERS_MAX};
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::space::{Piece, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
@@ -602,6 +602,39 @@ fn orphans_are_adopted_by_the_first_process() {
 }
 
 #[test]
+fn who_adopts_a_process_that_it_watched_is_told_of_its_end_once() {
+    let mut world = World::new();
+    let first = world.add(None);
+    let parent = world.add(Some(first));
+    let (orphan, other) = (world.add(Some(parent)), world.add(None));
+    world.table.watch(first, orphan).unwrap();
+    world.table.watch(first, other).unwrap();
+    for pid in [parent, orphan, other] {
+        world.table.end(pid, Exit::Killed).unwrap();
+        let told = world.wait(first, wait::DEATH);
+        assert_eq!(told, Some(Received::Death(pid, Exit::Killed)));
+    }
+    assert_eq!(world.wait(first, wait::DEATH), None);
+}
+
+#[test]
+fn a_death_wakes_the_parent_and_who_watches() {
+    let mut world = World::new();
+    let first = world.add(None);
+    let [parent, watcher] = [(); 2].map(|()| world.add(Some(first)));
+    let child = world.add(Some(parent));
+    world.table.watch(watcher, child).unwrap();
+    for pid in [parent, watcher] {
+        assert_eq!(world.wait(pid, wait::DEATH), None);
+    }
+    world.table.end(child, Exit::Killed).unwrap();
+    for pid in [parent, watcher] {
+        assert_eq!(world.result(pid), Ok(0));
+        assert_eq!(world.event(pid), Received::Death(child, Exit::Killed));
+    }
+}
+
+#[test]
 fn names_belong_to_the_living() {
     let mut world = World::new();
     let (a, b) = (world.add(None), world.add(None));
@@ -647,6 +680,7 @@ fn a_call_ends_at_its_deadline_and_the_late_answer_does_no_harm() {
     let token = world.message(server).token;
     assert_eq!(world.table.next_deadline(), 100);
     world.table.expire(99);
+    assert_eq!(world.table.next_deadline(), 100);
     world.table.expire(100);
     assert_eq!(world.result(received), Err(Error::TimedOut));
     assert_eq!(world.result(queued), Err(Error::TimedOut));
@@ -809,6 +843,12 @@ fn sockets_are_charged_by_servers_only_and_go_with_them() {
     assert_eq!(world.table.charge(other, client, 10), Ok(()));
     assert_eq!(world.table.charge(other, client, 0), Ok(()));
     assert_eq!(world.table.used(client).get(Resource::Sockets), 0);
+    // A server at which it has none any more is none of those few at which it may have some.
+    for _ in 0..=SERVERS_MAX {
+        let server = world.start(Some(init), SCANTY, server.clone()).unwrap();
+        assert_eq!(world.table.charge(server, client, 1), Ok(()));
+        assert_eq!(world.table.charge(server, client, 0), Ok(()));
+    }
 }
 
 #[test]
@@ -832,6 +872,26 @@ fn notifications_are_bounded_until_they_are_looked_at() {
     assert_eq!(world.wait(others[0], wait::USER), None);
     assert_eq!(notify(&mut world, others[0]), Ok(()));
     assert_eq!(world.table.used(pid).get(Resource::Notifications), 1);
+}
+
+#[test]
+fn notifications_end_with_who_sent_them_and_with_who_has_them() {
+    let mut world = World::new();
+    let init = world.add(None);
+    let [to, one, other] = [(); 3].map(|()| world.add(Some(init)));
+    let owed = |world: &World, pid| world.table.used(pid).get(Resource::Notifications);
+    for from in [one, other] {
+        world.table.notify_from(from, to, 1 << 8).unwrap();
+    }
+    world.table.end(one, Exit::Killed).unwrap();
+    assert_eq!(owed(&world, other), 1);
+    // Who gets the number of who has died owes nothing.
+    world.wait(init, wait::DEATH);
+    let next = world.add(Some(init));
+    assert_eq!((next.slot(), owed(&world, next)), (one.slot(), 0));
+    world.table.end(to, Exit::Killed).unwrap();
+    assert!(world.table.get(to).is_some(), "its parent was not told");
+    assert_eq!(owed(&world, other), 0);
 }
 
 /// Random processes do random things; whatever happens, nothing panics, the books balance,

@@ -2,7 +2,7 @@
 
 use super::{Machine, State, Table};
 use crate::limits::Share;
-use abi::ipc::{Pid, wait};
+use abi::ipc::Pid;
 use abi::limits::{Activity, Limits, ProcessInfo, Resource};
 use abi::{Error, Result};
 
@@ -132,16 +132,6 @@ impl<M: Machine> Table<M> {
             process.notified_by |= bit;
         }
         self.notify(pid, bits, false).map(|_| ())
-    }
-
-    /// The process has looked at its notifications.
-    pub(crate) fn forget_notifiers(&mut self, pid: Pid, bits: u32) {
-        if bits & wait::USER != 0
-            && let Some(process) = self.get_mut(pid)
-            && process.notifications & wait::USER == 0
-        {
-            process.notified_by = 0;
-        }
     }
 
     /// Tells an address space how large it may be.

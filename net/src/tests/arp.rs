@@ -376,3 +376,32 @@ fn who_waits_for_a_station_has_its_turn_when_it_is_told() {
     world.inject(&arp_reply(PEER_IP));
     assert_eq!(segments(&world.frames()).len(), 1, "the SYN");
 }
+
+/// Strangers share a pace at which they are answered: at its end it shows who is one.
+#[test]
+fn who_is_asked_and_answers_us_is_no_stranger() {
+    let host = (HERE, HOST);
+    let cases = [
+        (arp(REPLY, host, SERVER_IP), true),
+        (arp(REQUEST, host, SERVER_IP), false),
+        (arp(REPLY, host, OTHER), false),
+        (arp(REQUEST, host, OTHER), false),
+    ];
+    for (number, (packet, is_known)) in cases.into_iter().enumerate() {
+        let (mut world, socket) = world();
+        let address = SocketAddress { ip: HOST, port: 9 };
+        let request = Request::SendTo { socket, address };
+        world.now(PROGRAM, request, b"where").0.unwrap();
+        assert_eq!(world.frames().len(), 1, "it is asked for");
+        world.inject(&packet.frame());
+        world.frames();
+        for stranger in 100..120 {
+            let sender = ([0x52, 0x54, 0, 0, 1, stranger], [10, 0, 2, stranger]);
+            for _ in 0..64 {
+                answers(&mut world, arp(REQUEST, sender, SERVER_IP));
+            }
+        }
+        let answers = answers(&mut world, arp(REQUEST, host, SERVER_IP));
+        assert_eq!(answers.len(), usize::from(is_known), "case {number}");
+    }
+}

@@ -135,6 +135,43 @@ fn data_wakes_it_from_either_side() {
 }
 
 #[test]
+fn a_connection_that_began_here_sleeps_and_wakes_as_well() {
+    let mut world = World::new(14);
+    let peer = world.peer.listen(80);
+    let socket = world.socket(PROGRAM, Kind::Stream);
+    let (ip, port) = (PEER_IP, 80);
+    let address = SocketAddress { ip, port };
+    let token = world.call(PROGRAM, Request::Connect { socket, address }, &[]);
+    world.pass(SECOND);
+    world.answer(token).expect("an answer").0.unwrap();
+    world.non_blocking(PROGRAM, socket);
+    sleep(&mut world);
+    let words = Chance(2).octets(2000);
+    world.peer.tcp(peer).send_slice(&words).unwrap();
+    world.pass(SECOND / 10);
+    assert_eq!(read(&mut world, socket), Ok(words));
+}
+
+#[test]
+fn a_peer_whose_station_is_not_known_any_more_is_asked_as_soon_as_it_is() {
+    let mut config = Config::new(SERVER_MAC, 15);
+    // A station of which nothing is heard for so long is known no more.
+    config.timers.keep_alive = core::time::Duration::from_secs(100);
+    config.timers.silence = core::time::Duration::from_secs(300);
+    let mut world = World::with(config);
+    let listener = world.listener(PROGRAM, 80, 4);
+    world.inject(&arp_reply(PEER_IP));
+    let (_, next) = open(&mut world, PROGRAM, listener, (6000, 80));
+    sleep(&mut world);
+    assert_eq!(within(&mut world, 100 * SECOND), []);
+    world.now += SECOND / 2;
+    world.inject(&arp_reply(PEER_IP));
+    let question = sent(&mut world);
+    assert_eq!(question.len(), 1);
+    assert_eq!(question[0].seq, next.ack.wrapping_sub(1));
+}
+
+#[test]
 fn an_end_wakes_it_from_either_side() {
     let (mut world, socket, peer) = asleep();
     world.peer.tcp(peer).close();

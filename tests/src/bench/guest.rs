@@ -7,6 +7,7 @@ use super::namespace::TAP;
 use crate::console::Console;
 use crate::machine::{accept, end};
 use crate::monitor::{Monitor, forwarded_port};
+use crate::wire::GUEST_IP;
 use crate::{During, Outcome};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -158,7 +159,7 @@ impl Running {
         let socket = accept(&listener, &mut running.child, &errors)?;
         if start.wire == WireKind::User {
             let usernet = Monitor::new(socket)?.command("info usernet")?;
-            let port = |port| forwarded_port(&usernet, "TCP", port);
+            let port = |port| forwarded_port(&usernet, "TCP", (GUEST_IP, port));
             running.echo = (Ipv4Addr::LOCALHOST, port(7)?).into();
             running.http = (Ipv4Addr::LOCALHOST, port(80)?).into();
         }

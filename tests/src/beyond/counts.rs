@@ -140,7 +140,7 @@ fn counts(bench: &Bench) -> Outcome {
 }
 
 /// Two owners of the card, one after the other, ask for what makes sense and for what does not.
-/// Their frames come in order, each once, and some of them go back: see `user::abuse::contract`.
+/// Their frames come in order, each once, and some of them go back: see `attackers::testcalls::contract`.
 fn contract(bench: &Bench) -> Outcome {
     const OWNERS: usize = 2;
     let append = "run=testcalls,0,0,contract ".repeat(OWNERS);

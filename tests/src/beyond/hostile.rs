@@ -9,6 +9,7 @@ use crate::grade::web;
 use crate::machine::{LONG, Machine, PATIENCE, Setup};
 use crate::monitor::forwarded_port;
 use crate::suite::{Bench, Case};
+use crate::wire::GUEST_IP;
 use crate::{During, Failure, Outcome, ensure};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ fn abuse(bench: &Bench, args: &str, refusals: &[&str]) -> Outcome {
     let forward = format!("hostfwd_add n0 udp:127.0.0.1:0-:{PORT}");
     machine.monitor.command(&forward)?;
     let usernet = machine.monitor.command("info usernet")?;
-    let port = forwarded_port(&usernet, "UDP", PORT)?;
+    let port = forwarded_port(&usernet, "UDP", (GUEST_IP, PORT))?;
 
     let usual = p99(&machine)?;
     let before = tell(&machine, port, mode, "begins")?;

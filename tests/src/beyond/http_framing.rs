@@ -1,6 +1,6 @@
 //! Where an HTTP message ends (RFC 9112 sections 6 and 7.1), on the running system: what a
 //! proxy may read in one way must not be read in another, or a request hides in it. Each rule
-//! has its cases on the host (`user/src/http/connection/tests/conformance.rs`); these show
+//! has its cases on the host (`user/programs/httpd/connection/tests/conformance.rs`); these show
 //! that nothing between card and program changes an answer.
 
 use super::web::boot;

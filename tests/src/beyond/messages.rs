@@ -185,13 +185,16 @@ fn bad_arguments(bench: &Bench) -> Outcome {
     Ok(())
 }
 
-/// Every file of `user/src/bin`.
+/// Every folder with a `main.rs` in `user/programs` and `user/attackers`.
 fn programs() -> Outcome<Vec<String>> {
-    let folder = repository().join("user/src/bin");
     let mut names = Vec::new();
-    for file in std::fs::read_dir(&folder).during("user/src/bin")? {
-        let name = file?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(".rs").map(str::to_owned));
+    for packages in ["user/programs", "user/attackers"] {
+        for folder in std::fs::read_dir(repository().join(packages)).during(packages)? {
+            let folder = folder?;
+            if folder.path().join("main.rs").exists() {
+                names.push(folder.file_name().to_string_lossy().into_owned());
+            }
+        }
     }
     names.sort();
     Ok(names)

@@ -1,6 +1,7 @@
 //! The Makefile's verbs as a person types them: ports that are forwarded, and gdb.
 
 use crate::console::Console;
+use crate::http;
 use crate::machine::{LONG, PATIENCE};
 use crate::suite::{Bench, Case, repository};
 use crate::{During, Failure, Outcome, ensure, read_all, same_bytes};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     Case::new("make qemu FORWARD= leads to more ports", forward).once(),
+    Case::new("make qemu STACKS=2 leads to two stacks", stacks).once(),
     Case::new("gdb shows variables and callers, DEBUG=1", debugger).once(),
 ];
 
@@ -151,6 +153,32 @@ fn forward(bench: &Bench) -> Outcome {
     qemu.wait(PATIENCE).during("QEMU")
 }
 
+fn stacks(bench: &Bench) -> Outcome {
+    let ports = ports(&["ECHO_PORT", "HTTP_PORT", "STACK_PORT"])?;
+    let mut variables: Vec<String> = ports.iter().map(|(_, variable)| variable.clone()).collect();
+    variables.push("STACKS=2".to_owned());
+    let mut qemu = Make::start(bench, "qemu", &variables)?;
+    let output = &qemu.output;
+    output.wait_prefix("Wharf starts in QEMU", LONG)?;
+    for server in ["netd: nets0 is ", "netd: nets1 is "] {
+        output.wait_prefix(server, PATIENCE)?;
+    }
+    output.wait_times("Waiting for http connections...", 2, PATIENCE)?;
+    for (port, _) in &ports[1..] {
+        let address = format!("http://localhost:{port}/");
+        let lines = output.lines();
+        ensure(lines.iter().any(|line| line.ends_with(&address)), || {
+            format!("{address} was not announced")
+        })?;
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).during("connecting")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let page = http::Connection::new(stream).get("/", "")?.expect(200);
+        page.during(&address)?;
+    }
+    qemu.type_last("\x01x").during("Ctrl-a x")?;
+    qemu.wait(PATIENCE).during("QEMU")
+}
+
 fn debugger(bench: &Bench) -> Outcome {
     if Command::new("gdb").arg("--version").output().is_err() {
         bench.note("skipped: there is no gdb; scripts/setup --gdb installs it".to_owned());
@@ -279,12 +307,12 @@ mod tests {
     #[test]
     fn a_list_of_ports_is_read_and_nonsense_is_named() {
         assert_eq!(script("forward", &[""]), (0, String::new()));
-        let list = "26013:13, udp:26014:14 tcp:1:65535,udp:1:2";
-        let read = "tcp 26013 13\nudp 26014 14\ntcp 1 65535\nudp 1 2\n";
+        let list = "26013:13, udp:26014:14 tcp:1:65535,udp:1:2 80:10.0.2.16:80";
+        let read = "tcp 26013 13\nudp 26014 14\ntcp 1 65535\nudp 1 2\ntcp 80 80 10.0.2.16\n";
         assert_eq!(script("forward", &[list]), (0, read.to_owned()));
-        let flags = ",hostfwd=tcp:127.0.0.1:5-:6,hostfwd=udp:127.0.0.1:7-:8";
+        let flags = ",hostfwd=tcp:127.0.0.1:5-:6,hostfwd=udp:127.0.0.1:7-10.0.2.16:8";
         assert_eq!(
-            script("forward", &["--qemu", "5:6 udp:7:8"]),
+            script("forward", &["--qemu", "5:6 udp:7:10.0.2.16:8"]),
             (0, flags.to_owned())
         );
         for (list, words) in [
@@ -308,6 +336,28 @@ mod tests {
     }
 
     #[test]
+    fn stacks_are_words_for_the_kernel_and_ports_of_this_machine() {
+        let words = "stack=s0,ip=10.0.2.15/24,run=httpd,run=echosrv \
+                     stack=s1,ip=10.0.2.16/24,run=httpd,run=echosrv ";
+        assert_eq!(
+            script("stacks", &["words", "2", "9"]),
+            (0, words.to_owned())
+        );
+        let ports = "9:10.0.2.16:80 10:10.0.2.17:80 ";
+        assert_eq!(
+            script("stacks", &["forward", "3", "9"]),
+            (0, ports.to_owned())
+        );
+        for wrong in ["0", "17", "x", "", "1 "] {
+            let (code, text) = script("stacks", &["words", wrong, "9"]);
+            assert!(
+                code == 2 && text.contains("it can be 1 to 16"),
+                "{wrong}: {text}"
+            );
+        }
+    }
+
+    #[test]
     fn what_runs_is_announced_and_taken_ports_are_refused() {
         let announce = |gdb: &str, forward: &str, cmdline: &str| {
             let ports = ports(&["", ""]).unwrap();
@@ -321,6 +371,14 @@ mod tests {
             ("run=echosrv", [true, false]),
             ("run=hello run=httpd", [false, true]),
             ("run=netd,0,with=httpd", [false, true]),
+            (
+                "stack=a,ip=10.0.2.15/24,run=echosrv stack=b,run=httpd",
+                [true, false],
+            ),
+            (
+                "stack=a,ip=10.0.2.15/24,inside=httpd run=hello",
+                [false, true],
+            ),
         ] {
             let (code, text) = announce("", "", cmdline);
             let told = ["echo server", "web server"].map(|server| text.contains(server));

@@ -65,7 +65,7 @@ use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::{
-    Bus, Error, Events, FrameArea, FrameBuffers, Link, MacAddress, Nic, Outgoing, Piece,
+    Bus, Error, Events, Filters, FrameArea, FrameBuffers, Link, MacAddress, Nic, Outgoing, Piece,
     ReceiveInfo, SendOptions, Tail,
 };
 
@@ -99,6 +99,10 @@ const CONFIGURE: [u8; 22] = [
     0x05, // 21: not all multicasts (3)
 ];
 
+/// Bits of CONFIGURE that a choice of frames sets: in byte 15, all frames; in byte 21, those to groups.
+const PROMISCUOUS: u8 = 1 << 0;
+const MULTICAST_ALL: u8 = 1 << 3;
+
 /// MULTICAST SETUP (§6.4.2.4): a list of no bytes, which clears the filter.
 const NO_MULTICASTS: [u8; 2] = [0, 0];
 
@@ -116,6 +120,8 @@ pub struct E100<B: Bus> {
     transmit: Transmit,
     receive: Receive,
     statistics: Statistics,
+    /// CONFIGURE, as the frames are that it shall receive.
+    configure: [u8; CONFIGURE.len()],
     /// Events not yet told.
     pending: Events,
     running: bool,
@@ -161,6 +167,7 @@ impl<B: Bus> E100<B> {
             transmit: Transmit::new()?,
             receive: Receive::default(),
             statistics: Statistics::default(),
+            configure: CONFIGURE,
             pending: Events::empty(),
             running: false,
             fault: None,
@@ -182,7 +189,7 @@ impl<B: Bus> E100<B> {
         chip.command_with(regs::RUC_LOAD_BASE, 0)?;
         self.statistics.start(chip)?;
         let commands: [(u16, &[u8]); 3] = [
-            (cb::CONFIGURE, &CONFIGURE),
+            (cb::CONFIGURE, &self.configure),
             (cb::IA_SETUP, &self.mac),
             (cb::MULTICAST_SETUP, &NO_MULTICASTS),
         ];
@@ -532,6 +539,26 @@ impl<B: Bus> Nic for E100<B> {
         if self.ready().is_ok() {
             self.receive.silence(&mut self.chip);
         }
+    }
+
+    /// All frames, or all that go to groups. The chip compares no other station, and tells groups apart
+    /// by a hash only. A running card is reset for it, and loses what is in its rings.
+    fn set_filters(&mut self, filters: &Filters) -> Result<(), Error> {
+        if !filters.unicast.is_empty() || filters.vlans.is_some() {
+            return Err(Error::Unsupported);
+        }
+        let mut configure = CONFIGURE;
+        if filters.promiscuous {
+            configure[15] |= PROMISCUOUS;
+        }
+        if filters.all_multicast || !filters.multicast.is_empty() {
+            configure[21] |= MULTICAST_ALL;
+        }
+        let is_new = core::mem::replace(&mut self.configure, configure) != configure;
+        if is_new && self.ready().is_ok() {
+            self.mend();
+        }
+        Ok(())
     }
 
     fn on_interrupt(&mut self) -> Option<Events> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::process::{ControlWords, FpuState};
 use abi::ipc::LEASES_MAX;
+use abi::limits::Activity;
 
 #[test]
 fn a_request_and_an_answer_may_be_as_long_as_a_message_and_no_longer() {
@@ -153,6 +154,41 @@ fn a_wait_takes_what_is_asked_for_and_tells_of_nothing_else() {
 }
 
 #[test]
+fn a_wait_says_whether_more_have_died() {
+    let mut world = World::new();
+    let (parent, watcher) = (world.add(None), world.add(None));
+    for _ in 0..3 {
+        let child = world.add(Some(parent));
+        world.table.watch(watcher, child).unwrap();
+        world.table.end(child, Exit::Killed).unwrap();
+    }
+    for pid in [parent, watcher] {
+        for is_more in [true, true, false] {
+            let more = world.table.wait(pid, wait::DEATH, 0, EVENT, 0);
+            assert_eq!(more, Ok(Some(is_more)));
+        }
+    }
+}
+
+#[test]
+fn who_has_slept_for_a_while_comes_before_who_computes() {
+    for (slept, is_urgent) in [(MILLISECOND / 2, false), (2 * MILLISECOND, true)] {
+        let mut world = World::new();
+        let parent = world.add(None);
+        assert_eq!(world.wait(parent, wait::USER), None);
+        let (sleeps, computes) = (world.add(Some(parent)), world.add(Some(parent)));
+        while world.table.schedule(true) != Some(sleeps) {}
+        assert_eq!(world.wait(sleeps, wait::USER), None);
+        while world.table.schedule(true) != Some(computes) {}
+        world.table.set_now(slept);
+        world.table.notify(sleeps, 1 << 8, false).unwrap();
+        assert_eq!(world.table.is_urgent(), is_urgent);
+        // Nobody has waited for so long that it has a turn all the same, which would be short.
+        assert_eq!(world.table.slice_ms(10), 10);
+    }
+}
+
+#[test]
 fn who_wants_the_processor_is_known() {
     let mut world = World::new();
     let state = |world: &World| {
@@ -181,6 +217,36 @@ fn who_wants_the_processor_is_known() {
     assert_eq!(state(&world), (None, false, false));
     world.table.notify(b, 1 << 8, false).unwrap();
     assert_eq!(state(&world), (None, true, true));
+}
+
+#[test]
+fn what_each_process_does_can_be_asked() {
+    let mut world = World::new();
+    let parent = world.add(None);
+    let [calls, ends, is_ready] = [(); 3].map(|()| world.add(Some(parent)));
+    let server = world.add(None);
+    assert_eq!(world.wait(server, wait::USER), None);
+    world.call(calls, server, b"").unwrap();
+    world.table.end(ends, Exit::Killed).unwrap();
+    while world.table.schedule(true) != Some(parent) {}
+    let infos: Vec<_> = world.table.infos(|pid| pid.slot() as u64).collect();
+    let said = infos
+        .iter()
+        .map(|info| (info.pid, info.parent, info.activity));
+    let expected = [
+        (parent, parent, Activity::Running),
+        (calls, parent, Activity::Calling),
+        (ends, parent, Activity::Ended),
+        (is_ready, parent, Activity::Ready),
+        (server, server, Activity::Waiting),
+    ];
+    assert!(said.eq(expected), "{infos:?}");
+    for (slot, info) in infos.into_iter().enumerate() {
+        assert_eq!((info.cpu_ns, info.name()), (slot as u64, "test"));
+        assert_eq!(info.used, world.table.used(info.pid));
+        let left = info.limits.minus(&info.given).minus(&info.used);
+        assert_eq!(left, world.table.left(info.pid));
+    }
 }
 
 #[test]

@@ -154,9 +154,8 @@ impl Tcp {
         if let Ok(Ok(count)) = received {
             connection.was_read(count);
         }
-        let detached = connection.detached;
         // The window may have to be told.
-        if !detached && matches!(received, Ok(Ok(1..))) {
+        if matches!(received, Ok(Ok(1..))) {
             self.agenda.touch(id.0);
         }
         received.unwrap_or(Ok(0))

@@ -249,12 +249,10 @@ impl Tcp {
 }
 
 impl Connection {
-    /// Whether the segment is just what is expected next: of a connection that is complete, or
-    /// the acknowledgement of our SYN, which completes it.
+    /// Whether the segment is just what is expected next of a connection that is complete.
     #[inline]
     fn expects(&self, segment: &Segment) -> bool {
-        let completes = self.unread.is_some() && segment.ack == Some(self.tcb.max);
-        (self.established || completes)
+        self.established
             && !matches!(self.role, Role::Dying { .. })
             && is_expected(&self.tcb, self.peer_finished, segment)
     }

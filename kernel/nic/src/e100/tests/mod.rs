@@ -844,12 +844,85 @@ fn a_lost_interrupt_about_space_is_found_by_the_tick() {
     });
 }
 
+/// A frame to that station.
+fn frame_to(station: MacAddress, number: u64) -> Vec<u8> {
+    let mut frame = frame(number, 60);
+    frame[..6].copy_from_slice(&station);
+    frame
+}
+
+#[test]
+fn all_frames_or_those_to_groups_are_received_if_that_is_chosen() {
+    let (group, stranger) = ([1, 0, 0x5e, 0, 0, 1], [2, 0, 0, 0, 0, 9]);
+    let multicast = [group];
+    let choices = [
+        (Filters::default(), vec![MAC]),
+        (
+            Filters {
+                multicast: &multicast,
+                ..Filters::default()
+            },
+            vec![MAC, group],
+        ),
+        (
+            Filters {
+                promiscuous: true,
+                ..Filters::default()
+            },
+            vec![MAC, group, stranger],
+        ),
+        (
+            Filters {
+                all_multicast: true,
+                ..Filters::default()
+            },
+            vec![MAC, group],
+        ),
+        (Filters::default(), vec![MAC]),
+    ];
+    everywhere(4, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for (number, (filters, wanted)) in choices.iter().enumerate() {
+            // While it runs, or stopped; it stays across a stop.
+            if seed % 2 == 1 {
+                kernel.nic.stop();
+            }
+            kernel.nic.set_filters(filters).unwrap();
+            if seed % 2 == 1 {
+                kernel.nic.start().unwrap();
+            }
+            kernel.drain();
+            let all = [MAC, group, stranger].map(|to| frame_to(to, number as u64));
+            for frame in &all {
+                kernel.model.arrive(frame);
+            }
+            kernel.model.settle();
+            let expected: Vec<_> = all
+                .into_iter()
+                .filter(|frame| wanted.iter().any(|to| frame[..6] == *to))
+                .collect();
+            assert_eq!(kernel.drain(), expected);
+        }
+    });
+}
+
 #[test]
 fn what_this_card_does_not_do_it_refuses() {
     let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
     assert_eq!(kernel.nic.features(), Features::default());
-    let refused = kernel.nic.set_filters(&Filters::default());
-    assert_eq!(refused, Err(Error::Unsupported));
+    for filters in [
+        Filters {
+            unicast: &[MAC],
+            ..Filters::default()
+        },
+        Filters {
+            vlans: Some(&[1]),
+            ..Filters::default()
+        },
+    ] {
+        let refused = kernel.nic.set_filters(&filters);
+        assert_eq!(refused, Err(Error::Unsupported));
+    }
     assert_eq!(kernel.nic.self_test(), Err(Error::Unsupported));
     let checksums = SendOptions {
         checksums: true,

@@ -1,0 +1,250 @@
+//! Several stacks on one card: each has its address, its programs and its own frames.
+
+use super::death::strike;
+use crate::connection::Connection;
+use crate::debugger::Programs;
+use crate::frames::{ARP, BROADCAST, Ip, Packet, arp, ethernet};
+use crate::http;
+use crate::machine::{LONG, Machine, PATIENCE, Setup};
+use crate::suite::{Bench, Case};
+use crate::wire::{GUEST_IP, OUR_MAC};
+use crate::{During, Outcome, ensure, pattern, read_all, same_bytes};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+pub const CASES: &[Case] = &[
+    Case::new("two stacks of one card serve at once", two),
+    Case::new("sixteen stacks of one card serve at once", sixteen),
+    Case::new("one stack dies, and the other's connections stay", death),
+    Case::new("a stack is found by its own address and station", addresses),
+    Case::new("an address that another stack has is told", taken),
+];
+
+const ECHO: u16 = 7;
+
+/// The address of stack `number`.
+fn address(number: u8) -> Ip {
+    [10, 0, 2, 15 + number]
+}
+
+/// `10.0.2.15` and the like.
+fn dotted([a, b, c, d]: Ip) -> String {
+    format!("{a}.{b}.{c}.{d}")
+}
+
+/// Waits until a server has registered for each of these stacks.
+fn wait_stacks<'a>(machine: &Machine, names: impl IntoIterator<Item = &'a str>) -> Outcome {
+    for name in names {
+        machine
+            .console
+            .wait_prefix(&format!("netd: net{name} is "), PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Has the stack at `ip` echo `octets`, a client of it who reads as he writes.
+fn echo(machine: &Machine, ip: Ip, octets: &[u8]) -> Outcome {
+    let mut stream = machine.connect(machine.stack_port(ip, ECHO)?)?;
+    let mut sender = stream.try_clone()?;
+    std::thread::scope(|scope| {
+        let sent = scope.spawn(move || sender.write_all(octets).during("sending"));
+        let mut echoed = vec![0; octets.len()];
+        read_all(&mut stream, &mut echoed).during("receiving")?;
+        same_bytes(&echoed, octets)?;
+        sent.join().map_err(|_| "the sender panicked")?
+    })
+    .during(&dotted(ip))
+}
+
+fn two(bench: &Bench) -> Outcome {
+    let page = pattern(3, 300_000);
+    let image = bench.image_serving(&[("index.html", &page)])?;
+    let [web, lab] = [address(1), address(2)];
+    let machine = bench.boot(&Setup {
+        stacks: vec![web, lab],
+        ..Setup::new(&format!(
+            "stack=web,card=0,ip={}/24,run=httpd stack=lab,ip={}/24,run=echosrv",
+            dotted(web),
+            dotted(lab)
+        ))
+        .from_image(image)
+    })?;
+    machine.wait_servers(true, true)?;
+    let octets = pattern(4, 1 << 20);
+    std::thread::scope(|scope| {
+        let echoes = scope.spawn(|| (0..3).try_for_each(|_| echo(&machine, lab, &octets)));
+        for _ in 0..20 {
+            let stream = machine.connect(machine.stack_port(web, 80)?)?;
+            let answer = http::Connection::new(stream).get("/", "")?.expect(200)?;
+            same_bytes(&answer.body, &page)?;
+        }
+        echoes.join().map_err(|_| "the echo's client panicked")?
+    })?;
+    // Each has its own port only.
+    let mut stream = machine.connect(machine.stack_port(web, ECHO)?)?;
+    let _ = stream.write_all(b"nobody");
+    let refused = read_all(&mut stream, &mut [0; 6]);
+    ensure(refused.is_err(), || {
+        "the web's stack echoed on port 7".to_owned()
+    })
+}
+
+fn sixteen(bench: &Bench) -> Outcome {
+    const STACKS: u8 = 16;
+    let names: Vec<String> = (0..STACKS).map(|number| format!("s{number}")).collect();
+    // Every other one has a station of its own.
+    let words = names.iter().zip(0..).map(|(name, number): (_, u8)| {
+        let station = match number % 2 {
+            0 => String::new(),
+            _ => format!(",mac=02:00:00:00:00:{number:02x}"),
+        };
+        let ip = dotted(address(number));
+        format!("stack={name},ip={ip}/24{station},inside=echosrv")
+    });
+    let machine = bench.boot(&Setup {
+        stacks: (0..STACKS).map(address).collect(),
+        memory_mib: 128,
+        ..Setup::new(&words.collect::<Vec<_>>().join(" "))
+    })?;
+    wait_stacks(&machine, names.iter().map(String::as_str))?;
+    machine
+        .console
+        .wait_times("bound", STACKS.into(), PATIENCE)?;
+    std::thread::scope(|scope| {
+        let machine = &machine;
+        let clients: Vec<_> = (0..STACKS)
+            .map(|number| {
+                scope.spawn(move || {
+                    let octets = pattern(number.into(), 200_000);
+                    (0..3).try_for_each(|_| echo(machine, address(number), &octets))
+                })
+            })
+            .collect();
+        clients.into_iter().try_for_each(|client| {
+            client
+                .join()
+                .map_err(|_| crate::Failure::from("a client panicked"))?
+        })
+    })
+}
+
+/// While one echoes datagrams it is struck; a connection of the other goes on, and the one that died
+/// comes back.
+fn death(bench: &Bench) -> Outcome {
+    let [struck, other] = [GUEST_IP, address(1)];
+    let mut machine = bench.boot(&Setup {
+        debugger: true,
+        ..Setup::on_wire(&format!(
+            "stack=a,ip={}/24,run=echosrv stack=b,ip={}/24,run=echosrv",
+            dotted(struck),
+            dotted(other)
+        ))
+    })?;
+    wait_stacks(&machine, ["a", "b"])?;
+    machine.console.wait_times("bound", 2, PATIENCE)?;
+    let programs = Programs::read(&bench.options.bin, "netd", &["init", "echosrv"])?;
+    let mut chance = 5;
+    let mut longest = Duration::ZERO;
+    for round in 0..3 {
+        let base = 21_000 + round * 64;
+        let wire = machine.wire()?;
+        wire.guest_ip = other;
+        wire.resolve()?;
+        let mut kept = Connection::open(wire, (base + 40, ECHO))?;
+        kept.echo(wire, b"before")?;
+        wire.guest_ip = struck;
+        wire.resolve()?;
+        let mut lost = Connection::open(wire, (base + 41, ECHO))?;
+        lost.echo(wire, b"before")?;
+        let killed = strike(&mut machine, &programs, base, &mut chance)?;
+        let wire = machine.wire()?;
+        wire.guest_ip = other;
+        let octets = pattern(u64::from(base), 20_000);
+        kept.echo(wire, &octets)
+            .during("the connection of the other stack")?;
+        let took = killed.elapsed();
+        wire.guest_ip = struck;
+        let back = Instant::now();
+        let mut again = Err("never tried".into());
+        while again.is_err() && back.elapsed() < LONG {
+            again = Connection::open(wire, (base + 42, ECHO))
+                .and_then(|mut connection| connection.echo(wire, b"again"));
+        }
+        again.during("the stack that died")?;
+        wire.guest_ip = other;
+        kept.echo(wire, b"after")
+            .during("the connection of the other stack")?;
+        kept.close(wire)?;
+        longest = longest.max(took);
+    }
+    bench.note(format!(
+        "3 deaths; 20,000 octets of the other stack echoed within {} ms of them",
+        longest.as_millis()
+    ));
+    Ok(())
+}
+
+/// Who answers for which address, from which station, and that nobody does for others.
+fn addresses(bench: &Bench) -> Outcome {
+    let own = [2, 0, 0, 0, 0, 7];
+    let [shared, apart, nobody] = [GUEST_IP, address(1), address(9)];
+    let mut machine = bench.boot(&Setup::on_wire(&format!(
+        "stack=a,ip={}/24,run=echosrv stack=b,ip={}/24,mac=02:00:00:00:00:07,run=echosrv",
+        dotted(shared),
+        dotted(apart)
+    )))?;
+    wait_stacks(&machine, ["a", "b"])?;
+    let wire = machine.wire()?;
+    let mut stations = Vec::new();
+    for ip in [shared, apart] {
+        wire.guest_ip = ip;
+        wire.guest_mac = BROADCAST;
+        stations.push(wire.resolve()?);
+        for (sequence, len) in [(1, 10), (2, 1400)] {
+            wire.ping(sequence, &pattern(sequence.into(), len))?;
+        }
+    }
+    ensure(stations[1] == own && stations[0] != own, || {
+        format!("they answered from {stations:02x?}")
+    })?;
+    // Nobody answers for an address that no stack has, nor for one at the other's station.
+    for (station, ip) in [
+        (BROADCAST, nobody),
+        (stations[1], shared),
+        (stations[0], apart),
+    ] {
+        let request = arp(1, (OUR_MAC, wire.ip), ([0; 6], ip));
+        wire.send(&ethernet(station, OUR_MAC, ARP, &request))?;
+        let soon = Instant::now() + Duration::from_millis(100);
+        let answer = wire.receive_where(soon, |packet| match packet {
+            Packet::Arp {
+                operation: 2,
+                sender,
+                ..
+            } => Some(sender),
+            _ => None,
+        })?;
+        ensure(answer.is_none(), || {
+            format!(
+                "{answer:02x?} answered for {} at {station:02x?}",
+                dotted(ip)
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn taken(bench: &Bench) -> Outcome {
+    let ip = dotted(address(1));
+    let machine = bench.boot(&Setup::new(&format!(
+        "stack=a,ip={ip}/24,run=echosrv stack=b,ip={ip}/24,run=httpd"
+    )))?;
+    wait_stacks(&machine, ["a"])?;
+    for line in [
+        format!("netd: frames to {ip} of card 0 are another stack's"),
+        "init: netd ended: exit code 3; it is not started again".to_owned(),
+    ] {
+        machine.console.wait_line(&line, PATIENCE)?;
+    }
+    Ok(())
+}

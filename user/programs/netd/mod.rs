@@ -1,0 +1,259 @@
+//! The network server of one stack: the loop around the state machine of the `net` package.
+//!
+//! It is all of the program `netd`, which serves others; and part of a program that has a server
+//! of its own ([`Own`]), whose calls it serves besides.
+
+mod calls;
+mod frames;
+mod own;
+
+pub use calls::Calls;
+pub use own::Own;
+
+use abi::ipc::Message;
+use abi::limits::Resource;
+use abi::service::Stack;
+use abi::socket::Request;
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::time::Duration;
+use frames::Frames;
+use net::{Config, Limits, Server};
+use runtime::ipc::{self, Event, Inbox};
+use runtime::nic::{Card, Filter, MacAddress};
+use runtime::start::{Context, Failure};
+use runtime::{Error, Result, println, process, random, start, sys, time};
+
+/// Events taken before the card is served again.
+const BATCH: usize = 32;
+
+/// Stands for the station address until the card has told it.
+const UNKNOWN: MacAddress = [2, 0, 0, 0, 0, 0];
+
+/// Programs open their sockets within this time of a start of the server.
+const OPENING: Duration = Duration::from_secs(1);
+
+/// A network server and the card it serves.
+pub struct Network {
+    /// Apart, because it is large, and moving it is copying.
+    server: Box<Server<Frames>>,
+    inbox: Inbox,
+    now: u64,
+    /// The last poll left work.
+    more: bool,
+    /// A call was answered, and nobody is known to have run since.
+    answered: bool,
+}
+
+impl Network {
+    /// Attaches card `number`, of which a stack with a name takes the frames to its address only, and
+    /// registers as the stack's server. Of `words` it takes `ip=A.B.C.D/BITS`, `gw=A.B.C.D`,
+    /// `mac=STATION` and `vlan=NUMBER`.
+    ///
+    /// # Errors
+    /// In words; [`Failure::Always`] if there is no such card, or the address is another stack's.
+    pub fn start(number: u8, stack: Stack, words: &str) -> core::result::Result<Self, Failure> {
+        let secret = random::secret().context("no random numbers")?;
+        let mut config =
+            Config::from_command_line(words, UNKNOWN, secret).unwrap_or_else(|error| {
+                println!("{}: {error}; going on without", start::name());
+                Config::new(UNKNOWN, secret)
+            });
+        let card = attach(number, stack, words, &config)?;
+        let info = card.info().context("cannot describe the card")?;
+        config.mac = info.mac;
+        config.timers.opening = OPENING;
+        let own = process::own().context("the limits")?;
+        let left = own.own_limits().minus(&own.used);
+        let memory = memory(left.get(Resource::Memory));
+        config.limits = Limits::of_memory(memory);
+        let device = Frames::new(card, &info, vlan(words)?)?;
+        let server = Server::new(config, device, time::clock_ns())
+            .map_err(|error| alloc::format!("{error}"))?;
+
+        let name = stack.service();
+        let name = name.as_str();
+        ipc::register(name).context("cannot register")?;
+        println!(
+            "{}: {name} is {}/{}",
+            start::name(),
+            config.address,
+            config.prefix_len
+        );
+        Ok(Network {
+            server: Box::new(server),
+            inbox: Inbox::default(),
+            now: time::clock_ns(),
+            more: false,
+            answered: false,
+        })
+    }
+
+    /// Serves other processes until the card is taken away.
+    ///
+    /// # Errors
+    /// As [`Network::wait`].
+    pub fn serve(&mut self) -> Result<()> {
+        let mut calls = Calls::default();
+        loop {
+            self.wait(&mut calls)?;
+            self.poll(&mut calls);
+        }
+    }
+
+    /// Waits for the next thing to do, unless there is something, and hears what other
+    /// processes ask for. [`Network::poll`] must follow.
+    ///
+    /// # Errors
+    /// [`runtime::Error::BadHandle`] if the card is not ours any more.
+    #[inline]
+    pub fn wait(&mut self, calls: &mut Calls<'_, '_>) -> Result<()> {
+        loop {
+            let mut deadline = match self.more {
+                true => 0,
+                false => self.server.deadline(self.now),
+            };
+            for event in 0..BATCH {
+                let device = self.server.device_mut();
+                let (received, waiting) = match event {
+                    0 => {
+                        let told = device.wait(self.more, deadline, &mut self.inbox)?;
+                        self.now = time::clock_ns();
+                        told
+                    }
+                    _ => device.look(deadline, &mut self.inbox)?,
+                };
+                match received {
+                    Event::Message => {
+                        self.answered = false;
+                        let message = self.inbox.message();
+                        match Request::is_card(message.request()) {
+                            true => calls.describe(message, device),
+                            false => self.server.request(message, self.now, calls),
+                        }
+                    }
+                    Event::Death(client, _) => self.server.client_died(client, self.now),
+                    // Frames, room or a link: the poll looks for all.
+                    Event::Notification(_) | Event::TimedOut => {}
+                }
+                if !waiting {
+                    break;
+                }
+                deadline = 0;
+            }
+            self.more |= self.server.device_mut().has_frame();
+            if !(self.more && self.answered) {
+                return Ok(());
+            }
+            // Frames are worth nothing to programs that never run.
+            sys::yield_now()?;
+            self.answered = false;
+        }
+    }
+
+    /// Receives, sends, and answers the calls that became possible.
+    #[inline]
+    pub fn poll(&mut self, calls: &mut Calls<'_, '_>) {
+        self.more = self.server.poll(self.now, calls);
+        self.answered |= self.server.has_answered();
+        if let Some(station) = self.server.take_claimant() {
+            self.tell_of(station);
+        }
+    }
+
+    /// Tells people that another station claims our address.
+    #[cold]
+    fn tell_of(&self, [a, b, c, d, e, f]: abi::nic::MacAddress) {
+        println!(
+            "{}: {} is also claimed by {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}",
+            start::name(),
+            self.server.config().address
+        );
+    }
+
+    /// Serves a call of this process, as far as that goes at once; [`Network::poll`] must follow.
+    pub fn request(&mut self, message: &Message, calls: &mut Calls<'_, '_>) {
+        self.now = time::clock_ns();
+        self.answered = false;
+        match Request::is_card(message.request()) {
+            true => calls.describe(message, self.server.device_mut()),
+            false => self.server.request(message, self.now, calls),
+        }
+    }
+
+    /// Has the card send what it would be given by the next wait only.
+    pub fn flush(&mut self) {
+        self.server.device_mut().flush();
+    }
+}
+
+/// Takes the whole card, or a stack's part of it.
+fn attach(
+    number: u8,
+    stack: Stack,
+    words: &str,
+    config: &Config,
+) -> core::result::Result<Card, Failure> {
+    let mut filters = [Filter {
+        station: station(words)?,
+        address: Some(config.address.into()),
+        ..Filter::default()
+    }];
+    let card = match stack.card() {
+        Some(_) => Card::attach(number),
+        None => Card::share(number, &mut filters),
+    };
+    card.map_err(|error| match error {
+        Error::NotFound => Failure::Always(alloc::format!(
+            "there is no card {number}; what the kernel has found is among its first lines"
+        )),
+        Error::FilterOverlaps => Failure::Always(alloc::format!(
+            "frames to {} of card {number} are another stack's",
+            config.address
+        )),
+        error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
+    })
+}
+
+/// The station that the words name, if they do.
+fn station(words: &str) -> core::result::Result<Option<MacAddress>, String> {
+    let mut words = words.split(' ');
+    let Some(text) = words.find_map(|word| word.strip_prefix("mac=")) else {
+        return Ok(None);
+    };
+    let mut station = MacAddress::default();
+    let mut octets = text.split(':');
+    let is_whole = station.iter_mut().all(|octet| {
+        let text = octets.next().filter(|text| text.len() == 2);
+        let value = text.and_then(|text| u8::from_str_radix(text, 16).ok());
+        value.map(|value| *octet = value).is_some()
+    });
+    match is_whole && octets.next().is_none() {
+        true => Ok(Some(station)),
+        false => Err(alloc::format!(
+            "mac= wants 02:00:00:00:00:01 or the like, not `{text}`"
+        )),
+    }
+}
+
+/// How much of the memory that this program may still have, in bytes, may be buffers: half, and
+/// what all sockets could use at the most. Tables are the other half.
+fn memory(left: u64) -> usize {
+    const MOST: u64 = 64 << 20;
+    usize::try_from((left / 2).min(MOST)).unwrap_or(0)
+}
+
+/// The VLAN that the words name, if they do.
+fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
+    let mut words = words.split(' ');
+    let Some(number) = words.find_map(|word| word.strip_prefix("vlan=")) else {
+        return Ok(None);
+    };
+    let number = number
+        .parse()
+        .ok()
+        .filter(|number| (1..=4094).contains(number));
+    number
+        .map(Some)
+        .ok_or("vlan= wants a number from 1 to 4094".into())
+}
