@@ -291,6 +291,10 @@ impl Kernel {
         if !woke && self.cards.is_unarmed() {
             self.cards.arm(&mut self.table);
             woke = self.table.has_ready();
+            if !woke && self.cards.is_unarmed() {
+                // More came all the time, for nobody who waits for it.
+                self.timer.arm(now + ARM_NS, now);
+            }
         }
         woke
     }

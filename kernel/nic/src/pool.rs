@@ -58,7 +58,7 @@ impl Pool {
     }
 
     /// Free buffers.
-    pub fn len(&self) -> usize {
+    pub fn free_count(&self) -> usize {
         self.free.len()
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn a_buffer_has_one_holder_at_a_time() {
         let mut pool = Pool::new(10..13).unwrap();
         let held: Vec<u16> = core::iter::from_fn(|| pool.take()).collect();
-        assert_eq!((held.len(), pool.len(), pool.capacity()), (3, 0, 3));
+        assert_eq!((held.len(), pool.free_count(), pool.capacity()), (3, 0, 3));
         assert!(held.iter().all(|number| (10..13).contains(number)));
         pool.put_back(10).unwrap();
         for bad in [10, 9, 13, u16::MAX] {
@@ -171,7 +171,7 @@ mod tests {
         // What is not in a ring cannot leave one.
         pool.leave_ring(11);
         pool.leave_ring(12);
-        assert_eq!(pool.len(), 2);
+        assert_eq!(pool.free_count(), 2);
         pool.check_held(12).unwrap();
         // What waits in a ring is handed out, and nothing else.
         pool.hand_out(10);
@@ -188,10 +188,10 @@ mod tests {
         let sent = pool.take().unwrap();
         pool.enter_ring(sent);
         pool.empty_rings();
-        assert_eq!(pool.len(), 2);
+        assert_eq!(pool.free_count(), 2);
         pool.check_held(held).unwrap();
         pool.refill();
-        assert_eq!(pool.len(), 3);
+        assert_eq!(pool.free_count(), 3);
         assert!(pool.check_held(held).is_err());
     }
 }

@@ -327,11 +327,20 @@ impl<M: Shared> Cards<M> {
             let Some(Some(endpoint)) = self.endpoints.get_mut(usize::from(*place)) else {
                 continue;
             };
-            endpoint.expects =
-                exchanged == Some(number) && exchange::expects_frames(&endpoint.area);
-            if endpoint.tenant.is_none() {
-                let card = self.cards.get_mut(usize::from(endpoint.card));
-                card.map(|card| card.wake.sleeps(endpoint.expects));
+            let expects = exchanged == Some(number) && exchange::expects_frames(&endpoint.area);
+            endpoint.expects = expects;
+            let has_received = endpoint.tenant.as_ref().map(Tenant::has_received);
+            let Some(card) = self.cards.get_mut(usize::from(endpoint.card)) else {
+                continue;
+            };
+            match (&mut card.holder, has_received) {
+                (Holder::Tenants(switch), Some(true)) if expects => {
+                    // It did not want what it has before it slept.
+                    switch.owed |= 1 << *place;
+                    card.wake.sleeps(true);
+                }
+                (Holder::Tenants(_), _) => {}
+                _ => card.wake.sleeps(expects),
             }
         }
     }

@@ -5,7 +5,7 @@ use super::interrupts::{Interrupts, Lines};
 use super::memory::Shared;
 use super::switch::{Switch, Switching};
 use super::tenant::Tenant;
-use super::wake::{Ring, Wake};
+use super::wake::{Given, Ring, Wake};
 use super::words::{DisplayLink, DisplayMac};
 use super::{Endpoint, bits, exchange};
 use crate::pci::Address;
@@ -345,6 +345,7 @@ impl<M: Shared> Cards<M> {
                 Holder::Tenants(switch) => {
                     switch.filters.remove(place);
                     switch.tenants &= !(1 << place);
+                    switch.owed &= !(1 << place);
                 }
                 _ => card.area = Some(endpoint.area),
             }
@@ -491,8 +492,12 @@ impl<M: Shared, T: Machine> Ring for Whole<'_, M, T> {
         self.nic.silence_receive();
     }
 
-    fn give(&mut self, arm: bool) -> bool {
-        exchange::give_to_sleeper(&mut self.endpoint.area, self.nic, arm)
+    fn give(&mut self, arm: bool) -> Given {
+        let is_any = exchange::give_to_sleeper(&mut self.endpoint.area, self.nic, arm);
+        Given {
+            is_any,
+            is_armed: arm && !is_any,
+        }
     }
 
     fn tell(&mut self) -> bool {

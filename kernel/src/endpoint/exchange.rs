@@ -16,7 +16,7 @@ use nic::{BusAddr, FrameBuffers, Outgoing, Tail};
 /// Bytes of a word.
 const WORD: usize = 4;
 /// Words of what the owner asks of an exchange.
-const HEAD: usize = exchange::ARM + 1;
+const HEAD: usize = exchange::WAKE_WANTED + 1;
 /// Frames, and buffers, that are handed on at once.
 const SENT_AT_ONCE: usize = 16;
 const RETURNED_AT_ONCE: usize = 32;
@@ -40,7 +40,8 @@ pub fn hand_over<M: Shared, B: FrameBuffers + ?Sized, C: Counter>(
     let small = asked(exchange::SMALL_WANTED, exchange::TAKEN_MAX);
     let large = asked(exchange::LARGE_WANTED, exchange::TAKEN_MAX - small);
     let receives = asked(exchange::RECEIVE_WANTED, exchange::RECEIVED_MAX);
-    let arm = may_arm && head[exchange::ARM] != 0;
+    // A wake-up that brings nothing is any card's notification.
+    let arm = head[exchange::ARM] != 0 && (may_arm || head[exchange::WAKE_WANTED] == 0);
 
     let returned = take_returned(area, buffers, returns);
     let sent = if sends + small + large > 0 {
@@ -58,10 +59,13 @@ pub fn hand_over<M: Shared, B: FrameBuffers + ?Sized, C: Counter>(
     returned.and(sent).and(received)
 }
 
+const _: () = assert!(exchange::WAKE_WANTED == exchange::ARM + 1);
+
 /// Whether the owner, which goes to sleep after an exchange, is to be woken with frames.
 #[inline]
 pub fn expects_frames(area: &impl Shared) -> bool {
-    load(area, exchange::ARM) != 0
+    let [arm, wanted] = area.load_words(exchange::ARM * WORD);
+    arm != 0 && wanted != 0
 }
 
 /// Gives an owner that sleeps what has come since its exchange, as that asked; returns whether it is to

@@ -13,7 +13,8 @@ use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::nic::MacAddress;
 use abi::{Error, Result};
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::cmp::Ordering;
+use core::net::{IpAddr, Ipv6Addr};
 use heapless::Deque;
 
 /// The most sets of fields that can be given: the station always is.
@@ -29,9 +30,9 @@ pub type Own = heapless::Vec<Filter, FILTERS_MAX>;
 pub struct Filters {
     /// By their keys.
     sorted: Vec<Entry>,
-    /// The first bytes of their keys: which fields are given.
-    sets: heapless::Vec<u8, SETS_MAX>,
-    /// Packets whose first fragment had the port that the others do not have.
+    /// For each set of fields that some filter gives: the bits of a key that they are.
+    sets: heapless::Vec<Key, SETS_MAX>,
+    /// Packets whose first fragment had what the others do not have, and whose they are.
     packets: Deque<(Packet, u8), PACKETS_MAX>,
 }
 
@@ -41,13 +42,16 @@ struct Entry {
     endpoint: u8,
 }
 
-/// A filter as bytes, or what a frame has of the fields of one. The first byte says which.
-type Key = [u8; Filter::SIZE];
+/// The bytes of a filter, or of what a frame has of the fields of one, as numbers that are compared
+/// quickly. The first byte says which fields are given.
+type Key = [u64; Filter::SIZE.div_ceil(size_of::<u64>())];
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Packet {
+    station: MacAddress,
     addresses: [Option<IpAddr>; 2],
+    /// Of IPv4. The fragments of an IPv6 packet need not agree about what follows.
     protocol: Option<u8>,
     number: u32,
 }
@@ -66,7 +70,8 @@ pub enum Receivers {
 /// Why filters were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// This filter, of another endpoint, describes frames that one of them describes, too.
+    /// This filter, of another endpoint, describes frames that one of them describes, too, or has
+    /// the same address at another station.
     Overlaps(Filter),
     /// One of them is wrong in itself, or there is no room.
     Wrong(Error),
@@ -99,7 +104,7 @@ impl Filters {
         let room = self.sorted.try_reserve(own.len());
         room.map_err(|_| Refusal::Wrong(Error::NoMemory))?;
         self.sorted.extend(own.iter().map(|filter| Entry {
-            key: filter.to_bytes(),
+            key: key(filter),
             filter: *filter,
             endpoint,
         }));
@@ -110,12 +115,7 @@ impl Filters {
     /// Takes the filters of an endpoint out.
     pub fn remove(&mut self, endpoint: u8) {
         self.sorted.retain(|entry| entry.endpoint != endpoint);
-        let mut packets = Deque::new();
-        for packet in self.packets.iter().filter(|(_, of)| *of != endpoint) {
-            // As many as there were at the most.
-            let _ = packets.push_back(*packet);
-        }
-        self.packets = packets;
+        self.forget(|(_, of)| *of == endpoint);
         self.sort();
     }
 
@@ -123,9 +123,10 @@ impl Filters {
         self.sorted.sort_unstable_by_key(|entry| entry.key);
         self.sets.clear();
         for entry in &self.sorted {
-            if self.sets.last() != Some(&entry.key[0]) {
+            let mask = mask(&entry.filter);
+            if self.sets.last() != Some(&mask) {
                 // There are no more sets than there is room for.
-                let _ = self.sets.push(entry.key[0]);
+                let _ = self.sets.push(mask);
             }
         }
     }
@@ -140,53 +141,80 @@ impl Filters {
             let is_owned = self.sorted.iter().any(|entry| is_owned(&entry.filter));
             return self.each(|filter| concerns_group(filter, headers, is_owned));
         }
-        let mut all = Filter {
+        let found = self.find(headers);
+        let receiver = found.map(|entry| entry.endpoint);
+        let receiver = match headers.part {
+            Part::Whole => receiver,
+            Part::First(number) => {
+                // The others show no port, and perhaps another protocol.
+                let is_hidden =
+                    |filter: &Filter| filter.port.is_some() || filter.protocol.is_some();
+                let follower = found.filter(|entry| is_hidden(&entry.filter));
+                let follower = follower.map(|entry| entry.endpoint);
+                self.follow(Packet::of(headers, number), follower);
+                receiver
+            }
+            Part::Later(number) => {
+                let packet = Packet::of(headers, number);
+                let mut packets = self.packets.iter();
+                let known = packets.find(|(known, _)| *known == packet);
+                receiver.or(known.map(|(_, endpoint)| *endpoint))
+            }
+        };
+        receiver.map_or(Receivers::Nobody, Receivers::One)
+    }
+
+    /// The filter that describes a frame to a station.
+    fn find(&self, headers: &Headers) -> Option<&Entry> {
+        let all = key(&Filter {
             station: Some(headers.destination.station),
             ethertype: Some(headers.ethertype),
             address: headers.destination.address,
             protocol: headers.protocol,
             port: headers.destination.port,
-        }
-        .to_bytes();
-        let has = all[0];
-        for set in &self.sets {
-            if set & !has != 0 {
-                continue;
-            }
-            all[0] = *set;
-            let key = mask(&all);
-            if let Ok(place) = self.sorted.binary_search_by(|entry| entry.key.cmp(&key)) {
-                let Entry {
-                    endpoint, filter, ..
-                } = &self.sorted[place];
-                let endpoint = *endpoint;
-                if let (Part::First(number), true) = (headers.part, filter.port.is_some()) {
-                    self.follow(Packet::of(headers, number), endpoint);
+        });
+        // The sets that give nothing which the frame does not have.
+        let sets = self
+            .sets
+            .iter()
+            .filter(|set| given(set) & !given(&all) == 0);
+        let places = sets.map(|set| {
+            let key = core::array::from_fn(|word| all[word] & set[word]);
+            self.sorted
+                .binary_search_by(|entry| compare(&entry.key, &key))
+        });
+        places.flatten().next().map(|place| &self.sorted[place])
+    }
+
+    /// The later fragments of a packet go where the first one went: to this endpoint, or to nobody.
+    /// Another packet may have had the same number before.
+    fn follow(&mut self, packet: Packet, endpoint: Option<u8>) {
+        let mut packets = self.packets.iter_mut();
+        let known = packets.find(|(known, _)| *known == packet);
+        match (known, endpoint) {
+            (Some((_, known)), Some(endpoint)) => *known = endpoint,
+            (Some(_), None) => self.forget(|(known, _)| *known == packet),
+            (None, None) => {}
+            (None, Some(endpoint)) => {
+                if self.packets.is_full() {
+                    self.packets.pop_front();
                 }
-                return Receivers::One(endpoint);
+                // There is room now.
+                let _ = self.packets.push_back((packet, endpoint));
             }
-        }
-        match headers.part {
-            Part::Later(number) => {
-                let packet = Packet::of(headers, number);
-                let mut packets = self.packets.iter();
-                let known = packets.find(|(known, _)| *known == packet);
-                known.map_or(Receivers::Nobody, |(_, endpoint)| Receivers::One(*endpoint))
-            }
-            _ => Receivers::Nobody,
         }
     }
 
-    /// The later fragments of a packet go where the first one went.
-    fn follow(&mut self, packet: Packet, endpoint: u8) {
-        if self.packets.iter().any(|(known, _)| *known == packet) {
-            return;
+    /// Follows these packets no more.
+    fn forget(&mut self, is_forgotten: impl Fn(&(Packet, u8)) -> bool) {
+        for _ in 0..self.packets.len() {
+            if let Some(packet) = self.packets.pop_front()
+                && !is_forgotten(&packet)
+            {
+                // There is room for what was there.
+                let _ = self.packets.push_back(packet);
+            }
         }
-        if self.packets.is_full() {
-            self.packets.pop_front();
-        }
-        // There is room now.
-        let _ = self.packets.push_back((packet, endpoint));
     }
 
     fn each(&self, concerns: impl Fn(&Filter) -> bool) -> Receivers {
@@ -199,18 +227,26 @@ impl Filters {
     }
 
     /// Whether the endpoint with the filters `own` may send a frame: whether an answer to it would be
-    /// the endpoint's. A packet may come from no address yet, as those that ask for one do.
+    /// the endpoint's. A packet may come from no address yet, as those that ask for one do. What cannot
+    /// be read may not be sent: a peer might read it.
     pub fn may_send(&self, own: &[Filter], headers: &Headers) -> bool {
         let source = &headers.source;
-        if headers
-            .arp_sender
-            .is_some_and(|says| says != source.station)
-        {
+        let is_arp = headers.ethertype == ARP;
+        let is_unreadable = match headers.ethertype {
+            ARP => headers.arp_sender != Some(source.station) || source.address.is_none(),
+            IPV4 | IPV6 => source.address.is_none(),
+            _ => false,
+        };
+        if is_unreadable {
             return false;
         }
         let is_own = own.iter().any(|filter| {
-            filter.station == Some(source.station)
-                && (headers.ethertype == ARP || agrees(filter, headers, source.port))
+            let is_right = match is_arp {
+                true => takes_arp(filter),
+                false => agrees(filter, headers, source.port),
+            };
+            is_right
+                && filter.station == Some(source.station)
                 && may_come_from(filter, source.address)
         });
         // Who gives no address may not take one that another gives.
@@ -222,17 +258,44 @@ impl Filters {
 impl Packet {
     fn of(headers: &Headers, number: u32) -> Self {
         Packet {
+            station: headers.destination.station,
             addresses: [headers.source.address, headers.destination.address],
-            protocol: headers.protocol,
+            protocol: headers.protocol.filter(|_| headers.ethertype == IPV4),
             number,
         }
     }
 }
 
-/// Clears the fields that the first byte does not name.
-fn mask(all: &Key) -> Key {
-    // What is not given is written as zeros.
-    Filter::from_bytes(all).map_or(*all, |filter| filter.to_bytes())
+/// A filter as a key.
+fn key(filter: &Filter) -> Key {
+    let mut bytes = [[0; size_of::<u64>()]; size_of::<Key>() / size_of::<u64>()];
+    bytes.as_flattened_mut()[..Filter::SIZE].copy_from_slice(&filter.to_bytes());
+    bytes.map(u64::from_be_bytes)
+}
+
+/// The bits of a key that are the fields a filter gives.
+fn mask(filter: &Filter) -> Key {
+    const ALL: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
+    key(&Filter {
+        station: filter.station.map(|_| [u8::MAX; 6]),
+        ethertype: filter.ethertype.map(|_| u16::MAX),
+        address: filter.address.map(|_| ALL),
+        protocol: filter.protocol.map(|_| u8::MAX),
+        port: filter.port.map(|_| u16::MAX),
+    })
+}
+
+/// Which fields a key gives: its first byte.
+fn given(key: &Key) -> u8 {
+    (key[0] >> (u64::BITS - u8::BITS)) as u8
+}
+
+/// The order of keys.
+#[inline]
+fn compare(one: &Key, other: &Key) -> Ordering {
+    #[cfg(test)]
+    tests::compared();
+    one.cmp(other)
 }
 
 /// Whether some frame to a station can meet the filter.
@@ -274,7 +337,8 @@ fn family(address: IpAddr) -> u16 {
     }
 }
 
-/// Whether some frame to a station meets both filters. ARP packets may be for several.
+/// Whether some frame to a station meets both filters, or two stations would answer for one address:
+/// then either could take what is the other's. ARP packets may be for several.
 fn overlap(one: &Filter, other: &Filter) -> bool {
     fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
         one.is_none() || other.is_none() || one == other
@@ -287,7 +351,11 @@ fn overlap(one: &Filter, other: &Filter) -> bool {
     let is_other = |filter: &Filter| {
         ethertype(filter).is_some_and(|ethertype| ethertype != IPV4 && ethertype != IPV6)
     };
+    let has_ports = |filter: &Filter| matches!(filter.protocol, None | Some(TCP | UDP));
     let is_arp = |filter: &Filter| filter.ethertype == Some(ARP);
+    if one.address.is_some() && one.address == other.address && one.station != other.station {
+        return true;
+    }
     !is_arp(one)
         && !is_arp(other)
         && agree(one.station, other.station)
@@ -296,12 +364,15 @@ fn overlap(one: &Filter, other: &Filter) -> bool {
         && agree(one.protocol, other.protocol)
         && agree(one.port, other.port)
         && !(is_ip(one) && is_other(other) || is_ip(other) && is_other(one))
+        && (one.port.is_none() || has_ports(other))
+        && (other.port.is_none() || has_ports(one))
 }
 
 /// Whether the fields agree that are the same in both directions, and the port, as far as the frame
 /// has one.
 fn agrees(filter: &Filter, headers: &Headers, port: Option<u16>) -> bool {
-    let is_later = matches!(headers.part, Part::Later(_));
+    let has_ports = matches!(headers.protocol, Some(TCP | UDP));
+    let is_hidden = has_ports && matches!(headers.part, Part::Later(_));
     filter
         .ethertype
         .is_none_or(|given| given == headers.ethertype)
@@ -310,14 +381,15 @@ fn agrees(filter: &Filter, headers: &Headers, port: Option<u16>) -> bool {
             .is_none_or(|given| headers.protocol == Some(given))
         && filter
             .port
-            .is_none_or(|given| port == Some(given) || is_later)
+            .is_none_or(|given| port == Some(given) || is_hidden)
 }
 
 /// Whether a packet of an endpoint with this filter may have this source.
 fn may_come_from(filter: &Filter, source: Option<IpAddr>) -> bool {
     match (filter.address, source) {
+        (None, _) => true,
         (Some(given), Some(source)) => source == given || source.is_unspecified(),
-        _ => true,
+        (Some(_), None) => false,
     }
 }
 
@@ -327,15 +399,16 @@ fn concerns_arp(filter: &Filter, headers: &Headers) -> bool {
     let (source, target) = (headers.source.address, headers.destination.address);
     let is_for_station =
         headers.is_to_group() || filter.station == Some(headers.destination.station);
-    let is_for_address = match filter.address {
-        Some(address @ IpAddr::V4(_)) => target == Some(address) || source == target,
-        Some(IpAddr::V6(_)) => false,
-        None => true,
-    };
-    let takes_arp = filter
-        .ethertype
-        .is_none_or(|given| given == ARP || given == IPV4);
-    is_for_station && is_for_address && takes_arp
+    let is_for_address = filter
+        .address
+        .is_none_or(|address| target == Some(address) || source.is_some() && source == target);
+    is_for_station && is_for_address && takes_arp(filter)
+}
+
+/// Whether ARP packets concern who has this filter.
+fn takes_arp(filter: &Filter) -> bool {
+    let is_ipv6 = matches!(filter.address, Some(IpAddr::V6(_)));
+    !is_ipv6 && matches!(filter.ethertype, None | Some(ARP | IPV4))
 }
 
 /// A frame to a group concerns all whose fields agree. Its address is a group's, too, if it is no

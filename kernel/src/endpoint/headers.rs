@@ -116,9 +116,16 @@ impl Headers {
         if header[0] >> 4 != 6 {
             return None;
         }
-        let address = |at| Some(IpAddr::V6(Ipv6Addr::from(array::<16>(&header, at)?)));
-        self.source.address = address(8);
-        self.destination.address = address(24);
+        let [source, destination] = [8, 24].map(|at| array::<16>(&header, at).map(Ipv6Addr::from));
+        let ends = [source?, destination?];
+        if ends
+            .iter()
+            .any(|address| address.to_ipv4_mapped().is_some())
+        {
+            // No packet has such an address, and a filter means IPv4 by it.
+            return None;
+        }
+        [self.source.address, self.destination.address] = ends.map(|address| Some(address.into()));
         let mut next = header[6];
         let mut rest = &packet[header.len()..];
         for _ in 0..EXTENSIONS_MAX {

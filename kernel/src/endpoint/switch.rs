@@ -4,7 +4,7 @@ use super::filters::{Filters, Receivers};
 use super::headers::{HEADERS_MAX, Headers};
 use super::memory::Shared;
 use super::tenant::AtWork;
-use super::wake::Ring;
+use super::wake::{Given, Ring};
 use super::{Endpoint, bits, exchange};
 use crate::process::{Machine, Table};
 use alloc::vec::Vec;
@@ -19,6 +19,8 @@ pub struct Switch {
     pub filters: Filters,
     /// The endpoints, a bit each.
     pub tenants: u64,
+    /// Those that sleep and expect frames, and that have some.
+    pub owed: u64,
     /// A frame on its way, between the card's buffers and a tenant's.
     pub frame: Vec<u8>,
     /// A frame that comes in pieces: how much of it is there, and that it goes on.
@@ -45,6 +47,7 @@ impl Switch {
         Some(Switch {
             filters: Filters::default(),
             tenants: 0,
+            owed: 0,
             frame,
             half,
             is_half: false,
@@ -91,9 +94,8 @@ pub struct Switching<'a, M, T: Machine> {
 impl<M: Shared, T: Machine> Switching<'_, M, T> {
     /// Passes on what the card has received, but no more than twice its ring: whoever floods it must
     /// not keep the kernel. With `arm` the card interrupts for the next frame, if nothing is left.
-    /// Returns whether something is left, or somebody got something.
-    pub fn pass_on(&mut self, arm: bool) -> bool {
-        let mut reached = 0;
+    fn pass_on(&mut self, arm: bool) -> Given {
+        let mut reached = core::mem::take(&mut self.switch.owed);
         let mut is_drained = false;
         let mut room = 2 * self.nic.receive_ring();
         while !is_drained && room > 0 {
@@ -116,7 +118,10 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
         for endpoint in each(reached) {
             self.offer(endpoint);
         }
-        !is_drained || reached != 0
+        Given {
+            is_any: reached != 0,
+            is_armed: arm && is_drained,
+        }
     }
 
     /// Takes a frame, or a piece of one, out of the card's buffer. Returns who got something.
@@ -247,14 +252,14 @@ impl<M: Shared, T: Machine> Ring for Switching<'_, M, T> {
     }
 
     fn has_received(&mut self) -> bool {
-        self.nic.has_received()
+        self.switch.owed != 0 || self.nic.has_received()
     }
 
     fn silence(&mut self) {
         self.nic.silence_receive();
     }
 
-    fn give(&mut self, arm: bool) -> bool {
+    fn give(&mut self, arm: bool) -> Given {
         self.pass_on(arm)
     }
 

@@ -7,23 +7,25 @@
 //!
 //! ```text
 //!                        sleeps, and expects frames
-//!             Owner ----------------------------------> Kernel <------+
-//!               ^                                       |  |  |       |
-//!               |       poll found frames, or arm did   |  |  | arm   | silence
-//!               +<--------------------------------------+  |  v       |
-//!               |               interrupt                  | Card ----+
-//!               +<-----------------------------------------|--+
-//!               |        arm, but the owner is awake       |
-//!               +<-----------------------------------------+
+//!             Owner ----------------------------------> Kernel <--------+
+//!               ^                                       |  |  |         | silence; or sleeps, and
+//!               |      poll found frames, or arm did    |  |  | arm     | expects frames
+//!               +<--------------------------------------+  |  v         |
+//!               |      arm, but the owner is awake         | Card ------+
+//!               +<-----------------------------------------+  |
+//!               |      interrupt; or sleeps for something else|
+//!               +<--------------------------------------------+
 //! ```
 //!
-//! This is a card that one owner has. A card that is shared has no owner who would look for all: it rests
-//! with the kernel where the other one rests with its owner.
+//! An owner that is woken by something else changes nothing: whoever listened does so until it sleeps
+//! again, or the card is armed. This is a card that one owner has. A card that is shared has no owner who
+//! would look for all: it rests with the kernel where the other one rests with its owner.
 //!
 //! What must hold, and is explored in `tests.rs` in all interleavings of program, kernel and card:
 //!
-//! 1. A frame in the ring of a sleeper who expects frames is noticed: by an interrupt that is under way,
-//!    or by the kernel, which never halts with a card that it has to look at.
+//! 1. A frame for a sleeper who expects frames is noticed: by an interrupt that is under way, or by the
+//!    kernel, which does not halt with a card that it has to look at, but for the millisecond that a
+//!    flood is left alone.
 //! 2. Frames are put into an owner's exchange area only while it sleeps: otherwise it is writing there.
 //! 3. While the kernel looks, the card does not interrupt for the same frames.
 
@@ -46,12 +48,20 @@ pub trait Ring {
     fn has_received(&mut self) -> bool;
     /// Has the card not interrupt for frames.
     fn silence(&mut self);
-    /// Gives frames that have come to the sleepers that they are for; returns whether somebody is to be
-    /// told. With `arm`, if there are none, the card interrupts for the next one; it looks once more
-    /// after that, so none falls in between.
-    fn give(&mut self, arm: bool) -> bool;
+    /// Gives frames that have come to the sleepers that they are for. With `arm`, once there are none,
+    /// the card interrupts for the next one; it looks once more after that, so none falls in between.
+    fn give(&mut self, arm: bool) -> Given;
     /// Tells whom they are for; returns whether somebody woke.
     fn tell(&mut self) -> bool;
+}
+
+/// What has come of giving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Somebody got something, and is to be told.
+    pub is_any: bool,
+    /// The card interrupts for the next frame.
+    pub is_armed: bool,
 }
 
 /// The state of a card's wake-up.
@@ -86,7 +96,7 @@ impl Wake {
     }
 
     /// An owner goes to sleep. It `expects` frames if it has just exchanged, got none, and asked to be
-    /// woken with them.
+    /// woken with them. Of a card that is shared: it expects some that are there already.
     #[inline]
     pub fn sleeps(&mut self, expects: bool) {
         match expects {
@@ -107,11 +117,15 @@ impl Wake {
         }
         if !ring.is_awaited() {
             self.rest();
-        } else if ring.give(true) {
-            self.rest();
+            return;
+        }
+        let Given { is_any, is_armed } = ring.give(true);
+        match is_armed {
+            true => self.listener = Listener::Card,
+            false => self.rest(),
+        }
+        if is_any {
             ring.tell();
-        } else {
-            self.listener = Listener::Card;
         }
     }
 
@@ -130,7 +144,7 @@ impl Wake {
     #[inline]
     pub fn poll(&mut self, ring: &mut dyn Ring) -> bool {
         let found = self.is_kernels() && ring.is_awaited() && ring.has_received();
-        if !found || !ring.give(false) {
+        if !found || !ring.give(false).is_any {
             return false;
         }
         self.rest();

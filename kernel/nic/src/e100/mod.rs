@@ -377,7 +377,7 @@ impl<B: Bus> FrameBuffers for E100<B> {
             return Err(Error::BadLength { len });
         }
         self.ready()?;
-        if self.transmit.pool.len() < into.len() {
+        if self.transmit.pool.free_count() < into.len() {
             self.transmit.reclaim(&mut self.chip);
         }
         let taken = self.transmit.pool.take_all(into);

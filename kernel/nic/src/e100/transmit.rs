@@ -283,7 +283,7 @@ impl Transmit {
         self.reclaim(chip);
         let blocks = CAPACITY - self.in_flight >= SPACE;
         // With nothing in flight no more buffers come free but those that the sender has.
-        let buffers = self.pool.len() >= SPACE || self.in_flight == 0;
+        let buffers = self.pool.free_count() >= SPACE || self.in_flight == 0;
         if !blocks || !buffers {
             return false;
         }

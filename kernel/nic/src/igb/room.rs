@@ -46,7 +46,7 @@ impl<B: Bus> Igb<B> {
         }
         let pool = self.buffers.that_hold(len);
         // Those that were in use a moment ago are at hand in the processor's caches.
-        if pool.len() < into.len() || pool.len() + REUSED < pool.capacity() {
+        if pool.free_count() < into.len() || pool.free_count() + REUSED < pool.capacity() {
             self.reclaim();
         }
         let taken = self.buffers.that_hold(len).take_all(into);
@@ -175,8 +175,8 @@ impl<B: Bus> Igb<B> {
 
     fn has_room(&self, wanted: Wanted) -> bool {
         self.transmit[wanted.queue].free() >= wanted.descriptors
-            && self.buffers.small.len() >= wanted.small
-            && self.buffers.large.len() >= wanted.large
+            && self.buffers.small.free_count() >= wanted.small
+            && self.buffers.large.free_count() >= wanted.large
     }
 
     /// Takes back what the card has reported.
