@@ -213,15 +213,24 @@ pub fn run(options: &Options, report: &Report) -> Tally {
                 tally.failed += 1;
             }
         }
+        let mut counts = BTreeMap::new();
         for (workload, costs) in &costs {
             let name = format!("{}/{workload}", nic.name);
             let then = known.0.get(&name).copied();
             match row(&name, then, costs, options, report) {
                 Some(now) => {
                     tally.passed += 1;
+                    counts.insert(*workload, now);
                     blessed.0.insert(name, now);
                 }
                 None => tally.failed += 1,
+            }
+        }
+        for (row, other, most) in workloads::RATIOS {
+            if let (Some(&row_count), Some(&other_count)) = (counts.get(row), counts.get(other)) {
+                let ratio = row_count as f64 / other_count as f64;
+                println!("  {row} / {other}: {ratio:.3}, at most {most}");
+                tally.failed += usize::from(ratio > most);
             }
         }
     }

@@ -16,7 +16,7 @@ use core::net::{IpAddr, Ipv6Addr};
 /// The most endpoints of a process.
 pub const ENDPOINTS_MAX: usize = 6;
 /// The most filters of an endpoint.
-pub const FILTERS_MAX: usize = 8;
+pub const FILTERS_MAX: usize = 16;
 
 /// Which frames are for an endpoint: those that have all that is given here.
 ///

@@ -36,11 +36,47 @@ pub struct Workload {
 }
 
 /// All of them, by the kernel command line of the machine that they are counted in.
-pub const SCENES: [(&str, &[Workload]); 3] = [
+pub const SCENES: [(&str, &[Workload]); 6] = [
     ("", APART),
     ("inside=echosrv", ECHO_INSIDE),
     ("inside=httpd", WEB_INSIDE),
+    (SHARED, &[SHARED_ECHO, SHARED_DOWNLOAD]),
+    (SHARED_BY_16, &[SHARED_ECHO_BY_16]),
+    (SHARED_BY_64, &[SHARED_ECHO_BY_64]),
 ];
+
+/// Counts that must not be more than so many times others.
+pub const RATIOS: [(&str, &str, f64); 4] = [
+    // A frame of a part of a card is copied, each way.
+    ("udp-echo-shared", "udp-echo", 1.35),
+    ("download-mib-shared", "download-mib", 1.35),
+    // What others have declared costs a frame next to nothing.
+    ("udp-echo-shared-16", "udp-echo-shared", 1.1),
+    ("udp-echo-shared-64", "udp-echo-shared", 1.1),
+];
+
+/// On a part of the card; the last number is that of all filters.
+const SHARED: &str = "stack=a,ip=10.0.2.15/24,run=echosrv,run=httpd";
+const SHARED_BY_16: &str = "stack=a,ip=10.0.2.15/24,run=echosrv,run=httpd \
+    limits=memory:6M,handles:16 run=testfilter,share=15";
+const SHARED_BY_64: &str = "stack=a,ip=10.0.2.15/24,run=echosrv,run=httpd \
+    limits=memory:6M,handles:16 run=testfilter,share=63";
+const SHARED_ECHO: Workload = Workload {
+    name: "udp-echo-shared",
+    count: udp_echo,
+};
+const SHARED_DOWNLOAD: Workload = Workload {
+    name: "download-mib-shared",
+    count: download,
+};
+const SHARED_ECHO_BY_16: Workload = Workload {
+    name: "udp-echo-shared-16",
+    count: shared_echo,
+};
+const SHARED_ECHO_BY_64: Workload = Workload {
+    name: "udp-echo-shared-64",
+    count: shared_echo,
+};
 
 /// With the services as programs of their own.
 const APART: &[Workload] = &[
@@ -114,6 +150,13 @@ fn udp_echo(scene: &mut Scene) -> Outcome<Cost> {
         wire.send_datagram(ports, &words)?;
         echoed(wire, ports, &words)
     })
+}
+
+/// The same, once all filters are there.
+fn shared_echo(scene: &mut Scene) -> Outcome<Cost> {
+    let console = &scene.machine.console;
+    console.wait_text(" filters in ", PATIENCE)?;
+    udp_echo(scene)
 }
 
 /// Sixteen at a time, which the guest finds together.

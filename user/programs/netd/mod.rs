@@ -20,7 +20,7 @@ use core::time::Duration;
 use frames::Frames;
 use net::{Config, Limits, Server};
 use runtime::ipc::{self, Event, Inbox};
-use runtime::nic::{Card, Filter, MacAddress};
+use runtime::nic::{self, Card, Filter, MacAddress};
 use runtime::start::{Context, Failure};
 use runtime::{Error, Result, println, process, random, start, sys, time};
 
@@ -221,16 +221,9 @@ fn station(words: &str) -> core::result::Result<Option<MacAddress>, String> {
     let Some(text) = words.find_map(|word| word.strip_prefix("mac=")) else {
         return Ok(None);
     };
-    let mut station = MacAddress::default();
-    let mut octets = text.split(':');
-    let is_whole = station.iter_mut().all(|octet| {
-        let text = octets.next().filter(|text| text.len() == 2);
-        let value = text.and_then(|text| u8::from_str_radix(text, 16).ok());
-        value.map(|value| *octet = value).is_some()
-    });
-    match is_whole && octets.next().is_none() {
-        true => Ok(Some(station)),
-        false => Err(alloc::format!(
+    match nic::station(text) {
+        Some(station) => Ok(Some(station)),
+        None => Err(alloc::format!(
             "mac= wants 02:00:00:00:00:01 or the like, not `{text}`"
         )),
     }

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use runtime::args::Args;
 use runtime::ipc::{FOREVER, mask};
-use runtime::nic::{Card, Filters, MacAddress, SendOptions};
+use runtime::nic::{Card, FILTERS_MAX, Filter, Filters, MacAddress, SendOptions, station};
 use runtime::start::Context;
 use runtime::{Error, ipc, println};
 
@@ -23,7 +23,9 @@ usage: testfilter[,FILTER...]
   group=MAC      frames to this group
   station=MAC    frames to this station
   vlan=NUMBER    of frames with a VLAN tag, those of this number
-  novlan         of frames with a VLAN tag, none",
+  novlan         of frames with a VLAN tag, none
+  share=COUNT    nothing else: takes no frame, but parts of the card with so many
+                 filters, that others are found among them",
     wanted,
     main
 );
@@ -36,9 +38,35 @@ struct Wanted {
     unicast: Vec<MacAddress>,
     multicast: Vec<MacAddress>,
     vlans: Option<Vec<u16>>,
+    share: u16,
+}
+
+/// Takes parts of the card by `count` filters for addresses that nobody has, and sleeps.
+fn share(count: u16) -> Result<(), String> {
+    let filters: Vec<Filter> = (0..count)
+        .map(|number| {
+            let [high, low] = number.to_be_bytes();
+            Filter {
+                address: Some([10, 7, high, low].into()),
+                ..Filter::default()
+            }
+        })
+        .collect();
+    let mut parts = Vec::new();
+    for filters in filters.chunks(FILTERS_MAX) {
+        let part = Card::share(0, &mut filters.to_vec());
+        parts.push(part.context("a part of card 0")?);
+    }
+    println!("testfilter: {count} filters in {} parts", parts.len());
+    loop {
+        ipc::wait(mask::DEATH, FOREVER).context("wait")?;
+    }
 }
 
 fn main(wanted: Wanted) -> Result<(), String> {
+    if wanted.share > 0 {
+        return share(wanted.share);
+    }
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
     let filters = Filters {
@@ -91,25 +119,16 @@ fn wanted(args: &mut Args<'_>) -> Result<Wanted, String> {
         match name {
             "promiscuous" => wanted.promiscuous = true,
             "groups" => wanted.all_multicast = true,
-            "group" => wanted.multicast.push(mac(value).ok_or_else(bad)?),
-            "station" => wanted.unicast.push(mac(value).ok_or_else(bad)?),
+            "group" => wanted.multicast.push(station(value).ok_or_else(bad)?),
+            "station" => wanted.unicast.push(station(value).ok_or_else(bad)?),
             "novlan" => wanted.vlans = Some(Vec::new()),
             "vlan" => {
                 let number = value.parse().map_err(|_| bad())?;
                 wanted.vlans.get_or_insert_default().push(number);
             }
+            "share" => wanted.share = value.parse().map_err(|_| bad())?,
             _ => return Err(args.unknown(word)),
         }
     }
     Ok(wanted)
-}
-
-/// `52:54:00:12:34:56`.
-fn mac(text: &str) -> Option<MacAddress> {
-    let mut address = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut address {
-        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    parts.next().is_none().then_some(address)
 }

@@ -6,11 +6,23 @@ use crate::{Result, sys};
 use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
-pub use abi::endpoint::Filter;
+pub use abi::endpoint::{FILTERS_MAX, Filter};
 pub use abi::nic::{
     Counter, Features, Filters, FrameMemory, Link, MacAddress, NicInfo, ReceivedFrame,
     Segmentation, SendOptions,
 };
+
+/// A station address as people write it, `52:54:00:12:34:56`; `None` if it is none.
+pub fn station(text: &str) -> Option<MacAddress> {
+    let mut address = MacAddress::default();
+    let mut parts = text.split(':');
+    for octet in &mut address {
+        let is_pair = |part: &&str| part.len() == 2 && !part.starts_with('+');
+        let part = parts.next().filter(is_pair)?;
+        *octet = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(address)
+}
 
 /// An endpoint: an attached card, or a part of one. It stays attached until the process ends.
 #[derive(Debug)]
@@ -113,5 +125,25 @@ impl Card {
             .take(count)
             .map(Counter::from_bytes)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stations_are_six_pairs_of_digits() {
+        assert_eq!(station("02:00:5e:00:Fe:07"), Some([2, 0, 0x5e, 0, 0xfe, 7]));
+        for wrong in [
+            "",
+            "02",
+            "2:0:0:0:0:7",
+            "02:00:00:00:00",
+            "02:00:00:00:00:07:08",
+            "02:00:00:00:00:+7",
+        ] {
+            assert_eq!(station(wrong), None, "{wrong}");
+        }
     }
 }
