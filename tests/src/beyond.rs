@@ -21,7 +21,7 @@ mod raw;
 mod segments;
 pub(crate) mod stations;
 pub(crate) mod system;
-mod tenants;
+pub(crate) mod tenants;
 mod together;
 pub(crate) mod trouble;
 mod verbs;

@@ -78,6 +78,11 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("requests: hostile HTTP", 2, requests::requests),
     Attack::new("calls: senseless system calls", 2, programs::calls),
     Attack::new("exchanges: hostile owner of a card", 2, programs::exchanges),
+    Attack::new(
+        "tenants: one of sixteen on a card is hostile",
+        2,
+        programs::tenants,
+    ),
     Attack::new("leases: hostile lender and borrower", 2, programs::leases),
     Attack::new("hogs: programs that take all there is", 3, cases::hogs),
     Attack::new("crowds: stations, SYNs, idle ends", 4, cases::crowds),

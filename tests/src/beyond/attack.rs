@@ -15,6 +15,9 @@ pub const CASES: &[Case] = &[
     Case::new("attack: a hostile owner of the card", |bench| {
         briefly(bench, "exchanges:", 1)
     }),
+    Case::new("attack: one of sixteen tenants is hostile", |bench| {
+        briefly(bench, "tenants:", 1)
+    }),
     Case::new("attack: ten flaps of the cable", |bench| {
         briefly(bench, "flaps:", 1)
     }),

@@ -89,35 +89,43 @@ fn two(bench: &Bench) -> Outcome {
     })
 }
 
-fn sixteen(bench: &Bench) -> Outcome {
-    const STACKS: u8 = 16;
-    let names: Vec<String> = (0..STACKS).map(|number| format!("s{number}")).collect();
-    // Every other one has a station of its own.
+/// Boots so many stacks that echo, every other one with a station of its own, and `more` on the kernel
+/// command line; waits until all serve.
+///
+/// # Errors
+/// If one does not.
+pub fn boot(bench: &Bench, stacks: u8, more: &str) -> Outcome<Machine> {
+    let names: Vec<String> = (0..stacks).map(|number| format!("s{number}")).collect();
     let words = names.iter().zip(0..).map(|(name, number): (_, u8)| {
         let station = match number % 2 {
             0 => String::new(),
             _ => format!(",mac=02:00:00:00:00:{number:02x}"),
         };
         let ip = dotted(address(number));
-        format!("stack={name},ip={ip}/24{station},inside=echosrv")
+        format!("stack={name},ip={ip}/24{station},inside=echosrv ")
     });
     let machine = bench.boot(&Setup {
-        stacks: (0..STACKS).map(address).collect(),
+        stacks: (0..stacks).map(address).collect(),
         memory_mib: 128,
-        ..Setup::new(&words.collect::<Vec<_>>().join(" "))
+        ..Setup::new(&(words.collect::<String>() + more))
     })?;
     wait_stacks(&machine, names.iter().map(String::as_str))?;
     machine
         .console
-        .wait_times("bound", STACKS.into(), PATIENCE)?;
+        .wait_times("bound", stacks.into(), PATIENCE)?;
+    Ok(machine)
+}
+
+/// Has all of so many stacks echo at once, each what no other does.
+///
+/// # Errors
+/// If one does not.
+pub fn echo_all(machine: &Machine, stacks: u8, seed: u64, len: usize) -> Outcome {
     std::thread::scope(|scope| {
-        let machine = &machine;
-        let clients: Vec<_> = (0..STACKS)
+        let clients: Vec<_> = (0..stacks)
             .map(|number| {
-                scope.spawn(move || {
-                    let octets = pattern(number.into(), 200_000);
-                    (0..3).try_for_each(|_| echo(machine, address(number), &octets))
-                })
+                let octets = pattern(seed.wrapping_add(number.into()), len);
+                scope.spawn(move || echo(machine, address(number), &octets))
             })
             .collect();
         clients.into_iter().try_for_each(|client| {
@@ -126,6 +134,11 @@ fn sixteen(bench: &Bench) -> Outcome {
                 .map_err(|_| crate::Failure::from("a client panicked"))?
         })
     })
+}
+
+fn sixteen(bench: &Bench) -> Outcome {
+    let machine = boot(bench, 16, "")?;
+    (0..3).try_for_each(|round| echo_all(&machine, 16, round, 200_000))
 }
 
 /// While one echoes datagrams it is struck; a connection of the other goes on, and the one that died

@@ -4,6 +4,7 @@ use super::dice::Dice;
 use super::scene::{Client, serve_within};
 use super::{AFTER, DURING, Plan};
 use crate::beyond::echo::udp_echo;
+use crate::beyond::tenants;
 use crate::frames::{self, BROADCAST, IPV4};
 use crate::machine::{LONG, Machine, Setup};
 use crate::suite::Bench;
@@ -38,6 +39,34 @@ pub fn calls(bench: &Bench, plan: &Plan) -> Outcome {
         udp_echo(&machine, 100)
     })?;
     bench.note(format!("up to {} calls", plan.done()));
+    Ok(())
+}
+
+/// Fifteen stacks share a card with one who writes anything anywhere into its part of it, and dies in the
+/// midst of that: the others echo, each what no other does.
+pub fn tenants(bench: &Bench, plan: &Plan) -> Outcome {
+    const COUNT: usize = 5_000;
+    const STACKS: u8 = 15;
+    plan.lives(bench, || {
+        let mut dice = plan.next(Instant::now()).ok_or("no time")?;
+        let seed = dice.next() >> 1;
+        let more = format!("run=testcalls,{COUNT},{seed},tenant,{TIMES}");
+        let machine = tenants::boot(bench, STACKS, &more)?;
+        while told_free(&machine).len() < TIMES {
+            tenants::echo_all(&machine, STACKS, dice.next(), 20_000)?;
+            let passed = machine.power_on.elapsed();
+            ensure(passed < LONG, || "the tenant does not end".to_owned())?;
+        }
+        plan.count(TIMES * COUNT);
+        // Every second one is killed before it has done all.
+        let lines = machine.console.lines();
+        let whole = lines.iter().filter(|line| line.contains(" calls done, "));
+        ensure(whole.count() == TIMES / 2, || {
+            "a tenant did not get its part of the card".to_owned()
+        })?;
+        tenants::echo_all(&machine, STACKS, dice.next(), 20_000)
+    })?;
+    bench.note(format!("up to {} exchanges", plan.done()));
     Ok(())
 }
 

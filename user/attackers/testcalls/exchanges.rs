@@ -6,22 +6,34 @@ use abi::ipc::{Received, wait};
 use abi::layout::nic_window;
 use abi::{Pid, Syscall};
 use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
 use core::ptr::NonNull;
 use core::time::Duration;
-use runtime::nic::{Card, FrameMemory};
+use runtime::nic::{Card, Filter, FrameMemory};
 use runtime::{Error, Result, sys, time};
 
 /// The card that is owned.
 pub(super) const CARD: u8 = 0;
+/// The part that a tenant takes: frames to this address, at the card's station.
+const OWN: Filter = Filter {
+    station: None,
+    ethertype: None,
+    address: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 200))),
+    protocol: None,
+    port: None,
+};
 /// Tries to get it, 10 ms apart: the owner before may still be ending.
 const TRIES: u32 = 500;
 
-/// Takes the card and makes `count` exchanges, half of them in waits.
+/// Takes the card, or a part of it, and makes `count` exchanges, half of them in waits.
 ///
 /// # Errors
 /// If the card cannot be had.
-pub fn run(seed: u64, count: u32) -> Result<Tally> {
-    attach()?;
+pub fn run(seed: u64, count: u32, is_tenant: bool) -> Result<Tally> {
+    match is_tenant {
+        true => Card::share(CARD, &mut [OWN])?,
+        false => attach()?,
+    };
     let (memory, window) = sys::nic_map(CARD)?;
     let mut owner = Owner {
         abuser: Abuser::new(seed, Vec::<Pid>::new()),

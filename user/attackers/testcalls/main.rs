@@ -23,6 +23,7 @@ usage: testcalls[,COUNT[,SEED[,KIND[,TIMES]]]]
   SEED   which ones; 1 if not said
   KIND   calls      any, with any arguments; this if not said
          exchanges  of card 0's owner, who writes anything into what they share
+         tenant     the same of one who has a part of card 0: 10.0.2.200
          contract   of card 0's owner, who knows what each must answer, whatever
                     COUNT and SEED are
          leases     lends memory, its own and not, to a child that misbehaves
@@ -63,8 +64,9 @@ fn main(options: Options) -> Result<(), String> {
     }
     let tally = match options.kind {
         Kind::Calls => calls(&options).context("cannot call")?,
-        Kind::Exchanges => {
-            exchanges::run(options.seed, options.count).context("cannot get the card")?
+        Kind::Exchanges | Kind::Tenant => {
+            let is_tenant = options.kind == Kind::Tenant;
+            exchanges::run(options.seed, options.count, is_tenant).context("cannot get the card")?
         }
         Kind::Contract => contract::run().context("cannot go on")?,
         Kind::Leases => leases::lend(options.seed, options.count).context("cannot lend")?,

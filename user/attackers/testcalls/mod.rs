@@ -46,6 +46,8 @@ pub enum Kind {
     Calls,
     /// Those of a card's owner.
     Exchanges,
+    /// Those of one who has a part of a card.
+    Tenant,
     /// Those of a card's owner who knows what must be answered.
     Contract,
     /// Those that lend memory.
@@ -55,9 +57,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [
+    const ALL: [Kind; 6] = [
         Kind::Calls,
         Kind::Exchanges,
+        Kind::Tenant,
         Kind::Contract,
         Kind::Leases,
         Kind::Borrower,
@@ -68,6 +71,7 @@ impl Kind {
         match self {
             Kind::Calls => "calls",
             Kind::Exchanges => "exchanges",
+            Kind::Tenant => "tenant",
             Kind::Contract => "contract",
             Kind::Leases => "leases",
             Kind::Borrower => "borrower",
