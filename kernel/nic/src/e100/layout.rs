@@ -82,9 +82,9 @@ union Content {
     frame: [u64; SHORT_QUADS],
 }
 
-/// Longest frame that is sent from the block itself, in units of 8 bytes.
+/// Longest frame that is sent from the block itself, in units of 8 bytes, and in bytes.
 pub const SHORT_QUADS: usize = 8;
-pub const SHORT: usize = 8 * SHORT_QUADS;
+pub const SHORT: usize = size_of::<[u64; SHORT_QUADS]>();
 
 /// A transmit buffer descriptor (§6.4.2.5).
 #[repr(C)]

@@ -98,7 +98,7 @@ impl Receive {
             let link = chip.address(layout::rfd((index + 1) % RFDS));
             let command = if ahead + 1 == clean { rfd::EL } else { 0 };
             let bus = &mut chip.bus;
-            bus.store32(descriptor + rfd::STATUS, u32::from(command) << 16);
+            bus.store32(status(index), u32::from(command) << 16);
             bus.store32(descriptor + rfd::LINK, link);
             bus.store_quads(descriptor + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
         }
@@ -151,7 +151,7 @@ impl Receive {
             let index = self.head;
             let descriptor = layout::rfd(index);
             // The descriptor, and the first bytes of the frame, its EtherType among them.
-            let [first, second, _, head] = chip.bus.load_quads(descriptor + rfd::STATUS);
+            let [first, second, _, head] = chip.bus.load_quads(status(index));
             // EOF and F are not asked for: QEMU never sets them.
             let len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
             let is_tagged = (head >> ETHERTYPE_SHIFT) as u16 == SEEN_VLAN && len >= TAGGED_LEAST;
@@ -241,10 +241,10 @@ impl Receive {
         let oldest = self.oldest();
         let bus = &mut chip.bus;
         for ahead in 1..=count {
-            let descriptor = layout::rfd((oldest + ahead - 1) % RFDS);
+            let index = (oldest + ahead - 1) % RFDS;
             let command = if ahead == count { rfd::EL } else { 0 };
-            bus.store_quads(descriptor + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
-            bus.store32(descriptor + rfd::STATUS, u32::from(command) << 16);
+            bus.store_quads(layout::rfd(index) + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
+            bus.store32(status(index), u32::from(command) << 16);
         }
         // Unless the old end of the list is the new one.
         if count < RFDS {
@@ -307,8 +307,8 @@ impl Receive {
     fn complete<B: Bus>(&self, chip: &mut Chip<B>, known: usize) -> usize {
         (known..self.beyond())
             .find(|ahead| {
-                let descriptor = layout::rfd((self.head + ahead) % RFDS);
-                chip.bus.load16(descriptor + rfd::STATUS) & cb::C == 0
+                let index = (self.head + ahead) % RFDS;
+                chip.bus.load16(status(index)) & cb::C == 0
             })
             .unwrap_or(self.beyond())
     }
@@ -344,8 +344,7 @@ impl Receive {
 
     /// Whether a descriptor is complete, by its status only, a while after it became so.
     pub fn has_come<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
-        let descriptor = layout::rfd(self.head);
-        let has_come = self.lent < RFDS && chip.bus.load16(descriptor + rfd::STATUS) & cb::C != 0;
+        let has_come = self.lent < RFDS && chip.bus.load16(status(self.head)) & cb::C != 0;
         if has_come {
             // QEMU sets C first and holds its lock until it has written the rest. The register
             // read that follows would have to wait for the lock, and so put the processor's
@@ -379,6 +378,11 @@ impl Receive {
         chip.set_mask(chip.mask() | CAUSES);
         Ok(true)
     }
+}
+
+/// Where the status of a descriptor is in the arena.
+fn status(index: usize) -> usize {
+    layout::rfd(index) + rfd::STATUS
 }
 
 /// Moves both addresses of a frame over its VLAN tag, so that it starts behind where it did, and notes

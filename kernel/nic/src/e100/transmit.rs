@@ -145,10 +145,10 @@ impl Transmit {
     /// Whether there is a free block.
     #[inline]
     fn has_room<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
-        self.in_flight < CAPACITY || {
+        if self.in_flight >= CAPACITY {
             self.reclaim(chip);
-            self.in_flight < CAPACITY
         }
+        self.in_flight < CAPACITY
     }
 
     /// Puts a frame, whose buffer was taken from the pool, into the ring, without telling the card.

@@ -422,10 +422,12 @@ fn a_sender_is_woken_before_the_whole_ring_is_sent() {
         while kernel.nic.send(&frame(1, 60), true).is_ok() {}
         let ring = kernel.nic.transmit_ring();
         let mut sent = kernel.model.take_sent().len();
-        while !kernel.take().contains(Events::TRANSMIT_SPACE) {
+        let woken = (0..10_000).any(|_| {
             kernel.model.idle(1);
             sent += kernel.model.take_sent().len();
-        }
+            kernel.take().contains(Events::TRANSMIT_SPACE)
+        });
+        assert!(woken);
         early += usize::from(sent < ring * 3 / 4);
         // Not by each frame.
         let woken = kernel.counters()["interrupts"];
@@ -433,6 +435,70 @@ fn a_sender_is_woken_before_the_whole_ring_is_sent() {
         interrupts += woken;
     }
     assert!(early > 10 && interrupts > 10, "{early} {interrupts}");
+}
+
+#[test]
+fn a_sender_who_waits_is_interrupted_by_each_quarter_of_the_ring_and_not_by_each_frame() {
+    let (mut waits, mut frames) = (0, 0);
+    for seed in 0..100 {
+        let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, seed);
+        // So that it begins anywhere in the ring.
+        for number in 0..seed {
+            kernel.send(&frame(number, 60), false);
+        }
+        kernel.model.settle();
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        if kernel.model.line() || !kernel.nic.take_events().is_empty() {
+            // There was room while it asked.
+            continue;
+        }
+        kernel.model.take_sent();
+        let interrupted = (0..10_000).any(|_| {
+            kernel.model.idle(1);
+            kernel.model.line()
+        });
+        assert!(interrupted);
+        waits += 1;
+        frames += kernel.model.take_sent().len();
+    }
+    assert!(waits > 30, "{waits}");
+    assert!(
+        (3 * waits..6 * waits).contains(&frames),
+        "{frames} in {waits}"
+    );
+}
+
+#[test]
+fn what_was_sent_before_a_sender_waits_does_not_wake_it() {
+    everywhere(3, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for number in 0..20 {
+            kernel.send(&frame(number, 60), false);
+            kernel.model.settle();
+        }
+        kernel.model.set_defects(Defects {
+            command_unit_dead: true,
+            ..Defects::default()
+        });
+        while kernel.nic.send(&frame(1, 60), true).is_ok() {}
+        kernel.model.settle();
+        assert!(!kernel.model.line());
+        assert_eq!(kernel.take(), Events::empty());
+    });
+}
+
+/// The card may make room while a sender asks for it, who hears of that only later.
+#[test]
+fn a_sender_who_fills_the_ring_again_at_once_is_woken_again() {
+    everywhere(40, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for number in 0..4 {
+            for _ in 0..2 {
+                while kernel.nic.send(&frame(number, 60), true).is_ok() {}
+            }
+            kernel.sleep(Events::TRANSMIT_SPACE);
+        }
+    });
 }
 
 #[test]
@@ -1057,6 +1123,20 @@ fn a_slow_card_is_waited_for() {
 }
 
 #[test]
+fn a_command_is_waited_for_a_tenth_of_a_second() {
+    let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, 0);
+    kernel.model.set_defects(Defects {
+        command_us: 99_900,
+        ..Defects::default()
+    });
+    kernel.nic.send(&frame(1, 60), false).unwrap();
+    // Its command finds that of the first frame still there.
+    assert_eq!(kernel.nic.send(&frame(2, 60), false), Ok(()));
+    kernel.model.settle();
+    assert_eq!(kernel.model.take_sent(), [frame(1, 60), frame(2, 60)]);
+}
+
+#[test]
 fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
     let model = E100Model::new(Behaviour::Silicon, Pace::Doorbell, 0, MAC);
     let mute = Defects {
@@ -1150,6 +1230,28 @@ fn a_transmitter_that_stands_still_is_reset() {
         kernel.nic.send(&frame(5, 60), false).unwrap();
         kernel.model.settle();
         assert_eq!(kernel.model.take_sent(), [frame(5, 60)]);
+    });
+}
+
+#[test]
+fn a_transmitter_without_work_or_without_link_is_left_alone() {
+    everywhere(2, |behaviour, pace, seed| {
+        let mut kernel = Kernel::new(behaviour, pace, seed);
+        for _ in 0..10 {
+            assert_eq!(kernel.nic.tick(), Events::empty());
+        }
+        kernel.model.set_link(false);
+        kernel.model.set_defects(Defects {
+            command_unit_dead: true,
+            ..Defects::default()
+        });
+        kernel.nic.send(&frame(1, 60), false).unwrap();
+        assert_eq!(kernel.nic.tick(), Events::LINK);
+        for _ in 0..10 {
+            assert_eq!(kernel.nic.tick(), Events::empty());
+        }
+        let counters = kernel.counters();
+        assert_eq!((counters["tx_hangs"], counters["resets"]), (0, 1));
     });
 }
 
@@ -1307,6 +1409,7 @@ fn counters_fit_the_abi_and_count() {
         ("rx_good_frames", 50),
         ("tx_frames", 50),
         ("tx_octets", 5_000),
+        ("tx_completed", 50),
         ("rx_frames", 50),
         ("rx_octets", 10_000),
         ("resets", 1),
