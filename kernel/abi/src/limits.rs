@@ -354,7 +354,7 @@ mod tests {
             flags: spawn::ALL,
         };
         assert_eq!(Spawn::from_bytes(&spawn.to_bytes()), Ok(spawn));
-        spawn.flags = 4;
+        spawn.flags = spawn::ALL + 1;
         let bytes = spawn.to_bytes();
         assert_eq!(Spawn::from_bytes(&bytes), Err(Error::InvalidArgument));
         assert_eq!(Spawn::from_bytes(&bytes[1..]), Err(Error::Malformed));
