@@ -186,7 +186,10 @@ pub fn plan(
         return Ok((tagged(Frame::plain(len, tail), wanted.vlan, None), None));
     };
     // What is behind the packet is not sent, but a tail always is.
-    let ends = headers.end == len || headers.end < len && tail == 0;
+    let ends = match tail {
+        0 => headers.end <= len,
+        _ => headers.end == len,
+    };
     if !ends || headers.end < headers.body {
         return Err(Error::BadHeaders);
     }
