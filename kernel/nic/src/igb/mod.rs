@@ -568,11 +568,9 @@ impl<B: Bus> Nic for Igb<B> {
         if self.ready().is_err() || self.interrupts.are_all_armed() {
             return false;
         }
-        let rings = bits(self.interrupts.polled_rings() & ((1 << self.receive.len()) - 1));
         let chip = &mut self.chip;
-        rings
-            .into_iter()
-            .any(|queue| self.receive[queue].is_done(chip))
+        // Not all are armed, so these are rings that there are.
+        bits(self.interrupts.polled_rings()).any(|queue| self.receive[queue].is_done(chip))
     }
 
     fn silence_receive(&mut self) {

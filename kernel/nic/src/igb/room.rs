@@ -9,8 +9,6 @@ use super::transmit::Source;
 use super::{Igb, bits, packet};
 use crate::{Bus, BusAddr, Error, Events, Outgoing, SendOptions, Tail};
 
-/// Longest IP packet, with its Ethernet header and a VLAN tag.
-const PACKET_MAX: usize = 65_535 + 18;
 /// Buffers that are out before it is worth a look which of them are free again.
 const REUSED: usize = 64;
 
@@ -27,7 +25,7 @@ impl<B: Bus> Igb<B> {
     /// What the card can be asked for.
     pub(super) fn limits(&self) -> Limits {
         let cuts = self.config.large_buffers > 0;
-        let longest = if cuts { LARGE.min(PACKET_MAX) } else { 0 };
+        let longest = if cuts { LARGE } else { 0 };
         let frame_max = self.config.frame_max;
         Limits {
             frame_max,

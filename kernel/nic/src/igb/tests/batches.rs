@@ -413,3 +413,22 @@ fn who_will_be_interrupted_or_has_stopped_sees_no_frames() {
         assert!(!kernel.nic.has_received());
     });
 }
+
+#[test]
+fn both_ways_share_their_contexts() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let bytes = Flow::number(1).tcp(1, 0x10, &payload(100));
+    for _ in 0..3 {
+        let small = kernel.build(&bytes);
+        kernel
+            .outcome(small, bytes.len(), None, &CHECKSUMS)
+            .0
+            .unwrap();
+        let large = kernel.build_large(&bytes);
+        kernel
+            .outcome(large, bytes.len(), None, &CHECKSUMS)
+            .0
+            .unwrap();
+    }
+    assert_eq!(kernel.counters()["tx_contexts"], 1);
+}

@@ -196,3 +196,22 @@ fn what_belongs_to_no_flow_comes_first() {
         }
     });
 }
+
+#[test]
+fn packets_of_all_kinds_are_hashed() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    for flow in [Flow::number(1), Flow::number(2).v6()] {
+        let mut other = flow.udp(&payload(100));
+        let protocol = if flow.v6 { 20 } else { 23 };
+        other[protocol] = 1;
+        for frame in [
+            flow.udp(&payload(100)),
+            flow.tcp(1, 0x10, &payload(100)),
+            other,
+        ] {
+            kernel.model.arrive(&frame);
+            let (_, info) = kernel.next();
+            assert!(info.hash.is_some(), "{frame:02x?}");
+        }
+    }
+}

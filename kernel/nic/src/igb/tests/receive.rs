@@ -121,9 +121,12 @@ fn messages_may_all_come_the_same_way() {
         });
         for number in 0..50 {
             kernel.model.arrive(&frame(number, 60));
+            let mut messages = kernel.counters()["interrupts"];
             while kernel.model.take_message().is_some() {
                 kernel.events |= kernel.nic.on_interrupt().unwrap();
+                messages += 1;
             }
+            assert_eq!(kernel.counters()["interrupts"], messages);
             assert!(core::mem::take(&mut kernel.events).contains(Events::RECEIVE));
             assert_eq!(kernel.drain(), [frame(number, 60)]);
         }

@@ -117,10 +117,17 @@ impl Card {
         };
         let mut queue = 0;
         if let Some(view) = view(&bytes) {
-            current.status |= verdict(view.ipv4_good(&bytes), 1 << 6, 1 << 30);
-            current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
-            if self.register(0x5818) & 7 == 2 && self.register(0x5000) & 1 << 13 != 0 {
-                let (kind, input) = view.hash_input(&bytes);
+            let verifies = self.register(0x5000);
+            if verifies & 1 << 8 != 0 {
+                current.status |= verdict(view.ipv4_good(&bytes), 1 << 6, 1 << 30);
+            }
+            if verifies & 1 << 9 != 0 {
+                current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
+            }
+            let (kind, input) = view.hash_input(&bytes);
+            let spreads = self.register(0x5818);
+            let is_hashed = spreads & 7 == 2 && spreads >> field(kind) & 1 != 0;
+            if is_hashed && verifies & 1 << 13 != 0 {
                 current.info = kind;
                 current.hash = frames::toeplitz(&self.hash_key(), &input);
                 let entry = current.hash & 0x7f;
@@ -313,6 +320,18 @@ impl Card {
         self.memory.store32(descriptor + 8, status);
         self.memory.store32(descriptor + 12, length);
         self.written_back(queue, false);
+    }
+}
+
+/// The bit of MRQC that has packets of this type hashed (§8.10.8).
+fn field(kind: u32) -> u32 {
+    match kind {
+        1 => 16,
+        2 => 17,
+        3 => 21,
+        5 => 20,
+        7 => 22,
+        _ => 23,
     }
 }
 
