@@ -1,6 +1,6 @@
 //! What the system calls do with an endpoint. All take its number among those of the caller.
 
-use super::cards::{Attached, Card, Cards, Holder};
+use super::cards::{Attached, Card, Cards, Driver, Holder};
 use super::memory::Shared;
 use super::switch::Switch;
 use super::tenant::{AtWork, RECEIVED, Tenant};
@@ -12,7 +12,7 @@ use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
-use nic::{FrameBuffers, Nic};
+use nic::FrameBuffers;
 
 /// An endpoint with its card.
 struct Found<'a, M> {
@@ -24,7 +24,7 @@ struct Found<'a, M> {
 
 /// A whole card, or a tenant at work.
 enum Part<'a, M> {
-    Whole(&'a mut (dyn Nic + Send)),
+    Whole(&'a mut Driver),
     Tenant(AtWork<'a, M>),
 }
 

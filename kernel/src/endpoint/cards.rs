@@ -21,10 +21,16 @@ use nic::{Events, Filters, Nic};
 /// The most endpoints of all cards together: a bit mask of them fits a word.
 pub const ENDPOINTS_MAX: usize = 64;
 
+/// Whichever driver. Models of cards stay in their thread.
+#[cfg(not(test))]
+pub type Driver = dyn Nic + Send;
+#[cfg(test)]
+pub type Driver = dyn Nic;
+
 /// A card that a driver has taken.
 pub struct Attached {
     /// The driver.
-    pub nic: &'static mut (dyn Nic + Send),
+    pub nic: &'static mut Driver,
     /// The chip's name.
     pub chip: &'static str,
     /// Where it is on PCI.
@@ -51,6 +57,10 @@ pub(super) struct Card<M> {
 }
 
 /// Who has a card.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box that cannot be had would end the kernel, and cards are few"
+)]
 pub(super) enum Holder {
     Nobody,
     /// This endpoint has all of it.
@@ -253,6 +263,8 @@ impl<M: Shared> Cards<M> {
             }
         };
         if let Err(error) = nic.start() {
+            // The next one may want all of it.
+            let _ = nic.set_filters(&Filters::default());
             // Its program tries again and again: that is no news.
             if card.unstartable.replace(error) != Some(error) {
                 let name = nic.name();
@@ -473,7 +485,7 @@ impl<M: Shared> Cards<M> {
 
 /// A whole card and its owner, for the wake-up.
 struct Whole<'a, M, T: Machine> {
-    nic: &'a mut (dyn Nic + Send),
+    nic: &'a mut Driver,
     endpoint: &'a mut Endpoint<M>,
     table: &'a mut Table<T>,
 }
