@@ -267,6 +267,21 @@ impl Config {
         self.is_host(address) && address != self.address
     }
 
+    /// Whether a host of our network can have this address.
+    pub(crate) fn can_be_neighbor(&self, address: Ipv4Addr) -> bool {
+        self.is_other_host(address) && !self.is_impossible_source(address)
+    }
+
+    /// Whether no other host can have this address.
+    pub(crate) fn is_impossible_source(&self, address: Ipv4Addr) -> bool {
+        let first = address.octets()[0];
+        first == 0
+            || first >= 224
+            || address.is_loopback()
+            || address == self.address
+            || address == self.broadcast()
+    }
+
     /// Whether the address is in the server's network.
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0

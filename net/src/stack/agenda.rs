@@ -13,7 +13,7 @@ use core::net::Ipv4Addr;
 
 /// What a socket waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// A frame, or its program.
     Nothing,
     /// Then.
@@ -39,7 +39,7 @@ impl Next {
 
 /// The sockets that have something to do, now or at some time. Sockets are named by the slots of whoever has them.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(crate) struct Agenda {
     /// In the order of their turns.
     work: Queue,
     /// When smoltcp wants to be asked again.

@@ -1,4 +1,4 @@
-//! Received ARP packets: what is learned from them, and what is answered.
+//! ARP: what is learned from the packets that are received, what is answered, and what is asked.
 //!
 //! It is RFC 826's algorithm, and of RFC 5227 the part of a host that keeps its address
 //! whatever happens (§2.4 (c)), since ours is configured: probes are answered, and a station
@@ -9,13 +9,9 @@
 //! answered at a pace that no honest one exceeds (RFC 1122 §2.3.2.1), and those of all that have
 //! not answered us yet at one together, so that a flood of requests is not one of replies.
 
-use super::ETHERNET;
-use super::emit::{self, ARP, ArpPacket, REPLY, REQUEST};
-use super::ethernet::Station;
-use super::neighbors::Told;
+use super::ethernet::{self, ETHERNET, Station};
+use super::neighbors::{Neighbors, Told};
 use super::pace::Pace;
-use super::peek::can_be_neighbor;
-use super::receive::Receiver;
 use super::verdict::{DropReason, Verdict};
 use crate::config::Config;
 use core::net::Ipv4Addr;
@@ -32,6 +28,14 @@ const ANSWERS_BURST: u64 = 64;
 const STRANGERS_INTERVAL_NS: u64 = 500_000;
 const STRANGERS_BURST: u64 = 1024;
 
+/// Octets of an ARP packet for IPv4 over Ethernet.
+pub(crate) const LEN: usize = 28;
+/// ARP's operations (RFC 826).
+const REQUEST: u16 = 1;
+const REPLY: u16 = 2;
+/// Hardware type Ethernet, protocol IPv4, and the lengths of their addresses.
+const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
 /// Events, counted since the start.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ArpCounters {
@@ -47,9 +51,17 @@ pub(crate) struct ArpCounters {
     pub sender_differs: u64,
 }
 
+/// An ARP packet for IPv4 over Ethernet: a station and its address for each side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArpPacket {
+    operation: u16,
+    sender: (Station, Ipv4Addr),
+    target: (Station, Ipv4Addr),
+}
+
 /// What is known of those who claim our address.
 #[derive(Default)]
-pub(super) struct Arp {
+pub(crate) struct Arp {
     /// When the last one did.
     claimed_at: Option<u64>,
     /// The station that did, until somebody asks.
@@ -67,6 +79,84 @@ impl Arp {
         self.claimant.take()
     }
 
+    /// Processes a packet from this station: RFC 826, "Packet Reception". Returns also the
+    /// neighbour of which it says where it is, for whom somebody may wait.
+    #[cold]
+    pub fn receive<T: TxToken>(
+        &mut self,
+        packet: &ArpPacket,
+        from: Station,
+        neighbors: &mut Neighbors,
+        (own, now): (&Config, u64),
+        reply: T,
+    ) -> (Verdict, Option<Ipv4Addr>) {
+        let dropped = |reason| (Verdict::Dropped(reason), None);
+        let (station, sender) = packet.sender;
+        if !station.is_single() {
+            return dropped(DropReason::ArpSender);
+        }
+        if sender == own.address {
+            return dropped(self.own_address(station, (own, now), reply));
+        }
+        if station.0 == own.mac {
+            // What is for that host would come back to us.
+            return dropped(DropReason::ArpSender);
+        }
+        // Who looks for the owner of an address has none yet (RFC 5227 §2.1.1).
+        let is_probe = sender.is_unspecified() && packet.operation == REQUEST;
+        if !is_probe && !own.can_be_neighbor(sender) {
+            return dropped(DropReason::ArpSender);
+        }
+        let is_for_us = packet.target.1 == own.address;
+        // "If the pair is already in my translation table, update the sender hardware address";
+        // "Am I the target protocol address? If Merge_flag is false, add".
+        let told = match is_probe {
+            true => Told::Nothing,
+            false => {
+                let replies = is_for_us && packet.operation == REPLY;
+                neighbors.told(sender, station, (is_for_us, replies), now)
+            }
+        };
+        let heard = (told != Told::Nothing).then_some(sender);
+        self.counters.moved += u64::from(told == Told::Moved);
+        if heard.is_none() && !is_for_us {
+            return dropped(DropReason::ArpOther);
+        }
+        self.counters.sender_differs += u64::from(from != station);
+        // "Is the opcode REQUEST? (NOW look at the opcode!!)"
+        if is_for_us && packet.operation == REQUEST {
+            if !self.may_answer((!is_probe).then_some(sender), neighbors, now) {
+                return (Verdict::Dropped(DropReason::ArpLimited), heard);
+            }
+            self.counters.answered += 1;
+            let answer = ArpPacket {
+                operation: REPLY,
+                sender: (Station(own.mac), own.address),
+                target: packet.sender,
+            };
+            answer.send(reply, station);
+        }
+        (Verdict::Delivered, heard)
+    }
+
+    /// The sender of a packet has our address.
+    fn own_address<T: TxToken>(
+        &mut self,
+        station: Station,
+        (own, now): (&Config, u64),
+        reply: T,
+    ) -> DropReason {
+        if station.0 == own.mac {
+            return DropReason::ArpOwn;
+        }
+        if self.claimed(station, now) {
+            self.counters.defended += 1;
+            // It tells everybody (RFC 5227 §2.3).
+            ArpPacket::request(own, own.address).send(reply, Station::BROADCAST);
+        }
+        DropReason::ArpConflict
+    }
+
     /// A station claimed our address. Returns whether the address is to be defended.
     fn claimed(&mut self, station: Station, now: u64) -> bool {
         self.counters.conflicts += 1;
@@ -78,110 +168,68 @@ impl Arp {
         }
         quiet
     }
-}
-
-impl Receiver<'_> {
-    /// Processes a frame with an ARP packet: RFC 826, "Packet Reception".
-    #[cold]
-    pub(super) fn arp<T: TxToken>(&mut self, frame: &[u8], reply: T) -> Verdict {
-        let own = self.config;
-        // "Do I have the hardware type? Do I speak the protocol?", and the lengths.
-        let payload = frame.get(ETHERNET..).and_then(|p| p.first_chunk::<ARP>());
-        let Some(payload) = payload else {
-            return Verdict::Dropped(DropReason::Truncated);
-        };
-        let Some(packet) = ArpPacket::parse(payload) else {
-            return Verdict::Dropped(DropReason::ArpFormat);
-        };
-        let (station, sender) = packet.sender;
-        if !station.is_single() {
-            return Verdict::Dropped(DropReason::ArpSender);
-        }
-        if sender == own.address {
-            return self.own_address(station, reply);
-        }
-        if station.0 == own.mac {
-            // What is for that host would come back to us.
-            return Verdict::Dropped(DropReason::ArpSender);
-        }
-        // Who looks for the owner of an address has none yet (RFC 5227 §2.1.1).
-        let is_probe = sender.is_unspecified() && packet.operation == REQUEST;
-        if !is_probe && !can_be_neighbor(sender, own) {
-            return Verdict::Dropped(DropReason::ArpSender);
-        }
-        let is_for_us = packet.target.1 == own.address;
-        let told = match is_probe {
-            true => Told::Nothing,
-            false => self.learn(&packet, is_for_us),
-        };
-        if told == Told::Nothing && !is_for_us {
-            return Verdict::Dropped(DropReason::ArpOther);
-        }
-        self.arp.counters.sender_differs += u64::from(frame.get(6..12) != Some(&station.0));
-        // "Is the opcode REQUEST? (NOW look at the opcode!!)"
-        if is_for_us && packet.operation == REQUEST {
-            if !self.may_answer((!is_probe).then_some(sender)) {
-                return Verdict::Dropped(DropReason::ArpLimited);
-            }
-            self.arp.counters.answered += 1;
-            let answer = ArpPacket {
-                operation: REPLY,
-                sender: (Station(own.mac), own.address),
-                target: packet.sender,
-            };
-            emit::arp(reply, &answer, station);
-        }
-        Verdict::Delivered
-    }
-
-    /// An ARP packet whose sender has our address.
-    fn own_address<T: TxToken>(&mut self, station: Station, reply: T) -> Verdict {
-        let own = self.config;
-        if station.0 == own.mac {
-            return Verdict::Dropped(DropReason::ArpOwn);
-        }
-        if self.arp.claimed(station, self.now) {
-            self.arp.counters.defended += 1;
-            emit::arp(reply, &announcement(own), Station::BROADCAST);
-        }
-        Verdict::Dropped(DropReason::ArpConflict)
-    }
-
-    /// "If the pair is already in my translation table, update the sender hardware address";
-    /// "Am I the target protocol address? If Merge_flag is false, add". Who waited for it has its
-    /// turn.
-    fn learn(&mut self, packet: &ArpPacket, is_for_us: bool) -> Told {
-        let (station, address) = packet.sender;
-        let replies = is_for_us && packet.operation == REPLY;
-        let how = (is_for_us, replies);
-        let told = self.neighbors.told(address, station, how, self.now);
-        self.arp.counters.moved += u64::from(told == Told::Moved);
-        if told != Told::Nothing {
-            self.tcp.heard(address);
-        }
-        told
-    }
 
     /// Whether a request may be answered now. Who looks for the owner of an address is nobody
     /// yet.
-    fn may_answer(&mut self, sender: Option<Ipv4Addr>) -> bool {
-        let now = self.now;
+    fn may_answer(
+        &mut self,
+        sender: Option<Ipv4Addr>,
+        neighbors: &mut Neighbors,
+        now: u64,
+    ) -> bool {
         let pace = |pace: &mut Pace| pace.allows(now, ANSWER_INTERVAL_NS, ANSWERS_BURST);
-        let is_paced = |sender| self.neighbors.may_be_answered(sender, pace);
-        if !sender.is_none_or(is_paced) {
+        if !sender.is_none_or(|sender| neighbors.may_be_answered(sender, pace)) {
             return false;
         }
-        let is_stranger = !sender.is_some_and(|sender| self.neighbors.is_confirmed(sender));
-        let strangers = &mut self.arp.strangers;
+        let is_stranger = !sender.is_some_and(|sender| neighbors.is_confirmed(sender));
+        let strangers = &mut self.strangers;
         !is_stranger || strangers.allows(now, STRANGERS_INTERVAL_NS, STRANGERS_BURST)
     }
 }
 
-/// A request for our own address from ourselves (RFC 5227 §2.3), which tells everybody.
-fn announcement(own: &Config) -> ArpPacket {
-    ArpPacket {
-        operation: REQUEST,
-        sender: (Station(own.mac), own.address),
-        target: (Station([0; 6]), own.address),
+impl ArpPacket {
+    /// Takes one apart. `None`: it is for another hardware or protocol.
+    pub fn parse(octets: &[u8; LEN]) -> Option<Self> {
+        let (format, octets) = octets.split_first_chunk()?;
+        let (&operation, octets) = octets.split_first_chunk()?;
+        let side = |octets: &[u8]| {
+            let (&station, octets) = octets.split_first_chunk()?;
+            let &address = octets.first_chunk::<4>()?;
+            Some((Station(station), Ipv4Addr::from(address)))
+        };
+        (*format == FORMAT).then_some(ArpPacket {
+            operation: u16::from_be_bytes(operation),
+            sender: side(octets)?,
+            target: side(octets.get(10..)?)?,
+        })
+    }
+
+    /// Our question where this address is.
+    pub fn request(own: &Config, address: Ipv4Addr) -> Self {
+        ArpPacket {
+            operation: REQUEST,
+            sender: (Station(own.mac), own.address),
+            target: (Station([0; 6]), address),
+        }
+    }
+
+    /// Sends it to a station, or to all.
+    pub fn send(&self, token: impl TxToken, to: Station) {
+        let mut frame = [0; ETHERNET + LEN];
+        let mut place = &mut frame[..];
+        for piece in [
+            &self.sender.0.header(to, ethernet::ARP)[..],
+            &FORMAT,
+            &self.operation.to_be_bytes(),
+            &self.sender.0.0,
+            &self.sender.1.octets(),
+            &self.target.0.0,
+            &self.target.1.octets(),
+        ] {
+            let (here, behind) = place.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = behind;
+        }
+        token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
     }
 }

@@ -7,14 +7,15 @@
 //! it made them.
 
 use super::ethernet;
+use super::ipv4::protocol;
 use core::net::Ipv4Addr;
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket, UdpPacket};
+use smoltcp::wire::{Ipv4Packet, TcpPacket, UdpPacket};
 
 /// A sum of 16-bit words, in the machine's byte order and not folded yet: RFC 1071 §2 (B)
 /// and (C). It cannot overflow.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Sum(u128);
+pub(crate) struct Sum(u128);
 
 impl Sum {
     /// Adds octets. Only the last may be odd in number.
@@ -66,17 +67,11 @@ impl Sum {
     }
 
     /// Adds the pseudo header of TCP (RFC 9293 §3.1) and UDP (RFC 768).
-    pub fn pseudo(
-        self,
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        protocol: IpProtocol,
-        len: usize,
-    ) -> Self {
+    pub fn pseudo(self, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len: usize) -> Self {
         let [high, low] = (len as u16).to_be_bytes();
         self.add(&source.octets())
             .add(&destination.octets())
-            .add(&[0, protocol.into(), high, low])
+            .add(&[0, protocol, high, low])
     }
 
     /// The checksum that makes the sum right.
@@ -113,7 +108,7 @@ fn copy_words<const WORDS: usize>(to: &mut [[u8; 8]], from: &[[u8; 8]]) -> u128 
 }
 
 /// UDP's checksum, of a sum over the header without it and the data: 0 would mean none.
-pub(super) fn of_udp(sum: Sum) -> u16 {
+pub(crate) fn of_udp(sum: Sum) -> u16 {
     match sum.checksum() {
         0 => 0xffff,
         checksum => checksum,
@@ -122,14 +117,14 @@ pub(super) fn of_udp(sum: Sum) -> u16 {
 
 /// Fills in what is software's job in a frame to be sent. Of fragments, that is IPv4's: who
 /// makes them sums the whole up before.
-pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<()> {
+pub(crate) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<()> {
     let (_, _, kind, packet) = ethernet::parse(frame)?;
     if kind != ethernet::IPV4 {
         return None;
     }
     let ip = Ipv4Packet::new_checked(packet).ok()?;
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
-    let protocol = ip.next_header();
+    let protocol = u8::from(ip.next_header());
     let is_whole = ip.frag_offset() == 0 && !ip.more_frags();
     let (start, end) = (usize::from(ip.header_len()), usize::from(ip.total_len()));
     let (header, payload) = frame.get_mut(14..14 + end)?.split_at_mut(start);
@@ -141,14 +136,14 @@ pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<
     }
     let pseudo = Sum::default().pseudo(source, destination, protocol, payload.len());
     match protocol {
-        IpProtocol::Tcp if is_whole && software.tcp.tx() => {
+        protocol::TCP if is_whole && software.tcp.tx() => {
             TcpPacket::new_checked(&mut payload[..])
                 .ok()?
                 .set_checksum(0);
             let checksum = pseudo.add(payload).checksum();
             TcpPacket::new_unchecked(payload).set_checksum(checksum);
         }
-        IpProtocol::Udp if is_whole && software.udp.tx() => {
+        protocol::UDP if is_whole && software.udp.tx() => {
             UdpPacket::new_checked(&mut payload[..])
                 .ok()?
                 .set_checksum(0);
@@ -164,13 +159,13 @@ pub(super) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<
 mod tests {
     use super::*;
     use crate::Config;
-    use crate::stack::peek::{Frame, look};
+    use crate::stack::packet::parse;
     use crate::stack::verdict::DropReason;
     use crate::tests::frames::{Segment, fragments, udp};
     use crate::tests::world::{Chance, PEER_IP, SERVER_MAC};
     use alloc::vec;
     use alloc::vec::Vec;
-    use smoltcp::wire::{IpAddress, TcpControl};
+    use smoltcp::wire::{IpAddress, IpProtocol, TcpControl};
 
     /// The definition: 16-bit words in network order, carries added at the low end.
     fn slow(octets: &[u8]) -> u16 {
@@ -259,8 +254,8 @@ mod tests {
         );
         let damaged = |frame: &[u8], software| {
             use DropReason::{IpChecksum, TcpChecksum, UdpChecksum};
-            let seen = look(frame, &config, software);
-            matches!(seen, Frame::Dropped(IpChecksum | TcpChecksum | UdpChecksum))
+            let refused = parse(frame, &config, software).err();
+            matches!(refused, Some(IpChecksum | TcpChecksum | UdpChecksum))
         };
         for len in [0, 1, 2, 63, 64, 1001] {
             let tcp = segment(&mut chance, len);
@@ -270,7 +265,7 @@ mod tests {
                 for at in 34..good.len() {
                     let mut bad = good.clone();
                     bad[at] ^= 1 << chance.below(8);
-                    let cut_short = matches!(look(&bad, &config, &none), Frame::Dropped(_));
+                    let cut_short = parse(&bad, &config, &none).is_err();
                     let is_udp_len = good[23] == 17 && (38..40).contains(&at);
                     assert!(damaged(&bad, &all) || cut_short || is_udp_len, "octet {at}");
                     assert!(!damaged(&bad, &none));
@@ -288,7 +283,7 @@ mod tests {
         let all = ChecksumCapabilities::default();
         let mut without = udp((PEER_IP, 999), 7, b"no checksum");
         without[40..42].fill(0);
-        assert!(matches!(look(&without, &config, &all), Frame::Ip(_)));
+        assert!(parse(&without, &config, &all).is_ok());
         // The data make the sum right without a checksum: then it is sent as ones.
         let mut zero = udp((PEER_IP, 999), 7, &[0; 2]);
         let sum = UdpPacket::new_unchecked(&zero[34..]).checksum();
@@ -340,7 +335,7 @@ mod tests {
                 frame[at] = chance.next() as u8;
             }
             frame.truncate(chance.below(frame.len() as u64 + 1) as usize);
-            look(&frame, &config, &all);
+            let _ = parse(&frame, &config, &all);
             fill(&mut frame, &all);
         }
     }

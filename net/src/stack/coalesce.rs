@@ -21,22 +21,21 @@
 //! not, and stays where it is.
 
 use super::checksum::Sum;
-use super::tcp::tcb::Said;
-use super::{ETHERNET, Tuple};
+use super::ethernet::ETHERNET;
+use super::ipv4::protocol;
+use super::packet::{Content, Ipv4, Packet, Payload, Segment};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpSeqNumber};
+use smoltcp::wire::{Ipv4Packet, TcpSeqNumber};
 
 /// Octets of the longest frame: Ethernet's header and the longest IPv4 datagram.
-pub(super) const FRAME_MAX: usize = ETHERNET + u16::MAX as usize;
+pub(crate) const FRAME_MAX: usize = ETHERNET + u16::MAX as usize;
 
 /// Where the IPv4 header begins, where TCP's does, and where its options do.
 const IP: usize = ETHERNET;
 const TCP: usize = IP + 20;
 const OPTIONS: usize = TCP + 20;
-/// Bits of TCP's octet of flags.
-const ACK: u8 = 0x10;
+/// A bit of TCP's octet of flags.
 const PSH: u8 = 0x08;
 /// RFC 9293 §3.7.1: a segment as long as this may be a full one.
 const DEFAULT_MSS: usize = 536;
@@ -46,58 +45,44 @@ type Fixed = [u8; OPTIONS];
 
 /// A segment that says nothing but "here is more", in its frame.
 #[derive(Clone, Copy)]
-pub(super) struct First<'a> {
-    fixed: &'a Fixed,
+pub(crate) struct First<'a> {
     headers: &'a [u8],
     data: &'a [u8],
+    /// The sequence number behind it.
+    end: TcpSeqNumber,
 }
 
 impl<'a> First<'a> {
-    /// Takes a frame apart that nobody has looked at. `None`: it says more, or nothing.
-    pub fn parse(frame: &'a [u8]) -> Option<Self> {
-        let fixed = frame.first_chunk()?;
-        let is_tcp = part::<12, 3>(fixed) == [8, 0, 0x45] && fixed[23] == IpProtocol::Tcp.into();
-        let [len, flags] = part::<46, 2>(fixed);
-        // The other half of the length's octet is reserved.
-        if !is_tcp || is_fragment(fixed) || len & 15 != 0 || flags & !PSH != ACK {
+    /// The segment in a frame. `None`: it says more, or nothing, or its IPv4 header has options.
+    pub fn of(packet: &Packet<'a>) -> Option<(Self, Segment)> {
+        let Content::Ipv4(Ipv4 {
+            start: TCP,
+            payload: Payload::Segment(segment),
+            ..
+        }) = packet.content
+        else {
+            return None;
+        };
+        if !segment.is_plain || segment.len == 0 {
             return None;
         }
-        let start = TCP + usize::from(len >> 4) * 4;
-        let data = frame.get(start..end(fixed))?;
-        (start >= OPTIONS && !data.is_empty()).then_some(First {
-            fixed,
-            headers: &frame[..start],
-            data,
-        })
-    }
-
-    /// Which connection it is for, if it is for us.
-    pub fn tuple(&self) -> Tuple {
-        let port = |octets| u16::from_be_bytes(octets);
-        let source = Ipv4Addr::from(part::<26, 4>(self.fixed));
-        Tuple {
-            port: port(part::<36, 2>(self.fixed)),
-            peer: SocketAddrV4::new(source, port(part::<34, 2>(self.fixed))),
-        }
-    }
-
-    /// What it says of its connection's variables.
-    pub fn said(&self) -> Said {
-        Said {
-            seq: seq(self.fixed),
-            ack: Some(TcpSeqNumber(i32::from_be_bytes(part::<42, 4>(self.fixed)))),
-            window: u16::from_be_bytes(part::<48, 2>(self.fixed)),
-        }
+        let end = segment.data + segment.len;
+        let first = First {
+            headers: packet.frame.get(..segment.data)?,
+            data: packet.frame.get(segment.data..end)?,
+            end: segment.end(),
+        };
+        Some((first, segment))
     }
 
     /// Whether the next frame goes on where this one ends, and says nothing else.
     pub fn is_followed_by(&self, frame: &[u8]) -> bool {
-        more(self.headers, seq(self.fixed) + self.data.len(), frame).is_some()
+        more(self.headers, self.end, frame).is_some()
     }
 }
 
 /// The data of a frame that goes on at this sequence number, and says the same as the one
-/// with these headers in all else. [`First::parse`] has seen those.
+/// with these headers in all else, which has no options of IPv4.
 #[inline(always)]
 fn more<'a>(headers: &[u8], at: TcpSeqNumber, frame: &'a [u8]) -> Option<&'a [u8]> {
     let (first, next): (&Fixed, &Fixed) = (headers.first_chunk()?, frame.first_chunk()?);
@@ -156,12 +141,12 @@ fn is_intact(datagram: &[u8], software: &ChecksumCapabilities) -> bool {
     }
     let packet = Ipv4Packet::new_unchecked(ip);
     let (source, destination) = (packet.src_addr(), packet.dst_addr());
-    let pseudo = || Sum::default().pseudo(source, destination, IpProtocol::Tcp, tcp.len());
+    let pseudo = || Sum::default().pseudo(source, destination, protocol::TCP, tcp.len());
     !software.tcp.rx() || pseudo().add(tcp).is_right()
 }
 
 /// Segments on their way to become one.
-pub(super) struct Run {
+pub(crate) struct Run {
     /// The frame, in a buffer of [`FRAME_MAX`] octets, and how many of them it has.
     buffer: Vec<u8>,
     len: usize,
@@ -187,7 +172,7 @@ impl Run {
             buffer,
             len,
             headers,
-            end: seq(first.fixed) + data,
+            end: first.end,
             longest: data,
         }
     }
@@ -226,11 +211,11 @@ impl Run {
         octets > mss || (self.longest >= DEFAULT_MSS && octets > self.longest)
     }
 
-    /// The frame of the long segment. Its checksums are nobody's business any more.
-    pub fn frame(&mut self) -> &[u8] {
+    /// The IPv4 datagram of the long segment. Its checksums are nobody's business any more.
+    pub fn datagram(&mut self) -> &[u8] {
         let total_len = (self.len - IP) as u16;
         self.buffer[16..18].copy_from_slice(&total_len.to_be_bytes());
-        &self.buffer[..self.len]
+        &self.buffer[IP..self.len]
     }
 
     /// The buffer, for the next run.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 const FRAMES_MAX: usize = 64;
 
 /// The SYNs that wait for a listener, and until when they may.
-pub(super) struct Early {
+pub(crate) struct Early {
     until: u64,
     frames: Vec<Vec<u8>>,
     /// A listener was added since the frames were looked at.

@@ -1,9 +1,9 @@
 //! smoltcp's interface, always with one socket or none ([`super::solo`]): whose frame it is was
-//! decided before ([`super::peek`]), and who is asked for frames is decided by [`super::agenda`].
+//! decided before ([`super::receive`]), and who is asked for frames is decided by [`super::agenda`].
 
 use super::agenda::Next;
 use super::ethernet::Header;
-use super::link::{Arriving, OneFrame, Port, Sending};
+use super::link::{Arriving, Port, Receiving, Sending};
 use super::tcp::tcb::Tcb;
 use super::{RETRY_NEIGHBOR_NS, RETRY_NS, instant};
 use crate::config::Config;
@@ -13,7 +13,7 @@ use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
 /// smoltcp's interface, and what it is asked besides.
-pub(super) struct Engine {
+pub(crate) struct Engine {
     /// Boxed: it holds tables and would be moved over a small stack.
     interface: Box<Interface>,
     /// How often smoltcp was given a socket to look at.
@@ -41,10 +41,10 @@ impl Engine {
         }
     }
 
-    /// Processes a frame for a socket; nothing happens if that is gone.
+    /// Processes a datagram for a socket; nothing happens if that is gone.
     pub fn ingress<T: TxToken>(
         &mut self,
-        frame: &mut OneFrame<'_, T>,
+        arriving: &mut Arriving<'_, T>,
         socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
         now: u64,
     ) {
@@ -52,10 +52,9 @@ impl Engine {
             return;
         };
         self.looks += 1;
-        let tcb = Some(tcb);
-        let mut arriving = Arriving { one: frame, tcb };
+        let mut receiving = Receiving { arriving, tcb };
         self.interface
-            .poll_ingress_single(instant(now), &mut arriving, set);
+            .poll_ingress_single(instant(now), &mut receiving, set);
     }
 
     /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long

@@ -1,19 +1,21 @@
 //! Ethernet's header: IEEE 802.3 §3.1.1, with an EtherType (§3.2.6). It is put on and taken off
 //! here: smoltcp sees IPv4 packets.
 
-use super::ETHERNET;
 use abi::nic::MacAddress;
 
-/// EtherTypes (RFC 826, RFC 894), as they stand in the header.
-pub(super) const ARP: [u8; 2] = [0x08, 0x06];
-pub(super) const IPV4: [u8; 2] = [0x08, 0x00];
+/// Octets of a header.
+pub(crate) const ETHERNET: usize = 14;
+/// EtherTypes (RFC 826, RFC 894, RFC 2464), as they stand in the header.
+pub(crate) const ARP: [u8; 2] = [0x08, 0x06];
+pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
+pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
 
 /// The octets of a header.
-pub(super) type Header = [u8; ETHERNET];
+pub(crate) type Header = [u8; ETHERNET];
 
 /// The address of a station, or of a group of stations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Station(pub MacAddress);
+pub(crate) struct Station(pub MacAddress);
 
 impl Station {
     /// All stations.
@@ -43,7 +45,7 @@ impl Station {
 /// What the header of a frame says: where it goes, who has sent it, and what it carries; and
 /// what is behind. `None`: it ends before that.
 #[inline]
-pub(super) fn parse(frame: &[u8]) -> Option<(Station, Station, [u8; 2], &[u8])> {
+pub(crate) fn parse(frame: &[u8]) -> Option<(Station, Station, [u8; 2], &[u8])> {
     let (header, packet) = frame.split_first_chunk::<ETHERNET>()?;
     let (to, rest) = header.split_first_chunk()?;
     let (from, rest) = rest.split_first_chunk()?;

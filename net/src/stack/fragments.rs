@@ -7,8 +7,9 @@
 //! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
 //! it ends the datagram (as RFC 5722 §4 wants for IPv6).
 
+use super::ethernet::ETHERNET;
+use super::packet::{Fragment, Ipv4, Packet};
 use super::verdict::DropReason;
-use super::{ETHERNET, ethernet};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
@@ -27,7 +28,7 @@ const EXPIRED_MAX: usize = DATAGRAMS_MAX;
 
 /// What the fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Datagram {
+struct Identity {
     source: Ipv4Addr,
     destination: Ipv4Addr,
     protocol: u8,
@@ -35,7 +36,7 @@ struct Datagram {
 }
 
 struct Partial {
-    datagram: Datagram,
+    identity: Identity,
     expires: u64,
     /// The first fragment's, Ethernet's and IPv4's.
     header: Vec<u8>,
@@ -45,14 +46,6 @@ struct Partial {
     received: usize,
     /// Octets of data, once the last fragment has told.
     len: Option<usize>,
-}
-
-/// One fragment of a datagram.
-struct Piece<'a> {
-    start: usize,
-    is_last: bool,
-    header: &'a [u8],
-    data: &'a [u8],
 }
 
 /// The datagrams of which some fragments have come, and not all.
@@ -69,20 +62,30 @@ pub(crate) struct Fragments {
 }
 
 impl Fragments {
-    /// Takes a frame with a fragment. Returns the frame of the whole datagram, if it is
-    /// the last that was missing.
+    /// Takes a fragment. Returns the frame of the whole datagram, if it is the last that was
+    /// missing.
     ///
     /// # Errors
     /// Why the fragment is not kept.
     #[cold]
-    pub fn add(&mut self, frame: &[u8], now: u64) -> Result<Option<Vec<u8>>, DropReason> {
+    pub fn add(
+        &mut self,
+        packet: &Packet<'_>,
+        (ip, fragment): (&Ipv4, &Fragment),
+        now: u64,
+    ) -> Result<Option<Vec<u8>>, DropReason> {
         self.expire(now);
-        let (datagram, piece) = parse(frame).ok_or(DropReason::FragmentInvalid)?;
-        let known = self.partial.iter().position(|p| p.datagram == datagram);
+        let identity = Identity {
+            source: ip.source,
+            destination: ip.destination,
+            protocol: ip.protocol,
+            identification: fragment.identification,
+        };
+        let known = self.partial.iter().position(|p| p.identity == identity);
         let mut partial = match known.and_then(|index| self.partial.remove(index)) {
             Some(partial) => partial,
             None => Partial {
-                datagram,
+                identity,
                 expires: now.saturating_add(LIFETIME_NS),
                 header: Vec::new(),
                 pieces: BTreeMap::new(),
@@ -90,7 +93,8 @@ impl Fragments {
                 len: None,
             },
         };
-        if !partial.takes(&piece) {
+        let header = packet.frame.get(..ip.start).unwrap_or_default();
+        if !partial.takes(fragment, header, packet.payload(ip)) {
             self.failed += 1;
             return Err(DropReason::FragmentOverlap);
         }
@@ -140,13 +144,13 @@ impl Fragments {
 
 impl Partial {
     /// Takes a piece. `false` if it contradicts the others.
-    fn takes(&mut self, piece: &Piece<'_>) -> bool {
-        let (start, end) = (piece.start, piece.start + piece.data.len());
+    fn takes(&mut self, piece: &Fragment, header: &[u8], octets: &[u8]) -> bool {
+        let (start, end) = (piece.offset, piece.offset + octets.len());
         if self.len.is_some_and(|len| end > len) {
             return false;
         }
         if let Some((&before, data)) = self.pieces.range(..=start).next_back() {
-            if before == start && data.len() == piece.data.len() {
+            if before == start && data.len() == octets.len() {
                 return true;
             }
             if before + data.len() > start {
@@ -161,10 +165,10 @@ impl Partial {
             return false;
         }
         if start == 0 {
-            self.header = piece.header.to_vec();
+            self.header = header.to_vec();
         }
-        self.received += piece.data.len();
-        self.pieces.insert(start, piece.data.to_vec());
+        self.received += octets.len();
+        self.pieces.insert(start, octets.to_vec());
         true
     }
 
@@ -197,26 +201,4 @@ impl Partial {
         packet.fill_checksum();
         Some(frame)
     }
-}
-
-fn parse(frame: &[u8]) -> Option<(Datagram, Piece<'_>)> {
-    let (_, _, _, packet) = ethernet::parse(frame)?;
-    let packet = Ipv4Packet::new_checked(packet).ok()?;
-    let datagram = Datagram {
-        source: packet.src_addr(),
-        destination: packet.dst_addr(),
-        protocol: packet.next_header().into(),
-        identification: packet.ident(),
-    };
-    let header_len = usize::from(packet.header_len());
-    let piece = Piece {
-        start: packet.frag_offset().into(),
-        is_last: !packet.more_frags(),
-        header: &frame[..ETHERNET + header_len],
-        data: packet.payload(),
-    };
-    // All but the last are whole blocks of 8 octets; none is behind the longest datagram.
-    let blocks = piece.is_last || piece.data.len().is_multiple_of(8);
-    let fits = piece.start + piece.data.len() + header_len <= usize::from(u16::MAX);
-    (blocks && fits && !piece.data.is_empty()).then_some((datagram, piece))
 }

@@ -5,11 +5,11 @@ use super::ethernet::Station;
 use smoltcp::wire::TcpSeqNumber;
 
 /// RFC 9293 §3.7.1, MUST-15: what a peer can take that does not say.
-pub(in crate::stack) const DEFAULT_MSS: u16 = 536;
+pub(crate) const DEFAULT_MSS: u16 = 536;
 
 /// What a SYN offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct Offer {
+pub(crate) struct Offer {
     /// SEG.WND: octets, not scaled.
     pub window: u16,
     /// The MSS (RFC 9293 §3.7.1).
@@ -22,7 +22,7 @@ pub(in crate::stack) struct Offer {
 
 /// Two SYNs that passed, the peer's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct Handshake {
+pub(crate) struct Handshake {
     pub tuple: Tuple,
     /// ISS: the number of ours.
     pub iss: TcpSeqNumber,
@@ -34,7 +34,7 @@ pub(in crate::stack) struct Handshake {
 
 /// Our answer to a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct SynAck {
+pub(crate) struct SynAck {
     pub tuple: Tuple,
     /// The station that the SYN came from.
     pub station: Station,

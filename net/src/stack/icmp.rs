@@ -6,24 +6,21 @@
 //! at once if it fits a frame, to the station from which its cause has come. Others wait here, and
 //! leave in fragments, one at a turn.
 
-use super::ETHERNET;
 use super::checksum::Sum;
-use super::ethernet::{self, Station};
+use super::ethernet::{ETHERNET, Station};
 use super::identification::Identifications;
-use super::ipv4::{Fragment, HEAD, IPV4, Packet};
+use super::ipv4::{HEAD, IPV4, Outbound, Progress, protocol};
 use super::link::Port;
 use super::pace::Quota;
-use super::peek::{Ip, impossible_source};
-use super::receive::Receiver;
+use super::packet::{Ipv4, Packet, Payload};
 use super::tcp::path::TooBig;
-use super::verdict::{DropReason, Verdict};
+use super::verdict::DropReason;
 use crate::config::Config;
 use crate::secret::{Purpose, Secret};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, Device, TxToken};
-use smoltcp::wire::{IpProtocol, Ipv4Packet};
 
 /// Answers that wait, and their octets: two of the longest.
 const WAITING_MAX: usize = 16;
@@ -43,7 +40,7 @@ const PARAMETER_PROBLEM: u8 = 12;
 
 /// What a sender is told of its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
+pub(crate) enum Report {
     /// Its protocol is not spoken here.
     ProtocolUnreachable,
     /// Its port is nobody's.
@@ -85,7 +82,7 @@ struct Waiting {
     head: [u8; HEAD],
     octets: Vec<u8>,
     /// A part of it was sent.
-    fragment: Option<Fragment>,
+    fragment: Option<Progress>,
 }
 
 /// An answer.
@@ -98,7 +95,7 @@ struct Answer<'a> {
 }
 
 /// Answers that wait for room, and how often errors may be reported.
-pub(super) struct Icmp {
+pub(crate) struct Icmp {
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
     /// Octets of a frame behind the IPv4 header.
@@ -127,24 +124,63 @@ impl Icmp {
     pub fn report<T: TxToken>(
         &mut self,
         report: Report,
-        frame: &[u8],
+        (packet, ip): (&Packet<'_>, &Ipv4),
         reply: Option<T>,
         (own, now): (&Config, u64),
     ) {
-        let Some((from, datagram)) = reportable(frame, own) else {
+        if !may_be_told(packet, ip) {
             self.counters.errors_withheld += 1;
             return;
-        };
+        }
         if !self.errors.allows(now) {
             self.counters.errors_limited += 1;
             return;
         }
+        let datagram = packet.datagram(ip);
         let octets = datagram.get(..ERROR_MAX - IPV4 - HEAD).unwrap_or(datagram);
         let [kind, code] = report.kind();
+        let from = (ip.source, packet.station);
         let answer = Answer::new(from, [kind, code, 0, 0, 0, 0, 0, 0], octets);
         match self.answer(&answer, reply, own) {
             Ok(()) => self.counters.errors += 1,
             Err(_) => self.counters.errors_lost += 1,
+        }
+    }
+
+    /// Processes a message. Returns what TCP is to be told of, if it believes that.
+    ///
+    /// # Errors
+    /// Why the message goes no further.
+    #[cold]
+    pub fn receive<T: TxToken>(
+        &mut self,
+        (packet, ip): (&Packet<'_>, &Ipv4),
+        reply: T,
+        own: &Config,
+    ) -> Result<Option<TooBig>, DropReason> {
+        let message = packet.payload(ip);
+        let (&head, octets) = message
+            .split_first_chunk::<HEAD>()
+            .ok_or(DropReason::IcmpLength)?;
+        if !Sum::default().add(message).is_right() {
+            return Err(DropReason::IcmpChecksum);
+        }
+        match head {
+            [ECHO_REQUEST, 0, ..] if !ip.is_unicast => Err(DropReason::IcmpBroadcast),
+            [ECHO_REQUEST, 0, _, _, a, b, c, d] => {
+                let from = (ip.source, packet.station);
+                let answer = Answer::new(from, [ECHO_REPLY, 0, 0, 0, a, b, c, d], octets);
+                self.answer(&answer, Some(reply), own)?;
+                self.counters.echoes += 1;
+                Ok(None)
+            }
+            [UNREACHABLE, TOO_BIG, _, _, _, _, high, low] => {
+                let mtu = u16::from_be_bytes([high, low]);
+                let told = TooBig::parse(octets, mtu, own);
+                told.map(Some).ok_or(DropReason::IcmpError)
+            }
+            [kind, ..] if is_error(kind) => Err(DropReason::IcmpError),
+            _ => Err(DropReason::IcmpType),
         }
     }
 
@@ -204,7 +240,7 @@ impl Icmp {
         let packet = packet(waiting.to, waiting.station, waiting.head, &waiting.octets);
         let fragment = waiting.fragment.get_or_insert_with(|| {
             let identification = self.identifications.next();
-            Fragment {
+            Progress {
                 identification,
                 sent: 0,
             }
@@ -234,31 +270,27 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn packet(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Packet<'_> {
-    Packet {
+fn packet(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Outbound<'_> {
+    Outbound {
         to,
         station,
-        protocol: IpProtocol::Icmp,
+        protocol: protocol::ICMP,
         head,
         octets,
     }
 }
 
-/// The sender of a datagram in a frame, with the station that passed it on, and the datagram, if
-/// the sender may be told of an error. RFC 1122 §3.2.2 forbids it for an error message, for what went to a group of hosts
-/// or stations, for a fragment that is not the first, and if the sender is no single host.
-fn reportable<'a>(frame: &'a [u8], own: &Config) -> Option<((Ipv4Addr, Station), &'a [u8])> {
-    let (to, station, _, datagram) = ethernet::parse(frame)?;
-    let packet = Ipv4Packet::new_checked(datagram).ok()?;
-    let first = packet.payload().first();
-    let is_error = packet.next_header() == IpProtocol::Icmp && first.is_none_or(|&t| is_error(t));
-    let may = to.0 == own.mac
-        && packet.dst_addr() == own.address
-        && packet.frag_offset() == 0
-        && !impossible_source(packet.src_addr(), own)
-        && !is_error;
-    let len = usize::from(packet.total_len());
-    may.then_some(((packet.src_addr(), station), datagram.get(..len)?))
+/// Whether the sender of a datagram may be told of an error. RFC 1122 §3.2.2 forbids it for an
+/// error message, for what went to a group of hosts or stations, and for a fragment that is not the
+/// first.
+fn may_be_told(packet: &Packet<'_>, ip: &Ipv4) -> bool {
+    let is_first = match &ip.payload {
+        Payload::Fragment(fragment) => fragment.offset == 0,
+        _ => true,
+    };
+    let kind = packet.payload(ip).first();
+    let is_error = ip.protocol == protocol::ICMP && kind.is_none_or(|&kind| is_error(kind));
+    ip.is_unicast && is_first && !is_error
 }
 
 /// Whether an ICMP message of this type is about another datagram.
@@ -267,56 +299,4 @@ const fn is_error(kind: u8) -> bool {
         kind,
         UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM
     )
-}
-
-impl Receiver<'_> {
-    /// Processes a datagram that is neither TCP nor UDP.
-    #[cold]
-    pub(super) fn other<T: TxToken>(&mut self, ip: &Ip, frame: &[u8], reply: T) -> Verdict {
-        let payload = frame.get(ETHERNET..).unwrap_or_default();
-        let Ok(packet) = Ipv4Packet::new_checked(payload) else {
-            return Verdict::Dropped(DropReason::Truncated);
-        };
-        if packet.next_header() != IpProtocol::Icmp {
-            self.report(Report::ProtocolUnreachable, frame, reply);
-            return Verdict::Dropped(DropReason::IpProtocol);
-        }
-        match self.message(ip, packet.payload(), reply) {
-            Ok(()) => Verdict::Delivered,
-            Err(reason) => Verdict::Dropped(reason),
-        }
-    }
-
-    fn message<T: TxToken>(&mut self, ip: &Ip, message: &[u8], reply: T) -> Result<(), DropReason> {
-        let (&head, octets) = message
-            .split_first_chunk::<HEAD>()
-            .ok_or(DropReason::IcmpLength)?;
-        if !Sum::default().add(message).is_right() {
-            return Err(DropReason::IcmpChecksum);
-        }
-        match head {
-            [ECHO_REQUEST, 0, _, _, numbers @ ..] => {
-                let from = ip.from.ok_or(DropReason::IcmpBroadcast)?;
-                let [a, b, c, d] = numbers;
-                let answer = Answer::new(from, [ECHO_REPLY, 0, 0, 0, a, b, c, d], octets);
-                self.icmp.answer(&answer, Some(reply), self.config)?;
-                self.icmp.counters.echoes += 1;
-                Ok(())
-            }
-            [UNREACHABLE, TOO_BIG, _, _, _, _, high, low] => {
-                let mtu = u16::from_be_bytes([high, low]);
-                let told = TooBig::parse(octets, mtu, self.config);
-                let is_believed = told.is_some_and(|told| self.tcp.too_big(&told, self.now));
-                is_believed.then_some(()).ok_or(DropReason::IcmpError)
-            }
-            [kind, ..] if is_error(kind) => Err(DropReason::IcmpError),
-            _ => Err(DropReason::IcmpType),
-        }
-    }
-
-    /// Tells the sender of a datagram what has become of it, if it may be told.
-    pub(super) fn report<T: TxToken>(&mut self, report: Report, frame: &[u8], reply: T) {
-        let around = (self.config, self.now);
-        self.icmp.report(report, frame, Some(reply), around);
-    }
 }

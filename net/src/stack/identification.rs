@@ -18,7 +18,7 @@ const _: () = assert!(APART.is_multiple_of(TOGETHER));
 type Numbers = [u64; 1 << 10];
 
 /// Draws the identifications of one protocol's datagrams.
-pub(super) struct Identifications {
+pub(crate) struct Identifications {
     random: Random,
     /// Those that were drawn and not used, so many.
     ready: [u16; TOGETHER],

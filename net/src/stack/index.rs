@@ -7,7 +7,7 @@ use core::hash::{BuildHasher, Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
 /// A table by connection, with a keyed hash.
-pub(super) type Index<K, V> = hashbrown::HashMap<K, V, Key>;
+pub(crate) type Index<K, V> = hashbrown::HashMap<K, V, Key>;
 
 impl BuildHasher for Key {
     type Hasher = SipHasher13;
@@ -19,7 +19,7 @@ impl BuildHasher for Key {
 
 impl Tuple {
     /// It as one word, which costs a third of the fields one by one where it is hashed.
-    pub(super) fn word(&self) -> u64 {
+    pub(crate) fn word(&self) -> u64 {
         let ports = u64::from(self.port) << 16 | u64::from(self.peer.port());
         ports << 32 | u64::from(self.peer.ip().to_bits())
     }

@@ -1,28 +1,35 @@
 //! IPv4 datagrams that leave without smoltcp, UDP's and ICMP's: as one frame, or in
 //! fragments (RFC 791 §3.2).
 
-use super::ETHERNET;
 use super::checksum::Sum;
-use super::ethernet::{self, Station};
+use super::ethernet::{self, ETHERNET, Station};
 use crate::config::Config;
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
-use smoltcp::wire::{IpProtocol, Ipv4Packet};
+use smoltcp::wire::Ipv4Packet;
 
 /// Octets of an IPv4 header without options.
-pub(super) const IPV4: usize = 20;
+pub(crate) const IPV4: usize = 20;
 /// Octets of the header behind it: UDP's and ICMP's are of the same length.
-pub(super) const HEAD: usize = 8;
+pub(crate) const HEAD: usize = 8;
 /// The most data that a datagram has behind both headers.
-pub(super) const DATA_MAX: usize = u16::MAX as usize - IPV4 - HEAD;
+pub(crate) const DATA_MAX: usize = u16::MAX as usize - IPV4 - HEAD;
+
+/// What datagrams carry, by IANA's numbers.
+pub(crate) mod protocol {
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+}
 
 /// A datagram, and where it goes.
 #[derive(Clone, Copy)]
-pub(super) struct Packet<'a> {
+pub(crate) struct Outbound<'a> {
     pub to: Ipv4Addr,
     /// The station that has or passes it on.
     pub station: Station,
-    pub protocol: IpProtocol,
+    /// See [`protocol`].
+    pub protocol: u8,
     /// UDP's or ICMP's header, with its checksum.
     pub head: [u8; HEAD],
     pub octets: &'a [u8],
@@ -30,14 +37,14 @@ pub(super) struct Packet<'a> {
 
 /// How much was sent of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fragment {
+pub(crate) struct Progress {
     /// Tells its fragments from others'.
     pub identification: u16,
     /// Octets behind the IPv4 header that were sent.
     pub sent: usize,
 }
 
-impl Packet<'_> {
+impl Outbound<'_> {
     fn len(&self) -> usize {
         HEAD + self.octets.len()
     }
@@ -54,7 +61,7 @@ impl Packet<'_> {
         own: &Config,
         software: &ChecksumCapabilities,
         len: usize,
-        part: Fragment,
+        part: Progress,
     ) -> [u8; ETHERNET + IPV4] {
         let mut headers = [0; ETHERNET + IPV4];
         let (ethernet, ipv4) = headers.split_at_mut(ETHERNET);
@@ -67,7 +74,7 @@ impl Packet<'_> {
         ip.set_frag_offset(part.sent as u16);
         ip.set_more_frags(part.sent + len < self.len());
         ip.set_hop_limit(64);
-        ip.set_next_header(self.protocol);
+        ip.set_next_header(self.protocol.into());
         ip.set_src_addr(own.address);
         ip.set_dst_addr(self.to);
         if software.ipv4.tx() {
@@ -87,7 +94,7 @@ impl Packet<'_> {
         identification: u16,
     ) {
         let sent = 0;
-        let whole = Fragment {
+        let whole = Progress {
             identification,
             sent,
         };
@@ -104,7 +111,7 @@ impl Packet<'_> {
         token: impl TxToken,
         own: &Config,
         software: &ChecksumCapabilities,
-        fragment: &mut Fragment,
+        fragment: &mut Progress,
         max: usize,
     ) -> bool {
         let offset = fragment.sent;

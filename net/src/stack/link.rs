@@ -1,4 +1,4 @@
-//! The two devices that smoltcp sees: the card, and one received frame.
+//! The two devices that smoltcp sees: the card, and one received datagram.
 //!
 //! Both carry IPv4 packets, so that smoltcp knows no stations and asks for none. The header of
 //! the frame is put in front here, in the place where the card sends from: that of an answer is
@@ -6,10 +6,11 @@
 //! ([`super::neighbors`]).
 
 use super::card::Card;
-use super::ethernet::{self, Header};
+use super::ethernet::{self, ETHERNET, Header, Station};
 use super::segmentation::{self, Segmenter};
 use super::tcp::tcb::Tcb;
-use super::{ETHERNET, checksum, instant};
+use super::{checksum, instant};
+use crate::config::Config;
 use abi::nic::Segmentation;
 use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities};
@@ -18,7 +19,7 @@ use smoltcp::time::Instant;
 
 /// The card, and for smoltcp one that does checksums and cuts segments: see [`checksum`] and
 /// [`segmentation`].
-pub(super) struct Port<D> {
+pub(crate) struct Port<D> {
     pub device: D,
     /// Set when a frame found no room; cleared at the start of a poll.
     pub full: bool,
@@ -127,7 +128,7 @@ impl<D: Device> Port<D> {
 }
 
 /// The card as smoltcp sees it when it may send.
-pub(super) struct Sending<'p, D> {
+pub(crate) struct Sending<'p, D> {
     pub port: &'p mut Port<D>,
     /// The variables of the connection whose turn it is.
     pub tcb: Option<&'p mut Tcb>,
@@ -161,7 +162,7 @@ impl<D: Device> Device for Sending<'_, D> {
 }
 
 /// Room for a packet, behind the header of its frame.
-pub(super) struct Framed<T> {
+pub(crate) struct Framed<T> {
     header: Header,
     room: T,
 }
@@ -184,7 +185,7 @@ impl<T: TxToken> TxToken for Framed<T> {
 
 /// Room for a frame, in which checksums are filled in; or for the first one of a segment that
 /// is cut.
-pub(super) struct Fill<'a, T> {
+pub(crate) struct Fill<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
     /// What cuts a segment here, and which ones the card cuts.
@@ -270,29 +271,33 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
     }
 }
 
-/// A frame that was looked at, on its way to smoltcp; and room for the reply, which is
+/// An IPv4 datagram that was parsed, on its way to smoltcp; and room for the reply, which is
 /// still there afterwards if smoltcp had none.
-pub(super) struct OneFrame<'f, T> {
-    pub frame: Option<&'f [u8]>,
+pub(crate) struct Arriving<'f, T> {
+    datagram: Option<&'f [u8]>,
+    /// The header of the reply's frame: it goes where the datagram has come from.
+    header: Header,
     pub reply: Option<T>,
 }
 
-impl<'f, T> OneFrame<'f, T> {
-    pub fn new(frame: &'f [u8], reply: Option<T>) -> Self {
-        OneFrame {
-            frame: Some(frame),
+impl<'f, T> Arriving<'f, T> {
+    /// A datagram that has come from this station.
+    pub fn new(datagram: &'f [u8], station: Station, (own, reply): (&Config, Option<T>)) -> Self {
+        Arriving {
+            datagram: Some(datagram),
+            header: Station(own.mac).header(station, ethernet::IPV4),
             reply,
         }
     }
 }
 
-/// Such a frame, and the variables of the connection that it is for.
-pub(super) struct Arriving<'o, 'f, T> {
-    pub one: &'o mut OneFrame<'f, T>,
-    pub tcb: Option<&'o mut Tcb>,
+/// The device on which such a datagram arrives, for the connection with these variables.
+pub(crate) struct Receiving<'o, 'f, T> {
+    pub arriving: &'o mut Arriving<'f, T>,
+    pub tcb: &'o mut Tcb,
 }
 
-impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
+impl<'f, T: TxToken> Device for Receiving<'_, 'f, T> {
     type RxToken<'a>
         = Looked<'f>
     where
@@ -303,10 +308,10 @@ impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Self::TxToken<'_>)> {
-        let (us, sender, kind, packet) = ethernet::parse(self.one.frame.take()?)?;
-        let room = Reply(&mut self.one.reply, self.tcb.as_deref_mut());
-        let header = us.header(sender, kind);
-        Some((Looked(packet), Framed { header, room }))
+        let datagram = self.arriving.datagram.take()?;
+        let header = self.arriving.header;
+        let room = Reply(&mut self.arriving.reply, self.tcb);
+        Some((Looked(datagram), Framed { header, room }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
@@ -319,7 +324,7 @@ impl<'f, T: TxToken> Device for Arriving<'_, 'f, T> {
     }
 }
 
-pub(super) struct Looked<'f>(&'f [u8]);
+pub(crate) struct Looked<'f>(&'f [u8]);
 
 impl RxToken for Looked<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -327,15 +332,13 @@ impl RxToken for Looked<'_> {
     }
 }
 
-pub(super) struct Reply<'a, T>(&'a mut Option<T>, Option<&'a mut Tcb>);
+pub(crate) struct Reply<'a, T>(&'a mut Option<T>, &'a mut Tcb);
 
 impl<T: TxToken> TxToken for Reply<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let make = |frame: &mut [u8]| {
             let result = f(frame);
-            if let Some(tcb) = self.1 {
-                tcb.leaves(frame);
-            }
+            self.1.leaves(frame);
             result
         };
         match self.0.take() {

@@ -15,10 +15,10 @@ const SPARE_MAX: usize = 32;
 ///
 /// A scaled window is rounded down, so its right edge moves left when an odd number of octets
 /// arrives (RFC 7323 §2.4), and a peer that had filled the window loses what it sent there.
-pub(super) const RECEIVE_MAX: usize = u16::MAX as usize;
+pub(crate) const RECEIVE_MAX: usize = u16::MAX as usize;
 
 /// How many octets of buffers exist, and may.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     used: usize,
     limit: usize,
     spare: Vec<Solo<Socket<'static>>>,

@@ -2,15 +2,15 @@
 //! knows smoltcp.
 //!
 //! ```text
-//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!                           └─▶ arp               ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
+//!   frames ─▶ packet ─▶ coalesce ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!               └─▶ arp                           ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
 //!                                                 └─▶ icmp: the answer
 //! ```
 //!
-//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP; it sees IPv4
+//! Each received frame is parsed once ([`packet`]), and has one verdict in the end ([`verdict`]). smoltcp has TCP; it sees IPv4
 //! packets, and no stations ([`neighbors`]).
 //!
-//! A received frame is looked at in place and passed on in place; nothing is copied but
+//! A received frame is parsed in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
 //! and no work grows with the number of sockets that have nothing to do: see [`engine`] and
 //! [`agenda`].
@@ -25,7 +25,7 @@ mod early;
 mod emit;
 mod engine;
 mod ethernet;
-mod fragments;
+pub(crate) mod fragments;
 mod handshake;
 mod icmp;
 mod identification;
@@ -38,7 +38,7 @@ mod numbers;
 pub(crate) mod offload;
 mod opening;
 mod pace;
-mod peek;
+pub(crate) mod packet;
 mod receive;
 mod segmentation;
 mod solo;
@@ -57,16 +57,16 @@ use crate::config::Config;
 use crate::secret::Purpose;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
-use arp::Arp;
+use arp::{Arp, ArpPacket};
 use card::Card;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use early::Early;
-use emit::{FROM_PEER, ask, from_peer, syn_ack};
+use emit::{FROM_PEER, from_peer, syn_ack};
 use engine::Engine;
 use ethernet::Station;
-pub(crate) use fragments::Fragments;
+use fragments::Fragments;
 use icmp::Icmp;
-use link::{OneFrame, Port};
+use link::{Arriving, Port};
 use memory::Memory;
 use neighbors::Neighbors;
 use smoltcp::phy::Device;
@@ -75,8 +75,6 @@ use tcp::{Tcp, Turn};
 use udp::Udp;
 use verdict::Verdicts;
 
-/// Octets of an Ethernet header.
-const ETHERNET: usize = 14;
 /// Frames received in one poll.
 const RECEIVE_BUDGET: usize = 128;
 /// Frames sent in a poll; a long segment, of 44 frames or more, is ended. They are fewer than
@@ -335,8 +333,8 @@ impl<D: Device> Stack<D> {
             } = turn;
             if let Some(shape) = turn.window {
                 let mut place = [0; FROM_PEER];
-                let frame = from_peer(&mut place, own, (tuple, us), &shape, &[]);
-                let mut one = OneFrame::<D::TxToken<'_>>::new(frame, None);
+                let datagram = from_peer(&mut place, own, tuple, &shape, &[]);
+                let mut one = Arriving::<D::TxToken<'_>>::new(datagram, us, (own, None));
                 engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
             }
             let way = || {
@@ -401,14 +399,14 @@ impl<D: Device> Stack<D> {
                 self.udp.give_up(address);
                 self.tcp.give_up(address, now, &mut self.memory);
             }
-            let Some(request) = self.neighbors.due(now) else {
+            let Some((address, station)) = self.neighbors.due(now) else {
                 return;
             };
             let Some(token) = self.port.room(instant(now), None) else {
                 return;
             };
-            ask(token, &self.config, request);
-            self.neighbors.sent(request.0, now);
+            ArpPacket::request(&self.config, address).send(token, station);
+            self.neighbors.sent(address, now);
         }
     }
 
@@ -467,7 +465,7 @@ impl<D: Device> Stack<D> {
             Err(Error::InvalidArgument)
         } else if to.is_broadcast() || to.is_multicast() || to == own.broadcast() {
             Ok(None)
-        } else if peek::impossible_source(to, own) {
+        } else if own.is_impossible_source(to) {
             Err(Error::Unreachable)
         } else {
             own.next_hop(to).map(Some).ok_or(Error::Unreachable)

@@ -30,7 +30,7 @@ use slab::Slab;
 
 /// How often a neighbour is asked for, and how soon again: RFC 4861 §10 (`MAX_UNICAST_SOLICIT`,
 /// `RETRANS_TIMER`), which is as often as RFC 1122 §2.3.2.1 allows.
-pub(super) const TRIES: u8 = 3;
+pub(crate) const TRIES: u8 = 3;
 const INTERVAL_NS: u64 = 1_000_000_000;
 /// How long what was heard is good for: the least that RFC 4861 §6.3.4 draws, `REACHABLE_TIME`
 /// (30 s) times `MIN_RANDOM_FACTOR`. With more, a connection whose time-outs double would use a
@@ -94,7 +94,7 @@ pub(crate) struct NeighborCounters {
 
 /// What an ARP packet has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Nothing: who is not known, and does not speak to us, gets no entry.
     Nothing,
     /// There is an entry, with that station.
@@ -104,7 +104,7 @@ pub(super) enum Told {
 }
 
 /// The table of neighbours.
-pub(super) struct Neighbors {
+pub(crate) struct Neighbors {
     entries: Slab<Entry>,
     by_address: Index<Ipv4Addr, usize>,
     /// The entry that was found last: most packets are from or to the same neighbour.

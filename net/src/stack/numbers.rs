@@ -25,7 +25,7 @@ const STEP_NS: u64 = 4_000;
 const LOW: u32 = 24;
 const LOW_MASK: u32 = (1 << LOW) - 1;
 /// How long a cookie is good for at the most: its own period and the next.
-pub(super) const COOKIE_LIFE_NS: u64 = 2 * (STEP_NS << LOW);
+pub(crate) const COOKIE_LIFE_NS: u64 = 2 * (STEP_NS << LOW);
 /// What a cookie can tell of the peer's MSS: the largest of these that is not greater. They are the
 /// least there is, and the most usual of those that hosts offer.
 const MSS: [u16; 8] = [48, 216, 536, 1200, 1360, 1400, 1452, 1460];
@@ -34,7 +34,7 @@ const OFFERS: u32 = 2 * MSS.len() as u32;
 
 /// What an acknowledged number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// A cookie for this segment's connection. The peer had offered this.
     Offer(Offer),
     /// It may be a cookie of this time that is for these ends, but this segment is not the first
@@ -45,7 +45,7 @@ pub(super) enum Told {
 }
 
 /// Where numbers come from.
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     ends: Key,
     cookies: Key,
 }

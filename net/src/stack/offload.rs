@@ -5,6 +5,7 @@
 
 use super::checksum::Sum;
 use super::ethernet;
+use super::ipv4::protocol;
 use smoltcp::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 
@@ -55,7 +56,7 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
     if ip.next_header() != IpProtocol::Tcp || is_fragment {
         return true;
     }
-    let pseudo = |len| Sum::default().pseudo(ip.src_addr(), ip.dst_addr(), IpProtocol::Tcp, len);
+    let pseudo = |len| Sum::default().pseudo(ip.src_addr(), ip.dst_addr(), protocol::TCP, len);
     tcp(frame).is_some_and(|tcp| {
         let segment = tcp.into_inner();
         pseudo(segment.len()).add(segment).is_right()

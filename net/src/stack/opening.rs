@@ -12,11 +12,10 @@
 //! were kept: [`synchronize`].
 
 use super::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
-use super::ethernet::Station;
 use super::handshake::Handshake;
+use super::instant;
 use super::solo::Solo;
 use super::tcp::arrives::Shape;
-use super::{ETHERNET, instant};
 use crate::config::Config;
 use smoltcp::iface::Interface;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -28,7 +27,7 @@ use smoltcp::wire::{HardwareAddress, IPV4_HEADER_LEN, IpCidr, Ipv4Cidr, TcpPacke
 /// its own then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and
 /// the socket is closed or of no use, if smoltcp does not do as it is wanted.
 #[must_use]
-pub(in crate::stack) fn receive_syn(
+pub(crate) fn receive_syn(
     solo: &mut Solo<Socket<'static>>,
     own: &Config,
     handshake: &Handshake,
@@ -50,7 +49,7 @@ pub(in crate::stack) fn receive_syn(
 /// As [`receive_syn`], and the peer has acknowledged our SYN, and told this window: the socket is
 /// in ESTABLISHED, where SND.UNA = SND.NXT = ISS + 1 and RCV.NXT = IRS + 1.
 #[must_use]
-pub(in crate::stack) fn synchronize(
+pub(crate) fn synchronize(
     solo: &mut Solo<Socket<'static>>,
     own: &Config,
     handshake: &Handshake,
@@ -71,16 +70,14 @@ pub(in crate::stack) fn synchronize(
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
     let mut interface = interface(own, handshake.iss, &mut wire, now);
-    let ends = (handshake.tuple, Station(own.mac));
-    let frame = from_peer(&mut place, own, ends, &shape, &[]);
-    wire.arriving = frame.get(ETHERNET..);
+    wire.arriving = Some(from_peer(&mut place, own, handshake.tuple, &shape, &[]));
     interface.poll_ingress_single(instant(now), &mut wire, solo.set());
     solo.get().state() == State::Established
 }
 
 /// Lets `open` begin a connection with a SYN of this number: it gets what a socket needs for
 /// [`Socket::connect`].
-pub(in crate::stack) fn send_syn<R>(
+pub(crate) fn send_syn<R>(
     own: &Config,
     iss: TcpSeqNumber,
     now: u64,
@@ -297,9 +294,8 @@ mod tests {
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
             let mut interface = interface(&own, handshake.iss, &mut wire, 0);
-            let ends = (handshake.tuple, Station(own.mac));
-            let frame = from_peer(&mut place, &own, ends, &shape, b"hello");
-            wire.arriving = frame.get(ETHERNET..);
+            let datagram = from_peer(&mut place, &own, handshake.tuple, &shape, b"hello");
+            wire.arriving = Some(datagram);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());
             let socket = socket.get_mut();
             assert_eq!((socket.send_queue(), socket.state()), (0, State::CloseWait));

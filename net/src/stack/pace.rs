@@ -6,7 +6,7 @@ use crate::secret::Key;
 /// if all had kept their distance: the virtual clock of the generic cell rate algorithm (ITU-T
 /// I.371).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace(u64);
+pub(crate) struct Pace(u64);
 
 impl Pace {
     /// Whether one more may happen now. It is counted if so.
@@ -32,7 +32,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Security 2016), or which ports are open to them (by ICMP errors: CVE-2020-25705). Each answer
 /// that it lacks would tell of one. So it must forge the same question a thousand times in a second
 /// until the difference shows.
-pub(super) struct Quota {
+pub(crate) struct Quota {
     key: Key,
     second: u64,
     /// How often it may still happen in this second.

@@ -8,15 +8,16 @@
 //! A segment whose frames do not all find room is kept, and its rest leaves before anything
 //! else does. There is one at most: while it is here, the card counts as full.
 
-use super::ETHERNET;
 use super::checksum::Sum;
+use super::ethernet::ETHERNET;
+use super::ipv4::protocol;
 use alloc::vec::Vec;
 use core::ops::Range;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
 
 /// Octets of the headers that smoltcp makes for data.
-pub(super) const HEADERS: usize = ETHERNET + 20 + 20;
+pub(crate) const HEADERS: usize = ETHERNET + 20 + 20;
 /// Where things are in an IPv4 header (RFC 791 §3.1). Its identification stays as it is:
 /// with DF set no fragment is ever told by it (RFC 6864 §4.1).
 const TOTAL_LENGTH: Range<usize> = 2..4;
@@ -32,7 +33,7 @@ const FIRST_ONLY: u8 = 0x80;
 
 /// The longest frame, of at most `most` octets, that is cut into frames of up to `frame_max`: of
 /// whole ones, so that none is short for its sake.
-pub(super) fn longest(frame_max: usize, most: usize) -> usize {
+pub(crate) fn longest(frame_max: usize, most: usize) -> usize {
     let size = frame_max.saturating_sub(HEADERS).max(1);
     let most = most.min(ETHERNET + usize::from(u16::MAX));
     HEADERS + most.saturating_sub(HEADERS) / size * size
@@ -40,7 +41,7 @@ pub(super) fn longest(frame_max: usize, most: usize) -> usize {
 
 /// A long segment, and how much of it has left in frames.
 #[derive(Default)]
-pub(super) struct Segmenter {
+pub(crate) struct Segmenter {
     /// The long frame is in its first `len` octets; its headers become those of the frames.
     whole: Vec<u8>,
     len: usize,
@@ -98,7 +99,7 @@ impl Segmenter {
         tcp[SEQUENCE].fill(0);
         tcp[CHECKSUM].fill(0);
         let sum = Sum::default().add(tcp);
-        let sum = sum.pseudo(source, destination, IpProtocol::Tcp, 0);
+        let sum = sum.pseudo(source, destination, protocol::TCP, 0);
         self.tcp_sum = software.tcp.tx().then_some(sum);
         self.ip_sum = software.ipv4.tx().then(|| Sum::default().add(ip));
         (self.tcp, self.payload) = (ETHERNET + start, ETHERNET + start + header);

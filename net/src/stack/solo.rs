@@ -9,7 +9,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::AnySocket;
 
 /// A set of one socket.
-pub(in crate::stack) struct Solo<T> {
+pub(crate) struct Solo<T> {
     set: SocketSet<'static>,
     handle: SocketHandle,
     kind: PhantomData<T>,

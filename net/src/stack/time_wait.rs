@@ -7,7 +7,7 @@
 
 use super::Tuple;
 use super::index::Index;
-use super::peek::Segment;
+use super::packet::Segment;
 use super::tcp::tcb::Challenges;
 use crate::secret::Key;
 use alloc::collections::VecDeque;
@@ -16,7 +16,7 @@ use smoltcp::wire::TcpSeqNumber;
 
 /// The acknowledgement a connection in TIME-WAIT answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastWord {
+pub(crate) struct LastWord {
     /// SND.NXT: after our FIN.
     pub seq: TcpSeqNumber,
     /// RCV.NXT: after the peer's FIN.
@@ -25,7 +25,7 @@ pub(super) struct LastWord {
 
 /// What becomes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// No such connection ended lately.
     Pass,
     /// A new connection may begin above this number of ours, the last one's last (RFC 9293
@@ -45,7 +45,7 @@ struct Entry {
 }
 
 /// The connections that ended lately. The oldest makes room for the newest.
-pub(super) struct TimeWait {
+pub(crate) struct TimeWait {
     entries: Index<Tuple, Entry>,
     /// In the order in which they expire, which is that in which they came: all are
     /// remembered equally long. What is not an entry's time is left over from one that
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::secret::{Purpose, Secret};
     use crate::stack::ethernet::Station;
-    use crate::stack::peek::SynOptions;
+    use crate::stack::packet::SynOptions;
     use core::net::{Ipv4Addr, SocketAddrV4};
 
     const SECOND: u64 = 1_000_000_000;
@@ -184,13 +184,14 @@ mod tests {
 
     fn segment(port: u16, seq: i32) -> Segment {
         Segment {
-            mac: Station([2, 0, 0, 0, 0, 1]),
+            station: Station([2, 0, 0, 0, 0, 1]),
             tuple: tuple(port),
             seq: TcpSeqNumber(seq),
             ack: Some(TcpSeqNumber(500)),
             syn: false,
             fin: false,
             rst: false,
+            is_plain: true,
             window: 0,
             data: 0,
             len: 0,

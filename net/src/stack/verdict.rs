@@ -30,7 +30,7 @@ reasons! {
     OtherStation = "other_station",
     /// Its source is a group of stations (IEEE 802.3 §3.2.3).
     SourceStation = "source_station",
-    /// It carries neither ARP nor IPv4.
+    /// It carries neither ARP nor IP.
     EtherType = "ethertype",
     /// An ARP packet for another hardware or protocol (RFC 826).
     ArpFormat = "arp_format",
@@ -44,8 +44,10 @@ reasons! {
     ArpConflict = "arp_conflict",
     /// A request whose sender asks too often, or as one of too many that never answered us.
     ArpLimited = "arp_limited",
-    /// A version other than 4, or lengths that contradict each other (RFC 791 §3.1).
+    /// Another version than the frame says, or lengths that contradict each other (RFC 791 §3.1).
     IpHeader = "ip_header",
+    /// An IPv6 packet, which is not served yet.
+    IpVersion = "ip_version",
     /// IPv4's checksum is wrong.
     IpChecksum = "ip_checksum",
     /// A source that no host can have (RFC 1122 §3.2.1.3).

@@ -66,7 +66,11 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         Truncated => datagram[..40].to_vec(),
         OtherStation => flip(datagram, 5),
         SourceStation => flip(datagram, 6),
-        EtherType => ethernet(EthernetProtocol::Ipv6, &[0x60; 60]),
+        EtherType => ethernet(EthernetProtocol::Unknown(0x88cc), &[0x60; 60]),
+        IpVersion => ethernet(
+            EthernetProtocol::Ipv6,
+            &[&[0x60, 0, 0, 0, 0, 20], &[0; 54][..]].concat(),
+        ),
         ArpFormat => flip(arp_reply(PEER_IP), 15),
         ArpSender => arp_reply([10, 0, 2, 255]),
         ArpOther => arp(1, HOST, [10, 0, 2, 99]).frame(),

@@ -3,7 +3,7 @@
 use super::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
 use super::world::*;
 use crate::Config;
-use crate::stack::Fragments;
+use crate::stack::fragments::Fragments;
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
 use abi::{Error, Pid};
 use smoltcp::wire::{
@@ -133,7 +133,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
     assert_eq!(got, sizes);
     // And the whole has a checksum.
     let mut together = Fragments::default();
-    let whole = |frame: &Vec<u8>| together.add(frame, SECOND).unwrap();
+    let whole = |frame: &Vec<u8>| together.add_frame(frame, SECOND).unwrap();
     let wholes: Vec<Vec<u8>> = pieces.iter().filter_map(whole).collect();
     assert_eq!(wholes.len(), sizes.len());
     for frame in wholes {

@@ -2,7 +2,7 @@
 
 use super::frames::{arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
-use crate::stack::Fragments;
+use crate::stack::fragments::Fragments;
 use abi::Pid;
 use abi::socket::{Answer, Kind, Request, SocketAddress};
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
@@ -233,7 +233,7 @@ fn echo(world: &mut World, from: [u8; 4], data: &[u8]) -> Option<Vec<u8>> {
         whole = match Ipv4Packet::new_unchecked(&frame[IP..]).more_frags()
             || Ipv4Packet::new_unchecked(&frame[IP..]).frag_offset() > 0
         {
-            true => together.add(&frame, SECOND).unwrap().or(whole),
+            true => together.add_frame(&frame, SECOND).unwrap().or(whole),
             false => Some(frame),
         };
     }
@@ -282,7 +282,7 @@ fn udp_of_the_greatest_length_comes_and_goes() {
         let mut together = Fragments::default();
         let mut whole = None;
         for frame in world.frames() {
-            whole = together.add(&frame, SECOND).unwrap().or(whole);
+            whole = together.add_frame(&frame, SECOND).unwrap().or(whole);
         }
         let whole = whole.unwrap();
         // And back.

@@ -7,14 +7,14 @@
 //! smoltcp is given the part of a segment that is acceptable.
 
 use super::tcb::{Said, Tcb};
-use crate::stack::peek::Segment;
+use crate::stack::packet::Segment;
 use crate::stack::verdict::DropReason;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
 
 /// A segment that smoltcp processes instead of the one that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct Shape {
+pub(crate) struct Shape {
     pub seq: TcpSeqNumber,
     pub ack: TcpSeqNumber,
     pub window: u16,
@@ -26,7 +26,7 @@ pub(in crate::stack) struct Shape {
 
 /// What becomes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) enum Arrival {
+pub(crate) enum Arrival {
     /// smoltcp processes it.
     Process,
     /// smoltcp processes this instead.
@@ -46,7 +46,7 @@ pub(in crate::stack) enum Arrival {
 
 /// How many answers there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) enum Pace {
+pub(crate) enum Pace {
     /// One for each segment: the peer sends no faster than its timers.
     Each,
     /// RFC 5961 §7: so that two ends that disagree do not answer each other for ever.

@@ -17,7 +17,7 @@ use crate::stack::agenda::Next;
 use crate::stack::handshake::{Handshake, Offer};
 use crate::stack::memory::Memory;
 use crate::stack::opening::synchronize;
-use crate::stack::peek::Segment;
+use crate::stack::packet::Segment;
 use crate::stack::solo::Solo;
 use crate::stack::{ConnectionId, Tuple, nanoseconds};
 use abi::Error;

@@ -18,7 +18,7 @@ use crate::stack::handshake::{Handshake, Offer, SynAck};
 use crate::stack::memory::{Memory, RECEIVE_MAX};
 use crate::stack::numbers::{COOKIE_LIFE_NS, Told};
 use crate::stack::opening::receive_syn;
-use crate::stack::peek::Segment;
+use crate::stack::packet::Segment;
 use crate::stack::time_wait::LastWord;
 use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, nanoseconds};
@@ -130,7 +130,7 @@ impl Tcp {
                 irs: segment.seq,
                 offer,
             },
-            station: segment.mac,
+            station: segment.station,
             since: now,
             sent: 1,
             is_refused: false,

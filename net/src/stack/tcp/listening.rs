@@ -3,7 +3,7 @@
 use super::{Listener, Role, Tcp};
 use crate::stack::ConnectionId;
 use crate::stack::memory::Memory;
-use crate::stack::peek::Segment;
+use crate::stack::packet::Segment;
 use alloc::collections::VecDeque;
 use core::net::SocketAddrV4;
 

@@ -12,20 +12,20 @@
 //! What a program has not read yet stays readable: the connection is detached then, which
 //! means that smoltcp is not given it any more, and kept until it is closed.
 
-pub(super) mod arrives;
+pub(crate) mod arrives;
 #[cfg(test)]
 mod audit;
 mod dormant;
 mod ends;
-pub(super) mod half_open;
+pub(crate) mod half_open;
 mod listening;
-pub(super) mod path;
+pub(crate) mod path;
 mod pool;
 mod programs;
 mod resets;
 mod roles;
 mod segments;
-pub(super) mod tcb;
+pub(crate) mod tcb;
 mod turns;
 
 use super::agenda::Agenda;
@@ -48,7 +48,7 @@ use arrives::Shape;
 use dormant::Signs;
 use half_open::HalfOpens;
 use path::Paths;
-pub(super) use pool::BEGAN_HERE;
+pub(crate) use pool::BEGAN_HERE;
 use pool::Group;
 use slab::Slab;
 use smoltcp::iface::SocketSet;
@@ -56,7 +56,7 @@ use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
 use tcb::Tcb;
-pub(super) use turns::Turn;
+pub(crate) use turns::Turn;
 
 /// How long the RST of an aborted connection may wait for room and a neighbour.
 const DYING_NS: u64 = 1_000_000_000;
@@ -161,7 +161,7 @@ enum Holder {
 
 /// What is to be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(crate) enum Course {
     /// It is for this connection.
     Connection(ConnectionId),
     /// It is for this connection, but smoltcp is to process this in its place; and then, if
@@ -184,7 +184,7 @@ pub(super) enum Course {
 }
 
 /// All of TCP that smoltcp does not do.
-pub(super) struct Tcp {
+pub(crate) struct Tcp {
     slots: Slab<Connection>,
     by_tuple: Index<Tuple, Holder>,
     /// The connection of the last segment: most come behind another of the same one.

@@ -31,7 +31,7 @@ const PLATEAUS: [u16; 11] = [
 
 /// What a message that a datagram was too big says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stack) struct TooBig {
+pub(crate) struct TooBig {
     tuple: Tuple,
     seq: TcpSeqNumber,
     mtu: u16,

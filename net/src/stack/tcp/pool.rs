@@ -27,7 +27,7 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 const PROTECTED_NS: u64 = 2_000_000_000;
 
 /// The group of all connections that began here, and of datagram ports. No listener has its number.
-pub(in crate::stack) const BEGAN_HERE: u16 = 0;
+pub(crate) const BEGAN_HERE: u16 = 0;
 
 /// The connections that share a claim to memory: those of a listener, by its port, or
 /// [`BEGAN_HERE`].

@@ -5,7 +5,7 @@ use super::tcb::Said;
 use super::{Connection, Course, Holder, Role, Tcp, short};
 use crate::config::Config;
 use crate::stack::memory::Memory;
-use crate::stack::peek::Segment;
+use crate::stack::packet::Segment;
 use crate::stack::time_wait::{LastWord, Verdict};
 use crate::stack::verdict::DropReason;
 use crate::stack::{ConnectionId, Tuple};

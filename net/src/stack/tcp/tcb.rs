@@ -13,7 +13,7 @@
 //! SND.UNA again and says that. And the window is told only when it has grown by a
 //! worthwhile step (§3.8.6.2.2), and never so that its right edge moves left (§3.8.6).
 
-use crate::stack::ETHERNET;
+use crate::stack::ethernet::ETHERNET;
 use crate::stack::handshake::{DEFAULT_MSS, Handshake, Offer};
 use crate::stack::pace::Pace;
 use core::ops::Range;
@@ -45,7 +45,7 @@ const OVERRIDE_NS: u64 = 200_000_000;
 
 /// What a segment from the peer says of these variables.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::stack) struct Said {
+pub(crate) struct Said {
     /// SEG.SEQ.
     pub seq: TcpSeqNumber,
     /// SEG.ACK.
@@ -56,7 +56,7 @@ pub(in crate::stack) struct Said {
 
 /// The variables. All are 0 before the SYNs have passed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::stack) struct Tcb {
+pub(crate) struct Tcb {
     /// SND.UNA: what the peer has acknowledged.
     pub una: TcpSeqNumber,
     /// The highest SND.NXT there was.
@@ -359,7 +359,7 @@ fn distance(from: TcpSeqNumber, to: TcpSeqNumber) -> u32 {
 
 /// How many challenge ACKs may be sent (RFC 5961 §7).
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::stack) struct Challenges(Pace);
+pub(crate) struct Challenges(Pace);
 
 impl Challenges {
     /// Whether one more may be sent now.

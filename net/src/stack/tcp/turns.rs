@@ -15,7 +15,7 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
 
 /// A connection whose turn it is.
-pub(in crate::stack) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     pub tuple: Tuple,
     /// A segment that smoltcp gets first: the peer's window is another than it knows.
     pub window: Option<Shape>,

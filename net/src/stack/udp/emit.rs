@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::stack::checksum::{Sum, of_udp};
 use crate::stack::ethernet::Station;
-use crate::stack::ipv4::{HEAD, Packet};
+use crate::stack::ipv4::{HEAD, Outbound, protocol};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::wire::{IpProtocol, UdpPacket};
+use smoltcp::wire::UdpPacket;
 
 /// A datagram, where it comes from, and where it goes.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl<'a> Datagram<'a> {
     /// UDP's checksum (RFC 768).
     fn checksum(&self, own: &Config) -> u16 {
         let sum = Sum::default()
-            .pseudo(own.address, *self.to.ip(), IpProtocol::Udp, self.len())
+            .pseudo(own.address, *self.to.ip(), protocol::UDP, self.len())
             .add(&self.header(0))
             .add(self.octets);
         of_udp(sum)
@@ -43,15 +43,15 @@ impl<'a> Datagram<'a> {
 
     /// The IPv4 datagram. `sums`: whether UDP's checksum is to be filled in here.
     #[inline]
-    pub fn packet(&self, own: &Config, sums: bool) -> Packet<'a> {
+    pub fn packet(&self, own: &Config, sums: bool) -> Outbound<'a> {
         let checksum = match sums {
             true => self.checksum(own),
             false => 0,
         };
-        Packet {
+        Outbound {
             to: *self.to.ip(),
             station: self.station,
-            protocol: IpProtocol::Udp,
+            protocol: protocol::UDP,
             head: self.header(checksum),
             octets: self.octets,
         }

@@ -1,6 +1,6 @@
 //! Datagram sockets. smoltcp has no part in them.
 //!
-//! A datagram was looked at when it came ([`crate::stack::peek`]) and goes into its port's
+//! A datagram was parsed when it came ([`crate::stack::packet`]) and goes into its port's
 //! [`inbox`]. One to be sent leaves at once, if its neighbour is known and the card has
 //! room. Others wait in a queue per socket: those whose neighbour is still asked for
 //! ([`crate::stack::neighbors`]), at most [`PER_HOP`] for one neighbour, where they hold up
@@ -17,12 +17,13 @@ use crate::config::Limits;
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
 use crate::secret::Key;
+use crate::stack::ethernet::ETHERNET;
 use crate::stack::identification::Identifications;
 use crate::stack::ipv4::{DATA_MAX, HEAD, IPV4};
 use crate::stack::memory::Memory;
-use crate::stack::peek::Datagram;
+use crate::stack::packet::Datagram;
 use crate::stack::verdict::{DropReason, Verdict};
-use crate::stack::{Change, DatagramId, ETHERNET};
+use crate::stack::{Change, DatagramId};
 use abi::{Error, Result};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
@@ -64,7 +65,7 @@ pub(crate) struct UdpCounters {
 }
 
 /// All of UDP.
-pub(super) struct Udp {
+pub(crate) struct Udp {
     slots: Slab<Port>,
     by_port: BTreeMap<u16, usize>,
     /// When closed ports are given up.

@@ -5,7 +5,7 @@ use super::{AT_ONCE, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use crate::config::Config;
 use crate::stack::DatagramId;
 use crate::stack::ethernet::Station;
-use crate::stack::ipv4::{Fragment, HEAD};
+use crate::stack::ipv4::{HEAD, Progress};
 use crate::stack::link::Port as Link;
 use crate::stack::memory::Memory;
 use crate::stack::neighbors::Neighbors;
@@ -20,7 +20,7 @@ pub(super) struct Outgoing {
     to: SocketAddrV4,
     pub(super) octets: Vec<u8>,
     /// A part of it was sent.
-    pub(super) fragment: Option<Fragment>,
+    pub(super) fragment: Option<Progress>,
 }
 
 impl Outgoing {
@@ -188,7 +188,7 @@ impl Udp {
             } else {
                 let fragment = outgoing.fragment.get_or_insert_with(|| {
                     let identification = self.identifications.next();
-                    Fragment {
+                    Progress {
                         identification,
                         sent: 0,
                     }

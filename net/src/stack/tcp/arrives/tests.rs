@@ -4,7 +4,7 @@ use super::*;
 use crate::stack::Tuple;
 use crate::stack::ethernet::Station;
 use crate::stack::handshake::{Handshake, Offer};
-use crate::stack::peek::SynOptions;
+use crate::stack::packet::SynOptions;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// Near the end of the sequence space, so that numbers wrap.
@@ -27,7 +27,8 @@ fn tuple() -> Tuple {
 /// What comes next, without text, and its acknowledgement of nothing new.
 fn segment() -> Segment {
     Segment {
-        mac: Station([2; 6]),
+        station: Station([2; 6]),
+        is_plain: false,
         tuple: tuple(),
         seq: NEXT,
         ack: Some(UNA),

@@ -4,21 +4,25 @@ use super::*;
 use crate::tests::frames::{Segment as Written, arp_reply, ethernet, fragments, ping, udp};
 use crate::tests::world::{PEER_IP, PEER_MAC, SERVER_IP, SERVER_MAC};
 use alloc::vec::Vec;
-use smoltcp::wire::EthernetProtocol;
+use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet};
 
-fn seen_by(frame: &[u8], software: &ChecksumCapabilities) -> Frame {
-    look(frame, &Config::new(SERVER_MAC, 1), software)
-}
-
-fn seen(frame: &[u8]) -> Frame {
-    seen_by(frame, &ChecksumCapabilities::default())
+fn parsed<'f>(frame: &'f [u8], software: &ChecksumCapabilities) -> Result<Packet<'f>, DropReason> {
+    parse(frame, &Config::new(SERVER_MAC, 1), software)
 }
 
 /// Why a frame is dropped, if it is.
 fn dropped(frame: &[u8]) -> Option<DropReason> {
-    match seen(frame) {
-        Frame::Dropped(reason) => Some(reason),
-        _ => None,
+    parsed(frame, &ChecksumCapabilities::default()).err()
+}
+
+/// The IPv4 datagram in a frame, whose checksums do not matter.
+fn datagram(frame: &[u8]) -> Ipv4 {
+    match parsed(frame, &ChecksumCapabilities::ignored())
+        .unwrap()
+        .content
+    {
+        Content::Ipv4(ip) => ip,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -125,8 +129,8 @@ fn what_is_to_all_is_seen_if_it_may_be_and_to_others_never() {
                     (true, _) => None,
                 };
                 assert_eq!(reason, expected, "{kind} to {destination:?}");
-                if let Frame::Ip(ip) = seen(&frame) {
-                    assert!(ip.from.is_none(), "it may be forged");
+                if reason.is_none() {
+                    assert!(!datagram(&frame).is_unicast, "it may be forged");
                 }
             }
         }
@@ -136,16 +140,27 @@ fn what_is_to_all_is_seen_if_it_may_be_and_to_others_never() {
 #[test]
 fn who_sends_to_this_host_is_a_neighbour_that_lives() {
     for (kind, frame) in frames() {
-        match seen(&frame) {
-            Frame::Ip(ip) => {
-                let from = (PEER_IP.into(), Station(PEER_MAC));
-                assert_eq!(ip.from, Some(from), "{kind}");
+        let packet = parsed(&frame, &ChecksumCapabilities::default()).unwrap();
+        assert_eq!(packet.station.0, PEER_MAC, "{kind}");
+        let Content::Ipv4(ip) = packet.content else {
+            assert_eq!(kind, "arp");
+            continue;
+        };
+        assert!(ip.is_unicast);
+        let ends: [Ipv4Addr; 2] = [PEER_IP.into(), SERVER_IP.into()];
+        assert_eq!([ip.source, ip.destination], ends);
+        assert_eq!(packet.datagram(&ip), &frame[14..]);
+        assert_eq!(packet.payload(&ip), &frame[34..]);
+        let seen = match ip.payload {
+            Payload::Segment(segment) => {
+                assert_eq!(segment.station.0, PEER_MAC);
+                "tcp"
             }
-            Frame::Segment(segment) => assert_eq!(segment.mac.0, PEER_MAC),
-            Frame::Arp => assert_eq!(kind, "arp"),
-            Frame::Fragment => assert_eq!(kind, "fragment"),
-            Frame::Dropped(reason) => panic!("{kind}: {reason:?}"),
-        }
+            Payload::Datagram(_) => "udp",
+            Payload::Fragment(_) => "fragment",
+            Payload::Other => "icmp",
+        };
+        assert_eq!(seen, kind);
     }
 }
 
@@ -168,8 +183,7 @@ fn each_octet_of_a_header_and_of_the_data_is_summed_up_where_that_is_softwares_j
             if at >= 34 && !first.contains(&at) {
                 assert_eq!(found, Some(reason), "{kind}, octet {at}");
                 // Nor is one with options that are none.
-                let trusted = seen_by(&damaged, &none);
-                let is_dropped = matches!(trusted, Frame::Dropped(_));
+                let is_dropped = parsed(&damaged, &none).is_err();
                 assert_eq!(is_dropped, kind == "tcp" && at == 55, "{kind}, octet {at}");
             }
         }
@@ -177,7 +191,7 @@ fn each_octet_of_a_header_and_of_the_data_is_summed_up_where_that_is_softwares_j
         let mut damaged = frame.clone();
         damaged[24] ^= 1;
         assert_eq!(dropped(&damaged), Some(DropReason::IpChecksum));
-        assert!(!matches!(seen_by(&damaged, &none), Frame::Dropped(_)));
+        assert!(parsed(&damaged, &none).is_ok());
     }
     // A datagram without sum has none (RFC 768).
     let mut frame = udp((PEER_IP, 5000), 7, b"datagram");
@@ -199,10 +213,10 @@ fn a_datagram_is_where_its_header_says() {
     };
     frame.extend([0xee; 10]);
     for (frame, start) in [(frame, 42), (with_options, 46)] {
-        let Frame::Ip(Ip { datagram, .. }) = seen(&frame) else {
+        assert_eq!(dropped(&frame), None);
+        let Payload::Datagram(datagram) = datagram(&frame).payload else {
             panic!("{frame:?}");
         };
-        let datagram = datagram.unwrap();
         assert_eq!((datagram.start, datagram.end), (start, start + 8));
         assert_eq!(&frame[datagram.start..datagram.end], b"datagram");
         assert_eq!((datagram.from.port(), datagram.port), (5000, 7));
@@ -242,8 +256,27 @@ fn a_header_that_cannot_be_is_told_from_one_that_was_cut_off() {
         frame[14 + at..][..octets.len()].copy_from_slice(octets);
         assert_eq!(dropped(&frame), expected, "{at}: {octets:x?}");
     }
-    let other = ethernet(EthernetProtocol::Ipv6, &[0x60; 60]);
+    let other = ethernet(EthernetProtocol::Unknown(0x88cc), &[0x60; 60]);
     assert_eq!(dropped(&other), Some(DropReason::EtherType));
+}
+
+#[test]
+fn an_ipv6_packet_is_recognized_and_not_served() {
+    let mut packet = [0; 40 + 20];
+    (packet[0], packet[5]) = (0x60, 20);
+    let dropped = |packet: &[u8]| dropped(&ethernet(EthernetProtocol::Ipv6, packet));
+    assert_eq!(dropped(&packet), Some(DropReason::IpVersion));
+    for len in 0..packet.len() {
+        assert_eq!(
+            dropped(&packet[..len]),
+            Some(DropReason::Truncated),
+            "{len}"
+        );
+    }
+    packet[5] = 21;
+    assert_eq!(dropped(&packet), Some(DropReason::Truncated));
+    packet[0] = 0x40;
+    assert_eq!(dropped(&packet), Some(DropReason::IpHeader));
 }
 
 #[test]
@@ -262,7 +295,7 @@ fn a_syn_alone_opens_and_only_a_syn_has_options_that_matter() {
         ];
         let options = options.map(|option| {
             frame[54..58].copy_from_slice(&option);
-            let Frame::Segment(segment) = seen_by(&frame, &ChecksumCapabilities::ignored()) else {
+            let Payload::Segment(segment) = datagram(&frame).payload else {
                 panic!("{flags:#x}");
             };
             assert_eq!(segment.opens(), flags & (fin | syn | rst | ack) == syn);
