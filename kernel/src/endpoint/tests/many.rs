@@ -335,6 +335,8 @@ fn who_wanted_room_is_told_of_it_and_nobody_else() {
     for pid in &pids {
         assert_eq!(world.wait(*pid, false), None);
     }
+    let dropped = world.count(pids[0], "tx_dropped");
+    assert_eq!(dropped, 0, "what waits is not lost");
     world.settle();
     world.idle();
     let room = pids.map(|pid| world.bits(pid));
