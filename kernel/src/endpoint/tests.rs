@@ -260,7 +260,10 @@ impl World {
     }
 
     pub fn igb(pace: Pace, seed: u64) -> Self {
-        let config = Config::small(InterruptMode::Intx);
+        World::igb_of(Config::small(InterruptMode::Intx), pace, seed)
+    }
+
+    pub fn igb_of(config: Config, pace: Pace, seed: u64) -> Self {
         let arena = config.arena_size().expect("a sound configuration");
         let (behaviour, mode) = (igb::Behaviour::Silicon, config.interrupts);
         let model = igb::IgbModel::new(behaviour, pace, seed, MAC, arena, mode);
