@@ -83,4 +83,4 @@ fn to_abi(error: nic::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

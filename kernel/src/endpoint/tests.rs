@@ -1,6 +1,7 @@
 //! Cards, endpoints and their owners over models of cards and of programs' memory.
 
 mod attach;
+mod calls;
 pub mod frames;
 mod many;
 
@@ -8,6 +9,7 @@ use super::memory::Shared;
 use super::{Attached, Cards, Interrupts, Refusal};
 use crate::account::{Accounts, Counter as Clock};
 use crate::limits::Rights;
+use crate::no_memory::sheltered;
 use crate::pci::Address;
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::runs::Runs;
@@ -25,7 +27,7 @@ use nic::model::{Model, Pace, e100, igb};
 use nic::{Bus, BusAddr, Nic};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 /// The card's own station.
 pub const MAC: MacAddress = [2, 0, 0, 0, 0, 1];
@@ -40,11 +42,9 @@ const ARENA: u64 = 1 << 40;
 /// Bytes of the ramdisk. The models reach their arenas only: it is in there, among received frames.
 const RAMDISK: usize = 1 << 15;
 
-type Bytes = Rc<RefCell<Vec<u8>>>;
-
 thread_local! {
     /// The kernel's memory that programs are shown, by physical address.
-    static MEMORY: RefCell<BTreeMap<u64, Weak<RefCell<Vec<u8>>>>> = RefCell::default();
+    static MEMORY: RefCell<BTreeMap<u64, Vec<u8>>> = RefCell::default();
     /// How many more pieces of it there are.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
@@ -56,41 +56,54 @@ pub fn leave(pieces: usize) {
 
 /// Pieces of memory that somebody has.
 pub fn pieces() -> usize {
-    MEMORY.with_borrow(|all| all.values().filter(|it| it.strong_count() > 0).count())
+    MEMORY.with_borrow(BTreeMap::len)
 }
 
 /// Memory that the kernel and a program share.
-pub struct Area {
-    address: u64,
-    bytes: Bytes,
+pub struct Area(u64);
+
+impl Area {
+    fn with<R>(&self, access: impl FnOnce(&mut [u8]) -> R) -> R {
+        MEMORY.with_borrow_mut(|all| access(all.get_mut(&self.0).expect("its own")))
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        let freed = || MEMORY.with_borrow_mut(|all| all.remove(&self.0));
+        sheltered(|| drop(freed()));
+    }
 }
 
 impl Shared for Area {
     fn allocate(len: usize) -> Option<Self> {
         let left = LEFT.get().checked_sub(1)?;
         LEFT.set(left);
-        let bytes: Bytes = Rc::new(RefCell::new(vec![0; len]));
-        let address = MEMORY.with_borrow_mut(|all| {
-            let last = all.last_key_value().map_or(1 << 20, |(last, _)| *last);
-            all.insert(last + (1 << 24), Rc::downgrade(&bytes));
-            last + (1 << 24)
-        });
-        Some(Area { address, bytes })
+        // What the test allocates is no heap of the kernel's.
+        sheltered(|| {
+            MEMORY.with_borrow_mut(|all| {
+                let last = all.last_key_value().map_or(1 << 20, |(last, _)| *last);
+                let address = last + (1 << 24);
+                all.insert(address, vec![0; len]);
+                Some(Area(address))
+            })
+        })
     }
 
     fn address(&self) -> u64 {
-        self.address
+        self.0
     }
 
     fn size(&self) -> usize {
-        self.bytes.borrow().len()
+        self.with(|bytes| bytes.len())
     }
 
     fn load_words<const N: usize>(&self, offset: usize) -> [u32; N] {
         assert!(offset.is_multiple_of(4));
-        let bytes = self.bytes.borrow();
-        let (words, _) = bytes[offset..offset + 4 * N].as_chunks();
-        core::array::from_fn(|word| u32::from_le_bytes(words[word]))
+        self.with(|bytes| {
+            let (words, _) = bytes[offset..offset + 4 * N].as_chunks();
+            core::array::from_fn(|word| u32::from_le_bytes(words[word]))
+        })
     }
 
     fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) {
@@ -98,12 +111,12 @@ impl Shared for Area {
         self.put(offset, words.map(u32::to_le_bytes).as_flattened());
     }
 
-    fn put(&mut self, offset: usize, bytes: &[u8]) {
-        self.bytes.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    fn put(&mut self, offset: usize, from: &[u8]) {
+        self.with(|bytes| bytes[offset..offset + from.len()].copy_from_slice(from));
     }
 
-    fn get(&self, offset: usize, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&self.bytes.borrow()[offset..offset + bytes.len()]);
+    fn get(&self, offset: usize, to: &mut [u8]) {
+        self.with(|bytes| to.copy_from_slice(&bytes[offset..offset + to.len()]));
     }
 }
 
@@ -247,7 +260,10 @@ impl World {
     }
 
     pub fn igb(pace: Pace, seed: u64) -> Self {
-        let config = Config::small(InterruptMode::Intx);
+        World::igb_of(Config::small(InterruptMode::Intx), pace, seed)
+    }
+
+    pub fn igb_of(config: Config, pace: Pace, seed: u64) -> Self {
         let arena = config.arena_size().expect("a sound configuration");
         let (behaviour, mode) = (igb::Behaviour::Silicon, config.interrupts);
         let model = igb::IgbModel::new(behaviour, pace, seed, MAC, arena, mode);
@@ -261,7 +277,7 @@ impl World {
         )
     }
 
-    fn new(
+    pub fn new(
         nic: &'static mut dyn Nic,
         ramdisk_at: BusAddr,
         model: impl Model + 'static,
@@ -349,34 +365,26 @@ impl World {
         process.space.as_ref().expect("alive").shown[which]
     }
 
-    /// The kernel's memory at a physical address; `None` if that is the card's arena.
-    fn bytes_at(address: u64) -> Option<(Bytes, usize)> {
-        MEMORY.with_borrow(|all| {
-            let (start, bytes) = all.range(..=address).next_back()?;
+    /// Does something with the kernel's memory at a physical address; `None` if that is the card's arena.
+    fn at<R>(address: u64, len: usize, access: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
+        MEMORY.with_borrow_mut(|all| {
+            let (start, bytes) = all.range_mut(..=address).next_back()?;
             let offset = (address - start) as usize;
-            let bytes = bytes
-                .upgrade()
-                .filter(|bytes| offset < bytes.borrow().len())?;
-            Some((bytes, offset))
+            Some(access(bytes.get_mut(offset..offset + len)?))
         })
     }
 
     fn peek(&self, address: u64, len: usize) -> Vec<u8> {
-        match Self::bytes_at(address) {
-            Some((bytes, at)) => bytes.borrow()[at..at + len].to_vec(),
-            None => {
-                let mut bytes = vec![0; len];
-                self.model.copy_out((address - ARENA) as usize, &mut bytes);
-                bytes
-            }
-        }
+        Self::at(address, len, |bytes| bytes.to_vec()).unwrap_or_else(|| {
+            let mut bytes = vec![0; len];
+            self.model.copy_out((address - ARENA) as usize, &mut bytes);
+            bytes
+        })
     }
 
-    fn poke(&self, address: u64, bytes: &[u8]) {
-        match Self::bytes_at(address) {
-            Some((to, at)) => to.borrow_mut()[at..at + bytes.len()].copy_from_slice(bytes),
-            None => self.model.copy_in((address - ARENA) as usize, bytes),
-        }
+    fn poke(&self, address: u64, from: &[u8]) {
+        let poked = Self::at(address, from.len(), |bytes| bytes.copy_from_slice(from));
+        poked.unwrap_or_else(|| self.model.copy_in((address - ARENA) as usize, from));
     }
 
     pub fn words(&self, pid: Pid) -> Vec<u32> {

@@ -388,8 +388,12 @@ impl<B: Bus> FrameBuffers for E100<B> {
         Ok(taken)
     }
 
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.transmit.pool.put_back(buffer)
+    }
+
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.transmit.pool.put_back(buffer)?;
+        self.put_back(buffer)?;
         self.counters.tx_dropped += 1;
         Ok(())
     }
@@ -515,7 +519,7 @@ impl<B: Bus> Nic for E100<B> {
         let options = SendOptions::default();
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, &options) {
             // The caller still has the frame, and is told.
-            self.transmit.pool.put_back(buffer)?;
+            self.put_back(buffer)?;
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }

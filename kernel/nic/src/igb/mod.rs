@@ -419,8 +419,12 @@ impl<B: Bus> FrameBuffers for Igb<B> {
         result
     }
 
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.buffers.put_back(buffer)
+    }
+
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.buffers.put_back(buffer)?;
+        self.put_back(buffer)?;
         self.counters.tx_dropped += 1;
         Ok(())
     }
@@ -543,7 +547,7 @@ impl<B: Bus> Nic for Igb<B> {
         }
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
             // The caller still has the frame, and is told.
-            self.buffers.put_back(buffer)?;
+            self.put_back(buffer)?;
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }

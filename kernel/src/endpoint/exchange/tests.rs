@@ -52,6 +52,13 @@ fn honest_exchanges_are_answered_exactly() {
         );
         assert_eq!((result, done.sent), (Ok(0), 0), "{kind}");
         assert_eq!(done.taken.iter().collect::<BTreeSet<_>>().len(), 6);
+        let ask = Ask {
+            large: 2,
+            ..Ask::default()
+        };
+        let (_, large) = world.exchange(pid, &ask);
+        assert_eq!(large.taken.len(), usize::from(memory.large.0.min(2)));
+        assert!(large.taken.iter().all(|it| *it >= memory.small.0), "{kind}");
         // Frames go out in order; one that cannot be sent is dropped, and the others go.
         let frames: Vec<Vec<u8>> = (0..6)
             .map(|number| frame(PEER, MAC, number, 60 + 200 * usize::from(number)))

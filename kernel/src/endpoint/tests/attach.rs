@@ -187,3 +187,32 @@ fn endpoints_come_and_go_in_any_order() {
     assert_eq!(pieces(), before);
     world.owner(&[]);
 }
+
+#[test]
+fn the_next_owner_finds_nothing_in_the_area() {
+    for filters in [vec![], vec![at(1)]] {
+        let mut world = World::e100(Pace::Doorbell, 1);
+        let first = world.owner(&filters);
+        world.set_words(first, 0, &[0x5ec7e7; WORDS]);
+        world.end(first);
+        let next = world.owner(&filters);
+        assert_eq!(world.words(next), [0; WORDS]);
+        // It is mapped once, however often one asks.
+        world.set_words(next, 7, &[1]);
+        world.map(next, 0);
+        assert_eq!(world.words(next)[7], 1);
+    }
+}
+
+#[test]
+fn statistics_are_as_many_as_there_is_room_for() {
+    let mut world = World::e100(Pace::Doorbell, 1);
+    let pid = world.owner(&[at(1)]);
+    let count =
+        |world: &mut World, to, room| world.cards.statistics(0, pid, &world.table, (to, room));
+    let all = count(&mut world, HERE, u64::MAX).expect("attached");
+    assert!((30..=Counter::COUNT_MAX as u64).contains(&all), "{all}");
+    assert_eq!(count(&mut world, HERE, 3), Ok(3));
+    assert_eq!(count(&mut world, HERE, 0), Ok(0));
+    assert_eq!(count(&mut world, u64::MAX, 3), Err(Error::BadAddress));
+}

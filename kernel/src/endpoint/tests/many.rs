@@ -319,6 +319,36 @@ fn a_slow_reader_loses_its_own_frames_only() {
     }
 }
 
+/// The 82576 puts a long frame into several of its buffers; a tenant gets it in one.
+#[test]
+fn a_long_frame_that_comes_in_pieces_goes_on_whole() {
+    let config = Config {
+        frame_max: 9014,
+        ..Config::small(InterruptMode::Intx)
+    };
+    let mut world = World::igb_of(config, Pace::Anytime, 5);
+    let mut tenants: Vec<Tenant> = (0..2)
+        .map(|index| Tenant::new(&mut world, filter(index)))
+        .collect();
+    for number in 0..60 {
+        let tenant = &mut tenants[number as usize % 2];
+        let mut frame = tenant.incoming(number);
+        frame.resize(
+            [60, 2048, 2049, 4096, 5000, 9014][number as usize / 2 % 6],
+            number as u8,
+        );
+        world.model.arrive(&frame);
+        tenant.expected.push(frame);
+        world.settle();
+        world.idle();
+    }
+    for tenant in &mut tenants {
+        tenant.turn(&mut world, &mut 0, 0);
+        assert_eq!(tenant.got, tenant.expected);
+        assert_eq!(world.count(tenant.pid, "switch_dropped_piece"), 0);
+    }
+}
+
 #[test]
 fn who_wanted_room_is_told_of_it_and_nobody_else() {
     let mut world = World::e100(Pace::Stalling, 4);
@@ -335,6 +365,8 @@ fn who_wanted_room_is_told_of_it_and_nobody_else() {
     for pid in &pids {
         assert_eq!(world.wait(*pid, false), None);
     }
+    let dropped = world.count(pids[0], "tx_dropped");
+    assert_eq!(dropped, 0, "what waits is not lost");
     world.settle();
     world.idle();
     let room = pids.map(|pid| world.bits(pid));
