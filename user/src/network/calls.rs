@@ -8,7 +8,7 @@ use crate::{Error, Pid, Result};
 use abi::batch::{HERE, HERE_MAX};
 use abi::ipc::{LEASES_MAX, LeaseInfo};
 use abi::socket::Answer;
-use net::Kernel;
+use net::Ipc;
 
 /// Names the call of this process. The kernel's tokens are never 0.
 const OWN_TOKEN: u64 = 0;
@@ -125,7 +125,7 @@ impl<'l, 'm> Calls<'l, 'm> {
     }
 }
 
-impl Kernel for Calls<'_, '_> {
+impl Ipc for Calls<'_, '_> {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         if token != OWN_TOKEN {
             return ipc::lease_read(token, lease, offset as u64, into);
