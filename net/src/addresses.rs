@@ -1,13 +1,14 @@
 //! Which local addresses and ports sockets have.
 
 use crate::handles::State;
+use crate::names::Tuple;
+use crate::phy::Device;
 use crate::ports;
 use crate::server::Server;
-use crate::stack::{Stage, Tuple};
+use crate::tcp::Stage;
 use abi::socket::{Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
 
 impl<D: Device> Server<D> {
     #[cold]
@@ -26,7 +27,7 @@ impl<D: Device> Server<D> {
             return Err(Error::InvalidArgument);
         }
         let ip = Ipv4Addr::from(address.ip);
-        if !ip.is_unspecified() && ip != self.config().address {
+        if !ip.is_unspecified() && ip != self.stack.address() {
             return Err(Error::AddressNotAvailable);
         }
         let state = socket.state;
@@ -88,7 +89,7 @@ impl<D: Device> Server<D> {
         if let State::Stream(id) = socket.state
             && let Some(tuple) = self.stack.tuple(id)
         {
-            return Ok(SocketAddrV4::new(self.config().address, tuple.port));
+            return Ok(SocketAddrV4::new(self.stack.address(), tuple.port));
         }
         let nothing = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
         Ok(socket.local.unwrap_or(nothing))

@@ -1,14 +1,15 @@
 //! Requests on stream sockets.
 
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::ipc::{Ipc, read_exactly, write_exactly};
+use crate::names::{ConnectionId, Tuple};
 use crate::parked::Call;
+use crate::phy::Device;
 use crate::server::Server;
-use crate::stack::{ConnectionId, Stage, Tuple};
+use crate::tcp::Stage;
 use abi::socket::{Answer, Direction, Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
 
 impl<D: Device> Server<D> {
     pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
@@ -26,7 +27,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         client: Pid,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, client)?;
         let port = match (socket.state, socket.local) {
@@ -37,7 +38,7 @@ impl<D: Device> Server<D> {
         if !self.stack.can_accept(port) {
             return wait(socket.non_blocking);
         }
-        self.handles.make_room(client, kernel)?;
+        self.handles.make_room(client, ipc)?;
         let Some((id, peer)) = self.stack.accept(port) else {
             return Err(Error::ConnectionReset);
         };
@@ -103,7 +104,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
         if self.stack.stage(id) != Stage::Open {
@@ -128,7 +129,7 @@ impl<D: Device> Server<D> {
             };
             let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
-                read_exactly(kernel, token, place, &mut buffer[..count])?;
+                read_exactly(ipc, token, place, &mut buffer[..count])?;
                 Ok(count)
             })?;
             if sent == 0 {
@@ -149,7 +150,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
         if self.stack.stage(id) != Stage::Open {
@@ -169,7 +170,7 @@ impl<D: Device> Server<D> {
             let (token, offset) = (call.token, taken);
             taken += self.stack.receive_from(id, |octets| {
                 let count = octets.len().min(waiting - offset);
-                write_exactly(kernel, token, offset, &octets[..count])?;
+                write_exactly(ipc, token, offset, &octets[..count])?;
                 Ok(count)
             })?;
         }

@@ -330,7 +330,7 @@ impl World {
     }
 
     pub fn attach(&mut self, pid: Pid, filters: &[Filter]) -> core::result::Result<u8, Refusal> {
-        let allowed = self.table.check_card(pid, 0);
+        let allowed = self.table.check_card(pid, 0, filters.is_empty());
         allowed.map_err(Refusal::Wrong)?;
         let attached = self.cards.attach(0, pid, filters, &mut self.table, |_| ());
         if attached.is_ok() {

@@ -1,29 +1,32 @@
 //! What becomes of received frames.
 
-use super::arp::Arp;
-use super::card::Card;
-use super::coalesce::{FRAME_MAX, First, Run};
-use super::early::Early;
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
-use super::engine::Engine;
-use super::ethernet::Station;
-use super::fragments::Fragments;
-use super::icmp::{Icmp, Report};
-use super::ipv4::protocol;
-use super::link::{Arriving, Fill, Port};
-use super::memory::Memory;
-use super::neighbors::Neighbors;
-use super::packet::{self, Content, Fragment, Ipv4, Packet, Payload, Segment};
-use super::tcp::arrives::Shape;
-use super::tcp::{Course, Tcp};
-use super::time_wait::LastWord;
-use super::udp::Udp;
-use super::verdict::{DropReason, Verdict};
-use super::{ConnectionId, Stack, Tuple, instant};
-use crate::config::Config;
+use crate::ip::arp::Arp;
+use crate::ip::fragments::Fragments;
+use crate::ip::icmp::{Icmp, Report};
+use crate::ip::interface::Interface;
+use crate::ip::neighbors::Neighbors;
+use crate::ip::protocol;
+use crate::link::ethernet::Station;
+use crate::link::joining::{FRAME_MAX, First, Run};
+use crate::link::lookahead::LookAhead;
+use crate::link::{Fill, Link};
+use crate::memory::Memory;
+use crate::names::{ConnectionId, Tuple};
+use crate::packet;
+use crate::packet::{Content, Fragment, Ipv4, Packet, Payload, Segment};
+use crate::phy::{ChecksumCapabilities, RxToken, TxToken, instant};
+use crate::stack::Stack;
+use crate::tcp::arrives::Shape;
+use crate::tcp::device::Arriving;
+use crate::tcp::early::Early;
+use crate::tcp::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
+use crate::tcp::engine::Engine;
+use crate::tcp::time_wait::LastWord;
+use crate::tcp::{Course, Tcp};
+use crate::udp::Udp;
+use crate::verdict::{DropReason, Verdict};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use smoltcp::phy::{ChecksumCapabilities, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
 /// acknowledgement, which is not joined with others.
@@ -31,7 +34,7 @@ const SHORT: usize = 60;
 
 /// The parts of the stack that frames are for.
 pub(crate) struct Receiver<'a> {
-    config: &'a Config,
+    own: &'a Interface,
     fragments: &'a mut Fragments,
     early: &'a mut Early,
     engine: &'a mut Engine,
@@ -52,35 +55,33 @@ struct Begun {
     segment: Segment,
 }
 
-impl<D: Card> Stack<D> {
+impl<D: LookAhead> Stack<D> {
     /// Receives a frame, or several as one, `most` at the most, if there is one and room
     /// for the reply. Returns how many.
     pub(crate) fn receive(&mut self, most: usize, now: u64) -> usize {
-        let mut parsed = None;
-        if most > 1 && self.port.device.sees(2) && self.port.device.frame(0).len() > SHORT {
-            let (device, software) = (&self.port.device, &self.port.software);
-            let packet = packet::parse(device.frame(0), &self.config, software);
-            if let Ok(packet) = &packet
+        let mut headers = None;
+        if most > 1 && self.link.device.sees(2) && self.link.device.frame(0).len() > SHORT {
+            let device = &self.link.device;
+            let frame = device.frame(0);
+            let parsed = packet::parse(frame, &self.own, &self.link.software);
+            if let Ok(headers) = headers.insert(parsed)
+                && let packet = (Packet { frame, headers })
                 && let Some(begun) =
-                    Begun::new(packet, device.frame(1), &mut self.tcp, &mut self.memory)
+                    Begun::new(&packet, device.frame(1), &mut self.tcp, &mut self.memory)
             {
                 return self.receive_joined(begun, most, now);
             }
-            parsed = Some(packet.map(|packet| packet.moved(&[])));
         }
-        let (port, mut receiver) = self.parts(now);
-        let Some((frame, reply)) = port.device.receive(instant(now)) else {
+        let (link, mut receiver) = self.parts(now);
+        let Some((frame, reply)) = link.device.receive(instant(now)) else {
             return 0;
         };
-        let reply = Fill::new(reply, &port.software);
+        let reply = Fill::new(reply, &link.software);
         let verdict = frame.consume(|frame| {
-            let packet = match parsed {
-                Some(parsed) => parsed.map(|packet| packet.moved(frame)),
-                None => packet::parse(frame, receiver.config, &port.software),
-            };
-            match packet {
-                Ok(packet) => receiver.process(&packet, reply),
-                Err(reason) => Verdict::Dropped(reason),
+            let parse = || packet::parse(frame, receiver.own, &link.software);
+            match headers.get_or_insert_with(parse) {
+                Ok(headers) => receiver.process(&Packet { frame, headers }, reply),
+                Err(reason) => Verdict::Dropped(*reason),
             }
         });
         self.frames_received += 1;
@@ -92,13 +93,15 @@ impl<D: Card> Stack<D> {
     #[cold]
     pub(crate) fn report_expired(&mut self, now: u64) {
         while let Some(frame) = self.fragments.next_expired() {
-            let seen = packet::parse(&frame, &self.config, &ChecksumCapabilities::ignored());
-            if let Ok(packet) = seen
-                && let Content::Ipv4(ip) = &packet.content
+            let seen = packet::parse(&frame, &self.own, &ChecksumCapabilities::ignored());
+            if let Ok(headers) = &seen
+                && let Content::Ipv4(ip) = &headers.content
             {
+                let frame = &frame;
+                let packet = Packet { frame, headers };
                 let none = None::<D::TxToken<'_>>;
                 let timeout = Report::ReassemblyTimeout;
-                let around = (&self.config, now);
+                let around = (&self.own, now);
                 self.icmp.report(timeout, (&packet, ip), none, around);
             }
         }
@@ -108,23 +111,26 @@ impl<D: Card> Stack<D> {
     #[inline]
     pub(crate) fn receive_early(&mut self, now: u64) {
         for frame in self.early.take(now) {
-            let (port, mut receiver) = self.parts(now);
-            let packet = packet::parse(&frame, receiver.config, &port.software);
-            let Some(reply) = port.room(instant(now), None) else {
+            let (link, mut receiver) = self.parts(now);
+            let seen = packet::parse(&frame, receiver.own, &link.software);
+            let Some(reply) = link.room(instant(now), None) else {
                 // There was room for it before.
                 self.early.keep(&frame);
                 self.early.heard();
                 continue;
             };
             // It has had its verdict.
-            let _ = packet.map(|packet| receiver.process(&packet, reply));
+            if let Ok(headers) = &seen {
+                let frame = &frame;
+                receiver.process(&Packet { frame, headers }, reply);
+            }
         }
     }
 
     /// The card, and all else that frames are for.
-    fn parts(&mut self, now: u64) -> (&mut Port<D>, Receiver<'_>) {
+    fn parts(&mut self, now: u64) -> (&mut Link<D>, Receiver<'_>) {
         let receiver = Receiver {
-            config: &self.config,
+            own: &self.own,
             fragments: &mut self.fragments,
             early: &mut self.early,
             engine: &mut self.engine,
@@ -136,7 +142,7 @@ impl<D: Card> Stack<D> {
             memory: &mut self.memory,
             now,
         };
-        (&mut self.port, receiver)
+        (&mut self.link, receiver)
     }
 
     /// Receives the frames that go on with each other as one segment. Returns how many; 0 if
@@ -147,22 +153,22 @@ impl<D: Card> Stack<D> {
             id,
             mut segment,
         } = begun;
-        let (port, mut receiver) = self.parts(now);
+        let (link, mut receiver) = self.parts(now);
         let mut count = 0;
-        if port.device.transmit(instant(now)).is_some() {
-            port.device.skip();
+        if link.device.transmit(instant(now)).is_some() {
+            link.device.skip();
             count = 1;
             while count < most
-                && port.device.sees(1)
-                && run.takes(port.device.frame(0), &port.software)
+                && link.device.sees(1)
+                && run.takes(link.device.frame(0), &link.software)
             {
-                port.device.skip();
+                link.device.skip();
                 count += 1;
             }
             segment.len = run.octets();
-            let hurry = run.is_owed_an_answer(port.mss);
+            let hurry = run.is_owed_an_answer(link.mss);
             // The same room as before: nothing was sent.
-            let reply = port.room(instant(now), None);
+            let reply = link.room(instant(now), None);
             receiver.process_joined(id, &segment, run.datagram(), hurry, reply);
         }
         self.memory.give_back_frame(run.into_buffer());
@@ -193,11 +199,11 @@ impl Begun {
 impl Receiver<'_> {
     /// Processes a packet; there is room for the reply.
     fn process<T: TxToken>(&mut self, packet: &Packet<'_>, reply: T) -> Verdict {
-        match &packet.content {
+        match &packet.headers.content {
             Content::Ipv4(ip) => self.ipv4(packet, ip, reply),
             Content::Arp(arp) => {
-                let around = (self.config, self.now);
-                let (from, neighbors) = (packet.station, &mut *self.neighbors);
+                let around = (self.own, self.now);
+                let (from, neighbors) = (packet.headers.station, &mut *self.neighbors);
                 let (verdict, heard) = self.arp.receive(arp, from, neighbors, around, reply);
                 if let Some(neighbor) = heard {
                     self.tcp.heard(neighbor);
@@ -211,21 +217,21 @@ impl Receiver<'_> {
         match &ip.payload {
             Payload::Segment(segment) => {
                 let datagram = packet.datagram(ip);
-                let reply = (self.config, Some(reply));
-                let mut one = Arriving::new(datagram, packet.station, reply);
+                let reply = (self.own, Some(reply));
+                let mut one = Arriving::new(datagram, packet.headers.station, reply);
                 let (verdict, last_word) = self.segment(segment, packet.frame, &mut one);
                 if verdict == Verdict::Delivered {
-                    self.spoke((ip.source, packet.station), segment.ack.is_some());
+                    self.spoke((ip.source, packet.headers.station), segment.ack.is_some());
                 }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, (last_word, 0));
+                    acknowledge(reply, self.own, segment, (last_word, 0));
                 }
                 return verdict;
             }
             Payload::Fragment(fragment) => {
                 return self.fragment(packet, (ip, fragment), reply);
             }
-            _ if ip.is_unicast => self.spoke((ip.source, packet.station), false),
+            _ if ip.is_unicast => self.spoke((ip.source, packet.headers.station), false),
             _ => {}
         }
         if let Payload::Datagram(datagram) = &ip.payload {
@@ -246,7 +252,7 @@ impl Receiver<'_> {
             self.report(Report::ProtocolUnreachable, (packet, ip), reply);
             return Verdict::Dropped(DropReason::IpProtocol);
         }
-        match self.icmp.receive((packet, ip), reply, self.config) {
+        match self.icmp.receive((packet, ip), reply, self.own) {
             Ok(Some(told)) if !self.tcp.too_big(&told, self.now) => {
                 Verdict::Dropped(DropReason::IcmpError)
             }
@@ -257,7 +263,7 @@ impl Receiver<'_> {
 
     /// Tells the sender of a datagram what has become of it, if it may be told.
     fn report<T: TxToken>(&mut self, report: Report, what: (&Packet<'_>, &Ipv4), reply: T) {
-        let around = (self.config, self.now);
+        let around = (self.own, self.now);
         self.icmp.report(report, what, Some(reply), around);
     }
 
@@ -272,15 +278,15 @@ impl Receiver<'_> {
 
     #[inline(never)]
     fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
-        let (own, now) = (self.config, self.now);
+        let (own, now) = (self.own, self.now);
         if !own.contains(host) {
-            if let Some(router) = own.gateway
+            if let Some(router) = own.gateway()
                 && !self.neighbors.is_no_news(router, station, answers, now)
             {
                 self.neighbors.passed_on(router, station, answers, now);
             }
         } else if station.is_single()
-            && station.0 != own.mac
+            && station != own.station
             && own.can_be_neighbor(host)
             && self.neighbors.spoke(host, station, answers, now)
         {
@@ -302,8 +308,11 @@ impl Receiver<'_> {
             Err(reason) => return Verdict::Dropped(reason),
         };
         // No card has verified it.
-        match packet::parse(&whole, self.config, &ChecksumCapabilities::default()) {
-            Ok(packet) => self.process(&packet, reply),
+        match packet::parse(&whole, self.own, &ChecksumCapabilities::default()) {
+            Ok(headers) => {
+                let (frame, headers) = (&whole[..], &headers);
+                self.process(&Packet { frame, headers }, reply)
+            }
             Err(reason) => Verdict::Dropped(reason),
         }
     }
@@ -317,7 +326,7 @@ impl Receiver<'_> {
         hurry: bool,
         reply: Option<T>,
     ) {
-        let mut one = Arriving::new(datagram, segment.station, (self.config, reply));
+        let mut one = Arriving::new(datagram, segment.station, (self.own, reply));
         let now = self.now;
         self.spoke((*segment.tuple.peer.ip(), segment.station), true);
         if hurry {
@@ -329,7 +338,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, (last_word, 0));
+            acknowledge(reply, self.own, segment, (last_word, 0));
         }
     }
 
@@ -345,7 +354,7 @@ impl Receiver<'_> {
         if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
             return (Verdict::Kept, None);
         }
-        match self.tcp.before(segment, self.config, (now, self.memory)) {
+        match self.tcp.before(segment, self.own, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -374,20 +383,20 @@ impl Receiver<'_> {
             }
             Course::Challenge(last_word, window, reason) => {
                 if let Some(reply) = one.reply.take() {
-                    acknowledge(reply, self.config, segment, (last_word, window));
+                    acknowledge(reply, self.own, segment, (last_word, window));
                 }
                 (Verdict::Dropped(reason), None)
             }
             Course::SynAck(answer) => {
                 if let Some(reply) = one.reply.take() {
-                    syn_ack(reply, self.config, &answer);
+                    syn_ack(reply, self.own, &answer);
                 }
                 (Verdict::Delivered, None)
             }
             Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
-                    reset(reply, self.config, segment);
+                    reset(reply, self.own, segment);
                 }
                 (Verdict::Dropped(reason), None)
             }
@@ -416,7 +425,7 @@ impl Receiver<'_> {
             true => &mut short[..],
             false => &mut long[..],
         };
-        let (own, (tuple, station)) = (self.config, from);
+        let (own, (tuple, station)) = (self.own, from);
         let datagram = from_peer(place, own, tuple, shape, data);
         let mut one = Arriving::new(datagram, station, (own, reply.take()));
         self.engine.ingress(&mut one, self.tcp.parts(id), self.now);

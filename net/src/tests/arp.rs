@@ -1,7 +1,7 @@
 //! RFC 826's reception algorithm and RFC 5227's defence of an address, by frames.
 
-use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, segments};
 use abi::Pid;
 use abi::socket::{Handle, Kind, Request, SocketAddress};
 use smoltcp::wire::{EthernetAddress, TcpControl};

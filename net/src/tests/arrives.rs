@@ -5,9 +5,9 @@
 //! end of the sequence space, so that they wrap. SND.UNA and SND.NXT differ where data or a
 //! FIN can be on its way.
 
-use super::frames::arp_reply;
 use super::raw::*;
 use super::world::*;
+use crate::tests::frames::arp_reply;
 use abi::Pid;
 use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
 use std::vec;

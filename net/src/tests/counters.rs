@@ -1,11 +1,11 @@
 //! One verdict for each received frame: each reason alone, and their sum over anything.
 
-use super::arp::arp;
-use super::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, segments, udp};
-use super::raw;
 use super::world::*;
 use crate::Config;
-use crate::stack::verdict::DropReason;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, segments, udp};
+use crate::tests::raw;
+use crate::verdict::DropReason;
 use abi::Pid;
 use abi::socket::{Kind, Request};
 use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet, TcpControl};

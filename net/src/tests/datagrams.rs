@@ -1,9 +1,9 @@
 //! Datagrams, ARP, ICMP and fragments.
 
-use super::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
 use super::world::*;
 use crate::Config;
-use crate::stack::fragments::Fragments;
+use crate::ip::fragments::Fragments;
+use crate::tests::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
 use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
 use abi::{Error, Pid};
 use smoltcp::wire::{

@@ -2,12 +2,12 @@
 //! or changed, whenever they fall asleep and whatever wakes them. And who gives way when there
 //! is no memory left.
 
-use super::batch::{Ops, bare};
-use super::frames::arp_reply;
 use super::raw::*;
-use super::streams::Echo;
 use super::world::*;
 use crate::Config;
+use crate::tests::batch::{Ops, bare};
+use crate::tests::frames::arp_reply;
+use crate::tests::streams::Echo;
 use abi::batch::{Event, Tell};
 use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
 use abi::{Error, Pid};

@@ -1,11 +1,13 @@
 //! Datagrams put together from fragments.
 
-use super::frames::{fragments, ipv4};
-use super::world::{Chance, PEER_IP, SECOND, SERVER_IP};
 use crate::Config;
-use crate::stack::fragments::Fragments;
-use crate::stack::packet::{self, Content, Payload};
-use crate::stack::verdict::DropReason;
+use crate::ip::fragments::Fragments;
+use crate::ip::interface::Interface;
+use crate::packet::{self, Content, Packet, Payload};
+
+use crate::tests::frames::{fragments, ipv4};
+use crate::tests::world::{Chance, PEER_IP, SECOND, SERVER_IP};
+use crate::verdict::DropReason;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::vec::Vec;
@@ -40,8 +42,10 @@ impl Fragments {
     pub fn add_frame(&mut self, frame: &[u8], now: u64) -> Result<Option<Vec<u8>>, DropReason> {
         let mut host = Config::new(*frame.first_chunk().unwrap(), 1);
         host.address = (*frame[30..].first_chunk::<4>().unwrap()).into();
-        let packet = packet::parse(frame, &host, &ChecksumCapabilities::ignored())?;
-        match &packet.content {
+        let own = Interface::new(&host);
+        let headers = &packet::parse(frame, &own, &ChecksumCapabilities::ignored())?;
+        let packet = Packet { frame, headers };
+        match &headers.content {
             Content::Ipv4(ip) => match &ip.payload {
                 Payload::Fragment(fragment) => self.add(&packet, (ip, fragment), now),
                 _ => Ok(Some(frame.to_vec())),

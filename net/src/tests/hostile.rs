@@ -1,9 +1,9 @@
 //! Anything at all, by seed: the server answers or waits, and never panics.
 
-use super::arp::arp;
-use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
-use super::requests::every;
 use super::world::*;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
+use crate::tests::requests::every;
 use abi::Pid;
 use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, PollEntry, Request};
 use smoltcp::wire::{IpProtocol, TcpControl};

@@ -1,8 +1,8 @@
 //! ICMP: which errors are sent and what they quote, echo of every length, and where answers go.
 
-use super::frames::{arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
-use crate::stack::fragments::Fragments;
+use crate::ip::fragments::Fragments;
+use crate::tests::frames::{arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
 use abi::socket::{Answer, Kind, Request, SocketAddress};
 use smoltcp::wire::{IpProtocol, Ipv4Packet};

@@ -1,12 +1,13 @@
 //! Listeners, half-open connections and TIME-WAIT, by hand-made segments.
 
-use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, segments};
 use crate::{Config, Timers};
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
 use abi::{Error, Pid};
 use core::time::Duration;
-use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
+use smoltcp::wire::TcpControl;
+use smoltcp::wire::TcpControl::{Fin, Rst, Syn};
 use std::vec::Vec;
 
 const SERVER: Pid = Pid(0x102);

@@ -1,9 +1,9 @@
 //! Path MTU discovery (RFC 1191), and who is believed (RFC 5927).
 
-use super::frames::{arp_reply, ipv4, ping};
 use super::raw::*;
 use super::world::*;
 use crate::Config;
+use crate::tests::frames::{arp_reply, ipv4, ping};
 use abi::Pid;
 use abi::nic::Segmentation;
 use abi::socket::{Handle, Kind, Request, SocketAddress};

@@ -1,7 +1,7 @@
 //! Requests as such: handles, addresses, limits, deaths.
 
-use super::frames::{Segment, arp_reply};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply};
 use crate::{Config, ConfigError, Limits, Server};
 use abi::socket::{
     Answer, Direction, Handle, Kind, POLL_FOREVER, POLL_MAX, PollEntry, Request, SocketAddress,
@@ -340,7 +340,7 @@ fn a_process_that_is_dead_already_gets_no_socket() {
         },
     };
     struct Gone(Option<abi::Result<Answer>>);
-    impl crate::Kernel for Gone {
+    impl crate::Ipc for Gone {
         fn read(&mut self, _: u64, _: u8, _: usize, _: &mut [u8]) -> abi::Result<usize> {
             Err(Error::PeerDied)
         }

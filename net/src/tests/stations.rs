@@ -1,9 +1,9 @@
 //! Many stations on the link: all are served, at once, whoever else shouts.
 
-use super::arp::arp;
-use super::frames::{Segment, segments, udp};
 use super::world::*;
 use crate::Config;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, segments, udp};
 use abi::Pid;
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
 use smoltcp::wire::TcpControl;

@@ -1,7 +1,7 @@
 //! Connections as programs and peers use them.
 
-use super::frames::arp_reply;
 use super::world::*;
+use crate::tests::frames::arp_reply;
 use crate::{Config, Limits};
 use abi::socket::{
     Answer, Direction, Handle, Kind, POLL_FOREVER, PollEntry, Request, SocketAddress, poll,

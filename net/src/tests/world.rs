@@ -1,8 +1,9 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
-use super::offload;
-use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities};
-use crate::{Config, Kernel, Server};
+use crate::phy;
+use crate::phy::{Checksum, Device, DeviceCapabilities, LookAhead};
+use crate::tests::offload;
+use crate::{Config, Ipc, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
 use abi::nic::Segmentation;
@@ -110,7 +111,7 @@ impl Nic {
     }
 }
 
-impl Card for Nic {
+impl LookAhead for Nic {
     fn segmentation(&self) -> Segmentation {
         self.segmentation
     }
@@ -187,7 +188,7 @@ pub struct FakeKernel {
     pub charged: BTreeMap<Pid, usize>,
 }
 
-impl Kernel for FakeKernel {
+impl Ipc for FakeKernel {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         let lent = self.lent.get(&token).ok_or(Error::PeerDied)?;
         let memory = &lent.leases[usize::from(lease)];

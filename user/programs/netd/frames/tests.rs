@@ -7,7 +7,7 @@ use crate::netd::Calls;
 use abi::Syscall;
 use abi::exchange::{self, Received, Send, WORDS};
 use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
-use net::phy::{Card as _, Device, TxToken};
+use net::phy::{Device, LookAhead as _, TxToken};
 use net::{Config, Server};
 use nic::e100::E100;
 use nic::igb::{Igb, InterruptMode};
