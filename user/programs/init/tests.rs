@@ -1,5 +1,6 @@
 //! `init` on a system played by the test, with a virtual clock.
 
+use super::program::SETTLED_NS;
 use super::*;
 use abi::limits::Resource;
 
