@@ -1,26 +1,27 @@
 //! Requests on datagram sockets.
 
+use crate::addresses::ipv4;
 use crate::handles::State;
 use crate::kernel::{Kernel, read_exactly, write_exactly};
 use crate::parked::Call;
 use crate::server::Server;
 use crate::stack::{DATAGRAM_MAX, DatagramId};
 use crate::stream::wait;
-use abi::socket::{Answer, Handle, SocketAddress};
+use abi::socket::{Answer, Handle};
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{SocketAddr, SocketAddrV4};
 use smoltcp::phy::Device;
 
 impl<D: Device> Server<D> {
-    /// Sets the default peer, the only one whose datagrams are received from then on; an
-    /// address of zeros takes it back.
+    /// Sets the default peer, the only one whose datagrams are received from then on; no
+    /// address and no port take it back.
     pub(crate) fn connect_datagrams(
         &mut self,
         handle: Handle,
         client: Pid,
-        address: SocketAddress,
+        address: SocketAddr,
     ) -> Result<()> {
-        let wanted = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+        let wanted = ipv4(address, Error::Unreachable)?;
         let wanted = match wanted.ip().is_unspecified() && wanted.port() == 0 {
             true => None,
             false if wanted.port() == 0 => return Err(Error::InvalidArgument),

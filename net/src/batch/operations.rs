@@ -2,6 +2,7 @@
 
 use super::sends::Unsent;
 use super::{Client, Turn};
+use crate::addresses::ipv4;
 use crate::handles::State;
 use crate::kernel::{Kernel, read_exactly};
 use crate::server::Server;
@@ -189,7 +190,7 @@ impl<D: Device> Server<D> {
                 let unsent = Unsent {
                     socket,
                     operation: number,
-                    to: core::net::SocketAddrV4::new(address.ip.into(), address.port),
+                    to: ipv4(address, Error::Unreachable)?,
                     offset: inline.offset,
                     len: len as usize,
                 };

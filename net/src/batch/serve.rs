@@ -5,7 +5,7 @@ use super::sends::Progress;
 use super::{Client, Turn};
 use crate::handles::State;
 use crate::kernel::Kernel;
-use crate::server::{Server, address_of};
+use crate::server::Server;
 use crate::stack::{ConnectionId, DatagramId};
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
@@ -257,7 +257,7 @@ impl<D: Device> Server<D> {
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
-                peer: address_of(peer),
+                peer: peer.into(),
             });
             self.armed(listener, pid)?.count = count - 1;
             if max > 0 {
@@ -304,7 +304,7 @@ impl<D: Device> Server<D> {
                     // The whole area is too small for it.
                     count = room;
                 }
-                let (from, len) = (address_of(from), count as u32);
+                let (from, len) = (from.into(), count as u32);
                 events.tell(&Event::Datagram { socket, from, len });
                 events.octets(&octets[..count], kernel)?;
                 events.pad();
