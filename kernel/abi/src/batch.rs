@@ -10,7 +10,7 @@
 //! what has happened. What it wants to hear of a socket stays armed at the server from call
 //! to call until it is heard, so a socket that is silent costs nothing. Records are of
 //! [`Operation::SIZE`] and [`Event::SIZE`] bytes; the bytes behind one are padded to a
-//! multiple of 4.
+//! multiple of [`UNIT`].
 //!
 //! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it
 //! is in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`]
@@ -62,9 +62,13 @@ pub const fn area_min(operations: usize) -> usize {
     operations * Event::SIZE + 512
 }
 
+/// Records begin at multiples of this.
+pub const UNIT: usize = 4;
+const _: () = assert!(Operation::SIZE.is_multiple_of(UNIT) && Event::SIZE.is_multiple_of(UNIT));
+
 /// The length with the padding behind it.
 pub const fn padded(len: usize) -> usize {
-    len.next_multiple_of(4)
+    len.next_multiple_of(UNIT)
 }
 
 #[cfg(test)]

@@ -45,13 +45,14 @@ impl<'a> Writer<'a> {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Appends an IP address, 16 bytes: an IPv4 address as the IPv6 address that maps it (RFC 4291
-    /// §2.5.5.2).
+    /// Appends 128 bits.
+    pub fn u128(&mut self, value: u128) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Appends an IP address, 16 bytes; see [`ip`].
     pub fn ip(&mut self, address: IpAddr) -> &mut Self {
-        self.bytes(&match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        })
+        self.u128(ip(address))
     }
 
     /// Bytes written so far.
@@ -113,6 +114,16 @@ impl<'a> Reader<'a> {
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
+}
+
+/// The 16 bytes of an IP address as a number: of IPv4, those of the IPv6 address that maps it (RFC 4291
+/// §2.5.5.2).
+pub fn ip(address: IpAddr) -> u128 {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    bits.swap_bytes()
 }
 
 /// The text before the padding of a name; empty if it is not UTF-8.

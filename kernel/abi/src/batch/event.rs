@@ -1,7 +1,7 @@
 //! What a program hears.
 
 use crate::socket::Handle;
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Writer, ip};
 use crate::{Error, Result};
 use core::net::SocketAddr;
 
@@ -150,13 +150,12 @@ impl Event {
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
         writer.u8(kind as u8).u8(detail).u16(short);
-        writer.u32(socket.0).u32(word);
-        match *self {
-            Event::Accepted { peer, .. } => writer.ip(peer.ip()),
-            Event::Datagram { from, .. } => writer.ip(from.ip()),
-            Event::Progress { idle_ms, .. } => writer.u32(idle_ms),
-            _ => &mut writer,
-        };
+        writer.u32(socket.0).u32(word).u128(match *self {
+            Event::Accepted { peer, .. } => ip(peer.ip()),
+            Event::Datagram { from, .. } => ip(from.ip()),
+            Event::Progress { idle_ms, .. } => idle_ms.into(),
+            _ => 0,
+        });
         bytes
     }
 

@@ -1,7 +1,7 @@
 //! What a program wants done.
 
 use crate::socket::{Direction, Handle};
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Writer, ip};
 use crate::{Error, Result};
 use core::net::SocketAddr;
 
@@ -194,12 +194,14 @@ impl Operation {
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
         writer.u8(kind as u8).u8(detail).u16(short);
-        writer.u32(socket.0).u32(inline);
-        match *self {
-            Operation::SendTo { address, .. } => writer.ip(address.ip()),
-            Operation::Send(Send { part, .. }) => writer.u32(word).u32(part.offset).u32(part.len),
-            _ => writer.u32(word),
-        };
+        writer.u32(socket.0).u32(inline).u128(match *self {
+            Operation::SendTo { address, .. } => ip(address.ip()),
+            Operation::Send(Send { part, .. }) => {
+                let (offset, len) = (u128::from(part.offset), u128::from(part.len));
+                u128::from(word) | offset << 32 | len << 64
+            }
+            _ => word.into(),
+        });
         bytes
     }
 

@@ -187,7 +187,7 @@ fn operations_are_read_where_they_are() {
     // Nothing of them, parts, all of them, and more than the lease has.
     let mut long = ops.bytes.clone();
     long.resize(112, 0xee);
-    for len in [0, 1, 23, 24, 28, 30, 35, 36, 60, ops.bytes.len(), 112] {
+    for len in [0, 1, 27, 28, 30, 32, 33, 62, 63, ops.bytes.len(), 112] {
         let copies = world.kernel.copies;
         let here = (request, &long[..len]);
         let token = world.batch_with(PROGRAM, here, &ops, (area_min(2), &[]));
@@ -198,7 +198,7 @@ fn operations_are_read_where_they_are() {
         };
         assert_eq!(events, [(sent, vec![])], "{len}");
         // The padding behind the last is not looked at.
-        assert_eq!(world.kernel.copies > copies, len < 59, "{len}");
+        assert_eq!(world.kernel.copies > copies, len < 63, "{len}");
         let mut got = Vec::new();
         world.until(SECOND, "both", |world| {
             let tcp = world.peer.tcp(peer);
