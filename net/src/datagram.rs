@@ -1,5 +1,6 @@
 //! Requests on datagram sockets.
 
+use crate::addresses::ipv4;
 use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::DatagramId;
@@ -8,20 +9,20 @@ use crate::phy::Device;
 use crate::server::Server;
 use crate::stream::wait;
 use crate::udp::DATAGRAM_MAX;
-use abi::socket::{Answer, Handle, SocketAddress};
+use abi::socket::{Answer, Handle};
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{SocketAddr, SocketAddrV4};
 
 impl<D: Device> Server<D> {
-    /// Sets the default peer, the only one whose datagrams are received from then on; an
-    /// address of zeros takes it back.
+    /// Sets the default peer, the only one whose datagrams are received from then on; no
+    /// address and no port take it back.
     pub(crate) fn connect_datagrams(
         &mut self,
         handle: Handle,
         client: Pid,
-        address: SocketAddress,
+        address: SocketAddr,
     ) -> Result<()> {
-        let wanted = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+        let wanted = ipv4(address, Error::Unreachable)?;
         let wanted = match wanted.ip().is_unspecified() && wanted.port() == 0 {
             true => None,
             false if wanted.port() == 0 => return Err(Error::InvalidArgument),

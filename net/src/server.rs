@@ -1,5 +1,6 @@
 //! The server: requests in, answers out; what cannot be answered yet waits.
 
+use crate::addresses::ipv4;
 use crate::batch;
 use crate::config::Network;
 use crate::config::{Config, ConfigError};
@@ -13,12 +14,11 @@ use crate::stack::Stack;
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::nic::MacAddress;
-use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, Request};
 use abi::{Error, Pid, Result};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// How long sending may wait for a program that was answered.
 const PUT_OFF_NS: u64 = 1_000_000;
@@ -293,12 +293,12 @@ impl<D: Device> Server<D> {
                 _ => self.receive(socket, call, ipc),
             },
             Request::SendTo { socket, address } => {
-                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+                let peer = ipv4(address, Error::Unreachable)?;
                 self.send_datagram(socket, call, peer, now, ipc)
             }
             Request::RecvFrom { socket } => {
                 let answer = self.receive_datagram(socket, call, ipc)?;
-                Ok(answer.map(|(count, sender)| Answer::Datagram(count, address_of(sender))))
+                Ok(answer.map(|(count, sender)| Answer::Datagram(count, sender.into())))
             }
             Request::Shutdown { socket, direction } => {
                 self.shutdown(socket, call.client, direction).map(done)
@@ -313,11 +313,11 @@ impl<D: Device> Server<D> {
             }
             Request::LocalAddress { socket } => {
                 let local = self.local_address(socket, call.client)?;
-                Ok(Some(Answer::Address(address_of(local))))
+                Ok(Some(Answer::Address(local.into())))
             }
             Request::PeerAddress { socket } => {
                 let peer = self.peer_address(socket, call.client)?;
-                Ok(Some(Answer::Address(address_of(peer))))
+                Ok(Some(Answer::Address(peer.into())))
             }
             Request::SetNonBlocking { socket, on } => {
                 self.handles.get_mut(socket, call.client)?.non_blocking = on;
@@ -365,11 +365,4 @@ impl<D: Device> Server<D> {
 
 fn done((): ()) -> Option<Answer> {
     Some(Answer::Done)
-}
-
-pub(crate) fn address_of(address: SocketAddrV4) -> SocketAddress {
-    SocketAddress {
-        ip: address.ip().octets(),
-        port: address.port(),
-    }
 }

@@ -1,5 +1,6 @@
 //! Requests on stream sockets.
 
+use crate::addresses::ipv4;
 use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::{ConnectionId, Tuple};
@@ -7,9 +8,9 @@ use crate::parked::Call;
 use crate::phy::Device;
 use crate::server::Server;
 use crate::tcp::Stage;
-use abi::socket::{Answer, Direction, Handle, SocketAddress};
+use abi::socket::{Answer, Direction, Handle};
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::SocketAddr;
 
 impl<D: Device> Server<D> {
     pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
@@ -43,11 +44,7 @@ impl<D: Device> Server<D> {
             return Err(Error::ConnectionReset);
         };
         let accepted = self.handles.insert(client, State::Stream(id))?;
-        let peer = SocketAddress {
-            ip: peer.ip().octets(),
-            port: peer.port(),
-        };
-        Ok(Some(Answer::Accepted(accepted, peer)))
+        Ok(Some(Answer::Accepted(accepted, peer.into())))
     }
 
     /// Begins to connect, or looks how it goes.
@@ -55,7 +52,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        address: SocketAddress,
+        address: SocketAddr,
         now: u64,
     ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, call.client)?;
@@ -73,7 +70,7 @@ impl<D: Device> Server<D> {
                 }
             },
             State::Idle => {
-                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+                let peer = ipv4(address, Error::Unreachable)?;
                 if peer.port() == 0 || peer.ip().is_unspecified() {
                     return Err(Error::InvalidArgument);
                 }

@@ -3,7 +3,7 @@
 
 use crate::ipc::{Ipc, write_exactly};
 use abi::Result;
-use abi::batch::{Event, HERE_MAX, padded};
+use abi::batch::{Event, HERE_MAX, UNIT, padded};
 use abi::socket::Answer;
 use alloc::vec::Vec;
 
@@ -49,8 +49,9 @@ impl Events {
     /// Octets that may lie behind one more event; `None` if it does not fit itself.
     pub fn room(&self) -> Option<usize> {
         let used = self.written + self.staged.len() + self.reserved + Event::SIZE;
-        // Whole words, so that the padding fits, too.
-        self.area.checked_sub(used).map(|room| room & !7)
+        // Whole units, so that the padding fits, too.
+        let room = self.area.checked_sub(used)?;
+        Some(room - room % UNIT)
     }
 
     /// Says what came of an operation, for which room was kept. It wakes nobody.

@@ -1,5 +1,6 @@
 //! Reading a batch's operations out of lease 1, and doing them.
 
+use crate::addresses::ipv4;
 use crate::batch::sends::Unsent;
 use crate::batch::{Client, Turn};
 use crate::handles::State;
@@ -183,7 +184,7 @@ impl<D: Device> Server<D> {
                 let unsent = Unsent {
                     socket,
                     operation: number,
-                    to: core::net::SocketAddrV4::new(address.ip.into(), address.port),
+                    to: ipv4(address, Error::Unreachable)?,
                     offset: inline.offset,
                     len: len as usize,
                 };

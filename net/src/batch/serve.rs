@@ -7,7 +7,7 @@ use crate::handles::State;
 use crate::ipc::Ipc;
 use crate::names::{ConnectionId, DatagramId};
 use crate::phy::Device;
-use crate::server::{Server, address_of};
+use crate::server::Server;
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
@@ -257,7 +257,7 @@ impl<D: Device> Server<D> {
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
-                peer: address_of(peer),
+                peer: peer.into(),
             });
             self.armed(listener, pid)?.count = count - 1;
             if max > 0 {
@@ -304,7 +304,7 @@ impl<D: Device> Server<D> {
                     // The whole area is too small for it.
                     count = room;
                 }
-                let (from, len) = (address_of(from), count as u32);
+                let (from, len) = (from.into(), count as u32);
                 events.tell(&Event::Datagram { socket, from, len });
                 events.octets(&octets[..count], ipc)?;
                 events.pad();

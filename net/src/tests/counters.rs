@@ -8,6 +8,7 @@ use crate::tests::raw;
 use crate::verdict::DropReason;
 use abi::Pid;
 use abi::socket::{Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet, TcpControl};
 use std::collections::BTreeMap;
 use std::string::String;
@@ -386,10 +387,7 @@ fn names_are_different_and_have_no_spaces() {
 fn datagrams_that_no_program_will_have_are_counted() {
     let mut world = World::new(91);
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let address = abi::socket::SocketAddress {
-        ip: PEER_IP,
-        port: 5000,
-    };
+    let address = SocketAddr::from((PEER_IP, 5000));
     let connect = Request::Connect { socket, address };
     world.ask(PROGRAM, connect).unwrap();
     for port in [5001, 5002, 5000, 5000] {

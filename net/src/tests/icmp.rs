@@ -4,7 +4,8 @@ use super::world::*;
 use crate::ip::fragments::Fragments;
 use crate::tests::frames::{arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
-use abi::socket::{Answer, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -272,10 +273,7 @@ fn udp_of_the_greatest_length_comes_and_goes() {
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
     for len in [16_357, 32_768, 65_506, 65_507] {
         let data = world.chance.octets(len);
-        let address = SocketAddress {
-            ip: PEER_IP,
-            port: 5000,
-        };
+        let address = SocketAddr::from((PEER_IP, 5000));
         let request = Request::SendTo { socket, address };
         let sent = world.now(PROGRAM, request, &data).0;
         assert_eq!(sent, Ok(Answer::Count(len as u32)));

@@ -4,8 +4,8 @@ use super::frames::{Segment, arp, segments, udp};
 use super::world::{PEER_IP, SERVER_IP, World};
 use crate::{ConfigError, Network};
 use abi::Error;
-use abi::socket::{Kind, Request, SocketAddress};
-use core::net::Ipv4Addr;
+use abi::socket::{Kind, Request};
+use core::net::{Ipv4Addr, SocketAddr};
 use smoltcp::wire::{ArpOperation, TcpControl};
 use std::vec::Vec;
 
@@ -84,10 +84,7 @@ fn connections_end_with_their_address_and_listeners_stay() {
     assert!(world.frames().is_empty());
     assert_eq!(world.figure("drop_ip_destination"), lost + 2);
     let socket = world.socket(PROGRAM, Kind::Stream);
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 80,
-    };
+    let address = SocketAddr::from((PEER_IP, 80));
     let connect = Request::Connect { socket, address };
     assert_eq!(world.ask(PROGRAM, connect), Err(Error::Unreachable));
     // The listener hears what comes to the next address, and to no other.
@@ -101,10 +98,7 @@ fn connections_end_with_their_address_and_listeners_stay() {
 fn a_connection_that_was_not_answered_fails_when_the_address_goes() {
     let mut world = World::new(2);
     let socket = world.socket(PROGRAM, Kind::Stream);
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 9,
-    };
+    let address = SocketAddr::from((PEER_IP, 9));
     let call = world.call(PROGRAM, Request::Connect { socket, address }, &[]);
     world.frames();
     assert!(world.answer(call).is_none());
@@ -120,7 +114,7 @@ fn datagram_ports_stay_and_what_waits_is_dropped() {
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
     let to = |ip| Request::SendTo {
         socket,
-        address: SocketAddress { ip, port: 9 },
+        address: SocketAddr::from((ip, 9)),
     };
     world
         .now(PROGRAM, to([10, 0, 2, 200]), b"waits for its neighbour")

@@ -7,8 +7,9 @@ use crate::{Config, Ipc, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
 use abi::nic::Segmentation;
-use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, PollEntry, Request};
 use abi::{Error, Pid, Result};
+use core::net::SocketAddr;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
@@ -606,7 +607,7 @@ impl World {
     pub fn bound(&mut self, client: Pid, kind: Kind, port: u16) -> Handle {
         let socket = self.socket(client, kind);
         let ip = [0; 4];
-        let address = SocketAddress { ip, port };
+        let address = SocketAddr::from((ip, port));
         let bound = self.ask(client, Request::Bind { socket, address });
         assert_eq!(bound, Ok(Answer::Done));
         socket

@@ -163,7 +163,7 @@ impl Ipc for Calls<'_, '_> {
 
     fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]) {
         let mut bytes = [0; MESSAGE_MAX];
-        bytes[..Answer::SIZE].copy_from_slice(&answer.to_bytes());
+        bytes[..HERE].copy_from_slice(&answer.to_bytes());
         let len = HERE + events.len().min(HERE_MAX);
         bytes[HERE..len].copy_from_slice(&events[..len - HERE]);
         self.reply(token, Ok(&bytes[..len]));
