@@ -42,7 +42,7 @@ impl Receiving {
         }
     }
 
-    /// Whether there may be frames at the card that [`Mapped::exchange`] would bring.
+    /// Whether there may be frames at the card that [`super::Mapped::exchange`] would bring.
     pub fn may_have_more(&self) -> bool {
         !self.dry
     }

@@ -53,7 +53,7 @@ impl Sending {
         self.queued += 1;
     }
 
-    /// Whether frames are queued that [`Mapped::exchange`] would send.
+    /// Whether frames are queued that [`super::Mapped::exchange`] would send.
     pub fn has_queued(&self) -> bool {
         self.queued > 0
     }
