@@ -1,10 +1,11 @@
 //! What the system calls do with an endpoint. All take its number among those of the caller.
 
-use super::cards::{Attached, Card, Cards, Driver, Holder};
+use super::card::{Attached, Card, Holder};
+use super::cards::Cards;
 use super::memory::Shared;
 use super::switch::Switch;
 use super::tenant::{AtWork, RECEIVED, Tenant};
-use super::{Endpoint, exchange, to_abi};
+use super::{Driver, Endpoint, exchange, to_abi};
 use crate::account::{Accounts, Counter as Clock};
 use crate::process::{Machine, Table};
 use crate::space::Shown;

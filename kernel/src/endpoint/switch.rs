@@ -1,12 +1,11 @@
 //! A card that several have: each received frame goes to the one whom a filter names.
 
-use super::cards::Driver;
 use super::filters::{Filters, Receivers};
 use super::headers::{HEADERS_MAX, Headers};
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
-use super::{Endpoint, bits, exchange};
+use super::{Driver, Endpoint, bits, exchange};
 use crate::process::{Machine, Table};
 use alloc::vec::Vec;
 use nic::{Events, Piece, ReceiveInfo};
