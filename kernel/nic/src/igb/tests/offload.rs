@@ -429,6 +429,11 @@ fn a_frame_that_takes_several_descriptors_waits_until_there_are_so_many() {
         let result = kernel.nic.send_with(&long, &options, true);
         let expected = if fits { Ok(()) } else { Err(Error::WouldBlock) };
         assert_eq!(result, expected, "{free}");
+        if free == 4 {
+            // A shorter one goes into what is left, and whoever waits is not told of any room.
+            kernel.send_with(&flow.tcp(1, ACK, &[]), &plain, true);
+            assert_eq!(kernel.nic.on_vector(1), Some(Events::empty()));
+        }
         kernel.nic.flush().unwrap();
     }
 }
@@ -444,4 +449,20 @@ fn a_segment_without_data_is_sent_though_it_might_be_cut() {
     let segment = flow.tcp(1, ACK, &[]);
     kernel.send_with(&segment, &options, false);
     assert_eq!(kernel.sent(), [flow.finished(segment)]);
+}
+
+#[test]
+fn addresses_may_be_high() {
+    let mut kernel = Kernel::tiny(here());
+    let flow = Flow {
+        source: [10, 0, 2, 200],
+        target: [10, 0, 2, 201],
+        ..Flow::number(1)
+    };
+    let datagram = flow.udp(&payload(100));
+    kernel.send_with(&datagram, &CHECKSUMS, false);
+    assert_eq!(kernel.sent(), [flow.finished(datagram)]);
+    // None of these was cut.
+    kernel.send_with(&flow.v6().udp(&payload(100)), &CHECKSUMS, false);
+    assert_eq!(kernel.counters()["tx_segmented"], 0);
 }

@@ -1,5 +1,6 @@
 //! Set-up: order, bounds, what is refused, the link.
 
+use super::frames::{Flow, payload};
 use super::*;
 use crate::BusAddr;
 use crate::FrameBuffers;
@@ -536,4 +537,25 @@ fn short_frames_of_the_next_owner_are_padded_too() {
         let expected = kernel.on_wire(&short);
         assert_eq!(kernel.sent(), [expected]);
     });
+}
+
+#[test]
+fn a_card_without_large_buffers_cuts_nothing() {
+    let config = Config {
+        large_buffers: 0,
+        ..tiny(MODES[0])
+    };
+    let mut kernel = Kernel::new(here(), config);
+    assert_eq!(kernel.nic.features().segmentation.frame_max, 0);
+    let refused = kernel.nic.take_buffers(2049, &mut [0]);
+    assert_eq!(refused, Err(Error::BadLength { len: 2049 }));
+    assert_eq!(kernel.nic.take_buffers(2048, &mut [0]), Ok(1));
+    let bytes = Flow::number(1).tcp(1, 0x10, &payload(500));
+    let options = crate::SendOptions {
+        checksums: true,
+        segment_size: 100,
+        vlan: None,
+    };
+    let refused = kernel.nic.send_with(&bytes, &options, false);
+    assert_eq!(refused, Err(Error::BadLength { len: bytes.len() }));
 }
