@@ -1,11 +1,10 @@
 //! Reading a batch's operations out of lease 1, and doing them.
 
-use crate::batch::sends::Unsent;
-use crate::batch::{Client, Turn};
-use crate::handles::State;
+use crate::batch::clients::{Client, Turn, Unsent};
+use crate::batch::engine::Engine;
 use crate::ipc::{Ipc, read_exactly};
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::handles::State;
 use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
 use abi::socket::{Direction, Handle};
 use abi::{Error, Result};
@@ -55,7 +54,7 @@ impl Window {
     }
 }
 
-impl<D: Device> Server<D> {
+impl<D: Device> Engine<'_, D> {
     /// Does so many operations; lease 1 begins with the octets `here`, or they are none.
     ///
     /// # Errors
@@ -70,7 +69,7 @@ impl<D: Device> Server<D> {
         ipc: &mut impl Ipc,
     ) -> Result<()> {
         let mut window = Window {
-            octets: core::mem::take(&mut self.window),
+            octets: core::mem::take(&mut self.batches.window),
             start: 0,
         };
         let here = here
@@ -79,7 +78,7 @@ impl<D: Device> Server<D> {
         window.octets.clear();
         window.octets.extend_from_slice(here);
         let done = self.operate_in(&mut window, client, turn, operations, now, ipc);
-        self.window = window.octets;
+        self.batches.window = window.octets;
         done
     }
 
@@ -190,11 +189,11 @@ impl<D: Device> Server<D> {
                 self.begin_send_to(client, turn, unsent, inline, now, ipc)
             }
             Operation::Shutdown { socket, direction } => {
-                let sending = self.handles.get(socket, pid)?.armed.send.is_some();
+                let sending = self.sockets.handles.get(socket, pid)?.armed.send.is_some();
                 if sending && direction != Direction::Receive {
                     return Err(Error::Busy);
                 }
-                self.shutdown(socket, pid, direction)?;
+                self.sockets.shutdown(socket, pid, direction)?;
                 Ok(Outcome::Silent)
             }
             Operation::Close { socket } => {
@@ -202,7 +201,7 @@ impl<D: Device> Server<D> {
                 Ok(Outcome::Silent)
             }
             Operation::Cancel { socket } => {
-                let armed = &mut self.handles.get_mut(socket, pid)?.armed;
+                let armed = &mut self.sockets.handles.get_mut(socket, pid)?.armed;
                 (armed.count, armed.room) = (0, false);
                 let Some(send) = armed.send.take() else {
                     return Ok(Outcome::Silent);
@@ -213,7 +212,7 @@ impl<D: Device> Server<D> {
                 Ok(Outcome::Told(send.cut(socket)))
             }
             Operation::Progress { socket } => {
-                let armed = &self.handles.get(socket, pid)?.armed;
+                let armed = &self.sockets.handles.get(socket, pid)?.armed;
                 turn.events.wake();
                 let idle_ms = now.saturating_sub(armed.moved_at) / 1_000_000;
                 Ok(Outcome::Told(Event::Progress {
@@ -233,7 +232,7 @@ impl<D: Device> Server<D> {
         (count, max): (u16, u32),
         kind: impl FnOnce(State) -> Result<()>,
     ) -> Result<Outcome> {
-        let slot = self.handles.get_mut(socket, client.pid)?;
+        let slot = self.sockets.handles.get_mut(socket, client.pid)?;
         kind(slot.state)?;
         (slot.armed.count, slot.armed.max) = (count, max);
         client.enqueue(socket, &mut slot.armed);
@@ -248,7 +247,7 @@ impl<D: Device> Server<D> {
         socket: Handle,
         now: u64,
     ) -> Result<()> {
-        let closed = self.handles.remove(socket, client.pid)?;
+        let closed = self.sockets.handles.remove(socket, client.pid)?;
         if closed.armed.queued {
             client.ready.retain(|&ready| ready != socket);
         }
@@ -257,8 +256,8 @@ impl<D: Device> Server<D> {
         {
             turn.events.outcome(&send.cut(socket));
         }
-        self.free(&closed, now, false);
-        self.moved = true;
+        self.sockets.free(&closed, now, false);
+        self.batches.moved = true;
         Ok(())
     }
 }

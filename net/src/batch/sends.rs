@@ -1,31 +1,18 @@
 //! Sends of batches, and how they go on.
 
-use crate::batch::armed::Sending;
+use crate::batch::clients::{Client, Turn, Unsent};
+use crate::batch::engine::Engine;
 use crate::batch::operations::{Inline, Outcome};
-use crate::batch::{Client, Turn};
-use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly};
 use crate::names::ConnectionId;
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::handles::State;
+use crate::sockets::interest::Sending;
 use crate::tcp::Stage;
 use crate::udp::DATAGRAM_MAX;
 use abi::batch::{End, Event, OPERATIONS, SOURCE, Send, Tell};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
-use core::net::SocketAddrV4;
-
-/// A datagram that waits for room.
-#[derive(Clone, Copy)]
-pub(super) struct Unsent {
-    pub socket: Handle,
-    /// The operation's number.
-    pub operation: u16,
-    pub to: SocketAddrV4,
-    /// Where its octets are in lease 1.
-    pub offset: usize,
-    pub len: usize,
-}
 
 /// How far a send has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +21,11 @@ pub(super) enum Progress {
     Waits,
 }
 
-impl<D: Device> Server<D> {
+impl<D: Device> Engine<'_, D> {
     /// The connection of a stream socket, which stands or stood.
     pub(super) fn open_stream(&self, socket: Handle, pid: Pid) -> Result<ConnectionId> {
-        let (id, _) = self.connection(socket, pid)?;
-        match self.stack.stage(id) {
+        let (id, _) = self.sockets.connection(socket, pid)?;
+        match self.sockets.stack.stage(id) {
             Stage::Open => Ok(id),
             _ => Err(Error::NotConnected),
         }
@@ -59,7 +46,7 @@ impl<D: Device> Server<D> {
         if u64::from(send.part.offset) + u64::from(send.part.len) > source {
             return Err(Error::BadAddress);
         }
-        let armed = &mut self.handles.get_mut(socket, client.pid)?.armed;
+        let armed = &mut self.sockets.handles.get_mut(socket, client.pid)?.armed;
         if armed.send.is_some() {
             return Err(Error::Busy);
         }
@@ -73,7 +60,7 @@ impl<D: Device> Server<D> {
             }
             Progress::Waits => {
                 sending.waited = true;
-                let armed = &mut self.handles.get_mut(socket, client.pid)?.armed;
+                let armed = &mut self.sockets.handles.get_mut(socket, client.pid)?.armed;
                 armed.send = Some(sending);
                 turn.waiting.push(socket);
                 Ok(Outcome::Waits)
@@ -92,8 +79,12 @@ impl<D: Device> Server<D> {
     ) -> Result<Progress> {
         // The transmit buffer is a ring: at most two pieces are free.
         while sending.left() > 0 {
-            let Some(room) = self.stack.room(id) else {
-                return Err(self.stack.take_error(id).unwrap_or(Error::BrokenPipe));
+            let Some(room) = self.sockets.stack.room(id) else {
+                return Err(self
+                    .sockets
+                    .stack
+                    .take_error(id)
+                    .unwrap_or(Error::BrokenPipe));
             };
             if room == 0 {
                 return Ok(Progress::Waits);
@@ -101,7 +92,7 @@ impl<D: Device> Server<D> {
             let (place, left) = sending.place();
             // Where they end, the source begins.
             let here = inline.and_then(|octets| octets.get(sending.sent..));
-            let sent = self.stack.send(id, |buffer| {
+            let sent = self.sockets.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
                 let buffer = &mut buffer[..count];
                 match here.and_then(|octets| octets.get(..count)) {
@@ -114,7 +105,7 @@ impl<D: Device> Server<D> {
                 return Ok(Progress::Waits);
             }
             sending.sent += sent;
-            self.moved = true;
+            self.batches.moved = true;
         }
         Ok(Progress::Whole)
     }
@@ -129,8 +120,8 @@ impl<D: Device> Server<D> {
     ) -> Result<Progress> {
         // Not for every octet that leaves: a quarter of the buffer is worth a copy, and
         // makes longer segments.
-        let worth = sending.left().min(self.stack.worthwhile(id));
-        match self.stack.room(id) {
+        let worth = sending.left().min(self.sockets.stack.worthwhile(id));
+        match self.sockets.stack.room(id) {
             Some(room) if room < worth => Ok(Progress::Waits),
             _ => self.queue(id, sending, None, token, ipc),
         }
@@ -145,22 +136,22 @@ impl<D: Device> Server<D> {
         sending: &Sending,
         now: u64,
     ) -> Result<Option<Event>> {
-        let (id, _) = self.connection(socket, client.pid)?;
+        let (id, _) = self.sockets.connection(socket, client.pid)?;
         match sending.end {
             End::Stays => {}
             End::Finish => {
-                self.stack.finish(id);
-                self.moved = true;
+                self.sockets.stack.finish(id);
+                self.batches.moved = true;
             }
             End::Close => {
                 self.close(client, turn, socket, now)?;
                 return Ok(Some(Event::Closed { socket }));
             }
         }
-        let armed = &mut self.handles.get_mut(socket, client.pid)?.armed;
+        let armed = &mut self.sockets.handles.get_mut(socket, client.pid)?.armed;
         if sending.receive > 0 {
             (armed.count, armed.max) = (1, sending.receive);
-            if self.stack.has_news(id) {
+            if self.sockets.stack.has_news(id) {
                 client.enqueue(socket, armed);
             }
         }
@@ -180,15 +171,22 @@ impl<D: Device> Server<D> {
         now: u64,
         ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
-        let State::Datagram { .. } = self.handles.get(unsent.socket, client.pid)?.state else {
+        let State::Datagram { .. } = self.sockets.handles.get(unsent.socket, client.pid)?.state
+        else {
             return Err(Error::NotSupported);
         };
         if unsent.len > DATAGRAM_MAX {
             return Err(Error::TooLong);
         }
-        self.bound_port(unsent.socket, client.pid, None)?;
+        self.sockets.bound_port(unsent.socket, client.pid, None)?;
         // Behind those that wait already, it waits, too.
-        let waits = self.handles.get(unsent.socket, client.pid)?.armed.unsent > 0;
+        let waits = self
+            .sockets
+            .handles
+            .get(unsent.socket, client.pid)?
+            .armed
+            .unsent
+            > 0;
         if !waits {
             match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
                 Ok(()) => return Ok(Outcome::Silent),
@@ -196,14 +194,15 @@ impl<D: Device> Server<D> {
                 Err(error) => return Err(error),
             }
             // The queue is full, but the card may not be.
-            self.stack.transmit(now);
+            self.sockets.stack.transmit(now);
             match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
                 Ok(()) => return Ok(Outcome::Silent),
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.handles
+        self.sockets
+            .handles
             .get_mut(unsent.socket, client.pid)?
             .armed
             .unsent += 1;
@@ -221,21 +220,24 @@ impl<D: Device> Server<D> {
         now: u64,
         ipc: &mut impl Ipc,
     ) -> Result<()> {
-        let State::Datagram { port: Some(id), .. } = self.handles.get(unsent.socket, pid)?.state
+        let State::Datagram { port: Some(id), .. } =
+            self.sockets.handles.get(unsent.socket, pid)?.state
         else {
             return Err(Error::NotSupported);
         };
         let sent = match octets {
-            Some(octets) => self.stack.send_datagram(id, unsent.to, octets, now),
+            Some(octets) => self.sockets.stack.send_datagram(id, unsent.to, octets, now),
             None => {
-                self.scratch.clear();
-                self.scratch.resize(unsent.len, 0);
+                self.sockets.scratch.clear();
+                self.sockets.scratch.resize(unsent.len, 0);
                 let place = (OPERATIONS, unsent.offset);
-                read_exactly(ipc, token, place, &mut self.scratch)?;
-                self.stack.send_datagram(id, unsent.to, &self.scratch, now)
+                read_exactly(ipc, token, place, &mut self.sockets.scratch)?;
+                self.sockets
+                    .stack
+                    .send_datagram(id, unsent.to, &self.sockets.scratch, now)
             }
         };
-        self.moved |= sent.is_ok();
+        self.batches.moved |= sent.is_ok();
         sent
     }
 
@@ -268,7 +270,7 @@ impl<D: Device> Server<D> {
                 }
             }
             turn.unsent.remove(at);
-            let armed = &mut self.handles.get_mut(socket, pid)?.armed;
+            let armed = &mut self.sockets.handles.get_mut(socket, pid)?.armed;
             armed.unsent = armed.unsent.saturating_sub(1);
         }
         Ok(Progress::Whole)

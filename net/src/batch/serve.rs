@@ -1,13 +1,14 @@
 //! Looking at a socket that changed, and saying what is so.
 
-use crate::batch::armed::{Armed, Sending};
+use crate::batch::clients::{Client, Turn};
+use crate::batch::engine::Engine;
 use crate::batch::sends::Progress;
-use crate::batch::{Client, Turn};
-use crate::handles::State;
 use crate::ipc::Ipc;
 use crate::names::{ConnectionId, DatagramId};
 use crate::phy::Device;
-use crate::server::{Server, address_of};
+use crate::sockets::addresses::address_of;
+use crate::sockets::handles::State;
+use crate::sockets::interest::{Armed, Sending};
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
@@ -30,7 +31,7 @@ pub(super) enum Served {
     Full,
 }
 
-impl<D: Device> Server<D> {
+impl<D: Device> Engine<'_, D> {
     /// Serves one socket.
     ///
     /// # Errors
@@ -43,8 +44,8 @@ impl<D: Device> Server<D> {
         now: u64,
         ipc: &mut impl Ipc,
     ) -> Result<Served> {
-        self.batch_sockets_served += 1;
-        let Ok(socket) = self.handles.get(handle, client.pid) else {
+        self.batches.sockets_served += 1;
+        let Ok(socket) = self.sockets.handles.get(handle, client.pid) else {
             return Ok(Served::Done);
         };
         match socket.state {
@@ -62,7 +63,7 @@ impl<D: Device> Server<D> {
     }
 
     fn armed(&mut self, handle: Handle, pid: Pid) -> Result<&mut Armed> {
-        Ok(&mut self.handles.get_mut(handle, pid)?.armed)
+        Ok(&mut self.sockets.handles.get_mut(handle, pid)?.armed)
     }
 
     fn serve_stream(
@@ -81,8 +82,8 @@ impl<D: Device> Server<D> {
             }
         }
         if self.armed(handle, pid)?.room {
-            let worth = self.stack.worthwhile(id);
-            if self.stack.room(id).is_none_or(|room| room >= worth) {
+            let worth = self.sockets.stack.worthwhile(id);
+            if self.sockets.stack.room(id).is_none_or(|room| room >= worth) {
                 if !turn.events.tell(&Event::Room { socket: handle }) {
                     return Ok(Served::Full);
                 }
@@ -146,7 +147,7 @@ impl<D: Device> Server<D> {
             None if sending.fresh => turn.events.settle(),
             None => {}
         }
-        let gone = self.handles.get(handle, pid).is_err();
+        let gone = self.sockets.handles.get(handle, pid).is_err();
         Ok((gone || progress.is_err()).then_some(Served::Done))
     }
 
@@ -163,10 +164,10 @@ impl<D: Device> Server<D> {
             return Ok(Served::Done);
         }
         let max = armed.max as usize;
-        let waiting = self.stack.received(id).min(max);
+        let waiting = self.sockets.stack.received(id).min(max);
         if waiting == 0 {
-            let event = match self.stack.has_error(id) {
-                false if !self.stack.at_end(id) => return Ok(Served::Done),
+            let event = match self.sockets.stack.has_error(id) {
+                false if !self.sockets.stack.at_end(id) => return Ok(Served::Done),
                 false => Event::Ended { socket },
                 // Taken below, when it is told.
                 true => Event::Failed {
@@ -189,7 +190,7 @@ impl<D: Device> Server<D> {
         // The receive buffer is a ring: two pieces at most.
         while taken < count {
             let (left, events) = (count - taken, &mut turn.events);
-            let piece = self.stack.receive_from(id, |octets| {
+            let piece = self.sockets.stack.receive_from(id, |octets| {
                 let piece = octets.len().min(left);
                 events.octets(&octets[..piece], ipc)?;
                 Ok(piece)
@@ -215,7 +216,7 @@ impl<D: Device> Server<D> {
             return Ok(Served::Full);
         }
         if let Event::Failed { error, .. } = &mut event {
-            *error = self.stack.take_error(id).unwrap_or(*error);
+            *error = self.sockets.stack.take_error(id).unwrap_or(*error);
         }
         turn.events.tell(&event);
         self.armed(socket, pid)?.count = 0;
@@ -235,13 +236,13 @@ impl<D: Device> Server<D> {
                 Armed { count: 0, .. } => return Ok(Served::Done),
                 Armed { count, max, .. } => (*count, *max),
             };
-            if !self.stack.can_accept(port) {
+            if !self.sockets.stack.can_accept(port) {
                 return Ok(Served::Done);
             }
             if turn.events.room().is_none() {
                 return Ok(Served::Full);
             }
-            if let Err(error) = self.handles.make_room(pid, ipc) {
+            if let Err(error) = self.sockets.handles.make_room(pid, ipc) {
                 self.armed(listener, pid)?.count = 0;
                 turn.events.tell(&Event::Failed {
                     socket: listener,
@@ -250,10 +251,10 @@ impl<D: Device> Server<D> {
                 });
                 return Ok(Served::Done);
             }
-            let Some((id, peer)) = self.stack.accept(port) else {
+            let Some((id, peer)) = self.sockets.stack.accept(port) else {
                 return Ok(Served::Done);
             };
-            let socket = self.handles.insert(pid, State::Stream(id))?;
+            let socket = self.sockets.handles.insert(pid, State::Stream(id))?;
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
@@ -288,14 +289,14 @@ impl<D: Device> Server<D> {
                 Armed { count: 0, .. } => return Ok(Served::Done),
                 Armed { max, .. } => *max as usize,
             };
-            if !self.skip_strangers(id, peer) {
+            if !self.sockets.skip_strangers(id, peer) {
                 return Ok(Served::Done);
             }
             let Some(room) = turn.events.room() else {
                 return Ok(Served::Full);
             };
             let events = &mut turn.events;
-            let delivered = self.stack.receive_datagram(id, |octets, from| {
+            let delivered = self.sockets.stack.receive_datagram(id, |octets, from| {
                 let mut count = octets.len().min(max);
                 if count > room {
                     if events.has_news() {

@@ -1,18 +1,17 @@
 //! Requests on datagram sockets.
 
-use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::DatagramId;
-use crate::parked::Call;
 use crate::phy::Device;
-use crate::server::Server;
-use crate::stream::wait;
+use crate::sockets::Sockets;
+use crate::sockets::call::{Call, wait};
+use crate::sockets::handles::State;
 use crate::udp::DATAGRAM_MAX;
 use abi::socket::{Answer, Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     /// Sets the default peer, the only one whose datagrams are received from then on; an
     /// address of zeros takes it back.
     pub(crate) fn connect_datagrams(

@@ -1,16 +1,15 @@
 //! Which local addresses and ports sockets have.
 
-use crate::handles::State;
 use crate::names::Tuple;
 use crate::phy::Device;
-use crate::ports;
-use crate::server::Server;
+use crate::sockets::handles::State;
+use crate::sockets::{Sockets, ports};
 use crate::tcp::Stage;
 use abi::socket::{Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     #[cold]
     pub(crate) fn bind(
         &mut self,
@@ -104,5 +103,13 @@ impl<D: Device> Server<D> {
             _ => None,
         }
         .ok_or(Error::NotConnected)
+    }
+}
+
+/// An address as programs are told it.
+pub(crate) fn address_of(address: SocketAddrV4) -> SocketAddress {
+    SocketAddress {
+        ip: address.ip().octets(),
+        port: address.port(),
     }
 }

@@ -1,17 +1,17 @@
 //! Requests on stream sockets.
 
-use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::{ConnectionId, Tuple};
-use crate::parked::Call;
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::Sockets;
+use crate::sockets::call::{Call, wait};
+use crate::sockets::handles::State;
 use crate::tcp::Stage;
 use abi::socket::{Answer, Direction, Handle, SocketAddress};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
         match self.handles.get(handle, client)?.state {
             State::Idle | State::Listening => {}
@@ -51,7 +51,7 @@ impl<D: Device> Server<D> {
     }
 
     /// Begins to connect, or looks how it goes.
-    pub(crate) fn connect(
+    pub(super) fn connect_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
@@ -100,7 +100,7 @@ impl<D: Device> Server<D> {
 
     /// Queues all lent octets, lease 1 behind lease 0, or what fits if the socket does not
     /// block.
-    pub(crate) fn send(
+    pub(super) fn send_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
@@ -146,7 +146,7 @@ impl<D: Device> Server<D> {
     }
 
     /// Takes what has arrived, as far as it fits.
-    pub(crate) fn receive(
+    pub(super) fn receive_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
@@ -194,13 +194,5 @@ impl<D: Device> Server<D> {
             self.stack.deafen(id);
         }
         Ok(())
-    }
-}
-
-/// What is said to a request that cannot be answered yet.
-pub(crate) fn wait(non_blocking: bool) -> Result<Option<Answer>> {
-    match non_blocking {
-        true => Err(Error::WouldBlock),
-        false => Ok(None),
     }
 }
