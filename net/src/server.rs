@@ -57,10 +57,12 @@ impl<D: Device> Server<D> {
 
     /// The engine that serves batches.
     #[inline]
-    fn engine(&mut self) -> Engine<'_, D> {
+    fn engine<'a, I: Ipc>(&'a mut self, now: u64, ipc: &'a mut I) -> Engine<'a, D, I> {
         Engine {
             sockets: &mut self.sockets,
             batches: &mut self.batches,
+            now,
+            ipc,
         }
     }
 
@@ -99,7 +101,7 @@ impl<D: Device> Server<D> {
         self.dirty = true;
         // A process has one call at a time: an older one of it has ended without us.
         self.parked.retain(|call| call.client != message.sender);
-        self.engine().forget_batch(message.sender);
+        self.engine(now_ns, ipc).forget_batch(message.sender);
         let mut call = match Call::new(message) {
             Ok(call) => call,
             Err(error) => return ipc.answer(message.token, Err(error)),
@@ -110,7 +112,7 @@ impl<D: Device> Server<D> {
         } = call.request
         {
             let batch = (operations, timeout_ms);
-            if let Err(error) = self.engine().batch(message, batch, now_ns, ipc) {
+            if let Err(error) = self.engine(now_ns, ipc).batch(message, batch) {
                 ipc.answer(message.token, Err(error));
             }
             return;
@@ -144,7 +146,7 @@ impl<D: Device> Server<D> {
         self.batches.answered = false;
         self.sockets.handles.settle(ipc);
         let mut more = self.sockets.stack.receive_all(now_ns);
-        self.engine().serve_batches(now_ns, ipc);
+        self.engine(now_ns, ipc).serve_batches();
         // Who was answered has more to send, probably, and what it says next is on its way:
         // one turn of a socket is enough for both. But nothing is put off twice.
         self.put_off = self.batches.answered && !self.put_off && self.parked.is_empty();
@@ -154,10 +156,11 @@ impl<D: Device> Server<D> {
         more |= !self.sockets.stack.transmit(now_ns);
         let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, ipc);
         // What that made room for.
-        moved |= self.engine().has_due_batches(now_ns) && self.engine().serve_batches(now_ns, ipc);
+        moved |=
+            self.engine(now_ns, ipc).has_due_batches() && self.engine(now_ns, ipc).serve_batches();
         if moved {
             more |= !self.sockets.stack.transmit(now_ns);
-            more |= self.engine().has_due_batches(now_ns);
+            more |= self.engine(now_ns, ipc).has_due_batches();
         }
         more
     }

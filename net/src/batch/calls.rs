@@ -11,7 +11,7 @@ use abi::ipc::Message;
 use abi::socket::POLL_FOREVER;
 use abi::{Error, Pid, Result};
 
-impl<D: Device> Engine<'_, D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Forgets the call of a client that has ended without us: it makes another.
     pub(crate) fn forget_batch(&mut self, pid: Pid) {
         if let Some(mut entry) = self.batches.clients.take(pid) {
@@ -25,8 +25,6 @@ impl<D: Device> Engine<'_, D> {
         &mut self,
         message: &Message,
         (operations, timeout_ms): (u16, u32),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let operations = usize::from(operations);
         let leases = message.leases.map(|lease| {
@@ -45,16 +43,16 @@ impl<D: Device> Engine<'_, D> {
         let mut entry = match self.batches.clients.take(message.sender) {
             Some(entry) => entry,
             None => {
-                self.sockets.watch(message.sender, ipc)?;
+                self.sockets.watch(message.sender, self.ipc)?;
                 Entry::new(message.sender)
             }
         };
         let timeout = u64::from(timeout_ms) * 1_000_000;
-        let deadline = (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout));
+        let deadline = (timeout_ms != POLL_FOREVER).then(|| self.now.saturating_add(timeout));
         entry.turn.begin(message.token, deadline, lent, operations);
         let Entry { client, turn } = &mut *entry;
         let here = message.request().get(HERE..).unwrap_or_default();
-        let done = self.operate(client, turn, (operations, here), now, ipc);
+        let done = self.operate(client, turn, (operations, here));
         if done.is_err() {
             self.end_sends(&mut entry);
         }
@@ -65,13 +63,13 @@ impl<D: Device> Engine<'_, D> {
 
     /// Serves the sockets that changed, and answers the batches that have something to say
     /// or whose time is up. Returns whether that gave the stack something to send.
-    pub(crate) fn serve_batches(&mut self, now: u64, ipc: &mut impl Ipc) -> bool {
+    pub(crate) fn serve_batches(&mut self) -> bool {
         self.mark_changes();
-        self.batches.clients.advance(now);
+        self.batches.clients.advance(self.now);
         let mut moved = false;
         for _ in 0..self.batches.clients.due() {
-            if let Some(mut entry) = self.batches.clients.next(now) {
-                moved |= self.serve_client(&mut entry, now, ipc);
+            if let Some(mut entry) = self.batches.clients.next(self.now) {
+                moved |= self.serve_client(&mut entry);
                 self.batches.clients.put(entry);
             }
         }
@@ -79,9 +77,9 @@ impl<D: Device> Engine<'_, D> {
     }
 
     /// Whether [`Engine::serve_batches`] would do something.
-    pub(crate) fn has_due_batches(&mut self, now: u64) -> bool {
+    pub(crate) fn has_due_batches(&mut self) -> bool {
         self.mark_changes();
-        self.batches.clients.is_one_due(now)
+        self.batches.clients.is_one_due(self.now)
     }
 
     /// Queues what has changed for those who want to hear of it.
@@ -95,30 +93,30 @@ impl<D: Device> Engine<'_, D> {
         }
     }
 
-    fn serve_client(&mut self, entry: &mut Entry, now: u64, ipc: &mut impl Ipc) -> bool {
+    fn serve_client(&mut self, entry: &mut Entry) -> bool {
         self.batches.moved = false;
-        let served = self.serve_ready(entry, now, ipc);
-        if served == Ok(false) && !entry.turn.is_due(now) {
+        let served = self.serve_ready(entry);
+        if served == Ok(false) && !entry.turn.is_due(self.now) {
             return self.batches.moved;
         }
         self.end_sends(entry);
         match served {
-            Ok(_) => entry.turn.events.answer(ipc),
-            Err(error) => ipc.answer(entry.turn.token, Err(error)),
+            Ok(_) => entry.turn.events.answer(self.ipc),
+            Err(error) => self.ipc.answer(entry.turn.token, Err(error)),
         }
         self.batches.answered = true;
         self.batches.moved
     }
 
     /// Serves the ready queue. Returns whether something did not fit.
-    fn serve_ready(&mut self, entry: &mut Entry, now: u64, ipc: &mut impl Ipc) -> Result<bool> {
+    fn serve_ready(&mut self, entry: &mut Entry) -> Result<bool> {
         let Entry { client, turn } = entry;
         // Each round of "again" puts something into the area, so it ends.
         while let Some(handle) = client.ready.pop_front() {
             if let Ok(socket) = self.sockets.handles.get_mut(handle, client.pid) {
                 socket.armed.queued = false;
             }
-            let served = self.serve(client, turn, handle, now, ipc)?;
+            let served = self.serve(client, turn, handle)?;
             if served == Served::Done {
                 continue;
             }

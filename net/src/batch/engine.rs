@@ -1,6 +1,7 @@
 //! What serves batches: the programs that make them, and the sockets that they are about.
 
 use crate::batch::clients::Clients;
+use crate::ipc::Ipc;
 use crate::phy::Device;
 use crate::sockets::Sockets;
 use alloc::vec::Vec;
@@ -20,8 +21,10 @@ pub(crate) struct Batches {
     pub sockets_served: u64,
 }
 
-/// Serves batches on these sockets.
-pub(crate) struct Engine<'a, D: Device> {
+/// Serves batches on these sockets, at this time.
+pub(crate) struct Engine<'a, D: Device, I: Ipc> {
     pub sockets: &'a mut Sockets<D>,
     pub batches: &'a mut Batches,
+    pub now: u64,
+    pub ipc: &'a mut I,
 }

@@ -54,7 +54,7 @@ impl Window {
     }
 }
 
-impl<D: Device> Engine<'_, D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Does so many operations; lease 1 begins with the octets `here`, or they are none.
     ///
     /// # Errors
@@ -65,8 +65,6 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         (operations, here): (usize, &[u8]),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let mut window = Window {
             octets: core::mem::take(&mut self.batches.window),
@@ -77,7 +75,7 @@ impl<D: Device> Engine<'_, D> {
             .unwrap_or(here);
         window.octets.clear();
         window.octets.extend_from_slice(here);
-        let done = self.operate_in(&mut window, client, turn, operations, now, ipc);
+        let done = self.operate_in(&mut window, client, turn, operations);
         self.batches.window = window.octets;
         done
     }
@@ -88,14 +86,12 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         operations: usize,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let lent = turn.lent[usize::from(OPERATIONS)];
         let mut at = 0;
         for number in 0..operations {
             if window.get(at, Operation::SIZE).is_none() {
-                window.move_to(at, lent, turn.token, ipc)?;
+                window.move_to(at, lent, turn.token, self.ipc)?;
             }
             let head = window.get(at, Operation::SIZE);
             let Some(head) = head.and_then(|octets| octets.first_chunk()) else {
@@ -115,7 +111,7 @@ impl<D: Device> Engine<'_, D> {
             };
             let outcome = Operation::from_bytes(head).and_then(|operation| {
                 let number = number as u16;
-                self.one(client, turn, (operation, number), inline, now, ipc)
+                self.one(client, turn, (operation, number), inline)
             });
             match outcome {
                 Ok(Outcome::Silent) => turn.events.settle(),
@@ -143,8 +139,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         (operation, number): (Operation, u16),
         inline: Inline<'_>,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let pid = client.pid;
         match operation {
@@ -171,9 +165,7 @@ impl<D: Device> Engine<'_, D> {
                 };
                 self.arm(client, socket, (count, max), kind)
             }
-            Operation::Send(send) => {
-                self.begin_send(client, turn, (send, number), inline, now, ipc)
-            }
+            Operation::Send(send) => self.begin_send(client, turn, (send, number), inline),
             Operation::SendTo {
                 socket,
                 address,
@@ -186,7 +178,7 @@ impl<D: Device> Engine<'_, D> {
                     offset: inline.offset,
                     len: len as usize,
                 };
-                self.begin_send_to(client, turn, unsent, inline, now, ipc)
+                self.begin_send_to(client, turn, unsent, inline)
             }
             Operation::Shutdown { socket, direction } => {
                 let sending = self.sockets.handles.get(socket, pid)?.armed.send.is_some();
@@ -197,7 +189,7 @@ impl<D: Device> Engine<'_, D> {
                 Ok(Outcome::Silent)
             }
             Operation::Close { socket } => {
-                self.close(client, turn, socket, now)?;
+                self.close(client, turn, socket)?;
                 Ok(Outcome::Silent)
             }
             Operation::Cancel { socket } => {
@@ -214,7 +206,7 @@ impl<D: Device> Engine<'_, D> {
             Operation::Progress { socket } => {
                 let armed = &self.sockets.handles.get(socket, pid)?.armed;
                 turn.events.wake();
-                let idle_ms = now.saturating_sub(armed.moved_at) / 1_000_000;
+                let idle_ms = self.now.saturating_sub(armed.moved_at) / 1_000_000;
                 Ok(Outcome::Told(Event::Progress {
                     socket,
                     count: armed.send.map_or(0, |send| send.sent as u32),
@@ -245,7 +237,6 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         socket: Handle,
-        now: u64,
     ) -> Result<()> {
         let closed = self.sockets.handles.remove(socket, client.pid)?;
         if closed.armed.queued {
@@ -256,7 +247,7 @@ impl<D: Device> Engine<'_, D> {
         {
             turn.events.outcome(&send.cut(socket));
         }
-        self.sockets.free(&closed, now, false);
+        self.sockets.free(&closed, self.now, false);
         self.batches.moved = true;
         Ok(())
     }

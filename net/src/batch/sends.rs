@@ -21,11 +21,11 @@ pub(super) enum Progress {
     Waits,
 }
 
-impl<D: Device> Engine<'_, D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// The connection of a stream socket, which stands or stood.
     pub(super) fn open_stream(&self, socket: Handle, pid: Pid) -> Result<ConnectionId> {
         let (id, _) = self.sockets.connection(socket, pid)?;
-        match self.sockets.stack.stage(id) {
+        match self.sockets.stack.tcp.stage(id) {
             Stage::Open => Ok(id),
             _ => Err(Error::NotConnected),
         }
@@ -37,8 +37,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         (send, number): (Send, u16),
         inline: Inline<'_>,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let socket = send.socket;
         let id = self.open_stream(socket, client.pid)?;
@@ -51,11 +49,11 @@ impl<D: Device> Engine<'_, D> {
             return Err(Error::Busy);
         }
         // What follows the send decides what is armed.
-        (armed.room, armed.count, armed.moved_at) = (false, 0, now);
+        (armed.room, armed.count, armed.moved_at) = (false, 0, self.now);
         let mut sending = Sending::new(&send, inline.offset, number);
-        match self.queue(id, &mut sending, inline.octets, turn.token, ipc)? {
+        match self.queue(id, &mut sending, inline.octets, turn.token)? {
             Progress::Whole => {
-                let event = self.sent_whole(client, turn, socket, &sending, now)?;
+                let event = self.sent_whole(client, turn, socket, &sending)?;
                 Ok(event.map_or(Outcome::Silent, Outcome::Told))
             }
             Progress::Waits => {
@@ -75,14 +73,14 @@ impl<D: Device> Engine<'_, D> {
         sending: &mut Sending,
         inline: Option<&[u8]>,
         token: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         // The transmit buffer is a ring: at most two pieces are free.
         while sending.left() > 0 {
-            let Some(room) = self.sockets.stack.room(id) else {
+            let Some(room) = self.sockets.stack.tcp.room(id) else {
                 return Err(self
                     .sockets
                     .stack
+                    .tcp
                     .take_error(id)
                     .unwrap_or(Error::BrokenPipe));
             };
@@ -97,7 +95,7 @@ impl<D: Device> Engine<'_, D> {
                 let buffer = &mut buffer[..count];
                 match here.and_then(|octets| octets.get(..count)) {
                     Some(octets) => buffer.copy_from_slice(octets),
-                    None => read_exactly(ipc, token, place, buffer)?,
+                    None => read_exactly(self.ipc, token, place, buffer)?,
                 }
                 Ok(count)
             })?;
@@ -116,14 +114,13 @@ impl<D: Device> Engine<'_, D> {
         id: ConnectionId,
         sending: &mut Sending,
         token: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         // Not for every octet that leaves: a quarter of the buffer is worth a copy, and
         // makes longer segments.
-        let worth = sending.left().min(self.sockets.stack.worthwhile(id));
-        match self.sockets.stack.room(id) {
+        let worth = sending.left().min(self.sockets.stack.tcp.worthwhile(id));
+        match self.sockets.stack.tcp.room(id) {
             Some(room) if room < worth => Ok(Progress::Waits),
-            _ => self.queue(id, sending, None, token, ipc),
+            _ => self.queue(id, sending, None, token),
         }
     }
 
@@ -134,7 +131,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         socket: Handle,
         sending: &Sending,
-        now: u64,
     ) -> Result<Option<Event>> {
         let (id, _) = self.sockets.connection(socket, client.pid)?;
         match sending.end {
@@ -144,14 +140,14 @@ impl<D: Device> Engine<'_, D> {
                 self.batches.moved = true;
             }
             End::Close => {
-                self.close(client, turn, socket, now)?;
+                self.close(client, turn, socket)?;
                 return Ok(Some(Event::Closed { socket }));
             }
         }
         let armed = &mut self.sockets.handles.get_mut(socket, client.pid)?.armed;
         if sending.receive > 0 {
             (armed.count, armed.max) = (1, sending.receive);
-            if self.sockets.stack.has_news(id) {
+            if self.sockets.stack.tcp.has_news(id) {
                 client.enqueue(socket, armed);
             }
         }
@@ -168,8 +164,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         unsent: Unsent,
         inline: Inline<'_>,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let State::Datagram { .. } = self.sockets.handles.get(unsent.socket, client.pid)?.state
         else {
@@ -188,14 +182,14 @@ impl<D: Device> Engine<'_, D> {
             .unsent
             > 0;
         if !waits {
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
+            match self.send_to(&unsent, inline.octets, client.pid, turn.token) {
                 Ok(()) => return Ok(Outcome::Silent),
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
             }
             // The queue is full, but the card may not be.
-            self.sockets.stack.transmit(now);
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
+            self.sockets.stack.transmit(self.now);
+            match self.send_to(&unsent, inline.octets, client.pid, turn.token) {
                 Ok(()) => return Ok(Outcome::Silent),
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
@@ -217,8 +211,6 @@ impl<D: Device> Engine<'_, D> {
         octets: Option<&[u8]>,
         pid: Pid,
         token: u64,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let State::Datagram { port: Some(id), .. } =
             self.sockets.handles.get(unsent.socket, pid)?.state
@@ -226,15 +218,18 @@ impl<D: Device> Engine<'_, D> {
             return Err(Error::NotSupported);
         };
         let sent = match octets {
-            Some(octets) => self.sockets.stack.send_datagram(id, unsent.to, octets, now),
+            Some(octets) => self
+                .sockets
+                .stack
+                .send_datagram(id, unsent.to, octets, self.now),
             None => {
                 self.sockets.scratch.clear();
                 self.sockets.scratch.resize(unsent.len, 0);
                 let place = (OPERATIONS, unsent.offset);
-                read_exactly(ipc, token, place, &mut self.sockets.scratch)?;
+                read_exactly(self.ipc, token, place, &mut self.sockets.scratch)?;
                 self.sockets
                     .stack
-                    .send_datagram(id, unsent.to, &self.sockets.scratch, now)
+                    .send_datagram(id, unsent.to, &self.sockets.scratch, self.now)
             }
         };
         self.batches.moved |= sent.is_ok();
@@ -247,8 +242,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         socket: Handle,
         pid: Pid,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         let mut at = 0;
         while let Some(&unsent) = turn.unsent.get(at) {
@@ -256,7 +249,7 @@ impl<D: Device> Engine<'_, D> {
                 at += 1;
                 continue;
             }
-            match self.send_to(&unsent, None, pid, turn.token, now, ipc) {
+            match self.send_to(&unsent, None, pid, turn.token) {
                 Ok(()) => turn.events.settle(),
                 Err(Error::WouldBlock) => return Ok(Progress::Waits),
                 Err(error) => {

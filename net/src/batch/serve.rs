@@ -31,7 +31,7 @@ pub(super) enum Served {
     Full,
 }
 
-impl<D: Device> Engine<'_, D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Serves one socket.
     ///
     /// # Errors
@@ -41,23 +41,21 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         handle: Handle,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         self.batches.sockets_served += 1;
         let Ok(socket) = self.sockets.handles.get(handle, client.pid) else {
             return Ok(Served::Done);
         };
         match socket.state {
-            State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, ipc),
+            State::Stream(id) => self.serve_stream(client, turn, (handle, id)),
             State::Listening => {
                 let port = socket.local.map_or(0, |local| local.port());
-                self.serve_listener(client, turn, (handle, port), ipc)
+                self.serve_listener(client, turn, (handle, port))
             }
             State::Datagram {
                 port: Some(id),
                 peer,
-            } => self.serve_datagrams(client.pid, turn, handle, (id, peer), now, ipc),
+            } => self.serve_datagrams(client.pid, turn, handle, (id, peer)),
             State::Idle | State::Datagram { port: None, .. } => Ok(Served::Done),
         }
     }
@@ -71,26 +69,30 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         (handle, id): (Handle, ConnectionId),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         if let Some(sending) = self.armed(handle, pid)?.send {
-            let stays = self.serve_send(client, turn, (handle, id), sending, now, ipc)?;
+            let stays = self.serve_send(client, turn, (handle, id), sending)?;
             if let Some(served) = stays {
                 return Ok(served);
             }
         }
         if self.armed(handle, pid)?.room {
-            let worth = self.sockets.stack.worthwhile(id);
-            if self.sockets.stack.room(id).is_none_or(|room| room >= worth) {
+            let worth = self.sockets.stack.tcp.worthwhile(id);
+            if self
+                .sockets
+                .stack
+                .tcp
+                .room(id)
+                .is_none_or(|room| room >= worth)
+            {
                 if !turn.events.tell(&Event::Room { socket: handle }) {
                     return Ok(Served::Full);
                 }
                 self.armed(handle, pid)?.room = false;
             }
         }
-        self.deliver(turn, (handle, id), pid, ipc)
+        self.deliver(turn, (handle, id), pid)
     }
 
     /// Goes on with a send; returns what became of the socket unless that is over and the
@@ -101,8 +103,6 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         (handle, id): (Handle, ConnectionId),
         mut sending: Sending,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Option<Served>> {
         let pid = client.pid;
         // A send of an earlier call has no room kept for its outcome.
@@ -110,7 +110,8 @@ impl<D: Device> Engine<'_, D> {
             return Ok(Some(Served::Full));
         }
         let sent = sending.sent;
-        let progress = self.go_on(id, &mut sending, turn.token, ipc);
+        let progress = self.go_on(id, &mut sending, turn.token);
+        let now = self.now;
         let armed = self.armed(handle, pid)?;
         if sending.sent != sent {
             armed.moved_at = now;
@@ -122,7 +123,7 @@ impl<D: Device> Engine<'_, D> {
             }
             Ok(Progress::Whole) => {
                 armed.send = None;
-                self.sent_whole(client, turn, handle, &sending, now)?
+                self.sent_whole(client, turn, handle, &sending)?
             }
             Err(error) => {
                 (armed.send, armed.count) = (None, 0);
@@ -157,17 +158,16 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         (socket, id): (Handle, ConnectionId),
         pid: Pid,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let armed = self.armed(socket, pid)?;
         if armed.count == 0 {
             return Ok(Served::Done);
         }
         let max = armed.max as usize;
-        let waiting = self.sockets.stack.received(id).min(max);
+        let waiting = self.sockets.stack.tcp.received(id).min(max);
         if waiting == 0 {
-            let event = match self.sockets.stack.has_error(id) {
-                false if !self.sockets.stack.at_end(id) => return Ok(Served::Done),
+            let event = match self.sockets.stack.tcp.has_error(id) {
+                false if !self.sockets.stack.tcp.at_end(id) => return Ok(Served::Done),
                 false => Event::Ended { socket },
                 // Taken below, when it is told.
                 true => Event::Failed {
@@ -190,9 +190,9 @@ impl<D: Device> Engine<'_, D> {
         // The receive buffer is a ring: two pieces at most.
         while taken < count {
             let (left, events) = (count - taken, &mut turn.events);
-            let piece = self.sockets.stack.receive_from(id, |octets| {
+            let piece = self.sockets.stack.tcp.receive(id, |octets| {
                 let piece = octets.len().min(left);
-                events.octets(&octets[..piece], ipc)?;
+                events.octets(&octets[..piece], self.ipc)?;
                 Ok(piece)
             })?;
             if piece == 0 {
@@ -216,7 +216,7 @@ impl<D: Device> Engine<'_, D> {
             return Ok(Served::Full);
         }
         if let Event::Failed { error, .. } = &mut event {
-            *error = self.sockets.stack.take_error(id).unwrap_or(*error);
+            *error = self.sockets.stack.tcp.take_error(id).unwrap_or(*error);
         }
         turn.events.tell(&event);
         self.armed(socket, pid)?.count = 0;
@@ -228,7 +228,6 @@ impl<D: Device> Engine<'_, D> {
         client: &mut Client,
         turn: &mut Turn,
         (listener, port): (Handle, u16),
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         for _ in 0..TURN {
@@ -236,13 +235,13 @@ impl<D: Device> Engine<'_, D> {
                 Armed { count: 0, .. } => return Ok(Served::Done),
                 Armed { count, max, .. } => (*count, *max),
             };
-            if !self.sockets.stack.can_accept(port) {
+            if !self.sockets.stack.tcp.can_accept(port) {
                 return Ok(Served::Done);
             }
             if turn.events.room().is_none() {
                 return Ok(Served::Full);
             }
-            if let Err(error) = self.sockets.handles.make_room(pid, ipc) {
+            if let Err(error) = self.sockets.handles.make_room(pid, self.ipc) {
                 self.armed(listener, pid)?.count = 0;
                 turn.events.tell(&Event::Failed {
                     socket: listener,
@@ -251,7 +250,7 @@ impl<D: Device> Engine<'_, D> {
                 });
                 return Ok(Served::Done);
             }
-            let Some((id, peer)) = self.sockets.stack.accept(port) else {
+            let Some((id, peer)) = self.sockets.stack.tcp.accept(port) else {
                 return Ok(Served::Done);
             };
             let socket = self.sockets.handles.insert(pid, State::Stream(id))?;
@@ -276,11 +275,9 @@ impl<D: Device> Engine<'_, D> {
         turn: &mut Turn,
         socket: Handle,
         (id, peer): (DatagramId, Option<SocketAddrV4>),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         if self.armed(socket, pid)?.unsent > 0
-            && self.go_on_sending_to(turn, socket, pid, now, ipc)? == Progress::Waits
+            && self.go_on_sending_to(turn, socket, pid)? == Progress::Waits
         {
             return Ok(Served::Done);
         }
@@ -296,7 +293,7 @@ impl<D: Device> Engine<'_, D> {
                 return Ok(Served::Full);
             };
             let events = &mut turn.events;
-            let delivered = self.sockets.stack.receive_datagram(id, |octets, from| {
+            let delivered = self.sockets.stack.udp.receive(id, |octets, from| {
                 let mut count = octets.len().min(max);
                 if count > room {
                     if events.has_news() {
@@ -307,7 +304,7 @@ impl<D: Device> Engine<'_, D> {
                 }
                 let (from, len) = (address_of(from), count as u32);
                 events.tell(&Event::Datagram { socket, from, len });
-                events.octets(&octets[..count], ipc)?;
+                events.octets(&octets[..count], self.ipc)?;
                 events.pad();
                 Ok(())
             });

@@ -74,8 +74,10 @@ impl<D: Device> Sockets<D> {
         let is_datagram = matches!(state, State::Datagram { .. });
         let is_free = |port| {
             !self.handles.is_bound(port, state)
-                && (is_datagram || !self.stack.uses_port(port))
-                && peer.is_none_or(|(peer, now)| self.stack.may_connect(Tuple { port, peer }, now))
+                && (is_datagram || !self.stack.tcp.uses_port(port))
+                && peer.is_none_or(|(peer, now)| {
+                    self.stack.tcp.may_connect(&Tuple { port, peer }, now)
+                })
         };
         let step = (0..ports::COUNT).find(|&step| is_free(search.port(step)));
         let step = step.ok_or(Error::AddressInUse)?;
@@ -86,7 +88,7 @@ impl<D: Device> Sockets<D> {
     pub(crate) fn local_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
         let socket = self.handles.get(handle, client)?;
         if let State::Stream(id) = socket.state
-            && let Some(tuple) = self.stack.tuple(id)
+            && let Some(tuple) = self.stack.tcp.tuple(id)
         {
             return Ok(SocketAddrV4::new(self.stack.address(), tuple.port));
         }
@@ -96,8 +98,8 @@ impl<D: Device> Sockets<D> {
 
     pub(crate) fn peer_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
         match self.handles.get(handle, client)?.state {
-            State::Stream(id) if self.stack.stage(id) == Stage::Open => {
-                self.stack.tuple(id).map(|tuple| tuple.peer)
+            State::Stream(id) if self.stack.tcp.stage(id) == Stage::Open => {
+                self.stack.tcp.tuple(id).map(|tuple| tuple.peer)
             }
             State::Datagram { peer, .. } => peer,
             _ => None,

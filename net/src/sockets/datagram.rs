@@ -86,7 +86,7 @@ impl<D: Device> Sockets<D> {
             return wait(non_blocking).map(|_| None);
         };
         let (token, lent) = (call.token, call.lent);
-        let taken = self.stack.receive_datagram(id, |octets, sender| {
+        let taken = self.stack.udp.receive(id, |octets, sender| {
             let count = octets.len().min(lent);
             write_exactly(ipc, token, 0, &octets[..count])?;
             Ok((count as u32, sender))
@@ -97,11 +97,11 @@ impl<D: Device> Sockets<D> {
     /// Throws away what does not come from the socket's peer, if it has one. Returns
     /// whether a datagram is left.
     pub(crate) fn skip_strangers(&mut self, id: DatagramId, peer: Option<SocketAddrV4>) -> bool {
-        while let Some(sender) = self.stack.datagram_sender(id) {
+        while let Some(sender) = self.stack.udp.sender(id) {
             if peer.is_none_or(|peer| peer == sender) {
                 return true;
             }
-            self.stack.skip_datagram(id);
+            self.stack.udp.skip(id);
         }
         false
     }

@@ -84,22 +84,22 @@ impl<D: Device> Sockets<D> {
             State::Idle => poll::WRITABLE | poll::HANG_UP,
             State::Listening => {
                 let port = socket.local.map_or(0, |local| local.port());
-                bit(self.stack.can_accept(port), poll::READABLE)
+                bit(self.stack.tcp.can_accept(port), poll::READABLE)
             }
-            State::Stream(id) => match self.stack.stage(id) {
+            State::Stream(id) => match self.stack.tcp.stage(id) {
                 Stage::Connecting => 0,
                 Stage::Failed(_) => poll::ERROR | poll::HANG_UP | poll::READABLE | poll::WRITABLE,
                 Stage::Open => {
                     let stack = &self.stack;
-                    let error = stack.has_error(id);
-                    let readable = stack.received(id) > 0 || stack.at_end(id) || error;
+                    let error = stack.tcp.has_error(id);
+                    let readable = stack.tcp.received(id) > 0 || stack.tcp.at_end(id) || error;
                     // Not for every octet that leaves.
-                    let room = stack.worthwhile(id);
-                    let writable = stack.room(id).is_none_or(|free| free >= room.max(1));
+                    let room = stack.tcp.worthwhile(id);
+                    let writable = stack.tcp.room(id).is_none_or(|free| free >= room.max(1));
                     bit(readable, poll::READABLE)
                         | bit(writable, poll::WRITABLE)
                         | bit(error, poll::ERROR)
-                        | bit(stack.hung_up(id), poll::HANG_UP)
+                        | bit(stack.tcp.hung_up(id), poll::HANG_UP)
                 }
             },
             State::Datagram { port: None, .. } => poll::WRITABLE,
@@ -108,8 +108,7 @@ impl<D: Device> Sockets<D> {
                 peer,
             } => {
                 let readable = self.skip_strangers(id, peer);
-                bit(readable, poll::READABLE)
-                    | bit(self.stack.can_send_datagram(id), poll::WRITABLE)
+                bit(readable, poll::READABLE) | bit(self.stack.udp.can_send(id), poll::WRITABLE)
             }
         }
     }

@@ -35,11 +35,11 @@ impl<D: Device> Sockets<D> {
             (State::Datagram { .. }, _) => return Err(Error::NotSupported),
             _ => return Err(Error::InvalidArgument),
         };
-        if !self.stack.can_accept(port) {
+        if !self.stack.tcp.can_accept(port) {
             return wait(socket.non_blocking);
         }
         self.handles.make_room(client, ipc)?;
-        let Some((id, peer)) = self.stack.accept(port) else {
+        let Some((id, peer)) = self.stack.tcp.accept(port) else {
             return Err(Error::ConnectionReset);
         };
         let accepted = self.handles.insert(client, State::Stream(id))?;
@@ -61,7 +61,7 @@ impl<D: Device> Sockets<D> {
         let socket = self.handles.get(handle, call.client)?;
         let non_blocking = socket.non_blocking;
         match socket.state {
-            State::Stream(id) => match self.stack.stage(id) {
+            State::Stream(id) => match self.stack.tcp.stage(id) {
                 Stage::Connecting if call.begun => wait(non_blocking),
                 Stage::Open if call.begun => Ok(Some(Answer::Done)),
                 Stage::Connecting | Stage::Open => Err(Error::AlreadyConnected),
@@ -107,15 +107,15 @@ impl<D: Device> Sockets<D> {
         ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
         let all = call.lent + call.lent_behind;
         // The transmit buffer is a ring: at most two pieces are free.
         while call.sent < all {
-            let Some(room) = self.stack.room(id) else {
+            let Some(room) = self.stack.tcp.room(id) else {
                 return match call.sent {
-                    0 => Err(self.stack.take_error(id).unwrap_or(Error::BrokenPipe)),
+                    0 => Err(self.stack.tcp.take_error(id).unwrap_or(Error::BrokenPipe)),
                     sent => Ok(Some(Answer::Count(sent as u32))),
                 };
             };
@@ -153,22 +153,22 @@ impl<D: Device> Sockets<D> {
         ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
-        let waiting = self.stack.received(id).min(call.lent);
+        let waiting = self.stack.tcp.received(id).min(call.lent);
         if waiting == 0 && call.lent > 0 {
-            if let Some(error) = self.stack.take_error(id) {
+            if let Some(error) = self.stack.tcp.take_error(id) {
                 return Err(error);
             }
-            if !self.stack.at_end(id) {
+            if !self.stack.tcp.at_end(id) {
                 return wait(non_blocking);
             }
         }
         let mut taken = 0;
         while taken < waiting {
             let (token, offset) = (call.token, taken);
-            taken += self.stack.receive_from(id, |octets| {
+            taken += self.stack.tcp.receive(id, |octets| {
                 let count = octets.len().min(waiting - offset);
                 write_exactly(ipc, token, offset, &octets[..count])?;
                 Ok(count)
@@ -184,14 +184,14 @@ impl<D: Device> Sockets<D> {
         direction: Direction,
     ) -> Result<()> {
         let (id, _) = self.connection(handle, client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
         if direction != Direction::Receive {
             self.stack.finish(id);
         }
         if direction != Direction::Send {
-            self.stack.deafen(id);
+            self.stack.tcp.deafen(id);
         }
         Ok(())
     }
