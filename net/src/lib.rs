@@ -24,12 +24,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod addresses;
 mod batch;
 mod config;
-mod datagram;
 mod deadlines;
-mod handles;
 mod index;
 mod ip;
 mod ipc;
@@ -38,16 +35,13 @@ mod memory;
 mod names;
 mod pace;
 mod packet;
-mod parked;
 pub mod phy;
-mod ports;
 mod queue;
-mod readiness;
 mod secret;
 mod server;
+mod sockets;
 mod stack;
 mod status;
-mod stream;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ fn asleep() -> (World, Handle, SocketHandle) {
 }
 
 fn sleep(world: &mut World) {
-    assert_eq!(world.server.stack.lull_all(world.now), 1);
+    assert_eq!(world.server.sockets.stack.lull_all(world.now), 1);
     let figures = ["dormant", "connections", "buffer_octets"].map(|name| world.figure(name));
     assert_eq!(figures, [1, 1, 0]);
 }
@@ -99,7 +99,7 @@ fn within(world: &mut World, duration: u64) -> Vec<(u64, Raw)> {
     loop {
         let now = world.now;
         all.extend(sent(world).into_iter().map(|segment| (now, segment)));
-        world.server.stack.audit(now);
+        world.server.sockets.stack.audit(now);
         if now == until {
             return all;
         }
@@ -647,7 +647,7 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     let (mut world, web, echo) = crowd(256 << 10);
     let [sender, closer, finisher] =
         [1024, 1025, 1026].map(|port| open(&mut world, OTHER, echo, (port, 7)));
-    assert_eq!(world.server.stack.lull_all(world.now), 3);
+    assert_eq!(world.server.sockets.stack.lull_all(world.now), 3);
     exhaust(&mut world, OTHER, echo, 7);
     exhaust(&mut world, PROGRAM, web, 80);
     assert_eq!(world.figure("dormant"), 3);
