@@ -15,14 +15,14 @@ const RESET_US: u32 = 20;
 const RESET_BOUND_US: u32 = 10_000;
 
 /// The card's registers, and what is written into its mask.
-pub struct Chip<B> {
+pub struct Csr<B> {
     pub bus: B,
     mask: u8,
 }
 
-impl<B: Bus> Chip<B> {
+impl<B: Bus> Csr<B> {
     pub fn new(bus: B) -> Self {
-        Chip { bus, mask: regs::M }
+        Csr { bus, mask: regs::M }
     }
 
     /// The card's address of an offset in the arena. The driver loads both bases with 0, so that
