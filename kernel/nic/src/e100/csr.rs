@@ -101,7 +101,7 @@ impl<B: Bus> Csr<B> {
     /// Issues a command without argument.
     pub fn command(&mut self, command: u8) -> Result<(), Error> {
         self.wait_for_command_byte()?;
-        self.bus.write8(regs::COMMAND, command);
+        self.issue(command);
         Ok(())
     }
 
@@ -114,7 +114,13 @@ impl<B: Bus> Csr<B> {
         Ok(())
     }
 
-    fn wait_for_command_byte(&mut self) -> Result<(), Error> {
+    /// Issues a command, after [`Csr::wait_for_command_byte`].
+    pub fn issue(&mut self, command: u8) {
+        self.bus.write8(regs::COMMAND, command);
+    }
+
+    /// Waits until the last command is taken.
+    pub fn wait_for_command_byte(&mut self) -> Result<(), Error> {
         let mut command = 0;
         for poll in 0..EAGER_POLLS + COMMAND_BOUND_US / POLL_US {
             command = self.bus.read8(regs::COMMAND);

@@ -223,12 +223,14 @@ impl Transmit {
         // On QEMU a batch of more than 16 needs as many commands as it has sixteens. On silicon
         // "active" means at work, and a RESUME then makes the card look at S once more when it
         // gets there, which does no harm. But without a new block, RESUME would be wrong: QEMU
-        // would execute the old block that follows and send its frame again. Hence the look at C.
+        // would execute the old block that follows and send its frame again. Hence the look at C,
+        // and that after the wait, during which the card may get so far by an earlier command.
         for _ in 0..new.div_ceil(QEMU_BLOCKS_PER_COMMAND) {
+            csr.wait_for_command_byte()?;
             if is_complete(csr, newest) {
                 break;
             }
-            csr.command(regs::CUC_RESUME)?;
+            csr.issue(regs::CUC_RESUME);
             self.kicks += 1;
         }
         self.told = self.in_flight;
