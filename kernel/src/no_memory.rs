@@ -17,7 +17,7 @@ use abi::{Error, Result, error};
 use nic::e100::E100;
 use nic::igb::{self, Igb, InterruptMode};
 use nic::model::{self, Pace, e100};
-use nic::{Bus, BusAddr, Filters, Nic};
+use nic::{Bus, BusAddr, Filters, Nic, SendOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -544,7 +544,10 @@ fn works_without_memory(nic: &mut dyn Nic, arrive: impl Fn(&[u8]), settle: impl 
                 arrive(&frame);
             }
             without("send", &mut |nic| {
-                sent += u32::from(nic.send(&frame, round % 5 > 0).is_ok())
+                sent += u32::from(
+                    nic.send(&frame, &SendOptions::default(), round % 5 > 0)
+                        .is_ok(),
+                )
             });
             if round % 50 == 0 {
                 settle();

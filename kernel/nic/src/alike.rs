@@ -51,7 +51,7 @@ impl Card {
         self.model.arrive(frame);
         self.model.settle();
         let mut buffer = vec![0; self.nic.frame_max()];
-        let read = match self.nic.receive_with(&mut buffer) {
+        let read = match self.nic.receive(&mut buffer) {
             Ok((len, info)) => {
                 buffer.truncate(len);
                 Some((buffer, info.vlan))
@@ -131,7 +131,11 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
         let plain = SendOptions::default();
         let frame = [&MAC[..], &[2; 6], &[0x88, 0xb5], &[0; 46]].concat();
         // Refused to a caller who keeps the frame: told, and not dropped.
-        assert!(card.nic.send(&[0; 9000], false).is_err());
+        assert!(
+            card.nic
+                .send(&[0; 9000], &SendOptions::default(), false)
+                .is_err()
+        );
         let buffer = card.nic.take_buffer(60).expect("they are all free");
         for (len, options) in [
             (0, plain),
@@ -165,7 +169,9 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
         assert_eq!(card.count("tx_unreachable"), u64::from(!reaches), "{name}");
         // What is in the rings when a card is stopped.
         for _ in 0..3 {
-            card.nic.send(&frame, true).expect("there is room");
+            card.nic
+                .send(&frame, &SendOptions::default(), true)
+                .expect("there is room");
         }
         for _ in 0..5 {
             card.model.arrive(&frame);
@@ -233,7 +239,9 @@ fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
                 card.model.copy_in(at, SECRET);
                 written += 1;
             }
-            card.nic.send(&frame, false).expect("room");
+            card.nic
+                .send(&frame, &SendOptions::default(), false)
+                .expect("room");
             card.model.settle();
             // While it runs, what it receives into is the card's alone.
             card.nic.stop();

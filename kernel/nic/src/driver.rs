@@ -150,7 +150,7 @@ impl<C: Chip> Driver<C> {
         frame[..6].copy_from_slice(&self.mac());
         frame[6..12].copy_from_slice(&self.mac());
         frame[12..14].copy_from_slice(&ETHERTYPE_EXPERIMENT);
-        self.send_with(&frame, &SendOptions::default(), false)?;
+        self.send(&frame, &SendOptions::default(), false)?;
         let mut received = reserve::filled(0, self.frame_max())?;
         for _ in 0..LOOPBACK_US / POLL_US {
             match self.receive_piece(false) {
@@ -328,7 +328,7 @@ impl<C: Chip> Nic for Driver<C> {
         let _ = self.halt();
     }
 
-    fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error> {
+    fn send(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error> {
         let buffer = self.take_buffer(frame.len())?;
         self.fill_buffer(buffer, frame);
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
@@ -339,7 +339,7 @@ impl<C: Chip> Nic for Driver<C> {
         if more { Ok(()) } else { self.flush() }
     }
 
-    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.ready()?;
         // If the card will interrupt, too: who asks for a frame gets it if it is there.
         let mut first = None;

@@ -54,7 +54,7 @@ pub trait FrameBuffers {
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error>;
 
     /// Sends frames that were built in buffers, in order, until one fails; the card sends them from
-    /// where they are. [`FrameBuffers::flush`] must follow, as after [`Nic::send_with`] with `more`. The
+    /// where they are. [`FrameBuffers::flush`] must follow, as after [`Nic::send`] with `more`. The
     /// buffers belong to the driver again. Returns how many frames were sent, and why the next was
     /// not; its buffer stays with the caller.
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
@@ -63,7 +63,7 @@ pub trait FrameBuffers {
     /// `tail`.
     ///
     /// # Errors
-    /// Those of [`Nic::send_with`], [`Error::BadBuffer`]; the buffer stays the caller's.
+    /// Those of [`Nic::send`], [`Error::BadBuffer`]; the buffer stays the caller's.
     fn send_buffer(
         &mut self,
         buffer: u16,
@@ -175,22 +175,6 @@ pub trait Nic: FrameBuffers {
     /// card that does not obey is left alone.
     fn stop(&mut self);
 
-    /// As [`Nic::send_with`], without work for the card.
-    ///
-    /// # Errors
-    /// Those of it.
-    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {
-        self.send_with(frame, &SendOptions::default(), more)
-    }
-
-    /// As [`Nic::receive_with`], without what the card found out.
-    ///
-    /// # Errors
-    /// Those of it.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.receive_with(buffer).map(|(len, _)| len)
-    }
-
     /// Copies one frame, Ethernet header first and without checksum, into the ring, and has it and
     /// all before it sent, unless `more` says that another call, or [`FrameBuffers::flush`], follows
     /// at once. The card does what the options ask for: see [`SendOptions`].
@@ -200,7 +184,7 @@ pub trait Nic: FrameBuffers {
     /// queued frames are on their way), [`Error::BadLength`], [`Error::Unsupported`] for what
     /// [`Nic::features`] does not offer, [`Error::BadHeaders`], [`Error::BadVlan`],
     /// [`Error::Stopped`], or what the hardware did.
-    fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error>;
+    fn send(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error>;
 
     /// Copies the next frame, without checksum, to the start of `buffer`. Returns its length in
     /// bytes, at most [`Nic::frame_max`], and what the card found out about it.
@@ -208,7 +192,7 @@ pub trait Nic: FrameBuffers {
     /// # Errors
     /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
     /// [`Error::BufferTooSmall`] (the frame is lost), [`Error::Stopped`], or what the hardware did.
-    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error>;
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error>;
 
     /// Whether a frame has come that was not taken. It looks at memory only, at what would not
     /// interrupt, so that it can be asked again and again.

@@ -149,7 +149,7 @@ impl<M: Shared> Cards<M> {
                     // A frame that is too long for the caller's buffer is lost, and the driver counts
                     // it.
                     let room = frame.len().min(capacity);
-                    let received = nic.receive_with(&mut frame[..room]);
+                    let received = nic.receive(&mut frame[..room]);
                     received.map(|(len, info)| (&frame[..len], info))
                 }
                 (_, Part::Tenant(mut tenant)) => {
@@ -415,7 +415,7 @@ impl<'a, M: Shared> Found<'a, M> {
             (_, Part::Whole(nic)) => {
                 let frame = frame.get_mut(..len).ok_or(Error::BadFrame)?;
                 table.read(pid, from, frame)?;
-                nic.send_with(frame, &options, more)
+                nic.send(frame, &options, more)
             }
             (_, Part::Tenant(mut tenant)) => {
                 let frame = tenant.frame.get_mut(..len).ok_or(Error::BadFrame)?;

@@ -17,7 +17,7 @@ pub const CHECKSUMS: SendOptions = SendOptions {
 impl Kernel {
     fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) {
         for _ in 0..100 {
-            match self.nic.send_with(frame, options, more) {
+            match self.nic.send(frame, options, more) {
                 Ok(()) => return,
                 Err(Error::WouldBlock) => self.sleep(Events::TRANSMIT_SPACE),
                 Err(error) => panic!("{error}"),
@@ -77,14 +77,14 @@ fn checksums_are_filled_in() {
 fn other_frames_and_padding_are_left_alone() {
     let mut kernel = Kernel::tiny(here());
     let other = frame(1, 100);
-    kernel.nic.send_with(&other, &CHECKSUMS, false).unwrap();
+    kernel.nic.send(&other, &CHECKSUMS, false).unwrap();
     assert_eq!(kernel.sent(), [other]);
     // What follows the packet is no part of its sum, and is not sent.
     let flow = Flow::number(1);
     let expected = flow.finished(flow.udp(&[1, 2]));
     let mut padded = flow.udp(&[1, 2]);
     padded.resize(60, 0xee);
-    kernel.nic.send_with(&padded, &CHECKSUMS, false).unwrap();
+    kernel.nic.send(&padded, &CHECKSUMS, false).unwrap();
     assert_eq!(kernel.sent(), [expected]);
 }
 
@@ -93,7 +93,7 @@ fn what_cannot_be_offloaded_is_refused() {
     let mut kernel = Kernel::tiny(here());
     let flow = Flow::number(1);
     let mut refused = |frame: &[u8], options: &SendOptions, expected: Error| {
-        assert_eq!(kernel.nic.send_with(frame, options, false), Err(expected));
+        assert_eq!(kernel.nic.send(frame, options, false), Err(expected));
         assert_eq!(kernel.sent(), Vec::<Vec<u8>>::new());
     };
     let segments = |segment_size| SendOptions {
@@ -147,7 +147,7 @@ fn what_cannot_be_offloaded_is_refused() {
     let longest = kernel.nic.features().segmentation.frame_max as usize;
     assert_eq!(longest, 65_536);
     let longer = flow.tcp(1, ACK, &payload(longest + 1 - 66));
-    let error = kernel.nic.send_with(&longer, &segments(1000), false);
+    let error = kernel.nic.send(&longer, &segments(1000), false);
     assert_eq!(error, Err(Error::BadLength { len: longest + 1 }));
     let counters = kernel.counters();
     let refused = ["tx_bad_length", "tx_bad_headers", "tx_bad_vlan"].map(|name| counters[name]);
@@ -165,7 +165,7 @@ fn the_driver_cuts_what_it_says_and_nothing_else() {
             segment_size: size,
             ..CHECKSUMS
         };
-        let taken = kernel.nic.send_with(&long, &options, false).is_ok();
+        let taken = kernel.nic.send(&long, &options, false).is_ok();
         assert_eq!(taken, segmentation.takes(66, size.into()), "{size}");
         cut += u32::from(taken);
         kernel.sent();

@@ -234,7 +234,7 @@ fn jumbo_frames_take_several_descriptors() {
         kernel.model.settle();
         assert_eq!(kernel.drain(), Vec::<Vec<u8>>::new());
         assert_eq!(kernel.model.dropped(), dropped + 1);
-        let error = kernel.nic.send(&frame(1, 9015), false);
+        let error = kernel.nic.send(&frame(1, 9015), &PLAIN, false);
         assert_eq!(error, Err(Error::BadLength { len: 9015 }));
     });
 }

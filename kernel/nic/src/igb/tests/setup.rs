@@ -276,7 +276,7 @@ fn what_never_ends_is_a_typed_error() {
             model.set_defects(defects);
             let result = Igb::new(model.bus(), config).and_then(|mut nic| {
                 let result = nic.start();
-                assert_eq!(nic.send(&[0; 60], false), Err(Error::Stopped));
+                assert_eq!(nic.send(&[0; 60], &PLAIN, false), Err(Error::Stopped));
                 result
             });
             assert_eq!(result.err(), Some(expected));
@@ -456,7 +456,10 @@ fn a_stopped_card_is_silent_and_refuses_work() {
         while kernel.model.take_message().is_some() {}
         assert!(kernel.model.is_quiet());
         let before = kernel.model.register_accesses();
-        assert_eq!(kernel.nic.send(&[0; 60], false), Err(Error::Stopped));
+        assert_eq!(
+            kernel.nic.send(&[0; 60], &PLAIN, false),
+            Err(Error::Stopped)
+        );
         assert_eq!(kernel.nic.flush(), Err(Error::Stopped));
         assert_eq!(kernel.nic.receive(&mut [0; 2000]), Err(Error::Stopped));
         assert_eq!(kernel.nic.on_interrupt(), None);
