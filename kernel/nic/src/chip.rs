@@ -5,137 +5,88 @@ use crate::error::Error;
 use crate::in_place::{FrameArea, Outgoing, Piece};
 use crate::interface::Events;
 use crate::refusals::Refusals;
-use abi::nic::{Features, Filters, Link, MacAddress};
+use abi::nic::{Filters, Link};
 
 /// Ticks without progress of a busy transmit ring before the card is reset.
 const STUCK_TICKS: u32 = 3;
 
 /// What only the driver of one kind of card knows.
 ///
-/// Methods for work are called of a card that runs and is sound, unless they say otherwise. An error that
-/// [`Error::breaks_card`] ends all work until [`Chip::bring_up`] has succeeded again.
+/// Methods for work are called while the card runs and is sound, unless they say otherwise. Their errors
+/// are what the hardware did, or what the calls of [`crate::Nic`] and [`crate::FrameBuffers`] name that
+/// are made of them. One that [`Error::breaks_card`] ends all work until [`Chip::bring_up`] has
+/// succeeded again.
 pub trait Chip {
     /// How it reaches the world.
     type Bus: Bus;
-    /// See [`crate::Nic::name`].
-    const NAME: &'static str;
     /// Whether it has a [`Chip::loop_back`].
     const HAS_LOOPBACK: bool = false;
 
     /// Its bus.
     fn bus(&mut self) -> &mut Self::Bus;
-    /// See [`crate::FrameBuffers::frame_area`].
-    fn frame_area(&self) -> &FrameArea;
-    /// See [`crate::Nic::mac`].
-    fn mac(&self) -> MacAddress;
-    /// See [`crate::Nic::frame_max`].
-    fn frame_max(&self) -> usize;
-    /// See [`crate::Nic::transmit_ring`].
-    fn transmit_ring(&self) -> usize;
-    /// See [`crate::Nic::receive_ring`].
-    fn receive_ring(&self) -> usize;
-    /// See [`crate::Nic::features`].
-    fn features(&self) -> Features {
-        Features::default()
-    }
 
-    /// From any state to running, with empty rings; buffers that somebody holds stay his. Notes that in
-    /// [`Status::are_rings_laid`].
-    ///
-    /// # Errors
-    /// What kept the card from starting.
+    /// Where its buffers are.
+    fn frame_area(&self) -> &FrameArea;
+
+    /// From any state to running, with empty rings, as is noted in [`Status::are_rings_laid`]. Buffers
+    /// that somebody holds stay with their holder.
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error>;
 
-    /// Ends the work of a sound card, as far as that goes without a reset.
-    fn quiesce(&mut self);
-
-    /// Frames in its rings, sent and received ones, which a reset will lose.
-    fn in_rings(&mut self) -> (u64, u64);
-
-    /// From any state to one without DMA and interrupts.
-    ///
-    /// # Errors
-    /// The card does not obey.
-    fn halt(&mut self, status: &mut Status) -> Result<(), Error>;
-
-    /// Takes all buffers back, of a card that is halted: whoever held them is gone.
-    fn forget(&mut self);
-
-    /// Once a second: looks at the link, and after work that an interrupt should have announced. True
-    /// if a transmit ring is stuck, by its [`Watchdog`].
-    ///
-    /// # Errors
-    /// What the hardware did.
-    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error>;
-
-    /// See [`crate::Nic::on_interrupt`].
-    ///
-    /// # Errors
-    /// What the hardware did.
-    fn on_interrupt(&mut self, status: &mut Status) -> Result<Option<Events>, Error>;
-
-    /// See [`crate::Nic::on_vector`].
-    ///
-    /// # Errors
-    /// What the hardware did.
-    fn on_vector(&mut self, vector: u16, status: &mut Status) -> Result<Option<Events>, Error> {
-        let _ = vector;
-        self.on_interrupt(status)
-    }
-
-    /// See [`crate::Nic::set_filters`]. It `is_at_work`, or takes the filters up when it is brought up. True if
-    /// it must be brought up anew for them.
-    ///
-    /// # Errors
-    /// Those of [`crate::Nic::set_filters`].
-    fn set_filters(&mut self, filters: &Filters<'_>, is_at_work: bool) -> Result<bool, Error>;
-
-    /// As [`Chip::bring_up`], but what is sent is received by the card itself, and not put on the wire.
-    ///
-    /// # Errors
-    /// Those of it.
+    /// The same, but what is sent is received by the card itself, and not put on the wire.
     fn loop_back(&mut self, status: &mut Status) -> Result<(), Error> {
         let _ = status;
         Err(Error::Unsupported)
     }
 
+    /// Ends the work of a card, as far as that goes without a reset.
+    fn quiesce(&mut self);
+
+    /// From any state to one without DMA and interrupts.
+    fn halt(&mut self, status: &mut Status) -> Result<(), Error>;
+
+    /// Frames in the rings, sent and received ones, which a reset will lose. In any state.
+    fn in_rings(&mut self) -> (u64, u64);
+
+    /// Takes all buffers of a halted card back: whoever held them is gone.
+    fn forget(&mut self);
+
+    /// Once a second: looks at the link, and after work that an interrupt should have announced. True
+    /// if a transmit ring is stuck, by its [`Watchdog`].
+    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error>;
+
+    /// The line that the card may share, or its only message, interrupts.
+    fn on_interrupt(&mut self, status: &mut Status) -> Result<Option<Events>, Error>;
+
+    /// A message of its own interrupts.
+    fn on_vector(&mut self, vector: u16, status: &mut Status) -> Result<Option<Events>, Error> {
+        let _ = vector;
+        self.on_interrupt(status)
+    }
+
+    /// Chooses frames: for a card that `is_at_work` at once, for any other when it is brought up. True
+    /// if this one must be brought up anew for it. In any state.
+    fn set_filters(&mut self, filters: &Filters<'_>, is_at_work: bool) -> Result<bool, Error>;
+
     /// Adds up what the card has counted.
-    ///
-    /// # Errors
-    /// What the hardware did.
     fn harvest(&mut self) -> Result<(), Error>;
 
     /// Visits the counters of card and rings, and those of [`Status::counters`]. In any state.
     fn visit(&mut self, status: &Status, visit: &mut dyn FnMut(&str, u64));
 
-    /// Gives buffers away: see [`crate::FrameBuffers::take_buffers`]. If they are fewer than were asked for,
-    /// [`Chip::await_room`] follows.
-    ///
-    /// # Errors
-    /// [`Error::BadLength`].
+    /// Gives buffers away. [`Chip::await_room`] follows if they are fewer than were asked for.
     fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error>;
 
     /// Takes a buffer back that was given away. In any state.
-    ///
-    /// # Errors
-    /// [`Error::BadBuffer`].
     fn put_back(&mut self, buffer: u16) -> Result<(), Error>;
 
-    /// Puts frames into the ring: see [`crate::FrameBuffers::send_buffers`]. After [`Error::WouldBlock`],
-    /// [`Chip::await_room`] follows.
+    /// Puts frames into the ring. [`Chip::await_room`] follows on [`Error::WouldBlock`].
     fn queue(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
 
     /// Tells the card of the frames in the ring.
-    ///
-    /// # Errors
-    /// What the hardware did.
     fn kick(&mut self) -> Result<(), Error>;
 
     /// A sender was refused for lack of room, and all frames are on their way. True if there is room by
     /// now; otherwise the card interrupts when there is.
-    ///
-    /// # Errors
-    /// What the hardware did.
     fn await_room(&mut self) -> Result<bool, Error>;
 
     /// Whether whatever has come interrupts, or has already, so that its reader may sleep without a
@@ -144,11 +95,7 @@ pub trait Chip {
         false
     }
 
-    /// Lends received frames, if there are some, and with `arm` has the card interrupt if there are
-    /// no more: see [`crate::FrameBuffers::receive_pieces`].
-    ///
-    /// # Errors
-    /// What the hardware did.
+    /// Lends received frames, if there are some; with `arm`, the card interrupts if there are no more.
     fn lend(&mut self, arm: bool, max: usize, take: &mut dyn FnMut(&Piece))
     -> Result<usize, Error>;
 
@@ -156,24 +103,18 @@ pub trait Chip {
     /// dropped.
     fn count_unread(&mut self, piece: &Piece, len: usize);
 
-    /// Takes lent buffers back, in any state: see [`crate::FrameBuffers::return_buffers`].
-    ///
-    /// # Errors
-    /// [`Error::BadBuffer`].
+    /// Takes lent buffers back. In any state.
     fn give_back(&mut self, buffers: &[u16]) -> Result<(), Error>;
 
     /// Has a card that ran out of buffers go on with those that were given back.
-    ///
-    /// # Errors
-    /// What the hardware did.
     fn go_on(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// See [`crate::Nic::has_received`].
+    /// Whether something has come, by a look at memory alone.
     fn has_received(&mut self) -> bool;
 
-    /// See [`crate::Nic::silence_receive`].
+    /// Silences what [`Chip::lend`] has armed.
     fn silence_receive(&mut self);
 }
 

@@ -17,9 +17,9 @@ use crate::bus::Bus;
 use crate::chip::{Chip, Status};
 use crate::error::Error;
 use crate::in_place::{FrameArea, Outgoing, Piece, ReceiveInfo};
-use crate::interface::{Events, FrameBuffers, Nic};
+use crate::interface::{Events, Facts, FrameBuffers, Nic};
 use crate::reserve;
-use abi::nic::{Features, Filters, Link, MacAddress, SendOptions};
+use abi::nic::{Filters, Link, SendOptions};
 
 /// Bound of the wait for a frame that the card sends to itself, and of one between two looks.
 const LOOPBACK_US: u32 = 100_000;
@@ -30,6 +30,7 @@ const ETHERTYPE_EXPERIMENT: [u8; 2] = [0x88, 0xb5];
 /// The driver of a card with such a chip.
 pub struct Driver<C> {
     chip: C,
+    facts: Facts,
     status: Status,
     running: bool,
     /// What broke the card; `tick` tries to mend it.
@@ -38,9 +39,10 @@ pub struct Driver<C> {
 
 impl<C: Chip> Driver<C> {
     /// The driver of a card that is halted.
-    pub(crate) fn stopped(chip: C, link: Link) -> Self {
+    pub(crate) fn stopped(chip: C, facts: Facts, link: Link) -> Self {
         Driver {
             chip,
+            facts,
             status: Status {
                 link,
                 ..Status::default()
@@ -276,12 +278,8 @@ impl<C: Chip> FrameBuffers for Driver<C> {
 }
 
 impl<C: Chip> Nic for Driver<C> {
-    fn name(&self) -> &'static str {
-        C::NAME
-    }
-
-    fn mac(&self) -> MacAddress {
-        self.chip.mac()
+    fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn link(&self) -> Link {
@@ -290,22 +288,6 @@ impl<C: Chip> Nic for Driver<C> {
 
     fn fault(&self) -> Option<Error> {
         self.fault
-    }
-
-    fn frame_max(&self) -> usize {
-        self.chip.frame_max()
-    }
-
-    fn transmit_ring(&self) -> usize {
-        self.chip.transmit_ring()
-    }
-
-    fn receive_ring(&self) -> usize {
-        self.chip.receive_ring()
-    }
-
-    fn features(&self) -> Features {
-        self.chip.features()
     }
 
     fn start(&mut self) -> Result<(), Error> {

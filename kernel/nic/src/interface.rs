@@ -135,6 +135,23 @@ pub trait FrameBuffers {
     fn read_received(&mut self, offset: usize, into: &mut [u8]);
 }
 
+/// What never changes about a card.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The driver's name ("e100"), at most 8 bytes.
+    pub name: &'static str,
+    /// The station address.
+    pub mac: MacAddress,
+    /// Longest frame in bytes, header included and checksum not.
+    pub frame_max: usize,
+    /// Frames that fit into the transmit ring.
+    pub transmit_ring: usize,
+    /// Frames that fit into the receive ring.
+    pub receive_ring: usize,
+    /// What the card does by itself.
+    pub features: Features,
+}
+
 /// A network card as the kernel drives it. Object safe.
 ///
 /// A card is made stopped. `start`, then `send`, `receive` and the interrupt; `stop` at any time,
@@ -142,11 +159,18 @@ pub trait FrameBuffers {
 /// Except for `start`, `stop`, `tick` and `statistics`, no call waits for the hardware longer than
 /// a few microseconds unless the hardware is broken.
 pub trait Nic: FrameBuffers {
-    /// The driver's name ("e100"), at most 8 bytes.
-    fn name(&self) -> &'static str;
+    /// What never changes.
+    fn facts(&self) -> &Facts;
 
     /// The station address.
-    fn mac(&self) -> MacAddress;
+    fn mac(&self) -> MacAddress {
+        self.facts().mac
+    }
+
+    /// Longest frame in bytes, header included and checksum not.
+    fn frame_max(&self) -> usize {
+        self.facts().frame_max
+    }
 
     /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
     fn link(&self) -> Link;
@@ -154,15 +178,6 @@ pub trait Nic: FrameBuffers {
     /// What broke a running card. All work fails so until [`Nic::tick`], which tries each time, has
     /// mended it; all events come when it breaks, and again when it works.
     fn fault(&self) -> Option<Error>;
-
-    /// Longest frame in bytes, header included and checksum not.
-    fn frame_max(&self) -> usize;
-
-    /// Frames that fit into the transmit ring.
-    fn transmit_ring(&self) -> usize;
-
-    /// Frames that fit into the receive ring.
-    fn receive_ring(&self) -> usize;
 
     /// Starts with empty rings and cleared buffers: receives, and interrupts. Nothing that the last
     /// owner has sent or received is left in [`FrameBuffers::frame_area`].
@@ -182,7 +197,7 @@ pub trait Nic: FrameBuffers {
     /// # Errors
     /// [`Error::WouldBlock`] if the ring is full (an [`Events::TRANSMIT_SPACE`] follows, and all
     /// queued frames are on their way), [`Error::BadLength`], [`Error::Unsupported`] for what
-    /// [`Nic::features`] does not offer, [`Error::BadHeaders`], [`Error::BadVlan`],
+    /// [`Facts::features`] does not offer, [`Error::BadHeaders`], [`Error::BadVlan`],
     /// [`Error::Stopped`], or what the hardware did.
     fn send(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error>;
 
@@ -213,9 +228,6 @@ pub trait Nic: FrameBuffers {
     /// Takes the events that `send`, `flush` and `receive` found themselves, which no interrupt
     /// will announce.
     fn take_events(&mut self) -> Events;
-
-    /// What the card does by itself.
-    fn features(&self) -> Features;
 
     /// To be called when the card sends the message `vector` of its own (MSI-X), which tells which
     /// part of it asks. Otherwise as [`Nic::on_interrupt`].

@@ -17,7 +17,7 @@
 //! into one DMA arena. It forms no reference into memory that a card may write. Once
 //! made it allocates nothing; it blocks nowhere, and bounds every wait for the hardware.
 //!
-//! What only some cards do ([`Nic::features`]: checksums, segmentation, VLAN tags, a self-test) a chip
+//! What only some cards do ([`Facts::features`]: checksums, segmentation, VLAN tags, a self-test) a chip
 //! leaves out, or refuses, so that a simple chip is a simple driver.
 //!
 //! # Contract of the wake-ups
@@ -54,6 +54,6 @@ pub use abi::nic::{Features, Filters, FrameMemory, Link, MacAddress, Segmentatio
 pub use bus::{Bus, BusAddr};
 pub use error::Error;
 pub use in_place::{FrameArea, Outgoing, Piece, ReceiveInfo, Tail};
-pub use interface::{Events, FrameBuffers, Nic};
+pub use interface::{Events, Facts, FrameBuffers, Nic};
 pub use pool::Pool;
 pub use refusals::Refusals;

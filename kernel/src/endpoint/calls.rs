@@ -78,7 +78,7 @@ impl<M: Shared> Cards<M> {
             nic, chip, address, ..
         } = attached;
         let whole = NicInfo {
-            driver: padded(nic.name()),
+            driver: padded(nic.facts().name),
             chip: padded(chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
@@ -86,9 +86,9 @@ impl<M: Shared> Cards<M> {
             mac: nic.mac(),
             link: nic.link(),
             frame_max: nic.frame_max() as u16,
-            transmit_ring: nic.transmit_ring() as u16,
-            receive_ring: nic.receive_ring() as u16,
-            features: nic.features(),
+            transmit_ring: nic.facts().transmit_ring as u16,
+            receive_ring: nic.facts().receive_ring as u16,
+            features: nic.facts().features,
         };
         let info = match &endpoint.tenant {
             None => whole,
@@ -405,7 +405,7 @@ impl<'a, M: Shared> Found<'a, M> {
         let nic = &self.attached.nic;
         let longest = match options.segment_size {
             0 => nic.frame_max(),
-            _ => nic.features().segmentation.frame_max as usize,
+            _ => nic.facts().features.segmentation.frame_max as usize,
         };
         if len == 0 || len > longest as u64 {
             return Err(Error::BadFrame);

@@ -255,7 +255,7 @@ impl<M: Shared> Cards<M> {
         if let Err(error) = nic.start() {
             // Its program tries again and again: that is no news.
             if card.unstartable.replace(error) != Some(error) {
-                let name = nic.name();
+                let name = nic.facts().name;
                 log::error!("card {index}: {name} cannot start it: {error}");
             }
             return Err(Error::DeviceFailed);
@@ -509,7 +509,7 @@ impl<M: Shared, T: Machine> Ring for Whole<'_, M, T> {
 
 /// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
 fn longest_frame(nic: &dyn Nic) -> usize {
-    let cut = nic.features().segmentation.frame_max as usize;
+    let cut = nic.facts().features.segmentation.frame_max as usize;
     nic.frame_max().max(cut)
 }
 
@@ -521,11 +521,11 @@ impl<M> Card<M> {
         } = &mut self.attached;
         log::info!(
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
-            nic.name(),
+            nic.facts().name,
             DisplayMac(nic.mac()),
             DisplayLink(nic.link()),
-            nic.transmit_ring(),
-            nic.receive_ring(),
+            nic.facts().transmit_ring,
+            nic.facts().receive_ring,
         );
         if self_test {
             match nic.self_test() {

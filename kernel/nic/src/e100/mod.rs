@@ -64,7 +64,9 @@ use self::statistics::Statistics;
 use self::transmit::Transmit;
 use crate::chip::{Chip, Status, Watchdog};
 use crate::driver::Driver;
-use crate::{Bus, Error, Events, Filters, FrameArea, MacAddress, Outgoing, Piece, Tail};
+use crate::{
+    Bus, Error, Events, Facts, Features, Filters, FrameArea, MacAddress, Outgoing, Piece, Tail,
+};
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
 
@@ -166,7 +168,15 @@ impl<B: Bus> E100<B> {
             watchdog: Watchdog::default(),
             counters: Counters::default(),
         };
-        Ok(Driver::stopped(chip, link))
+        let facts = Facts {
+            name: "e100",
+            mac,
+            frame_max: FRAME_MAX,
+            transmit_ring: transmit::CAPACITY,
+            receive_ring: layout::RFDS,
+            features: Features::default(),
+        };
+        Ok(Driver::stopped(chip, facts, link))
     }
 }
 
@@ -205,7 +215,6 @@ impl<B: Bus> I82559<B> {
 
 impl<B: Bus> Chip for I82559<B> {
     type Bus = B;
-    const NAME: &'static str = "e100";
 
     fn bus(&mut self) -> &mut B {
         &mut self.csr.bus
@@ -213,22 +222,6 @@ impl<B: Bus> Chip for I82559<B> {
 
     fn frame_area(&self) -> &FrameArea {
         &FRAMES
-    }
-
-    fn mac(&self) -> MacAddress {
-        self.mac
-    }
-
-    fn frame_max(&self) -> usize {
-        FRAME_MAX
-    }
-
-    fn transmit_ring(&self) -> usize {
-        transmit::CAPACITY
-    }
-
-    fn receive_ring(&self) -> usize {
-        layout::RFDS
     }
 
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error> {

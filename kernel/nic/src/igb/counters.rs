@@ -70,43 +70,12 @@ pub fn visit(
     }
 }
 
-const VECTOR_NAMES: [&str; VECTORS as usize] = [
-    "vector_0", "vector_1", "vector_2", "vector_3", "vector_4", "vector_5", "vector_6", "vector_7",
-    "vector_8", "vector_9",
-];
-const RECEIVE_NAMES: [&str; QUEUES] = [
-    "rx_queue_0",
-    "rx_queue_1",
-    "rx_queue_2",
-    "rx_queue_3",
-    "rx_queue_4",
-    "rx_queue_5",
-    "rx_queue_6",
-    "rx_queue_7",
-    "rx_queue_8",
-    "rx_queue_9",
-    "rx_queue_10",
-    "rx_queue_11",
-    "rx_queue_12",
-    "rx_queue_13",
-    "rx_queue_14",
-    "rx_queue_15",
-];
-const TRANSMIT_NAMES: [&str; QUEUES] = [
-    "tx_queue_0",
-    "tx_queue_1",
-    "tx_queue_2",
-    "tx_queue_3",
-    "tx_queue_4",
-    "tx_queue_5",
-    "tx_queue_6",
-    "tx_queue_7",
-    "tx_queue_8",
-    "tx_queue_9",
-    "tx_queue_10",
-    "tx_queue_11",
-    "tx_queue_12",
-    "tx_queue_13",
-    "tx_queue_14",
-    "tx_queue_15",
-];
+/// Names with these numbers.
+macro_rules! numbered {
+    ($name:literal: $($number:literal)*) => { [$(concat!($name, $number)),*] };
+}
+
+const VECTOR_NAMES: [&str; VECTORS as usize] = numbered!("vector_": 0 1 2 3 4 5 6 7 8 9);
+const RECEIVE_NAMES: [&str; QUEUES] = numbered!("rx_queue_": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+const TRANSMIT_NAMES: [&str; QUEUES] =
+    numbered!("tx_queue_": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);

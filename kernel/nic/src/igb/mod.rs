@@ -81,7 +81,9 @@ use self::sender::Sender;
 use self::statistics::Statistics;
 use crate::chip::{Chip, Status};
 use crate::driver::Driver;
-use crate::{Bus, Error, Events, Features, Filters, FrameArea, Link, MacAddress, Outgoing, Piece};
+use crate::{
+    Bus, Error, Events, Facts, Features, Filters, FrameArea, Link, MacAddress, Outgoing, Piece,
+};
 
 pub use self::config::{Config, FRAME_JUMBO, InterruptMode, MICROSOFT_KEY, QUEUES, VECTORS};
 
@@ -136,10 +138,29 @@ impl<B: Bus> Igb<B> {
         }
         let mut csr = Csr::new(bus, layout);
         csr.reset()?;
+        let mac = csr.identify()?;
+        let sender = Sender::new(&config, &layout)?;
+        let queues = config.queues as u16;
+        let facts = Facts {
+            name: "igb",
+            mac,
+            frame_max: config.frame_max,
+            transmit_ring: sender.capacity(),
+            receive_ring: config.queues * config.receive_buffers,
+            features: Features {
+                checksums: true,
+                segmentation: sender.segmentation(),
+                vlan: true,
+                filters: true,
+                receive_queues: queues,
+                transmit_queues: queues,
+                vectors: config.vectors(),
+            },
+        };
         let chip = I82576 {
-            mac: csr.identify()?,
             csr,
-            sender: Sender::new(&config, &layout)?,
+            mac,
+            sender,
             receiver: Receiver::new(&config, &layout)?,
             interrupts: Interrupts::new(&config),
             filters: FilterState::default(),
@@ -148,7 +169,7 @@ impl<B: Bus> Igb<B> {
             ticks: 0,
             config,
         };
-        Ok(Driver::stopped(chip, Link::default()))
+        Ok(Driver::stopped(chip, facts, Link::default()))
     }
 }
 
@@ -229,7 +250,6 @@ impl<B: Bus> I82576<B> {
 
 impl<B: Bus> Chip for I82576<B> {
     type Bus = B;
-    const NAME: &'static str = "igb";
     const HAS_LOOPBACK: bool = true;
 
     fn bus(&mut self) -> &mut B {
@@ -238,35 +258,6 @@ impl<B: Bus> Chip for I82576<B> {
 
     fn frame_area(&self) -> &FrameArea {
         &self.csr.frames
-    }
-
-    fn mac(&self) -> MacAddress {
-        self.mac
-    }
-
-    fn frame_max(&self) -> usize {
-        self.config.frame_max
-    }
-
-    fn transmit_ring(&self) -> usize {
-        self.sender.capacity()
-    }
-
-    fn receive_ring(&self) -> usize {
-        self.config.queues * self.config.receive_buffers
-    }
-
-    fn features(&self) -> Features {
-        let queues = self.config.queues as u16;
-        Features {
-            checksums: true,
-            segmentation: self.sender.segmentation(),
-            vlan: true,
-            filters: true,
-            receive_queues: queues,
-            transmit_queues: queues,
-            vectors: self.interrupts.vectors(),
-        }
     }
 
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error> {

@@ -46,7 +46,7 @@ pub struct Share {
 
 /// Where the driver stands in a ring, and what became of its frames.
 pub struct Receive {
-    queue: Queue,
+    pub queue: Queue,
     /// Where the ring is in the arena, and its descriptors, a power of two.
     base: usize,
     ring: usize,
@@ -169,11 +169,6 @@ impl Receive {
         self.queue.tell(csr, self.tail & (self.ring - 1));
         self.given = self.tail;
         self.counters.tail_writes += 1;
-    }
-
-    /// Disables the queue.
-    pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.queue.disable(csr)
     }
 
     /// A frame of `len` bytes was lent, but too long for its reader.

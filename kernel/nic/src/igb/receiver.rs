@@ -61,7 +61,9 @@ impl Receiver {
 
     /// Disables all queues.
     pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings.iter().try_for_each(|ring| ring.disable(csr))
+        self.rings
+            .iter()
+            .try_for_each(|ring| ring.queue.disable(csr))
     }
 
     /// Forgets which buffers are lent: whoever had them is gone.

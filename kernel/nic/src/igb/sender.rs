@@ -101,7 +101,9 @@ impl Sender {
 
     /// Disables all queues.
     pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings.iter().try_for_each(|ring| ring.disable(csr))
+        self.rings
+            .iter()
+            .try_for_each(|ring| ring.queue.disable(csr))
     }
 
     /// Takes all buffers back, whoever has them.

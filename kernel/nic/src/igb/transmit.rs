@@ -54,7 +54,7 @@ struct Report {
 
 /// Where the driver stands in a ring.
 pub struct Transmit {
-    queue: Queue,
+    pub queue: Queue,
     /// Where the ring is in the arena, and its descriptors, a power of two.
     base: usize,
     ring: usize,
@@ -155,11 +155,6 @@ impl Transmit {
     /// Waits until the card has sent what it was told of.
     pub fn drain<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
         self.queue.drain(csr, self.told & (self.ring - 1))
-    }
-
-    /// Disables the queue.
-    pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.queue.disable(csr)
     }
 
     /// Descriptors that are free. One is kept back: a tail that meets the head means "empty".

@@ -159,7 +159,7 @@ fn a_card_is_set_up_once_and_in_order() {
         let mut nic = E100::new(model.bus()).unwrap();
         assert!(model.is_quiet());
         assert!(!model.line());
-        assert_eq!((nic.name(), nic.mac()), ("e100", MAC));
+        assert_eq!((nic.facts().name, nic.mac()), ("e100", MAC));
         assert_eq!(nic.link(), UP);
         assert!(model.take_executed().is_empty());
         nic.start().unwrap();
@@ -309,7 +309,7 @@ fn frames_are_sent_in_order_at_every_pace() {
 fn a_full_ring_is_would_block_and_then_space() {
     everywhere(20, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
-        let ring = kernel.nic.transmit_ring();
+        let ring = kernel.nic.facts().transmit_ring;
         for lap in 0..20 {
             // QEMU's card, and one that waits for doorbells, cannot have sent any of these.
             let mut queued = 0;
@@ -361,7 +361,7 @@ fn a_full_ring_that_was_sent_has_room_for_who_has_buffers() {
                 len,
                 ..Outgoing::default()
             });
-            let (first, rest) = frames.split_at(kernel.nic.transmit_ring());
+            let (first, rest) = frames.split_at(kernel.nic.facts().transmit_ring);
             assert_eq!(kernel.nic.send_buffers(first), (first.len(), Ok(())));
             kernel.nic.flush().unwrap();
             kernel.model.settle();
@@ -390,7 +390,7 @@ fn buffers_are_given_as_far_as_there_are_any() {
         assert_eq!(kernel.nic.take_buffers(60, &mut [0]), Ok(0));
         assert_eq!(kernel.nic.take_events(), Events::TRANSMIT_SPACE);
         assert_eq!(kernel.counters()["tx_ring_full"], 1);
-        let ring = kernel.nic.transmit_ring();
+        let ring = kernel.nic.facts().transmit_ring;
         for &buffer in &all[..ring] {
             let sent = kernel
                 .nic
@@ -426,7 +426,7 @@ fn a_sender_is_woken_before_the_whole_ring_is_sent() {
     for seed in 0..20 {
         let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Anytime, seed);
         while kernel.nic.send(&frame(1, 60), &PLAIN, true).is_ok() {}
-        let ring = kernel.nic.transmit_ring();
+        let ring = kernel.nic.facts().transmit_ring;
         let mut sent = kernel.model.take_sent().len();
         let woken = (0..10_000).any(|_| {
             kernel.model.idle(1);
@@ -510,7 +510,7 @@ fn a_sender_who_fills_the_ring_again_at_once_is_woken_again() {
 #[test]
 fn qemu_takes_a_full_ring_in_two_commands() {
     let mut kernel = Kernel::new(Behaviour::Qemu, Pace::Doorbell, 0);
-    let ring = kernel.nic.transmit_ring();
+    let ring = kernel.nic.facts().transmit_ring;
     assert_eq!(ring, 31);
     for number in 0..ring {
         kernel
@@ -633,7 +633,7 @@ fn both_directions_at_once_with_interrupts_that_mean_nothing() {
 fn an_overrun_loses_what_does_not_fit_and_nothing_after_it() {
     everywhere(10, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
-        let ring = kernel.nic.receive_ring();
+        let ring = kernel.nic.facts().receive_ring;
         for lap in 1..=5 {
             for number in 0..ring as u64 + 100 {
                 kernel.model.arrive(&frame(number, 100));
@@ -661,7 +661,7 @@ fn an_overrun_loses_what_does_not_fit_and_nothing_after_it() {
 fn a_card_that_ran_out_is_restarted_when_a_quarter_of_the_ring_is_free() {
     for behaviour in Behaviour::ALL {
         let mut kernel = Kernel::new(behaviour, Pace::Doorbell, 0);
-        let ring = kernel.nic.receive_ring() as u64;
+        let ring = kernel.nic.facts().receive_ring as u64;
         for number in 0..ring + 1 {
             kernel.model.arrive(&frame(number, 60));
         }
@@ -680,7 +680,7 @@ fn a_card_that_ran_out_is_restarted_when_a_quarter_of_the_ring_is_free() {
 fn a_ring_all_but_full_loses_nothing_that_was_stored() {
     everywhere(20, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
-        for number in 0..kernel.nic.receive_ring() as u64 - 1 {
+        for number in 0..kernel.nic.facts().receive_ring as u64 - 1 {
             kernel.model.arrive(&frame(number, 60));
         }
         kernel.model.settle();
@@ -692,7 +692,7 @@ fn a_ring_all_but_full_loses_nothing_that_was_stored() {
                 kernel.model.arrive(&frame(number, 60));
             }
             stored.extend(kernel.model.take_delivered());
-            let most = kernel.nic.receive_ring() - 1 - rng.below(2);
+            let most = kernel.nic.facts().receive_ring - 1 - rng.below(2);
             if stored.len() >= received.len() + most || rng.one_in(100) {
                 received.extend(kernel.receive());
             } else {
@@ -741,7 +741,7 @@ fn a_stop_right_behind_a_look_is_noticed() {
     everywhere(300, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
         let mut rng = Rng::new(seed);
-        let ring = kernel.nic.receive_ring();
+        let ring = kernel.nic.facts().receive_ring;
         for _ in 0..5 {
             // The ring is filled to its last descriptor while the reader begins.
             for number in 0..ring as u64 {
@@ -988,7 +988,7 @@ fn all_frames_or_those_to_groups_are_received_if_that_is_chosen() {
 #[test]
 fn what_this_card_does_not_do_it_refuses() {
     let mut kernel = Kernel::new(Behaviour::Silicon, Pace::Doorbell, 0);
-    assert_eq!(kernel.nic.features(), Features::default());
+    assert_eq!(kernel.nic.facts().features, Features::default());
     for filters in [
         Filters {
             unicast: &[MAC],
@@ -1495,7 +1495,7 @@ fn a_flood_of_bad_frames_holds_a_reader_up_for_a_ring_of_them_at_most() {
     for behaviour in Behaviour::ALL {
         for seed in 0..5 {
             let mut kernel = Kernel::new(behaviour, Pace::Anytime, seed);
-            let ring = kernel.nic.receive_ring() as u64;
+            let ring = kernel.nic.facts().receive_ring as u64;
             for number in 0..8 * ring {
                 kernel.model.arrive_bad(&frame(number, 60));
             }

@@ -144,7 +144,7 @@ fn what_cannot_be_offloaded_is_refused() {
         },
         Error::BadHeaders,
     );
-    let longest = kernel.nic.features().segmentation.frame_max as usize;
+    let longest = kernel.nic.facts().features.segmentation.frame_max as usize;
     assert_eq!(longest, 65_536);
     let longer = flow.tcp(1, ACK, &payload(longest + 1 - 66));
     let error = kernel.nic.send(&longer, &segments(1000), false);
@@ -157,7 +157,7 @@ fn what_cannot_be_offloaded_is_refused() {
 #[test]
 fn the_driver_cuts_what_it_says_and_nothing_else() {
     let mut kernel = Kernel::tiny(here());
-    let segmentation = kernel.nic.features().segmentation;
+    let segmentation = kernel.nic.facts().features.segmentation;
     let long = Flow::number(1).tcp(1, ACK, &payload(3000));
     let mut cut = 0;
     for size in 1..1600 {
@@ -178,7 +178,7 @@ fn the_driver_cuts_what_it_says_and_nothing_else() {
 fn segments_are_those_that_software_would_cut() {
     everywhere(2, |place| {
         let mut kernel = Kernel::tiny(place);
-        let longest = kernel.nic.features().segmentation.frame_max as usize;
+        let longest = kernel.nic.facts().features.segmentation.frame_max as usize;
         for flow in [Flow::number(1), Flow::number(2).v6()] {
             let header = if flow.v6 { 86 } else { 66 };
             for (size, len) in [
@@ -219,7 +219,7 @@ fn segments_are_those_that_software_would_cut() {
 #[test]
 fn a_large_card_takes_a_whole_packet() {
     let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
-    assert_eq!(kernel.nic.features().segmentation.frame_max, 65_536);
+    assert_eq!(kernel.nic.facts().features.segmentation.frame_max, 65_536);
     let flow = Flow::number(1);
     let data = payload(65_536 - 66);
     let options = SendOptions {

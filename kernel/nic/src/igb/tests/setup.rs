@@ -13,8 +13,11 @@ fn a_card_is_set_up_and_stopped() {
         let mut nic = Igb::new(model.bus(), config).unwrap();
         assert!(model.is_quiet());
         assert!(!model.line());
-        assert_eq!((nic.name(), nic.mac()), ("igb", MAC));
-        assert_eq!((nic.transmit_ring(), nic.receive_ring()), (15, 3 * 13));
+        assert_eq!((nic.facts().name, nic.mac()), ("igb", MAC));
+        assert_eq!(
+            (nic.facts().transmit_ring, nic.facts().receive_ring),
+            (15, 3 * 13)
+        );
         assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
         nic.start().unwrap();
         assert!(!model.is_quiet());
@@ -74,7 +77,7 @@ fn every_queue_has_its_place_and_its_vector() {
         [0, 1, 2, 9].map(|vector| model.moderation(vector)),
         [0, 0, 80, 80]
     );
-    let features = kernel.nic.features();
+    let features = kernel.nic.facts().features;
     assert_eq!(
         (features.receive_queues, features.transmit_queues),
         (16, 16)
@@ -522,6 +525,6 @@ fn a_card_with_fewer_than_three_messages_uses_one_for_all() {
         let config = tiny(InterruptMode::MsiX { vectors });
         let model = here().model(&config);
         let nic = Igb::new(model.bus(), config).unwrap();
-        assert_eq!(nic.features().vectors, used, "{vectors}");
+        assert_eq!(nic.facts().features.vectors, used, "{vectors}");
     }
 }

@@ -90,7 +90,7 @@ fn frames_of_a_flow_are_sent_in_order_at_every_pace() {
 fn a_full_ring_is_would_block_and_then_space() {
     everywhere(4, |place| {
         let mut kernel = Kernel::tiny(place);
-        let ring = kernel.nic.transmit_ring();
+        let ring = kernel.nic.facts().transmit_ring;
         assert_eq!(ring, 15);
         for _ in 0..20 {
             let mut queued = 0;
