@@ -51,6 +51,9 @@ endif
 # `make test` takes all cards, unless it is given one.
 TESTED := $(if $(filter file,$(origin NIC)),all,$(NIC))
 
+# What attacks is in an image of its own: user/attackers.
+MODULE ?= wharf
+
 # Where the chat runs, a port of this machine leads to it.
 ifneq ($(filter run=chatd,$(CMDLINE)),)
 override FORWARD := $(CHAT_PORT):6667 $(FORWARD)
@@ -69,7 +72,7 @@ QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
 	$(CARD) \
 	$(if $(PCAP),-object filter-dump$(comma)id=d0$(comma)netdev=n0$(comma)file=$(PCAP)) \
-	-kernel $(BUILD)/boot.elf -initrd $(BUILD)/wharf.tar -append "$(CMDLINE)" \
+	-kernel $(BUILD)/boot.elf -initrd $(BUILD)/$(MODULE).tar -append "$(CMDLINE)" \
 	$(QEMUEXTRA)
 
 ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(CMDLINE)' '$(1)' '$(FORWARD)'
@@ -86,7 +89,7 @@ help:
 	@echo 'make bench-icount  guest instructions per operation, against tests/icount.baseline'
 	@echo 'make bench         measures it beside Linux; BENCH="--quick --card igb ...", BENCH=--help'
 	@echo 'make check         formatting, clippy and documentation, without warnings'
-	@echo 'make image         only build $(BUILD)/boot.elf and $(BUILD)/wharf.tar'
+	@echo 'make image         only build $(BUILD)/boot.elf, $(BUILD)/wharf.tar and attackers.tar'
 	@echo 'make nc-7, nc-80   talk to the running echo server, web server'
 	@echo 'make nc-6667       talk in the chat, which make run-chatd starts'
 	@echo 'make which-ports   where those are on this machine'
@@ -95,6 +98,7 @@ help:
 	@echo
 	@echo 'variables: NIC=$(subst $(eval ) ,|,$(CARDS))  WWW=dir to serve  PCAP=file to capture into  MEM=MiB  CPU=model'
 	@echo '           ECHO_PORT=  HTTP_PORT=  CHAT_PORT=  GDB_PORT=  CMDLINE="ip=... gw=..."'
+	@echo '           MODULE=attackers  the image that the programs of user/attackers are in, too'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           STACKS=1 to 16  stacks that share the card, with the ports from STACK_PORT= on'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
@@ -115,7 +119,8 @@ qemu: image
 	@exec $(QEMU) $(QEMUFLAGS)
 
 run-%:
-	@$(MAKE) --no-print-directory qemu CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
+	@$(MAKE) --no-print-directory qemu $(if $(wildcard user/attackers/$*),MODULE=attackers) \
+		CMDLINE='run=$*$(if $(ARGS),$(comma)$(ARGS)) $(CMDLINE)'
 
 # gdb finds programs where they were linked.
 qemu-gdb: override CMDLINE := $(strip layout=fixed $(CMDLINE))

@@ -15,6 +15,7 @@
 //! and the memory itself, are ring 0's.
 
 mod calls;
+mod card;
 mod cards;
 mod exchange;
 mod filters;
@@ -26,14 +27,22 @@ mod tenant;
 mod wake;
 mod words;
 
-pub use cards::{Attached, Cards};
+pub use card::Attached;
+pub use cards::Cards;
 pub use filters::Refusal;
 pub use interrupts::{Interrupts, Vectors};
 
 use abi::Error;
 use abi::ipc::{Pid, wait};
-use nic::Events;
+use nic::{Events, Nic};
 use tenant::Tenant;
+
+/// Whichever driver. Models of cards stay in their thread.
+#[cfg(not(test))]
+pub type Driver = dyn Nic + Send;
+/// Whichever driver, in the thread of its model.
+#[cfg(test)]
+pub type Driver = dyn Nic;
 
 /// A card, or a part of one, with the process that has it.
 struct Endpoint<M> {
@@ -83,4 +92,4 @@ fn to_abi(error: nic::Error) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -125,6 +125,8 @@ pub struct Rights {
     pub all_names: bool,
     /// The cards that it may attach, a bit each.
     pub cards: u64,
+    /// It may have parts of these only.
+    pub parts_only: bool,
     /// Whether it serves others: see [`abi::limits::spawn::SERVER`].
     pub is_server: bool,
 }
@@ -136,6 +138,7 @@ impl Rights {
             names: String::new(),
             all_names: true,
             cards: u64::MAX,
+            parts_only: false,
             is_server: true,
         }
     }
@@ -145,9 +148,9 @@ impl Rights {
         self.all_names || words(&self.names).any(|word| word == name)
     }
 
-    /// Whether it may attach this card.
-    pub fn allows_card(&self, card: u64) -> bool {
-        card < 64 && self.cards >> card & 1 == 1
+    /// Whether it may attach this card, all of it or a part.
+    pub fn allows_card(&self, card: u64, is_whole: bool) -> bool {
+        card < 64 && self.cards >> card & 1 == 1 && !(is_whole && self.parts_only)
     }
 
     /// Whether it may give these rights to a child.

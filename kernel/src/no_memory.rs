@@ -3,12 +3,14 @@
 //! does when it is made again with memory.
 #![allow(unsafe_code)]
 
+use crate::endpoint::Refusal;
 use crate::process::{Machine, Registers, State, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::tests::Model;
 use crate::space::{Physical, Piece, Shown, Space};
 use crate::spawn::Grant;
 use crate::{elf, ramdisk};
+use abi::endpoint::Filter;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Pid, Received, wait};
 use abi::layout::Places;
 use abi::limits::Limits;
@@ -73,6 +75,15 @@ fn with_allocations<T>(count: u32, run: impl FnOnce() -> T) -> (T, bool) {
     let result = run();
     LEFT.set(u32::MAX);
     (result, HAS_FAILED.get())
+}
+
+/// Does something of which the allocations are a model's, and neither fail nor count.
+pub(crate) fn sheltered<T>(run: impl FnOnce() -> T) -> T {
+    let (left, held) = (LEFT.replace(u32::MAX), HELD.get());
+    let result = run();
+    LEFT.set(left);
+    HELD.set(held);
+    result
 }
 
 /// Programs' memory over the model.
@@ -446,11 +457,7 @@ struct Sheltered<B>(B);
 
 impl<B: Bus> Sheltered<B> {
     fn model<T>(&mut self, access: impl FnOnce(&mut B) -> T) -> T {
-        let (left, held) = (LEFT.replace(u32::MAX), HELD.get());
-        let result = access(&mut self.0);
-        LEFT.set(left);
-        HELD.set(held);
-        result
+        sheltered(|| access(&mut self.0))
     }
 }
 
@@ -605,4 +612,58 @@ fn a_card_without_memory_is_not_driven_and_one_that_is_needs_no_more() {
         };
         works_without_memory(&mut nic, |frame| one.arrive(frame), settle);
     }
+}
+
+/// A switch, its filters and a tenant's buffers take heap and frames; the owner of a whole card takes
+/// none.
+#[test]
+fn a_part_of_a_card_is_given_whole_or_not_at_all() {
+    use crate::endpoint::tests::{self, PLENTY};
+    let one = e100::E100Model::new(e100::Behaviour::Silicon, Pace::Doorbell, 1, MAC);
+    let nic = E100::new(Sheltered(one.bus())).expect("a sound card");
+    let nic = Box::leak(Box::new(nic));
+    let ramdisk_at = one.bus().bus_addr(0);
+    let mut world = tests::World::new(nic, ramdisk_at, one, || false);
+    let filter = |host| Filter {
+        address: Some(tests::frames::v4(host)),
+        ..Filter::default()
+    };
+    // Room in the table of endpoints stays.
+    let others = [1, 2].map(|host| (host, world.start(PLENTY)));
+    for (host, other) in others {
+        world.attach(other, &[filter(host)]).expect("memory");
+    }
+    world.end(others[1].1);
+    let counts = [true, false].map(|has_tenant| {
+        if !has_tenant {
+            world.end(others[0].1);
+        }
+        let pid = world.start(PLENTY);
+        let mut refused = 0;
+        loop {
+            let (pieces, held) = (tests::pieces(), HELD.get());
+            let used = world.table.used(pid);
+            let (attached, has_failed) = with_allocations(refused, || {
+                let table = &mut world.table;
+                world.cards.attach(0, pid, &[filter(3)], table, |_| ())
+            });
+            if !has_failed {
+                assert_eq!(attached, Ok(0));
+                world.end(pid);
+                return refused;
+            }
+            assert_eq!(attached, Err(Refusal::Wrong(Error::NoMemory)));
+            assert_eq!((tests::pieces(), HELD.get()), (pieces, held), "{refused}");
+            assert_eq!(world.table.used(pid), used);
+            refused += 1;
+        }
+    });
+    // Two for buffers to send from and two for those to receive into; room for filters, and two for
+    // frames on their way, which the other tenants have brought along.
+    assert_eq!(counts, [4, 4 + 1 + 2]);
+    let pid = world.start(PLENTY);
+    let (attached, has_failed) = with_allocations(0, || {
+        world.cards.attach(0, pid, &[], &mut world.table, |_| ())
+    });
+    assert_eq!((attached, has_failed), (Ok(0), false));
 }

@@ -20,8 +20,10 @@ use heapless::Deque;
 mod end;
 mod endpoints;
 mod quota;
+mod registers;
 mod vectors;
 
+pub use registers::Registers;
 pub use vectors::{ControlWords, FpuState, Vectors};
 
 /// The memory of processes, as the table needs it.
@@ -85,35 +87,6 @@ pub trait Machine {
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit.
     fn charge(&self, space: &mut Self::Space, bytes: u64) -> Result<()>;
-}
-
-/// The general registers and the interrupt frame, in the order the trap entry pushes them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-#[allow(missing_docs, reason = "the names are the processor's")]
-pub struct Registers {
-    pub r15: u64,
-    pub r14: u64,
-    pub r13: u64,
-    pub r12: u64,
-    pub r11: u64,
-    pub r10: u64,
-    pub r9: u64,
-    pub r8: u64,
-    pub rbp: u64,
-    pub rdi: u64,
-    pub rsi: u64,
-    pub rdx: u64,
-    pub rcx: u64,
-    pub rbx: u64,
-    pub rax: u64,
-    pub vector: u64,
-    pub error_code: u64,
-    pub rip: u64,
-    pub cs: u64,
-    pub rflags: u64,
-    pub rsp: u64,
-    pub ss: u64,
 }
 
 /// What a process is doing.

@@ -57,6 +57,8 @@ impl<M: Machine> Table<M> {
                     names: owned(names)?,
                     all_names: means_all(names),
                     cards: grant.cards,
+                    parts_only: grant.flags & spawn::PARTS != 0
+                        || self.alive(parent)?.rights.parts_only,
                     is_server,
                 }
             }

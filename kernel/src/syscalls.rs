@@ -137,7 +137,7 @@ impl Kernel {
     }
 
     fn attach(&mut self, pid: Pid, card: u64, (from, len): (u64, u64)) -> Result<u64> {
-        self.table.check_card(pid, card)?;
+        self.table.check_card(pid, card, len == 0)?;
         let mut filters = [Filter::default(); FILTERS_MAX];
         let count = len / Filter::SIZE as u64;
         if count > FILTERS_MAX as u64 {

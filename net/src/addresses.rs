@@ -1,22 +1,18 @@
 //! Which local addresses and ports sockets have.
 
 use crate::handles::State;
+use crate::names::Tuple;
+use crate::phy::Device;
 use crate::ports;
 use crate::server::Server;
-use crate::stack::{Stage, Tuple};
-use abi::socket::{Handle, SocketAddress};
+use crate::tcp::Stage;
+use abi::socket::Handle;
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 impl<D: Device> Server<D> {
     #[cold]
-    pub(crate) fn bind(
-        &mut self,
-        handle: Handle,
-        client: Pid,
-        address: SocketAddress,
-    ) -> Result<()> {
+    pub(crate) fn bind(&mut self, handle: Handle, client: Pid, address: SocketAddr) -> Result<()> {
         let socket = self.handles.get(handle, client)?;
         let fresh = matches!(
             socket.state,
@@ -25,12 +21,13 @@ impl<D: Device> Server<D> {
         if socket.local.is_some() || !fresh {
             return Err(Error::InvalidArgument);
         }
-        let ip = Ipv4Addr::from(address.ip);
-        if !ip.is_unspecified() && ip != self.config().address {
+        let address = ipv4(address, Error::AddressNotAvailable)?;
+        let ip = *address.ip();
+        if !ip.is_unspecified() && ip != self.stack.address() {
             return Err(Error::AddressNotAvailable);
         }
         let state = socket.state;
-        let port = match address.port {
+        let port = match address.port() {
             0 => self.free_port(state, None)?,
             port if self.handles.is_bound(port, state) => return Err(Error::AddressInUse),
             port => port,
@@ -88,7 +85,7 @@ impl<D: Device> Server<D> {
         if let State::Stream(id) = socket.state
             && let Some(tuple) = self.stack.tuple(id)
         {
-            return Ok(SocketAddrV4::new(self.config().address, tuple.port));
+            return Ok(SocketAddrV4::new(self.stack.address(), tuple.port));
         }
         let nothing = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
         Ok(socket.local.unwrap_or(nothing))
@@ -103,5 +100,19 @@ impl<D: Device> Server<D> {
             _ => None,
         }
         .ok_or(Error::NotConnected)
+    }
+}
+
+/// A program's address as this stack has addresses, of IPv4 only as yet: "any" of IPv6 is "any" here, too.
+///
+/// # Errors
+/// `otherwise`, for another IPv6 address.
+pub(crate) fn ipv4(address: SocketAddr, otherwise: Error) -> Result<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(address) => Ok(address),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            Ok(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, address.port()))
+        }
+        SocketAddr::V6(_) => Err(otherwise),
     }
 }

@@ -25,6 +25,17 @@ pub struct Config {
     pub timers: Timers,
 }
 
+/// An IPv4 network, and this host's place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// This host's address.
+    pub address: Ipv4Addr,
+    /// Bits of the address that name the network, 1 to 30.
+    pub prefix_len: u8,
+    /// The router for other networks, in the same network.
+    pub gateway: Option<Ipv4Addr>,
+}
+
 /// Bounds of everything that clients or the network could make grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -216,7 +227,7 @@ impl Config {
             }
         }
         config.gateway = gateway.unwrap_or_else(|| {
-            Some(Self::DEFAULT_GATEWAY).filter(|&gateway| config.is_other_host(gateway))
+            Some(Self::DEFAULT_GATEWAY).filter(|&gateway| config.network().is_other_host(gateway))
         });
         config.validated()
     }
@@ -225,6 +236,30 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] names the first that does not.
+    #[cold]
+    pub fn validated(self) -> Result<Self, ConfigError> {
+        self.network().validated()?;
+        if self.mac[0] & 1 != 0 || self.mac == [0; 6] {
+            return Err(ConfigError::Mac);
+        }
+        Ok(self)
+    }
+
+    /// The network that the server begins in.
+    pub(crate) fn network(&self) -> Network {
+        Network {
+            address: self.address,
+            prefix_len: self.prefix_len,
+            gateway: self.gateway,
+        }
+    }
+}
+
+impl Network {
+    /// The network, if it makes sense.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first thing that does not.
     #[cold]
     pub fn validated(self) -> Result<Self, ConfigError> {
         if !(1..=30).contains(&self.prefix_len) {
@@ -238,51 +273,30 @@ impl Config {
         if impossible || !self.is_host(address) {
             return Err(ConfigError::Address);
         }
-        if self
-            .gateway
-            .is_some_and(|gateway| !self.is_other_host(gateway))
-        {
-            return Err(ConfigError::Gateway);
+        match self.gateway {
+            Some(gateway) if !self.is_other_host(gateway) => Err(ConfigError::Gateway),
+            _ => Ok(self),
         }
-        if self.mac[0] & 1 != 0 || self.mac == [0; 6] {
-            return Err(ConfigError::Mac);
-        }
-        Ok(self)
     }
 
-    fn mask(&self) -> u32 {
+    /// The bits of an address that name the network.
+    pub(crate) fn mask(&self) -> u32 {
         u32::MAX
             .checked_shl(32 - u32::from(self.prefix_len))
             .unwrap_or(0)
     }
 
-    /// Whether the address is in the server's network, and neither the network's own
-    /// address nor its broadcast address.
-    fn is_host(&self, address: Ipv4Addr) -> bool {
+    /// Whether the address is in this network, and neither the network's own address nor its
+    /// broadcast address.
+    pub(crate) fn is_host(&self, address: Ipv4Addr) -> bool {
         let host = address.to_bits() & !self.mask();
-        self.contains(address) && host != 0 && host != !self.mask()
+        let is_inside = (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0;
+        is_inside && host != 0 && host != !self.mask()
     }
 
+    /// Whether it is one of the network's other hosts.
     pub(crate) fn is_other_host(&self, address: Ipv4Addr) -> bool {
         self.is_host(address) && address != self.address
-    }
-
-    /// Whether the address is in the server's network.
-    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
-        (address.to_bits() ^ self.address.to_bits()) & self.mask() == 0
-    }
-
-    /// The neighbour that datagrams for a host go to.
-    pub(crate) fn next_hop(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
-        match self.contains(to) {
-            true => Some(to),
-            false => self.gateway,
-        }
-    }
-
-    /// The address of all hosts of the server's network.
-    pub(crate) fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() | !self.mask())
     }
 }
 

@@ -1,26 +1,28 @@
 //! Requests on datagram sockets.
 
+use crate::addresses::ipv4;
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::ipc::{Ipc, read_exactly, write_exactly};
+use crate::names::DatagramId;
 use crate::parked::Call;
+use crate::phy::Device;
 use crate::server::Server;
-use crate::stack::{DATAGRAM_MAX, DatagramId};
 use crate::stream::wait;
-use abi::socket::{Answer, Handle, SocketAddress};
+use crate::udp::DATAGRAM_MAX;
+use abi::socket::{Answer, Handle};
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
+use core::net::{SocketAddr, SocketAddrV4};
 
 impl<D: Device> Server<D> {
-    /// Sets the default peer, the only one whose datagrams are received from then on; an
-    /// address of zeros takes it back.
+    /// Sets the default peer, the only one whose datagrams are received from then on; no
+    /// address and no port take it back.
     pub(crate) fn connect_datagrams(
         &mut self,
         handle: Handle,
         client: Pid,
-        address: SocketAddress,
+        address: SocketAddr,
     ) -> Result<()> {
-        let wanted = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+        let wanted = ipv4(address, Error::Unreachable)?;
         let wanted = match wanted.ip().is_unspecified() && wanted.port() == 0 {
             true => None,
             false if wanted.port() == 0 => return Err(Error::InvalidArgument),
@@ -43,7 +45,7 @@ impl<D: Device> Server<D> {
         call: &mut Call,
         to: SocketAddrV4,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, call.client)?;
         let non_blocking = socket.non_blocking;
@@ -61,7 +63,7 @@ impl<D: Device> Server<D> {
         // Read before it is queued: smoltcp cannot take a place in its queue back.
         self.scratch.clear();
         self.scratch.resize(call.lent, 0);
-        read_exactly(kernel, call.token, (0, 0), &mut self.scratch)?;
+        read_exactly(ipc, call.token, (0, 0), &mut self.scratch)?;
         match self.stack.send_datagram(id, to, &self.scratch, now) {
             Ok(()) => Ok(Some(Answer::Count(call.lent as u32))),
             Err(Error::WouldBlock) => wait(non_blocking),
@@ -74,7 +76,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<(u32, SocketAddrV4)>> {
         let socket = self.handles.get(handle, call.client)?;
         let State::Datagram { port, peer } = socket.state else {
@@ -88,7 +90,7 @@ impl<D: Device> Server<D> {
         let (token, lent) = (call.token, call.lent);
         let taken = self.stack.receive_datagram(id, |octets, sender| {
             let count = octets.len().min(lent);
-            write_exactly(kernel, token, 0, &octets[..count])?;
+            write_exactly(ipc, token, 0, &octets[..count])?;
             Ok((count as u32, sender))
         })?;
         Ok(Some(taken))

@@ -118,6 +118,19 @@ impl Deadlines {
     }
 }
 
+/// The earlier of two moments, if there are any.
+pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// A duration in nanoseconds; the most there are if it is longer.
+pub(crate) fn nanoseconds(duration: core::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,8 @@
 
 use crate::batch::Armed;
 use crate::config::Limits;
-use crate::kernel::Kernel;
-use crate::stack::{Change, ConnectionId, DatagramId};
+use crate::ipc::Ipc;
+use crate::names::{Change, ConnectionId, DatagramId};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -97,16 +97,16 @@ struct Subjects {
 impl Subjects {
     fn get(&self, subject: Change) -> Option<Handle> {
         match subject {
-            Change::Stream(id) => *self.streams.get(id.index())?,
-            Change::Datagrams(id) => *self.datagrams.get(id.index())?,
+            Change::Stream(id) => *self.streams.get(id.0)?,
+            Change::Datagrams(id) => *self.datagrams.get(id.0)?,
             Change::Listener(port) => self.listeners.get(&port).copied(),
         }
     }
 
     fn set(&mut self, subject: Change, handle: Option<Handle>) {
         let (table, index) = match (subject, handle) {
-            (Change::Stream(id), _) => (&mut self.streams, id.index()),
-            (Change::Datagrams(id), _) => (&mut self.datagrams, id.index()),
+            (Change::Stream(id), _) => (&mut self.streams, id.0),
+            (Change::Datagrams(id), _) => (&mut self.datagrams, id.0),
             (Change::Listener(port), Some(handle)) => {
                 self.listeners.insert(port, handle);
                 return;
@@ -161,7 +161,7 @@ impl Handles {
     /// # Errors
     /// [`Error::QuotaExceeded`] if the kernel says that it may not, [`Error::NoMemory`] if all
     /// together have too many.
-    pub fn make_room(&mut self, owner: Pid, kernel: &mut impl Kernel) -> Result<()> {
+    pub fn make_room(&mut self, owner: Pid, ipc: &mut impl Ipc) -> Result<()> {
         if self.len() >= self.limits.sockets.min(1 << SLOT_BITS) {
             return Err(Error::NoMemory);
         }
@@ -172,7 +172,7 @@ impl Handles {
         let mut ahead = owned.ahead();
         let charged = loop {
             let charged = owned.count + 1 + ahead;
-            match kernel.charge(owner, charged) {
+            match ipc.charge(owner, charged) {
                 Ok(()) => break charged,
                 Err(Error::QuotaExceeded) if ahead > 0 => ahead /= 2,
                 Err(error) => return Err(error),
@@ -184,19 +184,17 @@ impl Handles {
 
     /// Gives back what was asked for and is not needed.
     #[inline]
-    pub fn settle(&mut self, kernel: &mut impl Kernel) {
+    pub fn settle(&mut self, ipc: &mut impl Ipc) {
         if core::mem::take(&mut self.unsettled) {
-            self.give_back(kernel);
+            self.give_back(ipc);
         }
     }
 
     #[cold]
-    fn give_back(&mut self, kernel: &mut impl Kernel) {
+    fn give_back(&mut self, ipc: &mut impl Ipc) {
         for (owner, owned) in &mut self.owned {
             // A client that has ended meanwhile has nothing any more.
-            if (owned.has_excess() || owned.count == 0)
-                && kernel.charge(*owner, owned.count).is_ok()
-            {
+            if (owned.has_excess() || owned.count == 0) && ipc.charge(*owner, owned.count).is_ok() {
                 owned.charged = owned.count;
             }
         }
@@ -359,7 +357,7 @@ mod tests {
         }
     }
 
-    impl Kernel for Quota {
+    impl Ipc for Quota {
         fn read(&mut self, _: u64, _: u8, _: usize, _: &mut [u8]) -> Result<usize> {
             Err(Error::NotSupported)
         }
@@ -386,8 +384,8 @@ mod tests {
         }
     }
 
-    fn open(handles: &mut Handles, kernel: &mut Quota, owner: Pid) -> Result<Handle> {
-        handles.make_room(owner, kernel)?;
+    fn open(handles: &mut Handles, ipc: &mut Quota, owner: Pid) -> Result<Handle> {
+        handles.make_room(owner, ipc)?;
         handles.insert(owner, State::Idle)
     }
 
@@ -429,8 +427,8 @@ mod tests {
             ..Limits::default()
         };
         let mut handles = Handles::new(limits);
-        let mut kernel = Quota::new(3);
-        let mut open = |handles: &mut Handles, owner| open(handles, &mut kernel, owner);
+        let mut ipc = Quota::new(3);
+        let mut open = |handles: &mut Handles, owner| open(handles, &mut ipc, owner);
         for _ in 0..3 {
             open(&mut handles, A).unwrap();
         }
@@ -452,33 +450,33 @@ mod tests {
     #[test]
     fn the_kernel_knows_of_all_sockets_and_is_asked_seldom() {
         let mut handles = Handles::new(Limits::default());
-        let mut kernel = Quota::new(500);
+        let mut ipc = Quota::new(500);
         let mut all = Vec::new();
-        while let Ok(handle) = open(&mut handles, &mut kernel, A) {
+        while let Ok(handle) = open(&mut handles, &mut ipc, A) {
             all.push(handle);
-            assert!(kernel.charged[&A] >= all.len());
+            assert!(ipc.charged[&A] >= all.len());
         }
         // To the last one.
-        assert_eq!((all.len(), kernel.charged[&A]), (500, 500));
-        assert!(kernel.calls < 60, "{} calls", kernel.calls);
+        assert_eq!((all.len(), ipc.charged[&A]), (500, 500));
+        assert!(ipc.calls < 60, "{} calls", ipc.calls);
         for handle in all.drain(100..) {
             handles.remove(handle, A).unwrap();
         }
-        handles.settle(&mut kernel);
-        assert_eq!(kernel.charged[&A], 100);
+        handles.settle(&mut ipc);
+        assert_eq!(ipc.charged[&A], 100);
         // Connections that come and go at a level need no call.
         let mut before = None;
         for _ in 0..1000 {
-            let handle = open(&mut handles, &mut kernel, A).unwrap();
+            let handle = open(&mut handles, &mut ipc, A).unwrap();
             handles.remove(handle, A).unwrap();
-            handles.settle(&mut kernel);
-            assert_eq!(*before.get_or_insert(kernel.calls), kernel.calls);
+            handles.settle(&mut ipc);
+            assert_eq!(*before.get_or_insert(ipc.calls), ipc.calls);
         }
         for handle in all {
             handles.remove(handle, A).unwrap();
         }
-        handles.settle(&mut kernel);
-        assert_eq!(kernel.charged[&A], 0);
+        handles.settle(&mut ipc);
+        assert_eq!(ipc.charged[&A], 0);
         assert!(handles.owned.is_empty());
     }
 

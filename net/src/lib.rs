@@ -6,11 +6,11 @@
 //!           ◀─ answer ────   │  sockets, owners,   connections, listeners,
 //!                            │  parked requests    TIME-WAIT, neighbours
 //!                            ▼
-//!                         Kernel: lent memory, answers
+//!                         Ipc: lent memory, answers
 //! ```
 //!
-//! It never blocks, sleeps or reads a clock. Its two seams are [`Kernel`] (what a server
-//! does with a call: read and write lent memory, answer it) and [`phy::Card`] (frames).
+//! It never blocks, sleeps or reads a clock. Its two seams are [`Ipc`] (what a server
+//! does with a call: read and write lent memory, answer it) and [`phy::LookAhead`] (frames).
 //! The machine and the tests implement both. Time is nanoseconds since any fixed moment.
 //!
 //! The loop around it: wait until [`Server::deadline`] for messages, deaths and the card;
@@ -30,8 +30,16 @@ mod config;
 mod datagram;
 mod deadlines;
 mod handles;
-mod kernel;
+mod index;
+mod ip;
+mod ipc;
+mod link;
+mod memory;
+mod names;
+mod pace;
+mod packet;
 mod parked;
+pub mod phy;
 mod ports;
 mod queue;
 mod readiness;
@@ -40,23 +48,13 @@ mod server;
 mod stack;
 mod status;
 mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
+mod verdict;
 
-pub use config::{Config, ConfigError, Limits, Timers};
-pub use kernel::Kernel;
+pub use config::{Config, ConfigError, Limits, Network, Timers};
+pub use ipc::Ipc;
 pub use secret::Secret;
 pub use server::Server;
-
-/// The seam to the card: smoltcp's device trait and the types it speaks in.
-///
-/// `receive` must return `None` when there is no room to transmit one frame, and
-/// `transmit` when there is none; the server is then polled again when there is.
-pub mod phy {
-    pub use crate::stack::card::Card;
-    pub use crate::stack::offload::{announce, is_acceptable, is_of_vlan, is_tcp};
-    pub use smoltcp::phy::{
-        Checksum, ChecksumCapabilities, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken,
-    };
-    pub use smoltcp::time::Instant;
-}

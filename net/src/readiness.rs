@@ -1,14 +1,14 @@
 //! Waiting on several sockets at once.
 
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::parked::Call;
+use crate::phy::Device;
 use crate::server::Server;
-use crate::stack::Stage;
+use crate::tcp::Stage;
 use abi::socket::{Answer, POLL_FOREVER, POLL_MAX, PollEntry, poll};
 use abi::{Error, Pid, Result};
 use alloc::vec::Vec;
-use smoltcp::phy::Device;
 
 /// Bits that are told though nobody asked.
 const ALWAYS: u16 = poll::ERROR | poll::HANG_UP | poll::INVALID;
@@ -20,10 +20,10 @@ impl<D: Device> Server<D> {
         call: &mut Call,
         timeout_ms: u32,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         if !call.begun {
-            call.entries = read_entries(call, kernel)?;
+            call.entries = read_entries(call, ipc)?;
             call.begun = true;
             let timeout = u64::from(timeout_ms) * 1_000_000;
             call.deadline = (timeout_ms != POLL_FOREVER).then(|| now.saturating_add(timeout));
@@ -41,7 +41,7 @@ impl<D: Device> Server<D> {
         for entry in &call.entries {
             bytes.extend_from_slice(&entry.to_bytes());
         }
-        write_exactly(kernel, call.token, 0, &bytes)?;
+        write_exactly(ipc, call.token, 0, &bytes)?;
         Ok(Some(Answer::Count(count)))
     }
 
@@ -91,12 +91,12 @@ fn bit(is_set: bool, bit: u16) -> u16 {
     }
 }
 
-fn read_entries(call: &Call, kernel: &mut impl Kernel) -> Result<Vec<PollEntry>> {
+fn read_entries(call: &Call, ipc: &mut impl Ipc) -> Result<Vec<PollEntry>> {
     if call.lent > POLL_MAX * PollEntry::SIZE || !call.lent.is_multiple_of(PollEntry::SIZE) {
         return Err(Error::InvalidArgument);
     }
     let mut bytes = alloc::vec![0; call.lent];
-    read_exactly(kernel, call.token, (0, 0), &mut bytes)?;
+    read_exactly(ipc, call.token, (0, 0), &mut bytes)?;
     let (entries, _) = bytes.as_chunks::<{ PollEntry::SIZE }>();
     Ok(entries.iter().map(PollEntry::from_bytes).collect())
 }

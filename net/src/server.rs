@@ -1,23 +1,24 @@
 //! The server: requests in, answers out; what cannot be answered yet waits.
 
+use crate::addresses::ipv4;
 use crate::batch;
+use crate::config::Network;
 use crate::config::{Config, ConfigError};
+use crate::deadlines::earlier;
 use crate::handles::{Handles, Socket, State};
-use crate::kernel::{Kernel, write_exactly};
+use crate::ipc::{Ipc, write_exactly};
 use crate::parked::Call;
-use crate::phy::Card;
+use crate::phy::{Device, LookAhead};
 use crate::ports::Ports;
-use crate::stack::{Stack, earlier};
+use crate::stack::Stack;
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::nic::MacAddress;
-use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, Request};
 use abi::{Error, Pid, Result};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
 
 /// How long sending may wait for a program that was answered.
 const PUT_OFF_NS: u64 = 1_000_000;
@@ -57,7 +58,7 @@ impl<D: Device> Server<D> {
     #[cold]
     pub fn new(config: Config, device: D, now_ns: u64) -> core::result::Result<Self, ConfigError>
     where
-        D: Card,
+        D: LookAhead,
     {
         let config = config.validated()?;
         Ok(Server {
@@ -84,6 +85,24 @@ impl<D: Device> Server<D> {
         self.stack.config()
     }
 
+    /// Gives the server another place in its network, or none: an address that comes later than
+    /// the card, changes or goes. Connections of the old address are reset, and their programs told;
+    /// listeners and datagram sockets stay. [`Server::poll`] must follow.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the network makes no sense: then nothing has changed.
+    #[cold]
+    pub fn set_network(
+        &mut self,
+        network: Option<Network>,
+        now_ns: u64,
+    ) -> core::result::Result<(), ConfigError> {
+        let network = network.map(Network::validated).transpose()?;
+        self.dirty = true;
+        self.stack.set_network(network, now_ns);
+        Ok(())
+    }
+
     /// The card.
     pub fn device_mut(&mut self) -> &mut D {
         self.stack.device_mut()
@@ -91,7 +110,7 @@ impl<D: Device> Server<D> {
 
     /// Serves a call: answers it, or keeps it until it can be. [`Server::poll`] must
     /// follow, once for any number of calls.
-    pub fn request(&mut self, message: &Message, now_ns: u64, kernel: &mut impl Kernel) {
+    pub fn request(&mut self, message: &Message, now_ns: u64, ipc: &mut impl Ipc) {
         self.requests += 1;
         self.dirty = true;
         // A process has one call at a time: an older one of it has ended without us.
@@ -99,7 +118,7 @@ impl<D: Device> Server<D> {
         self.forget_batch(message.sender);
         let mut call = match Call::new(message) {
             Ok(call) => call,
-            Err(error) => return kernel.answer(message.token, Err(error)),
+            Err(error) => return ipc.answer(message.token, Err(error)),
         };
         if let Request::Batch {
             operations,
@@ -107,24 +126,24 @@ impl<D: Device> Server<D> {
         } = call.request
         {
             let batch = (operations, timeout_ms);
-            if let Err(error) = self.batch(message, batch, now_ns, kernel) {
-                kernel.answer(message.token, Err(error));
+            if let Err(error) = self.batch(message, batch, now_ns, ipc) {
+                ipc.answer(message.token, Err(error));
             }
             return;
         }
-        match self.attempt(&mut call, now_ns, kernel).transpose() {
-            Some(answer) => kernel.answer(call.token, answer),
-            None => match self.watch(call.client, kernel) {
+        match self.attempt(&mut call, now_ns, ipc).transpose() {
+            Some(answer) => ipc.answer(call.token, answer),
+            None => match self.watch(call.client, ipc) {
                 Ok(()) => self.parked.push(call),
-                Err(error) => kernel.answer(call.token, Err(error)),
+                Err(error) => ipc.answer(call.token, Err(error)),
             },
         }
     }
 
     /// Sees to it that the end of a client that leaves something with us is told to us.
-    pub(crate) fn watch(&mut self, client: Pid, kernel: &mut impl Kernel) -> Result<()> {
+    pub(crate) fn watch(&mut self, client: Pid, ipc: &mut impl Ipc) -> Result<()> {
         if !self.watched.contains(&client) {
-            kernel.watch(client)?;
+            ipc.watch(client)?;
             self.watched.insert(client);
         }
         Ok(())
@@ -147,16 +166,16 @@ impl<D: Device> Server<D> {
 
     /// Receives, sends, and answers the calls that became possible; a bounded amount of
     /// each. Returns whether to call again at once, because more is left.
-    pub fn poll(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool
+    pub fn poll(&mut self, now_ns: u64, ipc: &mut impl Ipc) -> bool
     where
-        D: Card,
+        D: LookAhead,
     {
         self.polls += 1;
         self.dirty = false;
         self.answered = false;
-        self.handles.settle(kernel);
+        self.handles.settle(ipc);
         let mut more = self.stack.receive_all(now_ns);
-        self.serve_batches(now_ns, kernel);
+        self.serve_batches(now_ns, ipc);
         // Who was answered has more to send, probably, and what it says next is on its way:
         // one turn of a socket is enough for both. But nothing is put off twice.
         self.put_off = self.answered && !self.put_off && self.parked.is_empty();
@@ -164,9 +183,9 @@ impl<D: Device> Server<D> {
             return more;
         }
         more |= !self.stack.transmit(now_ns);
-        let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, kernel);
+        let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, ipc);
         // What that made room for.
-        moved |= self.has_due_batches(now_ns) && self.serve_batches(now_ns, kernel);
+        moved |= self.has_due_batches(now_ns) && self.serve_batches(now_ns, ipc);
         if moved {
             more |= !self.stack.transmit(now_ns);
             more |= self.has_due_batches(now_ns);
@@ -176,16 +195,16 @@ impl<D: Device> Server<D> {
 
     /// Attempts the calls that wait. Returns whether that moved anything.
     #[cold]
-    fn attempt_parked(&mut self, now_ns: u64, kernel: &mut impl Kernel) -> bool {
+    fn attempt_parked(&mut self, now_ns: u64, ipc: &mut impl Ipc) -> bool {
         let mut moved = false;
         let mut parked = core::mem::take(&mut self.parked);
         let waiting = parked.len();
         parked.retain_mut(|call| {
             let sent = call.sent;
-            let answer = self.attempt(call, now_ns, kernel).transpose();
+            let answer = self.attempt(call, now_ns, ipc).transpose();
             moved |= answer.is_some() || sent != call.sent;
             match answer {
-                Some(answer) => kernel.answer(call.token, answer),
+                Some(answer) => ipc.answer(call.token, answer),
                 None => return true,
             }
             false
@@ -243,19 +262,14 @@ impl<D: Device> Server<D> {
 
     /// One attempt at a call: its answer, or `None` if it has to wait.
     #[cold]
-    fn attempt(
-        &mut self,
-        call: &mut Call,
-        now: u64,
-        kernel: &mut impl Kernel,
-    ) -> Result<Option<Answer>> {
+    fn attempt(&mut self, call: &mut Call, now: u64, ipc: &mut impl Ipc) -> Result<Option<Answer>> {
         match call.request {
-            Request::Socket { kind } => self.socket(kind, call.client, kernel).map(Some),
+            Request::Socket { kind } => self.socket(kind, call.client, ipc).map(Some),
             Request::Bind { socket, address } => self.bind(socket, call.client, address).map(done),
             Request::Listen { socket, backlog } => {
                 self.listen(socket, call.client, backlog).map(done)
             }
-            Request::Accept { socket } => self.accept(socket, call.client, kernel),
+            Request::Accept { socket } => self.accept(socket, call.client, ipc),
             Request::Connect { socket, address } => {
                 match self.handles.get(socket, call.client)?.state {
                     State::Datagram { .. } => self
@@ -267,24 +281,24 @@ impl<D: Device> Server<D> {
             Request::Send { socket } => match self.handles.get(socket, call.client)?.state {
                 State::Datagram { peer, .. } => {
                     let peer = peer.ok_or(Error::NotConnected)?;
-                    self.send_datagram(socket, call, peer, now, kernel)
+                    self.send_datagram(socket, call, peer, now, ipc)
                 }
-                _ => self.send(socket, call, kernel),
+                _ => self.send(socket, call, ipc),
             },
             Request::Recv { socket } => match self.handles.get(socket, call.client)?.state {
                 State::Datagram { .. } => {
-                    let answer = self.receive_datagram(socket, call, kernel)?;
+                    let answer = self.receive_datagram(socket, call, ipc)?;
                     Ok(answer.map(|(count, _)| Answer::Count(count)))
                 }
-                _ => self.receive(socket, call, kernel),
+                _ => self.receive(socket, call, ipc),
             },
             Request::SendTo { socket, address } => {
-                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
-                self.send_datagram(socket, call, peer, now, kernel)
+                let peer = ipv4(address, Error::Unreachable)?;
+                self.send_datagram(socket, call, peer, now, ipc)
             }
             Request::RecvFrom { socket } => {
-                let answer = self.receive_datagram(socket, call, kernel)?;
-                Ok(answer.map(|(count, sender)| Answer::Datagram(count, address_of(sender))))
+                let answer = self.receive_datagram(socket, call, ipc)?;
+                Ok(answer.map(|(count, sender)| Answer::Datagram(count, sender.into())))
             }
             Request::Shutdown { socket, direction } => {
                 self.shutdown(socket, call.client, direction).map(done)
@@ -299,21 +313,21 @@ impl<D: Device> Server<D> {
             }
             Request::LocalAddress { socket } => {
                 let local = self.local_address(socket, call.client)?;
-                Ok(Some(Answer::Address(address_of(local))))
+                Ok(Some(Answer::Address(local.into())))
             }
             Request::PeerAddress { socket } => {
                 let peer = self.peer_address(socket, call.client)?;
-                Ok(Some(Answer::Address(address_of(peer))))
+                Ok(Some(Answer::Address(peer.into())))
             }
             Request::SetNonBlocking { socket, on } => {
                 self.handles.get_mut(socket, call.client)?.non_blocking = on;
                 Ok(Some(Answer::Done))
             }
-            Request::Poll { timeout_ms } => self.poll_sockets(call, timeout_ms, now, kernel),
+            Request::Poll { timeout_ms } => self.poll_sockets(call, timeout_ms, now, ipc),
             Request::Status => {
                 let text = self.status();
                 let count = text.len().min(call.lent);
-                write_exactly(kernel, call.token, 0, &text.as_bytes()[..count])?;
+                write_exactly(ipc, call.token, 0, &text.as_bytes()[..count])?;
                 Ok(Some(Answer::Count(count as u32)))
             }
             // The card is the shell's, which answers before it asks us.
@@ -323,9 +337,9 @@ impl<D: Device> Server<D> {
         }
     }
 
-    fn socket(&mut self, kind: Kind, client: Pid, kernel: &mut impl Kernel) -> Result<Answer> {
-        self.watch(client, kernel)?;
-        self.handles.make_room(client, kernel)?;
+    fn socket(&mut self, kind: Kind, client: Pid, ipc: &mut impl Ipc) -> Result<Answer> {
+        self.watch(client, ipc)?;
+        self.handles.make_room(client, ipc)?;
         let state = match kind {
             Kind::Stream => State::Idle,
             Kind::Datagram => State::Datagram {
@@ -351,11 +365,4 @@ impl<D: Device> Server<D> {
 
 fn done((): ()) -> Option<Answer> {
     Some(Answer::Done)
-}
-
-pub(crate) fn address_of(address: SocketAddrV4) -> SocketAddress {
-    SocketAddress {
-        ip: address.ip().octets(),
-        port: address.port(),
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::stack::Figures;
-use crate::stack::verdict::DropReason;
+use crate::verdict::DropReason;
 use alloc::string::String;
 use core::fmt::Write;
 
@@ -12,8 +12,13 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
     let [a, b, c, d, e, f] = config.mac;
     // Writing to a String does not fail.
     let _ = writeln!(text, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-    let _ = writeln!(text, "address {}/{}", config.address, config.prefix_len);
-    if let Some(gateway) = config.gateway {
+    match figures.network {
+        Some(network) => {
+            let _ = writeln!(text, "address {}/{}", network.address, network.prefix_len);
+        }
+        None => text.push_str("address none\n"),
+    }
+    if let Some(gateway) = figures.network.and_then(|network| network.gateway) {
         let _ = writeln!(text, "gateway {gateway}");
     }
     let verdicts = &figures.verdicts;

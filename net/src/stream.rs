@@ -1,14 +1,16 @@
 //! Requests on stream sockets.
 
+use crate::addresses::ipv4;
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly, write_exactly};
+use crate::ipc::{Ipc, read_exactly, write_exactly};
+use crate::names::{ConnectionId, Tuple};
 use crate::parked::Call;
+use crate::phy::Device;
 use crate::server::Server;
-use crate::stack::{ConnectionId, Stage, Tuple};
-use abi::socket::{Answer, Direction, Handle, SocketAddress};
+use crate::tcp::Stage;
+use abi::socket::{Answer, Direction, Handle};
 use abi::{Error, Pid, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
-use smoltcp::phy::Device;
+use core::net::SocketAddr;
 
 impl<D: Device> Server<D> {
     pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
@@ -26,7 +28,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         client: Pid,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, client)?;
         let port = match (socket.state, socket.local) {
@@ -37,16 +39,12 @@ impl<D: Device> Server<D> {
         if !self.stack.can_accept(port) {
             return wait(socket.non_blocking);
         }
-        self.handles.make_room(client, kernel)?;
+        self.handles.make_room(client, ipc)?;
         let Some((id, peer)) = self.stack.accept(port) else {
             return Err(Error::ConnectionReset);
         };
         let accepted = self.handles.insert(client, State::Stream(id))?;
-        let peer = SocketAddress {
-            ip: peer.ip().octets(),
-            port: peer.port(),
-        };
-        Ok(Some(Answer::Accepted(accepted, peer)))
+        Ok(Some(Answer::Accepted(accepted, peer.into())))
     }
 
     /// Begins to connect, or looks how it goes.
@@ -54,7 +52,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        address: SocketAddress,
+        address: SocketAddr,
         now: u64,
     ) -> Result<Option<Answer>> {
         let socket = self.handles.get(handle, call.client)?;
@@ -72,7 +70,7 @@ impl<D: Device> Server<D> {
                 }
             },
             State::Idle => {
-                let peer = SocketAddrV4::new(Ipv4Addr::from(address.ip), address.port);
+                let peer = ipv4(address, Error::Unreachable)?;
                 if peer.port() == 0 || peer.ip().is_unspecified() {
                     return Err(Error::InvalidArgument);
                 }
@@ -103,7 +101,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
         if self.stack.stage(id) != Stage::Open {
@@ -128,7 +126,7 @@ impl<D: Device> Server<D> {
             };
             let sent = self.stack.send(id, |buffer| {
                 let count = buffer.len().min(left);
-                read_exactly(kernel, token, place, &mut buffer[..count])?;
+                read_exactly(ipc, token, place, &mut buffer[..count])?;
                 Ok(count)
             })?;
             if sent == 0 {
@@ -149,7 +147,7 @@ impl<D: Device> Server<D> {
         &mut self,
         handle: Handle,
         call: &mut Call,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
         if self.stack.stage(id) != Stage::Open {
@@ -169,7 +167,7 @@ impl<D: Device> Server<D> {
             let (token, offset) = (call.token, taken);
             taken += self.stack.receive_from(id, |octets| {
                 let count = octets.len().min(waiting - offset);
-                write_exactly(kernel, token, offset, &octets[..count])?;
+                write_exactly(ipc, token, offset, &octets[..count])?;
                 Ok(count)
             })?;
         }

@@ -16,6 +16,7 @@ mod icmp;
 mod joined;
 mod listening;
 mod long;
+mod network;
 mod offload;
 mod path;
 mod raw;

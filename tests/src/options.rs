@@ -26,7 +26,7 @@ whose name contains one of them.
                 one after the other; cases that no card has a part in run only
                 with the first
   --qemu FILE   the QEMU to run (default: qemu-system-x86_64)
-  --build DIR   where boot.elf and wharf.tar are, and where failed/ is kept (build)
+  --build DIR   where `make image` puts things, and where failed/ is kept (build)
   --bin DIR     where cargo has put the binaries (target/release)
   --www DIR     the files that the image was built with (www)
   --bless       icount: write what was counted to the baseline

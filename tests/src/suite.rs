@@ -160,9 +160,18 @@ impl<'a> Bench<'a> {
 
     /// What `make image` has built.
     pub fn image(&self) -> Image {
+        self.built("wharf.tar")
+    }
+
+    /// The same with the programs of `user/attackers`.
+    pub fn image_with_attackers(&self) -> Image {
+        self.built("attackers.tar")
+    }
+
+    fn built(&self, module: &str) -> Image {
         Image {
             boot: self.options.build.join("boot.elf"),
-            module: Some(self.options.build.join("wharf.tar")),
+            module: Some(self.options.build.join(module)),
         }
     }
 

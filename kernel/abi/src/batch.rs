@@ -1,4 +1,4 @@
-//! Many socket operations and their outcomes in one call, [`Request::Batch`].
+//! Many socket operations and their outcomes in one call, [`crate::socket::Request::Batch`].
 //!
 //! ```text
 //!   lease 1 (read)       operation | bytes to send, padded | operation | operation | ...
@@ -10,7 +10,7 @@
 //! what has happened. What it wants to hear of a socket stays armed at the server from call
 //! to call until it is heard, so a socket that is silent costs nothing. Records are of
 //! [`Operation::SIZE`] and [`Event::SIZE`] bytes; the bytes behind one are padded to a
-//! multiple of 8.
+//! multiple of [`UNIT`].
 //!
 //! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it
 //! is in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`]
@@ -36,7 +36,7 @@ mod event;
 mod operation;
 
 use crate::ipc::MESSAGE_MAX;
-use crate::socket::{Answer, Request};
+use crate::socket::Form;
 
 pub use event::{Event, NOT_OF_THIS_CALL};
 pub use operation::{End, Operation, Part, Send, Tell};
@@ -44,11 +44,10 @@ pub use operation::{End, Operation, Part, Send, Tell};
 /// The most operations in one call.
 pub const OPERATIONS_MAX: usize = 1024;
 
-/// Where a message goes on with records.
-pub const HERE: usize = 16;
+/// Where a message goes on with records: neither the request nor the answer names an address.
+pub const HERE: usize = Form::SIZE;
 /// How many octets of them it can hold.
 pub const HERE_MAX: usize = MESSAGE_MAX - HERE;
-const _: () = assert!(Request::SIZE_MAX <= HERE && Answer::SIZE <= HERE);
 
 /// The lease that events are written to.
 pub const AREA: u8 = 0;
@@ -63,9 +62,13 @@ pub const fn area_min(operations: usize) -> usize {
     operations * Event::SIZE + 512
 }
 
+/// Records begin at multiples of this.
+pub const UNIT: usize = 4;
+const _: () = assert!(Operation::SIZE.is_multiple_of(UNIT) && Event::SIZE.is_multiple_of(UNIT));
+
 /// The length with the padding behind it.
 pub const fn padded(len: usize) -> usize {
-    len.next_multiple_of(8)
+    len.next_multiple_of(UNIT)
 }
 
 #[cfg(test)]
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_every_outcome() {
-        assert_eq!((padded(0), padded(1), padded(8)), (0, 8, 8));
+        assert_eq!((padded(0), padded(1), padded(4)), (0, 4, 4));
         assert!(area_min(OPERATIONS_MAX) >= OPERATIONS_MAX * Event::SIZE + 512);
     }
 }

@@ -47,8 +47,7 @@ impl Filter {
     /// Bytes on the wire.
     pub const SIZE: usize = 28;
 
-    /// The structure as bytes. An IPv4 address is written as the IPv6 address that maps it (RFC 4291
-    /// §2.5.5.2).
+    /// The structure as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let given = [
             (self.station.is_some(), STATION),
@@ -58,7 +57,7 @@ impl Filter {
             (self.port.is_some(), PORT),
         ];
         let given = given.iter().filter(|(is_given, _)| *is_given);
-        let address = self.address.map_or([0; 16], octets);
+        let address = self.address.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
         let mut bytes = [0; Self::SIZE];
         Writer::new(&mut bytes)
             .u8(given.fold(0, |all, (_, bit)| all | bit))
@@ -66,7 +65,7 @@ impl Filter {
             .bytes(&self.station.unwrap_or_default())
             .u16(self.ethertype.unwrap_or_default())
             .u16(self.port.unwrap_or_default())
-            .bytes(&address);
+            .ip(address);
         bytes
     }
 
@@ -85,7 +84,7 @@ impl Filter {
         let station = Some(reader.array()?).filter(|_| is_given(STATION));
         let ethertype = Some(reader.u16()?).filter(|_| is_given(ETHERTYPE));
         let port = Some(reader.u16()?).filter(|_| is_given(PORT));
-        let address = Ipv6Addr::from(reader.array::<16>()?).to_canonical();
+        let address = reader.ip()?;
         Ok(Filter {
             station,
             ethertype,
@@ -93,14 +92,6 @@ impl Filter {
             protocol,
             port,
         })
-    }
-}
-
-/// An address as 16 octets: an IPv4 address as the IPv6 address that maps it.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 

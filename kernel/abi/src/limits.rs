@@ -172,8 +172,11 @@ pub mod spawn {
     /// The child serves others: it has the processor before programs that do not, and it may
     /// [`Charge`](crate::Syscall::Charge) them. Only a parent that is a server itself may say so.
     pub const SERVER: u64 = 1 << 1;
+    /// Of the cards that the child may attach, it may have parts only, by filters; and so may its own
+    /// children.
+    pub const PARTS: u64 = 1 << 2;
     /// All of them.
-    pub const ALL: u64 = MUTE | SERVER;
+    pub const ALL: u64 = MUTE | SERVER | PARTS;
 }
 
 impl Spawn {
@@ -351,7 +354,7 @@ mod tests {
             flags: spawn::ALL,
         };
         assert_eq!(Spawn::from_bytes(&spawn.to_bytes()), Ok(spawn));
-        spawn.flags = 4;
+        spawn.flags = spawn::ALL + 1;
         let bytes = spawn.to_bytes();
         assert_eq!(Spawn::from_bytes(&bytes), Err(Error::InvalidArgument));
         assert_eq!(Spawn::from_bytes(&bytes[1..]), Err(Error::Malformed));

@@ -1,6 +1,7 @@
 //! Little-endian cursors: how every structure of this crate becomes bytes and back.
 
 use crate::{Error, Result};
+use core::net::{IpAddr, Ipv6Addr};
 
 /// Writes fields one after another into a buffer of the structure's size.
 pub struct Writer<'a> {
@@ -42,6 +43,16 @@ impl<'a> Writer<'a> {
     /// Appends 64 bits.
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
+    }
+
+    /// Appends 128 bits.
+    pub fn u128(&mut self, value: u128) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    /// Appends an IP address, 16 bytes; see [`ip`].
+    pub fn ip(&mut self, address: IpAddr) -> &mut Self {
+        self.u128(ip(address))
     }
 
     /// Bytes written so far.
@@ -93,10 +104,26 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Takes an IP address. One that maps an IPv4 address is that address.
+    pub fn ip(&mut self) -> Result<IpAddr> {
+        self.array::<16>()
+            .map(|octets| Ipv6Addr::from(octets).to_canonical())
+    }
+
     /// What has not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
     }
+}
+
+/// The 16 bytes of an IP address as a number: of IPv4, those of the IPv6 address that maps it (RFC 4291
+/// §2.5.5.2).
+pub fn ip(address: IpAddr) -> u128 {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    bits.swap_bytes()
 }
 
 /// The text before the padding of a name; empty if it is not UTF-8.
@@ -119,5 +146,24 @@ mod tests {
         assert_eq!(reader.u32(), Ok(3));
         assert_eq!(reader.u64(), Ok(u64::MAX));
         assert_eq!(reader.u8(), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn an_ipv4_address_is_the_ipv6_address_that_maps_it() {
+        for (written, octets, read) in [
+            ("10.0.2.15", "::ffff:10.0.2.15", "10.0.2.15"),
+            ("0.0.0.0", "::ffff:0.0.0.0", "0.0.0.0"),
+            ("::ffff:10.0.2.15", "::ffff:10.0.2.15", "10.0.2.15"),
+            ("::", "::", "::"),
+            ("fe80::1:2", "fe80::1:2", "fe80::1:2"),
+            ("::10.0.2.15", "::10.0.2.15", "::10.0.2.15"),
+        ] {
+            let mut buffer = [0; 16];
+            Writer::new(&mut buffer).ip(written.parse().unwrap());
+            assert_eq!(Ipv6Addr::from(buffer), octets.parse::<Ipv6Addr>().unwrap());
+            let address = Reader::new(&buffer).ip();
+            assert_eq!(address, Ok(read.parse().unwrap()), "{written}");
+            assert_eq!(Reader::new(&buffer[1..]).ip(), Err(Error::Malformed));
+        }
     }
 }

@@ -220,8 +220,12 @@ impl<C: Chip> FrameBuffers for Driver<C> {
         Ok(taken)
     }
 
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.chip.put_back(buffer)
+    }
+
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.chip.put_back(buffer)?;
+        self.put_back(buffer)?;
         self.status.counters.tx_dropped += 1;
         Ok(())
     }
@@ -315,7 +319,7 @@ impl<C: Chip> Nic for Driver<C> {
         self.fill_buffer(buffer, frame);
         if let Err(error) = self.send_buffer(buffer, frame.len(), None, options) {
             // The caller still has the frame, and is told: it is refused, not dropped.
-            self.chip.put_back(buffer)?;
+            self.put_back(buffer)?;
             return Err(error);
         }
         if more { Ok(()) } else { self.flush() }

@@ -46,6 +46,12 @@ pub trait FrameBuffers {
         }
     }
 
+    /// Takes a buffer back in which there is no frame, or one that is not lost by that.
+    ///
+    /// # Errors
+    /// [`Error::BadBuffer`].
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error>;
+
     /// Takes a buffer back that will not be sent: its frame, if there is one in it, is dropped, and
     /// counted as `tx_dropped`.
     ///

@@ -1,10 +1,11 @@
 //! What the system calls do with an endpoint. All take its number among those of the caller.
 
-use super::cards::{Attached, Card, Cards, Holder};
+use super::card::{Attached, Card, Holder};
+use super::cards::Cards;
 use super::memory::Shared;
 use super::switch::Switch;
 use super::tenant::{AtWork, RECEIVED, Tenant};
-use super::{Endpoint, exchange, to_abi};
+use super::{Driver, Endpoint, exchange, to_abi};
 use crate::account::{Accounts, Counter as Clock};
 use crate::process::{Machine, Table};
 use crate::space::Shown;
@@ -12,7 +13,7 @@ use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result};
-use nic::{FrameBuffers, Nic};
+use nic::FrameBuffers;
 
 /// An endpoint with its card.
 struct Found<'a, M> {
@@ -24,7 +25,7 @@ struct Found<'a, M> {
 
 /// A whole card, or a tenant at work.
 enum Part<'a, M> {
-    Whole(&'a mut (dyn Nic + Send)),
+    Whole(&'a mut Driver),
     Tenant(AtWork<'a, M>),
 }
 

@@ -5,10 +5,10 @@ use super::headers::{HEADERS_MAX, Headers};
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
-use super::{Endpoint, bits, exchange};
+use super::{Driver, Endpoint, bits, exchange};
 use crate::process::{Machine, Table};
 use alloc::vec::Vec;
-use nic::{Events, Nic, Piece, ReceiveInfo};
+use nic::{Events, Piece, ReceiveInfo};
 
 /// Pieces taken from the card before their buffers go back to it.
 const AT_ONCE: usize = 32;
@@ -82,7 +82,7 @@ pub struct Switching<'a, M, T: Machine> {
     /// The switch.
     pub switch: &'a mut Switch,
     /// Its card.
-    pub nic: &'a mut (dyn Nic + Send),
+    pub nic: &'a mut Driver,
     /// All endpoints, of other cards too.
     pub endpoints: &'a mut [Option<Endpoint<M>>],
     /// All processes.
@@ -173,7 +173,8 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
             counters,
             ..
         } = &mut *self.switch;
-        if info.vlan.is_some() {
+        // Number 0 is no VLAN (IEEE 802.1Q §9.6), and only a priority.
+        if info.vlan.is_some_and(|tag| tag & 0xfff != 0) {
             counters.tagged += 1;
             return 0;
         }

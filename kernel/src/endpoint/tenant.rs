@@ -284,7 +284,8 @@ impl<M: Shared> AtWork<'_, M> {
         self.nic.fill_buffer(buffer, frame);
         let sent = self.nic.send_buffer(buffer, len, tail, options);
         if sent.is_err() {
-            self.nic.drop_buffer(buffer)?;
+            // The tenant still has the frame.
+            self.nic.put_back(buffer)?;
         }
         sent
     }
@@ -349,6 +350,7 @@ impl<M: Shared> FrameBuffers for AtWork<'_, M> {
     fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
         let FrameMemory { small, large, .. } = self.tenant.area.memory;
         let pool = match len {
+            0 => return Err(Error::BadLength { len }),
             _ if len <= small.1 as usize => &mut self.tenant.small,
             _ if len <= large.1 as usize => &mut self.tenant.large,
             _ => return Err(Error::BadLength { len }),
@@ -358,8 +360,12 @@ impl<M: Shared> FrameBuffers for AtWork<'_, M> {
         Ok(taken)
     }
 
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.tenant.put_back(buffer)
+    }
+
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.tenant.put_back(buffer)?;
+        self.put_back(buffer)?;
         self.tenant.counters.tx_dropped += 1;
         Ok(())
     }

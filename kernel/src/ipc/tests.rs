@@ -746,8 +746,11 @@ fn handles_are_names_cards_and_watched_processes() {
         ..Rights::default()
     };
     let pid = world.start(Some(init), limits, rights).unwrap();
-    assert_eq!(world.table.check_card(pid, 1), Err(Error::NotPermitted));
-    assert_eq!(world.table.check_card(pid, 0), Ok(()));
+    assert_eq!(
+        world.table.check_card(pid, 1, true),
+        Err(Error::NotPermitted)
+    );
+    assert_eq!(world.table.check_card(pid, 0, true), Ok(()));
     assert_eq!(world.table.check_endpoint(pid), Ok(0));
     world.table.add_endpoint(pid, 3);
     assert_eq!(world.table.endpoint(pid, 0), Ok(3));
@@ -755,7 +758,10 @@ fn handles_are_names_cards_and_watched_processes() {
     world.table.register(pid, "a").unwrap();
     world.table.watch(pid, others[0]).unwrap();
     assert_eq!(world.table.register(pid, "b"), Err(Error::QuotaExceeded));
-    assert_eq!(world.table.check_card(pid, 0), Err(Error::QuotaExceeded));
+    assert_eq!(
+        world.table.check_card(pid, 0, true),
+        Err(Error::QuotaExceeded)
+    );
     assert_eq!(world.table.watch(pid, others[1]), Err(Error::QuotaExceeded));
     // What it has it can ask for again.
     assert_eq!(world.table.watch(pid, others[0]), Ok(()));

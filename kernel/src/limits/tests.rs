@@ -181,12 +181,14 @@ fn children_of_the_dead_keep_what_they_have() {
 #[test]
 fn rights_are_passed_on_in_part_and_never_made() {
     let all = Rights::all();
-    assert!(all.allows_name("net0") && all.allows_card(63) && !all.allows_card(64));
+    assert!(all.allows_name("net0"));
+    assert!(all.allows_card(63, true) && !all.allows_card(64, false));
     assert!(all.covers("net0 web", 0b11, true) && all.covers("*", u64::MAX, true));
     let some = Rights {
         names: "net0 web".into(),
         all_names: false,
         cards: 0b10,
+        parts_only: true,
         is_server: false,
     };
     assert!(some.allows_name("web") && !some.allows_name("net1"));
@@ -194,7 +196,8 @@ fn rights_are_passed_on_in_part_and_never_made() {
     for name in ["net", "net0 web", "", "*", " "] {
         assert!(!some.allows_name(name), "{name:?}");
     }
-    assert!(some.allows_card(1) && !some.allows_card(0));
+    assert!(some.allows_card(1, false) && !some.allows_card(0, false));
+    assert!(!some.allows_card(1, true));
     assert!(some.covers("", 0, false) && some.covers(" web  net0", 0b10, false));
     assert!(!some.covers("init", 0, false) && !some.covers("*", 0, false));
     assert!(!some.covers("", 0b1, false) && !some.covers("", 0, true));

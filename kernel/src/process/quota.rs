@@ -71,12 +71,12 @@ impl<M: Machine> Table<M> {
         }
     }
 
-    /// Whether a process may attach a card.
+    /// Whether a process may attach a card, all of it or a part.
     ///
     /// # Errors
     /// [`Error::NotPermitted`] without the right to it, [`Error::QuotaExceeded`].
-    pub fn check_card(&self, pid: Pid, card: u64) -> Result<()> {
-        match self.alive(pid)?.rights.allows_card(card) {
+    pub fn check_card(&self, pid: Pid, card: u64, is_whole: bool) -> Result<()> {
+        match self.alive(pid)?.rights.allows_card(card, is_whole) {
             true => self.check_handle(pid),
             false => Err(Error::NotPermitted),
         }

@@ -3,9 +3,9 @@
 //! A client and its turn stay where they are from call to call, with their buffers, so that
 //! a call allocates nothing; and none is looked at for which nothing has changed.
 
-use super::Armed;
-use super::events::Events;
-use super::sends::Unsent;
+use crate::batch::Armed;
+use crate::batch::events::Events;
+use crate::batch::sends::Unsent;
 use crate::deadlines::Deadlines;
 use crate::handles::Socket;
 use crate::queue::Queue;

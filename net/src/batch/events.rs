@@ -1,9 +1,9 @@
 //! The answer to a batch while it is being filled: events, one behind the other, in the
 //! area that the program lent.
 
-use crate::kernel::{Kernel, write_exactly};
+use crate::ipc::{Ipc, write_exactly};
 use abi::Result;
-use abi::batch::{Event, HERE_MAX, padded};
+use abi::batch::{Event, HERE_MAX, UNIT, padded};
 use abi::socket::Answer;
 use alloc::vec::Vec;
 
@@ -49,8 +49,9 @@ impl Events {
     /// Octets that may lie behind one more event; `None` if it does not fit itself.
     pub fn room(&self) -> Option<usize> {
         let used = self.written + self.staged.len() + self.reserved + Event::SIZE;
-        // Whole words, so that the padding fits, too.
-        self.area.checked_sub(used).map(|room| room & !7)
+        // Whole units, so that the padding fits, too.
+        let room = self.area.checked_sub(used)?;
+        Some(room - room % UNIT)
     }
 
     /// Says what came of an operation, for which room was kept. It wakes nobody.
@@ -81,15 +82,15 @@ impl Events {
 
     /// Says that octets have come, which `tell` has found room for: `pieces` of them
     /// follow, by [`Events::octets`], and then [`Events::pad`].
-    pub fn octets(&mut self, octets: &[u8], kernel: &mut impl Kernel) -> Result<()> {
+    pub fn octets(&mut self, octets: &[u8], ipc: &mut impl Ipc) -> Result<()> {
         if octets.len() < DIRECT_MIN {
             self.staged.extend_from_slice(octets);
             if self.staged.len() > STAGED_MAX {
-                self.flush(kernel)?;
+                self.flush(ipc)?;
             }
         } else {
-            self.flush(kernel)?;
-            write_exactly(kernel, self.token, self.written, octets)?;
+            self.flush(ipc)?;
+            write_exactly(ipc, self.token, self.written, octets)?;
             self.written += octets.len();
         }
         Ok(())
@@ -106,9 +107,9 @@ impl Events {
         }
     }
 
-    fn flush(&mut self, kernel: &mut impl Kernel) -> Result<()> {
+    fn flush(&mut self, ipc: &mut impl Ipc) -> Result<()> {
         if !self.staged.is_empty() {
-            write_exactly(kernel, self.token, self.written, &self.staged)?;
+            write_exactly(ipc, self.token, self.written, &self.staged)?;
             self.written += self.staged.len();
             self.staged.clear();
         }
@@ -116,13 +117,13 @@ impl Events {
     }
 
     /// Answers the call, with what was said.
-    pub fn answer(&mut self, kernel: &mut impl Kernel) {
+    pub fn answer(&mut self, ipc: &mut impl Ipc) {
         if self.written == 0 && self.staged.len() <= HERE_MAX {
             let count = Answer::Count(self.staged.len() as u32);
-            return kernel.answer_here(self.token, count, &self.staged);
+            return ipc.answer_here(self.token, count, &self.staged);
         }
-        let flushed = self.flush(kernel);
+        let flushed = self.flush(ipc);
         let count = flushed.map(|()| Answer::Count(self.written as u32));
-        kernel.answer(self.token, count);
+        ipc.answer(self.token, count);
     }
 }

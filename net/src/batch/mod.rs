@@ -24,8 +24,9 @@ mod serve;
 pub(crate) use armed::Armed;
 pub(crate) use clients::Clients;
 
-use crate::kernel::Kernel;
+use crate::ipc::Ipc;
 use crate::parked::LENT_MAX;
+use crate::phy::Device;
 use crate::server::Server;
 use abi::batch::{AREA, Event, HERE, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
 use abi::ipc::Message;
@@ -33,7 +34,6 @@ use abi::socket::POLL_FOREVER;
 use abi::{Error, Pid, Result};
 use clients::{Client, Entry, Turn};
 use serve::Served;
-use smoltcp::phy::Device;
 
 impl<D: Device> Server<D> {
     /// Forgets the call of a client that has ended without us: it makes another.
@@ -50,7 +50,7 @@ impl<D: Device> Server<D> {
         message: &Message,
         (operations, timeout_ms): (u16, u32),
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let operations = usize::from(operations);
         let leases = message.leases.map(|lease| {
@@ -69,7 +69,7 @@ impl<D: Device> Server<D> {
         let mut entry = match self.clients.take(message.sender) {
             Some(entry) => entry,
             None => {
-                self.watch(message.sender, kernel)?;
+                self.watch(message.sender, ipc)?;
                 Entry::new(message.sender)
             }
         };
@@ -78,7 +78,7 @@ impl<D: Device> Server<D> {
         entry.turn.begin(message.token, deadline, lent, operations);
         let Entry { client, turn } = &mut *entry;
         let here = message.request().get(HERE..).unwrap_or_default();
-        let done = self.operate(client, turn, (operations, here), now, kernel);
+        let done = self.operate(client, turn, (operations, here), now, ipc);
         if done.is_err() {
             self.end_sends(&mut entry);
         }
@@ -89,13 +89,13 @@ impl<D: Device> Server<D> {
 
     /// Serves the sockets that changed, and answers the batches that have something to say
     /// or whose time is up. Returns whether that gave the stack something to send.
-    pub(crate) fn serve_batches(&mut self, now: u64, kernel: &mut impl Kernel) -> bool {
+    pub(crate) fn serve_batches(&mut self, now: u64, ipc: &mut impl Ipc) -> bool {
         self.mark_changes();
         self.clients.advance(now);
         let mut moved = false;
         for _ in 0..self.clients.due() {
             if let Some(mut entry) = self.clients.next(now) {
-                moved |= self.serve_client(&mut entry, now, kernel);
+                moved |= self.serve_client(&mut entry, now, ipc);
                 self.clients.put(entry);
             }
         }
@@ -119,35 +119,30 @@ impl<D: Device> Server<D> {
         }
     }
 
-    fn serve_client(&mut self, entry: &mut Entry, now: u64, kernel: &mut impl Kernel) -> bool {
+    fn serve_client(&mut self, entry: &mut Entry, now: u64, ipc: &mut impl Ipc) -> bool {
         self.moved = false;
-        let served = self.serve_ready(entry, now, kernel);
+        let served = self.serve_ready(entry, now, ipc);
         if served == Ok(false) && !entry.turn.is_due(now) {
             return self.moved;
         }
         self.end_sends(entry);
         match served {
-            Ok(_) => entry.turn.events.answer(kernel),
-            Err(error) => kernel.answer(entry.turn.token, Err(error)),
+            Ok(_) => entry.turn.events.answer(ipc),
+            Err(error) => ipc.answer(entry.turn.token, Err(error)),
         }
         self.answered = true;
         self.moved
     }
 
     /// Serves the ready queue. Returns whether something did not fit.
-    fn serve_ready(
-        &mut self,
-        entry: &mut Entry,
-        now: u64,
-        kernel: &mut impl Kernel,
-    ) -> Result<bool> {
+    fn serve_ready(&mut self, entry: &mut Entry, now: u64, ipc: &mut impl Ipc) -> Result<bool> {
         let Entry { client, turn } = entry;
         // Each round of "again" puts something into the area, so it ends.
         while let Some(handle) = client.ready.pop_front() {
             if let Ok(socket) = self.handles.get_mut(handle, client.pid) {
                 socket.armed.queued = false;
             }
-            let served = self.serve(client, turn, handle, now, kernel)?;
+            let served = self.serve(client, turn, handle, now, ipc)?;
             if served == Served::Done {
                 continue;
             }

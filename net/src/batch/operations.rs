@@ -1,15 +1,16 @@
 //! Reading a batch's operations out of lease 1, and doing them.
 
-use super::sends::Unsent;
-use super::{Client, Turn};
+use crate::addresses::ipv4;
+use crate::batch::sends::Unsent;
+use crate::batch::{Client, Turn};
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly};
+use crate::ipc::{Ipc, read_exactly};
+use crate::phy::Device;
 use crate::server::Server;
 use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
 use abi::socket::{Direction, Handle};
 use abi::{Error, Result};
 use alloc::vec::Vec;
-use smoltcp::phy::Device;
 
 /// Octets of lease 1 that are read at once.
 const WINDOW: usize = 8 * 1024;
@@ -47,17 +48,11 @@ impl Window {
     }
 
     /// Moves the window to `start`.
-    fn move_to(
-        &mut self,
-        start: usize,
-        lent: usize,
-        token: u64,
-        kernel: &mut impl Kernel,
-    ) -> Result<()> {
+    fn move_to(&mut self, start: usize, lent: usize, token: u64, ipc: &mut impl Ipc) -> Result<()> {
         self.start = start;
         self.octets
             .resize(lent.saturating_sub(start).min(WINDOW), 0);
-        read_exactly(kernel, token, (OPERATIONS, start), &mut self.octets)
+        read_exactly(ipc, token, (OPERATIONS, start), &mut self.octets)
     }
 }
 
@@ -73,7 +68,7 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (operations, here): (usize, &[u8]),
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let mut window = Window {
             octets: core::mem::take(&mut self.window),
@@ -84,7 +79,7 @@ impl<D: Device> Server<D> {
             .unwrap_or(here);
         window.octets.clear();
         window.octets.extend_from_slice(here);
-        let done = self.operate_in(&mut window, client, turn, operations, now, kernel);
+        let done = self.operate_in(&mut window, client, turn, operations, now, ipc);
         self.window = window.octets;
         done
     }
@@ -96,13 +91,13 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         operations: usize,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let lent = turn.lent[usize::from(OPERATIONS)];
         let mut at = 0;
         for number in 0..operations {
             if window.get(at, Operation::SIZE).is_none() {
-                window.move_to(at, lent, turn.token, kernel)?;
+                window.move_to(at, lent, turn.token, ipc)?;
             }
             let head = window.get(at, Operation::SIZE);
             let Some(head) = head.and_then(|octets| octets.first_chunk()) else {
@@ -122,7 +117,7 @@ impl<D: Device> Server<D> {
             };
             let outcome = Operation::from_bytes(head).and_then(|operation| {
                 let number = number as u16;
-                self.one(client, turn, (operation, number), inline, now, kernel)
+                self.one(client, turn, (operation, number), inline, now, ipc)
             });
             match outcome {
                 Ok(Outcome::Silent) => turn.events.settle(),
@@ -151,7 +146,7 @@ impl<D: Device> Server<D> {
         (operation, number): (Operation, u16),
         inline: Inline<'_>,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let pid = client.pid;
         match operation {
@@ -179,7 +174,7 @@ impl<D: Device> Server<D> {
                 self.arm(client, socket, (count, max), kind)
             }
             Operation::Send(send) => {
-                self.begin_send(client, turn, (send, number), inline, now, kernel)
+                self.begin_send(client, turn, (send, number), inline, now, ipc)
             }
             Operation::SendTo {
                 socket,
@@ -189,11 +184,11 @@ impl<D: Device> Server<D> {
                 let unsent = Unsent {
                     socket,
                     operation: number,
-                    to: core::net::SocketAddrV4::new(address.ip.into(), address.port),
+                    to: ipv4(address, Error::Unreachable)?,
                     offset: inline.offset,
                     len: len as usize,
                 };
-                self.begin_send_to(client, turn, unsent, inline, now, kernel)
+                self.begin_send_to(client, turn, unsent, inline, now, ipc)
             }
             Operation::Shutdown { socket, direction } => {
                 let sending = self.handles.get(socket, pid)?.armed.send.is_some();

@@ -1,17 +1,19 @@
 //! Sends of batches, and how they go on.
 
-use super::armed::Sending;
-use super::operations::{Inline, Outcome};
-use super::{Client, Turn};
+use crate::batch::armed::Sending;
+use crate::batch::operations::{Inline, Outcome};
+use crate::batch::{Client, Turn};
 use crate::handles::State;
-use crate::kernel::{Kernel, read_exactly};
+use crate::ipc::{Ipc, read_exactly};
+use crate::names::ConnectionId;
+use crate::phy::Device;
 use crate::server::Server;
-use crate::stack::{ConnectionId, DATAGRAM_MAX, Stage};
+use crate::tcp::Stage;
+use crate::udp::DATAGRAM_MAX;
 use abi::batch::{End, Event, OPERATIONS, SOURCE, Send, Tell};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use core::net::SocketAddrV4;
-use smoltcp::phy::Device;
 
 /// A datagram that waits for room.
 #[derive(Clone, Copy)]
@@ -49,7 +51,7 @@ impl<D: Device> Server<D> {
         (send, number): (Send, u16),
         inline: Inline<'_>,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let socket = send.socket;
         let id = self.open_stream(socket, client.pid)?;
@@ -64,7 +66,7 @@ impl<D: Device> Server<D> {
         // What follows the send decides what is armed.
         (armed.room, armed.count, armed.moved_at) = (false, 0, now);
         let mut sending = Sending::new(&send, inline.offset, number);
-        match self.queue(id, &mut sending, inline.octets, turn.token, kernel)? {
+        match self.queue(id, &mut sending, inline.octets, turn.token, ipc)? {
             Progress::Whole => {
                 let event = self.sent_whole(client, turn, socket, &sending, now)?;
                 Ok(event.map_or(Outcome::Silent, Outcome::Told))
@@ -86,7 +88,7 @@ impl<D: Device> Server<D> {
         sending: &mut Sending,
         inline: Option<&[u8]>,
         token: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         // The transmit buffer is a ring: at most two pieces are free.
         while sending.left() > 0 {
@@ -104,7 +106,7 @@ impl<D: Device> Server<D> {
                 let buffer = &mut buffer[..count];
                 match here.and_then(|octets| octets.get(..count)) {
                     Some(octets) => buffer.copy_from_slice(octets),
-                    None => read_exactly(kernel, token, place, buffer)?,
+                    None => read_exactly(ipc, token, place, buffer)?,
                 }
                 Ok(count)
             })?;
@@ -123,14 +125,14 @@ impl<D: Device> Server<D> {
         id: ConnectionId,
         sending: &mut Sending,
         token: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         // Not for every octet that leaves: a quarter of the buffer is worth a copy, and
         // makes longer segments.
         let worth = sending.left().min(self.stack.worthwhile(id));
         match self.stack.room(id) {
             Some(room) if room < worth => Ok(Progress::Waits),
-            _ => self.queue(id, sending, None, token, kernel),
+            _ => self.queue(id, sending, None, token, ipc),
         }
     }
 
@@ -176,7 +178,7 @@ impl<D: Device> Server<D> {
         unsent: Unsent,
         inline: Inline<'_>,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let State::Datagram { .. } = self.handles.get(unsent.socket, client.pid)?.state else {
             return Err(Error::NotSupported);
@@ -188,14 +190,14 @@ impl<D: Device> Server<D> {
         // Behind those that wait already, it waits, too.
         let waits = self.handles.get(unsent.socket, client.pid)?.armed.unsent > 0;
         if !waits {
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, kernel) {
+            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
                 Ok(()) => return Ok(Outcome::Silent),
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
             }
             // The queue is full, but the card may not be.
             self.stack.transmit(now);
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, kernel) {
+            match self.send_to(&unsent, inline.octets, client.pid, turn.token, now, ipc) {
                 Ok(()) => return Ok(Outcome::Silent),
                 Err(Error::WouldBlock) => {}
                 Err(error) => return Err(error),
@@ -217,7 +219,7 @@ impl<D: Device> Server<D> {
         pid: Pid,
         token: u64,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let State::Datagram { port: Some(id), .. } = self.handles.get(unsent.socket, pid)?.state
         else {
@@ -229,7 +231,7 @@ impl<D: Device> Server<D> {
                 self.scratch.clear();
                 self.scratch.resize(unsent.len, 0);
                 let place = (OPERATIONS, unsent.offset);
-                read_exactly(kernel, token, place, &mut self.scratch)?;
+                read_exactly(ipc, token, place, &mut self.scratch)?;
                 self.stack.send_datagram(id, unsent.to, &self.scratch, now)
             }
         };
@@ -244,7 +246,7 @@ impl<D: Device> Server<D> {
         socket: Handle,
         pid: Pid,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Progress> {
         let mut at = 0;
         while let Some(&unsent) = turn.unsent.get(at) {
@@ -252,7 +254,7 @@ impl<D: Device> Server<D> {
                 at += 1;
                 continue;
             }
-            match self.send_to(&unsent, None, pid, turn.token, now, kernel) {
+            match self.send_to(&unsent, None, pid, turn.token, now, ipc) {
                 Ok(()) => turn.events.settle(),
                 Err(Error::WouldBlock) => return Ok(Progress::Waits),
                 Err(error) => {

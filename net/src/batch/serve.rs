@@ -1,17 +1,17 @@
 //! Looking at a socket that changed, and saying what is so.
 
-use super::armed::{Armed, Sending};
-use super::sends::Progress;
-use super::{Client, Turn};
+use crate::batch::armed::{Armed, Sending};
+use crate::batch::sends::Progress;
+use crate::batch::{Client, Turn};
 use crate::handles::State;
-use crate::kernel::Kernel;
-use crate::server::{Server, address_of};
-use crate::stack::{ConnectionId, DatagramId};
+use crate::ipc::Ipc;
+use crate::names::{ConnectionId, DatagramId};
+use crate::phy::Device;
+use crate::server::Server;
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use core::net::SocketAddrV4;
-use smoltcp::phy::Device;
 
 /// Connections accepted, or datagrams delivered, before it is another socket's turn.
 const TURN: usize = 32;
@@ -41,22 +41,22 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         handle: Handle,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         self.batch_sockets_served += 1;
         let Ok(socket) = self.handles.get(handle, client.pid) else {
             return Ok(Served::Done);
         };
         match socket.state {
-            State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, kernel),
+            State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, ipc),
             State::Listening => {
                 let port = socket.local.map_or(0, |local| local.port());
-                self.serve_listener(client, turn, (handle, port), kernel)
+                self.serve_listener(client, turn, (handle, port), ipc)
             }
             State::Datagram {
                 port: Some(id),
                 peer,
-            } => self.serve_datagrams(client.pid, turn, handle, (id, peer), now, kernel),
+            } => self.serve_datagrams(client.pid, turn, handle, (id, peer), now, ipc),
             State::Idle | State::Datagram { port: None, .. } => Ok(Served::Done),
         }
     }
@@ -71,11 +71,11 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (handle, id): (Handle, ConnectionId),
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         if let Some(sending) = self.armed(handle, pid)?.send {
-            let stays = self.serve_send(client, turn, (handle, id), sending, now, kernel)?;
+            let stays = self.serve_send(client, turn, (handle, id), sending, now, ipc)?;
             if let Some(served) = stays {
                 return Ok(served);
             }
@@ -89,7 +89,7 @@ impl<D: Device> Server<D> {
                 self.armed(handle, pid)?.room = false;
             }
         }
-        self.deliver(turn, (handle, id), pid, kernel)
+        self.deliver(turn, (handle, id), pid, ipc)
     }
 
     /// Goes on with a send; returns what became of the socket unless that is over and the
@@ -101,7 +101,7 @@ impl<D: Device> Server<D> {
         (handle, id): (Handle, ConnectionId),
         mut sending: Sending,
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Option<Served>> {
         let pid = client.pid;
         // A send of an earlier call has no room kept for its outcome.
@@ -109,7 +109,7 @@ impl<D: Device> Server<D> {
             return Ok(Some(Served::Full));
         }
         let sent = sending.sent;
-        let progress = self.go_on(id, &mut sending, turn.token, kernel);
+        let progress = self.go_on(id, &mut sending, turn.token, ipc);
         let armed = self.armed(handle, pid)?;
         if sending.sent != sent {
             armed.moved_at = now;
@@ -156,7 +156,7 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (socket, id): (Handle, ConnectionId),
         pid: Pid,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let armed = self.armed(socket, pid)?;
         if armed.count == 0 {
@@ -191,7 +191,7 @@ impl<D: Device> Server<D> {
             let (left, events) = (count - taken, &mut turn.events);
             let piece = self.stack.receive_from(id, |octets| {
                 let piece = octets.len().min(left);
-                events.octets(&octets[..piece], kernel)?;
+                events.octets(&octets[..piece], ipc)?;
                 Ok(piece)
             })?;
             if piece == 0 {
@@ -227,7 +227,7 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         (listener, port): (Handle, u16),
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         for _ in 0..TURN {
@@ -241,7 +241,7 @@ impl<D: Device> Server<D> {
             if turn.events.room().is_none() {
                 return Ok(Served::Full);
             }
-            if let Err(error) = self.handles.make_room(pid, kernel) {
+            if let Err(error) = self.handles.make_room(pid, ipc) {
                 self.armed(listener, pid)?.count = 0;
                 turn.events.tell(&Event::Failed {
                     socket: listener,
@@ -257,7 +257,7 @@ impl<D: Device> Server<D> {
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
-                peer: address_of(peer),
+                peer: peer.into(),
             });
             self.armed(listener, pid)?.count = count - 1;
             if max > 0 {
@@ -276,10 +276,10 @@ impl<D: Device> Server<D> {
         socket: Handle,
         (id, peer): (DatagramId, Option<SocketAddrV4>),
         now: u64,
-        kernel: &mut impl Kernel,
+        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         if self.armed(socket, pid)?.unsent > 0
-            && self.go_on_sending_to(turn, socket, pid, now, kernel)? == Progress::Waits
+            && self.go_on_sending_to(turn, socket, pid, now, ipc)? == Progress::Waits
         {
             return Ok(Served::Done);
         }
@@ -304,9 +304,9 @@ impl<D: Device> Server<D> {
                     // The whole area is too small for it.
                     count = room;
                 }
-                let (from, len) = (address_of(from), count as u32);
+                let (from, len) = (from.into(), count as u32);
                 events.tell(&Event::Datagram { socket, from, len });
-                events.octets(&octets[..count], kernel)?;
+                events.octets(&octets[..count], ipc)?;
                 events.pad();
                 Ok(())
             });

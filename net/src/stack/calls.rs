@@ -1,17 +1,18 @@
-//! What the server's requests do with the stack: [`super::tcp`] and [`super::udp`] with
+//! What the server's requests do with the stack: [`crate::tcp`] and [`crate::udp`] with
 //! the parts of the stack that they work on.
 
-use super::memory::Memory;
-use super::tcp::BEGAN_HERE;
-use super::{ConnectionId, DatagramId, Stack, Stage, Tuple};
+use crate::memory::Memory;
+use crate::names::{ConnectionId, DatagramId, Tuple};
+use crate::phy::Device;
+use crate::stack::Stack;
+use crate::tcp::{BEGAN_HERE, Stage};
 use abi::{Error, Result};
 use core::net::SocketAddrV4;
-use smoltcp::phy::Device;
 
 impl<D: Device> Stack<D> {
     // --- streams ----------------------------------------------------------------------
 
-    /// Whether a connection or its remains use this local port.
+    /// Whether a connection or its remains use this local link.
     pub fn uses_port(&self, port: u16) -> bool {
         self.tcp.uses_port(port)
     }
@@ -47,7 +48,7 @@ impl<D: Device> Stack<D> {
         if self.hop(*tuple.peer.ip())?.is_none() {
             return Err(Error::Unreachable);
         }
-        self.tcp.connect(tuple, now, &self.config, &mut self.memory)
+        self.tcp.connect(tuple, now, &self.own, &mut self.memory)
     }
 
     pub fn stage(&self, id: ConnectionId) -> Stage {
@@ -102,7 +103,7 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let around = (&self.config, self.polled_at, &mut self.memory);
+        let around = (&self.own, self.polled_at, &mut self.memory);
         self.tcp.send(id, around, fill)
     }
 
@@ -116,7 +117,7 @@ impl<D: Device> Stack<D> {
     }
 
     pub fn finish(&mut self, id: ConnectionId) {
-        let around = (&self.config, self.polled_at, &mut self.memory);
+        let around = (&self.own, self.polled_at, &mut self.memory);
         self.tcp.finish(id, around);
     }
 
@@ -126,7 +127,7 @@ impl<D: Device> Stack<D> {
 
     /// Lets go of a connection: what is queued is still sent, then FIN.
     pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp.close(id, &self.config, now, &mut self.memory);
+        self.tcp.close(id, &self.own, now, &mut self.memory);
     }
 
     /// Lets go of a connection with a RST.
@@ -136,7 +137,7 @@ impl<D: Device> Stack<D> {
 
     // --- datagrams --------------------------------------------------------------------
 
-    /// Opens a port. All of them leave what is the listeners' to these.
+    /// Opens a link. All of them leave what is the listeners' to these.
     ///
     /// # Errors
     /// [`Error::NoMemory`], [`Error::InvalidArgument`] for port 0.
@@ -177,7 +178,7 @@ impl<D: Device> Stack<D> {
             true => Some(*to.ip()),
             false => self.hop(*to.ip())?,
         };
-        let around = (&self.config, &mut self.neighbors, &mut self.port);
+        let around = (&self.own, &mut self.neighbors, &mut self.link);
         self.udp.send(id, (to, hop), octets, now, around)
     }
 

@@ -1,82 +1,47 @@
-//! The protocols, in terms of connections and datagram ports; the only module that
-//! knows smoltcp.
+//! The stack: what is received goes to the protocols, and what they have to say takes turns.
 //!
 //! ```text
-//!   frames ─▶ coalesce ─▶ peek ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!                           └─▶ arp               ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, ipv4 ─▶ frame
+//!   frames ─▶ packet ─▶ joining ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
+//!               └─▶ arp                           ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, outbound ─▶ frame
 //!                                                 └─▶ icmp: the answer
 //! ```
 //!
-//! Each received frame has one verdict in the end ([`verdict`]). smoltcp has TCP; it sees IPv4
-//! packets, and no stations ([`neighbors`]).
+//! Each received frame is parsed once ([`crate::packet`]), and has one verdict in the end
+//! ([`crate::verdict`]). smoltcp has TCP; it sees IPv4 packets, and no stations
+//! ([`crate::ip::neighbors`]).
 //!
-//! A received frame is looked at in place and passed on in place; nothing is copied but
+//! A received frame is parsed in place and passed on in place; nothing is copied but
 //! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
-//! and no work grows with the number of sockets that have nothing to do: see [`engine`] and
-//! [`agenda`].
+//! and no work grows with the number of sockets that have nothing to do: see
+//! [`crate::tcp::engine`] and [`crate::tcp::agenda`].
 
-mod agenda;
-mod arp;
 mod calls;
-pub(crate) mod card;
-mod checksum;
-mod coalesce;
-mod early;
-mod emit;
-mod engine;
-mod ethernet;
-mod fragments;
-mod handshake;
-mod icmp;
-mod identification;
-mod index;
-mod ipv4;
-mod link;
-mod memory;
-mod neighbors;
-mod numbers;
-pub(crate) mod offload;
-mod opening;
-mod pace;
-mod peek;
 mod receive;
-mod segmentation;
-mod solo;
-mod tcp;
-mod time_wait;
-mod udp;
-pub(crate) mod verdict;
 
-pub(crate) use arp::ArpCounters;
-pub(crate) use icmp::IcmpCounters;
-pub(crate) use neighbors::NeighborCounters;
-pub(crate) use tcp::{Stage, TcpCounters};
-pub(crate) use udp::{DATAGRAM_MAX, UdpCounters};
-
-use crate::config::Config;
+use crate::config::{Config, Network};
+use crate::deadlines::{earlier, nanoseconds};
+use crate::ip::arp::{Arp, ArpCounters, ArpPacket};
+use crate::ip::fragments::Fragments;
+use crate::ip::icmp::{Icmp, IcmpCounters};
+use crate::ip::interface::Interface;
+use crate::ip::neighbors::{NeighborCounters, Neighbors};
+use crate::link::lookahead::LookAhead;
+use crate::link::{Link, ethernet};
+use crate::memory::Memory;
+use crate::names::Change;
+use crate::phy::{Device, instant};
 use crate::secret::Purpose;
+use crate::tcp::device::Arriving;
+use crate::tcp::early::Early;
+use crate::tcp::emit::{FROM_PEER, from_peer, syn_ack};
+use crate::tcp::engine::{Engine, RETRY_NS};
+use crate::tcp::{Tcp, TcpCounters, Turn};
+use crate::udp::{Udp, UdpCounters};
+use crate::verdict::Verdicts;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
-use arp::Arp;
-use card::Card;
-use core::net::{Ipv4Addr, SocketAddrV4};
-use early::Early;
-use emit::{FROM_PEER, ask, from_peer, syn_ack};
-use engine::Engine;
-use ethernet::Station;
-pub(crate) use fragments::Fragments;
-use icmp::Icmp;
-use link::{OneFrame, Port};
-use memory::Memory;
-use neighbors::Neighbors;
-use smoltcp::phy::Device;
-use smoltcp::time::Instant;
-use tcp::{Tcp, Turn};
-use udp::Udp;
-use verdict::Verdicts;
+use core::net::Ipv4Addr;
 
-/// Octets of an Ethernet header.
-const ETHERNET: usize = 14;
 /// Frames received in one poll.
 const RECEIVE_BUDGET: usize = 128;
 /// Frames sent in a poll; a long segment, of 44 frames or more, is ended. They are fewer than
@@ -84,60 +49,15 @@ const RECEIVE_BUDGET: usize = 128;
 /// for 255, would fill without end, and what it drops costs the peer a second (1,800 frames
 /// in a test of nine downloads over QEMU's user network, none so).
 const TRANSMIT_BUDGET: usize = 64;
-/// How soon to look again when smoltcp wants to send at once but could not just now.
-const RETRY_NS: u64 = 1_000_000;
-/// As [`RETRY_NS`], when the next hop's station is not known: who waits for it is woken when it is.
-const RETRY_NEIGHBOR_NS: u64 = 1_000_000_000;
 /// ARP requests sent in a poll.
 const ASK_BUDGET: usize = 32;
 /// As [`RETRY_NS`], when the card is full: it will say when it is not.
 const RETRY_FULL_NS: u64 = 50_000_000;
 
-/// A connection: an index that its holder keeps until it closes the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ConnectionId(usize);
-
-/// A datagram port, held likewise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct DatagramId(usize);
-
-impl ConnectionId {
-    /// It, from 0 on; that of one that was closed is used again.
-    pub const fn index(self) -> usize {
-        self.0
-    }
-}
-
-impl DatagramId {
-    /// As [`ConnectionId::index`].
-    pub const fn index(self) -> usize {
-        self.0
-    }
-}
-
-/// Something whose readiness may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Change {
-    /// Data, its end, an error, room to send, or it was established.
-    Stream(ConnectionId),
-    /// Something to accept at this port, or not any more.
-    Listener(u16),
-    /// A datagram, or room to send one.
-    Datagrams(DatagramId),
-}
-
-/// What tells connections of one address apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tuple {
-    /// The local port.
-    pub port: u16,
-    /// The other end.
-    pub peer: SocketAddrV4,
-}
-
 /// What the stack holds and has seen.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
+    pub network: Option<Network>,
     pub frames_received: u64,
     pub frames_joined: u64,
     pub verdicts: Verdicts,
@@ -162,7 +82,9 @@ pub(crate) struct Figures {
 /// All protocols on one card, at one address.
 pub(crate) struct Stack<D: Device> {
     config: Config,
-    port: Port<D>,
+    /// Our station, and the address that we have now.
+    own: Interface,
+    link: Link<D>,
     engine: Engine,
     fragments: Fragments,
     early: Early,
@@ -184,15 +106,17 @@ impl<D: Device> Stack<D> {
     #[cold]
     pub fn new(config: Config, device: D, now: u64) -> Self
     where
-        D: Card,
+        D: LookAhead,
     {
-        let mut port = Port::new(device);
-        let engine = Engine::new(&config, &mut port, now);
+        let mut link = Link::new(device);
+        let own = Interface::new(&config);
+        let engine = Engine::new(&own, &mut link, now);
         let key = |purpose| config.secret.key(purpose);
-        let (frame_max, mss) = (port.frame_max, port.mss);
+        let (frame_max, mss) = (link.frame_max, link.mss);
         Stack {
             config,
-            port,
+            own,
+            link,
             engine,
             fragments: Fragments::default(),
             early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
@@ -214,12 +138,38 @@ impl<D: Device> Stack<D> {
     }
 
     pub fn device_mut(&mut self) -> &mut D {
-        &mut self.port.device
+        &mut self.link.device
+    }
+
+    /// Our address, or that of no host.
+    pub fn address(&self) -> Ipv4Addr {
+        self.own.address()
+    }
+
+    /// Gives us another place in the network, or none. Connections of the address that goes are
+    /// reset, and what waits to be sent is dropped; listeners and datagram ports stay.
+    #[cold]
+    pub fn set_network(&mut self, network: Option<Network>, now: u64) {
+        if self.own.network() == network {
+            return;
+        }
+        self.tcp.reset_all(now, &mut self.memory);
+        // Their RSTs leave with the old address, or never.
+        self.link.full = false;
+        while !self.link.full && self.stream_turn(now) {}
+        self.tcp.forget_all(&mut self.memory);
+        self.udp.drop_waiting();
+        self.icmp.drop_waiting();
+        self.fragments.drop_all();
+        self.neighbors.drop_all();
+        self.own.set_network(network);
+        self.engine.set_address(&self.own);
     }
 
     #[cold]
     pub fn figures(&self) -> Figures {
         Figures {
+            network: self.own.network(),
             frames_received: self.frames_received,
             frames_joined: self.frames_joined,
             verdicts: self.verdicts,
@@ -263,17 +213,17 @@ impl<D: Device> Stack<D> {
     /// [`Stack::transmit`] follows, in this poll or the next.
     pub fn receive_all(&mut self, now: u64) -> bool
     where
-        D: Card,
+        D: LookAhead,
     {
         self.polled_at = now;
-        self.port.full = false;
+        self.link.full = false;
         self.udp.begin();
         if self.fragments.expire(now) {
             self.report_expired(now);
         }
         self.receive_early(now);
         let mut received = 0;
-        while received < RECEIVE_BUDGET && self.port.finish(instant(now)) {
+        while received < RECEIVE_BUDGET && self.link.finish(instant(now)) {
             match self.receive(RECEIVE_BUDGET - received, now) {
                 0 => break,
                 count => received += count,
@@ -284,7 +234,7 @@ impl<D: Device> Stack<D> {
 
     /// Sends what can be, within bounds. Returns whether nothing is left that could be.
     pub fn transmit(&mut self, now: u64) -> bool {
-        self.port.full = false;
+        self.link.full = false;
         self.ask_neighbors(now);
         self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
@@ -306,20 +256,20 @@ impl<D: Device> Stack<D> {
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance();
-        if !self.port.finish(instant(now)) {
+        if !self.link.finish(instant(now)) {
             return true;
         }
-        self.port.frames = 0;
+        self.link.frames = 0;
         // A turn that sends nothing counts, too, so that it ends.
         for turn in 0..TRANSMIT_BUDGET {
-            if self.port.frames >= TRANSMIT_BUDGET {
+            if self.link.frames >= TRANSMIT_BUDGET {
                 break;
             }
             let taken = match turn % 2 {
                 0 => self.stream_turn(now) || self.datagram_turn(turn, now),
                 _ => self.datagram_turn(turn, now) || self.stream_turn(now),
             };
-            if !taken || self.port.full {
+            if !taken || self.link.full {
                 return true;
             }
         }
@@ -327,16 +277,16 @@ impl<D: Device> Stack<D> {
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
-        let (engine, port, own) = (&mut self.engine, &mut self.port, &self.config);
-        let (neighbors, us) = (&mut self.neighbors, Station(own.mac));
+        let (engine, link, own) = (&mut self.engine, &mut self.link, &self.own);
+        let (neighbors, us) = (&mut self.neighbors, own.station);
         let turn = |turn: Turn<'_>| {
             let Turn {
                 tuple, set, tcb, ..
             } = turn;
             if let Some(shape) = turn.window {
                 let mut place = [0; FROM_PEER];
-                let frame = from_peer(&mut place, own, (tuple, us), &shape, &[]);
-                let mut one = OneFrame::<D::TxToken<'_>>::new(frame, None);
+                let datagram = from_peer(&mut place, own, tuple, &shape, &[]);
+                let mut one = Arriving::<D::TxToken<'_>>::new(datagram, us, (own, None));
                 engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
             }
             let way = || {
@@ -347,7 +297,7 @@ impl<D: Device> Stack<D> {
                 }
                 Some(us.header(station?, ethernet::IPV4))
             };
-            engine.egress(port, (set, tcb), way, now).1
+            engine.egress(link, (set, tcb), way, now).1
         };
         let hop = |peer| own.next_hop(peer);
         self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
@@ -357,17 +307,17 @@ impl<D: Device> Stack<D> {
     fn datagram_turn(&mut self, turn: usize, now: u64) -> bool {
         let taken =
             turn % 4 == 3 && self.icmp_turn(now) || self.udp_turn(now) || self.icmp_turn(now);
-        self.port.frames += usize::from(taken);
+        self.link.frames += usize::from(taken);
         taken
     }
 
     fn udp_turn(&mut self, now: u64) -> bool {
-        let around = (&self.config, &self.neighbors, &mut self.port);
+        let around = (&self.own, &self.neighbors, &mut self.link);
         self.udp.take_turn(now, &mut self.memory, around)
     }
 
     fn icmp_turn(&mut self, now: u64) -> bool {
-        self.icmp.take_turn(now, (&self.config, &mut self.port))
+        self.icmp.take_turn(now, (&self.own, &mut self.link))
     }
 
     /// Answers peers again that have not completed their connections.
@@ -376,10 +326,10 @@ impl<D: Device> Stack<D> {
             let Some((slot, answer)) = self.tcp.due_answer(now) else {
                 return;
             };
-            let Some(token) = self.port.room(instant(now), None) else {
+            let Some(token) = self.link.room(instant(now), None) else {
                 return;
             };
-            syn_ack(token, &self.config, &answer);
+            syn_ack(token, &self.own, &answer);
             self.tcp.answered(slot);
         }
     }
@@ -401,14 +351,14 @@ impl<D: Device> Stack<D> {
                 self.udp.give_up(address);
                 self.tcp.give_up(address, now, &mut self.memory);
             }
-            let Some(request) = self.neighbors.due(now) else {
+            let Some((address, station)) = self.neighbors.due(now) else {
                 return;
             };
-            let Some(token) = self.port.room(instant(now), None) else {
+            let Some(token) = self.link.room(instant(now), None) else {
                 return;
             };
-            ask(token, &self.config, request);
-            self.neighbors.sent(request.0, now);
+            ArpPacket::request(&self.own, address).send(token, station);
+            self.neighbors.sent(address, now);
         }
     }
 
@@ -417,7 +367,7 @@ impl<D: Device> Stack<D> {
         let busy = !self.tcp.is_idle()
             || !self.udp.is_idle()
             || !self.icmp.is_idle()
-            || self.port.is_cutting();
+            || self.link.is_cutting();
         let at_once = busy.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
@@ -433,7 +383,7 @@ impl<D: Device> Stack<D> {
 
     /// What is due already could not be done in the last poll: not at once again.
     fn not_before(&self, at: u64) -> u64 {
-        let pause = match self.port.full {
+        let pause = match self.link.full {
             true => RETRY_FULL_NS,
             false => RETRY_NS,
         };
@@ -462,31 +412,15 @@ impl<D: Device> Stack<D> {
     /// # Errors
     /// [`Error::InvalidArgument`] for no address, [`Error::Unreachable`] without a route.
     pub fn hop(&self, to: Ipv4Addr) -> Result<Option<Ipv4Addr>> {
-        let own = &self.config;
+        let own = &self.own;
         if to.is_unspecified() {
             Err(Error::InvalidArgument)
-        } else if to.is_broadcast() || to.is_multicast() || to == own.broadcast() {
+        } else if to.is_multicast() || own.is_everyone(to) {
             Ok(None)
-        } else if peek::impossible_source(to, own) {
+        } else if own.is_impossible_source(to) {
             Err(Error::Unreachable)
         } else {
             own.next_hop(to).map(Some).ok_or(Error::Unreachable)
         }
     }
-}
-
-/// The earlier of two moments, if there are any.
-pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-fn instant(now: u64) -> Instant {
-    Instant::from_micros_const((now / 1000) as i64)
-}
-
-fn nanoseconds(duration: core::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

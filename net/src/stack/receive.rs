@@ -1,66 +1,88 @@
 //! What becomes of received frames.
 
-use super::arp::Arp;
-use super::card::Card;
-use super::coalesce::{FRAME_MAX, First, Run};
-use super::early::Early;
-use super::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
-use super::engine::Engine;
-use super::ethernet::Station;
-use super::fragments::Fragments;
-use super::icmp::{Icmp, Report};
-use super::link::{Fill, OneFrame, Port};
-use super::memory::Memory;
-use super::neighbors::Neighbors;
-use super::peek::{self, Frame, Segment, can_be_neighbor};
-use super::tcp::arrives::Shape;
-use super::tcp::{Course, Tcp};
-use super::time_wait::LastWord;
-use super::udp::Udp;
-use super::verdict::{DropReason, Verdict};
-use super::{ConnectionId, Stack, Tuple, instant};
-use crate::config::Config;
+use crate::ip::arp::Arp;
+use crate::ip::fragments::Fragments;
+use crate::ip::icmp::{Icmp, Report};
+use crate::ip::interface::Interface;
+use crate::ip::neighbors::Neighbors;
+use crate::ip::protocol;
+use crate::link::ethernet::Station;
+use crate::link::joining::{FRAME_MAX, First, Run};
+use crate::link::lookahead::LookAhead;
+use crate::link::{Fill, Link};
+use crate::memory::Memory;
+use crate::names::{ConnectionId, Tuple};
+use crate::packet;
+use crate::packet::{Content, Fragment, Ipv4, Packet, Payload, Segment};
+use crate::phy::{ChecksumCapabilities, RxToken, TxToken, instant};
+use crate::stack::Stack;
+use crate::tcp::arrives::Shape;
+use crate::tcp::device::Arriving;
+use crate::tcp::early::Early;
+use crate::tcp::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
+use crate::tcp::engine::Engine;
+use crate::tcp::time_wait::LastWord;
+use crate::tcp::{Course, Tcp};
+use crate::udp::Udp;
+use crate::verdict::{DropReason, Verdict};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use smoltcp::phy::{ChecksumCapabilities, RxToken, TxToken};
 
 /// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
 /// acknowledgement, which is not joined with others.
 const SHORT: usize = 60;
 
 /// The parts of the stack that frames are for.
-pub(super) struct Receiver<'a> {
-    pub config: &'a Config,
-    pub early: &'a mut Early,
-    pub engine: &'a mut Engine,
-    pub tcp: &'a mut Tcp,
-    pub udp: &'a mut Udp,
-    pub arp: &'a mut Arp,
-    pub icmp: &'a mut Icmp,
-    pub neighbors: &'a mut Neighbors,
-    pub memory: &'a mut Memory,
-    pub now: u64,
+pub(crate) struct Receiver<'a> {
+    own: &'a Interface,
+    fragments: &'a mut Fragments,
+    early: &'a mut Early,
+    engine: &'a mut Engine,
+    tcp: &'a mut Tcp,
+    udp: &'a mut Udp,
+    arp: &'a mut Arp,
+    icmp: &'a mut Icmp,
+    neighbors: &'a mut Neighbors,
+    memory: &'a mut Memory,
+    now: u64,
 }
 
-impl<D: Card> Stack<D> {
+/// Segments that become one, which a connection expects.
+struct Begun {
+    run: Run,
+    id: ConnectionId,
+    /// The first of them.
+    segment: Segment,
+}
+
+impl<D: LookAhead> Stack<D> {
     /// Receives a frame, or several as one, `most` at the most, if there is one and room
     /// for the reply. Returns how many.
-    pub(super) fn receive(&mut self, most: usize, now: u64) -> usize {
-        if most > 1 && self.port.device.sees(2) && self.port.device.frame(0).len() > SHORT {
-            let joined = self.receive_joined(most, now);
-            if joined > 0 {
-                return joined;
+    pub(crate) fn receive(&mut self, most: usize, now: u64) -> usize {
+        let mut headers = None;
+        if most > 1 && self.link.device.sees(2) && self.link.device.frame(0).len() > SHORT {
+            let device = &self.link.device;
+            let frame = device.frame(0);
+            let parsed = packet::parse(frame, &self.own, &self.link.software);
+            if let Ok(headers) = headers.insert(parsed)
+                && let packet = (Packet { frame, headers })
+                && let Some(begun) =
+                    Begun::new(&packet, device.frame(1), &mut self.tcp, &mut self.memory)
+            {
+                return self.receive_joined(begun, most, now);
             }
         }
-        let (port, fragments, mut receiver) = self.parts(now);
-        let Some((frame, reply)) = port.device.receive(instant(now)) else {
+        let (link, mut receiver) = self.parts(now);
+        let Some((frame, reply)) = link.device.receive(instant(now)) else {
             return 0;
         };
-        let (own, software) = (receiver.config, &port.software);
-        let reply = Fill::new(reply, software);
-        let verdict = frame.consume(|frame| match peek::look(frame, own, software) {
-            Frame::Fragment => receiver.fragment(fragments, frame, reply),
-            seen => receiver.process(&seen, frame, reply),
+        let reply = Fill::new(reply, &link.software);
+        let verdict = frame.consume(|frame| {
+            let parse = || packet::parse(frame, receiver.own, &link.software);
+            match headers.get_or_insert_with(parse) {
+                Ok(headers) => receiver.process(&Packet { frame, headers }, reply),
+                Err(reason) => Verdict::Dropped(*reason),
+            }
         });
         self.frames_received += 1;
         self.verdicts.count(verdict);
@@ -69,36 +91,47 @@ impl<D: Card> Stack<D> {
 
     /// Tells the senders of datagrams that were not completed in time.
     #[cold]
-    pub(super) fn report_expired(&mut self, now: u64) {
+    pub(crate) fn report_expired(&mut self, now: u64) {
         while let Some(frame) = self.fragments.next_expired() {
-            let around = (&self.config, now);
-            let none = None::<D::TxToken<'_>>;
-            let timeout = Report::ReassemblyTimeout;
-            self.icmp.report(timeout, &frame, none, around);
+            let seen = packet::parse(&frame, &self.own, &ChecksumCapabilities::ignored());
+            if let Ok(headers) = &seen
+                && let Content::Ipv4(ip) = &headers.content
+            {
+                let frame = &frame;
+                let packet = Packet { frame, headers };
+                let none = None::<D::TxToken<'_>>;
+                let timeout = Report::ReassemblyTimeout;
+                let around = (&self.own, now);
+                self.icmp.report(timeout, (&packet, ip), none, around);
+            }
         }
     }
 
     /// Processes the SYNs that came before a listener did, or too long before.
     #[inline]
-    pub(super) fn receive_early(&mut self, now: u64) {
+    pub(crate) fn receive_early(&mut self, now: u64) {
         for frame in self.early.take(now) {
-            let (port, _, mut receiver) = self.parts(now);
-            let seen = peek::look(&frame, receiver.config, &port.software);
-            let Some(reply) = port.room(instant(now), None) else {
+            let (link, mut receiver) = self.parts(now);
+            let seen = packet::parse(&frame, receiver.own, &link.software);
+            let Some(reply) = link.room(instant(now), None) else {
                 // There was room for it before.
                 self.early.keep(&frame);
                 self.early.heard();
                 continue;
             };
             // It has had its verdict.
-            let _ = receiver.process(&seen, &frame, reply);
+            if let Ok(headers) = &seen {
+                let frame = &frame;
+                receiver.process(&Packet { frame, headers }, reply);
+            }
         }
     }
 
-    /// The card, the fragments, and all else that frames are for.
-    fn parts(&mut self, now: u64) -> (&mut Port<D>, &mut Fragments, Receiver<'_>) {
+    /// The card, and all else that frames are for.
+    fn parts(&mut self, now: u64) -> (&mut Link<D>, Receiver<'_>) {
         let receiver = Receiver {
-            config: &self.config,
+            own: &self.own,
+            fragments: &mut self.fragments,
             early: &mut self.early,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
@@ -109,33 +142,34 @@ impl<D: Card> Stack<D> {
             memory: &mut self.memory,
             now,
         };
-        (&mut self.port, &mut self.fragments, receiver)
+        (&mut self.link, receiver)
     }
 
-    /// Receives the frames that go on with each other as one segment. Returns how many; 0
-    /// if not even the second of those that wait goes on with the first, or there is no
-    /// room for the reply.
-    fn receive_joined(&mut self, most: usize, now: u64) -> usize {
-        let Some((mut run, id, mut segment)) = self.begin_run() else {
-            return 0;
-        };
-        let (port, _, mut receiver) = self.parts(now);
+    /// Receives the frames that go on with each other as one segment. Returns how many; 0 if
+    /// there is no room for the reply.
+    fn receive_joined(&mut self, begun: Begun, most: usize, now: u64) -> usize {
+        let Begun {
+            mut run,
+            id,
+            mut segment,
+        } = begun;
+        let (link, mut receiver) = self.parts(now);
         let mut count = 0;
-        if port.device.transmit(instant(now)).is_some() {
-            port.device.skip();
+        if link.device.transmit(instant(now)).is_some() {
+            link.device.skip();
             count = 1;
             while count < most
-                && port.device.sees(1)
-                && run.takes(port.device.frame(0), &port.software)
+                && link.device.sees(1)
+                && run.takes(link.device.frame(0), &link.software)
             {
-                port.device.skip();
+                link.device.skip();
                 count += 1;
             }
             segment.len = run.octets();
-            let hurry = run.is_owed_an_answer(port.mss);
+            let hurry = run.is_owed_an_answer(link.mss);
             // The same room as before: nothing was sent.
-            let reply = port.room(instant(now), None);
-            receiver.process_joined(id, &segment, run.frame(), hurry, reply);
+            let reply = link.room(instant(now), None);
+            receiver.process_joined(id, &segment, run.datagram(), hurry, reply);
         }
         self.memory.give_back_frame(run.into_buffer());
         self.frames_received += count as u64;
@@ -143,64 +177,94 @@ impl<D: Card> Stack<D> {
         self.verdicts.delivered += count as u64;
         count
     }
+}
 
-    /// Begins a run with the first frame that waits, if the second goes on with it, and if a
-    /// connection expects it.
-    fn begin_run(&mut self) -> Option<(Run, ConnectionId, Segment)> {
-        let device = &self.port.device;
-        let frame = device.frame(0);
-        let first = First::parse(frame)?;
-        if !first.is_followed_by(device.frame(1)) {
+impl Begun {
+    /// Begins with the first frame that waits, if the next one goes on with it, and if a
+    /// connection expects it and has room for more.
+    fn new(packet: &Packet<'_>, next: &[u8], tcp: &mut Tcp, memory: &mut Memory) -> Option<Self> {
+        let (first, segment) = First::of(packet)?;
+        if !first.is_followed_by(next) {
             return None;
         }
-        let (id, room) = self.tcp.expects(&first.tuple(), &first.said())?;
-        let Frame::Segment(segment) = peek::look(frame, &self.config, &self.port.software) else {
-            return None;
-        };
+        let (id, room) = tcp.expects(&segment.tuple, &segment.said())?;
         if segment.len >= room {
             return None;
         }
-        let buffer = self.memory.take_frame(FRAME_MAX)?;
-        Some((Run::new(buffer, &first, room), id, segment))
+        let run = Run::new(memory.take_frame(FRAME_MAX)?, &first, room);
+        Some(Begun { run, id, segment })
     }
 }
 
 impl Receiver<'_> {
-    /// Processes a frame, which was looked at; there is room for the reply.
-    pub fn process<T: TxToken>(&mut self, seen: &Frame, frame: &[u8], reply: T) -> Verdict {
-        match seen {
-            Frame::Segment(segment) => {
-                let mut one = OneFrame::new(frame, Some(reply));
-                let (verdict, last_word) = self.segment(segment, frame, &mut one);
+    /// Processes a packet; there is room for the reply.
+    fn process<T: TxToken>(&mut self, packet: &Packet<'_>, reply: T) -> Verdict {
+        match &packet.headers.content {
+            Content::Ipv4(ip) => self.ipv4(packet, ip, reply),
+            Content::Arp(arp) => {
+                let around = (self.own, self.now);
+                let (from, neighbors) = (packet.headers.station, &mut *self.neighbors);
+                let (verdict, heard) = self.arp.receive(arp, from, neighbors, around, reply);
+                if let Some(neighbor) = heard {
+                    self.tcp.heard(neighbor);
+                }
+                verdict
+            }
+        }
+    }
+
+    fn ipv4<T: TxToken>(&mut self, packet: &Packet<'_>, ip: &Ipv4, reply: T) -> Verdict {
+        match &ip.payload {
+            Payload::Segment(segment) => {
+                let datagram = packet.datagram(ip);
+                let reply = (self.own, Some(reply));
+                let mut one = Arriving::new(datagram, packet.headers.station, reply);
+                let (verdict, last_word) = self.segment(segment, packet.frame, &mut one);
                 if verdict == Verdict::Delivered {
-                    let from = (*segment.tuple.peer.ip(), segment.mac);
-                    self.spoke(from, segment.ack.is_some());
+                    self.spoke((ip.source, packet.headers.station), segment.ack.is_some());
                 }
                 if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.config, segment, (last_word, 0));
+                    acknowledge(reply, self.own, segment, (last_word, 0));
                 }
-                verdict
+                return verdict;
             }
-            Frame::Ip(ip) => {
-                if let Some(from) = ip.from {
-                    self.spoke(from, false);
-                }
-                let Some(datagram) = &ip.datagram else {
-                    return self.other(ip, frame, reply);
-                };
-                let verdict = self.udp.deliver(datagram, frame);
-                if verdict == Verdict::Dropped(DropReason::UdpNoPort)
-                    && !self.early.is_early(self.now)
-                {
-                    self.report(Report::PortUnreachable, frame, reply);
-                }
-                verdict
+            Payload::Fragment(fragment) => {
+                return self.fragment(packet, (ip, fragment), reply);
             }
-            Frame::Arp => self.arp(frame, reply),
-            Frame::Dropped(reason) => Verdict::Dropped(*reason),
-            // A whole datagram is no fragment of another.
-            Frame::Fragment => Verdict::Dropped(DropReason::FragmentInvalid),
+            _ if ip.is_unicast => self.spoke((ip.source, packet.headers.station), false),
+            _ => {}
         }
+        if let Payload::Datagram(datagram) = &ip.payload {
+            let verdict = self.udp.deliver(datagram, packet.frame);
+            if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !self.early.is_early(self.now)
+            {
+                self.report(Report::PortUnreachable, (packet, ip), reply);
+            }
+            return verdict;
+        }
+        self.other((packet, ip), reply)
+    }
+
+    /// Processes a datagram that is neither TCP nor UDP.
+    #[cold]
+    fn other<T: TxToken>(&mut self, (packet, ip): (&Packet<'_>, &Ipv4), reply: T) -> Verdict {
+        if ip.protocol != protocol::ICMP {
+            self.report(Report::ProtocolUnreachable, (packet, ip), reply);
+            return Verdict::Dropped(DropReason::IpProtocol);
+        }
+        match self.icmp.receive((packet, ip), reply, self.own) {
+            Ok(Some(told)) if !self.tcp.too_big(&told, self.now) => {
+                Verdict::Dropped(DropReason::IcmpError)
+            }
+            Ok(_) => Verdict::Delivered,
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Tells the sender of a datagram what has become of it, if it may be told.
+    fn report<T: TxToken>(&mut self, report: Report, what: (&Packet<'_>, &Ipv4), reply: T) {
+        let around = (self.own, self.now);
+        self.icmp.report(report, what, Some(reply), around);
     }
 
     /// A packet for us has come from a host by this station. `answers`: it shows that the host
@@ -214,16 +278,16 @@ impl Receiver<'_> {
 
     #[inline(never)]
     fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
-        let (own, now) = (self.config, self.now);
+        let (own, now) = (self.own, self.now);
         if !own.contains(host) {
-            if let Some(router) = own.gateway
+            if let Some(router) = own.gateway()
                 && !self.neighbors.is_no_news(router, station, answers, now)
             {
                 self.neighbors.passed_on(router, station, answers, now);
             }
         } else if station.is_single()
-            && station.0 != own.mac
-            && can_be_neighbor(host, own)
+            && station != own.station
+            && own.can_be_neighbor(host)
             && self.neighbors.spoke(host, station, answers, now)
         {
             self.tcp.heard(host);
@@ -234,18 +298,21 @@ impl Receiver<'_> {
     #[cold]
     fn fragment<T: TxToken>(
         &mut self,
-        fragments: &mut Fragments,
-        frame: &[u8],
+        packet: &Packet<'_>,
+        part: (&Ipv4, &Fragment),
         reply: T,
     ) -> Verdict {
-        match fragments.add(frame, self.now) {
-            Ok(Some(whole)) => {
-                // No card has verified it.
-                let all = ChecksumCapabilities::default();
-                let seen = peek::look(&whole, self.config, &all);
-                self.process(&seen, &whole, reply)
+        let whole = match self.fragments.add(packet, part, self.now) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Verdict::Kept,
+            Err(reason) => return Verdict::Dropped(reason),
+        };
+        // No card has verified it.
+        match packet::parse(&whole, self.own, &ChecksumCapabilities::default()) {
+            Ok(headers) => {
+                let (frame, headers) = (&whole[..], &headers);
+                self.process(&Packet { frame, headers }, reply)
             }
-            Ok(None) => Verdict::Kept,
             Err(reason) => Verdict::Dropped(reason),
         }
     }
@@ -255,13 +322,13 @@ impl Receiver<'_> {
         &mut self,
         id: ConnectionId,
         segment: &Segment,
-        frame: &[u8],
+        datagram: &[u8],
         hurry: bool,
         reply: Option<T>,
     ) {
-        let mut one = OneFrame::new(frame, reply);
+        let mut one = Arriving::new(datagram, segment.station, (self.own, reply));
         let now = self.now;
-        self.spoke((*segment.tuple.peer.ip(), segment.mac), true);
+        self.spoke((*segment.tuple.peer.ip(), segment.station), true);
         if hurry {
             self.tcp.hurry(id, true);
         }
@@ -271,7 +338,7 @@ impl Receiver<'_> {
         }
         let last_word = self.tcp.after(id, segment, now, self.memory);
         if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.config, segment, (last_word, 0));
+            acknowledge(reply, self.own, segment, (last_word, 0));
         }
     }
 
@@ -281,13 +348,13 @@ impl Receiver<'_> {
         &mut self,
         segment: &Segment,
         frame: &[u8],
-        one: &mut OneFrame<'_, T>,
+        one: &mut Arriving<'_, T>,
     ) -> (Verdict, Option<LastWord>) {
         let now = self.now;
         if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
             return (Verdict::Kept, None);
         }
-        match self.tcp.before(segment, self.config, (now, self.memory)) {
+        match self.tcp.before(segment, self.own, (now, self.memory)) {
             Course::Drop(reason) => (Verdict::Dropped(reason), None),
             Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
             Course::Connection(id) => {
@@ -298,7 +365,7 @@ impl Receiver<'_> {
             Course::Instead(id, shape, old) => {
                 let data = frame.get(segment.data..).unwrap_or_default();
                 let data = data.get(..shape.len).unwrap_or_default();
-                let from = (segment.tuple, segment.mac);
+                let from = (segment.tuple, segment.station);
                 if !self.present(id, from, (&shape, data), &mut one.reply) {
                     self.tcp.not_completed(id, self.memory);
                     return (Verdict::Dropped(DropReason::NoMemory), None);
@@ -310,26 +377,26 @@ impl Receiver<'_> {
                 (Verdict::Delivered, last_word)
             }
             Course::Acknowledge(id, old, reason) => {
-                let from = (segment.tuple, segment.mac);
+                let from = (segment.tuple, segment.station);
                 self.present(id, from, (&old, &[0]), &mut one.reply);
                 (Verdict::Dropped(reason), None)
             }
             Course::Challenge(last_word, window, reason) => {
                 if let Some(reply) = one.reply.take() {
-                    acknowledge(reply, self.config, segment, (last_word, window));
+                    acknowledge(reply, self.own, segment, (last_word, window));
                 }
                 (Verdict::Dropped(reason), None)
             }
             Course::SynAck(answer) => {
                 if let Some(reply) = one.reply.take() {
-                    syn_ack(reply, self.config, &answer);
+                    syn_ack(reply, self.own, &answer);
                 }
                 (Verdict::Delivered, None)
             }
             Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
                 if let Some(reply) = one.reply.take() {
-                    reset(reply, self.config, segment);
+                    reset(reply, self.own, segment);
                 }
                 (Verdict::Dropped(reason), None)
             }
@@ -358,8 +425,9 @@ impl Receiver<'_> {
             true => &mut short[..],
             false => &mut long[..],
         };
-        let frame = from_peer(place, self.config, from, shape, data);
-        let mut one = OneFrame::new(frame, reply.take());
+        let (own, (tuple, station)) = (self.own, from);
+        let datagram = from_peer(place, own, tuple, shape, data);
+        let mut one = Arriving::new(datagram, station, (own, reply.take()));
         self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
         *reply = one.reply;
         if !long.is_empty() {

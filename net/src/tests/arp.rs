@@ -1,9 +1,10 @@
 //! RFC 826's reception algorithm and RFC 5227's defence of an address, by frames.
 
-use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, segments};
 use abi::Pid;
-use abi::socket::{Handle, Kind, Request, SocketAddress};
+use abi::socket::{Handle, Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{EthernetAddress, TcpControl};
 use std::vec;
 use std::vec::Vec;
@@ -79,7 +80,7 @@ fn answers(world: &mut World, packet: Arp) -> Vec<Arp> {
 /// Where a datagram of a program goes, and where smoltcp acknowledges an octet to that came from
 /// [`PEER_MAC`]; `None`: the neighbour is asked for instead.
 fn stations(world: &mut World, socket: Handle, host: [u8; 4]) -> [Option<[u8; 6]>; 2] {
-    let address = SocketAddress { ip: host, port: 9 };
+    let address = SocketAddr::from((host, 9));
     let request = Request::SendTo { socket, address };
     world.now(PROGRAM, request, b"where").0.unwrap();
     let station = |frames: &[Vec<u8>]| {
@@ -336,7 +337,7 @@ fn our_own_packets_are_no_conflict() {
 #[test]
 fn what_we_ask_is_as_the_rfc_says() {
     let (mut world, socket) = world();
-    let address = SocketAddress { ip: HOST, port: 9 };
+    let address = SocketAddr::from((HOST, 9));
     let request = Request::SendTo { socket, address };
     world.now(PROGRAM, request, b"where").0.unwrap();
     let frames = world.frames();
@@ -370,7 +371,7 @@ fn who_waits_for_a_station_has_its_turn_when_it_is_told() {
     let mut world = World::new(31);
     let socket = world.socket(PROGRAM, Kind::Stream);
     let (ip, port) = (PEER_IP, 80);
-    let address = SocketAddress { ip, port };
+    let address = SocketAddr::from((ip, port));
     world.call(PROGRAM, Request::Connect { socket, address }, &[]);
     assert!(segments(&world.frames()).is_empty());
     world.inject(&arp_reply(PEER_IP));
@@ -389,7 +390,7 @@ fn who_is_asked_and_answers_us_is_no_stranger() {
     ];
     for (number, (packet, is_known)) in cases.into_iter().enumerate() {
         let (mut world, socket) = world();
-        let address = SocketAddress { ip: HOST, port: 9 };
+        let address = SocketAddr::from((HOST, 9));
         let request = Request::SendTo { socket, address };
         world.now(PROGRAM, request, b"where").0.unwrap();
         assert_eq!(world.frames().len(), 1, "it is asked for");

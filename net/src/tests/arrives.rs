@@ -5,11 +5,12 @@
 //! end of the sequence space, so that they wrap. SND.UNA and SND.NXT differ where data or a
 //! FIN can be on its way.
 
-use super::frames::arp_reply;
 use super::raw::*;
 use super::world::*;
+use crate::tests::frames::arp_reply;
 use abi::Pid;
-use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
+use abi::socket::{Answer, Direction, Handle, Kind, Request, poll};
+use core::net::SocketAddr;
 use std::vec;
 use std::vec::Vec;
 
@@ -121,7 +122,7 @@ impl Live {
 
     fn connects(&mut self) {
         let (ip, port) = (PEER_IP, 5000);
-        let address = SocketAddress { ip, port };
+        let address = SocketAddr::from((ip, port));
         let socket = self.first;
         self.world
             .call(PROGRAM, Request::Connect { socket, address }, &[]);

@@ -7,12 +7,13 @@ mod send;
 
 use super::world::*;
 use abi::batch::{
-    End, Event, HERE, HERE_MAX, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell,
-    area_min, padded,
+    End, Event, HERE_MAX, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell, area_min,
+    padded,
 };
 use abi::ipc::LEASES_MAX;
-use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, Request};
 use abi::{Error, Pid};
+use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use std::vec;
@@ -65,7 +66,7 @@ impl Ops {
         self
     }
 
-    pub fn send_to(mut self, socket: Handle, address: SocketAddress, inline: &[u8]) -> Self {
+    pub fn send_to(mut self, socket: Handle, address: SocketAddr, inline: &[u8]) -> Self {
         let operation = Operation::SendTo {
             socket,
             address,
@@ -122,10 +123,7 @@ impl World {
         (area, source): (usize, &[u8]),
     ) -> u64 {
         let mut message = request.to_bytes().to_vec();
-        if !here.is_empty() {
-            message.resize(HERE, 0);
-            message.extend_from_slice(here);
-        }
+        message.extend_from_slice(here);
         // What lay there before is no answer.
         let area = vec![0xee; area];
         let leases = [&area[..], &ops.bytes, source];
@@ -323,10 +321,7 @@ fn every_operation_on_what_is_not_ones_own_fails() {
 /// One of each kind.
 fn all_operations(socket: Handle) -> Ops {
     let (count, max) = (5, 100);
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 9,
-    };
+    let address = SocketAddr::from((PEER_IP, 9));
     Ops::new()
         .with(Operation::Accept {
             socket,
@@ -439,10 +434,10 @@ fn nonsense_harms_nobody() {
                 }),
                 3 => Operation::SendTo {
                     socket,
-                    address: SocketAddress {
-                        ip: [PEER_IP, [0; 4], [10, 0, 2, 77]][chance.below(3) as usize],
-                        port: chance.below(3) as u16,
-                    },
+                    address: SocketAddr::from((
+                        [PEER_IP, [0; 4], [10, 0, 2, 77]][chance.below(3) as usize],
+                        chance.below(3) as u16,
+                    )),
                     inline: len as u32,
                 },
                 4 => Operation::Accept {
@@ -505,9 +500,9 @@ fn operations_behind_a_malformed_one_are_still_done() {
     assert_eq!(events[0], failed(socket, 0, Error::NoSuchCall));
     assert!(matches!(events[1], Event::Progress { .. }));
     // But not if where they begin cannot be known.
-    let mut ops = Ops::new().send_to(socket, SocketAddress::default(), b"x");
+    let mut ops = Ops::new().send_to(socket, SocketAddr::from(([0; 4], 0)), b"x");
     ops.push(Operation::Progress { socket }, &[]);
-    ops.bytes[12..16].copy_from_slice(&1000u32.to_le_bytes());
+    ops.bytes[8..12].copy_from_slice(&1000u32.to_le_bytes());
     let events = bare(&world.look(PROGRAM, &ops));
     assert_eq!(events, [failed(socket, 0, Error::Malformed)]);
 }

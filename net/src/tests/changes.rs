@@ -2,7 +2,9 @@
 //! everything, over random traffic on a bad wire.
 
 use super::world::*;
-use crate::stack::{Change, ConnectionId, DatagramId, Stack, Stage, Tuple};
+use crate::names::{Change, ConnectionId, DatagramId, Tuple};
+use crate::stack::Stack;
+use crate::tcp::Stage;
 use crate::{Config, Limits};
 use smoltcp::iface::SocketHandle;
 use smoltcp::time::Instant;

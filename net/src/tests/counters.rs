@@ -1,13 +1,14 @@
 //! One verdict for each received frame: each reason alone, and their sum over anything.
 
-use super::arp::arp;
-use super::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, segments, udp};
-use super::raw;
 use super::world::*;
 use crate::Config;
-use crate::stack::verdict::DropReason;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, segments, udp};
+use crate::tests::raw;
+use crate::verdict::DropReason;
 use abi::Pid;
 use abi::socket::{Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet, TcpControl};
 use std::collections::BTreeMap;
 use std::string::String;
@@ -66,7 +67,11 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         Truncated => datagram[..40].to_vec(),
         OtherStation => flip(datagram, 5),
         SourceStation => flip(datagram, 6),
-        EtherType => ethernet(EthernetProtocol::Ipv6, &[0x60; 60]),
+        EtherType => ethernet(EthernetProtocol::Unknown(0x88cc), &[0x60; 60]),
+        IpVersion => ethernet(
+            EthernetProtocol::Ipv6,
+            &[&[0x60, 0, 0, 0, 0, 20], &[0; 54][..]].concat(),
+        ),
         ArpFormat => flip(arp_reply(PEER_IP), 15),
         ArpSender => arp_reply([10, 0, 2, 255]),
         ArpOther => arp(1, HOST, [10, 0, 2, 99]).frame(),
@@ -382,10 +387,7 @@ fn names_are_different_and_have_no_spaces() {
 fn datagrams_that_no_program_will_have_are_counted() {
     let mut world = World::new(91);
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let address = abi::socket::SocketAddress {
-        ip: PEER_IP,
-        port: 5000,
-    };
+    let address = SocketAddr::from((PEER_IP, 5000));
     let connect = Request::Connect { socket, address };
     world.ask(PROGRAM, connect).unwrap();
     for port in [5001, 5002, 5000, 5000] {

@@ -1,11 +1,12 @@
 //! Datagrams, ARP, ICMP and fragments.
 
-use super::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
 use super::world::*;
 use crate::Config;
-use crate::stack::Fragments;
-use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress, poll};
+use crate::ip::fragments::Fragments;
+use crate::tests::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
+use abi::socket::{Answer, Handle, Kind, PollEntry, Request, poll};
 use abi::{Error, Pid};
+use core::net::SocketAddr;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet,
     IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, TcpControl, UdpPacket,
@@ -15,8 +16,8 @@ use std::vec::Vec;
 
 const SERVER: Pid = Pid(0x102);
 
-fn address(ip: [u8; 4], port: u16) -> SocketAddress {
-    SocketAddress { ip, port }
+fn address(ip: [u8; 4], port: u16) -> SocketAddr {
+    SocketAddr::from((ip, port))
 }
 
 fn endpoint(port: u16) -> IpEndpoint {
@@ -133,7 +134,7 @@ fn long_datagrams_are_fragmented_and_reassembled() {
     assert_eq!(got, sizes);
     // And the whole has a checksum.
     let mut together = Fragments::default();
-    let whole = |frame: &Vec<u8>| together.add(frame, SECOND).unwrap();
+    let whole = |frame: &Vec<u8>| together.add_frame(frame, SECOND).unwrap();
     let wholes: Vec<Vec<u8>> = pieces.iter().filter_map(whole).collect();
     assert_eq!(wholes.len(), sizes.len());
     for frame in wholes {
@@ -196,11 +197,11 @@ fn a_connected_socket_hears_its_peer_only() {
         panic!()
     };
     for (from, port) in [(PEER_IP, 5001), ([10, 0, 2, 3], 5000)] {
-        world.inject(&udp((from, port), local.port, b"stranger"));
+        world.inject(&udp((from, port), local.port(), b"stranger"));
     }
     world.frames();
     assert_eq!(world.ready(SERVER, socket, poll::READABLE), 0);
-    world.inject(&udp((PEER_IP, 5000), local.port, b"friend"));
+    world.inject(&udp((PEER_IP, 5000), local.port(), b"friend"));
     world.frames();
     let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 9]);
     assert_eq!(
@@ -494,7 +495,7 @@ fn a_socket_is_writable_while_an_ordinary_datagram_would_be_taken() {
         world.frames();
         world.server.device_mut().room = 0;
         let (ip, port) = (PEER_IP, 9);
-        let address = SocketAddress { ip, port };
+        let address = SocketAddr::from((ip, port));
         let sending = Request::SendTo { socket, address };
         for _ in 0..places {
             assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), poll::WRITABLE);

@@ -2,15 +2,16 @@
 //! or changed, whenever they fall asleep and whatever wakes them. And who gives way when there
 //! is no memory left.
 
-use super::batch::{Ops, bare};
-use super::frames::arp_reply;
 use super::raw::*;
-use super::streams::Echo;
 use super::world::*;
 use crate::Config;
+use crate::tests::batch::{Ops, bare};
+use crate::tests::frames::arp_reply;
+use crate::tests::streams::Echo;
 use abi::batch::{Event, Tell};
-use abi::socket::{Answer, Direction, Handle, Kind, Request, SocketAddress, poll};
+use abi::socket::{Answer, Direction, Handle, Kind, Request, poll};
 use abi::{Error, Pid};
+use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use std::vec;
 use std::vec::Vec;
@@ -140,7 +141,7 @@ fn a_connection_that_began_here_sleeps_and_wakes_as_well() {
     let peer = world.peer.listen(80);
     let socket = world.socket(PROGRAM, Kind::Stream);
     let (ip, port) = (PEER_IP, 80);
-    let address = SocketAddress { ip, port };
+    let address = SocketAddr::from((ip, port));
     let token = world.call(PROGRAM, Request::Connect { socket, address }, &[]);
     world.pass(SECOND);
     world.answer(token).expect("an answer").0.unwrap();
@@ -505,10 +506,7 @@ fn a_listener_that_comes_late_gets_its_share_from_those_that_have_it() {
 fn fill_with_ports(world: &mut World) -> u16 {
     for count in 0..100 {
         let socket = world.socket(OTHER, Kind::Datagram);
-        let address = SocketAddress {
-            ip: [0; 4],
-            port: 9000 + count,
-        };
+        let address = SocketAddr::from(([0; 4], 9000 + count));
         match world.ask(OTHER, Request::Bind { socket, address }) {
             Ok(_) => {}
             Err(Error::NoMemory) => return count,

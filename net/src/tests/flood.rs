@@ -1,12 +1,13 @@
 //! SYN floods and cookies (RFC 4987 §3.6), and numbers that nobody can tell (RFC 6528).
 
-use super::frames::{Segment, arp_reply, segments};
-use super::raw::{self, Raw};
 use super::world::*;
-use crate::stack::verdict::DropReason;
 use crate::stack::{Figures, Stack};
+use crate::tests::frames::{Segment, arp_reply, segments};
+use crate::tests::raw::{self, Raw};
+use crate::verdict::DropReason;
 use crate::{Config, Limits};
-use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
+use smoltcp::wire::TcpControl;
+use smoltcp::wire::TcpControl::{Fin, Rst, Syn};
 use std::vec;
 use std::vec::Vec;
 
@@ -557,7 +558,7 @@ fn numbers_of_connections_that_we_open_are_of_the_same_kind() {
     let mut server = Server::new(10, BACKLOG);
     let peer = core::net::SocketAddrV4::new(PEER_IP.into(), 9);
     let mut open = |port| {
-        let tuple = crate::stack::Tuple { port, peer };
+        let tuple = crate::names::Tuple { port, peer };
         let id = server.stack.connect(tuple, server.now).unwrap();
         let syn = segments(&server.frames(&[])).remove(0);
         assert_eq!((syn.control, syn.ack, syn.port), (Syn, None, port));

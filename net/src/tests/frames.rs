@@ -1,6 +1,6 @@
 //! Frames made and read by hand.
 
-use super::world::{PEER_IP, PEER_MAC, SERVER_IP, SERVER_MAC};
+use crate::tests::world::{PEER_IP, PEER_MAC, SERVER_IP, SERVER_MAC};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,

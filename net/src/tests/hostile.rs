@@ -1,11 +1,12 @@
 //! Anything at all, by seed: the server answers or waits, and never panics.
 
-use super::arp::arp;
-use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
-use super::requests::every;
 use super::world::*;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
+use crate::tests::requests::every;
 use abi::Pid;
 use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, PollEntry, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{IpProtocol, TcpControl};
 use std::collections::BTreeMap;
 use std::vec;
@@ -87,8 +88,7 @@ fn mayhem(seed: u64, steps: usize) {
                     requests.push(Request::Poll { timeout_ms });
                 }
                 for port in [7, 80] {
-                    let ip = [0; 4];
-                    let address = abi::socket::SocketAddress { ip, port };
+                    let address = SocketAddr::from(([0; 4], port));
                     requests.push(Request::Bind { socket, address });
                 }
                 let index = world.chance.below(requests.len() as u64) as usize;

@@ -1,10 +1,11 @@
 //! ICMP: which errors are sent and what they quote, echo of every length, and where answers go.
 
-use super::frames::{arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
-use crate::stack::Fragments;
+use crate::ip::fragments::Fragments;
+use crate::tests::frames::{arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
-use abi::socket::{Answer, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -233,7 +234,7 @@ fn echo(world: &mut World, from: [u8; 4], data: &[u8]) -> Option<Vec<u8>> {
         whole = match Ipv4Packet::new_unchecked(&frame[IP..]).more_frags()
             || Ipv4Packet::new_unchecked(&frame[IP..]).frag_offset() > 0
         {
-            true => together.add(&frame, SECOND).unwrap().or(whole),
+            true => together.add_frame(&frame, SECOND).unwrap().or(whole),
             false => Some(frame),
         };
     }
@@ -272,17 +273,14 @@ fn udp_of_the_greatest_length_comes_and_goes() {
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
     for len in [16_357, 32_768, 65_506, 65_507] {
         let data = world.chance.octets(len);
-        let address = SocketAddress {
-            ip: PEER_IP,
-            port: 5000,
-        };
+        let address = SocketAddr::from((PEER_IP, 5000));
         let request = Request::SendTo { socket, address };
         let sent = world.now(PROGRAM, request, &data).0;
         assert_eq!(sent, Ok(Answer::Count(len as u32)));
         let mut together = Fragments::default();
         let mut whole = None;
         for frame in world.frames() {
-            whole = together.add(&frame, SECOND).unwrap().or(whole);
+            whole = together.add_frame(&frame, SECOND).unwrap().or(whole);
         }
         let whole = whole.unwrap();
         // And back.

@@ -1,7 +1,7 @@
 //! Segments that are joined before smoltcp sees them, against the same server without that.
 
-use super::frames::{Segment, arp_reply, segments, udp};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, segments, udp};
 use crate::{Config, Limits};
 use abi::socket::{Answer, Handle, Request};
 use abi::{Error, Pid};

@@ -1,12 +1,14 @@
 //! Listeners, half-open connections and TIME-WAIT, by hand-made segments.
 
-use super::frames::{Segment, arp_reply, segments};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, segments};
 use crate::{Config, Timers};
-use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, Request};
 use abi::{Error, Pid};
+use core::net::SocketAddr;
 use core::time::Duration;
-use smoltcp::wire::TcpControl::{self, Fin, Rst, Syn};
+use smoltcp::wire::TcpControl;
+use smoltcp::wire::TcpControl::{Fin, Rst, Syn};
 use std::vec::Vec;
 
 const SERVER: Pid = Pid(0x102);
@@ -114,14 +116,14 @@ fn connections_are_accepted_in_the_order_they_were_completed() {
         else {
             panic!()
         };
-        assert_eq!((peer.ip, peer.port), (PEER_IP, port));
+        assert_eq!(peer, SocketAddr::from((PEER_IP, port)));
         let request = Request::PeerAddress { socket: connection };
         assert_eq!(world.ask(SERVER, request), Ok(Answer::Address(peer)));
         let request = Request::LocalAddress { socket: connection };
         let Ok(Answer::Address(local)) = world.ask(SERVER, request) else {
             panic!()
         };
-        assert_eq!((local.ip, local.port), (SERVER_IP, 80));
+        assert_eq!(local, SocketAddr::from((SERVER_IP, 80)));
     }
 }
 
@@ -338,7 +340,7 @@ fn a_connection_reset_before_accept_is_not_accepted() {
     let Ok(Answer::Accepted(_, peer)) = world.ask(SERVER, Request::Accept { socket }) else {
         panic!()
     };
-    assert_eq!(peer.port, 5001);
+    assert_eq!(peer.port(), 5001);
     world.non_blocking(SERVER, socket);
     let empty = world.ask(SERVER, Request::Accept { socket });
     assert_eq!(empty, Err(Error::WouldBlock));
@@ -694,7 +696,7 @@ fn what_waits_for_the_card_is_tried_again_soon() {
     let (ip, port) = (PEER_IP, 9);
     let datagram = Request::SendTo {
         socket: world.bound(SERVER, Kind::Datagram, 7),
-        address: SocketAddress { ip, port },
+        address: SocketAddr::from((ip, port)),
     };
     for request in [datagram, stream] {
         world.server.device_mut().room = 0;

@@ -1,8 +1,8 @@
 //! Long segments and how many frames become of them, by the whole server.
 
-use super::batch::{Ops, PROGRAM};
 use super::world::*;
 use crate::Config;
+use crate::tests::batch::{Ops, PROGRAM};
 use abi::batch::Event;
 use abi::socket::{Handle, Request};
 use smoltcp::iface::SocketHandle;

@@ -1,9 +1,9 @@
 //! What is left to us by a card that does checksums and cuts segments.
 
-use super::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use super::world::*;
 use crate::Config;
 use crate::phy::{DeviceCapabilities, announce, is_acceptable, is_of_vlan, is_tcp};
+use crate::tests::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
 use abi::nic::Segmentation;
 use abi::socket::Request;

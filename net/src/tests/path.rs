@@ -1,12 +1,13 @@
 //! Path MTU discovery (RFC 1191), and who is believed (RFC 5927).
 
-use super::frames::{arp_reply, ipv4, ping};
 use super::raw::*;
 use super::world::*;
 use crate::Config;
+use crate::tests::frames::{arp_reply, ipv4, ping};
 use abi::Pid;
 use abi::nic::Segmentation;
-use abi::socket::{Handle, Kind, Request, SocketAddress};
+use abi::socket::{Handle, Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::{Icmpv4Packet, IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -253,10 +254,7 @@ fn datagrams_may_be_fragmented_on_their_way_and_are_told_apart() {
     let socket = world.bound(PROGRAM, Kind::Datagram, 7);
     let mut seen = Vec::new();
     for n in 0..3 {
-        let address = SocketAddress {
-            ip: PEER_IP,
-            port: 5000,
-        };
+        let address = SocketAddr::from((PEER_IP, 5000));
         let request = Request::SendTo { socket, address };
         assert!(world.now(PROGRAM, request, &[n; 1400]).0.is_ok());
         world.inject(&ipv4(

@@ -1,7 +1,7 @@
 //! TCP segments with any flags and options, made and read by hand.
 
-use super::frames::ipv4;
-use super::world::{PEER_IP, SERVER_IP};
+use crate::tests::frames::ipv4;
+use crate::tests::world::{PEER_IP, SERVER_IP};
 use smoltcp::wire::{EthernetFrame, IpAddress, IpProtocol, Ipv4Packet, TcpPacket, TcpSeqNumber};
 use std::vec;
 use std::vec::Vec;

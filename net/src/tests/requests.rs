@@ -1,13 +1,13 @@
 //! Requests as such: handles, addresses, limits, deaths.
 
-use super::frames::{Segment, arp_reply};
 use super::world::*;
+use crate::tests::frames::{Segment, arp_reply, udp};
 use crate::{Config, ConfigError, Limits, Server};
 use abi::socket::{
-    Answer, Direction, Handle, Kind, POLL_FOREVER, POLL_MAX, PollEntry, Request, SocketAddress,
-    poll,
+    Answer, Direction, Handle, Kind, POLL_FOREVER, POLL_MAX, PollEntry, Request, poll,
 };
 use abi::{Error, Pid};
+use core::net::SocketAddr;
 use smoltcp::socket::tcp::State;
 use std::vec;
 use std::vec::Vec;
@@ -18,14 +18,8 @@ const DONE: abi::Result<Answer> = Ok(Answer::Done);
 
 /// One request of every kind that names a socket.
 pub fn every(socket: Handle) -> Vec<Request> {
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 9,
-    };
-    let here = SocketAddress {
-        ip: [0; 4],
-        port: 900,
-    };
+    let address = SocketAddr::from((PEER_IP, 9));
+    let here = SocketAddr::from(([0; 4], 900));
     let mut requests = vec![
         Request::Bind {
             socket,
@@ -84,7 +78,7 @@ fn addresses_are_bound_once_and_must_be_ours() {
     let socket = world.socket(A, Kind::Stream);
     let bind = |socket, ip, port| Request::Bind {
         socket,
-        address: SocketAddress { ip, port },
+        address: SocketAddr::from((ip, port)),
     };
     for ip in [PEER_IP, [127, 0, 0, 1], [255; 4], [1, 2, 3, 4]] {
         assert_eq!(
@@ -109,6 +103,99 @@ fn addresses_are_bound_once_and_must_be_ours() {
 }
 
 #[test]
+fn ipv6_addresses_are_not_ours_and_not_to_be_reached_as_yet() {
+    let mut world = World::new(3);
+    for ip in ["::1", "fe80::1", "2001:db8::2", "ff02::1", "::10.0.2.15"] {
+        let address = SocketAddr::new(ip.parse().unwrap(), 80);
+        for kind in [Kind::Stream, Kind::Datagram] {
+            let socket = world.socket(A, kind);
+            let bound = world.ask(A, Request::Bind { socket, address });
+            assert_eq!(bound, Err(Error::AddressNotAvailable), "{address}");
+            let connected = world.ask(A, Request::Connect { socket, address });
+            assert_eq!(connected, Err(Error::Unreachable), "{address}");
+            // It is as it was.
+            let unbound = Ok(Answer::Address(SocketAddr::from(([0; 4], 0))));
+            assert_eq!(world.ask(A, Request::LocalAddress { socket }), unbound);
+            assert_eq!(world.ask(A, Request::Close { socket }), DONE);
+        }
+        let socket = world.bound(A, Kind::Datagram, 7);
+        let sent = world.now(A, Request::SendTo { socket, address }, b"x").0;
+        assert_eq!(sent, Err(Error::Unreachable), "{address}");
+        assert_eq!(world.ask(A, Request::Close { socket }), DONE);
+    }
+    assert!(world.frames().is_empty());
+}
+
+#[test]
+fn any_address_of_ipv6_is_any_of_ipv4_too() {
+    let mut world = World::new(4);
+    let address = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port);
+    let any = address("::", 80);
+    let bound = |world: &mut World, kind| {
+        let (socket, other) = (world.socket(A, kind), world.socket(A, kind));
+        let bind = |socket, address| Request::Bind { socket, address };
+        assert_eq!(world.ask(A, bind(socket, any)), DONE);
+        let second = world.ask(A, bind(other, address("0.0.0.0", 80)));
+        assert_eq!(second, Err(Error::AddressInUse));
+        socket
+    };
+    let listener = bound(&mut world, Kind::Stream);
+    let listen = Request::Listen {
+        socket: listener,
+        backlog: 1,
+    };
+    assert_eq!(world.ask(A, listen), DONE);
+    world.peer.connect(5000, 80);
+    let socket = world.accept(A, listener);
+    let peer = Ok(Answer::Address(address("10.0.2.2", 5000)));
+    assert_eq!(world.ask(A, Request::PeerAddress { socket }), peer);
+
+    let socket = bound(&mut world, Kind::Datagram);
+    world.inject(&udp((PEER_IP, 5000), 80, b"x"));
+    world.frames();
+    let received = world.now(A, Request::RecvFrom { socket }, &[0; 9]).0;
+    assert_eq!(received, Ok(Answer::Datagram(1, address("10.0.2.2", 5000))));
+    // It is nobody to talk to, and as a peer it takes the peer back.
+    let to = |address| Request::SendTo { socket, address };
+    let refused = Err(Error::InvalidArgument);
+    assert_eq!(world.now(A, to(any), b"x").0, refused);
+    let connect = |address| Request::Connect { socket, address };
+    assert_eq!(world.ask(A, connect(address("10.0.2.2", 9))), DONE);
+    assert_eq!(world.ask(A, connect(address("::", 0))), DONE);
+    let none = Err(Error::NotConnected);
+    assert_eq!(world.ask(A, Request::PeerAddress { socket }), none);
+    let socket = world.socket(A, Kind::Stream);
+    let connect = Request::Connect {
+        socket,
+        address: any,
+    };
+    assert_eq!(world.ask(A, connect), refused);
+}
+
+#[test]
+fn an_ipv6_address_that_maps_one_of_ipv4_is_that_one() {
+    let mut world = World::new(5);
+    let mapped = |ip: [u8; 4], port| {
+        let ip = std::net::Ipv4Addr::from(ip).to_ipv6_mapped();
+        SocketAddr::new(ip.into(), port)
+    };
+    let socket = world.socket(A, Kind::Stream);
+    let address = mapped(SERVER_IP, 80);
+    assert_eq!(world.ask(A, Request::Bind { socket, address }), DONE);
+    let here = Ok(Answer::Address(SocketAddr::from((SERVER_IP, 80))));
+    assert_eq!(world.ask(A, Request::LocalAddress { socket }), here);
+    world.peer.listen(9000);
+    let address = mapped(PEER_IP, 9000);
+    let connected = world.wait(A, Request::Connect { socket, address }, &[]).0;
+    assert_eq!(connected, DONE);
+    let peer = Ok(Answer::Address(SocketAddr::from((PEER_IP, 9000))));
+    assert_eq!(world.ask(A, Request::PeerAddress { socket }), peer);
+    let socket = world.bound(A, Kind::Datagram, 7);
+    let sent = world.now(A, Request::SendTo { socket, address }, b"x").0;
+    assert_eq!(sent, Ok(Answer::Count(1)));
+}
+
+#[test]
 fn ports_nobody_asked_for_are_random_high_and_distinct() {
     let mut ports = Vec::new();
     for seed in 0..2 {
@@ -120,8 +207,8 @@ fn ports_nobody_asked_for_are_random_high_and_distinct() {
                 else {
                     panic!()
                 };
-                assert!(local.port >= 49152);
-                ports.push(local.port);
+                assert!(local.port() >= 49152);
+                ports.push(local.port());
             }
         }
     }
@@ -144,10 +231,7 @@ fn requests_on_the_wrong_kind_of_socket_say_so() {
     ] {
         assert_eq!(world.ask(A, request), Err(Error::NotSupported));
     }
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 9,
-    };
+    let address = SocketAddr::from((PEER_IP, 9));
     for socket in [world.socket(A, Kind::Stream), world.listener(A, 80, 1)] {
         assert_eq!(
             world.ask(A, Request::SendTo { socket, address }),
@@ -196,10 +280,7 @@ fn sockets_and_buffers_are_bounded() {
         world.socket(B, kind);
     }
     assert_eq!(world.ask(B, Request::Socket { kind }), Err(Error::NoMemory));
-    let address = SocketAddress {
-        ip: [0; 4],
-        port: 0,
-    };
+    let address = SocketAddr::from(([0; 4], 0));
     let bound: Vec<_> = sockets
         .iter()
         .map(|&socket| world.ask(A, Request::Bind { socket, address }))
@@ -253,10 +334,7 @@ fn connections_take_turns_where_there_is_memory_for_two() {
 #[test]
 fn a_death_frees_everything_at_any_time() {
     let mut world = World::new(6);
-    let address = SocketAddress {
-        ip: PEER_IP,
-        port: 9000,
-    };
+    let address = SocketAddr::from((PEER_IP, 9000));
     for n in 0..60 {
         let client = Pid::new(5, n);
         let port = 80;
@@ -340,7 +418,7 @@ fn a_process_that_is_dead_already_gets_no_socket() {
         },
     };
     struct Gone(Option<abi::Result<Answer>>);
-    impl crate::Kernel for Gone {
+    impl crate::Ipc for Gone {
         fn read(&mut self, _: u64, _: u8, _: usize, _: &mut [u8]) -> abi::Result<usize> {
             Err(Error::PeerDied)
         }

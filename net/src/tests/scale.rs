@@ -7,7 +7,8 @@
 
 use super::frames::*;
 use super::world::*;
-use crate::stack::{ConnectionId, DatagramId, Stack};
+use crate::names::{ConnectionId, DatagramId};
+use crate::stack::Stack;
 use crate::{Config, Limits};
 use smoltcp::wire::TcpControl;
 use std::time::{Duration, Instant};

@@ -1,11 +1,12 @@
 //! Many stations on the link: all are served, at once, whoever else shouts.
 
-use super::arp::arp;
-use super::frames::{Segment, segments, udp};
 use super::world::*;
 use crate::Config;
+use crate::tests::arp::arp;
+use crate::tests::frames::{Segment, segments, udp};
 use abi::Pid;
-use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, Request};
+use core::net::SocketAddr;
 use smoltcp::wire::TcpControl;
 use std::vec::Vec;
 
@@ -186,7 +187,7 @@ fn a_segment_leaves_as_soon_as_its_next_hop_answers() {
     let connect = |world: &mut World, ip| {
         let socket = world.socket(PROGRAM, Kind::Stream);
         world.non_blocking(PROGRAM, socket);
-        let address = SocketAddress { ip, port: 9 };
+        let address = SocketAddr::from((ip, 9));
         let connect = Request::Connect { socket, address };
         world.ask(PROGRAM, connect).unwrap_err();
         world.frames()

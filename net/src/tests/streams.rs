@@ -1,12 +1,11 @@
 //! Connections as programs and peers use them.
 
-use super::frames::arp_reply;
 use super::world::*;
+use crate::tests::frames::arp_reply;
 use crate::{Config, Limits};
-use abi::socket::{
-    Answer, Direction, Handle, Kind, POLL_FOREVER, PollEntry, Request, SocketAddress, poll,
-};
+use abi::socket::{Answer, Direction, Handle, Kind, POLL_FOREVER, PollEntry, Request, poll};
 use abi::{Error, Pid};
+use core::net::{IpAddr, SocketAddr};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use std::collections::BTreeMap;
@@ -544,8 +543,8 @@ fn a_deaf_connection_discards() {
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut [0; 20]), Ok(5));
 }
 
-fn address(ip: [u8; 4], port: u16) -> SocketAddress {
-    SocketAddress { ip, port }
+fn address(ip: [u8; 4], port: u16) -> SocketAddr {
+    SocketAddr::from((ip, port))
 }
 
 #[test]
@@ -569,10 +568,10 @@ fn connecting_out_works_and_both_ends_know_each_other() {
     let Ok(Answer::Address(local)) = local else {
         panic!("{local:?}")
     };
-    assert_eq!(local.ip, SERVER_IP);
-    assert!(local.port >= 49152);
+    assert_eq!(local.ip(), IpAddr::from(SERVER_IP));
+    assert!(local.port() >= 49152);
     let remote = world.peer.tcp(peer).remote_endpoint().unwrap();
-    assert_eq!(remote.port, local.port);
+    assert_eq!(remote.port, local.port());
     world
         .now(CLIENT, Request::Send { socket }, b"hello")
         .0
@@ -592,7 +591,7 @@ fn connect_from(world: &mut World, port: Option<u16>) -> (Handle, u16) {
     let connect = Request::Connect { socket, address };
     assert_eq!(world.wait(CLIENT, connect, &[]).0, Ok(Answer::Done));
     match world.ask(CLIENT, Request::LocalAddress { socket }) {
-        Ok(Answer::Address(local)) => (socket, local.port),
+        Ok(Answer::Address(local)) => (socket, local.port()),
         other => panic!("{other:?}"),
     }
 }

@@ -1,10 +1,10 @@
 //! Windows (RFC 9293 §3.8.6): none is taken back, whatever is acknowledged was kept, and
 //! neither end makes silly small segments.
 
-use super::frames::arp_reply;
 use super::raw::*;
 use super::world::*;
 use crate::Config;
+use crate::tests::frames::arp_reply;
 use abi::Pid;
 use abi::socket::{Answer, Handle, Request, poll};
 use std::vec;

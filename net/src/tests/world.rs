@@ -1,13 +1,15 @@
 //! The world of the tests: a wire with faults, a peer, and a kernel made of maps.
 
-use super::offload;
-use crate::phy::{self, Card, Checksum, Device, DeviceCapabilities};
-use crate::{Config, Kernel, Server};
+use crate::phy;
+use crate::phy::{Checksum, Device, DeviceCapabilities, LookAhead};
+use crate::tests::offload;
+use crate::{Config, Ipc, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
 use abi::nic::Segmentation;
-use abi::socket::{Answer, Handle, Kind, PollEntry, Request, SocketAddress};
+use abi::socket::{Answer, Handle, Kind, PollEntry, Request};
 use abi::{Error, Pid, Result};
+use core::net::SocketAddr;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
@@ -110,7 +112,7 @@ impl Nic {
     }
 }
 
-impl Card for Nic {
+impl LookAhead for Nic {
     fn segmentation(&self) -> Segmentation {
         self.segmentation
     }
@@ -187,7 +189,7 @@ pub struct FakeKernel {
     pub charged: BTreeMap<Pid, usize>,
 }
 
-impl Kernel for FakeKernel {
+impl Ipc for FakeKernel {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         let lent = self.lent.get(&token).ok_or(Error::PeerDied)?;
         let memory = &lent.leases[usize::from(lease)];
@@ -605,7 +607,7 @@ impl World {
     pub fn bound(&mut self, client: Pid, kind: Kind, port: u16) -> Handle {
         let socket = self.socket(client, kind);
         let ip = [0; 4];
-        let address = SocketAddress { ip, port };
+        let address = SocketAddr::from((ip, port));
         let bound = self.ask(client, Request::Bind { socket, address });
         assert_eq!(bound, Ok(Answer::Done));
         socket

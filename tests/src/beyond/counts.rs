@@ -144,7 +144,8 @@ fn counts(bench: &Bench) -> Outcome {
 fn contract(bench: &Bench) -> Outcome {
     const OWNERS: usize = 2;
     let append = "run=testcalls,0,0,contract ".repeat(OWNERS);
-    let mut machine = bench.boot(&Setup::on_wire(&append))?;
+    let setup = Setup::on_wire(&append).from_image(bench.image_with_attackers());
+    let mut machine = bench.boot(&setup)?;
     let mut numbers = Vec::new();
     let ended = |machine: &Machine| {
         machine

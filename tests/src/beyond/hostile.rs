@@ -103,7 +103,8 @@ fn tell(machine: &Machine, port: u16, mode: &str, what: &str) -> Outcome<Memory>
 
 fn abuse(bench: &Bench, args: &str, refusals: &[&str]) -> Outcome {
     let append = format!("run=httpd run=echosrv {LIMITS} run=abuse,{args}");
-    let mut machine = bench.boot(&Setup::new(&append))?;
+    let setup = Setup::new(&append).from_image(bench.image_with_attackers());
+    let mut machine = bench.boot(&setup)?;
     let mode = args.split(',').next().unwrap_or_default();
     machine.wait_servers(true, true)?;
     machine

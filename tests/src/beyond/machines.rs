@@ -212,10 +212,12 @@ fn large_site(bench: &Bench) -> Outcome {
 fn places(bench: &Bench) -> Outcome {
     const STARTS: usize = 6;
     let append = ["run=fault,stack"; STARTS].join(" ");
+    let boot =
+        |append: &str| bench.boot(&Setup::new(append).from_image(bench.image_with_attackers()));
     let mut images = HashSet::new();
     let mut stacks = HashSet::new();
     for _ in 0..2 {
-        let machine = bench.boot(&Setup::new(&append))?;
+        let machine = boot(&append)?;
         machine.wait_end_of_run()?;
         let lines = machine.console.lines();
         let words = |before: &'static str, after: &'static str| {
@@ -237,7 +239,7 @@ fn places(bench: &Bench) -> Outcome {
         },
     )?;
     // Without the random bits a debugger finds all of them at one place.
-    let machine = bench.boot(&Setup::new(&format!("{append} layout=fixed")))?;
+    let machine = boot(&format!("{append} layout=fixed"))?;
     machine.wait_end_of_run()?;
     let lines = machine.console.lines();
     let fixed = lines

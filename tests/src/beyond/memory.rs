@@ -104,9 +104,11 @@ fn left_out(bench: &Bench) -> Outcome {
 
 /// What `testmemory` finds free before and after each round is the same, and the kernel lives.
 fn comes_back(bench: &Bench, what: &str, memory_mib: u32) -> Outcome {
-    let mut setup = Setup::new(&format!("run=testmemory,{what}"));
-    setup.memory_mib = memory_mib;
-    let machine = bench.boot(&setup)?;
+    let machine = bench.boot(&Setup {
+        memory_mib,
+        image: Some(bench.image_with_attackers()),
+        ..Setup::new(&format!("run=testmemory,{what}"))
+    })?;
     let name = what.split(',').next().unwrap_or(what);
     let end = format!("testmemory: {name}: end");
     machine.console.wait_line(&end, LONG)?;
@@ -140,7 +142,8 @@ fn comes_back(bench: &Bench, what: &str, memory_mib: u32) -> Outcome {
 /// A program marks its registers, the card's buffers and its memory, frames with the mark arrive
 /// for it, and it ends; the next one looks.
 fn marks(bench: &Bench) -> Outcome {
-    let mut machine = bench.boot(&Setup::on_wire("run=testmemory,marks"))?;
+    let setup = Setup::on_wire("run=testmemory,marks").from_image(bench.image_with_attackers());
+    let mut machine = bench.boot(&setup)?;
     machine
         .console
         .wait_prefix("testmemory: marked", PATIENCE)?;

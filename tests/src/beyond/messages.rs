@@ -171,7 +171,8 @@ fn bad_arguments(bench: &Bench) -> Outcome {
         ),
     ];
     let runs: Vec<String> = RUNS.iter().map(|(run, _)| format!("run={run}")).collect();
-    let machine = bench.boot(&Setup::new(&runs.join(" ")))?;
+    let setup = Setup::new(&runs.join(" ")).from_image(bench.image_with_attackers());
+    let machine = bench.boot(&setup)?;
     machine.wait_end_of_run()?;
     let lines = machine.console.lines();
     for (run, said) in RUNS {
@@ -209,6 +210,7 @@ fn usages(bench: &Bench) -> Outcome {
     // All at once, so that each must find memory beside the others.
     let machine = bench.boot(&Setup {
         memory_mib: 256,
+        image: Some(bench.image_with_attackers()),
         ..Setup::new(&runs)
     })?;
     machine.wait_end_of_run()?;
@@ -241,7 +243,7 @@ fn image_of_failures(bench: &Bench) -> Outcome<Image> {
     const SCRIPT: &str = r#"mkdir files && tar -C files -xf "$0" &&
         cp files/bin/hello files/bin/httpd && cp files/bin/fault files/bin/echosrv &&
         tar -C files --format=ustar -cf failing.tar boot bin www"#;
-    let image = bench.image();
+    let image = bench.image_with_attackers();
     let module = image.module.ok_or("no boot module was built")?;
     let status = Command::new("sh")
         .args(["-c", SCRIPT])

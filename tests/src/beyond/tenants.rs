@@ -5,7 +5,7 @@ use crate::connection::Connection;
 use crate::debugger::Programs;
 use crate::frames::{ARP, BROADCAST, Ip, Packet, arp, ethernet};
 use crate::http;
-use crate::machine::{LONG, Machine, PATIENCE, Setup};
+use crate::machine::{Image, LONG, Machine, PATIENCE, Setup};
 use crate::suite::{Bench, Case};
 use crate::wire::{GUEST_IP, OUR_MAC};
 use crate::{During, Outcome, ensure, pattern, read_all, same_bytes};
@@ -94,7 +94,7 @@ fn two(bench: &Bench) -> Outcome {
 ///
 /// # Errors
 /// If one does not.
-pub fn boot(bench: &Bench, stacks: u8, more: &str) -> Outcome<Machine> {
+pub fn boot(bench: &Bench, stacks: u8, more: &str, image: Image) -> Outcome<Machine> {
     let names: Vec<String> = (0..stacks).map(|number| format!("s{number}")).collect();
     let words = names.iter().zip(0..).map(|(name, number): (_, u8)| {
         let station = match number % 2 {
@@ -107,7 +107,7 @@ pub fn boot(bench: &Bench, stacks: u8, more: &str) -> Outcome<Machine> {
     let machine = bench.boot(&Setup {
         stacks: (0..stacks).map(address).collect(),
         memory_mib: 128,
-        ..Setup::new(&(words.collect::<String>() + more))
+        ..Setup::new(&(words.collect::<String>() + more)).from_image(image)
     })?;
     wait_stacks(&machine, names.iter().map(String::as_str))?;
     machine
@@ -137,7 +137,7 @@ pub fn echo_all(machine: &Machine, stacks: u8, seed: u64, len: usize) -> Outcome
 }
 
 fn sixteen(bench: &Bench) -> Outcome {
-    let machine = boot(bench, 16, "")?;
+    let machine = boot(bench, 16, "", bench.image())?;
     (0..3).try_for_each(|round| echo_all(&machine, 16, round, 200_000))
 }
 

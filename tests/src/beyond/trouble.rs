@@ -91,7 +91,8 @@ fn faults(bench: &Bench) -> Outcome {
         .iter()
         .map(|(kind, _)| format!(" run=fault,{kind}"))
         .collect();
-    let machine = bench.boot(&Setup::new(&format!("run=echosrv run=httpd{runs}")))?;
+    let setup = Setup::new(&format!("run=echosrv run=httpd{runs}"));
+    let machine = bench.boot(&setup.from_image(bench.image_with_attackers()))?;
     machine.wait_servers(true, true)?;
     for (kind, cause) in KINDS {
         let is_report = |line: &str| line.contains("fault (pid ") && line.contains(cause);
@@ -122,7 +123,8 @@ fn senseless_calls(bench: &Bench) -> Outcome {
     let runs: String = (1..=3)
         .map(|seed| format!(" run=testcalls,20000,{seed}"))
         .collect();
-    let machine = bench.boot(&Setup::new(&format!("run=echosrv run=httpd{runs}")))?;
+    let setup = Setup::new(&format!("run=echosrv run=httpd{runs}"));
+    let machine = bench.boot(&setup.from_image(bench.image_with_attackers()))?;
     machine.wait_servers(true, true)?;
     let mut refused = 0;
     let mut from = 0;

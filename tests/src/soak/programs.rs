@@ -26,7 +26,8 @@ pub fn calls(bench: &Bench, plan: &Plan) -> Outcome {
         let mut dice = plan.next(Instant::now()).ok_or("no time")?;
         let seed = dice.next() >> 1;
         let append = format!("run=echosrv run=httpd run=testcalls,{COUNT},{seed},calls,{TIMES}");
-        let machine = bench.boot(&Setup::new(&append))?;
+        let setup = Setup::new(&append).from_image(bench.image_with_attackers());
+        let machine = bench.boot(&setup)?;
         machine.wait_servers(true, true)?;
         serve_within(&machine, DURING).during("beside the calls")?;
         let free = free_memory(&machine)?;
@@ -51,7 +52,7 @@ pub fn tenants(bench: &Bench, plan: &Plan) -> Outcome {
         let mut dice = plan.next(Instant::now()).ok_or("no time")?;
         let seed = dice.next() >> 1;
         let more = format!("run=testcalls,{COUNT},{seed},tenant,{TIMES}");
-        let machine = tenants::boot(bench, STACKS, &more)?;
+        let machine = tenants::boot(bench, STACKS, &more, bench.image_with_attackers())?;
         while told_free(&machine).len() < TIMES {
             tenants::echo_all(&machine, STACKS, dice.next(), 20_000)?;
             let passed = machine.power_on.elapsed();
@@ -77,7 +78,8 @@ pub fn exchanges(bench: &Bench, plan: &Plan) -> Outcome {
         let mut dice = plan.next(Instant::now()).ok_or("no time")?;
         let seed = dice.next() >> 1;
         let append = format!("run=testcalls,{COUNT},{seed},exchanges,{TIMES}");
-        let mut machine = bench.boot(&Setup::on_wire(&append))?;
+        let setup = Setup::on_wire(&append).from_image(bench.image_with_attackers());
+        let mut machine = bench.boot(&setup)?;
         let mut port = 0;
         // Frames come meanwhile, so that there is something to be received.
         while told_free(&machine).len() < TIMES {
@@ -117,7 +119,8 @@ pub fn leases(bench: &Bench, plan: &Plan) -> Outcome {
         let mut dice = plan.next(Instant::now()).ok_or("no time")?;
         let seed = dice.next() >> 1;
         let append = format!("run=testcalls,{COUNT},{seed},leases,{TIMES}");
-        let machine = bench.boot(&Setup::new(&append))?;
+        let setup = Setup::new(&append).from_image(bench.image_with_attackers());
+        let machine = bench.boot(&setup)?;
         let free = free_memory(&machine)?;
         plan.count(TIMES * COUNT);
         let lines = machine.console.lines();

@@ -7,10 +7,10 @@ extern crate alloc;
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, SocketAddr};
 use runtime::args::Args;
 use runtime::println;
-use runtime::socket::{Direction, SocketAddress, TcpStream};
+use runtime::socket::{Direction, TcpStream};
 use runtime::start::Context;
 
 runtime::entry!(
@@ -26,17 +26,14 @@ usage: echotest[,IP[,PORT]]
 const MESSAGE: &str = "Hello world!\n";
 
 /// Whom to connect to.
-fn options(args: &mut Args<'_>) -> Result<SocketAddress, String> {
+fn options(args: &mut Args<'_>) -> Result<SocketAddr, String> {
     // The lab connected to itself through its card; here the host is on the other side.
-    let host = args.parsed("IPv4 address", Ipv4Addr::new(10, 0, 2, 2))?;
+    let host = args.parsed("IP address", IpAddr::from([10, 0, 2, 2]))?;
     let port = args.parsed("port", 10_000)?;
-    Ok(SocketAddress {
-        ip: host.octets(),
-        port,
-    })
+    Ok(SocketAddr::new(host, port))
 }
 
-fn main(address: SocketAddress) -> Result<(), String> {
+fn main(address: SocketAddr) -> Result<(), String> {
     println!("Connecting to {address}...");
     let stream = TcpStream::connect(address).context("connect")?;
     println!("connected to server");

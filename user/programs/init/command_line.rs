@@ -27,7 +27,7 @@ pub struct Named<'a> {
     pub network: Vec<&'a str>,
     /// The programs that use it, without arguments.
     pub runs: Vec<&'a str>,
-    /// The one of [`super::SERVICES`] that is part of its network server.
+    /// `echosrv` or `httpd`, if that is part of its network server.
     pub inside: Option<&'a str>,
 }
 

@@ -28,10 +28,13 @@ use runtime::process::Describe;
 use runtime::{Error, Pid, Result};
 
 mod command_line;
+mod program;
 mod shares;
 
 pub use command_line::{CommandLine, Named, Run};
 pub use shares::Share;
+
+use program::{HEARD_MAX, Program, RESTART_NS, Role, stack_of};
 
 /// The program that serves a card.
 pub const NETWORK_SERVER: &str = "netd";
@@ -43,14 +46,6 @@ const SERVER_WAIT_NS: u64 = 10_000_000_000;
 const LOOK_NS: u64 = 2_000_000;
 /// Requests that may wait at the same time.
 const WAITING_MAX: usize = 64;
-/// Delay before a service that ended soon after its start is started again: doubled up to the
-/// second value each time. In nanoseconds.
-const RESTART_NS: (u64, u64) = (100_000_000, 5_000_000_000);
-/// A service that has run for so long is started again at once, since its clients wait. In
-/// nanoseconds.
-const SETTLED_NS: u64 = 1_000_000_000;
-/// How often a program may end the same way in a row before it is mute.
-const HEARD_MAX: u32 = 3;
 
 /// What the supervisor needs of the system: the real one, or a test's.
 pub trait System {
@@ -83,42 +78,6 @@ pub trait System {
     /// # Errors
     /// As [`runtime::ramdisk::ramdisk`].
     fn programs(&self) -> Result<Vec<String>>;
-}
-
-/// Why a program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// It was asked for with `run=`.
-    Run,
-    /// A program asked for the server of its card.
-    Network,
-    /// It is one of [`SERVICES`].
-    Service,
-}
-
-/// A program that runs or will run again.
-#[derive(Debug)]
-struct Program {
-    name: String,
-    args: String,
-    /// Words that change its limits.
-    limits: String,
-    role: Role,
-    /// The stack whose server it is, or uses.
-    stack: Stack,
-    /// It is started again when it ends.
-    is_kept: bool,
-    /// `None` while it waits for `due`.
-    pid: Option<Pid>,
-    started: u64,
-    due: u64,
-    delay: u64,
-    /// How it ended last, soon after its start, and how often in a row.
-    failed: Option<(Exit, u32)>,
-    /// It is not started again: it would be in vain.
-    is_given_up: bool,
-    /// Why it could not be started, when that was last told.
-    unstartable: Option<Error>,
 }
 
 /// A request for a network server that is not answered yet.
@@ -508,62 +467,6 @@ impl<S: System> Supervisor<S> {
             .any(|program| !program.is_given_up && (program.role == Role::Run || program.is_kept))
         {
             self.system.say(format_args!("nothing left to run"));
-        }
-    }
-}
-
-/// The stack of a network server with these arguments.
-fn stack_of(args: &str) -> Stack {
-    let card = Args::new(args).next().and_then(|card| card.parse().ok());
-    let named = Args::new(args)
-        .last()
-        .and_then(|last| last.strip_prefix("stack="));
-    let named = named.and_then(|name| name.parse().ok());
-    named.unwrap_or(Stack::from(card.unwrap_or(0)))
-}
-
-impl Program {
-    /// The stack whose server it is.
-    fn serves(&self) -> Option<Stack> {
-        (self.name == NETWORK_SERVER).then_some(self.stack)
-    }
-
-    /// Whether it waits to be started again, and has waited long enough.
-    fn is_due(&self, now: u64) -> bool {
-        self.pid.is_none() && !self.is_given_up && self.due <= now
-    }
-
-    /// Whether it has ended the same way too often to be heard.
-    fn is_mute(&self) -> bool {
-        self.failed.is_some_and(|(_, times)| times >= HEARD_MAX)
-    }
-
-    /// When it will have run for long enough to be heard again.
-    fn due_to_be_heard(&self) -> u64 {
-        self.started.saturating_add(RESTART_NS.1)
-    }
-
-    /// It has ended: how often so in a row, each time soon after its start.
-    fn count_failures(&mut self, exit: Exit, now: u64) -> u32 {
-        let before = match self.failed {
-            Some((last, times)) if last == exit => times,
-            _ => 0,
-        };
-        let soon = now < self.due_to_be_heard();
-        let times = if soon { before.saturating_add(1) } else { 1 };
-        self.failed = Some((exit, times));
-        times
-    }
-
-    /// Plans the next start.
-    fn ended(&mut self, now: u64) {
-        let (first, most) = RESTART_NS;
-        self.pid = None;
-        if now.saturating_sub(self.started) >= SETTLED_NS {
-            (self.due, self.delay) = (now, first);
-        } else {
-            self.due = now + self.delay;
-            self.delay = (self.delay * 2).min(most);
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Share {
     pub names: String,
     /// The cards that it may attach, a bit each.
     pub cards: u64,
+    /// It may attach parts of these only.
+    pub parts_only: bool,
     /// Whether it serves others.
     pub is_server: bool,
 }
@@ -56,12 +58,15 @@ impl Share {
             limits: Limits::PROGRAM,
             names: String::new(),
             cards: 0,
+            parts_only: false,
             is_server: false,
         };
         let limits = Limits::PROGRAM;
         if name == NETWORK_SERVER {
             let card = Args::new(args).next().unwrap_or("0").parse().unwrap_or(0u8);
-            share.names = super::stack_of(args).service().as_str().into();
+            let stack = super::stack_of(args);
+            share.names = stack.service().as_str().into();
+            share.parts_only = stack.card().is_none();
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
             share.is_server = true;
             let handles = all.get(Resource::Processes) * 2;
@@ -133,6 +138,9 @@ impl Share {
         let mut flags = 0;
         if self.is_server {
             flags |= spawn::SERVER;
+        }
+        if self.parts_only {
+            flags |= spawn::PARTS;
         }
         if is_mute {
             flags |= spawn::MUTE;

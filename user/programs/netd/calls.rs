@@ -5,7 +5,7 @@ use crate::nicstat;
 use abi::batch::{HERE, HERE_MAX};
 use abi::ipc::{LEASES_MAX, LeaseInfo};
 use abi::socket::Answer;
-use net::Kernel;
+use net::Ipc;
 use runtime::ipc::{self, MESSAGE_MAX, Message};
 use runtime::sys::{self, Lent};
 use runtime::{Error, Pid, Result};
@@ -125,7 +125,7 @@ impl<'l, 'm> Calls<'l, 'm> {
     }
 }
 
-impl Kernel for Calls<'_, '_> {
+impl Ipc for Calls<'_, '_> {
     fn read(&mut self, token: u64, lease: u8, offset: usize, into: &mut [u8]) -> Result<usize> {
         if token != OWN_TOKEN {
             return ipc::lease_read(token, lease, offset as u64, into);
@@ -163,7 +163,7 @@ impl Kernel for Calls<'_, '_> {
 
     fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]) {
         let mut bytes = [0; MESSAGE_MAX];
-        bytes[..Answer::SIZE].copy_from_slice(&answer.to_bytes());
+        bytes[..HERE].copy_from_slice(&answer.to_bytes());
         let len = HERE + events.len().min(HERE_MAX);
         bytes[HERE..len].copy_from_slice(&events[..len - HERE]);
         self.reply(token, Ok(&bytes[..len]));

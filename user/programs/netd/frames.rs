@@ -285,7 +285,7 @@ impl phy::Device for Frames {
     }
 }
 
-impl phy::Card for Frames {
+impl phy::LookAhead for Frames {
     fn segmentation(&self) -> Segmentation {
         self.features.segmentation
     }

@@ -10,13 +10,14 @@ use abi::ipc::MESSAGE_MAX;
 use abi::service::{self, Stack};
 use abi::socket::{Answer, Kind, Request};
 use alloc::string::String;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 pub mod batch;
 pub mod own;
 mod poll;
 mod table;
 
-pub use abi::socket::{Direction, Handle, POLL_FOREVER, POLL_MAX, SocketAddress, poll as events};
+pub use abi::socket::{Direction, Handle, POLL_FOREVER, POLL_MAX, poll as events};
 pub use poll::{PollSet, Pollable};
 pub use table::Table;
 
@@ -114,7 +115,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`], [`Error::NoMemory`].
-    pub fn listen(&self, address: SocketAddress, backlog: u16) -> Result<TcpListener> {
+    pub fn listen(&self, address: SocketAddr, backlog: u16) -> Result<TcpListener> {
         let socket = self.socket(Kind::Stream)?;
         socket.bind(address)?;
         socket.done(Request::Listen {
@@ -129,7 +130,7 @@ impl Server {
     /// # Errors
     /// [`Error::ConnectionRefused`], [`Error::TimedOut`], [`Error::Unreachable`],
     /// [`Error::NoMemory`].
-    pub fn connect(&self, address: SocketAddress) -> Result<TcpStream> {
+    pub fn connect(&self, address: SocketAddr) -> Result<TcpStream> {
         let socket = self.socket(Kind::Stream)?;
         socket.connect(address)?;
         Ok(TcpStream { socket })
@@ -139,7 +140,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::listen`].
-    pub fn datagram(&self, address: SocketAddress) -> Result<UdpSocket> {
+    pub fn datagram(&self, address: SocketAddr) -> Result<UdpSocket> {
         let socket = self.socket(Kind::Datagram)?;
         socket.bind(address)?;
         Ok(UdpSocket { socket })
@@ -201,12 +202,12 @@ impl Socket {
         self.server.request(request, &mut []).map(|_| ())
     }
 
-    fn bind(&self, address: SocketAddress) -> Result<()> {
+    fn bind(&self, address: SocketAddr) -> Result<()> {
         let socket = self.handle;
         self.done(Request::Bind { socket, address })
     }
 
-    fn connect(&self, address: SocketAddress) -> Result<()> {
+    fn connect(&self, address: SocketAddr) -> Result<()> {
         let socket = self.handle;
         self.done(Request::Connect { socket, address })
     }
@@ -230,27 +231,27 @@ impl Socket {
         self.done(Request::SetNonBlocking { socket, on })
     }
 
-    fn address(&self, request: Request) -> Result<SocketAddress> {
+    fn address(&self, request: Request) -> Result<SocketAddr> {
         match self.server.request(request, &mut [])? {
             Answer::Address(address) => Ok(address),
             _ => Err(Error::Malformed),
         }
     }
 
-    fn local_addr(&self) -> Result<SocketAddress> {
+    fn local_addr(&self) -> Result<SocketAddr> {
         let socket = self.handle;
         self.address(Request::LocalAddress { socket })
     }
 
-    fn peer_addr(&self) -> Result<SocketAddress> {
+    fn peer_addr(&self) -> Result<SocketAddr> {
         let socket = self.handle;
         self.address(Request::PeerAddress { socket })
     }
 }
 
-/// An address on every interface of this machine.
-pub const fn any(port: u16) -> SocketAddress {
-    SocketAddress { ip: [0; 4], port }
+/// A port on every address of the stack, of IPv4 and of IPv6.
+pub const fn any(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
 }
 
 /// A TCP socket that waits for connections.
@@ -264,7 +265,7 @@ impl TcpListener {
     ///
     /// # Errors
     /// As [`Server::ours`] and [`Server::listen`].
-    pub fn bind(address: SocketAddress) -> Result<TcpListener> {
+    pub fn bind(address: SocketAddr) -> Result<TcpListener> {
         Server::ours()?.listen(address, DEFAULT_BACKLOG)
     }
 
@@ -272,7 +273,7 @@ impl TcpListener {
     ///
     /// # Errors
     /// [`Error::WouldBlock`] if the listener is non-blocking and none waits.
-    pub fn accept(&self) -> Result<(TcpStream, SocketAddress)> {
+    pub fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
         let server = self.socket.server;
         let socket = self.socket.handle;
         match server.request(Request::Accept { socket }, &mut [])? {
@@ -288,7 +289,7 @@ impl TcpListener {
     ///
     /// # Errors
     /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddress> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         self.socket.local_addr()
     }
 
@@ -322,7 +323,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// As [`Server::ours`] and [`Server::connect`].
-    pub fn connect(address: SocketAddress) -> Result<TcpStream> {
+    pub fn connect(address: SocketAddr) -> Result<TcpStream> {
         Server::ours()?.connect(address)
     }
 
@@ -383,7 +384,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddress> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         self.socket.local_addr()
     }
 
@@ -391,7 +392,7 @@ impl TcpStream {
     ///
     /// # Errors
     /// [`Error::NotConnected`], [`Error::PeerDied`].
-    pub fn peer_addr(&self) -> Result<SocketAddress> {
+    pub fn peer_addr(&self) -> Result<SocketAddr> {
         self.socket.peer_addr()
     }
 
@@ -415,7 +416,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`Server::ours`] and [`Server::datagram`].
-    pub fn bind(address: SocketAddress) -> Result<UdpSocket> {
+    pub fn bind(address: SocketAddr) -> Result<UdpSocket> {
         Server::ours()?.datagram(address)
     }
 
@@ -428,7 +429,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::PeerDied`].
-    pub fn connect(&self, address: SocketAddress) -> Result<()> {
+    pub fn connect(&self, address: SocketAddr) -> Result<()> {
         self.socket.connect(address)
     }
 
@@ -453,7 +454,7 @@ impl UdpSocket {
     /// # Errors
     /// [`Error::WouldBlock`], [`Error::TooLong`], [`Error::Unreachable`],
     /// [`Error::PeerDied`].
-    pub fn send_to(&self, datagram: &[u8], address: SocketAddress) -> Result<usize> {
+    pub fn send_to(&self, datagram: &[u8], address: SocketAddr) -> Result<usize> {
         let socket = self.socket.handle;
         let request = Request::SendTo { socket, address };
         let answer = self
@@ -467,7 +468,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// [`Error::WouldBlock`] if non-blocking and there is none, [`Error::PeerDied`].
-    pub fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddress)> {
+    pub fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
         let room = buffer.len();
         let socket = self.socket.handle;
         let answer = self
@@ -484,7 +485,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddress> {
+    pub fn local_addr(&self) -> Result<SocketAddr> {
         self.socket.local_addr()
     }
 

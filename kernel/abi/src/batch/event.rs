@@ -1,8 +1,9 @@
 //! What a program hears.
 
-use crate::socket::{Handle, SocketAddress};
-use crate::wire::{Reader, Writer};
+use crate::socket::Handle;
+use crate::wire::{Reader, Writer, ip};
 use crate::{Error, Result};
+use core::net::SocketAddr;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum Event {
         /// The connection.
         socket: Handle,
         /// Its other end.
-        peer: SocketAddress,
+        peer: SocketAddr,
     },
     /// Bytes of a stream; it is not armed any more.
     Received {
@@ -33,7 +34,7 @@ pub enum Event {
         /// The socket.
         socket: Handle,
         /// The sender.
-        from: SocketAddress,
+        from: SocketAddr,
         /// How many bytes lie behind the event.
         len: u32,
     },
@@ -105,7 +106,7 @@ crate::numbered! {
 
 impl Event {
     /// Bytes on the wire, without those behind it.
-    pub const SIZE: usize = 24;
+    pub const SIZE: usize = 28;
 
     /// How many bytes lie behind it.
     pub fn inline(&self) -> usize {
@@ -117,60 +118,44 @@ impl Event {
 
     /// The event as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        // kind, detail, short, socket, word, address, inline
-        let ip = [0; 4];
-        let (kind, detail, short, socket, word, ip, inline) = match *self {
+        let (kind, detail, short, socket, word) = match *self {
             Event::Accepted {
                 listener,
                 socket,
-                peer: SocketAddress { ip, port },
-            } => (EventKind::Accepted, 0, port, listener, socket.0, ip, 0),
-            Event::Received { socket, len } => (EventKind::Received, 0, 0, socket, 0, ip, len),
-            Event::Ended { socket } => (EventKind::Ended, 0, 0, socket, 0, ip, 0),
-            Event::Datagram {
-                socket,
-                from: SocketAddress { ip, port },
-                len,
-            } => (EventKind::Datagram, 0, port, socket, 0, ip, len),
-            Event::Sent { socket, waited } => (EventKind::Sent, waited.into(), 0, socket, 0, ip, 0),
+                peer,
+            } => (EventKind::Accepted, 0, peer.port(), listener, socket.0),
+            Event::Received { socket, len } => (EventKind::Received, 0, 0, socket, len),
+            Event::Ended { socket } => (EventKind::Ended, 0, 0, socket, 0),
+            Event::Datagram { socket, from, len } => {
+                (EventKind::Datagram, 0, from.port(), socket, len)
+            }
+            Event::Sent { socket, waited } => (EventKind::Sent, waited.into(), 0, socket, 0),
             Event::Cut {
                 socket,
                 operation,
                 count,
-            } => (EventKind::Cut, 0, operation, socket, count, ip, 0),
-            Event::Room { socket } => (EventKind::Room, 0, 0, socket, 0, ip, 0),
-            Event::Closed { socket } => (EventKind::Closed, 0, 0, socket, 0, ip, 0),
-            Event::Progress {
-                socket,
-                count,
-                idle_ms,
-            } => (
-                EventKind::Progress,
-                0,
-                0,
-                socket,
-                count,
-                idle_ms.to_le_bytes(),
-                0,
-            ),
+            } => (EventKind::Cut, 0, operation, socket, count),
+            Event::Room { socket } => (EventKind::Room, 0, 0, socket, 0),
+            Event::Closed { socket } => (EventKind::Closed, 0, 0, socket, 0),
+            Event::Progress { socket, count, .. } => (EventKind::Progress, 0, 0, socket, count),
             Event::Failed {
                 socket,
                 operation,
                 error,
-            } => (
-                EventKind::Failed,
-                0,
-                operation,
-                socket,
-                error.number().into(),
-                ip,
-                0,
-            ),
+            } => {
+                let error = error.number().into();
+                (EventKind::Failed, 0, operation, socket, error)
+            }
         };
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
-        writer.u8(kind as u8).u8(detail).u16(short).u32(socket.0);
-        writer.u32(word).bytes(&ip).u32(inline);
+        writer.u8(kind as u8).u8(detail).u16(short);
+        writer.u32(socket.0).u32(word).u128(match *self {
+            Event::Accepted { peer, .. } => ip(peer.ip()),
+            Event::Datagram { from, .. } => ip(from.ip()),
+            Event::Progress { idle_ms, .. } => idle_ms.into(),
+            _ => 0,
+        });
         bytes
     }
 
@@ -181,22 +166,20 @@ impl Event {
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
-        let socket = Handle(reader.u32()?);
-        let (word, ip, len) = (reader.u32()?, reader.array()?, reader.u32()?);
-        let address = SocketAddress { ip, port: short };
+        let (socket, word) = (Handle(reader.u32()?), reader.u32()?);
         let kind = EventKind::from_number(kind).ok_or(Error::Malformed)?;
         Ok(match kind {
             EventKind::Accepted => Event::Accepted {
                 listener: socket,
                 socket: Handle(word),
-                peer: address,
+                peer: SocketAddr::new(reader.ip()?, short),
             },
-            EventKind::Received => Event::Received { socket, len },
+            EventKind::Received => Event::Received { socket, len: word },
             EventKind::Ended => Event::Ended { socket },
             EventKind::Datagram => Event::Datagram {
                 socket,
-                from: address,
-                len,
+                from: SocketAddr::new(reader.ip()?, short),
+                len: word,
             },
             EventKind::Sent => Event::Sent {
                 socket,
@@ -212,7 +195,7 @@ impl Event {
             EventKind::Progress => Event::Progress {
                 socket,
                 count: word,
-                idle_ms: u32::from_le_bytes(ip),
+                idle_ms: reader.u32()?,
             },
             EventKind::Failed => Event::Failed {
                 socket,
@@ -226,29 +209,16 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::tests::ADDRESSES;
 
     const SOCKET: Handle = Handle(0xdead_beef);
-    const ADDRESS: SocketAddress = SocketAddress {
-        ip: [10, 0, 2, 15],
-        port: 7,
-    };
 
     #[test]
     fn events_round_trip() {
         let socket = SOCKET;
-        for event in [
-            Event::Accepted {
-                listener: Handle(9),
-                socket,
-                peer: ADDRESS,
-            },
+        let mut events = std::vec![
             Event::Received { socket, len: 5 },
             Event::Ended { socket },
-            Event::Datagram {
-                socket,
-                from: ADDRESS,
-                len: 18,
-            },
             Event::Sent {
                 socket,
                 waited: true,
@@ -270,13 +240,26 @@ mod tests {
                 operation: NOT_OF_THIS_CALL,
                 error: Error::ConnectionReset,
             },
-        ] {
+        ];
+        for address in ADDRESSES {
+            events.push(Event::Accepted {
+                listener: Handle(9),
+                socket,
+                peer: address,
+            });
+            events.push(Event::Datagram {
+                socket,
+                from: address,
+                len: 18,
+            });
+        }
+        for event in events {
             assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
         }
     }
 
     #[test]
     fn an_unknown_event_is_malformed() {
-        assert_eq!(Event::from_bytes(&[77; 24]), Err(Error::Malformed));
+        assert_eq!(Event::from_bytes(&[77; Event::SIZE]), Err(Error::Malformed));
     }
 }

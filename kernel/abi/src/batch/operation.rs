@@ -1,8 +1,9 @@
 //! What a program wants done.
 
-use crate::socket::{Direction, Handle, SocketAddress};
-use crate::wire::{Reader, Writer};
+use crate::socket::{Direction, Handle};
+use crate::wire::{Reader, Writer, ip};
 use crate::{Error, Result};
+use core::net::SocketAddr;
 
 /// A part of lease 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub enum Operation {
         /// The socket.
         socket: Handle,
         /// The receiver.
-        address: SocketAddress,
+        address: SocketAddr,
         /// How many bytes.
         inline: u32,
     },
@@ -139,9 +140,9 @@ crate::numbered! {
 
 impl Operation {
     /// Bytes on the wire, without those behind it.
-    pub const SIZE: usize = 24;
+    pub const SIZE: usize = 28;
     /// Where the number of bytes behind it is: at the same place in all.
-    const INLINE_AT: usize = 12;
+    const INLINE_AT: usize = 8;
 
     /// How many bytes lie behind the operation in these, whether they make sense or not.
     pub fn inline_of(bytes: &[u8; Self::SIZE]) -> usize {
@@ -157,66 +158,50 @@ impl Operation {
 
     /// The operation as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        // kind, detail, short, socket, word, inline, part
-        let none = Part::default();
-        let (kind, detail, short, socket, word, inline, part) = match *self {
+        let (kind, detail, short, socket, inline, word) = match *self {
             Operation::Accept {
                 socket,
                 count,
                 receive,
-            } => (OperationKind::Accept, 0, count, socket, receive, 0, none),
-            Operation::Receive { socket, max } => {
-                (OperationKind::Receive, 0, 0, socket, max, 0, none)
-            }
+            } => (OperationKind::Accept, 0, count, socket, 0, receive),
+            Operation::Receive { socket, max } => (OperationKind::Receive, 0, 0, socket, 0, max),
             Operation::ReceiveFrom { socket, count, max } => {
-                (OperationKind::ReceiveFrom, 0, count, socket, max, 0, none)
+                (OperationKind::ReceiveFrom, 0, count, socket, 0, max)
             }
             Operation::Send(Send {
                 socket,
                 inline,
-                part,
                 receive,
                 end,
                 tell,
-            }) => (
-                OperationKind::Send,
-                end as u8,
-                tell as u16,
-                socket,
-                receive,
-                inline,
-                part,
-            ),
+                ..
+            }) => {
+                let (end, tell) = (end as u8, tell as u16);
+                (OperationKind::Send, end, tell, socket, inline, receive)
+            }
             Operation::SendTo {
                 socket,
-                address: SocketAddress { ip, port },
+                address,
                 inline,
-            } => (
-                OperationKind::SendTo,
-                0,
-                port,
-                socket,
-                u32::from_le_bytes(ip),
-                inline,
-                none,
-            ),
-            Operation::Shutdown { socket, direction } => (
-                OperationKind::Shutdown,
-                direction as u8,
-                0,
-                socket,
-                0,
-                0,
-                none,
-            ),
-            Operation::Close { socket } => (OperationKind::Close, 0, 0, socket, 0, 0, none),
-            Operation::Cancel { socket } => (OperationKind::Cancel, 0, 0, socket, 0, 0, none),
-            Operation::Progress { socket } => (OperationKind::Progress, 0, 0, socket, 0, 0, none),
+            } => (OperationKind::SendTo, 0, address.port(), socket, inline, 0),
+            Operation::Shutdown { socket, direction } => {
+                (OperationKind::Shutdown, direction as u8, 0, socket, 0, 0)
+            }
+            Operation::Close { socket } => (OperationKind::Close, 0, 0, socket, 0, 0),
+            Operation::Cancel { socket } => (OperationKind::Cancel, 0, 0, socket, 0, 0),
+            Operation::Progress { socket } => (OperationKind::Progress, 0, 0, socket, 0, 0),
         };
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
-        writer.u8(kind as u8).u8(detail).u16(short).u32(socket.0);
-        writer.u32(word).u32(inline).u32(part.offset).u32(part.len);
+        writer.u8(kind as u8).u8(detail).u16(short);
+        writer.u32(socket.0).u32(inline).u128(match *self {
+            Operation::SendTo { address, .. } => ip(address.ip()),
+            Operation::Send(Send { part, .. }) => {
+                let (offset, len) = (u128::from(part.offset), u128::from(part.len));
+                u128::from(word) | offset << 32 | len << 64
+            }
+            _ => word.into(),
+        });
         bytes
     }
 
@@ -228,30 +213,31 @@ impl Operation {
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
-        let socket = Handle(reader.u32()?);
-        let (word, inline) = (reader.u32()?, reader.u32()?);
-        let part = Part {
-            offset: reader.u32()?,
-            len: reader.u32()?,
-        };
+        let (socket, inline) = (Handle(reader.u32()?), reader.u32()?);
         let kind = OperationKind::from_number(kind).ok_or(Error::NoSuchCall)?;
         Ok(match kind {
             OperationKind::Accept => Operation::Accept {
                 socket,
                 count: short,
-                receive: word,
+                receive: reader.u32()?,
             },
-            OperationKind::Receive => Operation::Receive { socket, max: word },
+            OperationKind::Receive => Operation::Receive {
+                socket,
+                max: reader.u32()?,
+            },
             OperationKind::ReceiveFrom => Operation::ReceiveFrom {
                 socket,
                 count: short,
-                max: word,
+                max: reader.u32()?,
             },
             OperationKind::Send => Operation::Send(Send {
                 socket,
                 inline,
-                part,
-                receive: word,
+                receive: reader.u32()?,
+                part: Part {
+                    offset: reader.u32()?,
+                    len: reader.u32()?,
+                },
                 end: match detail {
                     0 => End::Stays,
                     1 => End::Finish,
@@ -267,10 +253,7 @@ impl Operation {
             }),
             OperationKind::SendTo => Operation::SendTo {
                 socket,
-                address: SocketAddress {
-                    ip: word.to_le_bytes(),
-                    port: short,
-                },
+                address: SocketAddr::new(reader.ip()?, short),
                 inline,
             },
             OperationKind::Shutdown => Operation::Shutdown {
@@ -287,12 +270,9 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::tests::ADDRESSES;
 
     const SOCKET: Handle = Handle(0xdead_beef);
-    const ADDRESS: SocketAddress = SocketAddress {
-        ip: [10, 0, 2, 15],
-        port: 7,
-    };
 
     #[test]
     fn operations_round_trip() {
@@ -323,15 +303,17 @@ mod tests {
                 count: u16::MAX,
                 max: 1500,
             },
-            Operation::SendTo {
-                socket,
-                address: ADDRESS,
-                inline: 18,
-            },
             Operation::Close { socket },
             Operation::Cancel { socket },
             Operation::Progress { socket },
         ];
+        for address in ADDRESSES {
+            operations.push(Operation::SendTo {
+                socket,
+                address,
+                inline: 18,
+            });
+        }
         for direction in [Direction::Receive, Direction::Send, Direction::Both] {
             operations.push(Operation::Shutdown { socket, direction });
         }

@@ -23,7 +23,7 @@ pub mod rx {
     pub const STATUS: usize = 8;
 
     /// The card is done with the descriptor.
-    pub const DD: u32 = 1 << 0;
+    pub const DD: u32 = 1;
     /// It is the frame's last.
     pub const EOP: u32 = 1 << 1;
     /// A VLAN tag was taken out.
@@ -93,5 +93,5 @@ pub mod tx {
     pub const LENGTH_SHIFT: u32 = 14;
 
     /// Status: done.
-    pub const DD: u32 = 1 << 0;
+    pub const DD: u32 = 1;
 }

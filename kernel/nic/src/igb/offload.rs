@@ -186,8 +186,11 @@ pub fn plan(
         return Ok((tagged(Frame::plain(len, tail), wanted.vlan, None), None));
     };
     // What is behind the packet is not sent, but a tail always is.
-    let ends = headers.end == len || headers.end < len && tail == 0;
-    if !ends || headers.end < headers.body || len - tail < headers.body {
+    let ends = match tail {
+        0 => headers.end <= len,
+        _ => headers.end == len,
+    };
+    if !ends || headers.end < headers.body {
         return Err(Error::BadHeaders);
     }
     let whole = Whole {
@@ -202,7 +205,7 @@ pub fn plan(
     let Some((Transport::Tcp, payload)) = headers.transport else {
         return Err(Error::BadHeaders);
     };
-    if !limits.segmentation.takes(payload, segment_size) || whole.len - tail < payload {
+    if !limits.segmentation.takes(payload, segment_size) || whole.len < payload {
         return Err(Error::BadLength {
             len: payload + segment_size,
         });

@@ -104,7 +104,7 @@ impl Receiver {
         max: usize,
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
-        let polled = polled & self.all();
+        let polled = polled & ((1 << self.rings.len()) - 1);
         let (mut queue, mut given) = self.turn;
         // Rings in a row that were found empty. All are looked at anew after one gave something,
         // but that one, unless its turn was over.
@@ -183,8 +183,9 @@ impl Receiver {
     /// Whether something is in a ring whose interrupt is silent, by a look at memory alone.
     #[inline]
     pub fn has_received<B: Bus>(&mut self, csr: &mut Csr<B>, interrupts: &Interrupts) -> bool {
-        let polled = interrupts.polled_rings() & self.all();
-        !interrupts.are_all_armed() && bits(polled).any(|queue| self.rings[queue].is_done(csr))
+        // If not all are armed, the polled ones are rings that there are.
+        !interrupts.are_all_armed()
+            && bits(interrupts.polled_rings()).any(|queue| self.rings[queue].is_done(csr))
     }
 
     /// Whether a frame waits in one of these rings.
@@ -227,10 +228,5 @@ impl Receiver {
     /// The rings, to be counted up.
     pub fn rings(&self) -> &[Receive] {
         &self.rings
-    }
-
-    /// All rings, one bit each.
-    fn all(&self) -> u32 {
-        (1 << self.rings.len()) - 1
     }
 }

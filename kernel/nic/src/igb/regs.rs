@@ -106,7 +106,7 @@ pub const DT: u32 = 0x18;
 pub const DCTL: u32 = 0x28;
 
 /// CTRL: full duplex.
-pub const CTRL_FD: u32 = 1 << 0;
+pub const CTRL_FD: u32 = 1;
 /// CTRL: stop being bus master.
 pub const CTRL_GIO_MASTER_DISABLE: u32 = 1 << 2;
 /// CTRL: set link up.
@@ -119,7 +119,7 @@ pub const CTRL_RST: u32 = 1 << 26;
 pub const CTRL_VME: u32 = 1 << 30;
 
 /// STATUS: full duplex.
-pub const STATUS_FD: u32 = 1 << 0;
+pub const STATUS_FD: u32 = 1;
 /// STATUS: link up.
 pub const STATUS_LU: u32 = 1 << 1;
 /// STATUS: this is the second function of the chip (LAN ID, bits 3:2).
@@ -133,7 +133,7 @@ pub const STATUS_GIO_MASTER: u32 = 1 << 19;
 pub const EECD_AUTO_RD: u32 = 1 << 9;
 
 /// EERD: start.
-pub const EERD_START: u32 = 1 << 0;
+pub const EERD_START: u32 = 1;
 /// EERD: done.
 pub const EERD_DONE: u32 = 1 << 1;
 
@@ -147,7 +147,7 @@ pub const MDIC_READY: u32 = 1 << 28;
 pub const MDIC_ERROR: u32 = 1 << 30;
 
 /// ICR: a transmit descriptor was written back.
-pub const ICR_TXDW: u32 = 1 << 0;
+pub const ICR_TXDW: u32 = 1;
 /// ICR: the link changed.
 pub const ICR_LSC: u32 = 1 << 2;
 /// ICR: a receive descriptor was written back.
@@ -156,7 +156,7 @@ pub const ICR_RXDW: u32 = 1 << 7;
 pub const ICR_INT_ASSERTED: u32 = 1 << 31;
 
 /// GPIE: reading the causes clears them, whatever the mask.
-pub const GPIE_NSICR: u32 = 1 << 0;
+pub const GPIE_NSICR: u32 = 1;
 /// GPIE: a vector per cause.
 pub const GPIE_MSIX: u32 = 1 << 4;
 /// GPIE: obey EIAM.

@@ -17,8 +17,6 @@ use crate::reserve;
 use crate::{Bus, BusAddr, Error, Outgoing, Segmentation, Tail};
 use alloc::vec::Vec;
 
-/// Longest IP packet, with its Ethernet header and a VLAN tag.
-const PACKET_MAX: usize = 65_535 + 18;
 /// Buffers that are out before it is worth a look which of them are free again.
 const REUSED: usize = 64;
 
@@ -61,7 +59,7 @@ impl Sender {
         };
         let longest = match config.large_buffers {
             0 => 0,
-            _ => LARGE.min(PACKET_MAX),
+            _ => LARGE,
         };
         Ok(Sender {
             rings: reserve::each(config.queues, ring)?,

@@ -6,8 +6,9 @@ use super::*;
 use crate::netd::Calls;
 use abi::Syscall;
 use abi::exchange::{self, Received, Send, WORDS};
-use abi::socket::{Answer, Handle, Kind, Request, SocketAddress};
-use net::phy::{Card as _, Device, TxToken};
+use abi::socket::{Answer, Form, Handle, Kind, Request};
+use core::net::SocketAddr;
+use net::phy::{Device, LookAhead as _, TxToken};
 use net::{Config, Server};
 use nic::e100::E100;
 use nic::igb::{Igb, InterruptMode};
@@ -234,10 +235,7 @@ impl Host {
             other => panic!("{other:?}"),
         };
         let socket = host.socket;
-        let address = SocketAddress {
-            ip: [0; 4],
-            port: 7,
-        };
+        let address = SocketAddr::from(([0; 4], 7));
         for request in [
             Request::Bind { socket, address },
             Request::SetNonBlocking { socket, on: true },
@@ -278,7 +276,7 @@ impl Host {
         let (mut calls, message) = Calls::with_own(&request.to_bytes(), leases).expect("short");
         self.server.request(&message, self.now, &mut calls);
         while self.server.poll(self.now, &mut calls) {}
-        let mut answer = [0; Answer::SIZE];
+        let mut answer = [0; Form::SIZE_MAX];
         let len = calls.answered(&mut answer)?;
         Some(len.and_then(|len| Answer::from_bytes(&answer[..len])))
     }
@@ -502,10 +500,7 @@ fn reaches(mut host: Host, mss: u16) {
     let Answer::Socket(socket) = ask(&mut host, Request::Socket { kind }) else {
         panic!("no socket");
     };
-    let address = SocketAddress {
-        ip: [0; 4],
-        port: 80,
-    };
+    let address = SocketAddr::from(([0; 4], 80));
     ask(&mut host, Request::Bind { socket, address });
     ask(&mut host, Request::Listen { socket, backlog: 1 });
     host.answers(&[question()]);

@@ -73,7 +73,7 @@ impl<'s> Batch<'s> {
             timeout_ms,
         };
         let mut message = [0; MESSAGE_MAX];
-        let mut len = Request::SIZE_MAX;
+        let mut len = HERE;
         message[..len].copy_from_slice(&request.to_bytes());
         if let Some(here) = message[HERE..].get_mut(..self.done.bytes.len()) {
             here.copy_from_slice(&self.done.bytes);

@@ -5,6 +5,7 @@ use super::*;
 use abi::Syscall;
 use abi::ipc::{Call, Lease};
 use abi::socket::PollEntry;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -90,10 +91,7 @@ pub(super) fn agreeable() -> impl FnMut(&Served) -> Result<Answer> {
     }
 }
 
-pub(super) const PEER: SocketAddress = SocketAddress {
-    ip: [10, 0, 2, 2],
-    port: 40000,
-};
+pub(super) const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), 40000);
 
 #[test]
 fn a_listener_is_made_used_and_closed() {

@@ -413,3 +413,77 @@ fn who_will_be_interrupted_or_has_stopped_sees_no_frames() {
         assert!(!kernel.nic.has_received());
     });
 }
+
+#[test]
+fn both_ways_share_their_contexts() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let bytes = Flow::number(1).tcp(1, 0x10, &payload(100));
+    for _ in 0..3 {
+        let small = kernel.build(&bytes);
+        kernel
+            .outcome(small, bytes.len(), None, &CHECKSUMS)
+            .0
+            .unwrap();
+        let large = kernel.build_large(&bytes);
+        kernel
+            .outcome(large, bytes.len(), None, &CHECKSUMS)
+            .0
+            .unwrap();
+    }
+    assert_eq!(kernel.counters()["tx_contexts"], 1);
+}
+
+#[test]
+fn what_only_looks_usual_goes_the_long_way() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    // What lies around a frame, from others before it, looks like headers too.
+    let all = usize::from(kernel.nic.frame_area().memory.small.0);
+    let mut numbers = vec![0; all];
+    assert_eq!(kernel.nic.take_buffers(60, &mut numbers), Ok(all));
+    let mut around = [0xff; 2048];
+    around[2044..2046].copy_from_slice(&[0x08, 0x00]);
+    for buffer in numbers {
+        kernel.nic.fill_buffer(buffer, &around);
+        kernel.nic.drop_buffer(buffer).unwrap();
+    }
+    let flow = Flow::number(1);
+    let with = |mut bytes: Vec<u8>, changes: &[(usize, u8)]| {
+        for &(at, value) in changes {
+            bytes[at] = value;
+        }
+        bytes
+    };
+    let datagram = flow.udp(&payload(98));
+    let segment = flow.tcp(1, 0x10, &payload(600));
+    for (bytes, what) in [
+        (
+            with(datagram.clone(), &[(12, 0), (13, 0), (14, 0)]),
+            "neither EtherType nor version",
+        ),
+        (
+            with(
+                datagram.clone(),
+                &[(12, 0xf7), (13, 0xff), (14, 0), (15, 0)],
+            ),
+            "an EtherType whose bits are opposite",
+        ),
+        (
+            with(datagram.clone(), &[(0, 0), (1, 140 - 14), (7, 17)]),
+            "stations whose names look like a header",
+        ),
+        (
+            with(flow.udp(&payload(420 - 42)), &[(16, 0), (17, 30)]),
+            "a packet much shorter than its frame",
+        ),
+        (
+            with(segment.clone(), &[(22, 0x50), (46, 4 << 4)]),
+            "a TCP header shorter than any",
+        ),
+    ] {
+        let small = kernel.build(&bytes);
+        let short = kernel.outcome(small, bytes.len(), None, &CHECKSUMS);
+        let large = kernel.build_large(&bytes);
+        let long = kernel.outcome(large, bytes.len(), None, &CHECKSUMS);
+        assert_eq!(short, long, "{what}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Sixteen queues: how flows are spread over them, and that all have their turn.
 
-use super::frames::{Flow, payload};
+use super::frames::{Flow, frame, payload};
 use super::*;
 use crate::FrameBuffers;
 
@@ -188,11 +188,115 @@ fn what_belongs_to_no_flow_comes_first() {
             kernel.drain();
             let flow = Flow::number(number);
             let datagram = flow.finished(flow.udp(&payload(30)));
-            let arp = super::frames::frame(number.into(), 60);
+            let arp = frame(number.into(), 60);
             kernel.model.arrive(&arp);
             kernel.model.arrive(&datagram);
             kernel.model.settle();
             assert_eq!(kernel.drain(), [arp, datagram]);
         }
     });
+}
+
+#[test]
+fn packets_of_all_kinds_are_hashed() {
+    for (behaviour, flow) in Behaviour::ALL
+        .into_iter()
+        .flat_map(|it| [(it, Flow::number(1)), (it, Flow::number(2).v6())])
+    {
+        let place = Place {
+            behaviour,
+            ..here()
+        };
+        let mut kernel = Kernel::new(place, Config::new(MODES[0]));
+        let mut other = flow.udp(&payload(100));
+        let protocol = if flow.v6 { 20 } else { 23 };
+        other[protocol] = 1;
+        for frame in [
+            flow.udp(&payload(100)),
+            flow.tcp(1, 0x10, &payload(100)),
+            other,
+        ] {
+            kernel.model.arrive(&frame);
+            let (_, info) = kernel.next();
+            assert!(info.hash.is_some(), "{frame:02x?}");
+        }
+    }
+}
+
+#[test]
+fn the_stations_of_a_network_are_spread_over_all_queues() {
+    for v6 in [false, true] {
+        let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+        for number in 0..=255 {
+            let flow = Flow {
+                v6,
+                target: [10, 0, 2, number],
+                ..Flow::number(1)
+            };
+            let mut other = flow.udp(&payload(10));
+            // No ports tell them from each other.
+            other[if v6 { 20 } else { 23 }] = 1;
+            kernel.send(&other, false);
+            kernel.model.settle();
+        }
+        let mut sent = [0; 16];
+        for frame in kernel.model.take_sent() {
+            sent[frame.queue] += 1;
+        }
+        assert!(
+            sent.iter().all(|count| (8..=24).contains(count)),
+            "{sent:?}"
+        );
+    }
+}
+
+#[test]
+fn one_call_takes_all_of_a_busy_queue_among_idle_ones() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    for number in 0..20 {
+        let flow = Flow::number(number);
+        for _ in 0..60 {
+            kernel.model.arrive(&flow.finished(flow.udp(&[0; 40])));
+        }
+        kernel.take();
+        let mut buffers = Vec::new();
+        let taken = kernel
+            .nic
+            .receive_pieces(false, 100, &mut |piece| buffers.push(piece.buffer));
+        assert_eq!(taken, Ok(60));
+        kernel.nic.return_buffers(&buffers).unwrap();
+    }
+}
+
+#[test]
+fn a_frame_that_was_begun_is_ended_before_another_queue_has_its_turn() {
+    let config = Config {
+        frame_max: 9014,
+        receive_ring: 32,
+        receive_buffers: 30,
+        ..tiny(MODES[0])
+    };
+    let mut kernel = Kernel::new(here(), config);
+    for number in 0..9 {
+        let flow = Flow::number(number);
+        kernel.model.arrive(&flow.finished(flow.udp(&[0; 40])));
+    }
+    // The last of a turn, and too long for it.
+    for number in 0..15 {
+        kernel.model.arrive(&frame(number, 100));
+    }
+    let long = frame(15, 9000);
+    kernel.model.arrive(&long);
+    kernel.take();
+    let mut read = Vec::new();
+    let mut is_amid = false;
+    for _ in 0..9 + 15 + 5 {
+        let piece = kernel.nic.receive_piece(false).unwrap();
+        assert_eq!(piece.continues, is_amid);
+        is_amid = piece.more;
+        if piece.more || piece.continues {
+            read.extend(kernel.read(&piece));
+        }
+    }
+    assert_eq!(read, long);
 }

@@ -159,8 +159,37 @@ fn a_tail_is_sent_from_where_it_lies() {
             let refused = kernel.nic.send_buffer(buffer, head, bad, &options);
             assert_eq!(refused, Err(error));
         }
+        let (plain, endless) = (SendOptions::default(), tail(address.0, usize::MAX));
+        let refused = kernel.nic.send_buffer(buffer, head, endless, &plain);
+        assert_eq!(refused, Err(Error::BadLength { len: usize::MAX }));
         kernel.nic.drop_buffer(buffer).unwrap();
     });
+}
+
+#[test]
+fn frames_are_written_and_read_where_they_lie() {
+    let mut kernel = Kernel::tiny(here());
+    let bytes = frame(1, 100);
+    let mut numbers = [0; 2];
+    assert_eq!(kernel.nic.take_buffers(100, &mut numbers), Ok(2));
+    for buffer in numbers {
+        // No further than the buffer reaches.
+        kernel.nic.fill_buffer(buffer, &[0xee; 3000]);
+    }
+    for buffer in numbers {
+        kernel.nic.fill_buffer(buffer, &bytes);
+        kernel.send_built(buffer, 100, None, &SendOptions::default());
+    }
+    kernel.nic.flush().unwrap();
+    assert_eq!(kernel.sent(), [&bytes[..]; 2]);
+    for number in 2..6 {
+        kernel.model.arrive(&frame(number, 200));
+        kernel.take();
+        let piece = kernel.nic.receive_piece(true).unwrap();
+        let mut read = [0; 200];
+        kernel.nic.read_received(piece.offset, &mut read);
+        assert_eq!(read[..], frame(number, 200));
+    }
 }
 
 #[test]

@@ -116,6 +116,8 @@ fn what_cannot_be_offloaded_is_refused() {
     let mut cut_off = flow.tcp(1, ACK, &[]);
     cut_off[16..18].copy_from_slice(&[0, 40]);
     refused(&cut_off, &CHECKSUMS, Error::BadHeaders);
+    let len = 66 + 1000;
+    refused(&cut_off, &segments(1000), Error::BadLength { len });
     refused(
         &flow.udp(&payload(3000)),
         &segments(1000),
@@ -151,7 +153,7 @@ fn what_cannot_be_offloaded_is_refused() {
     assert_eq!(error, Err(Error::BadLength { len: longest + 1 }));
     let counters = kernel.counters();
     let refused = ["tx_bad_length", "tx_bad_headers", "tx_bad_vlan"].map(|name| counters[name]);
-    assert_eq!(refused, [4, 8, 1]);
+    assert_eq!(refused, [5, 8, 1]);
 }
 
 #[test]
@@ -403,4 +405,64 @@ fn only_the_checksum_of_ip_is_filled_in_where_no_transport_header_is_whole() {
     header_only[18..20].fill(0);
     kernel.send_with(&header_only, &CHECKSUMS, false);
     assert_eq!(kernel.sent(), [header_only]);
+}
+
+#[test]
+fn a_frame_that_takes_several_descriptors_waits_until_there_are_so_many() {
+    // Two with contexts of their own, the second of which has a header apart.
+    for (free, fits) in [(1, false), (2, false), (3, false), (4, false), (5, true)] {
+        let mut kernel = Kernel::tiny(here());
+        kernel.model.set_defects(Defects {
+            transmit_dead: true,
+            ..Defects::default()
+        });
+        let flow = Flow::number(1);
+        let plain = SendOptions::default();
+        for _ in 0..15 - free {
+            kernel.send_with(&flow.tcp(1, ACK, &[]), &plain, true);
+        }
+        let options = SendOptions {
+            segment_size: 1000,
+            ..CHECKSUMS
+        };
+        let long = flow.tcp(1, ACK | FIN, &payload(9000));
+        let result = kernel.nic.send(&long, &options, true);
+        let expected = if fits { Ok(()) } else { Err(Error::WouldBlock) };
+        assert_eq!(result, expected, "{free}");
+        if free == 4 {
+            // A shorter one goes into what is left, and whoever waits is not told of any room.
+            kernel.send_with(&flow.tcp(1, ACK, &[]), &plain, true);
+            assert_eq!(kernel.nic.on_vector(1), Some(Events::empty()));
+        }
+        kernel.nic.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_segment_without_data_is_sent_though_it_might_be_cut() {
+    let mut kernel = Kernel::tiny(here());
+    let flow = Flow::number(1);
+    let options = SendOptions {
+        segment_size: 1000,
+        ..CHECKSUMS
+    };
+    let segment = flow.tcp(1, ACK, &[]);
+    kernel.send_with(&segment, &options, false);
+    assert_eq!(kernel.sent(), [flow.finished(segment)]);
+}
+
+#[test]
+fn addresses_may_be_high() {
+    let mut kernel = Kernel::tiny(here());
+    let flow = Flow {
+        source: [10, 0, 2, 200],
+        target: [10, 0, 2, 201],
+        ..Flow::number(1)
+    };
+    let datagram = flow.udp(&payload(100));
+    kernel.send_with(&datagram, &CHECKSUMS, false);
+    assert_eq!(kernel.sent(), [flow.finished(datagram)]);
+    // None of these was cut.
+    kernel.send_with(&flow.v6().udp(&payload(100)), &CHECKSUMS, false);
+    assert_eq!(kernel.counters()["tx_segmented"], 0);
 }

@@ -2,7 +2,7 @@
 
 use super::frames::{Flow, frame, payload, tagged};
 use super::*;
-use crate::Filters;
+use crate::{Filters, FrameBuffers};
 
 #[test]
 fn frames_are_received_whole_in_order_and_no_wake_up_is_lost() {
@@ -121,9 +121,12 @@ fn messages_may_all_come_the_same_way() {
         });
         for number in 0..50 {
             kernel.model.arrive(&frame(number, 60));
+            let mut messages = kernel.counters()["interrupts"];
             while kernel.model.take_message().is_some() {
                 kernel.events |= kernel.nic.on_interrupt().unwrap();
+                messages += 1;
             }
+            assert_eq!(kernel.counters()["interrupts"], messages);
             assert!(core::mem::take(&mut kernel.events).contains(Events::RECEIVE));
             assert_eq!(kernel.drain(), [frame(number, 60)]);
         }
@@ -417,6 +420,7 @@ fn sleeping_and_waking_reads_no_register_with_messages() {
             config,
         );
         kernel.drain();
+        let arms_before = kernel.counters()["rx_arms"];
         let (before, _) = kernel.model.register_accesses();
         for number in 0..200 {
             kernel.model.arrive(&frame(number, 60));
@@ -424,6 +428,7 @@ fn sleeping_and_waking_reads_no_register_with_messages() {
             assert_eq!(kernel.drain(), [frame(number, 60)]);
         }
         assert_eq!(kernel.model.register_accesses().0, before);
+        assert_eq!(kernel.counters()["rx_arms"], arms_before + 200);
     }
 }
 
@@ -432,13 +437,17 @@ fn the_tick_does_not_announce_again_what_was_announced() {
     everywhere(3, |place| {
         let mut kernel = Kernel::tiny(place);
         kernel.drain();
-        kernel.model.arrive(&frame(1, 60));
-        kernel.sleep(Events::RECEIVE);
-        kernel.model.settle();
-        kernel.take();
-        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
-        assert_eq!(kernel.drain(), [frame(1, 60)]);
-        assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+        // In whichever ring it is.
+        let flows = (0..9).map(Flow::number);
+        for bytes in flows.map(|flow| flow.finished(flow.udp(&payload(30)))) {
+            kernel.model.arrive(&bytes);
+            kernel.sleep(Events::RECEIVE);
+            kernel.model.settle();
+            kernel.take();
+            assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+            assert_eq!(kernel.drain(), [bytes]);
+            assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
+        }
     });
 }
 
@@ -568,4 +577,55 @@ fn a_message_that_was_on_its_way_when_it_was_silenced_wakes_nobody() {
     }
     assert_eq!(kernel.model.register_accesses(), before);
     assert_eq!(kernel.drain().len(), 1);
+}
+
+#[test]
+fn an_interrupt_about_frames_is_not_about_space() {
+    for mode in MODES {
+        let mut kernel = Kernel::tiny(Place { mode, ..here() });
+        kernel.drain();
+        kernel.model.set_defects(Defects {
+            transmit_dead: true,
+            ..Defects::default()
+        });
+        // Somebody waits for buffers while some are in flight, and then gives some back himself.
+        kernel.nic.send(&frame(1, 100), &PLAIN, false).unwrap();
+        let mut all = [0; 20];
+        assert_eq!(kernel.nic.take_buffers(100, &mut all), Ok(19));
+        for &buffer in &all[..10] {
+            kernel.nic.drop_buffer(buffer).unwrap();
+        }
+        kernel.take();
+        kernel.model.arrive(&frame(1, 100));
+        assert_eq!(kernel.take(), Events::RECEIVE, "{mode:?}");
+        assert_eq!(kernel.nic.tick(), Events::TRANSMIT_SPACE, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_message_masks_itself_until_the_driver_has_heard_of_it() {
+    let mut kernel = Kernel::tiny(Place {
+        behaviour: Behaviour::Silicon,
+        ..here()
+    });
+    kernel.drain();
+    for number in 0..3 {
+        kernel.model.arrive(&frame(number, 100));
+    }
+    assert_eq!(kernel.model.take_message(), Some(2));
+    assert_eq!(kernel.model.take_message(), None);
+}
+
+#[test]
+fn whoever_looks_finds_frames_only_where_there_are_some() {
+    for mode in MODES {
+        let mut kernel = Kernel::tiny(Place { mode, ..here() });
+        kernel.drain();
+        kernel.nic.silence_receive();
+        assert!(!kernel.nic.has_received());
+        kernel.model.arrive(&frame(1, 100));
+        assert!(kernel.nic.has_received());
+        assert_eq!(kernel.nic.receive_pieces(false, 9, &mut |_| ()), Ok(1));
+        assert!(!kernel.nic.has_received());
+    }
 }

@@ -323,3 +323,64 @@ fn a_self_test_sends_itself_a_frame_and_nobody_else() {
         }
     });
 }
+
+#[test]
+fn a_frame_that_takes_all_buffers_and_has_no_end_is_an_error() {
+    let config = Config {
+        frame_max: 9014,
+        ..tiny(MODES[0])
+    };
+    let mut kernel = Kernel::new(here(), config);
+    for number in 0..10 {
+        kernel.model.arrive(&frame(number, 100));
+    }
+    kernel.take();
+    // They are with the reader, who leaves the card three.
+    let taken = kernel.nic.receive_pieces(false, 10, &mut |_| ());
+    assert_eq!(taken, Ok(10));
+    kernel.model.set_defects(Defects {
+        lie: Some(Lie::Endless),
+        ..Defects::default()
+    });
+    kernel.model.arrive(&frame(11, 100));
+    let (queue, len) = (0, 3 * 2048);
+    let error = Error::BadDescriptor { queue, len };
+    assert_eq!(kernel.nic.receive_piece(false), Err(error));
+}
+
+#[test]
+fn the_card_counts_further_than_32_bits_and_from_nothing() {
+    for behaviour in Behaviour::ALL {
+        let place = Place {
+            behaviour,
+            ..here()
+        };
+        let mut kernel = Kernel::tiny(place);
+        kernel.model.count_octets(5 << 32 | 7, 9 << 32 | 8);
+        let counters = kernel.counters();
+        assert_eq!(counters["rx_good_octets"], 5 << 32 | 7);
+        assert_eq!(counters["rx_all_octets"], 5 << 32 | 7);
+        assert_eq!(counters["tx_good_octets"], 9 << 32 | 8);
+        assert_eq!(counters["tx_all_octets"], 9 << 32 | 8);
+        // What was on the wire before there was a link is not counted.
+        assert_eq!(counters["rx_alignment_errors"], 0);
+    }
+}
+
+#[test]
+fn the_counters_are_read_once_a_minute() {
+    let mut kernel = Kernel::tiny(here());
+    let mut reads = || {
+        let before = kernel.model.register_accesses().0;
+        kernel.nic.tick();
+        kernel.model.register_accesses().0 - before
+    };
+    for _ in 0..2 {
+        let minute: Vec<_> = (0..60).map(|_| reads()).collect();
+        let (last, others) = minute.split_last().unwrap();
+        assert!(
+            others.iter().all(|&other| other + 44 <= *last),
+            "{minute:?}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Set-up: order, bounds, what is refused, the link.
 
+use super::frames::{Flow, payload};
 use super::*;
 use crate::BusAddr;
 use crate::FrameBuffers;
@@ -61,7 +62,9 @@ fn every_queue_has_its_place_and_its_vector() {
     for queue in 0..16 {
         for base in [0xc000, 0xe000].map(|base| base + 0x40 * queue) {
             assert_eq!(model.register(base + 8), 4096);
-            assert_ne!(model.register(base + 0x28) & 1 << 25, 0);
+            // Enabled, with write-backs at once (WTHRESH), and fetches of eight (PTHRESH).
+            let host = if base < 0xe000 { 8 } else { 1 };
+            assert_eq!(model.register(base + 0x28), 0x0201_0008 | host << 8);
         }
         let entry = model.register(0x5c00 + queue / 4 * 4) >> (queue % 4 * 8) & 0xff;
         assert_eq!(entry, queue);
@@ -527,4 +530,38 @@ fn a_card_with_fewer_than_three_messages_uses_one_for_all() {
         let nic = Igb::new(model.bus(), config).unwrap();
         assert_eq!(nic.facts().features.vectors, used, "{vectors}");
     }
+}
+
+#[test]
+fn short_frames_of_the_next_owner_are_padded_too() {
+    everywhere(1, |place| {
+        let mut kernel = Kernel::tiny(place);
+        kernel.nic.stop();
+        kernel.nic.start().unwrap();
+        let short = super::frames::frame(1, 20);
+        kernel.send(&short, false);
+        let expected = kernel.on_wire(&short);
+        assert_eq!(kernel.sent(), [expected]);
+    });
+}
+
+#[test]
+fn a_card_without_large_buffers_cuts_nothing() {
+    let config = Config {
+        large_buffers: 0,
+        ..tiny(MODES[0])
+    };
+    let mut kernel = Kernel::new(here(), config);
+    assert_eq!(kernel.nic.facts().features.segmentation.frame_max, 0);
+    let refused = kernel.nic.take_buffers(2049, &mut [0]);
+    assert_eq!(refused, Err(Error::BadLength { len: 2049 }));
+    assert_eq!(kernel.nic.take_buffers(2048, &mut [0]), Ok(1));
+    let bytes = Flow::number(1).tcp(1, 0x10, &payload(500));
+    let options = crate::SendOptions {
+        checksums: true,
+        segment_size: 100,
+        vlan: None,
+    };
+    let refused = kernel.nic.send(&bytes, &options, false);
+    assert_eq!(refused, Err(Error::BadLength { len: bytes.len() }));
 }

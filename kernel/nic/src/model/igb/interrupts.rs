@@ -14,6 +14,7 @@ const INT_ASSERTED: u32 = 1 << 31;
 const NSICR: u32 = 1;
 const MSIX: u32 = 1 << 4;
 const EIAME: u32 = 1 << 30;
+const PBA: u32 = 1 << 31;
 /// Entries of the MSI-X table.
 const VECTORS: u32 = 10;
 
@@ -196,7 +197,13 @@ impl Card {
             0xc0 => interrupts.icr &= !value,
             0xd0 => self.unmask(value),
             0xd8 => interrupts.ims &= !value,
-            0x1514 => interrupts.gpie = value,
+            0x1514 => {
+                assert!(
+                    value & MSIX == 0 || value & PBA != 0,
+                    "messages whose pending bits nobody clears (GPIE.PBA)"
+                );
+                interrupts.gpie = value;
+            }
             0x1524 => {
                 let before = interrupts.eicr & interrupts.eims;
                 interrupts.eims |= value;

@@ -239,9 +239,9 @@ impl Card {
     fn reset(&mut self) {
         self.posted.clear();
         self.registers.fill(0);
-        // An EEPROM may have speed and duplex forced (§8.2.1).
+        // An EEPROM may have speed and duplex forced (§8.2.1), say to 10 Mb/s.
         *self.register_mut(0) = match self.behaviour {
-            Behaviour::Silicon => 0x0010_1a09,
+            Behaviour::Silicon => 0x0010_1809,
             Behaviour::Qemu => 0x0010_0209,
         };
         *self.register_mut(0x10) = 0x0000_1110;
@@ -261,6 +261,10 @@ impl Card {
         self.negotiated_at_us = None;
         self.counters = [0; 0x44];
         self.octets = [0; 4];
+        if self.behaviour == Behaviour::Silicon {
+            // Without a link, noise on the wire counts as errors.
+            self.count(0x4004, 3);
+        }
     }
 
     fn count(&mut self, register: u32, by: u32) {
@@ -415,6 +419,14 @@ impl IgbModel {
     /// Frames that the card did not want, or dropped because it had no buffer.
     pub fn dropped(&self) -> u64 {
         self.card().dropped
+    }
+
+    /// Counts octets of frames that nobody has to make: received, or else sent.
+    pub fn count_octets(&self, received: u64, sent: u64) {
+        let mut card = self.card();
+        for (sum, by) in card.octets.iter_mut().zip([received, sent, received, sent]) {
+            *sum += by;
+        }
     }
 
     /// Transmit descriptors that the card has written back so far.

@@ -53,7 +53,9 @@ enum Stage {
 impl Card {
     fn linked(&self) -> bool {
         let control = self.register(0);
-        let forced = control & (3 << 11 | 1 << 6) == 3 << 11 | 1 << 6;
+        // In loopback a link that is forced is one of 1000 Mb/s in full duplex (3.5.6.3).
+        let gigabit = 3 << 11 | 2 << 8 | 1 << 6 | 1;
+        let forced = control & (gigabit | 3 << 8) == gigabit;
         let loopback = self.register(0x100) >> 6 & 3 == 1;
         self.link_up || loopback && forced && self.behaviour == Behaviour::Silicon
     }
@@ -117,10 +119,17 @@ impl Card {
         };
         let mut queue = 0;
         if let Some(view) = view(&bytes) {
-            current.status |= verdict(view.ipv4_good(&bytes), 1 << 6, 1 << 30);
-            current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
-            if self.register(0x5818) & 7 == 2 && self.register(0x5000) & 1 << 13 != 0 {
-                let (kind, input) = view.hash_input(&bytes);
+            let verifies = self.register(0x5000);
+            if verifies & 1 << 8 != 0 {
+                current.status |= verdict(view.ipv4_good(&bytes), 1 << 6, 1 << 30);
+            }
+            if verifies & 1 << 9 != 0 {
+                current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
+            }
+            let (kind, input) = view.hash_input(&bytes);
+            let spreads = self.register(0x5818);
+            let is_hashed = spreads & 7 == 2 && spreads >> self.field(kind) & 1 != 0;
+            if is_hashed && verifies & 1 << 13 != 0 {
                 current.info = kind;
                 current.hash = frames::toeplitz(&self.hash_key(), &input);
                 let entry = current.hash & 0x7f;
@@ -177,6 +186,20 @@ impl Card {
         }
         current.bytes = bytes;
         self.rx[queue].current = Some(current);
+    }
+
+    /// The bit of MRQC that has packets of this type hashed (§8.10.8).
+    fn field(&self, kind: u32) -> u32 {
+        match kind {
+            1 => 16,
+            2 => 17,
+            // QEMU asks for the bit of TCP behind extension headers.
+            3 if self.behaviour == Behaviour::Qemu => 18,
+            3 => 21,
+            5 => 20,
+            7 => 22,
+            _ => 23,
+        }
     }
 
     fn hash_key(&self) -> [u8; 40] {

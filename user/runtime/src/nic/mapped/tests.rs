@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ipc::mask;
+use crate::nic::SendOptions;
 use abi::Syscall;
 use std::boxed::Box;
 use std::cell::RefCell;

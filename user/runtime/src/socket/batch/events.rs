@@ -3,7 +3,8 @@
 use super::Operations;
 use crate::Error;
 use abi::batch::{self, Operation, Send, padded};
-use abi::socket::{Handle, SocketAddress};
+use abi::socket::Handle;
+use core::net::SocketAddr;
 
 /// What has happened. `'b` are the buffers of the batch, `'s` is its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum Event<'b, 's> {
     Accepted {
         listener: Handle,
         socket: Handle,
-        peer: SocketAddress,
+        peer: SocketAddr,
     },
     Received {
         socket: Handle,
@@ -26,7 +27,7 @@ pub enum Event<'b, 's> {
     },
     Datagram {
         socket: Handle,
-        from: SocketAddress,
+        from: SocketAddr,
         bytes: &'b [u8],
     },
     Sent {
@@ -43,7 +44,7 @@ pub enum Event<'b, 's> {
     /// A datagram that was not sent.
     Unsent {
         socket: Handle,
-        to: SocketAddress,
+        to: SocketAddr,
         bytes: &'b [u8],
     },
     Room {

@@ -2,8 +2,9 @@
 
 use crate::{Error, Result};
 use abi::batch::{End, OPERATIONS_MAX, Operation, Part, Send, Tell, padded};
-use abi::socket::{Handle, SocketAddress};
+use abi::socket::Handle;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 /// What follows a send when all of it is queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,7 +160,7 @@ impl<'s> Operations<'s> {
     ///
     /// # Errors
     /// As [`Operations::accept`].
-    pub fn send_to(&mut self, socket: Handle, bytes: &[u8], address: SocketAddress) -> Result<()> {
+    pub fn send_to(&mut self, socket: Handle, bytes: &[u8], address: SocketAddr) -> Result<()> {
         self.check_room()?;
         let place = self.bytes.len();
         let operation = Operation::SendTo {

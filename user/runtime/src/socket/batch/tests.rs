@@ -182,7 +182,7 @@ fn a_server_that_lies_is_not_believed() {
     assert_eq!(heard(&bytes), 2);
     // Cut short, longer than the area, of no kind.
     assert_eq!(heard(&bytes[..30]), 0);
-    bytes[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(heard(&bytes), 0);
     bytes[0] = 99;
     assert_eq!(heard(&bytes), 0);

@@ -1,0 +1,96 @@
+//! One card: its driver, who has it, and what is said of it.
+
+use super::Driver;
+use super::interrupts::Interrupts;
+use super::switch::Switch;
+use super::wake::Wake;
+use super::words::{DisplayLink, DisplayMac};
+use crate::pci::Address;
+use nic::Nic;
+
+/// A card that a driver has taken.
+pub struct Attached {
+    /// The driver.
+    pub nic: &'static mut Driver,
+    /// The chip's name.
+    pub chip: &'static str,
+    /// Where it is on PCI.
+    pub address: Address,
+    /// Where its arena starts in physical memory.
+    pub memory: u64,
+    /// How it interrupts.
+    pub interrupts: Interrupts,
+}
+
+/// One card.
+pub struct Card<M> {
+    pub attached: Attached,
+    pub holder: Holder,
+    /// Who notices its next frame.
+    pub wake: Wake,
+    /// What the owner of the whole card exchanges with it: set aside, so that a card can be taken when
+    /// there is no memory. Its endpoint has it meanwhile.
+    pub area: Option<M>,
+    /// It was said that the card is broken, and not yet that it works again.
+    pub broken: bool,
+    /// Why it did not start, when that was last told.
+    pub unstartable: Option<nic::Error>,
+}
+
+/// Who has a card.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box that cannot be had would end the kernel, and cards are few"
+)]
+pub enum Holder {
+    Nobody,
+    /// This endpoint has all of it.
+    One(u8),
+    /// Several have parts of it.
+    Tenants(Switch),
+}
+
+/// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
+pub fn longest_frame(nic: &dyn Nic) -> usize {
+    let cut = nic.facts().features.segmentation.frame_max as usize;
+    nic.frame_max().max(cut)
+}
+
+impl<M> Card<M> {
+    /// Tells of a new card, and tries it if asked to.
+    pub fn introduce(&mut self, number: usize, self_test: bool) {
+        let Attached {
+            nic, interrupts, ..
+        } = &mut self.attached;
+        log::info!(
+            "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
+            nic.facts().name,
+            DisplayMac(nic.mac()),
+            DisplayLink(nic.link()),
+            nic.facts().transmit_ring,
+            nic.facts().receive_ring,
+        );
+        if self_test {
+            match nic.self_test() {
+                Ok(()) => log::info!("card {number}: self-test passed"),
+                Err(error) => log::error!("card {number}: self-test: {error}"),
+            }
+        }
+    }
+
+    /// Says how the link is, or that the card broke or works again: once, however often it is tried to
+    /// mend it meanwhile.
+    pub fn log_state(&mut self, number: usize) {
+        let nic = &self.attached.nic;
+        let link = DisplayLink(nic.link());
+        let was_broken = self.broken;
+        let fault = nic.fault();
+        self.broken = fault.is_some();
+        match fault {
+            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
+            Some(_) => {}
+            None if was_broken => log::info!("card {number}: works again, {link}"),
+            None => log::info!("card {number}: {link}"),
+        }
+    }
+}

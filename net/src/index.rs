@@ -1,0 +1,46 @@
+//! Tables by connection, whose hash is keyed: nobody who does not know the
+//! key can choose peers' ports so that they collide.
+
+use crate::names::Tuple;
+use crate::secret::Key;
+use core::hash::{BuildHasher, Hash, Hasher};
+use siphasher::sip::SipHasher13;
+
+/// A table by connection, with a keyed hash.
+pub(crate) type Index<K, V> = hashbrown::HashMap<K, V, Key>;
+
+impl BuildHasher for Key {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+impl Tuple {
+    /// It as one word, which costs a third of the fields one by one where it is hashed.
+    pub(crate) fn word(&self) -> u64 {
+        let ports = u64::from(self.port) << 16 | u64::from(self.peer.port());
+        ports << 32 | u64::from(self.peer.ip().to_bits())
+    }
+}
+
+impl Hash for Tuple {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::{Ipv4Addr, SocketAddrV4};
+
+    #[test]
+    fn where_a_connection_is_depends_on_all_of_the_key() {
+        let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5000);
+        let hash = |one, other| Key(one, other).hash_one(Tuple { port: 80, peer });
+        assert_eq!(hash(1, 2), hash(1, 2));
+        assert!(hash(1, 2) != hash(1, 3) && hash(1, 2) != hash(3, 2));
+    }
+}

@@ -1,0 +1,211 @@
+//! Datagrams that arrive in fragments, put together before anybody looks at them
+//! (RFC 791 §3.2, RFC 1122 §3.3.2).
+//!
+//! Only the first fragment has the ports and only the whole a checksum, so neither whose
+//! it is nor whether it is intact can be told before. smoltcp would put them together
+//! behind that look; and it lets four that are never completed keep out all others for a
+//! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
+//! it ends the datagram (as RFC 5722 §4 wants for IPv6).
+
+use crate::link::ethernet::ETHERNET;
+use crate::packet::{Fragment, Ipv4, Packet};
+use crate::phy::Ipv4Packet;
+use crate::verdict::DropReason;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+/// Datagrams put together at the same time.
+const DATAGRAMS_MAX: usize = 16;
+/// Octets kept for all of them, each fragment counted with [`OVERHEAD`].
+const OCTETS_MAX: usize = 192 << 10;
+/// What a fragment takes apart from its data.
+const OVERHEAD: usize = 64;
+/// RFC 1122 §3.3.2: 60 to 120 s after the first came.
+const LIFETIME_NS: u64 = 60_000_000_000;
+/// The senders of the last so many that were given up in time may be told.
+const EXPIRED_MAX: usize = DATAGRAMS_MAX;
+
+/// What the fragments of a datagram have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    identification: u16,
+}
+
+struct Partial {
+    identity: Identity,
+    expires: u64,
+    /// The first fragment's, Ethernet's and IPv4's.
+    header: Vec<u8>,
+    /// The data by offset.
+    pieces: BTreeMap<usize, Vec<u8>>,
+    /// Octets of data that have come.
+    received: usize,
+    /// Octets of data, once the last fragment has told.
+    len: Option<usize>,
+}
+
+/// The datagrams of which some fragments have come, and not all.
+#[derive(Default)]
+pub(crate) struct Fragments {
+    /// The oldest first.
+    partial: VecDeque<Partial>,
+    /// Datagrams that were given up.
+    pub failed: u64,
+    /// Those of them that were not completed in time.
+    pub timeouts: u64,
+    /// The frames with the first fragments of the latest of those, as they were received.
+    expired: VecDeque<Vec<u8>>,
+}
+
+impl Fragments {
+    /// Takes a fragment. Returns the frame of the whole datagram, if it is the last that was
+    /// missing.
+    ///
+    /// # Errors
+    /// Why the fragment is not kept.
+    #[cold]
+    pub fn add(
+        &mut self,
+        packet: &Packet<'_>,
+        (ip, fragment): (&Ipv4, &Fragment),
+        now: u64,
+    ) -> Result<Option<Vec<u8>>, DropReason> {
+        self.expire(now);
+        let identity = Identity {
+            source: ip.source,
+            destination: ip.destination,
+            protocol: ip.protocol,
+            identification: fragment.identification,
+        };
+        let known = self.partial.iter().position(|p| p.identity == identity);
+        let mut partial = match known.and_then(|index| self.partial.remove(index)) {
+            Some(partial) => partial,
+            None => Partial {
+                identity,
+                expires: now.saturating_add(LIFETIME_NS),
+                header: Vec::new(),
+                pieces: BTreeMap::new(),
+                received: 0,
+                len: None,
+            },
+        };
+        let header = packet.frame.get(..ip.start).unwrap_or_default();
+        if !partial.takes(fragment, header, packet.payload(ip)) {
+            self.failed += 1;
+            return Err(DropReason::FragmentOverlap);
+        }
+        if partial.is_complete() {
+            let whole = partial.whole().ok_or(DropReason::FragmentInvalid)?;
+            return Ok(Some(whole));
+        }
+        let octets = |partials: &VecDeque<Partial>| partials.iter().map(Partial::octets).sum();
+        let others: usize = octets(&self.partial);
+        let mut all = others + partial.octets();
+        while all > OCTETS_MAX || self.partial.len() >= DATAGRAMS_MAX {
+            self.failed += 1;
+            let oldest = self.partial.pop_front();
+            all -= oldest.ok_or(DropReason::FragmentNoRoom)?.octets();
+        }
+        // In its place by age: all live equally long.
+        let index = self
+            .partial
+            .partition_point(|p| p.expires <= partial.expires);
+        self.partial.insert(index, partial);
+        Ok(None)
+    }
+
+    /// Gives up what was not completed in time. Returns whether there are senders to tell.
+    pub fn expire(&mut self, now: u64) -> bool {
+        while let Some(oldest) = self.partial.pop_front_if(|oldest| oldest.expires <= now) {
+            self.failed += 1;
+            self.timeouts += 1;
+            self.expired.extend(oldest.first());
+            if self.expired.len() > EXPIRED_MAX {
+                self.expired.pop_front();
+            }
+        }
+        !self.expired.is_empty()
+    }
+
+    /// Takes the frame with the first fragment of a datagram that was not completed in time.
+    pub fn next_expired(&mut self) -> Option<Vec<u8>> {
+        self.expired.pop_front()
+    }
+
+    /// Gives up all, without telling their senders.
+    pub fn drop_all(&mut self) {
+        self.failed += self.partial.len() as u64;
+        self.partial.clear();
+        self.expired.clear();
+    }
+
+    /// When the next one is given up.
+    pub fn deadline(&self) -> Option<u64> {
+        self.partial.front().map(|oldest| oldest.expires)
+    }
+}
+
+impl Partial {
+    /// Takes a piece. `false` if it contradicts the others.
+    fn takes(&mut self, piece: &Fragment, header: &[u8], octets: &[u8]) -> bool {
+        let (start, end) = (piece.offset, piece.offset + octets.len());
+        if self.len.is_some_and(|len| end > len) {
+            return false;
+        }
+        if let Some((&before, data)) = self.pieces.range(..=start).next_back() {
+            if before == start && data.len() == octets.len() {
+                return true;
+            }
+            if before + data.len() > start {
+                return false;
+            }
+        }
+        let behind = self.pieces.range(start..).next();
+        if behind.is_some_and(|(&behind, _)| piece.is_last || behind < end) {
+            return false;
+        }
+        if piece.is_last && self.len.replace(end).is_some() {
+            return false;
+        }
+        if start == 0 {
+            self.header = header.to_vec();
+        }
+        self.received += octets.len();
+        self.pieces.insert(start, octets.to_vec());
+        true
+    }
+
+    /// Nothing overlaps and nothing is behind the end, so the sum tells.
+    fn is_complete(&self) -> bool {
+        self.len == Some(self.received)
+    }
+
+    fn octets(&self) -> usize {
+        self.received + self.pieces.len() * OVERHEAD
+    }
+
+    /// The frame with the first fragment, as it was received, if that has come.
+    fn first(&self) -> Option<Vec<u8>> {
+        let data = self.pieces.get(&0)?;
+        Some([&self.header[..], data].concat())
+    }
+
+    /// The frame that would have carried it all. `None` if none could.
+    fn whole(self) -> Option<Vec<u8>> {
+        let total_len = u16::try_from(self.header.len() - ETHERNET + self.received).ok()?;
+        let mut frame = self.header;
+        frame.reserve_exact(self.received);
+        for data in self.pieces.values() {
+            frame.extend_from_slice(data);
+        }
+        let mut packet = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
+        packet.set_total_len(total_len);
+        packet.set_more_frags(false);
+        packet.fill_checksum();
+        Some(frame)
+    }
+}

@@ -1,0 +1,169 @@
+//! Long TCP segments, cut into frames for a card that does not cut them itself.
+//!
+//! What smoltcp does for a segment costs the same for 64 KiB as for one frame's worth. So
+//! it always makes long ones, as it does for a card with segmentation offload; here each
+//! becomes the frames that smoltcp would have made one by one. Headers are copied but for
+//! what differs; the payload is summed up while it is copied to where the card sends from.
+//!
+//! A segment whose frames do not all find room is kept, and its rest leaves before anything
+//! else does. There is one at most: while it is here, the card counts as full.
+
+use crate::ip::protocol;
+use crate::link::checksum::Sum;
+use crate::link::ethernet::ETHERNET;
+use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpPacket};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Octets of the headers that smoltcp makes for data.
+pub(crate) const HEADERS: usize = ETHERNET + 20 + 20;
+/// Where things are in an IPv4 header (RFC 791 §3.1). Its identification stays as it is:
+/// with DF set no fragment is ever told by it (RFC 6864 §4.1).
+const TOTAL_LENGTH: Range<usize> = 2..4;
+const IP_CHECKSUM: Range<usize> = 10..12;
+/// And in TCP's (RFC 9293 §3.1).
+const SEQUENCE: Range<usize> = 4..8;
+const FLAGS: usize = 13;
+const CHECKSUM: Range<usize> = 16..18;
+/// Flags that only the last frame of a segment has: FIN and PSH.
+const LAST_ONLY: u8 = 0x01 | 0x08;
+/// A flag that only the first one has: CWR (RFC 3168 §6.1.2 wants it once).
+const FIRST_ONLY: u8 = 0x80;
+
+/// The longest frame, of at most `most` octets, that is cut into frames of up to `frame_max`: of
+/// whole ones, so that none is short for its sake.
+pub(crate) fn longest(frame_max: usize, most: usize) -> usize {
+    let size = frame_max.saturating_sub(HEADERS).max(1);
+    let most = most.min(ETHERNET + usize::from(u16::MAX));
+    HEADERS + most.saturating_sub(HEADERS) / size * size
+}
+
+/// A long segment, and how much of it has left in frames.
+#[derive(Default)]
+pub(crate) struct Segmenter {
+    /// The long frame is in its first `len` octets; its headers become those of the frames.
+    whole: Vec<u8>,
+    len: usize,
+    /// Where its TCP header and its payload start.
+    tcp: usize,
+    payload: usize,
+    /// The payload that has not left starts here, and is of this sequence number.
+    next: usize,
+    sequence: u32,
+    /// Octets of payload in a frame.
+    size: usize,
+    /// The flags of the segment.
+    flags: u8,
+    /// Over the IPv4 header without its length; `None` if the card does it.
+    ip_sum: Option<Sum>,
+    /// Over the pseudo header without the length, and the TCP header without sequence number
+    /// and flags; likewise.
+    tcp_sum: Option<Sum>,
+    /// The same with length and flags, if software does it.
+    shaped_sum: Sum,
+}
+
+impl Segmenter {
+    /// Room for a long frame, which [`Segmenter::begin`] follows. What was here is lost.
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.whole.len() < len {
+            self.whole.resize(len, 0);
+        }
+        (self.len, self.next) = (len, len);
+        &mut self.whole[..len]
+    }
+
+    /// Begins to cut the frame that was put into the room, with `size` octets of payload for
+    /// each. `software` says which checksums are filled in. `None`, and nothing to cut, if
+    /// it is no TCP segment with data.
+    pub fn begin(&mut self, size: usize, software: &ChecksumCapabilities) -> Option<()> {
+        let ip = self.whole.get_mut(ETHERNET..self.len)?;
+        let packet = Ipv4Packet::new_unchecked(ip.get(..20)?);
+        let (source, destination) = (packet.src_addr(), packet.dst_addr());
+        let start = usize::from(packet.header_len());
+        if packet.version() != 4 || u8::from(packet.next_header()) != protocol::TCP || size == 0 {
+            return None;
+        }
+        let (ip, tcp) = ip.split_at_mut_checked(start)?;
+        ip.get_mut(TOTAL_LENGTH)?.fill(0);
+        ip.get_mut(IP_CHECKSUM)?.fill(0);
+        let segment = TcpPacket::new_unchecked(tcp.get(..20)?);
+        let sequence = segment.seq_number().0 as u32;
+        let header = usize::from(segment.header_len());
+        if header < 20 || tcp.len() <= header {
+            return None;
+        }
+        let tcp = &mut tcp[..header];
+        self.flags = core::mem::take(&mut tcp[FLAGS]);
+        tcp[SEQUENCE].fill(0);
+        tcp[CHECKSUM].fill(0);
+        let sum = Sum::default().add(tcp);
+        let sum = sum.pseudo(source, destination, protocol::TCP, 0);
+        self.tcp_sum = software.tcp.tx().then_some(sum);
+        self.ip_sum = software.ipv4.tx().then(|| Sum::default().add(ip));
+        (self.tcp, self.payload) = (ETHERNET + start, ETHERNET + start + header);
+        (self.next, self.sequence, self.size) = (self.payload, sequence, size);
+        self.shape();
+        Some(())
+    }
+
+    /// Makes the headers those of the next frame, but for its sequence number.
+    fn shape(&mut self) {
+        let left = self.len - self.next;
+        let mut flags = self.flags;
+        if self.next > self.payload {
+            flags &= !FIRST_ONLY;
+        }
+        if left > self.size {
+            flags &= !LAST_ONLY;
+        }
+        let data = left.min(self.size);
+        let total = (self.payload - ETHERNET + data) as u16;
+        let tcp_len = (self.payload - self.tcp + data) as u16;
+        let (ip, tcp) = self.whole[ETHERNET..].split_at_mut(self.tcp - ETHERNET);
+        ip[TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
+        if let Some(sum) = self.ip_sum {
+            let checksum = sum.add_word(total).checksum();
+            ip[IP_CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+        }
+        tcp[FLAGS] = flags;
+        if let Some(sum) = self.tcp_sum {
+            self.shaped_sum = sum.add_word(tcp_len).add_word(flags.into());
+        }
+    }
+
+    /// The length of the next frame; `None` if all have left.
+    #[inline]
+    pub fn next_len(&self) -> Option<usize> {
+        let left = self.len - self.next;
+        (left > 0).then(|| self.payload + left.min(self.size))
+    }
+
+    /// Writes the next frame into a buffer of [`Segmenter::next_len`].
+    pub fn next(&mut self, frame: &mut [u8]) {
+        let tcp = self.tcp;
+        self.whole[tcp..][SEQUENCE].copy_from_slice(&self.sequence.to_be_bytes());
+        let (template, data) = self.whole[..self.len].split_at(self.payload);
+        let (headers, payload) = frame.split_at_mut(template.len());
+        headers.copy_from_slice(template);
+        let at = self.next - self.payload;
+        let data = &data[at..at + payload.len()];
+        if self.tcp_sum.is_some() {
+            let sum = self.shaped_sum.add_long(self.sequence);
+            let checksum = sum.copy(payload, data).checksum();
+            headers[tcp..][CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
+        } else {
+            payload.copy_from_slice(data);
+        }
+        let is_first = at == 0;
+        self.sequence = self.sequence.wrapping_add(data.len() as u32);
+        self.next += data.len();
+        // Those in between differ in their sequence number alone.
+        if is_first || self.len - self.next <= self.size {
+            self.shape();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

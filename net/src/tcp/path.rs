@@ -1,0 +1,118 @@
+//! Path MTU discovery (RFC 1191): what is too long for a network on the way comes shorter.
+//!
+//! All segments say that they must not be fragmented. A router that has a narrower network
+//! before it drops them and tells so, by ICMP; the MTU of that network is in the message, or
+//! the next lower one of a list is assumed. It is believed only if it quotes a segment that is
+//! on its way (RFC 5927 §4.1, §7.2), and only ever to lower what is sent. smoltcp sends what
+//! was lost again when its timer says so, and [`crate::link`] cuts that.
+//!
+//! What was learnt holds for the connection as long as it lives, and for later ones to the same
+//! host for ten minutes (§6.3).
+
+use crate::ip::interface::Interface;
+use crate::ip::outbound::IPV4;
+use crate::ip::protocol;
+use crate::names::Tuple;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::wire::TcpSeqNumber;
+
+/// Hosts whose path is remembered; more push out the oldest.
+const PATHS_MAX: usize = 64;
+const LIFETIME_NS: u64 = 600_000_000_000;
+/// Octets of both headers of a segment without options.
+pub(super) const HEADERS: u16 = 40;
+/// Every link takes so many octets (RFC 791 §3.2).
+const MTU_MIN: u16 = 68;
+/// RFC 1191 §7.1: the MTUs that are usual, for routers that do not say theirs.
+const PLATEAUS: [u16; 11] = [
+    65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, MTU_MIN,
+];
+
+/// What a message that a datagram was too big says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooBig {
+    pub tuple: Tuple,
+    pub seq: TcpSeqNumber,
+    pub mtu: u16,
+}
+
+impl TooBig {
+    /// Takes it from the datagram that is quoted and the MTU in the message, 0 if there is none.
+    /// `None`: it is about no segment of ours, or says nothing that helps.
+    #[cold]
+    pub fn parse(quoted: &[u8], mtu: u16, own: &Interface) -> Option<Self> {
+        let ip = quoted.first_chunk::<IPV4>()?;
+        let [total, fragment] = [2, 6].map(|at| u16::from_be_bytes([ip[at], ip[at + 1]]));
+        let (source, destination) = (&ip[12..16], *ip.last_chunk::<4>()?);
+        let is_ours = ip[0] >> 4 == 4
+            && ip[9] == protocol::TCP
+            && source == own.address().octets()
+            && fragment & 0x1fff == 0;
+        let tcp = quoted
+            .get(usize::from(ip[0] & 15) * 4..)?
+            .first_chunk::<8>()?;
+        let [port, peer] = [0, 2].map(|at| u16::from_be_bytes([tcp[at], tcp[at + 1]]));
+        let mtu = match mtu {
+            0 => *PLATEAUS.iter().find(|&&plateau| plateau < total)?,
+            mtu => mtu.max(MTU_MIN),
+        };
+        (is_ours && mtu < total).then_some(TooBig {
+            tuple: Tuple {
+                port,
+                peer: SocketAddrV4::new(destination.into(), peer),
+            },
+            seq: TcpSeqNumber(i32::from_be_bytes(*tcp.last_chunk()?)),
+            mtu,
+        })
+    }
+}
+
+/// The hosts to which the path is narrower than the link.
+#[derive(Default)]
+pub(super) struct Paths {
+    /// The oldest first: the host, the MSS, and until when that is believed.
+    known: Vec<(Ipv4Addr, u16, u64)>,
+}
+
+impl Paths {
+    /// The MSS of the path to a host, if it was learnt.
+    pub fn mss(&self, to: Ipv4Addr, now: u64) -> Option<u16> {
+        let entry = self.known.iter().find(|&&(host, _, _)| host == to);
+        entry
+            .filter(|&&(_, _, until)| until > now)
+            .map(|&(_, mss, _)| mss)
+    }
+
+    #[cold]
+    pub fn learn(&mut self, to: Ipv4Addr, mss: u16, now: u64) {
+        let mss = self.mss(to, now).map_or(mss, |known| known.min(mss));
+        self.known.retain(|&(host, _, _)| host != to);
+        if self.known.len() == PATHS_MAX {
+            self.known.remove(0);
+        }
+        self.known.push((to, mss, now.saturating_add(LIFETIME_NS)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_ends() {
+        let mut paths = Paths::default();
+        let host = |n: u8| Ipv4Addr::new(10, 0, 2, n);
+        for n in 0..100 {
+            paths.learn(host(n), 1000, u64::from(n));
+            assert!(paths.known.len() <= PATHS_MAX);
+        }
+        assert_eq!(paths.mss(host(0), 100), None);
+        assert_eq!(paths.mss(host(99), 100), Some(1000));
+        // What was learnt once is not forgotten for a greater one.
+        paths.learn(host(99), 500, 100);
+        paths.learn(host(99), 800, 101);
+        assert_eq!(paths.mss(host(99), 101), Some(500));
+        assert_eq!(paths.mss(host(99), 101 + LIFETIME_NS), None);
+    }
+}
