@@ -51,7 +51,7 @@ impl Card {
         self.model.arrive(frame);
         self.model.settle();
         let mut buffer = vec![0; self.nic.frame_max()];
-        let read = match self.nic.receive_with(&mut buffer) {
+        let read = match self.nic.receive(&mut buffer) {
             Ok((len, info)) => {
                 buffer.truncate(len);
                 Some((buffer, info.vlan))
@@ -100,7 +100,7 @@ fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
                         sent += 1;
                         read += u64::from(expected.is_some());
                         for card in &mut cards {
-                            let name = card.nic.name();
+                            let name = card.nic.facts().name;
                             let what = &sample.what;
                             assert_eq!(card.reads(frame), expected, "{name}: {what}");
                         }
@@ -108,7 +108,7 @@ fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
                 }
                 assert!(read > sent / 2 && sent > read + 100, "{read} of {sent}");
                 for card in &mut cards {
-                    let name = card.nic.name();
+                    let name = card.nic.facts().name;
                     let [frames, long, errors] =
                         ["rx_frames", "rx_dropped_long", "rx_dropped_errors"]
                             .map(|counter| card.count(counter));
@@ -127,11 +127,15 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
         Card::e100(e100::Behaviour::Qemu, Pace::Doorbell, 0),
         Card::igb(igb::Behaviour::Qemu, Pace::Doorbell, 0),
     ] {
-        let name = card.nic.name();
+        let name = card.nic.facts().name;
         let plain = SendOptions::default();
         let frame = [&MAC[..], &[2; 6], &[0x88, 0xb5], &[0; 46]].concat();
         // Refused to a caller who keeps the frame: told, and not dropped.
-        assert!(card.nic.send(&[0; 9000], false).is_err());
+        assert!(
+            card.nic
+                .send(&[0; 9000], &SendOptions::default(), false)
+                .is_err()
+        );
         let buffer = card.nic.take_buffer(60).expect("they are all free");
         for (len, options) in [
             (0, plain),
@@ -165,7 +169,9 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
         assert_eq!(card.count("tx_unreachable"), u64::from(!reaches), "{name}");
         // What is in the rings when a card is stopped.
         for _ in 0..3 {
-            card.nic.send(&frame, true).expect("there is room");
+            card.nic
+                .send(&frame, &SendOptions::default(), true)
+                .expect("there is room");
         }
         for _ in 0..5 {
             card.model.arrive(&frame);
@@ -219,7 +225,7 @@ fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
             Card::igb(igb::Behaviour::Silicon, pace, 1),
         ];
         for mut card in cards {
-            let name = card.nic.name();
+            let name = card.nic.facts().name;
             let mut frame = [&MAC[..], &ENDS.peer_mac, &[0x88, 0xb5]].concat();
             frame.extend(SECRET.repeat(60));
             assert!(card.reads(&frame).is_some(), "{name}");
@@ -233,7 +239,9 @@ fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
                 card.model.copy_in(at, SECRET);
                 written += 1;
             }
-            card.nic.send(&frame, false).expect("room");
+            card.nic
+                .send(&frame, &SendOptions::default(), false)
+                .expect("room");
             card.model.settle();
             // While it runs, what it receives into is the card's alone.
             card.nic.stop();

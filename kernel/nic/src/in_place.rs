@@ -4,7 +4,8 @@
 //! Their memory is all that a process may be shown of an arena: rings and descriptors are elsewhere.
 //! What a process does to a buffer that it does not hold, it does to its own frames.
 
-use crate::{Bus, BusAddr, FrameMemory, SendOptions};
+use crate::bus::{Bus, BusAddr};
+use abi::nic::{FrameMemory, SendOptions};
 use core::ops::Range;
 
 /// Where frame buffers are in the arena. Both ranges begin and end on pages of 4096 bytes.

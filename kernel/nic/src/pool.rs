@@ -1,6 +1,7 @@
 //! Who has which buffer: one side at a time.
 
-use crate::{Error, reserve};
+use crate::error::Error;
+use crate::reserve;
 use alloc::vec::Vec;
 use core::ops::Range;
 

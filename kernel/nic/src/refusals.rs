@@ -1,6 +1,6 @@
 //! Why frames were not sent: a counter for each reason that a driver gives.
 
-use crate::Error;
+use crate::error::Error;
 
 /// Names of the counters, in the order of [`Refusals::index`].
 const NAMES: [&str; 8] = [
@@ -53,7 +53,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BusAddr;
+    use crate::bus::BusAddr;
     use std::vec::Vec;
 
     #[test]
@@ -65,6 +65,7 @@ mod tests {
             Error::BadBuffer { buffer: 9 },
             Error::Unsupported,
             Error::ArenaUnreachable { start: BusAddr(0) },
+            Error::BadSource,
             Error::DeviceGone,
         ];
         for (number, reason) in reasons.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Memory for what a driver keeps. It is asked for when the driver is made, and never again: if
 //! there is none, the card is not driven, and nothing else suffers.
 
-use crate::Error;
+use crate::error::Error;
 use alloc::vec::Vec;
 
 /// `count` times `value`.

@@ -79,7 +79,7 @@ impl<M: Shared> Cards<M> {
             nic, chip, address, ..
         } = attached;
         let whole = NicInfo {
-            driver: padded(nic.name()),
+            driver: padded(nic.facts().name),
             chip: padded(chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
@@ -87,9 +87,9 @@ impl<M: Shared> Cards<M> {
             mac: nic.mac(),
             link: nic.link(),
             frame_max: nic.frame_max() as u16,
-            transmit_ring: nic.transmit_ring() as u16,
-            receive_ring: nic.receive_ring() as u16,
-            features: nic.features(),
+            transmit_ring: nic.facts().transmit_ring as u16,
+            receive_ring: nic.facts().receive_ring as u16,
+            features: nic.facts().features,
         };
         let info = match &endpoint.tenant {
             None => whole,
@@ -150,7 +150,7 @@ impl<M: Shared> Cards<M> {
                     // A frame that is too long for the caller's buffer is lost, and the driver counts
                     // it.
                     let room = frame.len().min(capacity);
-                    let received = nic.receive_with(&mut frame[..room]);
+                    let received = nic.receive(&mut frame[..room]);
                     received.map(|(len, info)| (&frame[..len], info))
                 }
                 (_, Part::Tenant(mut tenant)) => {
@@ -405,7 +405,7 @@ impl<'a, M: Shared> Found<'a, M> {
         let nic = &self.attached.nic;
         let longest = match options.segment_size {
             0 => nic.frame_max(),
-            _ => nic.features().segmentation.frame_max as usize,
+            _ => nic.facts().features.segmentation.frame_max as usize,
         };
         if len == 0 || len > longest as u64 {
             return Err(Error::BadFrame);
@@ -415,7 +415,7 @@ impl<'a, M: Shared> Found<'a, M> {
             (_, Part::Whole(nic)) => {
                 let frame = frame.get_mut(..len).ok_or(Error::BadFrame)?;
                 table.read(pid, from, frame)?;
-                nic.send_with(frame, &options, more)
+                nic.send(frame, &options, more)
             }
             (_, Part::Tenant(mut tenant)) => {
                 let frame = tenant.frame.get_mut(..len).ok_or(Error::BadFrame)?;

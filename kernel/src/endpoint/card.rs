@@ -52,7 +52,7 @@ pub enum Holder {
 
 /// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
 pub fn longest_frame(nic: &dyn Nic) -> usize {
-    let cut = nic.features().segmentation.frame_max as usize;
+    let cut = nic.facts().features.segmentation.frame_max as usize;
     nic.frame_max().max(cut)
 }
 
@@ -64,11 +64,11 @@ impl<M> Card<M> {
         } = &mut self.attached;
         log::info!(
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
-            nic.name(),
+            nic.facts().name,
             DisplayMac(nic.mac()),
             DisplayLink(nic.link()),
-            nic.transmit_ring(),
-            nic.receive_ring(),
+            nic.facts().transmit_ring,
+            nic.facts().receive_ring,
         );
         if self_test {
             match nic.self_test() {

@@ -218,7 +218,7 @@ impl<M: Shared> Cards<M> {
             let _ = nic.set_filters(&Filters::default());
             // Its program tries again and again: that is no news.
             if card.unstartable.replace(error) != Some(error) {
-                let name = nic.name();
+                let name = nic.facts().name;
                 log::error!("card {index}: {name} cannot start it: {error}");
             }
             return Err(Error::DeviceFailed);

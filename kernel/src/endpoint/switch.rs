@@ -97,7 +97,7 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
     fn pass_on(&mut self, arm: bool) -> Given {
         let mut reached = core::mem::take(&mut self.switch.owed);
         let mut is_drained = false;
-        let mut room = 2 * self.nic.receive_ring();
+        let mut room = 2 * self.nic.facts().receive_ring;
         while !is_drained && room > 0 {
             let mut pieces = heapless::Vec::<Piece, AT_ONCE>::new();
             let received = self.nic.receive_pieces(arm, AT_ONCE, &mut |piece| {

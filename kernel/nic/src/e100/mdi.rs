@@ -1,7 +1,7 @@
 //! The link, as the built-in transceiver tells it over the management interface (OSDM §6.3.5, §7;
 //! registers: IEEE 802.3 clause 22).
 
-use super::chip::Chip;
+use super::csr::Csr;
 use super::regs;
 use crate::{Bus, Error, Link};
 
@@ -22,26 +22,26 @@ const ANAR: u32 = 4;
 const ANLPAR: u32 = 5;
 
 /// Asks for the state of the link.
-pub fn link<B: Bus>(chip: &mut Chip<B>) -> Result<Link, Error> {
-    let link = ask(chip);
+pub fn link<B: Bus>(csr: &mut Csr<B>) -> Result<Link, Error> {
+    let link = ask(csr);
     // QEMU raises this cause for each cycle, though the cycles did not ask for an interrupt.
-    chip.acknowledge(regs::MDI_DONE);
+    csr.acknowledge(regs::MDI_DONE);
     link
 }
 
-fn ask<B: Bus>(chip: &mut Chip<B>) -> Result<Link, Error> {
+fn ask<B: Bus>(csr: &mut Csr<B>) -> Result<Link, Error> {
     // "Down" is latched until read: the first read tells the past, the second the present.
-    read(chip, BMSR)?;
-    let status = read(chip, BMSR)?;
+    read(csr, BMSR)?;
+    let status = read(csr, BMSR)?;
     if status & 1 << 2 == 0 {
         return Ok(Link::default());
     }
     let (fast, full_duplex) = if status & 1 << 5 != 0 {
-        let common = read(chip, ANAR)? & read(chip, ANLPAR)?;
+        let common = read(csr, ANAR)? & read(csr, ANLPAR)?;
         let fast = common & (1 << 8 | 1 << 7) != 0;
         (fast, common & if fast { 1 << 8 } else { 1 << 6 } != 0)
     } else {
-        let control = read(chip, BMCR)?;
+        let control = read(csr, BMCR)?;
         (control & 1 << 13 != 0, control & 1 << 8 != 0)
     };
     Ok(Link {
@@ -51,18 +51,18 @@ fn ask<B: Bus>(chip: &mut Chip<B>) -> Result<Link, Error> {
     })
 }
 
-fn read<B: Bus>(chip: &mut Chip<B>, register: u32) -> Result<u16, Error> {
+fn read<B: Bus>(csr: &mut Csr<B>, register: u32) -> Result<u16, Error> {
     let cycle = regs::MDI_READ | PHY << regs::MDI_PHY_SHIFT | register << regs::MDI_REGISTER_SHIFT;
-    chip.bus.write32(regs::MDI, cycle);
+    csr.bus.write32(regs::MDI, cycle);
     for _ in 0..BOUND_US / POLL_US {
-        let value = chip.bus.read32(regs::MDI);
+        let value = csr.bus.read32(regs::MDI);
         if value == u32::MAX {
             return Err(Error::DeviceGone);
         }
         if value & regs::MDI_READY != 0 {
             return Ok(value as u16);
         }
-        chip.bus.delay_us(POLL_US);
+        csr.bus.delay_us(POLL_US);
     }
     Err(Error::MdiTimeout)
 }

@@ -45,8 +45,7 @@
 //! blocks per RESUME; C before the data on QEMU; EOF not required; a reset that unmasks, and leaves
 //! the line asserted; all set-up repeated after each reset, for QEMU keeps it and silicon does not.
 
-mod chip;
-mod counters;
+mod csr;
 mod eeprom;
 mod layout;
 mod mdi;
@@ -58,15 +57,15 @@ mod transmit;
 #[cfg(test)]
 mod tests;
 
-use self::chip::Chip;
-use self::counters::Counters;
-use self::layout::{FRAMES, cb};
+use self::csr::Csr;
+use self::layout::{BUFFER, FRAMES, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
+use crate::chip::{Chip, Status, Watchdog};
+use crate::driver::Driver;
 use crate::{
-    Bus, Error, Events, Filters, FrameArea, FrameBuffers, Link, MacAddress, Nic, Outgoing, Piece,
-    ReceiveInfo, SendOptions, Tail,
+    Bus, Error, Events, Facts, Features, Filters, FrameArea, MacAddress, Outgoing, Piece, Tail,
 };
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
@@ -109,30 +108,29 @@ const NO_MULTICASTS: [u8; 2] = [0, 0];
 /// Interrupt causes that are let through when no sender waits.
 const QUIET: u8 = regs::CX | regs::CNA;
 
-/// Ticks without progress of a busy transmit ring before the card is reset.
-const STUCK_TICKS: u32 = 3;
+/// The driver of an 82559ER.
+pub type E100<B> = Driver<I82559<B>>;
 
 /// An 82559ER on its bus.
-pub struct E100<B: Bus> {
-    chip: Chip<B>,
+pub struct I82559<B: Bus> {
+    csr: Csr<B>,
     mac: MacAddress,
-    link: Link,
     transmit: Transmit,
     receive: Receive,
     statistics: Statistics,
     /// CONFIGURE, as the frames are that it shall receive.
     configure: [u8; CONFIGURE.len()],
-    /// Events not yet told.
-    pending: Events,
-    running: bool,
-    /// What broke the card; `tick` tries to mend it.
-    fault: Option<Error>,
-    /// What is lost in the rings was counted.
-    lost_counted: bool,
-    /// Blocks completed at the last tick, and since how many ticks that has not changed.
-    last_completed: u64,
-    stuck_ticks: u32,
+    watchdog: Watchdog,
     counters: Counters,
+}
+
+/// What is counted here, besides the rings.
+#[derive(Default)]
+struct Counters {
+    tx_frames: u64,
+    tx_octets: u64,
+    interrupts: u64,
+    mdi_timeouts: u64,
 }
 
 impl<B: Bus> E100<B> {
@@ -156,103 +154,35 @@ impl<B: Bus> E100<B> {
         if end.0 > u32::MAX.into() || !start.0.is_multiple_of(16) {
             return Err(Error::ArenaUnreachable { start });
         }
-        let mut chip = Chip::new(bus);
-        chip.reset()?;
-        let mac = eeprom::mac_address(&mut chip.bus)?;
-        let link = mdi::link(&mut chip)?;
-        Ok(E100 {
-            chip,
+        let mut csr = Csr::new(bus);
+        csr.reset()?;
+        let mac = eeprom::mac_address(&mut csr.bus)?;
+        let link = mdi::link(&mut csr)?;
+        let chip = I82559 {
+            csr,
             mac,
-            link,
             transmit: Transmit::new()?,
             receive: Receive::default(),
             statistics: Statistics::default(),
             configure: CONFIGURE,
-            pending: Events::empty(),
-            running: false,
-            fault: None,
-            lost_counted: true,
-            last_completed: 0,
-            stuck_ticks: 0,
+            watchdog: Watchdog::default(),
             counters: Counters::default(),
-        })
+        };
+        let facts = Facts {
+            name: "e100",
+            mac,
+            frame_max: FRAME_MAX,
+            transmit_ring: transmit::CAPACITY,
+            receive_ring: layout::RFDS,
+            features: Features::default(),
+        };
+        Ok(Driver::stopped(chip, facts, link))
     }
+}
 
-    /// From any state to running, with empty rings.
-    fn bring_up(&mut self) -> Result<(), Error> {
-        let chip = &mut self.chip;
-        self.counters.resets += 1;
-        chip.reset()?;
-        self.link = mdi::link(chip)?;
-        // Both bases survive a software reset on QEMU: all addresses are absolute (§6.3.2.2).
-        chip.command_with(regs::CUC_LOAD_BASE, 0)?;
-        chip.command_with(regs::RUC_LOAD_BASE, 0)?;
-        self.statistics.start(chip)?;
-        let commands: [(u16, &[u8]); 3] = [
-            (cb::CONFIGURE, &self.configure),
-            (cb::IA_SETUP, &self.mac),
-            (cb::MULTICAST_SETUP, &NO_MULTICASTS),
-        ];
-        self.transmit.start(chip, &commands)?;
-        self.receive.start(chip)?;
-        self.last_completed = self.transmit.completed;
-        self.stuck_ticks = 0;
-        chip.set_mask(QUIET);
-        self.lost_counted = false;
-        Ok(())
-    }
-
-    /// Stops: after the reset both units are idle, so there is no DMA, and no interrupt since it is
-    /// masked.
-    fn halt(&mut self) -> Result<(), Error> {
-        if self.running && self.fault.is_none() {
-            // The counters of the last moments; without them the sums are still right so far.
-            let _ = self.statistics.harvest(&mut self.chip);
-        }
-        self.count_lost();
-        self.running = false;
-        self.pending = Events::empty();
-        self.chip.reset()
-    }
-
-    /// Counts the frames in the rings, which a reset follows: once, however often that is tried.
-    fn count_lost(&mut self) {
-        if core::mem::replace(&mut self.lost_counted, true) {
-            return;
-        }
-        self.transmit.reclaim(&mut self.chip);
-        self.counters.tx_lost += self.transmit.in_flight() as u64;
-        self.counters.rx_lost += self.receive.waiting(&mut self.chip) as u64;
-    }
-
-    /// Refuses work while stopped or broken.
-    fn ready(&self) -> Result<(), Error> {
-        match self.fault {
-            _ if !self.running => Err(Error::Stopped),
-            Some(fault) => Err(fault),
-            None => Ok(()),
-        }
-    }
-
-    /// Remembers a breakdown, so that the next call fails at once instead of waiting again.
-    fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(error @ (Error::DeviceGone | Error::CommandTimeout { .. })) = result {
-            self.break_down(error);
-        }
-        result
-    }
-
-    fn break_down(&mut self, error: Error) {
-        self.count_lost();
-        if self.fault.replace(error).is_none() {
-            self.link = Link::default();
-            // Whoever waits for this card shall hear of it.
-            self.pending |= Events::all();
-        }
-    }
-
+impl<B: Bus> I82559<B> {
     /// Puts a frame of any kind into the ring; how long it is.
-    fn queue(&mut self, frame: &Outgoing) -> Result<usize, Error> {
+    fn queue_any(&mut self, frame: &Outgoing) -> Result<usize, Error> {
         let &Outgoing {
             buffer,
             len,
@@ -264,6 +194,7 @@ impl<B: Bus> E100<B> {
             return Err(Error::Unsupported);
         }
         let whole = len.saturating_add(tail.map_or(0, |tail| tail.len));
+        // A frame of no bytes would wedge QEMU's network backend for good.
         if len == 0 || whole > FRAME_MAX || tail.is_some_and(|tail| tail.len == 0) {
             return Err(Error::BadLength { len: whole });
         }
@@ -275,279 +206,110 @@ impl<B: Bus> E100<B> {
         {
             return Err(Error::ArenaUnreachable { start });
         }
-        self.ready()?;
-        if !self.transmit.queue(&mut self.chip, frame) {
-            let result = self.ring_full();
-            self.note(result)?;
-            return Err(Error::WouldBlock);
+        match self.transmit.queue(&mut self.csr, frame) {
+            true => Ok(whole),
+            false => Err(Error::WouldBlock),
         }
-        Ok(whole)
+    }
+}
+
+impl<B: Bus> Chip for I82559<B> {
+    type Bus = B;
+
+    fn bus(&mut self) -> &mut B {
+        &mut self.csr.bus
     }
 
-    /// The ring is full: gets all that is queued on its way, and sees to the event.
-    fn ring_full(&mut self) -> Result<(), Error> {
-        self.counters.tx_ring_full += 1;
-        self.transmit.kick(&mut self.chip)?;
-        if self.transmit.want(&mut self.chip)? {
-            self.pending |= Events::TRANSMIT_SPACE;
-        }
+    fn frame_area(&self) -> &FrameArea {
+        &FRAMES
+    }
+
+    fn bring_up(&mut self, status: &mut Status) -> Result<(), Error> {
+        let csr = &mut self.csr;
+        status.counters.resets += 1;
+        csr.reset()?;
+        status.link = mdi::link(csr)?;
+        // Both bases survive a software reset on QEMU: all addresses are absolute (§6.3.2.2).
+        csr.command_with(regs::CUC_LOAD_BASE, 0)?;
+        csr.command_with(regs::RUC_LOAD_BASE, 0)?;
+        self.statistics.start(csr)?;
+        let commands: [(u16, &[u8]); 3] = [
+            (cb::CONFIGURE, &self.configure),
+            (cb::IA_SETUP, &self.mac),
+            (cb::MULTICAST_SETUP, &NO_MULTICASTS),
+        ];
+        self.transmit.start(csr, &commands)?;
+        self.receive.start(csr)?;
+        self.watchdog = Watchdog::new(self.transmit.completed);
+        csr.set_mask(QUIET);
+        status.are_rings_laid = true;
         Ok(())
     }
 
-    fn serve_interrupt(&mut self) -> Result<Option<Events>, Error> {
-        let (ours, all) = self.chip.causes()?;
+    fn quiesce(&mut self) {
+        // The counters of the last moments; without them the sums are still right so far.
+        let _ = self.harvest();
+    }
+
+    fn in_rings(&mut self) -> (u64, u64) {
+        self.transmit.reclaim(&mut self.csr);
+        let received = self.receive.waiting(&mut self.csr);
+        (self.transmit.in_flight() as u64, received as u64)
+    }
+
+    /// After the reset both units are idle, so there is no DMA, and no interrupt since it is masked.
+    fn halt(&mut self, _: &mut Status) -> Result<(), Error> {
+        self.csr.reset()
+    }
+
+    fn forget(&mut self) {
+        self.receive.forget();
+        self.transmit.pool.refill();
+    }
+
+    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error> {
+        match mdi::link(&mut self.csr) {
+            Ok(link) => status.see_link(link),
+            Err(Error::MdiTimeout) => self.counters.mdi_timeouts += 1,
+            Err(error) => return Err(error),
+        }
+        self.harvest()?;
+        if self.receive.overlooked(&mut self.csr)? {
+            status.pending |= Events::RECEIVE;
+        }
+        self.transmit.kick(&mut self.csr)?;
+        self.transmit.reclaim(&mut self.csr);
+        if self.transmit.has_space(&mut self.csr) {
+            status.pending |= Events::TRANSMIT_SPACE;
+        }
+        // Without a link the card may rightly hold its frames back.
+        let should_move = self.transmit.is_busy() && status.link.up;
+        Ok(self.watchdog.is_stuck(should_move, self.transmit.completed))
+    }
+
+    fn on_interrupt(&mut self, _: &mut Status) -> Result<Option<Events>, Error> {
+        let (ours, all) = self.csr.causes()?;
         if ours == 0 {
             return Ok(None);
         }
         self.counters.interrupts += 1;
         let mut events = Events::empty();
-        let mut mask = self.chip.mask();
+        let mut mask = self.csr.mask();
         if let Some(causes) = Receive::interrupted(ours) {
             mask |= causes;
             events |= Events::RECEIVE;
         }
         // All that was read and no more: what comes up from here on interrupts again.
-        self.chip.acknowledge_and_mask(all, mask);
-        if self.transmit.has_space(&mut self.chip) {
+        self.csr.acknowledge_and_mask(all, mask);
+        if self.transmit.has_space(&mut self.csr) {
             events |= Events::TRANSMIT_SPACE;
         }
         Ok(Some(events))
     }
 
-    fn look_after(&mut self) -> Result<(), Error> {
-        match mdi::link(&mut self.chip) {
-            Ok(link) if link != self.link => {
-                self.link = link;
-                self.pending |= Events::LINK;
-            }
-            Ok(_) => {}
-            Err(Error::MdiTimeout) => self.counters.mdi_timeouts += 1,
-            Err(error) => return Err(error),
-        }
-        self.statistics.harvest(&mut self.chip)?;
-        if self.receive.overlooked(&mut self.chip)? {
-            self.pending |= Events::RECEIVE;
-        }
-        self.transmit.kick(&mut self.chip)?;
-        self.transmit.reclaim(&mut self.chip);
-        if self.transmit.has_space(&mut self.chip) {
-            self.pending |= Events::TRANSMIT_SPACE;
-        }
-        // Without a link the card may rightly hold its frames back.
-        let completed = self.transmit.completed;
-        if self.transmit.is_busy() && self.link.up && completed == self.last_completed {
-            self.stuck_ticks += 1;
-        } else {
-            self.stuck_ticks = 0;
-        }
-        self.last_completed = completed;
-        if self.stuck_ticks >= STUCK_TICKS {
-            self.counters.tx_hangs += 1;
-            self.mend();
-        }
-        Ok(())
-    }
-
-    /// Resets a running card that does not work; what was in the rings is lost.
-    fn mend(&mut self) {
-        self.count_lost();
-        match self.bring_up() {
-            Ok(()) => {
-                self.fault = None;
-                self.pending |= Events::all();
-            }
-            Err(error) => self.break_down(error),
-        }
-    }
-}
-
-impl<B: Bus> FrameBuffers for E100<B> {
-    fn flush(&mut self) -> Result<(), Error> {
-        self.ready()?;
-        let result = self.transmit.kick(&mut self.chip);
-        self.note(result)
-    }
-
-    fn frame_area(&self) -> FrameArea {
-        FRAMES
-    }
-
-    fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
-        if len == 0 || len > layout::BUFFER {
-            return Err(Error::BadLength { len });
-        }
-        self.ready()?;
-        if self.transmit.pool.free_count() < into.len() {
-            self.transmit.reclaim(&mut self.chip);
-        }
-        let taken = self.transmit.pool.take_all(into);
-        if taken < into.len() {
-            let result = self.ring_full();
-            self.note(result)?;
-        }
-        Ok(taken)
-    }
-
-    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.transmit.pool.put_back(buffer)
-    }
-
-    fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
-        self.put_back(buffer)?;
-        self.counters.tx_dropped += 1;
-        Ok(())
-    }
-
-    fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
-        let mut sent = 0;
-        let mut octets = 0;
-        let mut result = Ok(());
-        let is_ready = self.ready().is_ok();
-        for frame in frames {
-            let is_plain = is_ready && frame.options.is_none();
-            if is_plain && self.transmit.queue_short(&mut self.chip, frame) {
-                (sent, octets) = (sent + 1, octets + frame.len);
-                continue;
-            }
-            match self.queue(frame) {
-                Ok(len) => octets += len,
-                Err(error) => {
-                    self.counters.tx_refused.note(&error);
-                    result = Err(error);
-                    break;
-                }
-            }
-            sent += 1;
-        }
-        self.counters.tx_frames += sent as u64;
-        self.counters.tx_octets += octets as u64;
-        (sent, result)
-    }
-
-    fn receive_pieces(
-        &mut self,
-        arm: bool,
-        max: usize,
-        take: &mut dyn FnMut(&Piece),
-    ) -> Result<usize, Error> {
-        self.ready()?;
-        let result = self.receive.lend(&mut self.chip, arm, max, take);
-        self.note(result)
-    }
-
-    fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
-        let returned = self.receive.give_back(&mut self.chip, buffers);
-        if self.ready().is_err() {
-            return returned;
-        }
-        let result = self.receive.go_on(&mut self.chip);
-        self.note(result).and(returned)
-    }
-
-    fn fill_buffer(&mut self, buffer: u16, bytes: &[u8]) {
-        if let Some((offset, room)) = FRAMES.buffer(buffer) {
-            let len = bytes.len().min(room);
-            self.chip.bus.copy_in(offset, &bytes[..len]);
-        }
-    }
-
-    fn read_received(&mut self, offset: usize, into: &mut [u8]) {
-        let start = FRAMES.receive.start + offset;
-        self.chip.bus.copy_out(start, into);
-    }
-}
-
-impl<B: Bus> Nic for E100<B> {
-    fn name(&self) -> &'static str {
-        "e100"
-    }
-
-    fn mac(&self) -> MacAddress {
-        self.mac
-    }
-
-    fn link(&self) -> Link {
-        self.link
-    }
-
-    fn fault(&self) -> Option<Error> {
-        self.fault
-    }
-
-    fn frame_max(&self) -> usize {
-        FRAME_MAX
-    }
-
-    fn transmit_ring(&self) -> usize {
-        transmit::CAPACITY
-    }
-
-    fn receive_ring(&self) -> usize {
-        layout::RFDS
-    }
-
-    fn start(&mut self) -> Result<(), Error> {
-        let stopped = self.halt();
-        self.fault = None;
-        self.pending = Events::empty();
-        // Whoever has buffers is gone, and what is in them was theirs.
-        self.receive.forget();
-        self.transmit.pool.refill();
-        let cleared = stopped.map(|()| FRAMES.clear(&mut self.chip.bus));
-        if let Err(error) = cleared.and_then(|()| self.bring_up()) {
-            self.stop();
-            return Err(error);
-        }
-        self.running = true;
-        Ok(())
-    }
-
-    fn stop(&mut self) {
-        // A card that does not come out of reset cannot be helped here; `start` reports it.
-        let _ = self.halt();
-    }
-
-    fn send(&mut self, frame: &[u8], more: bool) -> Result<(), Error> {
-        // A frame of no bytes would wedge QEMU's network backend for good.
-        if frame.is_empty() || frame.len() > FRAME_MAX {
-            let error = Error::BadLength { len: frame.len() };
-            self.counters.tx_refused.note(&error);
-            return Err(error);
-        }
-        let buffer = self.take_buffer(frame.len())?;
-        self.fill_buffer(buffer, frame);
-        let options = SendOptions::default();
-        if let Err(error) = self.send_buffer(buffer, frame.len(), None, &options) {
-            // The caller still has the frame, and is told.
-            self.put_back(buffer)?;
-            return Err(error);
-        }
-        if more { Ok(()) } else { self.flush() }
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.receive_with(buffer).map(|(len, _)| len)
-    }
-
-    fn receive_with(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
-        self.ready()?;
-        let result = self.receive.take(&mut self.chip, buffer);
-        self.note(result)
-    }
-
-    fn has_received(&mut self) -> bool {
-        self.ready().is_ok() && self.receive.has_come(&mut self.chip)
-    }
-
-    fn silence_receive(&mut self) {
-        if self.ready().is_ok() {
-            self.receive.silence(&mut self.chip);
-        }
-    }
-
     /// All frames, or all that go to groups. The chip compares no other station, and tells groups apart
-    /// by a hash only. A running card is reset for it, and loses what is in its rings.
-    fn set_filters(&mut self, filters: &Filters) -> Result<(), Error> {
+    /// by a hash only. A card at work is reset for it, and loses what is in its rings.
+    fn set_filters(&mut self, filters: &Filters<'_>, _: bool) -> Result<bool, Error> {
         if !filters.unicast.is_empty() || filters.vlans.is_some() {
             return Err(Error::Unsupported);
         }
@@ -558,47 +320,118 @@ impl<B: Bus> Nic for E100<B> {
         if filters.all_multicast || !filters.multicast.is_empty() {
             configure[21] |= MULTICAST_ALL;
         }
-        let is_new = core::mem::replace(&mut self.configure, configure) != configure;
-        if is_new && self.ready().is_ok() {
-            self.mend();
-        }
-        Ok(())
+        Ok(core::mem::replace(&mut self.configure, configure) != configure)
     }
 
-    fn on_interrupt(&mut self) -> Option<Events> {
-        // A stopped card is masked: it does not ask, and no register needs to be read.
-        self.ready().ok()?;
-        let result = self.serve_interrupt();
-        match self.note(result) {
-            Ok(events) => events.map(|events| events | self.take_events()),
-            Err(_) => Some(self.take_events()),
-        }
+    fn harvest(&mut self) -> Result<(), Error> {
+        self.statistics.harvest(&mut self.csr)
     }
 
-    fn tick(&mut self) -> Events {
-        if self.running {
-            if self.fault.is_some() {
-                self.mend();
-            } else {
-                let result = self.look_after();
-                // Kept in `fault`, told by the next call, and mended at the next tick.
-                let _ = self.note(result);
-            }
-        }
-        self.take_events()
-    }
-
-    fn take_events(&mut self) -> Events {
-        core::mem::take(&mut self.pending)
-    }
-
-    fn statistics(&mut self, visit: &mut dyn FnMut(&str, u64)) {
-        if self.ready().is_ok() {
-            let result = self.statistics.harvest(&mut self.chip);
-            // The sums so far are still worth telling.
-            let _ = self.note(result);
-        }
+    fn visit(&mut self, status: &Status, visit: &mut dyn FnMut(&str, u64)) {
         self.statistics.visit(visit);
-        self.visit_own(visit);
+        let waiting = self.receive.waiting(&mut self.csr);
+        let (own, common) = (&self.counters, &status.counters);
+        let (transmit, receive) = (&self.transmit, &self.receive);
+        for (name, value) in [
+            ("tx_frames", own.tx_frames),
+            ("tx_octets", own.tx_octets),
+            ("tx_completed", transmit.completed),
+            ("tx_doorbells", transmit.kicks),
+            ("tx_ring_full", common.tx_ring_full),
+            ("rx_waiting", waiting as u64),
+            ("tx_dropped", common.tx_dropped),
+            ("tx_lost_in_reset", common.tx_lost),
+            ("tx_hangs", common.tx_hangs),
+            ("rx_frames", receive.frames),
+            ("rx_octets", receive.octets),
+            ("rx_batches", receive.batches),
+            ("rx_restarts", receive.restarts),
+            ("rx_dropped_errors", receive.dropped_errors),
+            ("rx_dropped_long", receive.dropped_long),
+            ("rx_dropped_small_buffer", receive.dropped_small_buffer),
+            ("rx_lost_in_reset", common.rx_lost),
+            ("interrupts", own.interrupts),
+            ("resets", common.resets),
+            ("mdi_timeouts", own.mdi_timeouts),
+            ("statistics_timeouts", self.statistics.timeouts),
+        ] {
+            visit(name, value);
+        }
+        common.tx_refused.visit(visit);
+    }
+
+    fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
+        if len == 0 || len > BUFFER {
+            return Err(Error::BadLength { len });
+        }
+        if self.transmit.pool.free_count() < into.len() {
+            self.transmit.reclaim(&mut self.csr);
+        }
+        Ok(self.transmit.pool.take_all(into))
+    }
+
+    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
+        self.transmit.pool.put_back(buffer)
+    }
+
+    fn queue(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+        let mut sent = 0;
+        let mut octets = 0;
+        let mut result = Ok(());
+        for frame in frames {
+            let is_plain = frame.options.is_none();
+            if is_plain && self.transmit.queue_short(&mut self.csr, frame) {
+                octets += frame.len;
+            } else {
+                match self.queue_any(frame) {
+                    Ok(len) => octets += len,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+            }
+            sent += 1;
+        }
+        self.counters.tx_frames += sent as u64;
+        self.counters.tx_octets += octets as u64;
+        (sent, result)
+    }
+
+    fn kick(&mut self) -> Result<(), Error> {
+        self.transmit.kick(&mut self.csr)
+    }
+
+    fn await_room(&mut self) -> Result<bool, Error> {
+        self.transmit.want(&mut self.csr)
+    }
+
+    fn lend(
+        &mut self,
+        arm: bool,
+        max: usize,
+        take: &mut dyn FnMut(&Piece),
+    ) -> Result<usize, Error> {
+        self.receive.lend(&mut self.csr, arm, max, take)
+    }
+
+    fn count_unread(&mut self, _: &Piece, len: usize) {
+        self.receive.count_unread(len);
+    }
+
+    fn give_back(&mut self, buffers: &[u16]) -> Result<(), Error> {
+        self.receive.give_back(&mut self.csr, buffers)
+    }
+
+    fn go_on(&mut self) -> Result<(), Error> {
+        self.receive.go_on(&mut self.csr)
+    }
+
+    fn has_received(&mut self) -> bool {
+        self.receive.has_come(&mut self.csr)
+    }
+
+    fn silence_receive(&mut self) {
+        self.receive.silence(&mut self.csr);
     }
 }

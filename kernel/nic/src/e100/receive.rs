@@ -18,7 +18,7 @@
 //! This card knows nothing of VLAN tags. The driver takes them out of the frames as cards with that
 //! feature do, so that a reader sees the same frame whichever card brought it.
 
-use super::chip::Chip;
+use super::csr::Csr;
 use super::layout::{self, FRAME_MAX, RFDS, cb, rfd};
 use super::regs;
 use crate::{Bus, Error, Piece, ReceiveInfo};
@@ -90,53 +90,34 @@ impl Receive {
     }
 
     /// Lays out the ring, but for what is lent, and has the card fill it.
-    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         let clean = RFDS - self.lent;
         for ahead in 0..clean {
             let index = (self.head + ahead) % RFDS;
             let descriptor = layout::rfd(index);
-            let link = chip.address(layout::rfd((index + 1) % RFDS));
+            let link = csr.address(layout::rfd((index + 1) % RFDS));
             let command = if ahead + 1 == clean { rfd::EL } else { 0 };
-            let bus = &mut chip.bus;
+            let bus = &mut csr.bus;
             bus.store32(status(index), u32::from(command) << 16);
             bus.store32(descriptor + rfd::LINK, link);
             bus.store_quads(descriptor + rfd::RBD_AND_COUNT, [rfd::EMPTY]);
         }
         self.ready = 0;
-        self.start_unit(chip)
+        self.start_unit(csr)
     }
 
-    /// Reads the next frame into `buffer`; its length, and what is known of it.
-    pub fn take<B: Bus>(
-        &mut self,
-        chip: &mut Chip<B>,
-        buffer: &mut [u8],
-    ) -> Result<(usize, ReceiveInfo), Error> {
-        let mut piece = None;
-        self.lend(chip, true, 1, &mut |lent| piece = Some(*lent))?;
-        let piece = piece.ok_or(Error::WouldBlock)?;
-        let len = piece.len;
-        let fits = buffer.get_mut(..len);
-        let taken = fits.map(|buffer| {
-            chip.bus
-                .copy_out(layout::FRAMES.receive.start + piece.offset, buffer)
-        });
-        self.give_back(chip, &[piece.buffer])?;
-        self.go_on(chip)?;
-        if taken.is_none() {
-            self.frames -= 1;
-            self.octets -= len as u64;
-            self.dropped_small_buffer += 1;
-        }
-        let taken = taken.map(|()| (len, piece.info));
-        taken.ok_or(Error::BufferTooSmall { len })
+    /// A frame of `len` bytes was lent, but too long for its reader.
+    pub fn count_unread(&mut self, len: usize) {
+        self.frames -= 1;
+        self.octets -= len as u64;
+        self.dropped_small_buffer += 1;
     }
 
     /// Lends the next frames, up to `max`, each of which `take` is told; returns how many. If they
     /// are fewer, with `arm`, the card interrupts when there are more.
     pub fn lend<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         arm: bool,
         max: usize,
         take: &mut dyn FnMut(&Piece),
@@ -145,13 +126,13 @@ impl Receive {
         // Bad frames are skipped, at most a ring of them.
         let mut bad = 0;
         while lent < max && bad < RFDS {
-            if self.ready == 0 && !self.look(chip, arm)? {
+            if self.ready == 0 && !self.look(csr, arm)? {
                 break;
             }
             let index = self.head;
             let descriptor = layout::rfd(index);
             // The descriptor, and the first bytes of the frame, its EtherType among them.
-            let [first, second, _, head] = chip.bus.load_quads(status(index));
+            let [first, second, _, head] = csr.bus.load_quads(status(index));
             // EOF and F are not asked for: QEMU never sets them.
             let len = (second >> rfd::COUNT_SHIFT) as usize & rfd::COUNT_MASK;
             let is_tagged = (head >> ETHERTYPE_SHIFT) as u16 == SEEN_VLAN && len >= TAGGED_LEAST;
@@ -178,7 +159,7 @@ impl Receive {
                     info: ReceiveInfo::default(),
                 };
                 if is_tagged {
-                    take_tag_out(chip, &mut piece);
+                    take_tag_out(csr, &mut piece);
                 }
                 self.frames += 1;
                 self.octets += piece.len as u64;
@@ -187,15 +168,15 @@ impl Receive {
                 continue;
             }
             bad += 1;
-            self.give_back(chip, &[index as u16])?;
-            self.go_on(chip)?;
+            self.give_back(csr, &[index as u16])?;
+            self.go_on(csr)?;
         }
         Ok(lent)
     }
 
     /// Takes lent frames back, and gives the card the descriptors that can be given; a number that
     /// is not lent ends it. To be followed by [`Receive::go_on`], if the card works.
-    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffers: &[u16]) -> Result<(), Error> {
+    pub fn give_back<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &[u16]) -> Result<(), Error> {
         let mut result = Ok(());
         for &buffer in buffers {
             match self.out.get_mut(usize::from(buffer)) {
@@ -209,18 +190,18 @@ impl Receive {
         let returned = (0..self.lent).take_while(|ahead| !self.out[(self.oldest() + ahead) % RFDS]);
         let count = returned.count();
         if count > 0 {
-            self.recycle(chip, count);
+            self.recycle(csr, count);
         }
         result
     }
 
     /// Restarts a card that has stopped, if that is worth it by now.
-    pub fn go_on<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+    pub fn go_on<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         if self.stopped {
-            let complete = self.complete(chip, self.ready);
+            let complete = self.complete(csr, self.ready);
             // With nothing left to read, nobody may come to look.
             if complete == 0 || self.beyond() - complete >= RESTART {
-                self.restart(chip)?;
+                self.restart(csr)?;
             }
         }
         Ok(())
@@ -237,9 +218,9 @@ impl Receive {
     }
 
     /// Gives the oldest descriptors back to the card, the last of them as the new end of the list.
-    fn recycle<B: Bus>(&mut self, chip: &mut Chip<B>, count: usize) {
+    fn recycle<B: Bus>(&mut self, csr: &mut Csr<B>, count: usize) {
         let oldest = self.oldest();
-        let bus = &mut chip.bus;
+        let bus = &mut csr.bus;
         for ahead in 1..=count {
             let index = (oldest + ahead - 1) % RFDS;
             let command = if ahead == count { rfd::EL } else { 0 };
@@ -258,40 +239,40 @@ impl Receive {
 
     /// Looks for complete frames. If there are none, with `arm`, has the card interrupt when there
     /// are.
-    fn look<B: Bus>(&mut self, chip: &mut Chip<B>, arm: bool) -> Result<bool, Error> {
-        if self.scan(chip)? {
+    fn look<B: Bus>(&mut self, csr: &mut Csr<B>, arm: bool) -> Result<bool, Error> {
+        if self.scan(csr)? {
             return Ok(true);
         }
         if self.stopped {
-            self.restart(chip)?;
+            self.restart(csr)?;
         }
-        if !arm || chip.mask() & CAUSES == 0 {
+        if !arm || csr.mask() & CAUSES == 0 {
             // Nothing since the interrupt was enabled, or it is on its way.
             return Ok(false);
         }
         // Causes of the past go first, so that none of them interrupts for nothing.
-        let unmasked = chip.mask() & !CAUSES;
-        chip.acknowledge_and_mask(CAUSES, unmasked);
+        let unmasked = csr.mask() & !CAUSES;
+        csr.acknowledge_and_mask(CAUSES, unmasked);
         // Frames whose cause was just acknowledged are visible after this read, and a stop is in
         // its value: no wake-up is lost.
-        self.look_at_unit(chip)?;
-        if self.scan(chip)? {
+        self.look_at_unit(csr)?;
+        if self.scan(csr)? {
             return Ok(true);
         }
         if self.stopped {
-            self.restart(chip)?;
+            self.restart(csr)?;
         }
         Ok(false)
     }
 
     /// Counts the complete descriptors from `head` on; true if there are any.
-    fn scan<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
-        let complete = self.complete(chip, 0);
+    fn scan<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
+        let complete = self.complete(csr, 0);
         if complete > 0 {
             // QEMU sets C before it writes the count and the data, on another thread: of 4144
             // frames read right after C, 4020 were stale. A register read waits until it is done.
             // One read serves all descriptors that were seen complete before it.
-            self.look_at_unit(chip)?;
+            self.look_at_unit(csr)?;
             self.batches += 1;
         }
         self.ready = complete;
@@ -299,65 +280,65 @@ impl Receive {
     }
 
     /// Descriptors that the card has filled and nobody has read.
-    pub fn waiting<B: Bus>(&self, chip: &mut Chip<B>) -> usize {
-        self.complete(chip, self.ready)
+    pub fn waiting<B: Bus>(&self, csr: &mut Csr<B>) -> usize {
+        self.complete(csr, self.ready)
     }
 
     /// How many descriptors from `head` on are complete, of which `known` need no look.
-    fn complete<B: Bus>(&self, chip: &mut Chip<B>, known: usize) -> usize {
+    fn complete<B: Bus>(&self, csr: &mut Csr<B>, known: usize) -> usize {
         (known..self.beyond())
             .find(|ahead| {
                 let index = (self.head + ahead) % RFDS;
-                chip.bus.load16(status(index)) & cb::C == 0
+                csr.bus.load16(status(index)) & cb::C == 0
             })
             .unwrap_or(self.beyond())
     }
 
     /// Reads the state of the receive unit, which also is the fence.
-    pub fn look_at_unit<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        self.stopped = chip.status()? & regs::RUS_MASK != regs::RUS_READY;
+    pub fn look_at_unit<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.stopped = csr.status()? & regs::RUS_MASK != regs::RUS_READY;
         Ok(())
     }
 
     /// Restarts a card that has stopped: by START and not by RESUME, which is for a suspended
     /// unit (§6.3.2.2; QEMU would accept either), at the first clean descriptor.
-    fn restart<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        self.start_unit(chip)?;
+    fn restart<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.start_unit(csr)?;
         self.restarts += u64::from(!self.stopped);
         Ok(())
     }
 
-    fn start_unit<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let complete = self.complete(chip, self.ready);
+    fn start_unit<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        let complete = self.complete(csr, self.ready);
         if complete == self.beyond() {
             // Nothing to fill: what is given back starts it.
             self.stopped = true;
             return Ok(());
         }
         let clean = (self.head + complete) % RFDS;
-        let pointer = chip.address(layout::rfd(clean));
-        chip.bus.fence();
-        chip.command_with(regs::RUC_START, pointer)?;
+        let pointer = csr.address(layout::rfd(clean));
+        csr.bus.fence();
+        csr.command_with(regs::RUC_START, pointer)?;
         self.stopped = false;
         Ok(())
     }
 
     /// Whether a descriptor is complete, by its status only, a while after it became so.
-    pub fn has_come<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
-        let has_come = self.lent < RFDS && chip.bus.load16(status(self.head)) & cb::C != 0;
+    pub fn has_come<B: Bus>(&self, csr: &mut Csr<B>) -> bool {
+        let has_come = self.lent < RFDS && csr.bus.load16(status(self.head)) & cb::C != 0;
         if has_come {
             // QEMU sets C first and holds its lock until it has written the rest. The register
             // read that follows would have to wait for the lock, and so put the processor's
             // thread to sleep: 30 us that these few spare.
-            chip.bus.delay_us(SETTLE_US);
+            csr.bus.delay_us(SETTLE_US);
         }
         has_come
     }
 
     /// Masks what [`Receive::lend`] with `arm` has unmasked.
-    pub fn silence<B: Bus>(&mut self, chip: &mut Chip<B>) {
-        if chip.mask() & CAUSES == 0 {
-            chip.set_mask(chip.mask() | CAUSES);
+    pub fn silence<B: Bus>(&mut self, csr: &mut Csr<B>) {
+        if csr.mask() & CAUSES == 0 {
+            csr.set_mask(csr.mask() | CAUSES);
         }
     }
 
@@ -367,15 +348,15 @@ impl Receive {
     }
 
     /// Whether there is work that an interrupt should have announced; it counts as announced then.
-    pub fn overlooked<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
-        if chip.mask() & CAUSES != 0 {
+    pub fn overlooked<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
+        if csr.mask() & CAUSES != 0 {
             return Ok(false);
         }
-        self.look_at_unit(chip)?;
-        if !self.stopped && self.complete(chip, self.ready) == 0 {
+        self.look_at_unit(csr)?;
+        if !self.stopped && self.complete(csr, self.ready) == 0 {
             return Ok(false);
         }
-        chip.set_mask(chip.mask() | CAUSES);
+        csr.set_mask(csr.mask() | CAUSES);
         Ok(true)
     }
 }
@@ -388,12 +369,12 @@ fn status(index: usize) -> usize {
 /// Moves both addresses of a frame over its VLAN tag, so that it starts behind where it did, and notes
 /// the tag (TCI).
 #[cold]
-fn take_tag_out<B: Bus>(chip: &mut Chip<B>, piece: &mut Piece) {
+fn take_tag_out<B: Bus>(csr: &mut Csr<B>, piece: &mut Piece) {
     let data = layout::FRAMES.receive.start + piece.offset;
     let mut addresses = [0; ETHERTYPE];
-    chip.bus.copy_out(data, &mut addresses);
-    let tag = chip.bus.load16(data + ETHERTYPE + 2).swap_bytes();
-    chip.bus.copy_in(data + TAG, &addresses);
+    csr.bus.copy_out(data, &mut addresses);
+    let tag = csr.bus.load16(data + ETHERTYPE + 2).swap_bytes();
+    csr.bus.copy_in(data + TAG, &addresses);
     piece.info.vlan = Some(tag);
     (piece.offset, piece.len) = (piece.offset + TAG, piece.len - TAG);
 }

@@ -1,6 +1,6 @@
 //! The card's counters: 32 bits wide there, dumped and reset in one command, summed up in 64 here.
 
-use super::chip::Chip;
+use super::csr::Csr;
 use super::layout::{DUMP_MARKER, DUMP_RESET_DONE, STATISTICS};
 use super::regs;
 use crate::{Bus, Error};
@@ -39,19 +39,19 @@ pub struct Statistics {
 
 impl Statistics {
     /// Tells the card where to dump. A first dump drops what was counted before.
-    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let address = chip.address(STATISTICS);
-        chip.command_with(regs::CUC_LOAD_DUMP, address)?;
-        self.is_late = !dump(chip)?;
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        let address = csr.address(STATISTICS);
+        csr.command_with(regs::CUC_LOAD_DUMP, address)?;
+        self.is_late = !dump(csr)?;
         Ok(())
     }
 
     /// Adds what the card has counted since the last time.
-    pub fn harvest<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+    pub fn harvest<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         // Another dump would overwrite what the late one brings, and the card counts it no more.
         let has_arrived = match self.is_late {
-            true => has_arrived(chip),
-            false => dump(chip)?,
+            true => has_arrived(csr),
+            false => dump(csr)?,
         };
         self.is_late = !has_arrived;
         if !has_arrived {
@@ -59,7 +59,7 @@ impl Statistics {
             return Ok(());
         }
         for (index, sum) in self.sums.iter_mut().enumerate() {
-            *sum += u64::from(chip.bus.load32(STATISTICS + 4 * index));
+            *sum += u64::from(csr.bus.load32(STATISTICS + 4 * index));
         }
         Ok(())
     }
@@ -73,23 +73,23 @@ impl Statistics {
 }
 
 /// Has the counters dumped and reset; false if they did not arrive in time.
-fn dump<B: Bus>(chip: &mut Chip<B>) -> Result<bool, Error> {
+fn dump<B: Bus>(csr: &mut Csr<B>) -> Result<bool, Error> {
     let marker = STATISTICS + DUMP_MARKER;
-    chip.bus.store32(marker, 0);
-    chip.bus.fence();
-    chip.command(regs::CUC_DUMP_RESET)?;
+    csr.bus.store32(marker, 0);
+    csr.bus.fence();
+    csr.command(regs::CUC_DUMP_RESET)?;
     for _ in 0..BOUND_US {
-        if has_arrived(chip) {
+        if has_arrived(csr) {
             return Ok(true);
         }
-        chip.bus.delay_us(1);
+        csr.bus.delay_us(1);
     }
     Ok(false)
 }
 
 /// Whether the dump is there.
-fn has_arrived<B: Bus>(chip: &mut Chip<B>) -> bool {
-    let has_arrived = chip.bus.load32(STATISTICS + DUMP_MARKER) == DUMP_RESET_DONE;
-    chip.bus.fence();
+fn has_arrived<B: Bus>(csr: &mut Csr<B>) -> bool {
+    let has_arrived = csr.bus.load32(STATISTICS + DUMP_MARKER) == DUMP_RESET_DONE;
+    csr.bus.fence();
     has_arrived
 }

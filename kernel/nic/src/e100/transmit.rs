@@ -16,7 +16,7 @@
 //! A short frame is copied into its block, which the card fetches anyway; of a longer one the block
 //! has a descriptor, and the card fetches block, descriptor and frame.
 
-use super::chip::Chip;
+use super::csr::Csr;
 use super::layout::{self, BLOCKS, BUFFERS, NIL, SHORT, SHORT_QUADS, cb};
 use super::regs;
 use crate::pool::Pool;
@@ -85,15 +85,15 @@ impl Transmit {
     /// unit suspended after them, so that all that follows is started by RESUME.
     pub fn start<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         commands: &[(u16, &[u8])],
     ) -> Result<(), Error> {
         for index in 0..BLOCKS {
             let block = layout::block(index);
-            let link = chip.address(layout::block((index + 1) % BLOCKS));
+            let link = csr.address(layout::block((index + 1) % BLOCKS));
             // C set, and no command: a block that was never filled is nobody's work.
-            set_status(chip, index, cb::C.into());
-            chip.bus.store32(block + cb::LINK, link);
+            set_status(csr, index, cb::C.into());
+            csr.bus.store32(block + cb::LINK, link);
         }
         for (index, &(command, argument)) in commands.iter().enumerate() {
             let block = layout::block(index);
@@ -102,18 +102,18 @@ impl Transmit {
             } else {
                 0
             };
-            chip.bus.copy_in(block + cb::ARGUMENT, argument);
-            set_status(chip, index, u32::from(command | suspend) << 16);
+            csr.bus.copy_in(block + cb::ARGUMENT, argument);
+            set_status(csr, index, u32::from(command | suspend) << 16);
         }
         (self.next, self.clean) = (commands.len(), commands.len());
         (self.in_flight, self.told, self.wanted) = (0, 0, false);
         (self.suspending, self.lent) = (before(self.next), 0);
         self.pool.empty_rings();
-        chip.bus.fence();
-        let first = chip.address(layout::block(0));
-        chip.command_with(regs::CUC_START, first)?;
+        csr.bus.fence();
+        let first = csr.address(layout::block(0));
+        csr.command_with(regs::CUC_START, first)?;
         for (index, &(command, _)) in commands.iter().enumerate() {
-            let status = wait_for_block(chip, index).ok_or(Error::BlockTimeout { command })?;
+            let status = wait_for_block(csr, index).ok_or(Error::BlockTimeout { command })?;
             if status & cb::OK == 0 {
                 return Err(Error::BlockTimeout { command });
             }
@@ -124,70 +124,70 @@ impl Transmit {
     /// Puts a frame into the ring, without telling the card, if it is short and in one piece, there is
     /// room, and its buffer is held, which then is free. Otherwise does nothing.
     #[inline]
-    pub fn queue_short<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Outgoing) -> bool {
+    pub fn queue_short<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> bool {
         let &Outgoing {
             buffer, len, tail, ..
         } = frame;
         let is_short = len.wrapping_sub(1) < SHORT && tail.is_none();
-        if !is_short || !self.has_room(chip) || self.pool.put_back(buffer).is_err() {
+        if !is_short || !self.has_room(csr) || self.pool.put_back(buffer).is_err() {
             return false;
         }
         let block = layout::block(self.next);
         let counts = quad(NIL, cb::TRANSMIT_COUNTS | cb::EOF | len as u32);
-        chip.bus.store_quads(block + cb::TBD_ARRAY, [counts]);
+        csr.bus.store_quads(block + cb::TBD_ARRAY, [counts]);
         // Always as much, for speed: what follows the frame in its buffer is not sent.
-        chip.bus
+        csr.bus
             .copy_quads::<SHORT_QUADS>(data(buffer), block + cb::FRAME);
-        self.finish(chip, cb::TRANSMIT);
+        self.finish(csr, cb::TRANSMIT);
         true
     }
 
     /// Whether there is a free block.
     #[inline]
-    fn has_room<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+    fn has_room<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
         if self.in_flight >= CAPACITY {
-            self.reclaim(chip);
+            self.reclaim(csr);
         }
         self.in_flight < CAPACITY
     }
 
     /// Puts a frame, whose buffer was taken from the pool, into the ring, without telling the card.
     /// False if the ring is full.
-    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Outgoing) -> bool {
+    pub fn queue<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> bool {
         let &Outgoing {
             buffer, len, tail, ..
         } = frame;
-        if !self.has_room(chip) {
+        if !self.has_room(csr) {
             return false;
         }
         let block = layout::block(self.next);
-        let array = chip.address(block + cb::TBDS);
+        let array = csr.address(block + cb::TBDS);
         let counts = |tbds: u32| quad(array, cb::TRANSMIT_COUNTS | tbds << cb::TBD_COUNT_SHIFT);
-        let (first, len) = (chip.address(data(buffer)), len as u32);
+        let (first, len) = (csr.address(data(buffer)), len as u32);
         let place = block + cb::TBD_ARRAY;
         match tail {
             None => {
                 let first = quad(first, len | cb::TBD_EL);
-                chip.bus.store_quads(place, [counts(1), first]);
+                csr.bus.store_quads(place, [counts(1), first]);
             }
             Some(tail) => {
                 // Below 4 GiB: the caller has looked.
                 let second = quad(tail.address.0 as u32, tail.len as u32 | cb::TBD_EL);
                 let quads = [counts(2), quad(first, len), second];
-                chip.bus.store_quads(place, quads);
+                csr.bus.store_quads(place, quads);
             }
         }
         self.lent |= 1 << self.next;
         self.pool.enter_ring(buffer);
         self.buffers[self.next] = buffer;
         // SF because of the manual; QEMU looks at the TBD array address alone.
-        self.finish(chip, cb::TRANSMIT | cb::SF);
+        self.finish(csr, cb::TRANSMIT | cb::SF);
         true
     }
 
     /// Makes the next block, which is filled, new.
     #[inline]
-    fn finish<B: Bus>(&mut self, chip: &mut Chip<B>, command: u16) {
+    fn finish<B: Bus>(&mut self, csr: &mut Csr<B>, command: u16) {
         // Each quarter of the ring asks for an interrupt; it is masked unless a sender waits.
         let interrupt = if self.next % SPACE == SPACE - 1 {
             cb::I
@@ -195,13 +195,13 @@ impl Transmit {
             0
         };
         // The status is zeroed with it: QEMU keeps old bits when it completes the block.
-        set_status(chip, self.next, u32::from(command | interrupt) << 16);
+        set_status(csr, self.next, u32::from(command | interrupt) << 16);
         self.next = (self.next + 1) % BLOCKS;
         self.in_flight += 1;
     }
 
     /// Tells the card of the new blocks: one RESUME.
-    pub fn kick<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+    pub fn kick<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         let new = self.in_flight - self.told;
         if new == 0 {
             return Ok(());
@@ -209,7 +209,7 @@ impl Transmit {
         let newest = before(self.next);
         if newest != self.suspending {
             // 16 bits only: the card may be writing the status of the other beside it.
-            let bus = &mut chip.bus;
+            let bus = &mut csr.bus;
             let command = layout::block(newest) + cb::COMMAND;
             let suspended = bus.load16(command) | cb::S;
             bus.store16(command, suspended);
@@ -223,12 +223,14 @@ impl Transmit {
         // On QEMU a batch of more than 16 needs as many commands as it has sixteens. On silicon
         // "active" means at work, and a RESUME then makes the card look at S once more when it
         // gets there, which does no harm. But without a new block, RESUME would be wrong: QEMU
-        // would execute the old block that follows and send its frame again. Hence the look at C.
+        // would execute the old block that follows and send its frame again. Hence the look at C,
+        // and that after the wait, during which the card may get so far by an earlier command.
         for _ in 0..new.div_ceil(QEMU_BLOCKS_PER_COMMAND) {
-            if is_complete(chip, newest) {
+            csr.wait_for_command_byte()?;
+            if is_complete(csr, newest) {
                 break;
             }
-            chip.command(regs::CUC_RESUME)?;
+            csr.issue(regs::CUC_RESUME);
             self.kicks += 1;
         }
         self.told = self.in_flight;
@@ -236,14 +238,14 @@ impl Transmit {
     }
 
     /// Takes back the blocks that the card has completed.
-    pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>) {
         // In the order of the ring: if the last that it was told of is complete, all are.
         let at = |ahead: usize| (self.clean + ahead) % BLOCKS;
         let complete = match self.told.checked_sub(1) {
             None => 0,
-            Some(last) if is_complete(chip, at(last)) => self.told,
+            Some(last) if is_complete(csr, at(last)) => self.told,
             Some(last) => (0..last)
-                .take_while(|&ahead| is_complete(chip, at(ahead)))
+                .take_while(|&ahead| is_complete(csr, at(ahead)))
                 .count(),
         };
         let blocks = ((1 << complete) - 1_u32).rotate_left(self.clean as u32);
@@ -262,25 +264,25 @@ impl Transmit {
 
     /// Remembers that a sender waits, and has the card interrupt when it completes blocks. True if
     /// there is space already.
-    pub fn want<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
+    pub fn want<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
         self.wanted = true;
-        if self.has_space(chip) {
+        if self.has_space(csr) {
             return Ok(true);
         }
         // Causes of the past go first, so that none of them interrupts for nothing. What completed
         // before the acknowledgement is visible after the register read: no wake-up is lost.
-        let unmasked = chip.mask() & !(regs::CX | regs::CNA);
-        chip.acknowledge_and_mask(regs::CX | regs::CNA, unmasked);
-        chip.status()?;
-        Ok(self.has_space(chip))
+        let unmasked = csr.mask() & !(regs::CX | regs::CNA);
+        csr.acknowledge_and_mask(regs::CX | regs::CNA, unmasked);
+        csr.status()?;
+        Ok(self.has_space(csr))
     }
 
     /// Whether a sender waits and now has space; it waits no longer then.
-    pub fn has_space<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+    pub fn has_space<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
         if !self.wanted {
             return false;
         }
-        self.reclaim(chip);
+        self.reclaim(csr);
         let blocks = CAPACITY - self.in_flight >= SPACE;
         // With nothing in flight no more buffers come free but those that the sender has.
         let buffers = self.pool.free_count() >= SPACE || self.in_flight == 0;
@@ -288,9 +290,9 @@ impl Transmit {
             return false;
         }
         self.wanted = false;
-        let masked = chip.mask() | regs::CX | regs::CNA;
-        if masked != chip.mask() {
-            chip.set_mask(masked);
+        let masked = csr.mask() | regs::CX | regs::CNA;
+        if masked != csr.mask() {
+            csr.set_mask(masked);
         }
         true
     }
@@ -322,27 +324,27 @@ fn quad(first: u32, second: u32) -> u64 {
 
 /// Writes a block's status, and in the upper half its command.
 #[inline]
-fn set_status<B: Bus>(chip: &mut Chip<B>, index: usize, word: u32) {
-    chip.bus.store32(layout::block(index) + cb::STATUS, word);
+fn set_status<B: Bus>(csr: &mut Csr<B>, index: usize, word: u32) {
+    csr.bus.store32(layout::block(index) + cb::STATUS, word);
 }
 
 #[inline]
-fn status<B: Bus>(chip: &mut Chip<B>, index: usize) -> u16 {
-    chip.bus.load16(layout::block(index) + cb::STATUS)
+fn status<B: Bus>(csr: &mut Csr<B>, index: usize) -> u16 {
+    csr.bus.load16(layout::block(index) + cb::STATUS)
 }
 
-fn is_complete<B: Bus>(chip: &mut Chip<B>, index: usize) -> bool {
-    status(chip, index) & cb::C != 0
+fn is_complete<B: Bus>(csr: &mut Csr<B>, index: usize) -> bool {
+    status(csr, index) & cb::C != 0
 }
 
 /// The status of a set-up block once it is complete.
-fn wait_for_block<B: Bus>(chip: &mut Chip<B>, index: usize) -> Option<u16> {
+fn wait_for_block<B: Bus>(csr: &mut Csr<B>, index: usize) -> Option<u16> {
     for _ in 0..BLOCK_BOUND_US / POLL_US {
-        let status = status(chip, index);
+        let status = status(csr, index);
         if status & cb::C != 0 {
             return Some(status);
         }
-        chip.bus.delay_us(POLL_US);
+        csr.bus.delay_us(POLL_US);
     }
     None
 }

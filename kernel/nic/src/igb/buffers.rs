@@ -1,6 +1,6 @@
 //! The buffers to send from, of both sizes, which all queues share.
 
-use super::config::Layout;
+use super::config::{BUFFER, Layout};
 use crate::Error;
 use crate::pool::Pool;
 
@@ -48,7 +48,7 @@ impl Buffers {
 
     /// Those that hold `len` bytes.
     pub fn that_hold(&mut self, len: usize) -> &mut Pool {
-        match len <= super::BUFFER {
+        match len <= BUFFER {
             true => &mut self.small,
             false => &mut self.large,
         }

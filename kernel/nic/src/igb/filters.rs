@@ -1,6 +1,6 @@
 //! Which frames the card takes: address registers, multicast table, VLAN table (§7.1.1).
 
-use super::chip::Chip;
+use super::csr::Csr;
 use super::regs;
 use crate::{Bus, Error, Filters, MacAddress};
 
@@ -79,7 +79,7 @@ impl FilterState {
     }
 
     /// Tells the card of all but the bits of RCTL, and of its station address.
-    pub fn apply<B: Bus>(&self, chip: &mut Chip<B>, station: MacAddress) {
+    pub fn apply<B: Bus>(&self, csr: &mut Csr<B>, station: MacAddress) {
         let all = core::iter::once(Some(station)).chain(self.unicast);
         for (number, address) in (0..).zip(all) {
             let (low, high) = match address {
@@ -90,13 +90,13 @@ impl FilterState {
                 None => (0, 0),
             };
             // Never half an address that counts.
-            chip.write(regs::rah(number), 0);
-            chip.write(regs::ral(number), low);
-            chip.write(regs::rah(number), high);
+            csr.write(regs::rah(number), 0);
+            csr.write(regs::ral(number), low);
+            csr.write(regs::rah(number), high);
         }
         for (table, words) in [(regs::MTA, &self.multicast), (regs::VFTA, &self.vlans)] {
             for (address, word) in (table..).step_by(4).zip(words) {
-                chip.write(address, *word);
+                csr.write(address, *word);
             }
         }
     }

@@ -17,8 +17,9 @@
 //! read any register: on silicon the first two are on their way until the read has come back, and a
 //! frame that came meanwhile would be lost to a look that came too early.
 
-use super::chip::Chip;
+use super::bits::bits;
 use super::config::{Config, InterruptMode, VECTORS};
+use super::csr::Csr;
 use super::regs;
 use crate::{Bus, Error};
 
@@ -54,6 +55,8 @@ pub struct Interrupts {
     rings: [u32; VECTORS as usize],
     /// Messages, or interrupts of the line, by vector.
     pub counts: [u64; VECTORS as usize],
+    /// Messages about frames that were read before.
+    pub wakes_for_nothing: u64,
 }
 
 impl Interrupts {
@@ -68,6 +71,7 @@ impl Interrupts {
             receive_causes: 0,
             rings: [0; VECTORS as usize],
             counts: [0; VECTORS as usize],
+            wakes_for_nothing: 0,
         };
         for queue in 0..interrupts.queues {
             interrupts.receive_causes |= interrupts.receive_cause(queue);
@@ -113,7 +117,7 @@ impl Interrupts {
 
     /// Tells a card that was just reset which cause has which vector, and lets it say that the link
     /// changed. No ring interrupts yet.
-    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         self.armed = 0;
         self.note_silent();
         let many = self.many();
@@ -122,7 +126,7 @@ impl Interrupts {
         } else {
             0
         };
-        chip.write(regs::GPIE, mode | regs::GPIE_NSICR);
+        csr.write(regs::GPIE, mode | regs::GPIE_NSICR);
         // QEMU says nothing of transmission, with whatever kind of interrupt, without an entry.
         for low in 0..self.queues.min(8) {
             let mut entries = 0;
@@ -132,13 +136,13 @@ impl Interrupts {
                 let transmit = u32::from(transmit) | regs::IVAR_VALID;
                 entries |= (receive | transmit << 8) << (queue / 8 * 16);
             }
-            chip.write(regs::ivar(low.into()), entries);
+            csr.write(regs::ivar(low.into()), entries);
         }
-        chip.write(regs::IVAR_MISC, (u32::from(OTHER) | regs::IVAR_VALID) << 8);
+        csr.write(regs::IVAR_MISC, (u32::from(OTHER) | regs::IVAR_VALID) << 8);
         if many {
             let rings = self.receive_causes | self.transmit_cause();
-            chip.write(regs::EIAC, rings | 1 << OTHER);
-            chip.write(regs::EIAM, rings);
+            csr.write(regs::EIAC, rings | 1 << OTHER);
+            csr.write(regs::EIAM, rings);
             // This register outlives a reset on QEMU.
             for vector in 0..self.vectors {
                 let us = if vector < RECEIVE {
@@ -146,42 +150,42 @@ impl Interrupts {
                 } else {
                     self.moderation_us
                 };
-                chip.write(regs::eitr(vector.into()), u32::from(us) << EITR_SHIFT);
+                csr.write(regs::eitr(vector.into()), u32::from(us) << EITR_SHIFT);
             }
-            chip.write(regs::EICR, u32::MAX);
-            chip.write(regs::EIMS, 1 << OTHER);
+            csr.write(regs::EICR, u32::MAX);
+            csr.write(regs::EIMS, 1 << OTHER);
         }
-        chip.read(regs::ICR)?;
-        chip.write(regs::IMS, regs::ICR_LSC);
+        csr.read(regs::ICR)?;
+        csr.write(regs::IMS, regs::ICR_LSC);
         Ok(())
     }
 
     /// Arms all receive rings that are silent; false if none was. The caller looks again then.
-    pub fn arm_receive<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
-        self.arm(chip, self.receive_causes)
+    pub fn arm_receive<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
+        self.arm(csr, self.receive_causes)
     }
 
     /// Arms the receive rings of a vector, if they are silent. The caller has looked before.
-    pub fn arm_vector<B: Bus>(&mut self, chip: &mut Chip<B>, vector: u16) -> Result<(), Error> {
-        self.arm(chip, 1 << vector).map(drop)
+    pub fn arm_vector<B: Bus>(&mut self, csr: &mut Csr<B>, vector: u16) -> Result<(), Error> {
+        self.arm(csr, 1 << vector).map(drop)
     }
 
     /// Arms the transmit rings, if they are silent. The caller looks again in any case.
-    pub fn arm_transmit<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        self.arm(chip, self.transmit_cause()).map(drop)
+    pub fn arm_transmit<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.arm(csr, self.transmit_cause()).map(drop)
     }
 
-    fn arm<B: Bus>(&mut self, chip: &mut Chip<B>, causes: u32) -> Result<bool, Error> {
+    fn arm<B: Bus>(&mut self, csr: &mut Csr<B>, causes: u32) -> Result<bool, Error> {
         let silent = causes & !self.armed;
         if silent == 0 {
             return Ok(false);
         }
         if self.many() {
-            chip.write(regs::EIMS, silent);
+            csr.write(regs::EIMS, silent);
         } else {
-            chip.write(regs::ICR, silent);
-            chip.write(regs::IMS, silent);
-            chip.status()?;
+            csr.write(regs::ICR, silent);
+            csr.write(regs::IMS, silent);
+            csr.status()?;
         }
         self.armed |= silent;
         self.note_silent();
@@ -191,7 +195,7 @@ impl Interrupts {
     fn note_silent(&mut self) {
         let silent = self.receive_causes & !self.armed;
         self.silent = if self.many() {
-            super::bits(silent).fold(0, |all, vector| all | self.rings[vector])
+            bits(silent).fold(0, |all, vector| all | self.rings[vector])
         } else if silent != 0 {
             self.rings[usize::from(OTHER)]
         } else {
@@ -219,28 +223,28 @@ impl Interrupts {
     }
 
     /// Silences a receive ring, as its interrupt would have.
-    pub fn silence<B: Bus>(&mut self, chip: &mut Chip<B>, queue: usize) {
-        self.mask(chip, self.receive_cause(queue as u16));
+    pub fn silence<B: Bus>(&mut self, csr: &mut Csr<B>, queue: usize) {
+        self.mask(csr, self.receive_cause(queue as u16));
     }
 
     /// Silences all receive rings.
-    pub fn silence_receive<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    pub fn silence_receive<B: Bus>(&mut self, csr: &mut Csr<B>) {
         let armed = self.receive_causes & self.armed;
         if armed != 0 {
-            self.mask(chip, armed);
+            self.mask(csr, armed);
         }
     }
 
-    fn mask<B: Bus>(&mut self, chip: &mut Chip<B>, causes: u32) {
+    fn mask<B: Bus>(&mut self, csr: &mut Csr<B>, causes: u32) {
         let mask = if self.many() { regs::EIMC } else { regs::IMC };
-        chip.write(mask, causes);
+        csr.write(mask, causes);
         self.armed &= !causes;
         self.note_silent();
     }
 
     /// The receive rings that share a vector.
     pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> + use<> {
-        super::bits(
+        bits(
             self.rings
                 .get(usize::from(vector))
                 .map_or(0, |&rings| rings),
@@ -248,7 +252,7 @@ impl Interrupts {
     }
 
     /// A message of the card's own came. `None` if the card has no such message.
-    pub fn message<B: Bus>(&mut self, chip: &mut Chip<B>, vector: u16) -> Option<Causes> {
+    pub fn message<B: Bus>(&mut self, csr: &mut Csr<B>, vector: u16) -> Option<Causes> {
         let count = self.counts.get_mut(usize::from(vector))?;
         if vector >= self.vectors {
             return None;
@@ -257,7 +261,7 @@ impl Interrupts {
         // One that is silent already was on its way when it was masked.
         let come = vector == OTHER || self.armed & 1 << vector != 0;
         if come && vector != OTHER {
-            self.mask(chip, 1 << vector);
+            self.mask(csr, 1 << vector);
         }
         Some(Causes {
             receive: come && vector >= RECEIVE,
@@ -267,11 +271,11 @@ impl Interrupts {
     }
 
     /// The line, or a message that does not say whose, came: asks the card. `None` if it did not.
-    pub fn asked<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<Causes>, Error> {
+    pub fn asked<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Causes>, Error> {
         if self.many() {
             // The messages have cleared their causes: it may be any of them.
             self.counts[usize::from(OTHER)] += 1;
-            self.mask(chip, self.armed);
+            self.mask(csr, self.armed);
             let all = Causes {
                 receive: true,
                 transmit: true,
@@ -280,14 +284,14 @@ impl Interrupts {
             return Ok(Some(all));
         }
         // The read clears the causes and lowers the line.
-        let causes = chip.read(regs::ICR)?;
+        let causes = csr.read(regs::ICR)?;
         if causes & regs::ICR_INT_ASSERTED == 0 && self.mode == InterruptMode::Intx {
             return Ok(None);
         }
         self.counts[usize::from(OTHER)] += 1;
         let silenced = causes & self.armed;
         if silenced != 0 {
-            self.mask(chip, silenced);
+            self.mask(csr, silenced);
         }
         Ok(Some(Causes {
             receive: silenced & regs::ICR_RXDW != 0,
@@ -297,10 +301,10 @@ impl Interrupts {
     }
 
     /// What the card says of itself, rings apart: whether its link changed. Clears it.
-    pub fn link_changed<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<bool, Error> {
+    pub fn link_changed<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
         if !self.many() {
             return Ok(true);
         }
-        Ok(chip.read(regs::ICR)? & regs::ICR_LSC != 0)
+        Ok(csr.read(regs::ICR)? & regs::ICR_LSC != 0)
     }
 }

@@ -19,20 +19,19 @@
 //! card about a frame that it may not have understood is no reason to drop it. Whoever reads it is
 //! told that nobody vouches for it, and verifies it as with a card that never does.
 
-use super::chip::Chip;
 use super::config::{BUFFER, Layout};
+use super::csr::Csr;
 use super::descriptor::{SIZE, rx};
+use super::queue::Queue;
 use super::regs;
-use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo, reserve};
+use crate::reserve;
+use crate::{Bus, BusAddr, Error, Piece, ReceiveInfo};
 use alloc::vec::Vec;
 
 /// Buffers that are worth telling the card of, at most.
 const BATCH_MAX: usize = 64;
 /// Bytes by which the card may exceed the longest frame: a VLAN tag that was not taken out.
 const TAG: usize = 4;
-/// Bound of the wait for a queue to be enabled.
-const ENABLE_BOUND_US: u32 = 10_000;
-
 /// Descriptors that are looked at ahead, for one fence.
 const AHEAD: usize = 16;
 
@@ -47,7 +46,7 @@ pub struct Share {
 
 /// Where the driver stands in a ring, and what became of its frames.
 pub struct Receive {
-    queue: usize,
+    pub queue: Queue,
     /// Where the ring is in the arena, and its descriptors, a power of two.
     base: usize,
     ring: usize,
@@ -104,15 +103,20 @@ struct Frame {
 }
 
 impl Receive {
-    /// The ring of a queue.
+    /// The ring of a queue, which has the place and the buffers of this `index` in the layout.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(queue: usize, layout: &Layout, frame_max: usize) -> Result<Self, Error> {
+    pub fn new(
+        queue: Queue,
+        index: usize,
+        layout: &Layout,
+        frame_max: usize,
+    ) -> Result<Self, Error> {
         let buffers = layout.receive_buffers;
         Ok(Receive {
             queue,
-            base: layout.rx_ring(queue),
+            base: layout.rx_ring(index),
             ring: layout.receive_ring,
             batch: (buffers / 4).clamp(1, BATCH_MAX),
             frame_max,
@@ -121,7 +125,7 @@ impl Receive {
             given: 0,
             ready: 0,
             buffers: reserve::filled(0, layout.receive_ring)?,
-            first: layout.rx_buffers(queue).start,
+            first: layout.rx_buffers(index).start,
             lent: reserve::filled(false, buffers)?,
             rest: None,
             counters: Counters::default(),
@@ -135,75 +139,49 @@ impl Receive {
 
     /// Lays out the ring and has the card fill it (§4.5.9), with what is not lent. The card was
     /// reset before.
-    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>, drop: bool) -> Result<(), Error> {
-        let base = regs::rx(self.queue as u32);
-        chip.write(base + regs::DCTL, 0);
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>, drop: bool) -> Result<(), Error> {
         for slot in 0..self.ring {
-            chip.bus.store_quads(self.descriptor(slot), [0; 2]);
+            csr.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        place_ring(chip, base, self.base, self.ring);
+        self.queue.place(csr, self.base, self.ring);
         // A full queue must not hold up the others.
         let drop = if drop { regs::SRRCTL_DROP_EN } else { 0 };
         let size = (BUFFER / 1024) as u32;
-        chip.write(base + regs::SRRCTL, size | regs::SRRCTL_ADVANCED | drop);
-        enable(chip, base, regs::RXDCTL_THRESHOLDS, self.queue)?;
+        let control = size | regs::SRRCTL_ADVANCED | drop;
+        self.queue.write(csr, regs::SRRCTL, control);
+        self.queue.enable(csr, regs::RXDCTL_THRESHOLDS)?;
         (self.head, self.tail, self.given) = (0, 0, 0);
         self.ready = 0;
         self.rest = None;
-        for (index, buffer) in chip.layout.rx_buffers(self.queue).enumerate() {
+        for index in 0..self.lent.len() {
             if !self.lent[index] {
-                self.give(chip, buffer);
+                self.give(csr, self.first + index as u16);
             }
         }
         Ok(())
     }
 
     /// Tells the card of all buffers. To be called once reception is enabled (§4.5.9.1).
-    pub fn tell<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    pub fn tell<B: Bus>(&mut self, csr: &mut Csr<B>) {
         if self.given == self.tail {
             return;
         }
-        // The descriptors must be there before the tail is.
-        chip.bus.fence();
-        let tail = self.tail & (self.ring - 1);
-        chip.write(regs::rx(self.queue as u32) + regs::DT, tail as u32);
+        self.queue.tell(csr, self.tail & (self.ring - 1));
         self.given = self.tail;
         self.counters.tail_writes += 1;
     }
 
-    /// Copies the next frame into `buffer`; `None` if there is none.
-    pub fn take<B: Bus>(
-        &mut self,
-        chip: &mut Chip<B>,
-        buffer: &mut [u8],
-    ) -> Result<Option<(usize, ReceiveInfo)>, Error> {
-        let Some((len, info)) = self.next(chip)? else {
-            return Ok(None);
-        };
-        let mut room = buffer.get_mut(..len);
-        while let Some(piece) = self.lend_rest(chip) {
-            if let Some(room) = room
-                .as_mut()
-                .and_then(|room| room.split_off_mut(..piece.len))
-            {
-                chip.bus
-                    .copy_out(chip.frames.receive.start + piece.offset, room);
-            }
-            self.give_back(chip, piece.buffer)?;
-        }
-        if room.is_none() {
-            self.counters.frames -= 1;
-            self.counters.octets -= len as u64;
-            self.counters.dropped_small_buffer += 1;
-            return Err(Error::BufferTooSmall { len });
-        }
-        Ok(Some((len, info)))
+    /// A frame of `len` bytes was lent, but too long for its reader.
+    pub fn count_unread(&mut self, len: usize) {
+        self.counters.frames -= 1;
+        self.counters.octets -= len as u64;
+        self.counters.dropped_small_buffer += 1;
     }
 
     /// Lends pieces of frames, each of which `take` is told; returns how many.
     pub fn lend<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         share: Share,
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
@@ -211,13 +189,13 @@ impl Receive {
         let mut lent = 0;
         while lent < share.most {
             if self.rest.is_none() {
-                lent += self.lend_usual(chip, usual.saturating_sub(lent), take);
-                if lent >= usual || !self.is_known_or_done(chip) {
+                lent += self.lend_usual(csr, usual.saturating_sub(lent), take);
+                if lent >= usual || !self.is_known_or_done(csr) {
                     break;
                 }
-                self.next(chip)?;
+                self.next(csr)?;
             }
-            let Some(piece) = self.lend_rest(chip) else {
+            let Some(piece) = self.lend_rest(csr) else {
                 break;
             };
             take(&piece);
@@ -231,22 +209,22 @@ impl Receive {
     #[inline]
     fn lend_usual<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         most: usize,
         take: &mut dyn FnMut(&Piece),
     ) -> usize {
         let longest = self.frame_max.min(BUFFER);
         let (mut lent, mut octets) = (0, 0);
-        while lent < most && self.is_known_or_done(chip) {
+        while lent < most && self.is_known_or_done(csr) {
             let slot = self.head & (self.ring - 1);
-            let written: [u64; 2] = chip.bus.load_quads(self.descriptor(slot));
+            let written: [u64; 2] = csr.bus.load_quads(self.descriptor(slot));
             let status = written[1] as u32;
             let len = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
             let is_whole = status & (rx::EOP | rx::RXE | rx::IPE | rx::L4E) == rx::EOP;
             if !is_whole || len == 0 || len > longest {
                 break;
             }
-            take(&self.lend_at(chip, slot, len, (false, false), self.info(written)));
+            take(&self.lend_at(csr, slot, len, (false, false), self.info(written)));
             octets += len as u64;
             lent += 1;
         }
@@ -259,10 +237,10 @@ impl Receive {
     /// Finds the next frame that is good, and counts it. Frames that do no good are skipped, at most
     /// a ring of them.
     #[cold]
-    fn next<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<(usize, ReceiveInfo)>, Error> {
+    fn next<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         for _ in 0..self.ring {
-            let Some(frame) = self.look(chip)? else {
-                return Ok(None);
+            let Some(frame) = self.look(csr)? else {
+                break;
             };
             let len = frame.len;
             let counters = &mut self.counters;
@@ -282,17 +260,17 @@ impl Receive {
                 counters.checksum_errors += u64::from(is_wrong);
                 counters.frames += 1;
                 counters.octets += len as u64;
-                return Ok(Some((len, frame.info)));
+                break;
             }
-            while let Some(piece) = self.lend_rest(chip) {
-                self.give_back(chip, piece.buffer)?;
+            while let Some(piece) = self.lend_rest(csr) {
+                self.give_back(csr, &[piece.buffer])?;
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The next piece of the frame at the head.
-    fn lend_rest<B: Bus>(&mut self, chip: &Chip<B>) -> Option<Piece> {
+    fn lend_rest<B: Bus>(&mut self, csr: &Csr<B>) -> Option<Piece> {
         let rest = self.rest?;
         let len = rest.len.min(BUFFER);
         let more = rest.descriptors > 1;
@@ -303,14 +281,14 @@ impl Receive {
             ..rest
         });
         let slot = self.head & (self.ring - 1);
-        Some(self.lend_at(chip, slot, len, (more, rest.is_begun), rest.info))
+        Some(self.lend_at(csr, slot, len, (more, rest.is_begun), rest.info))
     }
 
     /// Lends the buffer at the head.
     #[inline]
     fn lend_at<B: Bus>(
         &mut self,
-        chip: &Chip<B>,
+        csr: &Csr<B>,
         slot: usize,
         len: usize,
         (more, continues): (bool, bool),
@@ -322,7 +300,7 @@ impl Receive {
         self.ready -= 1;
         Piece {
             buffer,
-            offset: chip.layout.rx_buffer(buffer),
+            offset: csr.layout.rx_buffer(buffer),
             len,
             more,
             continues,
@@ -330,19 +308,10 @@ impl Receive {
         }
     }
 
-    /// Takes a lent buffer back, and gives it to the card.
-    pub fn give_back<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) -> Result<(), Error> {
-        self.give_back_all(chip, &[buffer]).map(drop)
-    }
-
     /// Takes lent buffers back, up to the first that is not of this ring, and gives them to the
     /// card; returns how many. The first is of this ring.
     #[inline]
-    pub fn give_back_all<B: Bus>(
-        &mut self,
-        chip: &mut Chip<B>,
-        buffers: &[u16],
-    ) -> Result<usize, Error> {
+    pub fn give_back<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &[u16]) -> Result<usize, Error> {
         let mut count = 0;
         for &buffer in buffers {
             let index = usize::from(buffer.wrapping_sub(self.first));
@@ -351,9 +320,9 @@ impl Receive {
                 None => break,
                 _ => return Err(Error::BadBuffer { buffer }),
             }
-            self.give(chip, buffer);
+            self.give(csr, buffer);
             if self.tail - self.given >= self.batch {
-                self.tell(chip);
+                self.tell(csr);
             }
             count += 1;
         }
@@ -366,9 +335,9 @@ impl Receive {
     }
 
     /// Tells the card of buffers that it would hear of with others, if it has few others.
-    pub fn tell_if_low<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    pub fn tell_if_low<B: Bus>(&mut self, csr: &mut Csr<B>) {
         if self.given - self.head < self.batch {
-            self.tell(chip);
+            self.tell(csr);
         }
     }
 
@@ -380,60 +349,60 @@ impl Receive {
     /// Whether the card is done with the descriptor at the head, so that a look is worth it. All
     /// rings are asked this for every batch, so it is one load.
     #[inline]
-    pub fn is_done<B: Bus>(&self, chip: &mut Chip<B>) -> bool {
-        self.ready > 0 || self.is_done_at(chip, self.head)
+    pub fn is_done<B: Bus>(&self, csr: &mut Csr<B>) -> bool {
+        self.ready > 0 || self.is_done_at(csr, self.head)
     }
 
     #[inline]
-    fn is_done_at<B: Bus>(&self, chip: &mut Chip<B>, slot: usize) -> bool {
+    fn is_done_at<B: Bus>(&self, csr: &mut Csr<B>, slot: usize) -> bool {
         // Without a buffer in it, the descriptor says what was.
         let status = self.descriptor(slot) + rx::STATUS;
-        slot != self.tail && chip.bus.load32(status) & rx::DD != 0
+        slot != self.tail && csr.bus.load32(status) & rx::DD != 0
     }
 
     /// The same, so that the rest of the descriptor is there, too.
     #[inline]
-    fn is_known_or_done<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
-        self.ready > 0 || self.look_ahead(chip)
+    fn is_known_or_done<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
+        self.ready > 0 || self.look_ahead(csr)
     }
 
     /// Looks which descriptors the card is done with, some ahead. False if there are none that were
     /// not known.
-    fn look_ahead<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
+    fn look_ahead<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
         let known = self.ready;
-        while self.ready < known + AHEAD && self.is_done_at(chip, self.head + self.ready) {
+        while self.ready < known + AHEAD && self.is_done_at(csr, self.head + self.ready) {
             self.ready += 1;
         }
         if self.ready == known {
             return false;
         }
         // DD was the last to be written: the rest is there if it is read after.
-        chip.bus.fence();
+        csr.bus.fence();
         true
     }
 
     /// Whether a whole frame, or one that cannot be, waits at the head.
-    pub fn has_frame<B: Bus>(&mut self, chip: &mut Chip<B>) -> bool {
-        !matches!(self.look(chip), Ok(None))
+    pub fn has_frame<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
+        !matches!(self.look(csr), Ok(None))
     }
 
     /// Descriptors that the card has filled and nobody has read.
-    pub fn waiting<B: Bus>(&self, chip: &mut Chip<B>) -> usize {
+    pub fn waiting<B: Bus>(&self, csr: &mut Csr<B>) -> usize {
         (self.head..self.tail)
-            .take_while(|&slot| self.is_done_at(chip, slot))
+            .take_while(|&slot| self.is_done_at(csr, slot))
             .count()
     }
 
     /// The frame at the head, if all of it is there. Believes nothing.
-    fn look<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<Option<Frame>, Error> {
+    fn look<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Frame>, Error> {
         let longest = self.frame_max + TAG;
         let mut len = 0;
         for count in 0..self.tail - self.head {
-            if count == self.ready && !self.look_ahead(chip) {
+            if count == self.ready && !self.look_ahead(csr) {
                 return Ok(None);
             }
             let descriptor = self.descriptor(self.head + count);
-            let written: [u64; 2] = chip.bus.load_quads(descriptor);
+            let written: [u64; 2] = csr.bus.load_quads(descriptor);
             let status = written[1] as u32;
             let piece = (written[1] >> rx::LENGTH_SHIFT & 0xffff) as usize;
             let last = status & rx::EOP != 0;
@@ -465,7 +434,7 @@ impl Receive {
 
     #[cold]
     fn bad(&self, len: usize) -> Error {
-        let queue = self.queue as u8;
+        let queue = self.queue.number;
         Error::BadDescriptor { queue, len }
     }
 
@@ -479,83 +448,29 @@ impl Receive {
             ipv4_checksum: good(rx::IPCS, rx::IPE),
             transport_checksum: good(rx::L4CS, rx::L4E),
             vlan: (status & rx::VP != 0).then_some((second >> rx::TAG_SHIFT) as u16),
-            queue: self.queue as u16,
+            queue: self.queue.number.into(),
             hash: hashed.then_some((first >> rx::HASH_SHIFT) as u32),
         }
     }
 
     /// Puts a buffer into the descriptor at the tail, without telling the card.
     #[inline]
-    fn give<B: Bus>(&mut self, chip: &mut Chip<B>, buffer: u16) {
-        let BusAddr(address) = chip.bus.bus_addr(chip.rx_buffer(buffer));
+    fn give<B: Bus>(&mut self, csr: &mut Csr<B>, buffer: u16) {
+        let BusAddr(address) = csr.bus.bus_addr(csr.rx_buffer(buffer));
         let slot = self.tail & (self.ring - 1);
-        chip.bus
+        csr.bus
             .store_quads(self.base + slot * SIZE, rx::empty(address));
         self.buffers[slot] = buffer;
         self.tail += 1;
     }
 
     /// Whether the card's place in the ring is one.
-    pub fn check<B: Bus>(&self, chip: &mut Chip<B>) -> Result<(), Error> {
-        check_head(chip, regs::rx(self.queue as u32), self.queue, self.ring)
+    pub fn check<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.queue.check_head(csr, self.ring)
     }
 
     #[inline]
     fn descriptor(&self, slot: usize) -> usize {
         self.base + (slot & (self.ring - 1)) * SIZE
     }
-}
-
-/// Tells the card where the ring of a disabled queue is in the arena, and that it is empty.
-pub fn place_ring<B: Bus>(chip: &mut Chip<B>, base: u32, at: usize, descriptors: usize) {
-    let [low, high] = chip.address(at);
-    for (register, value) in [
-        (regs::DBAL, low),
-        (regs::DBAH, high),
-        (regs::DLEN, (descriptors * SIZE) as u32),
-        (regs::DH, 0),
-        (regs::DT, 0),
-    ] {
-        chip.write(base + register, value);
-    }
-}
-
-/// Enables a queue, and waits until it is.
-pub fn enable<B: Bus>(
-    chip: &mut Chip<B>,
-    base: u32,
-    thresholds: u32,
-    queue: usize,
-) -> Result<(), Error> {
-    chip.write(base + regs::DCTL, thresholds | regs::DCTL_ENABLE);
-    let enabled = chip.poll(base + regs::DCTL, ENABLE_BOUND_US, |control| {
-        control & regs::DCTL_ENABLE != 0
-    })?;
-    let queue = queue as u8;
-    enabled.map(drop).ok_or(Error::QueueTimeout { queue })
-}
-
-/// Disables a queue, and waits until the card has nothing to do with its memory any more.
-pub fn disable<B: Bus>(chip: &mut Chip<B>, base: u32, queue: u32) -> Result<(), Error> {
-    chip.write(base + regs::DCTL, 0);
-    let disabled = chip.poll(base + regs::DCTL, ENABLE_BOUND_US, |control| {
-        control & regs::DCTL_ENABLE == 0
-    })?;
-    let queue = queue as u8;
-    disabled.map(drop).ok_or(Error::QueueTimeout { queue })
-}
-
-/// Whether the card's place in a ring is one.
-pub fn check_head<B: Bus>(
-    chip: &mut Chip<B>,
-    base: u32,
-    queue: usize,
-    ring: usize,
-) -> Result<(), Error> {
-    let head = chip.read(base + regs::DH)?;
-    if head as usize >= ring {
-        let queue = queue as u8;
-        return Err(Error::BadHead { queue, head });
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The card's counters (§8.18): cleared by reading, summed up in 64 bits here.
 
-use super::chip::Chip;
+use super::csr::Csr;
 use crate::{Bus, Error};
 
 /// Counters of 32 bits: register and name. All that QEMU counts, and those by which silicon tells
@@ -70,15 +70,15 @@ impl Default for Statistics {
 
 impl Statistics {
     /// Adds what the card has counted since the last time.
-    pub fn harvest<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let bus = &mut chip.bus;
+    pub fn harvest<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+        let bus = &mut csr.bus;
         let counters = COUNTERS.map(|(register, _)| bus.read32(register));
         let octets = OCTETS.map(|(register, _)| {
             let low = bus.read32(register);
             u64::from(low) | u64::from(bus.read32(register + 4)) << 32
         });
         // A card that is gone reads as all ones, which is no count.
-        chip.status()?;
+        csr.status()?;
         for (sum, count) in self.counters.iter_mut().zip(counters) {
             *sum += u64::from(count);
         }
@@ -89,8 +89,8 @@ impl Statistics {
     }
 
     /// Drops what the card has counted.
-    pub fn discard<B: Bus>(&self, chip: &mut Chip<B>) -> Result<(), Error> {
-        Statistics::default().harvest(chip)
+    pub fn discard<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
+        Statistics::default().harvest(csr)
     }
 
     /// The sums by name.

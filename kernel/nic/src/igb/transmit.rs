@@ -14,19 +14,19 @@
 //! the ring. One write of the tail starts a batch.
 
 use super::buffers::Buffers;
-use super::chip::Chip;
+use super::csr::Csr;
 use super::descriptor::{SIZE, tx};
 use super::offload::{self, Frame};
-use super::receive::{check_head, enable, place_ring};
+use super::queue::Queue;
 use super::regs;
-use crate::{Bus, BusAddr, Error, Tail, reserve};
+use crate::chip::Watchdog;
+use crate::reserve;
+use crate::{Bus, BusAddr, Error, Tail};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// A descriptor without buffer.
 const NONE: u16 = u16::MAX;
-/// Bound of the wait for the frames of a ring to be sent: more than they take at 1 Gb/s.
-const DRAIN_BOUND_US: u32 = 5_000;
 /// Contexts that the card remembers for a queue.
 const CONTEXTS: usize = 2;
 
@@ -54,7 +54,7 @@ struct Report {
 
 /// Where the driver stands in a ring.
 pub struct Transmit {
-    queue: usize,
+    pub queue: Queue,
     /// Where the ring is in the arena, and its descriptors, a power of two.
     base: usize,
     ring: usize,
@@ -75,6 +75,7 @@ pub struct Transmit {
     contexts: [Option<[u32; 4]>; CONTEXTS],
     /// Which of them is the older one.
     older: usize,
+    watchdog: Watchdog,
     pub counters: Counters,
     /// Frames that were to be reported, and descriptors before the ring was last laid out.
     counted_frames: u64,
@@ -96,7 +97,7 @@ impl Transmit {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(queue: usize, base: usize, ring: usize) -> Result<Self, Error> {
+    pub fn new(queue: Queue, base: usize, ring: usize) -> Result<Self, Error> {
         Ok(Transmit {
             queue,
             base,
@@ -111,6 +112,7 @@ impl Transmit {
             buffers: reserve::filled(NONE, ring)?,
             contexts: [None; CONTEXTS],
             older: 0,
+            watchdog: Watchdog::default(),
             counters: Counters::default(),
             counted_frames: 0,
             counted_descriptors: 0,
@@ -134,13 +136,11 @@ impl Transmit {
     }
 
     /// Lays out the ring (§4.5.10). The card was reset before, and the buffers are in the pool.
-    pub fn start<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let base = regs::tx(self.queue as u32);
-        chip.write(base + regs::DCTL, 0);
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
         for slot in 0..self.ring {
-            chip.bus.store_quads(self.descriptor(slot), [0; 2]);
+            csr.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
-        place_ring(chip, base, self.base, self.ring);
+        self.queue.place(csr, self.base, self.ring);
         self.counted_frames = self.frames();
         self.counted_descriptors = self.descriptors();
         (self.next, self.clean, self.told) = (0, 0, 0);
@@ -148,17 +148,13 @@ impl Transmit {
         (self.reported, self.unreported) = (0, 0);
         self.buffers.fill(NONE);
         self.contexts = [None; CONTEXTS];
-        enable(chip, base, regs::TXDCTL_THRESHOLDS, self.queue)
+        self.watchdog = Watchdog::new(self.counters.completed);
+        self.queue.enable(csr, regs::TXDCTL_THRESHOLDS)
     }
 
-    /// Waits until the card has sent what it was told of: only then may the queue be disabled
-    /// (§4.5.10).
-    pub fn drain<B: Bus>(&mut self, chip: &mut Chip<B>) -> Result<(), Error> {
-        let base = regs::tx(self.queue as u32);
-        let told = (self.told & (self.ring - 1)) as u32;
-        let sent = chip.poll(base + regs::DH, DRAIN_BOUND_US, |head| head == told)?;
-        let queue = self.queue as u8;
-        sent.map(drop).ok_or(Error::QueueTimeout { queue })
+    /// Waits until the card has sent what it was told of.
+    pub fn drain<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.queue.drain(csr, self.told & (self.ring - 1))
     }
 
     /// Descriptors that are free. One is kept back: a tail that meets the head means "empty".
@@ -173,46 +169,46 @@ impl Transmit {
 
     /// Puts a frame into the ring, without telling the card. The caller has seen to it that there
     /// are enough descriptors: see [`Frame::descriptors`].
-    pub fn queue<B: Bus>(&mut self, chip: &mut Chip<B>, frame: &Frame, source: Source) {
+    pub fn queue<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Frame, source: Source) {
         let mut options = frame.options;
         if let Some(context) = frame.context {
-            options |= self.context(chip, context) << tx::INDEX_SHIFT;
+            options |= self.context(csr, context) << tx::INDEX_SHIFT;
         }
         let headers = source.header.map_or(source.offset, |(_, offset)| offset);
-        frame.patch(&mut chip.bus, headers, source.offset);
+        frame.patch(&mut csr.bus, headers, source.offset);
         let mut left = frame.len();
-        let mut piece = |this: &mut Self, chip: &mut Chip<B>, at: BusAddr, len: usize, buffer| {
+        let mut piece = |this: &mut Self, csr: &mut Csr<B>, at: BusAddr, len: usize, buffer| {
             left -= len;
             let last = if left == 0 { tx::EOP } else { 0 };
             let command = frame.command | last | len as u32;
-            this.push(chip, at, command, options, buffer);
+            this.push(csr, at, command, options, buffer);
         };
         if let Some((buffer, offset)) = source.header {
-            let at = chip.bus.bus_addr(offset);
-            piece(self, chip, at, frame.header, buffer);
+            let at = csr.bus.bus_addr(offset);
+            piece(self, csr, at, frame.header, buffer);
         }
         for run in offload::pieces(frame.body.clone()) {
-            let at = chip.bus.bus_addr(source.offset + run.start);
+            let at = csr.bus.bus_addr(source.offset + run.start);
             let ends = source.last && run.end == frame.body.end && frame.tail == 0;
             let buffer = if ends { source.buffer } else { NONE };
-            piece(self, chip, at, run.len(), buffer);
+            piece(self, csr, at, run.len(), buffer);
         }
         for run in offload::pieces(0..frame.tail) {
             let at = BusAddr(source.tail.0 + run.start as u64);
             let ends = source.last && run.end == frame.tail;
             let buffer = if ends { source.buffer } else { NONE };
-            piece(self, chip, at, run.len(), buffer);
+            piece(self, csr, at, run.len(), buffer);
         }
         self.counters.segmented += u64::from(frame.command & tx::TSE != 0);
-        self.queued(chip, frame.len());
+        self.queued(csr, frame.len());
     }
 
     /// The same of a frame that is not cut: `len` bytes at `offset` in the arena, and a tail. It takes
     /// two descriptors at most, but not with both a tail and work.
     #[inline]
-    pub fn queue_usual<B: Bus>(
+    pub fn queue_uncut<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         (buffer, offset): (u16, usize),
         len: usize,
         tail: Option<Tail>,
@@ -221,33 +217,33 @@ impl Transmit {
         let whole = len + tail.map_or(0, |tail| tail.len);
         let mut options = (whole as u32) << tx::LENGTH_SHIFT;
         if let Some((checksums, context)) = work {
-            options |= checksums | self.context(chip, context) << tx::INDEX_SHIFT;
+            options |= checksums | self.context(csr, context) << tx::INDEX_SHIFT;
         }
-        let at = chip.bus.bus_addr(offset);
+        let at = csr.bus.bus_addr(offset);
         let command = tx::DATA | len as u32;
         match tail {
-            None => self.push(chip, at, command | tx::EOP, options, buffer),
+            None => self.push(csr, at, command | tx::EOP, options, buffer),
             Some(tail) => {
-                self.push(chip, at, command, options, NONE);
+                self.push(csr, at, command, options, NONE);
                 let command = tx::DATA | tx::EOP | tail.len as u32;
-                self.push(chip, tail.address, command, options, buffer);
+                self.push(csr, tail.address, command, options, buffer);
             }
         }
-        self.queued(chip, whole);
+        self.queued(csr, whole);
     }
 
     /// Counts a frame whose descriptors are in the ring.
     #[inline]
-    fn queued<B: Bus>(&mut self, chip: &mut Chip<B>, len: usize) {
+    fn queued<B: Bus>(&mut self, csr: &mut Csr<B>, len: usize) {
         self.unreported += 1;
         self.counters.octets += len as u64;
         if self.next - self.reported >= self.ring / 8 {
-            self.report(chip);
+            self.report(csr);
         }
     }
 
     /// The number of this context in the card; tells it the context if need be.
-    fn context<B: Bus>(&mut self, chip: &mut Chip<B>, context: [u32; 4]) -> u32 {
+    fn context<B: Bus>(&mut self, csr: &mut Csr<B>, context: [u32; 4]) -> u32 {
         let known = self
             .contexts
             .iter()
@@ -258,7 +254,7 @@ impl Transmit {
             let [lengths, launch, kind, segment] = context;
             let segment = segment | (index as u32) << tx::INDEX_SHIFT;
             let first = u64::from(lengths) | u64::from(launch) << 32;
-            self.push(chip, BusAddr(first), kind, segment, NONE);
+            self.push(csr, BusAddr(first), kind, segment, NONE);
             self.counters.contexts += 1;
         }
         self.older = (index + 1) % CONTEXTS;
@@ -269,7 +265,7 @@ impl Transmit {
     #[inline]
     fn push<B: Bus>(
         &mut self,
-        chip: &mut Chip<B>,
+        csr: &mut Csr<B>,
         BusAddr(first): BusAddr,
         command: u32,
         options: u32,
@@ -278,20 +274,20 @@ impl Transmit {
         let slot = self.next & (self.ring - 1);
         let second = u64::from(command) | u64::from(options) << 32;
         let descriptor = self.base + slot * SIZE;
-        chip.bus.store_quads(descriptor, [first, second]);
+        csr.bus.store_quads(descriptor, [first, second]);
         self.last_command = command;
         self.buffers[slot] = buffer;
         self.next += 1;
     }
 
     /// Has the card report at the newest descriptor, which it was not told of yet.
-    fn report<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    fn report<B: Bus>(&mut self, csr: &mut Csr<B>) {
         if self.unreported == 0 {
             return;
         }
         let at = self.next - 1;
         let command = self.descriptor(at) + tx::COMMAND;
-        chip.bus.store32(command, self.last_command | tx::RS);
+        csr.bus.store32(command, self.last_command | tx::RS);
         let frames = core::mem::take(&mut self.unreported);
         self.counted_frames += frames;
         self.reports.push_back(Report { at, frames });
@@ -299,24 +295,21 @@ impl Transmit {
     }
 
     /// Tells the card of the new frames: one write.
-    pub fn kick<B: Bus>(&mut self, chip: &mut Chip<B>) {
+    pub fn kick<B: Bus>(&mut self, csr: &mut Csr<B>) {
         if self.told == self.next {
             return;
         }
-        self.report(chip);
-        // The descriptors must be there before the tail is.
-        chip.bus.fence();
-        let tail = self.next & (self.ring - 1);
-        chip.write(regs::tx(self.queue as u32) + regs::DT, tail as u32);
+        self.report(csr);
+        self.queue.tell(csr, self.next & (self.ring - 1));
         self.told = self.next;
         self.counters.doorbells += 1;
     }
 
     /// Takes back what the card has reported.
-    pub fn reclaim<B: Bus>(&mut self, chip: &mut Chip<B>, buffers: &mut Buffers) {
+    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &mut Buffers) {
         while let Some(report) = self.reports.front() {
             let descriptor = self.descriptor(report.at);
-            if chip.bus.load32(descriptor + tx::STATUS) & tx::DD == 0 {
+            if csr.bus.load32(descriptor + tx::STATUS) & tx::DD == 0 {
                 return;
             }
             self.counters.completed += report.frames;
@@ -331,8 +324,15 @@ impl Transmit {
     }
 
     /// Whether the card's place in the ring is one.
-    pub fn check<B: Bus>(&self, chip: &mut Chip<B>) -> Result<(), Error> {
-        check_head(chip, regs::tx(self.queue as u32), self.queue, self.ring)
+    pub fn check<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
+        self.queue.check_head(csr, self.ring)
+    }
+
+    /// Once a second: whether frames are in flight and none moves. Without a link the card may rightly
+    /// hold them back.
+    pub fn is_stuck(&mut self, has_link: bool) -> bool {
+        let should_move = self.is_busy() && has_link;
+        self.watchdog.is_stuck(should_move, self.counters.completed)
     }
 
     fn descriptor(&self, slot: usize) -> usize {

@@ -515,7 +515,7 @@ fn tags_are_taken_out_of_frames() {
                 }
                 kernel.model.settle();
                 let mut buffer = vec![0; super::FRAME_MAX];
-                let (len, info) = kernel.nic.receive_with(&mut buffer).unwrap();
+                let (len, info) = kernel.nic.receive(&mut buffer).unwrap();
                 assert_eq!((&buffer[..len], info.vlan), (&whole[..], Some(tag)));
                 let piece = kernel.nic.receive_piece(true).unwrap();
                 assert_eq!(kernel.read(&piece), whole);
@@ -558,7 +558,7 @@ fn a_tag_that_is_not_whole_is_left_where_it_is() {
             kernel.model.arrive(&whole[..len]);
             kernel.sleep(Events::RECEIVE);
             let mut buffer = vec![0; super::FRAME_MAX];
-            let (read, info) = kernel.nic.receive_with(&mut buffer).unwrap();
+            let (read, info) = kernel.nic.receive(&mut buffer).unwrap();
             let (expected, tag) = match len {
                 0..18 => (whole[..len].to_vec(), None),
                 _ => ([&whole[..12], &whole[16..len]].concat(), Some(0x6abc)),

@@ -14,13 +14,19 @@ mod transmit;
 use super::{Config, Igb, InterruptMode};
 use crate::model::igb::{Behaviour, Defects, IgbBus, IgbModel};
 use crate::model::{Pace, Rng};
-use crate::{Error, Events, Link, MacAddress, Nic, ReceiveInfo};
+use crate::{Error, Events, Link, MacAddress, Nic, ReceiveInfo, SendOptions};
 use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
 const MAC: MacAddress = [0x52, 0x54, 0x00, 0xab, 0xcd, 0xef];
+/// Frames as they are.
+const PLAIN: SendOptions = SendOptions {
+    checksums: false,
+    segment_size: 0,
+    vlan: None,
+};
 const UP: Link = Link {
     up: true,
     speed_mbps: 1000,
@@ -176,7 +182,7 @@ impl Kernel {
 
     fn receive(&mut self) -> Result<(Vec<u8>, ReceiveInfo), Error> {
         let mut buffer = vec![0; self.nic.frame_max()];
-        let (len, info) = self.nic.receive_with(&mut buffer)?;
+        let (len, info) = self.nic.receive(&mut buffer)?;
         buffer.truncate(len);
         Ok((buffer, info))
     }
@@ -208,7 +214,7 @@ impl Kernel {
     /// Sends, sleeping where the ring is full.
     fn send(&mut self, frame: &[u8], more: bool) {
         for _ in 0..100 {
-            match self.nic.send(frame, more) {
+            match self.nic.send(frame, &PLAIN, more) {
                 Ok(()) => return,
                 Err(Error::WouldBlock) => self.sleep(Events::TRANSMIT_SPACE),
                 Err(error) => panic!("{error}"),

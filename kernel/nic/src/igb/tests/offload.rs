@@ -17,7 +17,7 @@ pub const CHECKSUMS: SendOptions = SendOptions {
 impl Kernel {
     fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) {
         for _ in 0..100 {
-            match self.nic.send_with(frame, options, more) {
+            match self.nic.send(frame, options, more) {
                 Ok(()) => return,
                 Err(Error::WouldBlock) => self.sleep(Events::TRANSMIT_SPACE),
                 Err(error) => panic!("{error}"),
@@ -77,14 +77,14 @@ fn checksums_are_filled_in() {
 fn other_frames_and_padding_are_left_alone() {
     let mut kernel = Kernel::tiny(here());
     let other = frame(1, 100);
-    kernel.nic.send_with(&other, &CHECKSUMS, false).unwrap();
+    kernel.nic.send(&other, &CHECKSUMS, false).unwrap();
     assert_eq!(kernel.sent(), [other]);
     // What follows the packet is no part of its sum, and is not sent.
     let flow = Flow::number(1);
     let expected = flow.finished(flow.udp(&[1, 2]));
     let mut padded = flow.udp(&[1, 2]);
     padded.resize(60, 0xee);
-    kernel.nic.send_with(&padded, &CHECKSUMS, false).unwrap();
+    kernel.nic.send(&padded, &CHECKSUMS, false).unwrap();
     assert_eq!(kernel.sent(), [expected]);
 }
 
@@ -93,7 +93,7 @@ fn what_cannot_be_offloaded_is_refused() {
     let mut kernel = Kernel::tiny(here());
     let flow = Flow::number(1);
     let mut refused = |frame: &[u8], options: &SendOptions, expected: Error| {
-        assert_eq!(kernel.nic.send_with(frame, options, false), Err(expected));
+        assert_eq!(kernel.nic.send(frame, options, false), Err(expected));
         assert_eq!(kernel.sent(), Vec::<Vec<u8>>::new());
     };
     let segments = |segment_size| SendOptions {
@@ -146,10 +146,10 @@ fn what_cannot_be_offloaded_is_refused() {
         },
         Error::BadHeaders,
     );
-    let longest = kernel.nic.features().segmentation.frame_max as usize;
+    let longest = kernel.nic.facts().features.segmentation.frame_max as usize;
     assert_eq!(longest, 65_536);
     let longer = flow.tcp(1, ACK, &payload(longest + 1 - 66));
-    let error = kernel.nic.send_with(&longer, &segments(1000), false);
+    let error = kernel.nic.send(&longer, &segments(1000), false);
     assert_eq!(error, Err(Error::BadLength { len: longest + 1 }));
     let counters = kernel.counters();
     let refused = ["tx_bad_length", "tx_bad_headers", "tx_bad_vlan"].map(|name| counters[name]);
@@ -159,7 +159,7 @@ fn what_cannot_be_offloaded_is_refused() {
 #[test]
 fn the_driver_cuts_what_it_says_and_nothing_else() {
     let mut kernel = Kernel::tiny(here());
-    let segmentation = kernel.nic.features().segmentation;
+    let segmentation = kernel.nic.facts().features.segmentation;
     let long = Flow::number(1).tcp(1, ACK, &payload(3000));
     let mut cut = 0;
     for size in 1..1600 {
@@ -167,7 +167,7 @@ fn the_driver_cuts_what_it_says_and_nothing_else() {
             segment_size: size,
             ..CHECKSUMS
         };
-        let taken = kernel.nic.send_with(&long, &options, false).is_ok();
+        let taken = kernel.nic.send(&long, &options, false).is_ok();
         assert_eq!(taken, segmentation.takes(66, size.into()), "{size}");
         cut += u32::from(taken);
         kernel.sent();
@@ -180,7 +180,7 @@ fn the_driver_cuts_what_it_says_and_nothing_else() {
 fn segments_are_those_that_software_would_cut() {
     everywhere(2, |place| {
         let mut kernel = Kernel::tiny(place);
-        let longest = kernel.nic.features().segmentation.frame_max as usize;
+        let longest = kernel.nic.facts().features.segmentation.frame_max as usize;
         for flow in [Flow::number(1), Flow::number(2).v6()] {
             let header = if flow.v6 { 86 } else { 66 };
             for (size, len) in [
@@ -221,7 +221,7 @@ fn segments_are_those_that_software_would_cut() {
 #[test]
 fn a_large_card_takes_a_whole_packet() {
     let mut kernel = Kernel::new(here(), Config::small(MODES[0]));
-    assert_eq!(kernel.nic.features().segmentation.frame_max, 65_536);
+    assert_eq!(kernel.nic.facts().features.segmentation.frame_max, 65_536);
     let flow = Flow::number(1);
     let data = payload(65_536 - 66);
     let options = SendOptions {
@@ -426,7 +426,7 @@ fn a_frame_that_takes_several_descriptors_waits_until_there_are_so_many() {
             ..CHECKSUMS
         };
         let long = flow.tcp(1, ACK | FIN, &payload(9000));
-        let result = kernel.nic.send_with(&long, &options, true);
+        let result = kernel.nic.send(&long, &options, true);
         let expected = if fits { Ok(()) } else { Err(Error::WouldBlock) };
         assert_eq!(result, expected, "{free}");
         if free == 4 {

@@ -237,7 +237,7 @@ fn jumbo_frames_take_several_descriptors() {
         kernel.model.settle();
         assert_eq!(kernel.drain(), Vec::<Vec<u8>>::new());
         assert_eq!(kernel.model.dropped(), dropped + 1);
-        let error = kernel.nic.send(&frame(1, 9015), false);
+        let error = kernel.nic.send(&frame(1, 9015), &PLAIN, false);
         assert_eq!(error, Err(Error::BadLength { len: 9015 }));
     });
 }
@@ -589,7 +589,7 @@ fn an_interrupt_about_frames_is_not_about_space() {
             ..Defects::default()
         });
         // Somebody waits for buffers while some are in flight, and then gives some back himself.
-        kernel.nic.send(&frame(1, 100), false).unwrap();
+        kernel.nic.send(&frame(1, 100), &PLAIN, false).unwrap();
         let mut all = [0; 20];
         assert_eq!(kernel.nic.take_buffers(100, &mut all), Ok(19));
         for &buffer in &all[..10] {

@@ -75,7 +75,7 @@ fn a_descriptor_that_lies_is_an_error_and_a_reset() {
             };
             assert_eq!(error, Error::BadDescriptor { queue: 0, len }, "{lie:?}");
             // All else fails too until the card is reset, and whoever waits is woken.
-            assert_eq!(kernel.nic.send(&frame(1, 60), false), Err(error));
+            assert_eq!(kernel.nic.send(&frame(1, 60), &PLAIN, false), Err(error));
             assert_eq!(kernel.receive(), Err(error));
             assert_eq!(kernel.nic.take_events(), Events::all());
             kernel.recover();
@@ -117,7 +117,7 @@ fn a_hung_transmitter_is_reset_and_goes_on() {
             transmit_dead: true,
             ..Defects::default()
         });
-        while kernel.nic.send(&frame(1, 100), false).is_ok() {}
+        while kernel.nic.send(&frame(1, 100), &PLAIN, false).is_ok() {}
         assert_eq!(kernel.take(), Events::empty());
         assert_eq!(kernel.nic.tick(), Events::empty());
         assert_eq!(kernel.nic.tick(), Events::empty());
@@ -139,7 +139,7 @@ fn a_transmitter_without_link_is_left_alone() {
         transmit_dead: true,
         ..Defects::default()
     });
-    while kernel.nic.send(&frame(1, 100), false).is_ok() {}
+    while kernel.nic.send(&frame(1, 100), &PLAIN, false).is_ok() {}
     for _ in 0..10 {
         assert_eq!(kernel.nic.tick(), Events::empty());
     }
@@ -164,7 +164,7 @@ fn a_card_that_leaves_and_comes_back() {
             kernel.nic.tick();
             assert_eq!(kernel.nic.fault(), Some(Error::DeviceGone));
             assert_eq!(
-                kernel.nic.send(&frame(1, 60), false),
+                kernel.nic.send(&frame(1, 60), &PLAIN, false),
                 Err(Error::DeviceGone)
             );
         }
@@ -317,7 +317,7 @@ fn a_self_test_sends_itself_a_frame_and_nobody_else() {
             model.set_link(true);
             nic.start().unwrap();
             model.elapse(500_000);
-            nic.send(&frame(1, 100), false).unwrap();
+            nic.send(&frame(1, 100), &PLAIN, false).unwrap();
             model.settle();
             assert_eq!(model.take_sent().len(), 1);
         }

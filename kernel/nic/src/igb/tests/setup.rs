@@ -14,8 +14,11 @@ fn a_card_is_set_up_and_stopped() {
         let mut nic = Igb::new(model.bus(), config).unwrap();
         assert!(model.is_quiet());
         assert!(!model.line());
-        assert_eq!((nic.name(), nic.mac()), ("igb", MAC));
-        assert_eq!((nic.transmit_ring(), nic.receive_ring()), (15, 3 * 13));
+        assert_eq!((nic.facts().name, nic.mac()), ("igb", MAC));
+        assert_eq!(
+            (nic.facts().transmit_ring, nic.facts().receive_ring),
+            (15, 3 * 13)
+        );
         assert_eq!((nic.link(), model.negotiations()), (Link::default(), 1));
         nic.start().unwrap();
         assert!(!model.is_quiet());
@@ -77,7 +80,7 @@ fn every_queue_has_its_place_and_its_vector() {
         [0, 1, 2, 9].map(|vector| model.moderation(vector)),
         [0, 0, 80, 80]
     );
-    let features = kernel.nic.features();
+    let features = kernel.nic.facts().features;
     assert_eq!(
         (features.receive_queues, features.transmit_queues),
         (16, 16)
@@ -279,7 +282,7 @@ fn what_never_ends_is_a_typed_error() {
             model.set_defects(defects);
             let result = Igb::new(model.bus(), config).and_then(|mut nic| {
                 let result = nic.start();
-                assert_eq!(nic.send(&[0; 60], false), Err(Error::Stopped));
+                assert_eq!(nic.send(&[0; 60], &PLAIN, false), Err(Error::Stopped));
                 result
             });
             assert_eq!(result.err(), Some(expected));
@@ -459,7 +462,10 @@ fn a_stopped_card_is_silent_and_refuses_work() {
         while kernel.model.take_message().is_some() {}
         assert!(kernel.model.is_quiet());
         let before = kernel.model.register_accesses();
-        assert_eq!(kernel.nic.send(&[0; 60], false), Err(Error::Stopped));
+        assert_eq!(
+            kernel.nic.send(&[0; 60], &PLAIN, false),
+            Err(Error::Stopped)
+        );
         assert_eq!(kernel.nic.flush(), Err(Error::Stopped));
         assert_eq!(kernel.nic.receive(&mut [0; 2000]), Err(Error::Stopped));
         assert_eq!(kernel.nic.on_interrupt(), None);
@@ -522,7 +528,7 @@ fn a_card_with_fewer_than_three_messages_uses_one_for_all() {
         let config = tiny(InterruptMode::MsiX { vectors });
         let model = here().model(&config);
         let nic = Igb::new(model.bus(), config).unwrap();
-        assert_eq!(nic.features().vectors, used, "{vectors}");
+        assert_eq!(nic.facts().features.vectors, used, "{vectors}");
     }
 }
 
@@ -546,7 +552,7 @@ fn a_card_without_large_buffers_cuts_nothing() {
         ..tiny(MODES[0])
     };
     let mut kernel = Kernel::new(here(), config);
-    assert_eq!(kernel.nic.features().segmentation.frame_max, 0);
+    assert_eq!(kernel.nic.facts().features.segmentation.frame_max, 0);
     let refused = kernel.nic.take_buffers(2049, &mut [0]);
     assert_eq!(refused, Err(Error::BadLength { len: 2049 }));
     assert_eq!(kernel.nic.take_buffers(2048, &mut [0]), Ok(1));
@@ -556,6 +562,6 @@ fn a_card_without_large_buffers_cuts_nothing() {
         segment_size: 100,
         vlan: None,
     };
-    let refused = kernel.nic.send_with(&bytes, &options, false);
+    let refused = kernel.nic.send(&bytes, &options, false);
     assert_eq!(refused, Err(Error::BadLength { len: bytes.len() }));
 }

@@ -10,7 +10,7 @@ fn lengths_are_kept_and_bad_ones_refused() {
     everywhere(1, |place| {
         let mut kernel = Kernel::tiny(place);
         for len in [0, 1515, 1536, 65_536] {
-            let error = kernel.nic.send(&vec![0; len], false);
+            let error = kernel.nic.send(&vec![0; len], &PLAIN, false);
             assert_eq!(error, Err(Error::BadLength { len }));
         }
         let sent: Vec<_> = (1..=64)
@@ -30,7 +30,7 @@ fn lengths_are_kept_and_bad_ones_refused() {
 fn ip_without_a_whole_header_is_refused() {
     let mut kernel = Kernel::tiny(here());
     let good = Flow::number(1).udp(&[1]);
-    kernel.nic.send(&good, false).unwrap();
+    kernel.nic.send(&good, &PLAIN, false).unwrap();
     let mut short_ihl = good.clone();
     short_ihl[14] = 0x44;
     let mut long_ihl = good.clone();
@@ -43,7 +43,7 @@ fn ip_without_a_whole_header_is_refused() {
         &good[..33],
         &v6[..53],
     ] {
-        let error = kernel.nic.send(frame, false);
+        let error = kernel.nic.send(frame, &PLAIN, false);
         assert_eq!(error, Err(Error::BadHeaders));
     }
     assert_eq!(kernel.sent(), [good]);
@@ -90,25 +90,25 @@ fn frames_of_a_flow_are_sent_in_order_at_every_pace() {
 fn a_full_ring_is_would_block_and_then_space() {
     everywhere(4, |place| {
         let mut kernel = Kernel::tiny(place);
-        let ring = kernel.nic.transmit_ring();
+        let ring = kernel.nic.facts().transmit_ring;
         assert_eq!(ring, 15);
         for _ in 0..20 {
             let mut queued = 0;
-            while queued < 10_000 && kernel.nic.send(&frame(queued, 100), true).is_ok() {
+            while queued < 10_000 && kernel.nic.send(&frame(queued, 100), &PLAIN, true).is_ok() {
                 queued += 1;
             }
             // The card knows of none of them before the ring is full.
             assert!((ring as u64..10_000).contains(&queued), "{queued}");
             kernel.sleep(Events::TRANSMIT_SPACE);
             for number in 0..4 {
-                kernel.nic.send(&frame(number, 60), true).unwrap();
+                kernel.nic.send(&frame(number, 60), &PLAIN, true).unwrap();
             }
             kernel.nic.flush().unwrap();
             kernel.model.settle();
             kernel.take();
             // Nobody waits any more: the ring falls silent.
             for _ in 0..3 {
-                kernel.nic.send(&frame(1, 60), false).unwrap();
+                kernel.nic.send(&frame(1, 60), &PLAIN, false).unwrap();
                 kernel.model.settle();
                 assert_eq!(kernel.take(), Events::empty());
             }
@@ -147,7 +147,10 @@ fn a_batch_is_one_doorbell_and_one_report() {
     let mut kernel = Kernel::new(here(), config);
     let before = kernel.model.register_accesses();
     for number in 0..24 {
-        kernel.nic.send(&frame(number, 60), number < 23).unwrap();
+        kernel
+            .nic
+            .send(&frame(number, 60), &PLAIN, number < 23)
+            .unwrap();
     }
     let (reads, writes) = kernel.model.register_accesses();
     assert_eq!((reads - before.0, writes - before.1), (0, 1));
@@ -156,7 +159,7 @@ fn a_batch_is_one_doorbell_and_one_report() {
     assert_eq!(kernel.model.reports(), 1);
     // A long batch is reported in eighths of the ring, so that space comes back in parts.
     for number in 0..200 {
-        kernel.nic.send(&frame(number, 60), true).unwrap();
+        kernel.nic.send(&frame(number, 60), &PLAIN, true).unwrap();
     }
     kernel.nic.flush().unwrap();
     assert_eq!(kernel.model.reports(), 1 + 200 / 32 + 1);
@@ -169,7 +172,7 @@ fn a_flush_without_new_frames_rings_no_doorbell() {
     everywhere(2, |place| {
         let mut kernel = Kernel::tiny(place);
         kernel.nic.flush().unwrap();
-        kernel.nic.send(&frame(1, 60), false).unwrap();
+        kernel.nic.send(&frame(1, 60), &PLAIN, false).unwrap();
         kernel.model.settle();
         let before = kernel.model.register_accesses();
         for _ in 0..10 {
@@ -187,7 +190,7 @@ fn steady_sending_reads_no_register() {
     let (before, _) = kernel.model.register_accesses();
     for number in 0..5000u16 {
         let frame = Flow::number(number % 60).udp(&payload(900));
-        kernel.nic.send(&frame, number % 16 != 0).unwrap();
+        kernel.nic.send(&frame, &PLAIN, number % 16 != 0).unwrap();
     }
     kernel.nic.flush().unwrap();
     assert_eq!(kernel.model.register_accesses().0, before);
@@ -211,7 +214,7 @@ fn the_card_reports_at_each_eighth_of_the_ring_and_at_the_end_of_a_batch() {
         };
         let mut kernel = Kernel::new(here(), config);
         for number in 0..frames {
-            kernel.nic.send(&frame(number, 60), true).unwrap();
+            kernel.nic.send(&frame(number, 60), &PLAIN, true).unwrap();
         }
         kernel.nic.flush().unwrap();
         assert_eq!(kernel.model.reports(), reports, "{frames}");
@@ -230,7 +233,7 @@ fn a_lost_interrupt_about_space_is_found_by_the_tick() {
             line_cut: true,
             ..Defects::default()
         });
-        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        while kernel.nic.send(&frame(1, 100), &PLAIN, true).is_ok() {}
         let at_once = kernel.take();
         kernel.model.settle();
         let space = at_once | kernel.nic.tick();
@@ -244,13 +247,13 @@ fn space_that_is_found_again_is_announced_though_the_first_was_not_heard_of() {
     for mode in MODES {
         let mut kernel = Kernel::tiny(Place { mode, ..here() });
         // The ring is full, and the card sends it empty at once.
-        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        while kernel.nic.send(&frame(1, 100), &PLAIN, true).is_ok() {}
         let transmit_dead = true;
         kernel.model.set_defects(Defects {
             transmit_dead,
             ..Defects::default()
         });
-        while kernel.nic.send(&frame(2, 100), true).is_ok() {}
+        while kernel.nic.send(&frame(2, 100), &PLAIN, true).is_ok() {}
         kernel.model.set_defects(Defects::default());
         kernel.model.settle();
         kernel.interrupts();
@@ -318,15 +321,15 @@ fn who_waits_for_a_large_buffer_is_told_of_a_large_one() {
         vlan: None,
     };
     for _ in 0..2 {
-        kernel.nic.send_with(&long, &options, false).unwrap();
+        kernel.nic.send(&long, &options, false).unwrap();
     }
-    let refused = kernel.nic.send_with(&long, &options, false);
+    let refused = kernel.nic.send(&long, &options, false);
     assert_eq!(refused, Err(Error::WouldBlock));
     assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
     kernel.model.set_defects(defects(false));
     kernel.model.settle();
     assert_eq!(kernel.take(), Events::TRANSMIT_SPACE);
-    kernel.nic.send_with(&long, &options, false).unwrap();
+    kernel.nic.send(&long, &options, false).unwrap();
 }
 
 #[test]
@@ -352,7 +355,7 @@ fn a_sender_is_woken_for_a_quarter_of_the_ring() {
             ..Defects::default()
         };
         kernel.model.set_defects(dead);
-        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        while kernel.nic.send(&frame(1, 100), &PLAIN, true).is_ok() {}
         assert_eq!(kernel.take(), Events::empty());
         kernel.model.set_defects(Defects::default());
         for _ in 0..10_000 {
@@ -362,7 +365,7 @@ fn a_sender_is_woken_for_a_quarter_of_the_ring() {
             kernel.model.idle(1);
         }
         kernel.model.set_defects(dead);
-        core::iter::from_fn(|| kernel.nic.send(&frame(2, 100), true).ok()).count()
+        core::iter::from_fn(|| kernel.nic.send(&frame(2, 100), &PLAIN, true).ok()).count()
     };
     for mode in MODES {
         // A card that does much at once may have more room by then.
@@ -405,7 +408,7 @@ fn who_looks_for_frames_all_the_time_hears_of_space_all_the_same() {
         };
         while kernel.nic.receive_pieces(true, 9, &mut |_| ()) != Ok(0) {}
         kernel.model.set_defects(dead);
-        while kernel.nic.send(&frame(1, 100), true).is_ok() {}
+        while kernel.nic.send(&frame(1, 100), &PLAIN, true).is_ok() {}
         kernel.nic.silence_receive();
         kernel.model.set_defects(Defects::default());
         kernel.model.settle();

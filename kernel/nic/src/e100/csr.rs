@@ -15,14 +15,14 @@ const RESET_US: u32 = 20;
 const RESET_BOUND_US: u32 = 10_000;
 
 /// The card's registers, and what is written into its mask.
-pub struct Chip<B> {
+pub struct Csr<B> {
     pub bus: B,
     mask: u8,
 }
 
-impl<B: Bus> Chip<B> {
+impl<B: Bus> Csr<B> {
     pub fn new(bus: B) -> Self {
-        Chip { bus, mask: regs::M }
+        Csr { bus, mask: regs::M }
     }
 
     /// The card's address of an offset in the arena. The driver loads both bases with 0, so that
@@ -101,7 +101,7 @@ impl<B: Bus> Chip<B> {
     /// Issues a command without argument.
     pub fn command(&mut self, command: u8) -> Result<(), Error> {
         self.wait_for_command_byte()?;
-        self.bus.write8(regs::COMMAND, command);
+        self.issue(command);
         Ok(())
     }
 
@@ -114,7 +114,13 @@ impl<B: Bus> Chip<B> {
         Ok(())
     }
 
-    fn wait_for_command_byte(&mut self) -> Result<(), Error> {
+    /// Issues a command, after [`Csr::wait_for_command_byte`].
+    pub fn issue(&mut self, command: u8) {
+        self.bus.write8(regs::COMMAND, command);
+    }
+
+    /// Waits until the last command is taken.
+    pub fn wait_for_command_byte(&mut self) -> Result<(), Error> {
         let mut command = 0;
         for poll in 0..EAGER_POLLS + COMMAND_BOUND_US / POLL_US {
             command = self.bus.read8(regs::COMMAND);

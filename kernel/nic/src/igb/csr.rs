@@ -36,17 +36,17 @@ const BMCR_RESTART: u16 = 0x1340;
 const PHY_ID: u32 = 2;
 
 /// The card's registers, and the map of its memory.
-pub struct Chip<B> {
+pub struct Csr<B> {
     pub bus: B,
     pub layout: Layout,
     /// Where the buffers are, of the layout.
     pub frames: FrameArea,
 }
 
-impl<B: Bus> Chip<B> {
+impl<B: Bus> Csr<B> {
     pub fn new(bus: B, layout: Layout) -> Self {
         let frames = layout.frames();
-        Chip {
+        Csr {
             bus,
             layout,
             frames,
