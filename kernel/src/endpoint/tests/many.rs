@@ -356,15 +356,23 @@ fn who_wanted_room_is_told_of_it_and_nobody_else() {
         .map(|index| Tenant::new(&mut world, filter(index)))
         .collect();
     let mut number = 0;
-    // The ring has room for 31, and the card does not come to it.
+    // The ring has room for 31, and the card seldom comes to it.
     for tenant in &mut tenants[..2] {
-        tenant.turn(&mut world, &mut number, 60);
+        for _ in 0..10 {
+            if tenant.waiting.is_empty() {
+                tenant.turn(&mut world, &mut number, 60);
+            }
+        }
         assert!(!tenant.waiting.is_empty());
     }
     let pids = [0, 1, 2].map(|index: usize| tenants[index].pid);
-    for pid in &pids {
-        assert_eq!(world.wait(*pid, false), None);
+    for pid in &pids[..2] {
+        // The card may have come to it meanwhile.
+        let told = world.wait(*pid, false);
+        let is_room = Some(ipc::Received::Notification(wait::NIC_TRANSMIT));
+        assert!(told.is_none() || told == is_room, "{told:?}");
     }
+    assert_eq!(world.wait(pids[2], false), None);
     let dropped = world.count(pids[0], "tx_dropped");
     assert_eq!(dropped, 0, "what waits is not lost");
     world.settle();
