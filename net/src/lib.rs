@@ -2,12 +2,15 @@
 //! answers come out.
 //!
 //! ```text
-//!   program ── request ──▶ Server ──▶ Stack ──▶ smoltcp ──▶ phy::Device ──▶ card
-//!           ◀─ answer ────   │  sockets, owners,   connections, listeners,
-//!                            │  parked requests    TIME-WAIT, neighbours
+//!   program ── request ──▶ Server ──▶ Sockets ──▶ Stack ──▶ tcp (smoltcp) ─▶ ip ─▶ link ──▶ phy::Device ──▶ card
+//!           ◀─ answer ────   │ single   handles,   turns,    udp ──────────▶
+//!                            │ calls,   owners     received
+//!                            │ batches             frames: packet, verdict
 //!                            ▼
 //!                         Ipc: lent memory, answers
 //! ```
+//!
+//! It is a stack of its own, which uses smoltcp for TCP's state machine and for wire formats.
 //!
 //! It never blocks, sleeps or reads a clock. Its two seams are [`Ipc`] (what a server
 //! does with a call: read and write lent memory, answer it) and [`phy::LookAhead`] (frames).
