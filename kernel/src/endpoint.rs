@@ -15,6 +15,7 @@
 //! and the memory itself, are ring 0's.
 
 mod calls;
+mod card;
 mod cards;
 mod exchange;
 mod filters;
@@ -26,7 +27,8 @@ mod tenant;
 mod wake;
 mod words;
 
-pub use cards::{Attached, Cards};
+pub use card::Attached;
+pub use cards::Cards;
 pub use filters::Refusal;
 pub use interrupts::{Interrupts, Vectors};
 

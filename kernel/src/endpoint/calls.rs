@@ -1,6 +1,7 @@
 //! What the system calls do with an endpoint. All take its number among those of the caller.
 
-use super::cards::{Attached, Card, Cards, Driver, Holder};
+use super::card::{Attached, Card, Driver, Holder};
+use super::cards::Cards;
 use super::memory::Shared;
 use super::switch::Switch;
 use super::tenant::{AtWork, RECEIVED, Tenant};

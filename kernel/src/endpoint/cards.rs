@@ -1,14 +1,13 @@
 //! All cards and endpoints: how a card is added, taken and given back, and how it tells of something.
 
+use super::card::{Attached, Card, Holder, Whole, longest_frame};
 use super::filters::Refusal;
 use super::interrupts::{Interrupts, Lines};
 use super::memory::Shared;
 use super::switch::{Switch, Switching};
 use super::tenant::Tenant;
-use super::wake::{Given, Ring, Wake};
-use super::words::{DisplayLink, DisplayMac};
-use super::{Endpoint, bits, exchange};
-use crate::pci::Address;
+use super::wake::{Ring, Wake};
+use super::{Endpoint, bits};
 use crate::process::{Machine, Table};
 use crate::runs::Runs;
 use abi::endpoint::Filter;
@@ -16,58 +15,10 @@ use abi::ipc::Pid;
 use abi::layout::PAGE_SIZE;
 use abi::{Error, Result};
 use alloc::vec::Vec;
-use nic::{Events, Filters, Nic};
+use nic::{Events, Filters};
 
 /// The most endpoints of all cards together: a bit mask of them fits a word.
 pub const ENDPOINTS_MAX: usize = 64;
-
-/// Whichever driver. Models of cards stay in their thread.
-#[cfg(not(test))]
-pub type Driver = dyn Nic + Send;
-#[cfg(test)]
-pub type Driver = dyn Nic;
-
-/// A card that a driver has taken.
-pub struct Attached {
-    /// The driver.
-    pub nic: &'static mut Driver,
-    /// The chip's name.
-    pub chip: &'static str,
-    /// Where it is on PCI.
-    pub address: Address,
-    /// Where its arena starts in physical memory.
-    pub memory: u64,
-    /// How it interrupts.
-    pub interrupts: Interrupts,
-}
-
-/// One card.
-pub(super) struct Card<M> {
-    pub attached: Attached,
-    pub holder: Holder,
-    /// Who notices its next frame.
-    pub wake: Wake,
-    /// What the owner of the whole card exchanges with it: set aside, so that a card can be taken when
-    /// there is no memory. Its endpoint has it meanwhile.
-    area: Option<M>,
-    /// It was said that the card is broken, and not yet that it works again.
-    broken: bool,
-    /// Why it did not start, when that was last told.
-    unstartable: Option<nic::Error>,
-}
-
-/// Who has a card.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box that cannot be had would end the kernel, and cards are few"
-)]
-pub(super) enum Holder {
-    Nobody,
-    /// This endpoint has all of it.
-    One(u8),
-    /// Several have parts of it.
-    Tenants(Switch),
-}
 
 /// All cards, numbered in the order they were found, and all endpoints.
 pub struct Cards<M> {
@@ -479,87 +430,6 @@ impl<M: Shared> Cards<M> {
         let events = self.card(index).attached.nic.take_events();
         if !events.is_empty() {
             self.tell(index, events, table);
-        }
-    }
-}
-
-/// A whole card and its owner, for the wake-up.
-struct Whole<'a, M, T: Machine> {
-    nic: &'a mut Driver,
-    endpoint: &'a mut Endpoint<M>,
-    table: &'a mut Table<T>,
-}
-
-impl<M: Shared, T: Machine> Ring for Whole<'_, M, T> {
-    #[inline]
-    fn is_awaited(&self) -> bool {
-        self.endpoint.expects && self.table.is_waiting(self.endpoint.owner)
-    }
-
-    fn has_received(&mut self) -> bool {
-        self.nic.has_received()
-    }
-
-    fn silence(&mut self) {
-        self.nic.silence_receive();
-    }
-
-    fn give(&mut self, arm: bool) -> Given {
-        let is_any = exchange::give_to_sleeper(&mut self.endpoint.area, self.nic, arm);
-        Given {
-            is_any,
-            is_armed: arm && !is_any,
-        }
-    }
-
-    fn tell(&mut self) -> bool {
-        let bits = bits(Events::RECEIVE, self.endpoint.number);
-        let woke = self.table.notify(self.endpoint.owner, bits, true);
-        woke.unwrap_or(false)
-    }
-}
-
-/// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
-fn longest_frame(nic: &dyn Nic) -> usize {
-    let cut = nic.features().segmentation.frame_max as usize;
-    nic.frame_max().max(cut)
-}
-
-impl<M> Card<M> {
-    /// Tells of a new card, and tries it if asked to.
-    fn introduce(&mut self, number: usize, self_test: bool) {
-        let Attached {
-            nic, interrupts, ..
-        } = &mut self.attached;
-        log::info!(
-            "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
-            nic.name(),
-            DisplayMac(nic.mac()),
-            DisplayLink(nic.link()),
-            nic.transmit_ring(),
-            nic.receive_ring(),
-        );
-        if self_test {
-            match nic.self_test() {
-                Ok(()) => log::info!("card {number}: self-test passed"),
-                Err(error) => log::error!("card {number}: self-test: {error}"),
-            }
-        }
-    }
-
-    /// Says how the link is, or that the card broke or works again: once, however often it is tried to
-    /// mend it meanwhile.
-    fn log_state(&mut self, number: usize) {
-        let nic = &self.attached.nic;
-        let link = DisplayLink(nic.link());
-        let was_broken = self.broken;
-        let fault = nic.fault();
-        self.broken = fault.is_some();
-        match fault {
-            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
-            Some(_) => {}
-            None if was_broken => log::info!("card {number}: works again, {link}"),
-            None => log::info!("card {number}: {link}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A card that several have: each received frame goes to the one whom a filter names.
 
-use super::cards::Driver;
+use super::card::Driver;
 use super::filters::{Filters, Receivers};
 use super::headers::{HEADERS_MAX, Headers};
 use super::memory::Shared;
