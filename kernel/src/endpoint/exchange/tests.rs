@@ -83,6 +83,8 @@ fn honest_exchanges_are_answered_exactly() {
         // They are no longer the owner's.
         let (result, done) = world.exchange(pid, &ask);
         assert_eq!((result, done.sent), (Err(Error::BadHandle), 6), "{kind}");
+        world.settle();
+        assert_eq!(world.model.take_sent(), [[]; 0], "{kind}: from another's");
         // Frames come in order, as many as are wanted, and the rest later.
         for number in 0..5 {
             world.model.arrive(&incoming(number));
