@@ -65,6 +65,7 @@ mod tests {
             Error::BadBuffer { buffer: 9 },
             Error::Unsupported,
             Error::ArenaUnreachable { start: BusAddr(0) },
+            Error::BadSource,
             Error::DeviceGone,
         ];
         for (number, reason) in reasons.iter().enumerate() {
