@@ -351,28 +351,24 @@ fn a_long_frame_that_comes_in_pieces_goes_on_whole() {
 
 #[test]
 fn who_wanted_room_is_told_of_it_and_nobody_else() {
-    let mut world = World::e100(Pace::Stalling, 4);
-    let mut tenants: Vec<Tenant> = (0..3)
-        .map(|index| Tenant::new(&mut world, filter(index)))
-        .collect();
-    let mut number = 0;
-    // The ring has room for 31, and the card seldom comes to it.
-    for tenant in &mut tenants[..2] {
-        for _ in 0..10 {
-            if tenant.waiting.is_empty() {
-                tenant.turn(&mut world, &mut number, 60);
-            }
+    // The ring has room for 31. A card that stalls comes to it soon or late: here it is late.
+    let found = (0..100).find_map(|seed| {
+        let mut world = World::e100(Pace::Stalling, seed);
+        let mut tenants: Vec<Tenant> = (0..3)
+            .map(|index| Tenant::new(&mut world, filter(index)))
+            .collect();
+        let mut number = 0;
+        for tenant in &mut tenants[..2] {
+            tenant.turn(&mut world, &mut number, 60);
         }
-        assert!(!tenant.waiting.is_empty());
-    }
+        let all_wait = tenants[..2].iter().all(|it| !it.waiting.is_empty());
+        all_wait.then_some((world, tenants))
+    });
+    let (mut world, tenants) = found.expect("it stalls at times");
     let pids = [0, 1, 2].map(|index: usize| tenants[index].pid);
-    for pid in &pids[..2] {
-        // The card may have come to it meanwhile.
-        let told = world.wait(*pid, false);
-        let is_room = Some(ipc::Received::Notification(wait::NIC_TRANSMIT));
-        assert!(told.is_none() || told == is_room, "{told:?}");
+    for pid in &pids {
+        assert_eq!(world.wait(*pid, false), None);
     }
-    assert_eq!(world.wait(pids[2], false), None);
     let dropped = world.count(pids[0], "tx_dropped");
     assert_eq!(dropped, 0, "what waits is not lost");
     world.settle();
