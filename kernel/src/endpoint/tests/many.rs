@@ -362,9 +362,9 @@ fn who_wanted_room_is_told_of_it_and_nobody_else() {
             tenant.turn(&mut world, &mut number, 60);
         }
         let all_wait = tenants[..2].iter().all(|it| !it.waiting.is_empty());
-        all_wait.then_some((world, tenants))
+        all_wait.then_some((world, tenants, number))
     });
-    let (mut world, tenants) = found.expect("it stalls at times");
+    let (mut world, mut tenants, mut number) = found.expect("it stalls at times");
     let pids = [0, 1, 2].map(|index: usize| tenants[index].pid);
     for pid in &pids {
         assert_eq!(world.wait(*pid, false), None);
