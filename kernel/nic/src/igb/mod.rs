@@ -411,6 +411,7 @@ impl<B: Bus> Chip for I82576<B> {
         will_interrupt
     }
 
+    #[inline(always)]
     fn lend(
         &mut self,
         arm: bool,

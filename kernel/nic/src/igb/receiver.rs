@@ -73,7 +73,7 @@ impl Receiver {
 
     /// Lends up to `max` pieces of frames, each of which `take` is told; how many there were. If they
     /// are fewer, with `arm`, the card interrupts when there are more.
-    #[inline]
+    #[inline(always)]
     pub fn lend<B: Bus>(
         &mut self,
         csr: &mut Csr<B>,
@@ -97,6 +97,7 @@ impl Receiver {
 
     /// Lends pieces of the ring whose turn it is, and then of the others of those in `polled`, until
     /// there are `max`; how many there were.
+    #[inline(always)]
     fn lend_in_turns<B: Bus>(
         &mut self,
         csr: &mut Csr<B>,
