@@ -2,12 +2,15 @@
 //! answers come out.
 //!
 //! ```text
-//!   program ── request ──▶ Server ──▶ Stack ──▶ smoltcp ──▶ phy::Device ──▶ card
-//!           ◀─ answer ────   │  sockets, owners,   connections, listeners,
-//!                            │  parked requests    TIME-WAIT, neighbours
+//!   program ── request ──▶ Server ──▶ Sockets ──▶ Stack ──▶ tcp (smoltcp) ─▶ ip ─▶ link ──▶ phy::Device ──▶ card
+//!           ◀─ answer ────   │ single   handles,   turns,    udp ──────────▶
+//!                            │ calls,   owners     received
+//!                            │ batches             frames: packet, verdict
 //!                            ▼
 //!                         Ipc: lent memory, answers
 //! ```
+//!
+//! It is a stack of its own, which uses smoltcp for TCP's state machine and for wire formats.
 //!
 //! It never blocks, sleeps or reads a clock. Its two seams are [`Ipc`] (what a server
 //! does with a call: read and write lent memory, answer it) and [`phy::LookAhead`] (frames).
@@ -24,12 +27,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod addresses;
 mod batch;
 mod config;
-mod datagram;
 mod deadlines;
-mod handles;
 mod index;
 mod ip;
 mod ipc;
@@ -38,16 +38,13 @@ mod memory;
 mod names;
 mod pace;
 mod packet;
-mod parked;
 pub mod phy;
-mod ports;
 mod queue;
-mod readiness;
 mod secret;
 mod server;
+mod sockets;
 mod stack;
 mod status;
-mod stream;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -218,6 +218,7 @@ fn long<const N: usize>(header: &[u8; N], at: usize) -> [u8; 4] {
     [header[at], header[at + 1], header[at + 2], header[at + 3]]
 }
 
+#[inline(always)]
 fn ipv4(
     octets: &[u8],
     (station, to_me): (Station, bool),
@@ -304,6 +305,7 @@ fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fra
 }
 
 /// `start`: where the datagram begins in its frame.
+#[inline(always)]
 fn datagram_of(
     octets: &[u8],
     start: usize,
@@ -328,6 +330,7 @@ fn datagram_of(
 }
 
 /// `start`: where the segment begins in its frame.
+#[inline(always)]
 fn segment(
     octets: &[u8],
     (station, start): (Station, usize),

@@ -1,22 +1,18 @@
 //! The server: requests in, answers out; what cannot be answered yet waits.
 
-use crate::addresses::ipv4;
-use crate::batch;
-use crate::config::Network;
-use crate::config::{Config, ConfigError};
+use crate::batch::{Batches, Engine};
+use crate::config::{Config, ConfigError, Network};
 use crate::deadlines::earlier;
-use crate::handles::{Handles, Socket, State};
 use crate::ipc::{Ipc, write_exactly};
-use crate::parked::Call;
 use crate::phy::{Device, LookAhead};
-use crate::ports::Ports;
-use crate::stack::Stack;
+use crate::sockets::Sockets;
+use crate::sockets::addresses::ipv4;
+use crate::sockets::call::Call;
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::nic::MacAddress;
-use abi::socket::{Answer, Handle, Kind, Request};
+use abi::socket::{Answer, Request};
 use abi::{Error, Pid, Result};
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -25,29 +21,16 @@ const PUT_OFF_NS: u64 = 1_000_000;
 
 /// The network server of one card. See the crate for the loop around it.
 pub struct Server<D: Device> {
-    pub(crate) stack: Stack<D>,
-    pub(crate) handles: Handles,
+    pub(crate) sockets: Sockets<D>,
+    /// Single calls that cannot be answered yet.
     parked: Vec<Call>,
-    /// Who makes batches.
-    pub(crate) clients: batch::Clients,
-    watched: BTreeSet<Pid>,
-    /// Datagrams on their way from lent memory to a queue.
-    pub(crate) scratch: Vec<u8>,
-    /// Operations on their way from lent memory.
-    pub(crate) window: Vec<u8>,
-    /// A batch gave the stack something to send, or room to tell of.
-    pub(crate) moved: bool,
-    /// The last poll answered a call.
-    pub(crate) answered: bool,
+    batches: Batches,
     /// The last poll left it to the next to send.
     put_off: bool,
-    /// How often a batch looked at a socket.
-    pub(crate) batch_sockets_served: u64,
-    pub(crate) ports: Ports,
     /// Something was done since the last poll.
     dirty: bool,
-    pub(crate) requests: u64,
-    pub(crate) polls: u64,
+    requests: u64,
+    polls: u64,
 }
 
 impl<D: Device> Server<D> {
@@ -60,29 +43,31 @@ impl<D: Device> Server<D> {
     where
         D: LookAhead,
     {
-        let config = config.validated()?;
         Ok(Server {
-            stack: Stack::new(config, device, now_ns),
-            handles: Handles::new(config.limits),
+            sockets: Sockets::new(config.validated()?, device, now_ns),
             parked: Vec::new(),
-            clients: batch::Clients::default(),
-            watched: BTreeSet::new(),
-            scratch: Vec::new(),
-            window: Vec::new(),
-            moved: false,
-            answered: false,
+            batches: Batches::default(),
             put_off: false,
-            batch_sockets_served: 0,
-            ports: Ports::new(&config.secret),
             dirty: false,
             requests: 0,
             polls: 0,
         })
     }
 
+    /// The engine that serves batches.
+    #[inline]
+    fn engine<'a, I: Ipc>(&'a mut self, now: u64, ipc: &'a mut I) -> Engine<'a, D, I> {
+        Engine {
+            sockets: &mut self.sockets,
+            batches: &mut self.batches,
+            now,
+            ipc,
+        }
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
-        self.stack.config()
+        self.sockets.stack.config()
     }
 
     /// Gives the server another place in its network, or none: an address that comes later than
@@ -99,13 +84,13 @@ impl<D: Device> Server<D> {
     ) -> core::result::Result<(), ConfigError> {
         let network = network.map(Network::validated).transpose()?;
         self.dirty = true;
-        self.stack.set_network(network, now_ns);
+        self.sockets.stack.set_network(network, now_ns);
         Ok(())
     }
 
     /// The card.
     pub fn device_mut(&mut self) -> &mut D {
-        self.stack.device_mut()
+        self.sockets.stack.device_mut()
     }
 
     /// Serves a call: answers it, or keeps it until it can be. [`Server::poll`] must
@@ -115,7 +100,7 @@ impl<D: Device> Server<D> {
         self.dirty = true;
         // A process has one call at a time: an older one of it has ended without us.
         self.parked.retain(|call| call.client != message.sender);
-        self.forget_batch(message.sender);
+        self.engine(now_ns, ipc).forget_batch(message.sender);
         let mut call = match Call::new(message) {
             Ok(call) => call,
             Err(error) => return ipc.answer(message.token, Err(error)),
@@ -126,42 +111,27 @@ impl<D: Device> Server<D> {
         } = call.request
         {
             let batch = (operations, timeout_ms);
-            if let Err(error) = self.batch(message, batch, now_ns, ipc) {
+            if let Err(error) = self.engine(now_ns, ipc).batch(message, batch) {
                 ipc.answer(message.token, Err(error));
             }
             return;
         }
         match self.attempt(&mut call, now_ns, ipc).transpose() {
             Some(answer) => ipc.answer(call.token, answer),
-            None => match self.watch(call.client, ipc) {
+            None => match self.sockets.watch(call.client, ipc) {
                 Ok(()) => self.parked.push(call),
                 Err(error) => ipc.answer(call.token, Err(error)),
             },
         }
     }
 
-    /// Sees to it that the end of a client that leaves something with us is told to us.
-    pub(crate) fn watch(&mut self, client: Pid, ipc: &mut impl Ipc) -> Result<()> {
-        if !self.watched.contains(&client) {
-            ipc.watch(client)?;
-            self.watched.insert(client);
-        }
-        Ok(())
-    }
-
     /// A client has ended: its sockets are freed and its connections reset.
     #[cold]
     pub fn client_died(&mut self, client: Pid, now_ns: u64) {
         self.dirty = true;
-        self.watched.remove(&client);
         self.parked.retain(|call| call.client != client);
-        self.clients.forget(client);
-        let handles: Vec<Handle> = self.handles.of(client).collect();
-        for handle in handles {
-            if let Ok(socket) = self.handles.remove(handle, client) {
-                self.free(&socket, now_ns, true);
-            }
-        }
+        self.batches.clients.forget(client);
+        self.sockets.client_died(client, now_ns);
     }
 
     /// Receives, sends, and answers the calls that became possible; a bounded amount of
@@ -172,23 +142,24 @@ impl<D: Device> Server<D> {
     {
         self.polls += 1;
         self.dirty = false;
-        self.answered = false;
-        self.handles.settle(ipc);
-        let mut more = self.stack.receive_all(now_ns);
-        self.serve_batches(now_ns, ipc);
+        self.batches.answered = false;
+        self.sockets.handles.settle(ipc);
+        let mut more = self.sockets.stack.receive_all(now_ns);
+        self.engine(now_ns, ipc).serve_batches();
         // Who was answered has more to send, probably, and what it says next is on its way:
         // one turn of a socket is enough for both. But nothing is put off twice.
-        self.put_off = self.answered && !self.put_off && self.parked.is_empty();
+        self.put_off = self.batches.answered && !self.put_off && self.parked.is_empty();
         if self.put_off {
             return more;
         }
-        more |= !self.stack.transmit(now_ns);
+        more |= !self.sockets.stack.transmit(now_ns);
         let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, ipc);
         // What that made room for.
-        moved |= self.has_due_batches(now_ns) && self.serve_batches(now_ns, ipc);
+        moved |=
+            self.engine(now_ns, ipc).has_due_batches() && self.engine(now_ns, ipc).serve_batches();
         if moved {
-            more |= !self.stack.transmit(now_ns);
-            more |= self.has_due_batches(now_ns);
+            more |= !self.sockets.stack.transmit(now_ns);
+            more |= self.engine(now_ns, ipc).has_due_batches();
         }
         more
     }
@@ -209,7 +180,7 @@ impl<D: Device> Server<D> {
             }
             false
         });
-        self.answered |= parked.len() < waiting;
+        self.batches.answered |= parked.len() < waiting;
         self.parked = parked;
         moved
     }
@@ -218,14 +189,14 @@ impl<D: Device> Server<D> {
     /// more frames wait, it should have its turn first: they are worth nothing to programs
     /// that never run, and are lost from full sockets instead of from the card's ring.
     pub fn has_answered(&self) -> bool {
-        self.answered
+        self.batches.answered
     }
 
     /// Takes the station that claimed the server's address, if one did since the last look; at
     /// most one in 10 s (RFC 5227 §2.4). People should be told.
     #[inline]
     pub fn take_claimant(&mut self) -> Option<MacAddress> {
-        self.stack.take_claimant()
+        self.sockets.stack.take_claimant()
     }
 
     /// When to poll next though nothing happens; [`FOREVER`] if never.
@@ -234,8 +205,8 @@ impl<D: Device> Server<D> {
             return now_ns;
         }
         let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        let calls = earlier(calls, self.clients.deadline());
-        let mut stack = self.stack.deadline();
+        let calls = earlier(calls, self.batches.clients.deadline());
+        let mut stack = self.sockets.stack.deadline();
         if self.put_off {
             stack = stack.map(|at| at.max(now_ns.saturating_add(PUT_OFF_NS)));
         }
@@ -245,17 +216,17 @@ impl<D: Device> Server<D> {
     /// The server's state as lines of text, "name value".
     #[cold]
     pub fn status(&self) -> String {
-        let waiting = self.parked.len() + self.clients.waiting();
+        let waiting = self.parked.len() + self.batches.clients.waiting();
         status::text(
             self.config(),
-            &self.stack.figures(),
+            &self.sockets.stack.figures(),
             &[
                 ("requests", self.requests),
                 ("polls", self.polls),
-                ("sockets", self.handles.len() as u64),
+                ("sockets", self.sockets.handles.len() as u64),
                 ("waiting_calls", waiting as u64),
-                ("batch_sockets_served", self.batch_sockets_served),
-                ("clients", self.watched.len() as u64),
+                ("batch_sockets_served", self.batches.sockets_served),
+                ("clients", self.sockets.clients() as u64),
             ],
         )
     }
@@ -264,66 +235,55 @@ impl<D: Device> Server<D> {
     #[cold]
     fn attempt(&mut self, call: &mut Call, now: u64, ipc: &mut impl Ipc) -> Result<Option<Answer>> {
         match call.request {
-            Request::Socket { kind } => self.socket(kind, call.client, ipc).map(Some),
-            Request::Bind { socket, address } => self.bind(socket, call.client, address).map(done),
+            Request::Socket { kind } => self.sockets.socket(kind, call.client, ipc).map(Some),
+            Request::Bind { socket, address } => {
+                self.sockets.bind(socket, call.client, address).map(done)
+            }
             Request::Listen { socket, backlog } => {
-                self.listen(socket, call.client, backlog).map(done)
+                self.sockets.listen(socket, call.client, backlog).map(done)
             }
-            Request::Accept { socket } => self.accept(socket, call.client, ipc),
+            Request::Accept { socket } => self.sockets.accept(socket, call.client, ipc),
             Request::Connect { socket, address } => {
-                match self.handles.get(socket, call.client)?.state {
-                    State::Datagram { .. } => self
-                        .connect_datagrams(socket, call.client, address)
-                        .map(done),
-                    _ => self.connect(socket, call, address, now),
-                }
+                self.sockets.connect(socket, call, address, now)
             }
-            Request::Send { socket } => match self.handles.get(socket, call.client)?.state {
-                State::Datagram { peer, .. } => {
-                    let peer = peer.ok_or(Error::NotConnected)?;
-                    self.send_datagram(socket, call, peer, now, ipc)
-                }
-                _ => self.send(socket, call, ipc),
-            },
-            Request::Recv { socket } => match self.handles.get(socket, call.client)?.state {
-                State::Datagram { .. } => {
-                    let answer = self.receive_datagram(socket, call, ipc)?;
-                    Ok(answer.map(|(count, _)| Answer::Count(count)))
-                }
-                _ => self.receive(socket, call, ipc),
-            },
+            Request::Send { socket } => self.sockets.send(socket, call, now, ipc),
+            Request::Recv { socket } => self.sockets.receive(socket, call, ipc),
             Request::SendTo { socket, address } => {
                 let peer = ipv4(address, Error::Unreachable)?;
-                self.send_datagram(socket, call, peer, now, ipc)
+                self.sockets.send_datagram(socket, call, peer, now, ipc)
             }
             Request::RecvFrom { socket } => {
-                let answer = self.receive_datagram(socket, call, ipc)?;
+                let answer = self.sockets.receive_datagram(socket, call, ipc)?;
                 Ok(answer.map(|(count, sender)| Answer::Datagram(count, sender.into())))
             }
-            Request::Shutdown { socket, direction } => {
-                self.shutdown(socket, call.client, direction).map(done)
-            }
+            Request::Shutdown { socket, direction } => self
+                .sockets
+                .shutdown(socket, call.client, direction)
+                .map(done),
             Request::Close { socket } => {
-                let closed = self.handles.remove(socket, call.client)?;
+                let closed = self.sockets.handles.remove(socket, call.client)?;
                 if closed.armed.queued {
-                    self.clients.forget_ready(socket, call.client);
+                    self.batches.clients.forget_ready(socket, call.client);
                 }
-                self.free(&closed, now, false);
+                self.sockets.free(&closed, now, false);
                 Ok(Some(Answer::Done))
             }
             Request::LocalAddress { socket } => {
-                let local = self.local_address(socket, call.client)?;
+                let local = self.sockets.local_address(socket, call.client)?;
                 Ok(Some(Answer::Address(local.into())))
             }
             Request::PeerAddress { socket } => {
-                let peer = self.peer_address(socket, call.client)?;
+                let peer = self.sockets.peer_address(socket, call.client)?;
                 Ok(Some(Answer::Address(peer.into())))
             }
             Request::SetNonBlocking { socket, on } => {
-                self.handles.get_mut(socket, call.client)?.non_blocking = on;
+                self.sockets
+                    .handles
+                    .get_mut(socket, call.client)?
+                    .non_blocking = on;
                 Ok(Some(Answer::Done))
             }
-            Request::Poll { timeout_ms } => self.poll_sockets(call, timeout_ms, now, ipc),
+            Request::Poll { timeout_ms } => self.sockets.poll_sockets(call, timeout_ms, now, ipc),
             Request::Status => {
                 let text = self.status();
                 let count = text.len().min(call.lent);
@@ -334,31 +294,6 @@ impl<D: Device> Server<D> {
             Request::Card => Err(Error::NotSupported),
             // It is not attempted, but served when something changed.
             Request::Batch { .. } => Err(Error::Malformed),
-        }
-    }
-
-    fn socket(&mut self, kind: Kind, client: Pid, ipc: &mut impl Ipc) -> Result<Answer> {
-        self.watch(client, ipc)?;
-        self.handles.make_room(client, ipc)?;
-        let state = match kind {
-            Kind::Stream => State::Idle,
-            Kind::Datagram => State::Datagram {
-                port: None,
-                peer: None,
-            },
-        };
-        self.handles.insert(client, state).map(Answer::Socket)
-    }
-
-    /// Frees what a socket held that is not in the table any more.
-    pub(crate) fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
-        match (socket.state, socket.local) {
-            (State::Stream(id), _) if abort => self.stack.abort(id, now),
-            (State::Stream(id), _) => self.stack.close(id, now),
-            (State::Datagram { port: Some(id), .. }, _) if abort => self.stack.drop_datagrams(id),
-            (State::Datagram { port: Some(id), .. }, _) => self.stack.close_datagrams(id, now),
-            (State::Listening, Some(local)) => self.stack.unlisten(local.port(), now),
-            _ => {}
         }
     }
 }

@@ -18,6 +18,7 @@ mod listening;
 mod long;
 mod network;
 mod offload;
+mod outcomes;
 mod path;
 mod raw;
 mod requests;

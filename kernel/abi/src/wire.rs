@@ -1,7 +1,7 @@
 //! Little-endian cursors: how every structure of this crate becomes bytes and back.
 
 use crate::{Error, Result};
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Writes fields one after another into a buffer of the structure's size.
 pub struct Writer<'a> {
@@ -106,8 +106,11 @@ impl<'a> Reader<'a> {
 
     /// Takes an IP address. One that maps an IPv4 address is that address.
     pub fn ip(&mut self) -> Result<IpAddr> {
-        self.array::<16>()
-            .map(|octets| Ipv6Addr::from(octets).to_canonical())
+        let bits = self.array().map(u128::from_be_bytes)?;
+        Ok(match bits >> 32 {
+            MAPPED => Ipv4Addr::from_bits(bits as u32).into(),
+            _ => Ipv6Addr::from_bits(bits).into(),
+        })
     }
 
     /// What has not been read yet.
@@ -116,11 +119,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What an IPv6 address that maps one of IPv4 begins with. This is compared as a number, because
+/// `core::net` compares byte for byte, and it is done for each datagram.
+const MAPPED: u128 = 0xffff;
+
 /// The 16 bytes of an IP address as a number: of IPv4, those of the IPv6 address that maps it (RFC 4291
 /// §2.5.5.2).
 pub fn ip(address: IpAddr) -> u128 {
     let bits = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V4(address) => MAPPED << 32 | u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     };
     bits.swap_bytes()

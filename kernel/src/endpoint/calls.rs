@@ -330,18 +330,17 @@ impl<M: Shared> Cards<M> {
             };
             let expects = exchanged == Some(number) && exchange::expects_frames(&endpoint.area);
             endpoint.expects = expects;
-            let has_received = endpoint.tenant.as_ref().map(Tenant::has_received);
             let Some(card) = self.cards.get_mut(usize::from(endpoint.card)) else {
                 continue;
             };
-            match (&mut card.holder, has_received) {
-                (Holder::Tenants(switch), Some(true)) if expects => {
+            match (&endpoint.tenant, &mut card.holder) {
+                (None, _) => card.wake.sleeps(expects),
+                (Some(tenant), Holder::Tenants(switch)) if expects && tenant.has_received() => {
                     // It did not want what it has before it slept.
                     switch.owed |= 1 << *place;
                     card.wake.sleeps(true);
                 }
-                (Holder::Tenants(_), _) => {}
-                _ => card.wake.sleeps(expects),
+                _ => {}
             }
         }
     }

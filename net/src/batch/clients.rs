@@ -3,23 +3,35 @@
 //! A client and its turn stay where they are from call to call, with their buffers, so that
 //! a call allocates nothing; and none is looked at for which nothing has changed.
 
-use crate::batch::Armed;
 use crate::batch::events::Events;
-use crate::batch::sends::Unsent;
 use crate::deadlines::Deadlines;
-use crate::handles::Socket;
 use crate::queue::Queue;
+use crate::sockets::handles::Socket;
+use crate::sockets::interest::Armed;
 use abi::Pid;
 use abi::socket::Handle;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::net::SocketAddrV4;
 
 /// A program that makes batches.
 pub(super) struct Client {
     pub pid: Pid,
     /// Sockets to look at, each once: [`Armed::queued`].
     pub ready: VecDeque<Handle>,
+}
+
+/// A datagram that waits for room.
+#[derive(Clone, Copy)]
+pub(super) struct Unsent {
+    pub socket: Handle,
+    /// The operation's number.
+    pub operation: u16,
+    pub to: SocketAddrV4,
+    /// Where its octets are in lease 1.
+    pub offset: usize,
+    pub len: usize,
 }
 
 /// A call that is being served, or was.

@@ -1,12 +1,11 @@
 //! Reading a batch's operations out of lease 1, and doing them.
 
-use crate::addresses::ipv4;
-use crate::batch::sends::Unsent;
-use crate::batch::{Client, Turn};
-use crate::handles::State;
+use crate::batch::clients::{Client, Turn, Unsent};
+use crate::batch::engine::Engine;
 use crate::ipc::{Ipc, read_exactly};
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::addresses::ipv4;
+use crate::sockets::handles::State;
 use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
 use abi::socket::{Direction, Handle};
 use abi::{Error, Result};
@@ -56,7 +55,7 @@ impl Window {
     }
 }
 
-impl<D: Device> Server<D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Does so many operations; lease 1 begins with the octets `here`, or they are none.
     ///
     /// # Errors
@@ -67,11 +66,9 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         (operations, here): (usize, &[u8]),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let mut window = Window {
-            octets: core::mem::take(&mut self.window),
+            octets: core::mem::take(&mut self.batches.window),
             start: 0,
         };
         let here = here
@@ -79,8 +76,8 @@ impl<D: Device> Server<D> {
             .unwrap_or(here);
         window.octets.clear();
         window.octets.extend_from_slice(here);
-        let done = self.operate_in(&mut window, client, turn, operations, now, ipc);
-        self.window = window.octets;
+        let done = self.operate_in(&mut window, client, turn, operations);
+        self.batches.window = window.octets;
         done
     }
 
@@ -90,14 +87,12 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         operations: usize,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<()> {
         let lent = turn.lent[usize::from(OPERATIONS)];
         let mut at = 0;
         for number in 0..operations {
             if window.get(at, Operation::SIZE).is_none() {
-                window.move_to(at, lent, turn.token, ipc)?;
+                window.move_to(at, lent, turn.token, self.ipc)?;
             }
             let head = window.get(at, Operation::SIZE);
             let Some(head) = head.and_then(|octets| octets.first_chunk()) else {
@@ -117,7 +112,7 @@ impl<D: Device> Server<D> {
             };
             let outcome = Operation::from_bytes(head).and_then(|operation| {
                 let number = number as u16;
-                self.one(client, turn, (operation, number), inline, now, ipc)
+                self.one(client, turn, (operation, number), inline)
             });
             match outcome {
                 Ok(Outcome::Silent) => turn.events.settle(),
@@ -145,8 +140,6 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (operation, number): (Operation, u16),
         inline: Inline<'_>,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Outcome> {
         let pid = client.pid;
         match operation {
@@ -173,9 +166,7 @@ impl<D: Device> Server<D> {
                 };
                 self.arm(client, socket, (count, max), kind)
             }
-            Operation::Send(send) => {
-                self.begin_send(client, turn, (send, number), inline, now, ipc)
-            }
+            Operation::Send(send) => self.begin_send(client, turn, (send, number), inline),
             Operation::SendTo {
                 socket,
                 address,
@@ -188,22 +179,22 @@ impl<D: Device> Server<D> {
                     offset: inline.offset,
                     len: len as usize,
                 };
-                self.begin_send_to(client, turn, unsent, inline, now, ipc)
+                self.begin_send_to(client, turn, unsent, inline)
             }
             Operation::Shutdown { socket, direction } => {
-                let sending = self.handles.get(socket, pid)?.armed.send.is_some();
+                let sending = self.sockets.handles.get(socket, pid)?.armed.send.is_some();
                 if sending && direction != Direction::Receive {
                     return Err(Error::Busy);
                 }
-                self.shutdown(socket, pid, direction)?;
+                self.sockets.shutdown(socket, pid, direction)?;
                 Ok(Outcome::Silent)
             }
             Operation::Close { socket } => {
-                self.close(client, turn, socket, now)?;
+                self.close(client, turn, socket)?;
                 Ok(Outcome::Silent)
             }
             Operation::Cancel { socket } => {
-                let armed = &mut self.handles.get_mut(socket, pid)?.armed;
+                let armed = &mut self.sockets.handles.get_mut(socket, pid)?.armed;
                 (armed.count, armed.room) = (0, false);
                 let Some(send) = armed.send.take() else {
                     return Ok(Outcome::Silent);
@@ -214,9 +205,9 @@ impl<D: Device> Server<D> {
                 Ok(Outcome::Told(send.cut(socket)))
             }
             Operation::Progress { socket } => {
-                let armed = &self.handles.get(socket, pid)?.armed;
+                let armed = &self.sockets.handles.get(socket, pid)?.armed;
                 turn.events.wake();
-                let idle_ms = now.saturating_sub(armed.moved_at) / 1_000_000;
+                let idle_ms = self.now.saturating_sub(armed.moved_at) / 1_000_000;
                 Ok(Outcome::Told(Event::Progress {
                     socket,
                     count: armed.send.map_or(0, |send| send.sent as u32),
@@ -234,7 +225,7 @@ impl<D: Device> Server<D> {
         (count, max): (u16, u32),
         kind: impl FnOnce(State) -> Result<()>,
     ) -> Result<Outcome> {
-        let slot = self.handles.get_mut(socket, client.pid)?;
+        let slot = self.sockets.handles.get_mut(socket, client.pid)?;
         kind(slot.state)?;
         (slot.armed.count, slot.armed.max) = (count, max);
         client.enqueue(socket, &mut slot.armed);
@@ -247,9 +238,8 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         socket: Handle,
-        now: u64,
     ) -> Result<()> {
-        let closed = self.handles.remove(socket, client.pid)?;
+        let closed = self.sockets.handles.remove(socket, client.pid)?;
         if closed.armed.queued {
             client.ready.retain(|&ready| ready != socket);
         }
@@ -258,8 +248,8 @@ impl<D: Device> Server<D> {
         {
             turn.events.outcome(&send.cut(socket));
         }
-        self.free(&closed, now, false);
-        self.moved = true;
+        self.sockets.free(&closed, self.now, false);
+        self.batches.moved = true;
         Ok(())
     }
 }

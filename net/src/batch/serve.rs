@@ -1,13 +1,13 @@
 //! Looking at a socket that changed, and saying what is so.
 
-use crate::batch::armed::{Armed, Sending};
+use crate::batch::clients::{Client, Turn};
+use crate::batch::engine::Engine;
 use crate::batch::sends::Progress;
-use crate::batch::{Client, Turn};
-use crate::handles::State;
 use crate::ipc::Ipc;
 use crate::names::{ConnectionId, DatagramId};
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::handles::State;
+use crate::sockets::interest::{Armed, Sending};
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
@@ -30,7 +30,7 @@ pub(super) enum Served {
     Full,
 }
 
-impl<D: Device> Server<D> {
+impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Serves one socket.
     ///
     /// # Errors
@@ -40,29 +40,27 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         handle: Handle,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
-        self.batch_sockets_served += 1;
-        let Ok(socket) = self.handles.get(handle, client.pid) else {
+        self.batches.sockets_served += 1;
+        let Ok(socket) = self.sockets.handles.get(handle, client.pid) else {
             return Ok(Served::Done);
         };
         match socket.state {
-            State::Stream(id) => self.serve_stream(client, turn, (handle, id), now, ipc),
+            State::Stream(id) => self.serve_stream(client, turn, (handle, id)),
             State::Listening => {
                 let port = socket.local.map_or(0, |local| local.port());
-                self.serve_listener(client, turn, (handle, port), ipc)
+                self.serve_listener(client, turn, (handle, port))
             }
             State::Datagram {
                 port: Some(id),
                 peer,
-            } => self.serve_datagrams(client.pid, turn, handle, (id, peer), now, ipc),
+            } => self.serve_datagrams(client.pid, turn, handle, (id, peer)),
             State::Idle | State::Datagram { port: None, .. } => Ok(Served::Done),
         }
     }
 
     fn armed(&mut self, handle: Handle, pid: Pid) -> Result<&mut Armed> {
-        Ok(&mut self.handles.get_mut(handle, pid)?.armed)
+        Ok(&mut self.sockets.handles.get_mut(handle, pid)?.armed)
     }
 
     fn serve_stream(
@@ -70,26 +68,30 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         (handle, id): (Handle, ConnectionId),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         if let Some(sending) = self.armed(handle, pid)?.send {
-            let stays = self.serve_send(client, turn, (handle, id), sending, now, ipc)?;
+            let stays = self.serve_send(client, turn, (handle, id), sending)?;
             if let Some(served) = stays {
                 return Ok(served);
             }
         }
         if self.armed(handle, pid)?.room {
-            let worth = self.stack.worthwhile(id);
-            if self.stack.room(id).is_none_or(|room| room >= worth) {
+            let worth = self.sockets.stack.tcp.worthwhile(id);
+            if self
+                .sockets
+                .stack
+                .tcp
+                .room(id)
+                .is_none_or(|room| room >= worth)
+            {
                 if !turn.events.tell(&Event::Room { socket: handle }) {
                     return Ok(Served::Full);
                 }
                 self.armed(handle, pid)?.room = false;
             }
         }
-        self.deliver(turn, (handle, id), pid, ipc)
+        self.deliver(turn, (handle, id), pid)
     }
 
     /// Goes on with a send; returns what became of the socket unless that is over and the
@@ -100,8 +102,6 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (handle, id): (Handle, ConnectionId),
         mut sending: Sending,
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Option<Served>> {
         let pid = client.pid;
         // A send of an earlier call has no room kept for its outcome.
@@ -109,7 +109,8 @@ impl<D: Device> Server<D> {
             return Ok(Some(Served::Full));
         }
         let sent = sending.sent;
-        let progress = self.go_on(id, &mut sending, turn.token, ipc);
+        let progress = self.go_on(id, &mut sending, turn.token);
+        let now = self.now;
         let armed = self.armed(handle, pid)?;
         if sending.sent != sent {
             armed.moved_at = now;
@@ -121,7 +122,7 @@ impl<D: Device> Server<D> {
             }
             Ok(Progress::Whole) => {
                 armed.send = None;
-                self.sent_whole(client, turn, handle, &sending, now)?
+                self.sent_whole(client, turn, handle, &sending)?
             }
             Err(error) => {
                 (armed.send, armed.count) = (None, 0);
@@ -146,7 +147,7 @@ impl<D: Device> Server<D> {
             None if sending.fresh => turn.events.settle(),
             None => {}
         }
-        let gone = self.handles.get(handle, pid).is_err();
+        let gone = self.sockets.handles.get(handle, pid).is_err();
         Ok((gone || progress.is_err()).then_some(Served::Done))
     }
 
@@ -156,17 +157,16 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         (socket, id): (Handle, ConnectionId),
         pid: Pid,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let armed = self.armed(socket, pid)?;
         if armed.count == 0 {
             return Ok(Served::Done);
         }
         let max = armed.max as usize;
-        let waiting = self.stack.received(id).min(max);
+        let waiting = self.sockets.stack.tcp.received(id).min(max);
         if waiting == 0 {
-            let event = match self.stack.has_error(id) {
-                false if !self.stack.at_end(id) => return Ok(Served::Done),
+            let event = match self.sockets.stack.tcp.has_error(id) {
+                false if !self.sockets.stack.tcp.at_end(id) => return Ok(Served::Done),
                 false => Event::Ended { socket },
                 // Taken below, when it is told.
                 true => Event::Failed {
@@ -189,9 +189,9 @@ impl<D: Device> Server<D> {
         // The receive buffer is a ring: two pieces at most.
         while taken < count {
             let (left, events) = (count - taken, &mut turn.events);
-            let piece = self.stack.receive_from(id, |octets| {
+            let piece = self.sockets.stack.tcp.receive(id, |octets| {
                 let piece = octets.len().min(left);
-                events.octets(&octets[..piece], ipc)?;
+                events.octets(&octets[..piece], self.ipc)?;
                 Ok(piece)
             })?;
             if piece == 0 {
@@ -215,7 +215,7 @@ impl<D: Device> Server<D> {
             return Ok(Served::Full);
         }
         if let Event::Failed { error, .. } = &mut event {
-            *error = self.stack.take_error(id).unwrap_or(*error);
+            *error = self.sockets.stack.tcp.take_error(id).unwrap_or(*error);
         }
         turn.events.tell(&event);
         self.armed(socket, pid)?.count = 0;
@@ -227,7 +227,6 @@ impl<D: Device> Server<D> {
         client: &mut Client,
         turn: &mut Turn,
         (listener, port): (Handle, u16),
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         let pid = client.pid;
         for _ in 0..TURN {
@@ -235,13 +234,13 @@ impl<D: Device> Server<D> {
                 Armed { count: 0, .. } => return Ok(Served::Done),
                 Armed { count, max, .. } => (*count, *max),
             };
-            if !self.stack.can_accept(port) {
+            if !self.sockets.stack.tcp.can_accept(port) {
                 return Ok(Served::Done);
             }
             if turn.events.room().is_none() {
                 return Ok(Served::Full);
             }
-            if let Err(error) = self.handles.make_room(pid, ipc) {
+            if let Err(error) = self.sockets.handles.make_room(pid, self.ipc) {
                 self.armed(listener, pid)?.count = 0;
                 turn.events.tell(&Event::Failed {
                     socket: listener,
@@ -250,10 +249,10 @@ impl<D: Device> Server<D> {
                 });
                 return Ok(Served::Done);
             }
-            let Some((id, peer)) = self.stack.accept(port) else {
+            let Some((id, peer)) = self.sockets.stack.tcp.accept(port) else {
                 return Ok(Served::Done);
             };
-            let socket = self.handles.insert(pid, State::Stream(id))?;
+            let socket = self.sockets.handles.insert(pid, State::Stream(id))?;
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
@@ -275,11 +274,9 @@ impl<D: Device> Server<D> {
         turn: &mut Turn,
         socket: Handle,
         (id, peer): (DatagramId, Option<SocketAddrV4>),
-        now: u64,
-        ipc: &mut impl Ipc,
     ) -> Result<Served> {
         if self.armed(socket, pid)?.unsent > 0
-            && self.go_on_sending_to(turn, socket, pid, now, ipc)? == Progress::Waits
+            && self.go_on_sending_to(turn, socket, pid)? == Progress::Waits
         {
             return Ok(Served::Done);
         }
@@ -288,14 +285,14 @@ impl<D: Device> Server<D> {
                 Armed { count: 0, .. } => return Ok(Served::Done),
                 Armed { max, .. } => *max as usize,
             };
-            if !self.skip_strangers(id, peer) {
+            if !self.sockets.skip_strangers(id, peer) {
                 return Ok(Served::Done);
             }
             let Some(room) = turn.events.room() else {
                 return Ok(Served::Full);
             };
             let events = &mut turn.events;
-            let delivered = self.stack.receive_datagram(id, |octets, from| {
+            let delivered = self.sockets.stack.udp.receive(id, |octets, from| {
                 let mut count = octets.len().min(max);
                 if count > room {
                     if events.has_news() {
@@ -306,7 +303,7 @@ impl<D: Device> Server<D> {
                 }
                 let (from, len) = (from.into(), count as u32);
                 events.tell(&Event::Datagram { socket, from, len });
-                events.octets(&octets[..count], ipc)?;
+                events.octets(&octets[..count], self.ipc)?;
                 events.pad();
                 Ok(())
             });

@@ -88,8 +88,9 @@ pub(crate) struct Stack<D: Device> {
     engine: Engine,
     fragments: Fragments,
     early: Early,
-    tcp: Tcp,
-    udp: Udp,
+    /// What needs no other part of the stack is asked of these two themselves.
+    pub tcp: Tcp,
+    pub udp: Udp,
     arp: Arp,
     icmp: Icmp,
     neighbors: Neighbors,
@@ -372,13 +373,9 @@ impl<D: Device> Stack<D> {
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
         let early = self.early.deadline().map(|at| self.not_before(at));
-        earlier(
-            earlier(earlier(at_once, asking), earlier(fragments, early)),
-            earlier(
-                self.tcp.deadline().map(|at| self.not_before(at)),
-                self.udp.deadline(),
-            ),
-        )
+        let tcp = self.tcp.deadline().map(|at| self.not_before(at));
+        let ip = earlier(asking, fragments);
+        earlier(earlier(at_once, ip), earlier(early, tcp))
     }
 
     /// What is due already could not be done in the last poll: not at once again.

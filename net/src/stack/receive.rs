@@ -59,18 +59,21 @@ impl<D: LookAhead> Stack<D> {
     /// Receives a frame, or several as one, `most` at the most, if there is one and room
     /// for the reply. Returns how many.
     pub(crate) fn receive(&mut self, most: usize, now: u64) -> usize {
-        let mut headers = None;
+        // Each is parsed where it stays: to move what its headers say costs as much as to read it.
+        let ahead;
+        let mut known = None;
         if most > 1 && self.link.device.sees(2) && self.link.device.frame(0).len() > SHORT {
             let device = &self.link.device;
             let frame = device.frame(0);
-            let parsed = packet::parse(frame, &self.own, &self.link.software);
-            if let Ok(headers) = headers.insert(parsed)
+            ahead = packet::parse(frame, &self.own, &self.link.software);
+            if let Ok(headers) = &ahead
                 && let packet = (Packet { frame, headers })
                 && let Some(begun) =
                     Begun::new(&packet, device.frame(1), &mut self.tcp, &mut self.memory)
             {
                 return self.receive_joined(begun, most, now);
             }
+            known = Some(&ahead);
         }
         let (link, mut receiver) = self.parts(now);
         let Some((frame, reply)) = link.device.receive(instant(now)) else {
@@ -78,8 +81,15 @@ impl<D: LookAhead> Stack<D> {
         };
         let reply = Fill::new(reply, &link.software);
         let verdict = frame.consume(|frame| {
-            let parse = || packet::parse(frame, receiver.own, &link.software);
-            match headers.get_or_insert_with(parse) {
+            let parsed;
+            let headers = match known {
+                Some(headers) => headers,
+                None => {
+                    parsed = packet::parse(frame, receiver.own, &link.software);
+                    &parsed
+                }
+            };
+            match headers {
                 Ok(headers) => receiver.process(&Packet { frame, headers }, reply),
                 Err(reason) => Verdict::Dropped(*reason),
             }

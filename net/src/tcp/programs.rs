@@ -52,11 +52,9 @@ impl Tcp {
         let Some(connection) = self.get(id) else {
             return Stage::Failed(Error::NotConnected);
         };
-        let state = connection.state();
         match (connection.established, connection.error) {
             (true, _) => Stage::Open,
             (false, Some(error)) => Stage::Failed(error),
-            (false, None) if state == State::Closed => Stage::Failed(Error::TimedOut),
             (false, None) => Stage::Connecting,
         }
     }

@@ -26,7 +26,7 @@ impl Tcp {
             State::Established | State::FinWait1 | State::FinWait2
         );
         let tcb = &connection.tcb;
-        let is_expected = receives && connection.established && tcb.expects(said);
+        let is_expected = receives && tcb.expects(said);
         (is_expected && tcb.next < tcb.edge).then(|| (id, tcb.edge - tcb.next))
     }
 
@@ -279,9 +279,8 @@ impl Connection {
     /// `None` for a connection that is over: its RST is about to leave.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
-        let state = self.state();
-        let over = matches!(self.role, Role::Dying { .. }) || state == State::Closed;
-        (!over).then(|| arrives((state, false), &self.tcb, segment))
+        let is_over = matches!(self.role, Role::Dying { .. });
+        (!is_over).then(|| arrives((self.state(), false), &self.tcb, segment))
     }
 
     /// What makes smoltcp acknowledge what has come.

@@ -349,7 +349,7 @@ fn try_row(row: &Row) {
         Then::Moves => assert_eq!(connections, 1, "{what}"),
         Then::Stays => goes_on(&mut live, state, &what),
     }
-    live.world.server.stack.audit(live.world.now);
+    live.world.server.sockets.stack.audit(live.world.now);
     live.world.die(PROGRAM);
     live.frames();
     live.world.assert_empty();

@@ -128,17 +128,17 @@ impl Play {
         let seen = |&thing: &Change| {
             let seen = match thing {
                 Change::Stream(id) => Seen::Stream {
-                    stage: stack.stage(id),
-                    received: stack.received(id),
-                    at_end: stack.at_end(id),
-                    room: stack.room(id),
-                    hung_up: stack.hung_up(id),
-                    error: stack.has_error(id),
+                    stage: stack.tcp.stage(id),
+                    received: stack.tcp.received(id),
+                    at_end: stack.tcp.at_end(id),
+                    room: stack.tcp.room(id),
+                    hung_up: stack.tcp.hung_up(id),
+                    error: stack.tcp.has_error(id),
                 },
-                Change::Listener(port) => Seen::Listener(stack.can_accept(port)),
+                Change::Listener(port) => Seen::Listener(stack.tcp.can_accept(port)),
                 Change::Datagrams(id) => Seen::Datagrams {
-                    waits: stack.datagram_sender(id).is_some(),
-                    room: stack.can_send_datagram(id),
+                    waits: stack.udp.sender(id).is_some(),
+                    room: stack.udp.can_send(id),
                 },
             };
             (thing, seen)
@@ -196,7 +196,7 @@ impl Play {
         match self.chance.below(16) {
             0..3 => {
                 let port = PORTS[self.chance.below(2) as usize];
-                let (id, _) = self.stack.accept(port)?;
+                let (id, _) = self.stack.tcp.accept(port)?;
                 self.held.insert(Change::Stream(id));
             }
             3..6 => {
@@ -207,14 +207,16 @@ impl Play {
             6..9 => {
                 let id = self.any_stream()?;
                 let drain = |octets: &[u8]| Ok(octets.len().min(len));
-                let _ = self.stack.receive_from(id, drain);
+                let _ = self.stack.tcp.receive(id, drain);
             }
             9 => {
                 let id = self.any_stream()?;
                 match self.chance.below(6) {
                     0 => self.stack.finish(id),
-                    1 => self.stack.deafen(id),
-                    2 if self.stack.stage(id) == Stage::Open => drop(self.stack.take_error(id)),
+                    1 => self.stack.tcp.deafen(id),
+                    2 if self.stack.tcp.stage(id) == Stage::Open => {
+                        _ = self.stack.tcp.take_error(id)
+                    }
                     3 => {
                         self.held.remove(&Change::Stream(id));
                         self.stack.abort(id, now);
@@ -259,7 +261,7 @@ impl Play {
                             false => self.stack.drop_datagrams(id),
                         }
                     }
-                    1..4 => drop(self.stack.receive_datagram(id, |_, _| Ok(()))),
+                    1..4 => drop(self.stack.udp.receive(id, |_, _| Ok(()))),
                     choice => {
                         let ip = if choice < 7 { silent } else { PEER_IP };
                         let to = SocketAddrV4::new(ip.into(), SERVICE);

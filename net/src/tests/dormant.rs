@@ -33,7 +33,7 @@ fn asleep() -> (World, Handle, SocketHandle) {
 }
 
 fn sleep(world: &mut World) {
-    assert_eq!(world.server.stack.lull_all(world.now), 1);
+    assert_eq!(world.server.sockets.stack.lull_all(world.now), 1);
     let figures = ["dormant", "connections", "buffer_octets"].map(|name| world.figure(name));
     assert_eq!(figures, [1, 1, 0]);
 }
@@ -99,7 +99,7 @@ fn within(world: &mut World, duration: u64) -> Vec<(u64, Raw)> {
     loop {
         let now = world.now;
         all.extend(sent(world).into_iter().map(|segment| (now, segment)));
-        world.server.stack.audit(now);
+        world.server.sockets.stack.audit(now);
         if now == until {
             return all;
         }
@@ -568,13 +568,13 @@ fn idle_connections_leave_the_common_memory_to_datagram_ports() {
     );
 }
 
-#[test]
-fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
-    let (mut world, _, echo) = crowd(256 << 10);
+/// Opens connections to the echo port, each with data under way that its peer does not take, until one
+/// finds no room: all that were opened, and that one's SYN.
+fn full(world: &mut World, echo: Handle) -> (Vec<(Handle, Raw)>, Raw) {
     let mut all = Vec::new();
     let late = loop {
         let ports = (2000 + all.len() as u16, 7);
-        let (mut next, opened) = shake(&mut world, ports, (OTHER, echo));
+        let (mut next, opened) = shake(world, ports, (OTHER, echo));
         if !opened {
             break next;
         }
@@ -586,10 +586,32 @@ fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
             .now(OTHER, Request::Send { socket }, &[1; 200])
             .0
             .unwrap();
-        sent(&mut world);
+        sent(world);
         world.now += MS;
         all.push((socket, next));
     };
+    (all, late)
+}
+
+#[test]
+fn who_goes_on_sending_is_not_reset_before_others_who_say_nothing() {
+    let (mut world, _, echo) = crowd(256 << 10);
+    let (mut all, late) = full(&mut world, echo);
+    within(&mut world, 3 * SECOND);
+    let (_, first) = &mut all[0];
+    first.data = b"still here".to_vec();
+    world.inject(&first.frame());
+    sent(&mut world);
+    world.inject(&late.frame());
+    let answers = sent(&mut world);
+    let reset = answers.iter().find(|s| s.flags & RST != 0).expect("a RST");
+    assert_eq!(reset.ports.1, 2001);
+}
+
+#[test]
+fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
+    let (mut world, _, echo) = crowd(256 << 10);
+    let (mut all, late) = full(&mut world, echo);
     let count = all.len();
     assert!(count >= 4 && world.figure("tcp_gave_way") == 0, "{count}");
     // The first takes something at last: it is not the oldest any more.
@@ -647,7 +669,7 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     let (mut world, web, echo) = crowd(256 << 10);
     let [sender, closer, finisher] =
         [1024, 1025, 1026].map(|port| open(&mut world, OTHER, echo, (port, 7)));
-    assert_eq!(world.server.stack.lull_all(world.now), 3);
+    assert_eq!(world.server.sockets.stack.lull_all(world.now), 3);
     exhaust(&mut world, OTHER, echo, 7);
     exhaust(&mut world, PROGRAM, web, 80);
     assert_eq!(world.figure("dormant"), 3);

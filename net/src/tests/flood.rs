@@ -87,13 +87,13 @@ impl Server {
 
     /// What a connection has received, of one that is accepted now.
     fn accepted(&mut self) -> Option<Vec<u8>> {
-        let (id, _) = self.stack.accept(80)?;
+        let (id, _) = self.stack.tcp.accept(80)?;
         let mut octets = Vec::new();
         let take = |some: &[u8]| {
             octets.extend(some);
             Ok(some.len())
         };
-        self.stack.receive_from(id, take).unwrap();
+        self.stack.tcp.receive(id, take).unwrap();
         Some(octets)
     }
 
@@ -148,9 +148,9 @@ fn at_20000_syns_a_second_from_100000_sources_all_clients_are_served() {
         let sent = server.frames(&[stranger(chance.below(100_000)).frame(), request.frame()]);
         strangers += 1;
         assert!(segments(&sent).iter().all(|segment| segment.control != Rst));
-        let (id, peer) = server.stack.accept(80).unwrap();
+        let (id, peer) = server.stack.tcp.accept(80).unwrap();
         assert_eq!(peer.port(), port);
-        let taken = server.stack.receive_from(id, |octets| Ok(octets.len()));
+        let taken = server.stack.tcp.receive(id, |octets| Ok(octets.len()));
         assert_eq!(taken, Ok(3));
         let page = |buffer: &mut [u8]| {
             buffer[..500].fill(b'p');
@@ -231,8 +231,8 @@ fn a_cookie_makes_the_connection_that_was_offered() {
             };
             server.frames(&[segment.frame()]);
             assert_eq!(server.figures().tcp.cookies_accepted, 1);
-            let (id, _) = server.stack.accept(80).unwrap();
-            let taken = server.stack.receive_from(id, |octets| Ok(octets.len()));
+            let (id, _) = server.stack.tcp.accept(80).unwrap();
+            let taken = server.stack.tcp.receive(id, |octets| Ok(octets.len()));
             assert_eq!(taken, Ok(5));
             server.stack.send(id, |buffer| Ok(buffer.len())).unwrap();
             let sent = server.frames(&[]);
@@ -441,7 +441,7 @@ fn a_connection_of_ends_in_time_wait_begins_above_the_last_one() {
         let answer = server.answer(&Segment::syn(5000, 80, 1000));
         let mut ack = first(&answer, b"");
         server.send(&ack);
-        let (id, _) = server.stack.accept(80).unwrap();
+        let (id, _) = server.stack.tcp.accept(80).unwrap();
         // Faster than the clock of 4 us.
         for _ in 0..300 {
             server.stack.send(id, |buffer| Ok(buffer.len())).unwrap();

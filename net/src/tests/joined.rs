@@ -86,7 +86,7 @@ impl Server {
                 connection.next.ack = Some(sent.end());
             }
         }
-        self.world.server.stack.audit(self.world.now);
+        self.world.server.sockets.stack.audit(self.world.now);
     }
 
     fn read(&mut self, which: usize, count: usize) {

@@ -640,7 +640,7 @@ fn what_completes_a_connection_and_does_not_fit_is_cut() {
 #[test]
 fn all_who_have_something_to_send_send_it_in_one_poll_after_another() {
     let (mut world, listener) = world(128);
-    assert!(!world.server.stack.uses_port(80));
+    assert!(!world.server.sockets.stack.tcp.uses_port(80));
     // More than one poll sends.
     world.server.device_mut().room = 1000;
     for port in 0..100 {
@@ -654,7 +654,7 @@ fn all_who_have_something_to_send_send_it_in_one_poll_after_another() {
         let sending = world.now(SERVER, Request::Send { socket }, b"hello").0;
         assert_eq!(sending, Ok(Answer::Count(5)));
     }
-    assert!(world.server.stack.uses_port(80));
+    assert!(world.server.sockets.stack.tcp.uses_port(80));
     assert_eq!(world.frames().len(), 100);
 }
 

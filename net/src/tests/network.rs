@@ -22,7 +22,7 @@ fn network(address: [u8; 4]) -> Network {
 
 fn change(world: &mut World, network: Option<Network>) {
     world.server.set_network(network, world.now).unwrap();
-    world.server.stack.audit(world.now);
+    world.server.sockets.stack.audit(world.now);
 }
 
 /// What a SYN to this address and port 80 is answered with.

@@ -53,7 +53,7 @@ impl Server {
             let answer = Segment::read(&server.frames(&syn.frame())[0]).unwrap();
             let ack = Segment::after(&answer, TcpControl::None);
             server.frames(&ack.frame());
-            let (id, _) = server.stack.accept(7).unwrap();
+            let (id, _) = server.stack.tcp.accept(7).unwrap();
             server.connections.push((id, ack));
         }
         server
@@ -95,7 +95,7 @@ impl Server {
                 taken[count..count + octets.len()].copy_from_slice(octets);
                 Ok(octets.len())
             };
-            count += self.stack.receive_from(id, take).unwrap();
+            count += self.stack.tcp.receive(id, take).unwrap();
         }
         while count > 0 {
             let give = |buffer: &mut [u8]| {
@@ -117,7 +117,7 @@ impl Server {
         self.stack.transmit(self.now);
         while self.stack.next_change().is_some() {}
         let mut taken = [0; LEN];
-        let from = self.stack.receive_datagram(port, |octets, from| {
+        let from = self.stack.udp.receive(port, |octets, from| {
             taken.copy_from_slice(octets);
             Ok(from)
         });
@@ -201,10 +201,10 @@ fn short_connection(server: &mut Server, peer: u16) {
     let answer = Segment::read(&server.frames(&syn.frame())[0]).unwrap();
     let mut request = Segment::after(&answer, TcpControl::None);
     assert_eq!(server.frames(&request.frame()).len(), 0);
-    let (id, _) = server.stack.accept(7).unwrap();
+    let (id, _) = server.stack.tcp.accept(7).unwrap();
     request.data = vec![7; LEN];
     assert_eq!(server.frames(&request.frame()).len(), 0);
-    let taken = server.stack.receive_from(id, |octets| Ok(octets.len()));
+    let taken = server.stack.tcp.receive(id, |octets| Ok(octets.len()));
     assert_eq!(taken, Ok(LEN));
     let sent = server.stack.send(id, |buffer| {
         buffer[..LEN].fill(8);

@@ -430,9 +430,9 @@ impl World {
             assert!(rounds < 10_000, "the server never has enough");
         }
         if self.lull > 0 && self.chance.percent(self.lull) {
-            self.lulled += self.server.stack.lull_all(self.now);
+            self.lulled += self.server.sockets.stack.lull_all(self.now);
         }
-        self.server.stack.audit(self.now);
+        self.server.sockets.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);
         let Peer {
             nic,

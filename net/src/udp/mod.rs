@@ -37,7 +37,8 @@ pub(super) const PER_HOP: usize = 16;
 const SLOTS: usize = 64;
 /// Datagrams that leave at once between two polls; more have their turns.
 const AT_ONCE: usize = 64;
-/// How long the last datagrams of a closed socket may take.
+/// How long the last datagrams of a closed socket may take, about: nobody wakes for that, since
+/// their neighbours answer or are given up before, and the card says when it has room.
 const LINGER_NS: u64 = 4_000_000_000;
 /// The longest datagram's data: the most that IPv4 can carry.
 pub(crate) const DATAGRAM_MAX: usize = DATA_MAX;
@@ -219,11 +220,6 @@ impl Udp {
     /// Whether no port waits for its turn.
     pub fn is_idle(&self) -> bool {
         self.turns.is_empty()
-    }
-
-    /// When something is due next.
-    pub fn deadline(&self) -> Option<u64> {
-        self.lingering.first().map(|(at, _)| at)
     }
 
     /// Whether a datagram of ordinary size would be taken.

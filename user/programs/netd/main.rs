@@ -20,8 +20,8 @@ usage: netd[,CARD][,WORD...][,stack=NAME]
   CARD                 as the kernel counts them; 0 if not said
   ip=A.B.C.D/BITS      its address; 10.0.2.15/24 if not said
   gw=A.B.C.D, gw=none  the router for other networks
-  stack=NAME           shares the card with other stacks: takes the frames to its
-                       address; if not said, it has the card to itself
+  stack=NAME           shares the card with other stacks: takes the frames to
+                       its address; if not said, it has the card to itself
   mac=STATION          a station address of its own on a shared card
   vlan=NUMBER          all frames carry this VLAN's tag
   with=SERVICE         echosrv or httpd: runs that service itself as well",

@@ -24,8 +24,8 @@ usage: testfilter[,FILTER...]
   station=MAC    frames to this station
   vlan=NUMBER    of frames with a VLAN tag, those of this number
   novlan         of frames with a VLAN tag, none
-  share=COUNT    nothing else: takes no frame, but parts of the card with so many
-                 filters, that others are found among them",
+  share=COUNT    nothing else: takes no frame, but parts of the card with so
+                 many filters, that others are found among them",
     wanted,
     main
 );

@@ -59,7 +59,10 @@ pub struct Send {
 }
 
 /// What a program wants done.
+// The variant's number has a place of its own: kept in values that an address does not use, it is lost to
+// the compiler where it is known, and each operation costs a jump by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Operation {
     /// Arms a listener: each connection becomes an [`super::Event::Accepted`].
     Accept {

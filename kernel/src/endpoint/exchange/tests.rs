@@ -83,6 +83,8 @@ fn honest_exchanges_are_answered_exactly() {
         // They are no longer the owner's.
         let (result, done) = world.exchange(pid, &ask);
         assert_eq!((result, done.sent), (Err(Error::BadHandle), 6), "{kind}");
+        world.settle();
+        assert_eq!(world.model.take_sent(), [[]; 0], "{kind}: from another's");
         // Frames come in order, as many as are wanted, and the rest later.
         for number in 0..5 {
             world.model.arrive(&incoming(number));
@@ -168,6 +170,17 @@ fn a_sleeper_gets_the_frames_with_its_wake_up() {
 fn who_wants_nothing_with_the_wake_up_is_told_all_the_same() {
     for (kind, mut world, filters) in all_kinds(Pace::Doorbell, 3) {
         let pid = world.owner(&filters);
+        // After the first one a card is silent until it is armed.
+        world.model.arrive(&incoming(9));
+        world.idle();
+        let all = Ask {
+            receive: 4,
+            ..Ask::default()
+        };
+        assert_eq!(world.exchange(pid, &all).0, Ok(1), "{kind}");
+        assert_eq!(world.exchange(pid, &all).0, Ok(0), "{kind}");
+        world.wait(pid, false);
+        world.table.expire(u64::MAX);
         world.ask(
             pid,
             &Ask {
@@ -185,6 +198,7 @@ fn who_wants_nothing_with_the_wake_up_is_told_all_the_same() {
         // And who wants nothing before, but something with it, gets what is there already.
         world.model.arrive(&incoming(1));
         world.settle();
+        world.idle();
         let (_, done) = world.exchange(
             pid,
             &Ask {

@@ -64,6 +64,12 @@ fn frames_are_copied_in_and_out_whoever_has_the_buffers() {
             assert_eq!(world.receive(pid, 1513), Err(Error::TooLong));
             assert_eq!(world.receive(pid, 100).as_deref(), Ok(&frames[2][..]));
             assert_eq!(world.receive(pid, 100), Err(Error::WouldBlock));
+            // However many come, each gives its buffer back.
+            for _ in 0..300 {
+                world.model.arrive(&frames[0]);
+                world.settle();
+                assert_eq!(world.receive(pid, 60).as_deref(), Ok(&frames[0][..]));
+            }
 
             let sent = [60, 1514].map(|len| frame(STATIONS[2], own, len));
             for frame in &sent {

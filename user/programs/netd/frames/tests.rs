@@ -188,7 +188,7 @@ impl Host {
 
     fn new(nic: Box<dyn Nic>, model: Rc<dyn Model>, vlan: Option<u16>) -> Host {
         let frames = nic.frame_area();
-        let (described, features) = (frames.memory, nic.features());
+        let (described, features) = (frames.memory, nic.facts().features);
         // As the kernel's, it stays for good.
         let shown =
             |len: usize| NonNull::from(Box::leak(vec![0_u8; len].into_boxed_slice())).cast();

@@ -480,10 +480,35 @@ fn what_only_looks_usual_goes_the_long_way() {
             "a TCP header shorter than any",
         ),
     ] {
-        let small = kernel.build(&bytes);
-        let short = kernel.outcome(small, bytes.len(), None, &CHECKSUMS);
-        let large = kernel.build_large(&bytes);
-        let long = kernel.outcome(large, bytes.len(), None, &CHECKSUMS);
-        assert_eq!(short, long, "{what}");
+        for options in [CHECKSUMS, SendOptions::default()] {
+            let small = kernel.build(&bytes);
+            let short = kernel.outcome(small, bytes.len(), None, &options);
+            let large = kernel.build_large(&bytes);
+            let long = kernel.outcome(large, bytes.len(), None, &options);
+            assert_eq!(short, long, "{what}");
+        }
     }
+}
+
+#[test]
+fn what_comes_while_the_rings_are_armed_is_told_with_what_came_before() {
+    everywhere(2, |place| {
+        let mut kernel = Kernel::tiny(place);
+        let mut rng = Rng::new(place.seed);
+        for number in 0..400 {
+            for _ in 0..rng.below(8) {
+                kernel.model.arrive(&frame(number, 60));
+            }
+            // As after an interrupt.
+            kernel.nic.silence_receive();
+            let max = 2 + rng.below(4);
+            let mut buffers = Vec::new();
+            let count = kernel
+                .nic
+                .receive_pieces(true, max, &mut |piece| buffers.push(piece.buffer));
+            assert_eq!(count, Ok(buffers.len()));
+            assert!(buffers.len() <= max);
+            kernel.nic.return_buffers(&buffers).unwrap();
+        }
+    });
 }

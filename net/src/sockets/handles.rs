@@ -1,9 +1,9 @@
 //! The table of sockets: who owns which, and numbers that never mean another one.
 
-use crate::batch::Armed;
 use crate::config::Limits;
 use crate::ipc::Ipc;
 use crate::names::{Change, ConnectionId, DatagramId};
+use crate::sockets::interest::Armed;
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -1,19 +1,18 @@
 //! Requests on datagram sockets.
 
-use crate::addresses::ipv4;
-use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::DatagramId;
-use crate::parked::Call;
 use crate::phy::Device;
-use crate::server::Server;
-use crate::stream::wait;
+use crate::sockets::Sockets;
+use crate::sockets::addresses::ipv4;
+use crate::sockets::call::{Call, wait};
+use crate::sockets::handles::State;
 use crate::udp::DATAGRAM_MAX;
 use abi::socket::{Answer, Handle};
 use abi::{Error, Pid, Result};
 use core::net::{SocketAddr, SocketAddrV4};
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     /// Sets the default peer, the only one whose datagrams are received from then on; no
     /// address and no port take it back.
     pub(crate) fn connect_datagrams(
@@ -88,7 +87,7 @@ impl<D: Device> Server<D> {
             return wait(non_blocking).map(|_| None);
         };
         let (token, lent) = (call.token, call.lent);
-        let taken = self.stack.receive_datagram(id, |octets, sender| {
+        let taken = self.stack.udp.receive(id, |octets, sender| {
             let count = octets.len().min(lent);
             write_exactly(ipc, token, 0, &octets[..count])?;
             Ok((count as u32, sender))
@@ -99,11 +98,11 @@ impl<D: Device> Server<D> {
     /// Throws away what does not come from the socket's peer, if it has one. Returns
     /// whether a datagram is left.
     pub(crate) fn skip_strangers(&mut self, id: DatagramId, peer: Option<SocketAddrV4>) -> bool {
-        while let Some(sender) = self.stack.datagram_sender(id) {
+        while let Some(sender) = self.stack.udp.sender(id) {
             if peer.is_none_or(|peer| peer == sender) {
                 return true;
             }
-            self.stack.skip_datagram(id);
+            self.stack.udp.skip(id);
         }
         false
     }

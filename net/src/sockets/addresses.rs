@@ -1,16 +1,15 @@
 //! Which local addresses and ports sockets have.
 
-use crate::handles::State;
 use crate::names::Tuple;
 use crate::phy::Device;
-use crate::ports;
-use crate::server::Server;
+use crate::sockets::handles::State;
+use crate::sockets::{Sockets, ports};
 use crate::tcp::Stage;
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     #[cold]
     pub(crate) fn bind(&mut self, handle: Handle, client: Pid, address: SocketAddr) -> Result<()> {
         let socket = self.handles.get(handle, client)?;
@@ -71,8 +70,10 @@ impl<D: Device> Server<D> {
         let is_datagram = matches!(state, State::Datagram { .. });
         let is_free = |port| {
             !self.handles.is_bound(port, state)
-                && (is_datagram || !self.stack.uses_port(port))
-                && peer.is_none_or(|(peer, now)| self.stack.may_connect(Tuple { port, peer }, now))
+                && (is_datagram || !self.stack.tcp.uses_port(port))
+                && peer.is_none_or(|(peer, now)| {
+                    self.stack.tcp.may_connect(&Tuple { port, peer }, now)
+                })
         };
         let step = (0..ports::COUNT).find(|&step| is_free(search.port(step)));
         let step = step.ok_or(Error::AddressInUse)?;
@@ -83,7 +84,7 @@ impl<D: Device> Server<D> {
     pub(crate) fn local_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
         let socket = self.handles.get(handle, client)?;
         if let State::Stream(id) = socket.state
-            && let Some(tuple) = self.stack.tuple(id)
+            && let Some(tuple) = self.stack.tcp.tuple(id)
         {
             return Ok(SocketAddrV4::new(self.stack.address(), tuple.port));
         }
@@ -93,8 +94,8 @@ impl<D: Device> Server<D> {
 
     pub(crate) fn peer_address(&self, handle: Handle, client: Pid) -> Result<SocketAddrV4> {
         match self.handles.get(handle, client)?.state {
-            State::Stream(id) if self.stack.stage(id) == Stage::Open => {
-                self.stack.tuple(id).map(|tuple| tuple.peer)
+            State::Stream(id) if self.stack.tcp.stage(id) == Stage::Open => {
+                self.stack.tcp.tuple(id).map(|tuple| tuple.peer)
             }
             State::Datagram { peer, .. } => peer,
             _ => None,

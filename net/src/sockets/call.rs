@@ -1,8 +1,8 @@
 //! A call that is being served, perhaps for some time.
 
 use abi::ipc::Message;
-use abi::socket::{PollEntry, Request};
-use abi::{Pid, Result};
+use abi::socket::{Answer, PollEntry, Request};
+use abi::{Error, Pid, Result};
 use alloc::vec::Vec;
 
 /// So that two leases together cannot be more than an answer can count.
@@ -52,5 +52,13 @@ impl Call {
             entries: Vec::new(),
             deadline: None,
         })
+    }
+}
+
+/// What is said to a request that cannot be answered yet.
+pub(crate) fn wait(non_blocking: bool) -> Result<Option<Answer>> {
+    match non_blocking {
+        true => Err(Error::WouldBlock),
+        false => Ok(None),
     }
 }

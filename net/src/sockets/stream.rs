@@ -1,18 +1,18 @@
 //! Requests on stream sockets.
 
-use crate::addresses::ipv4;
-use crate::handles::State;
 use crate::ipc::{Ipc, read_exactly, write_exactly};
 use crate::names::{ConnectionId, Tuple};
-use crate::parked::Call;
 use crate::phy::Device;
-use crate::server::Server;
+use crate::sockets::Sockets;
+use crate::sockets::addresses::ipv4;
+use crate::sockets::call::{Call, wait};
+use crate::sockets::handles::State;
 use crate::tcp::Stage;
 use abi::socket::{Answer, Direction, Handle};
 use abi::{Error, Pid, Result};
 use core::net::SocketAddr;
 
-impl<D: Device> Server<D> {
+impl<D: Device> Sockets<D> {
     pub(crate) fn listen(&mut self, handle: Handle, client: Pid, backlog: u16) -> Result<()> {
         match self.handles.get(handle, client)?.state {
             State::Idle | State::Listening => {}
@@ -36,11 +36,11 @@ impl<D: Device> Server<D> {
             (State::Datagram { .. }, _) => return Err(Error::NotSupported),
             _ => return Err(Error::InvalidArgument),
         };
-        if !self.stack.can_accept(port) {
+        if !self.stack.tcp.can_accept(port) {
             return wait(socket.non_blocking);
         }
         self.handles.make_room(client, ipc)?;
-        let Some((id, peer)) = self.stack.accept(port) else {
+        let Some((id, peer)) = self.stack.tcp.accept(port) else {
             return Err(Error::ConnectionReset);
         };
         let accepted = self.handles.insert(client, State::Stream(id))?;
@@ -48,7 +48,7 @@ impl<D: Device> Server<D> {
     }
 
     /// Begins to connect, or looks how it goes.
-    pub(crate) fn connect(
+    pub(super) fn connect_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
@@ -58,7 +58,7 @@ impl<D: Device> Server<D> {
         let socket = self.handles.get(handle, call.client)?;
         let non_blocking = socket.non_blocking;
         match socket.state {
-            State::Stream(id) => match self.stack.stage(id) {
+            State::Stream(id) => match self.stack.tcp.stage(id) {
                 Stage::Connecting if call.begun => wait(non_blocking),
                 Stage::Open if call.begun => Ok(Some(Answer::Done)),
                 Stage::Connecting | Stage::Open => Err(Error::AlreadyConnected),
@@ -97,22 +97,22 @@ impl<D: Device> Server<D> {
 
     /// Queues all lent octets, lease 1 behind lease 0, or what fits if the socket does not
     /// block.
-    pub(crate) fn send(
+    pub(super) fn send_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
         ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
         let all = call.lent + call.lent_behind;
         // The transmit buffer is a ring: at most two pieces are free.
         while call.sent < all {
-            let Some(room) = self.stack.room(id) else {
+            let Some(room) = self.stack.tcp.room(id) else {
                 return match call.sent {
-                    0 => Err(self.stack.take_error(id).unwrap_or(Error::BrokenPipe)),
+                    0 => Err(self.stack.tcp.take_error(id).unwrap_or(Error::BrokenPipe)),
                     sent => Ok(Some(Answer::Count(sent as u32))),
                 };
             };
@@ -143,29 +143,29 @@ impl<D: Device> Server<D> {
     }
 
     /// Takes what has arrived, as far as it fits.
-    pub(crate) fn receive(
+    pub(super) fn receive_stream(
         &mut self,
         handle: Handle,
         call: &mut Call,
         ipc: &mut impl Ipc,
     ) -> Result<Option<Answer>> {
         let (id, non_blocking) = self.connection(handle, call.client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
-        let waiting = self.stack.received(id).min(call.lent);
+        let waiting = self.stack.tcp.received(id).min(call.lent);
         if waiting == 0 && call.lent > 0 {
-            if let Some(error) = self.stack.take_error(id) {
+            if let Some(error) = self.stack.tcp.take_error(id) {
                 return Err(error);
             }
-            if !self.stack.at_end(id) {
+            if !self.stack.tcp.at_end(id) {
                 return wait(non_blocking);
             }
         }
         let mut taken = 0;
         while taken < waiting {
             let (token, offset) = (call.token, taken);
-            taken += self.stack.receive_from(id, |octets| {
+            taken += self.stack.tcp.receive(id, |octets| {
                 let count = octets.len().min(waiting - offset);
                 write_exactly(ipc, token, offset, &octets[..count])?;
                 Ok(count)
@@ -181,23 +181,15 @@ impl<D: Device> Server<D> {
         direction: Direction,
     ) -> Result<()> {
         let (id, _) = self.connection(handle, client)?;
-        if self.stack.stage(id) != Stage::Open {
+        if self.stack.tcp.stage(id) != Stage::Open {
             return Err(Error::NotConnected);
         }
         if direction != Direction::Receive {
             self.stack.finish(id);
         }
         if direction != Direction::Send {
-            self.stack.deafen(id);
+            self.stack.tcp.deafen(id);
         }
         Ok(())
-    }
-}
-
-/// What is said to a request that cannot be answered yet.
-pub(crate) fn wait(non_blocking: bool) -> Result<Option<Answer>> {
-    match non_blocking {
-        true => Err(Error::WouldBlock),
-        false => Ok(None),
     }
 }
