@@ -155,6 +155,7 @@ fn a_sleeper_gets_the_frames_with_its_wake_up() {
                 ..Ask::default()
             };
             let (_, rest) = world.exchange(pid, &rest);
+            assert!(!rest.woken, "{kind}: these came with the exchange");
             returns.extend(rest.received.iter().map(|it| it.buffer));
             assert_eq!(returns.len(), 3, "{kind}");
             let ask = Ask {
