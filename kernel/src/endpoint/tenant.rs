@@ -228,11 +228,11 @@ pub struct AtWork<'a, M> {
 }
 
 impl<M: Shared> AtWork<'_, M> {
-    /// Does what the exchange area asks for: see [`exchange::hand_over`]. Apart, so that what the owner
-    /// of a whole card needs is on few pages.
+    /// Does what the exchange area asks for, by [`exchange::hand_over`]. This function is apart, so that
+    /// what the owner of a whole card needs is on few pages.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`exchange::hand_over`].
     #[inline(never)]
     pub fn exchange<C: Counter>(
         mut self,
@@ -302,10 +302,11 @@ impl<M: Shared> AtWork<'_, M> {
         }
     }
 
-    /// As [`AtWork::send_copied`], of a frame that comes from no buffer; it is counted.
+    /// Sends the first `len` bytes of the frame on its way, which comes from none of the tenant's buffers,
+    /// and counts it.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`AtWork::send_copied`].
     pub fn send_alone(&mut self, len: usize, options: &SendOptions) -> Result<(), Error> {
         let result = self.send_copied(len, options, None);
         self.note(&result, len);

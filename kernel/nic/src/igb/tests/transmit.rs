@@ -348,7 +348,7 @@ fn a_sender_is_woken_for_a_quarter_of_the_ring() {
             ..tiny(mode)
         };
         let mut kernel = Kernel::new(place, config);
-        // He keeps what he does not wait for.
+        // The sender keeps the buffers that it does not wait for.
         assert_eq!(kernel.nic.take_buffers(3000, &mut [0; 4]), Ok(4));
         let dead = Defects {
             transmit_dead: true,
