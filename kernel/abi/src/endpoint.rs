@@ -3,7 +3,7 @@
 //! [`crate::Syscall::NicAttach`] without filters takes a whole card, and the frames stay where the card
 //! has put them. With filters it takes a part of one: the frames that a filter describes, which the
 //! kernel copies into memory that is this endpoint's alone. No two endpoints of a card may have filters
-//! that describe the same frame. What an endpoint sends must come from where its filters say that it is.
+//! that describe the same frame, nor the same address at different stations. What an endpoint sends must come from where its filters say that it is.
 //!
 //! Each process numbers its endpoints from 0, in the order in which it took them; with that number it
 //! names them in system calls, and so do notifications ([`crate::ipc::wait::endpoint`]).

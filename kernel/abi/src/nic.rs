@@ -409,7 +409,7 @@ impl FrameMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
     /// Lower case, words joined by underscores, padded with zeros.
-    pub name: [u8; 32],
+    pub name: [u8; Self::NAME_MAX],
     /// How often, or how many octets.
     pub value: u64,
 }
@@ -417,12 +417,14 @@ pub struct Counter {
 impl Counter {
     /// Bytes on the wire.
     pub const SIZE: usize = 40;
+    /// Bytes of the longest name.
+    pub const NAME_MAX: usize = 32;
     /// The most counters a card may have.
     pub const COUNT_MAX: usize = 128;
 
     /// A counter; a name over 32 bytes is cut.
     pub fn new(name: &str, value: u64) -> Self {
-        let mut padded = [0; 32];
+        let mut padded = [0; Self::NAME_MAX];
         let len = name.len().min(padded.len());
         padded[..len].copy_from_slice(&name.as_bytes()[..len]);
         Counter {

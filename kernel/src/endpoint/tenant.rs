@@ -8,10 +8,10 @@ use super::exchange;
 use super::filters::{Filters, Own};
 use super::headers::{HEADERS_MAX, Headers};
 use super::memory::Shared;
-use crate::account::{Accounts, Counter};
+use crate::account::{Accounts, Counter as Clock};
 use crate::runs::Runs;
 use abi::layout::PAGE_SIZE;
-use abi::nic::{Features, FrameMemory, MacAddress, SendOptions};
+use abi::nic::{Counter, Features, FrameMemory, MacAddress, SendOptions};
 use heapless::Deque;
 use nic::{
     Error, Events, FrameArea, FrameBuffers, Nic, Outgoing, Piece, Pool, ReceiveInfo, Refusals, Tail,
@@ -174,8 +174,14 @@ impl<M: Shared> Tenant<M> {
         core::mem::take(&mut self.events)
     }
 
-    /// Visits its counters.
+    /// Visits its counters. Their names say that they are the endpoint's: the card has its own.
     pub fn statistics(&self, visit: &mut dyn FnMut(&str, u64)) {
+        let mut visit = |name: &str, value| {
+            let mut whole = heapless::String::<{ Counter::NAME_MAX }>::new();
+            // The longest of these names fits.
+            let _ = whole.push_str("endpoint_").and(whole.push_str(name));
+            visit(&whole, value);
+        };
         let Counts {
             rx_frames,
             rx_octets,
@@ -186,16 +192,16 @@ impl<M: Shared> Tenant<M> {
             refused,
         } = &self.counters;
         for (name, value) in [
-            ("endpoint_rx_frames", *rx_frames),
-            ("endpoint_rx_octets", *rx_octets),
-            ("endpoint_rx_dropped_no_buffer", *rx_dropped),
-            ("endpoint_tx_frames", *tx_frames),
-            ("endpoint_tx_octets", *tx_octets),
-            ("endpoint_tx_dropped", *tx_dropped),
+            ("rx_frames", *rx_frames),
+            ("rx_octets", *rx_octets),
+            ("rx_dropped_no_buffer", *rx_dropped),
+            ("tx_frames", *tx_frames),
+            ("tx_octets", *tx_octets),
+            ("tx_dropped", *tx_dropped),
         ] {
             visit(name, value);
         }
-        refused.visit(visit);
+        refused.visit(&mut visit);
     }
 
     /// The pool that a buffer to send from is of.
@@ -234,7 +240,7 @@ impl<M: Shared> AtWork<'_, M> {
     /// # Errors
     /// Those of [`exchange::hand_over`].
     #[inline(never)]
-    pub fn exchange<C: Counter>(
+    pub fn exchange<C: Clock>(
         mut self,
         area: &mut M,
         may_arm: bool,

@@ -35,7 +35,7 @@ const IRQ: u8 = 11;
 const BASE: u64 = 0x40_0000;
 const SIZE: usize = 16 * 1024;
 /// Where a process keeps what it passes to the kernel, and the event that it waits for.
-const HERE: u64 = BASE + 1024;
+pub const HERE: u64 = BASE + 1024;
 const EVENT: u64 = BASE;
 /// Where the card's arena is in physical memory.
 const ARENA: u64 = 1 << 40;

@@ -424,3 +424,33 @@ fn whatever_is_written_no_buffer_is_held_twice_and_none_is_lost() {
         }
     }
 }
+
+#[test]
+fn no_two_statistics_of_an_endpoint_have_one_name_and_there_is_room_for_all() {
+    for (kind, mut world, filters) in all_kinds(Pace::Doorbell, 1) {
+        let pid = world.owner(&filters);
+        let count = world.cards.statistics(
+            0,
+            pid,
+            &world.table,
+            (crate::endpoint::tests::HERE, u64::MAX),
+        );
+        let count = count.expect("attached");
+        assert!(
+            count < abi::nic::Counter::COUNT_MAX as u64,
+            "{kind}: {count}"
+        );
+        let names: std::collections::BTreeSet<String> = (0..count)
+            .map(|at| {
+                let mut bytes = [0; abi::nic::Counter::SIZE];
+                let from = crate::endpoint::tests::HERE + at * abi::nic::Counter::SIZE as u64;
+                world.table.read(pid, from, &mut bytes).expect("its own");
+                abi::nic::Counter::from_bytes(&bytes)
+                    .expect("well formed")
+                    .name()
+                    .into()
+            })
+            .collect();
+        assert_eq!(names.len() as u64, count, "{kind}: {names:?}");
+    }
+}

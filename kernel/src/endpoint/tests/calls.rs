@@ -123,7 +123,7 @@ fn a_part_of_a_card_is_described_as_one() {
     let forged = frame(STATIONS[2], MAC, 60);
     let plain = SendOptions::default();
     assert_eq!(world.send(part, &forged, plain), Err(Error::NotPermitted));
-    assert_eq!(world.count(part, "tx_bad_source"), 1);
+    assert_eq!(world.count(part, "endpoint_tx_bad_source"), 1);
 }
 
 #[test]

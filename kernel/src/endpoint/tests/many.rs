@@ -456,10 +456,10 @@ fn what_a_tenant_may_not_send_is_refused_with_a_reason_that_is_counted() {
     assert_eq!(send(&mut world, &tail, &own), Err(Error::NotPermitted));
     world.settle();
     assert_eq!(world.model.take_sent(), Vec::<Vec<u8>>::new());
-    assert_eq!(world.count(tenant.pid, "tx_bad_source"), 3);
-    assert_eq!(world.count(tenant.pid, "tx_unsupported"), 1);
-    assert_eq!(world.count(tenant.pid, "tx_bad_headers"), 1);
-    assert_eq!(world.count(tenant.pid, "tx_bad_length"), 1);
+    assert_eq!(world.count(tenant.pid, "endpoint_tx_bad_source"), 3);
+    assert_eq!(world.count(tenant.pid, "endpoint_tx_unsupported"), 1);
+    assert_eq!(world.count(tenant.pid, "endpoint_tx_bad_headers"), 1);
+    assert_eq!(world.count(tenant.pid, "endpoint_tx_bad_length"), 1);
     assert_eq!(world.count(tenant.pid, "endpoint_tx_dropped"), 6);
     assert_eq!(world.count(tenant.pid, "endpoint_tx_frames"), 0);
     assert_eq!(send(&mut world, &plain, &own), Ok(0));
