@@ -42,9 +42,9 @@ struct Entry {
     endpoint: u8,
 }
 
-/// The bytes of a filter, or of what a frame has of the fields of one, as numbers that are compared
-/// quickly. The first byte says which fields are given.
-type Key = [u64; Filter::SIZE.div_ceil(size_of::<u64>())];
+/// A filter, or what a frame has of the fields of one, as numbers that are compared quickly: which
+/// fields are given, one bit each, then the protocol and the station; the address; EtherType and port.
+type Key = [u64; 4];
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -268,9 +268,32 @@ impl Packet {
 
 /// A filter as a key.
 fn key(filter: &Filter) -> Key {
-    let mut bytes = [[0; size_of::<u64>()]; size_of::<Key>() / size_of::<u64>()];
-    bytes.as_flattened_mut()[..Filter::SIZE].copy_from_slice(&filter.to_bytes());
-    bytes.map(u64::from_be_bytes)
+    let Filter {
+        station,
+        ethertype,
+        address,
+        protocol,
+        port,
+    } = *filter;
+    let given = u64::from(station.is_some())
+        | u64::from(ethertype.is_some()) << 1
+        | u64::from(address.is_some()) << 2
+        | u64::from(protocol.is_some()) << 3
+        | u64::from(port.is_some()) << 4;
+    let address = address.map_or(0, |address| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    });
+    let [a, b, c, d, e, f] = station.unwrap_or_default();
+    let station = u64::from_be_bytes([0, protocol.unwrap_or_default(), a, b, c, d, e, f]);
+    let numbers =
+        u64::from(ethertype.unwrap_or_default()) << 16 | u64::from(port.unwrap_or_default());
+    [
+        given << 56 | station,
+        (address >> 64) as u64,
+        address as u64,
+        numbers,
+    ]
 }
 
 /// The bits of a key that are the fields a filter gives.
@@ -285,9 +308,9 @@ fn mask(filter: &Filter) -> Key {
     })
 }
 
-/// Which fields a key gives: its first byte.
-fn given(key: &Key) -> u8 {
-    (key[0] >> (u64::BITS - u8::BITS)) as u8
+/// Which fields a key gives, a bit each.
+fn given(key: &Key) -> u64 {
+    key[0] >> 56
 }
 
 /// The order of keys.

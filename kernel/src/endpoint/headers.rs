@@ -3,6 +3,7 @@
 //! Sources: IEEE 802.3 (Ethernet), RFC 826 (ARP), RFC 791 §3.1 (IPv4), RFC 8200 §3, §4 (IPv6),
 //! RFC 9293 §3.1 and RFC 768 (ports).
 
+use super::memory::Shared;
 use abi::nic::MacAddress;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,7 +18,7 @@ pub const UDP: u8 = 17;
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 /// Bytes of headers that are looked at, at the most.
-pub const HEADERS_MAX: usize = 128;
+const HEADERS_MAX: usize = 128;
 /// Extension headers of IPv6 that are gone through before the frame is taken for one of an unknown
 /// protocol.
 const EXTENSIONS_MAX: usize = 8;
@@ -87,6 +88,15 @@ impl Headers {
             _ => None,
         };
         Some(headers)
+    }
+
+    /// Reads the headers of a frame of `len` bytes that is in memory at `start`: a copy of them, which
+    /// does not change any more.
+    pub fn load(memory: &impl Shared, start: usize, len: usize) -> Option<Headers> {
+        let mut bytes = [0; HEADERS_MAX];
+        let bytes = &mut bytes[..len.min(HEADERS_MAX)];
+        memory.get(start, bytes);
+        Headers::read(bytes)
     }
 
     /// Whether it goes to a group of stations, or to all.
