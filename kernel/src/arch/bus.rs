@@ -48,6 +48,11 @@ impl MachineBus {
     pub fn new(window: Window, arena: Arena) -> Self {
         MachineBus { window, arena }
     }
+
+    /// Its arena, for whoever copies frames: never freed from now on.
+    pub fn arena(&mut self) -> Arena {
+        self.arena.for_ever()
+    }
 }
 
 impl Bus for MachineBus {
