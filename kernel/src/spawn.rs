@@ -11,25 +11,12 @@ use crate::ramdisk::Ramdisk;
 use crate::space::Piece;
 use abi::ipc::Pid;
 use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
-use abi::limits::{Limits, Resource, spawn};
+use abi::limits::{Grant, Resource, spawn};
 use abi::syscall::GROW_MAX;
 use abi::{Error, Result};
 
 /// Frames that no program is given, for the kernel's heap and tables (256 KiB).
 pub const RESERVE_FRAMES: u64 = 64;
-
-/// What a program that is started may have and do: see [`abi::limits::Spawn`].
-#[derive(Clone, Copy, Debug)]
-pub struct Grant<'a> {
-    /// What it may have.
-    pub limits: Limits,
-    /// The service names that it may register.
-    pub names: &'a str,
-    /// The cards that it may attach, a bit each.
-    pub cards: u64,
-    /// Bits of [`spawn`].
-    pub flags: u64,
-}
 
 impl<M: Machine> Table<M> {
     /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places;

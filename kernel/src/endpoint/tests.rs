@@ -536,7 +536,7 @@ impl World {
             let from = HERE + at * Counter::SIZE as u64;
             self.table.read(pid, from, &mut bytes).expect("its own");
             let counter = Counter::from_bytes(&bytes).expect("well formed");
-            if counter.name() == name {
+            if counter.name.as_str() == name {
                 found += counter.value;
             }
         }

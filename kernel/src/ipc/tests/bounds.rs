@@ -242,7 +242,7 @@ fn what_each_process_does_can_be_asked() {
     ];
     assert!(said.eq(expected), "{infos:?}");
     for (slot, info) in infos.into_iter().enumerate() {
-        assert_eq!((info.cpu_ns, info.name()), (slot as u64, "test"));
+        assert_eq!((info.cpu_ns, info.name.as_str()), (slot as u64, "test"));
         assert_eq!(info.used, world.table.used(info.pid));
         let left = info.limits.minus(&info.given).minus(&info.used);
         assert_eq!(left, world.table.left(info.pid));
