@@ -6,7 +6,7 @@
 
 use crate::limits::{PROCESS_MAX, Rights, SERVERS_MAX, Shares};
 use crate::schedule::{Pace, Scheduler};
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
 use abi::layout::Places;
@@ -41,7 +41,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()>;
+    fn add_memory(&self, space: &mut Self::Space, region: &Region) -> Result<()>;
 
     /// Registers of a program that begins at `entry` with its stack at `stack`.
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers;

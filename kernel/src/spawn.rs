@@ -8,7 +8,7 @@ use crate::elf::Program;
 use crate::limits::{Rights, means_all};
 use crate::process::{Machine, Registers, Start, Table, owned};
 use crate::ramdisk::Ramdisk;
-use crate::space::Piece;
+use crate::space::Region;
 use abi::ipc::Pid;
 use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
 use abi::limits::{Grant, Resource, spawn};
@@ -59,14 +59,11 @@ impl<M: Machine> Table<M> {
         self.machine
             .set_limit(&mut space, limits.get(Resource::Memory));
         for segment in program.segments() {
-            let piece = Piece {
-                address: places.image + segment.virtual_address,
-                len: segment.memory_size,
-                data: segment.data,
-                writable: segment.writable,
-                executable: segment.executable,
+            let placed = Region {
+                address: places.image + segment.address,
+                ..*segment
             };
-            self.machine.add_memory(&mut space, &piece)?;
+            self.machine.add_memory(&mut space, &placed)?;
         }
         for at in program.relocations() {
             self.relocate(&space, places.image + at, places.image)?;
@@ -137,8 +134,8 @@ impl<M: Machine> Table<M> {
 }
 
 /// Zeroed memory to read and write.
-fn memory(address: u64, len: u64) -> Piece<'static> {
-    Piece {
+fn memory(address: u64, len: u64) -> Region<'static> {
+    Region {
         address,
         len,
         data: &[],

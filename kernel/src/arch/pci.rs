@@ -2,7 +2,7 @@
 
 use super::paging;
 use crate::mmio::Mmio;
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use kernel::acpi::{self, AcpiError, EcamWindow, PhysicalMemory};
 use kernel::pci::{Address, ConfigSpace};
 use x86_64::PhysAddr;
@@ -44,17 +44,15 @@ impl Config {
 
     /// The registers of the bus of `address`, and the offset in them.
     fn ecam(&mut self, address: Address, offset: u16) -> Option<(&mut Mmio, usize)> {
-        let window = self.ecam.ok()?;
-        let at = window.offset(address, offset)?;
-        let start = window.offset(Address::new(address.bus(), 0, 0), 0)?;
+        let offset = address.ecam_offset(offset)?;
         let bus = match self.buses.entry(address.bus()) {
-            alloc::collections::btree_map::Entry::Occupied(bus) => bus.into_mut(),
-            alloc::collections::btree_map::Entry::Vacant(slot) => {
-                let physical = PhysAddr::new(window.start() + start);
+            Entry::Occupied(bus) => bus.into_mut(),
+            Entry::Vacant(slot) => {
+                let physical = PhysAddr::new(self.ecam.ok()?.bus(address.bus())?);
                 slot.insert(paging::map_device(physical, EcamWindow::BUS_SIZE as usize)?)
             }
         };
-        Some((bus, (at - start) as usize))
+        Some((bus, offset))
     }
 }
 

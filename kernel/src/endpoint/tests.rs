@@ -13,7 +13,7 @@ use crate::no_memory::sheltered;
 use crate::pci::Address;
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::runs::Runs;
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::endpoint::Filter;
 use abi::exchange::{self, Received, Send, WORDS};
 use abi::ipc::{self, Exit, FOREVER, Pid, wait};
@@ -146,7 +146,7 @@ impl Machine for Host {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Region) -> Result<()> {
         Err(Error::NoMemory)
     }
 

@@ -4,7 +4,7 @@ mod bounds;
 
 use crate::limits::{Rights, SERVERS_MAX};
 use crate::process::{Machine, Registers, Start, State, Table};
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
 use abi::layout::Places;
 use abi::limits::{Limits, Resource};
@@ -58,7 +58,7 @@ impl Machine for Model {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Region) -> Result<()> {
         Err(Error::NoMemory)
     }
 
