@@ -334,11 +334,6 @@ impl<M: Machine> Table<M> {
         processes.filter(|process| process.space.is_some())
     }
 
-    /// How many they are.
-    pub fn alive_count(&self) -> usize {
-        self.living().count()
-    }
-
     /// Chooses who runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
         let current = self.current();
@@ -361,11 +356,6 @@ impl<M: Machine> Table<M> {
     /// Whether processes wait for the processor.
     pub fn has_others_ready(&self) -> bool {
         self.scheduler.has_ready()
-    }
-
-    /// Whether somebody waits who is more urgent than who runs.
-    pub fn is_urgent(&self) -> bool {
-        self.scheduler.is_urgent()
     }
 
     /// In how many milliseconds to look again whose turn it is: see [`Scheduler::slice_ms`].

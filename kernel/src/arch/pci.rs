@@ -83,7 +83,7 @@ fn read_port(address: Address, offset: u16) -> u32 {
 impl ConfigSpace for Config {
     fn read32(&mut self, address: Address, offset: u16) -> u32 {
         match self.ecam(address, offset) {
-            Some((bus, at)) => bus.read32(at),
+            Some((bus, at)) => bus.read(at),
             None => read_port(address, offset),
         }
     }
@@ -99,7 +99,7 @@ impl ConfigSpace for Config {
 
     fn write32(&mut self, address: Address, offset: u16, value: u32) {
         if let Some((bus, at)) = self.ecam(address, offset) {
-            bus.write32(at, value);
+            bus.write(at, value);
             return;
         }
         if let Some(selected) = address.mechanism_1(offset) {
