@@ -12,6 +12,7 @@ use crate::space::Shown;
 use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
+use abi::wire::Name;
 use abi::{Error, Result};
 use nic::FrameBuffers;
 
@@ -79,8 +80,8 @@ impl<M: Shared> Cards<M> {
             nic, chip, address, ..
         } = attached;
         let whole = NicInfo {
-            driver: padded(nic.facts().name),
-            chip: padded(chip),
+            driver: Name::new(nic.facts().name),
+            chip: Name::new(chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
@@ -415,13 +416,4 @@ impl<'a, M: Shared> Found<'a, M> {
         };
         sent.map_err(to_abi)
     }
-}
-
-/// A name, cut or padded with zeros.
-fn padded<const LEN: usize>(name: &str) -> [u8; LEN] {
-    let mut bytes = [0; LEN];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    bytes
 }

@@ -13,7 +13,7 @@ use crate::no_memory::sheltered;
 use crate::pci::Address;
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::runs::Runs;
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::endpoint::Filter;
 use abi::exchange::{self, Received, Send, WORDS};
 use abi::ipc::{self, Exit, FOREVER, Pid, wait};
@@ -174,7 +174,7 @@ impl Machine for Host {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Region) -> Result<()> {
         Err(Error::NoMemory)
     }
 
@@ -565,7 +565,7 @@ impl World {
             let from = HERE + at * Counter::SIZE as u64;
             self.table.read(pid, from, &mut bytes).expect("its own");
             let counter = Counter::from_bytes(&bytes).expect("well formed");
-            if counter.name() == name {
+            if counter.name.as_str() == name {
                 found += counter.value;
             }
         }
