@@ -87,7 +87,7 @@ impl<M: Machine> Table<M> {
                 .entry_registers(places.image + program.entry(), text & !15)
         };
         self.add(Start {
-            name: file.path.file_name(),
+            name: file.file_name(),
             space,
             registers,
             places,
