@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::endpoint::{Attached, Cards, Interrupts};
 use kernel::options::{Irq, Options};
-use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
+use kernel::pci::{self, Driver, Drives, Function, NoDriver};
 use nic::Nic;
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
@@ -25,10 +25,7 @@ const DRIVERS: &[Driver<Attach>] = &[
         chip: "Intel 82559ER",
         qemu: "i82559er",
         // 8255x OSDM §4.1.1.
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x1209,
-        },
+        id: (0x8086, 0x1209),
         attach: attach_e100,
     },
     Driver {
@@ -36,10 +33,7 @@ const DRIVERS: &[Driver<Attach>] = &[
         chip: "Intel 82576",
         qemu: "igb",
         // 82576EB datasheet §9.4.
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x10c9,
-        },
+        id: (0x8086, 0x10c9),
         attach: attach_igb,
     },
 ];
@@ -93,7 +87,7 @@ pub fn attach_all(
 /// Says which network controllers have no driver, or that there is none at all; and which
 /// cards have one.
 fn say_what_lacks(functions: &[Function]) {
-    let has_driver = |function: &&Function| pci::drivers(DRIVERS, function).next().is_some();
+    let has_driver = |function: &&Function| pci::driver(DRIVERS, function).is_some();
     let mut cards = functions
         .iter()
         .filter(|function| function.class == pci::NETWORK)
@@ -115,31 +109,31 @@ fn say_what_lacks(functions: &[Function]) {
 }
 
 impl Attaching {
-    /// Has a driver take the function. `None` if there is none for it or, which is told, none could.
+    /// Has a driver take the function. `None` if no driver knows it or, after a line that says why, the driver could
+    /// not take it.
     fn attach(&mut self, function: &Function) -> Option<Attached<Arena>> {
-        for driver in pci::drivers(DRIVERS, function) {
-            match function.enable(&mut self.config) {
-                Ok(enabled) => log::info!("{enabled}"),
-                Err(error) => {
-                    log::error!("{error}");
-                    continue;
-                }
+        let driver = pci::driver(DRIVERS, function)?;
+        if let Err(error) = function.enable(&mut self.config) {
+            log::error!("PCI function {} not enabled: {error}", function.label());
+            return None;
+        }
+        log::info!("PCI function {} enabled", function.label());
+        match (driver.attach)(self, function) {
+            Ok((nic, memory, interrupts)) => {
+                self.is_first = false;
+                Some(Attached {
+                    nic,
+                    chip: driver.chip,
+                    address: function.address,
+                    memory,
+                    interrupts,
+                })
             }
-            match (driver.attach)(self, function) {
-                Ok((nic, memory, interrupts)) => {
-                    self.is_first = false;
-                    return Some(Attached {
-                        nic,
-                        chip: driver.chip,
-                        address: function.address,
-                        memory,
-                        interrupts,
-                    });
-                }
-                Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
+            Err(error) => {
+                log::error!("{} at {}: {error}", driver.name, function.address);
+                None
             }
         }
-        None
     }
 
     /// A function's registers and an arena. Any card but the first leaves three quarters of the memory,

@@ -23,7 +23,7 @@ use crate::kernel::Kernel;
 use crate::user_memory::UserMemory;
 use ::kernel::account::Accounts;
 use ::kernel::clock::SECOND_NS;
-use ::kernel::idle::{Looks, Watch};
+use ::kernel::idle::{HaltPoll, LastPoll};
 use ::kernel::options::Options;
 use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
@@ -146,8 +146,8 @@ fn main(boot: &'static mut BootInfo) -> ! {
         timer,
         pic,
         next_tick,
-        watch: Watch::default(),
-        looks: Looks::default(),
+        halt_poll: HaltPoll::default(),
+        last_poll: LastPoll::default(),
         accounts: Accounts::new(),
     };
     let grant = Grant {

@@ -4,8 +4,8 @@
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
-use crate::limits::{PROCESS_MAX, Rights, SERVERS_MAX, Shares};
-use crate::schedule::{Pace, Scheduler};
+use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX};
+use crate::schedule::{Scheduler, SleepCredit};
 use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
@@ -177,7 +177,7 @@ pub struct Process<S> {
     pub(crate) sockets: [Option<(Pid, u32)>; SERVERS_MAX],
     /// Its endpoints, by their numbers: each is a place among those of all.
     pub(crate) endpoints: heapless::Vec<u8, ENDPOINTS_MAX>,
-    pub(crate) pace: Pace,
+    pub(crate) credit: SleepCredit,
 }
 
 impl<S> Process<S> {
@@ -213,7 +213,7 @@ pub struct Table<M: Machine> {
     pub(crate) slots: Vec<Option<Process<M::Space>>>,
     generations: Vec<u32>,
     pub(crate) scheduler: Scheduler,
-    pub(crate) shares: Shares,
+    pub(crate) quotas: Quotas,
     services: Vec<(String, Pid)>,
 }
 
@@ -225,7 +225,7 @@ impl<M: Machine> Table<M> {
             slots: (0..PROCESS_MAX).map(|_| None).collect(),
             generations: alloc::vec![0; PROCESS_MAX],
             scheduler: Scheduler::new(millisecond),
-            shares: Shares::default(),
+            quotas: Quotas::default(),
             services: Vec::with_capacity(PROCESS_MAX),
         }
     }
@@ -248,15 +248,15 @@ impl<M: Machine> Table<M> {
             .parent
             .map(|parent| (parent.slot(), self.used(parent)));
         let from = used.as_ref().map(|(slot, used)| (*slot, used));
-        self.shares.give(from, start.limits, slot)?;
+        self.quotas.give(from, start.limits, slot)?;
         let is_server = start.rights.is_server;
         let parent = start.parent.and_then(|parent| self.get_mut(parent));
-        let pace = match parent {
-            Some(parent) => parent.pace.halve(is_server),
-            None => Pace::new(is_server),
+        let credit = match parent {
+            Some(parent) => parent.credit.halve(is_server),
+            None => SleepCredit::new(is_server),
         };
         let pid = Pid::new(slot, self.generations[slot]);
-        self.scheduler.add(pid, &pace);
+        self.scheduler.add(pid, &credit);
         self.slots[slot] = Some(Process {
             pid,
             name: start.name,
@@ -280,7 +280,7 @@ impl<M: Machine> Table<M> {
             ended_children: 0,
             sockets: [None; SERVERS_MAX],
             endpoints: heapless::Vec::new(),
-            pace,
+            credit,
         });
         self.limit_memory(slot);
         if let Some(parent) = start.parent {
@@ -299,6 +299,18 @@ impl<M: Machine> Table<M> {
     pub fn get_mut(&mut self, pid: Pid) -> Option<&mut Process<M::Space>> {
         let process = self.slots.get_mut(pid.slot())?.as_mut()?;
         (process.pid == pid).then_some(process)
+    }
+
+    /// The machine, and the address space of a process that has not ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]
+    pub(crate) fn space_mut(&mut self, pid: Pid) -> Result<(&M, &mut M::Space)> {
+        let Table { machine, slots, .. } = self;
+        let slot = slots.get_mut(pid.slot()).and_then(Option::as_mut);
+        let process = slot.filter(|process| process.pid == pid);
+        let space = process.and_then(|process| process.space.as_mut());
+        Ok((machine, space.ok_or(Error::NotFound)?))
     }
 
     /// A process that has not ended.
@@ -342,7 +354,7 @@ impl<M: Machine> Table<M> {
             if goes_on && !self.scheduler.has_ready() {
                 return current;
             }
-            self.scheduler.stop(&mut process.pace, goes_on);
+            self.scheduler.stop(&mut process.credit, goes_on);
         }
         self.scheduler.choose(rotate)
     }
@@ -370,7 +382,7 @@ impl<M: Machine> Table<M> {
             && process.pid == pid
         {
             process.state = State::Ready;
-            self.scheduler.wake(pid, &mut process.pace, first);
+            self.scheduler.wake(pid, &mut process.credit, first);
         }
     }
 

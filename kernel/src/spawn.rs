@@ -87,7 +87,7 @@ impl<M: Machine> Table<M> {
                 .entry_registers(places.image + program.entry(), text & !15)
         };
         self.add(Start {
-            name: file.path.file_name(),
+            name: file.file_name(),
             space,
             registers,
             places,
@@ -116,9 +116,7 @@ impl<M: Machine> Table<M> {
             return Err(Error::TooLong);
         }
         let bytes = bytes.next_multiple_of(PAGE_SIZE);
-        let slot = self.slots.get_mut(pid.slot()).and_then(Option::as_mut);
-        let process = slot.filter(|process| process.pid == pid);
-        let process = process.ok_or(Error::NotFound)?;
+        let process = self.get(pid).ok_or(Error::NotFound)?;
         let end = process.heap_end;
         if bytes == 0 {
             return Ok(end);
@@ -126,9 +124,11 @@ impl<M: Machine> Table<M> {
         if bytes > process.places.heap_max - end {
             return Err(Error::NoMemory);
         }
-        let space = process.space.as_mut().ok_or(Error::NotFound)?;
-        self.machine.add_memory(space, &memory(end, bytes))?;
-        process.heap_end = end + bytes;
+        let (machine, space) = self.space_mut(pid)?;
+        machine.add_memory(space, &memory(end, bytes))?;
+        if let Some(process) = self.get_mut(pid) {
+            process.heap_end = end + bytes;
+        }
         Ok(end)
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::arch::{cpu, paging};
 use crate::console;
-use crate::kernel::{Flow, Kernel};
+use crate::kernel::{Kernel, Outcome};
 use abi::account::Stage;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
@@ -31,23 +31,23 @@ impl Text {
 
 impl Kernel {
     /// Does the system call in `registers` for the process that has the processor.
-    pub fn syscall(&mut self, registers: &Registers) -> Flow {
+    pub fn syscall(&mut self, registers: &Registers) -> Outcome {
         let Some(pid) = self.table.current() else {
-            return Flow::Ended;
+            return Outcome::Ended;
         };
         let Some(call) = Syscall::from_number(registers.rax) else {
-            return Flow::Return(Err(Error::NoSuchCall));
+            return Outcome::Return(Err(Error::NoSuchCall));
         };
         let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
         let [a, b, c, d] = arguments;
         let result = match call {
-            Syscall::Yield => return Flow::Yield,
+            Syscall::Yield => return Outcome::Yield,
             Syscall::Call => match self.call(pid, a) {
-                Ok(()) => return Flow::Sleep,
+                Ok(()) => return Outcome::Sleep,
                 Err(error) => Err(error),
             },
             Syscall::Wait => match self.wait(pid, (a, b, c), d.checked_sub(1)) {
-                Ok(None) => return Flow::Sleep,
+                Ok(None) => return Outcome::Sleep,
                 Ok(Some(more)) => Ok(more.into()),
                 Err(error) => Err(error),
             },
@@ -63,17 +63,17 @@ impl Kernel {
             }
             _ => return self.other_syscall(pid, call, arguments),
         };
-        Flow::Return(result)
+        Outcome::Return(result)
     }
 
     /// Does those that no message and no frame in place needs: apart, so that the code of
     /// the others is on few pages.
     #[inline(never)]
-    fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Flow {
+    fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Outcome {
         let result = match call {
             Syscall::Exit => {
                 self.end(pid, Exit::Code(a as u32));
-                return Flow::Ended;
+                return Outcome::Ended;
             }
             Syscall::Print => self.print(pid, a, b),
             Syscall::TimeMsec => Ok(self.time_msec()),
@@ -87,10 +87,10 @@ impl Kernel {
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
-            Syscall::Notify => return Flow::Others(self.notify(pid, a, b)),
+            Syscall::Notify => return Outcome::Reschedule(self.notify(pid, a, b)),
             Syscall::Spawn => {
                 let child = self.spawn_for(pid, (a, b));
-                return Flow::Others(child);
+                return Outcome::Reschedule(child);
             }
             Syscall::Kill => self.kill(pid, a),
             Syscall::Mute => self.mute(pid, a, b),
@@ -122,7 +122,7 @@ impl Kernel {
             | Syscall::LeaseWrite
             | Syscall::NicExchange => Err(Error::NoSuchCall),
         };
-        Flow::Return(result)
+        Outcome::Return(result)
     }
 
     fn call(&mut self, pid: Pid, pointer: u64) -> Result<()> {

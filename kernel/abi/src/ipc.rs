@@ -47,10 +47,12 @@ impl core::fmt::Display for Pid {
 impl Wire for Pid {
     const SIZE: usize = u32::SIZE;
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) {
         writer.u32(self.0);
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         reader.u32().map(Pid)
     }

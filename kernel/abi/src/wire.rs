@@ -16,6 +16,7 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Starts at the beginning of `buffer`.
+    #[inline]
     pub fn new(buffer: &'a mut [u8]) -> Self {
         Writer { buffer, at: 0 }
     }
@@ -24,6 +25,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Panics
     /// If the buffer is too small, which is an error in this crate, never in its input.
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.buffer[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
@@ -31,31 +33,37 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends one byte.
+    #[inline]
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes(&[value])
     }
 
     /// Appends 16 bits.
+    #[inline]
     pub fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Appends 32 bits.
+    #[inline]
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Appends 64 bits.
+    #[inline]
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Appends 128 bits.
+    #[inline]
     pub fn u128(&mut self, value: u128) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Appends an IP address, 16 bytes; see [`ip`].
+    #[inline]
     pub fn ip(&mut self, address: IpAddr) -> &mut Self {
         self.u128(ip(address))
     }
@@ -74,11 +82,13 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Starts at the beginning of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes }
     }
 
     /// Takes `N` raw bytes.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (head, rest) = self.bytes.split_first_chunk().ok_or(Error::Malformed)?;
         self.bytes = rest;
@@ -86,26 +96,31 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
     /// Takes 16 bits.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
     /// Takes 32 bits.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
     /// Takes 64 bits.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// Takes an IP address. One that maps an IPv4 address is that address.
+    #[inline]
     pub fn ip(&mut self) -> Result<IpAddr> {
         let bits = self.array().map(u128::from_be_bytes)?;
         Ok(match bits >> 32 {
@@ -154,10 +169,12 @@ macro_rules! integers {
         impl Wire for $type {
             const SIZE: usize = size_of::<$type>();
 
+            #[inline]
             fn write(&self, writer: &mut Writer<'_>) {
                 writer.$type(*self);
             }
 
+            #[inline]
             fn read(reader: &mut Reader<'_>) -> Result<Self> {
                 reader.$type()
             }
@@ -169,10 +186,12 @@ integers!(u8 u16 u32 u64);
 impl Wire for NonZeroU64 {
     const SIZE: usize = u64::SIZE;
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) {
         writer.u64(self.get());
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         NonZeroU64::new(reader.u64()?).ok_or(Error::Malformed)
     }
@@ -181,10 +200,12 @@ impl Wire for NonZeroU64 {
 impl Wire for bool {
     const SIZE: usize = 1;
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) {
         writer.u8((*self).into());
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(reader.u8()? != 0)
     }
@@ -193,11 +214,13 @@ impl Wire for bool {
 impl<A: Wire, B: Wire> Wire for (A, B) {
     const SIZE: usize = A::SIZE + B::SIZE;
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) {
         self.0.write(writer);
         self.1.write(writer);
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         Ok((A::read(reader)?, B::read(reader)?))
     }
@@ -206,12 +229,14 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 impl<T: Wire + Copy + Default, const N: usize> Wire for [T; N] {
     const SIZE: usize = N * T::SIZE;
 
+    #[inline]
     fn write(&self, writer: &mut Writer<'_>) {
         for value in self {
             value.write(writer);
         }
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let mut values = [T::default(); N];
         for value in &mut values {

@@ -23,8 +23,6 @@ pub(super) mod register {
     pub const BAR0: u16 = 0x10;
     /// Type 1 headers: primary, secondary, subordinate bus (PCI-to-PCI Bridge 1.2 §3.2.5).
     pub const BUS_NUMBERS: u16 = 0x18;
-    /// Type 0 headers: subsystem vendor (low half), subsystem id.
-    pub const SUBSYSTEM: u16 = 0x2c;
     /// Offset of the first capability, in the low byte.
     pub const CAPABILITIES: u16 = 0x34;
     /// Interrupt line, interrupt pin, and two bytes that depend on the header type.
