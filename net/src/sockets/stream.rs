@@ -188,7 +188,7 @@ impl<D: Device> Sockets<D> {
             self.stack.finish(id);
         }
         if direction != Direction::Send {
-            self.stack.tcp.deafen(id);
+            self.stack.tcp.shut_receive(id);
         }
         Ok(())
     }

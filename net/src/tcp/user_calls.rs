@@ -1,11 +1,11 @@
-//! What programs do with connections.
+//! The calls that programs make on listeners and connections (RFC 9293 §3.9.1: OPEN, SEND, RECEIVE,
+//! CLOSE, STATUS).
 
-use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::{ConnectionId, Tuple};
 use crate::packet::Segment;
 use crate::tcp::pool::BEGAN_HERE;
-use crate::tcp::{Connection, Listener, Role, Stage, Tcp, opening, short};
+use crate::tcp::{Connection, Context, Listener, Role, Stage, Tcp, micros, opening};
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use core::net::SocketAddrV4;
@@ -13,6 +13,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
+    /// Listens on a port, or changes the backlog of a listener.
     #[cold]
     pub fn listen(&mut self, port: u16, backlog: usize) {
         let backlog = backlog.clamp(1, self.limits.backlog);
@@ -26,7 +27,7 @@ impl Tcp {
             });
     }
 
-    /// Ends listening. What has not been accepted is aborted.
+    /// Ends listening. Connections that were not accepted are aborted.
     #[cold]
     pub fn unlisten(&mut self, port: u16, now: u64, memory: &mut Memory) {
         let Some(listener) = self.listeners.remove(&port) else {
@@ -38,7 +39,7 @@ impl Tcp {
         }
     }
 
-    /// Whether the segment would open a connection if somebody listened.
+    /// Whether a segment would open a connection if its port had a listener, which it has not.
     #[cold]
     pub fn lacks_listener(&self, segment: &Segment) -> bool {
         segment.opens()
@@ -61,38 +62,37 @@ impl Tcp {
         Some((id, peer))
     }
 
-    /// Whether these ends are neither connected nor were just now.
+    /// Whether there is no connection between these ends, in TIME-WAIT neither.
     pub fn may_connect(&self, tuple: &Tuple, now: u64) -> bool {
         !self.by_tuple.contains_key(tuple) && !self.time_wait.holds(tuple, now)
     }
 
     /// Starts to connect.
+    ///
+    /// # Errors
+    /// [`Error::AddressInUse`] if these ends are connected or in TIME-WAIT, [`Error::NoMemory`],
+    /// [`Error::AddressNotAvailable`] if smoltcp refuses the ends.
     #[cold]
-    pub fn connect(
-        &mut self,
-        tuple: Tuple,
-        now: u64,
-        own: &Interface,
-        memory: &mut Memory,
-    ) -> Result<ConnectionId> {
+    pub fn connect(&mut self, tuple: Tuple, cx: &mut Context<'_>) -> Result<ConnectionId> {
+        let now = cx.now;
         if !self.may_connect(&tuple, now) {
             return Err(Error::AddressInUse);
         }
         let group = BEGAN_HERE;
-        let mut solo = self
-            .new_socket(group, 0, now, memory)
+        let mut socket = self
+            .new_socket(group, 0, now, cx.memory)
             .ok_or(Error::NoMemory)?;
-        let socket = solo.get_mut();
-        socket.set_timeout(Some(short(self.timers.connect)));
+        let timeout = micros(self.timers.connect);
+        socket.get_mut().set_timeout(Some(timeout));
         let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
-        let number = self.numbers.initial(&tuple, now);
-        let connect = |cx: &mut _| socket.connect(cx, peer, tuple.port);
-        if opening::send_syn(own, number, now, connect).is_err() {
-            self.give_back(group, Some(solo), memory);
+        let number = self.isn.initial(&tuple, now);
+        let connect = |context: &mut _| socket.get_mut().connect(context, peer, tuple.port);
+        if opening::send_syn(cx.own, number, now, connect).is_err() {
+            self.give_back(group, Some(socket), cx.memory);
             return Err(Error::AddressNotAvailable);
         }
         self.counters.connected += 1;
-        Ok(self.insert(tuple, group, solo, Role::Held, now))
+        Ok(self.insert(tuple, group, socket, Role::Held, now))
     }
 
     pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
@@ -110,7 +110,7 @@ impl Tcp {
         }
     }
 
-    /// The failure of an established connection that has not been told yet.
+    /// Whether a connection has failed and its program was not told yet.
     pub fn has_error(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|c| c.error.is_some())
     }
@@ -119,80 +119,92 @@ impl Tcp {
         self.get_mut(id)?.error.take()
     }
 
-    /// Whether there is something to hear: octets, or their end, which an error is, too.
+    /// Whether a program has something to read: octets, or their end. A failed connection is at its
+    /// end, too.
     pub fn has_news(&self, id: ConnectionId) -> bool {
         self.received(id) > 0 || self.at_end(id)
     }
 
-    /// Octets that wait to be read.
+    /// Octets that were received and not read.
     pub fn received(&self, id: ConnectionId) -> usize {
         self.get(id).map_or(0, Connection::received)
     }
 
-    /// Whether nothing will arrive any more.
+    /// Whether no more octets will arrive.
     pub fn at_end(&self, id: ConnectionId) -> bool {
         self.get(id)
-            .is_none_or(|connection| connection.deaf || !connection.may_receive())
+            .is_none_or(|connection| connection.receive_shut || !connection.may_receive())
     }
 
     /// Free octets of the transmit buffer; `None` if nothing can be sent any more.
     pub fn room(&self, id: ConnectionId) -> Option<usize> {
         let connection = self.get(id)?;
-        let Some(solo) = &connection.solo else {
-            // What it will have, probably.
+        let Some(socket) = &connection.socket else {
+            // A dormant connection will probably get a buffer of this length.
             return (!connection.detached).then_some(self.limits.tcp_transmit);
         };
-        let socket = solo.get();
+        let socket = socket.get();
         socket
             .may_send()
             .then(|| socket.send_capacity() - socket.send_queue())
     }
 
-    /// How much room is worth a call of its program, and makes longer segments: a quarter.
+    /// How many octets of the transmit buffer must be free before its program is called: a quarter.
+    /// With less, there would be more calls and shorter segments.
     pub fn worthwhile(&self, id: ConnectionId) -> usize {
-        let solo = self.get(id).and_then(|connection| connection.solo.as_ref());
-        let capacity = solo.map_or(usize::MAX, |solo| solo.get().send_capacity());
+        let socket = self
+            .get(id)
+            .and_then(|connection| connection.socket.as_ref());
+        let capacity = socket.map_or(usize::MAX, |socket| socket.get().send_capacity());
         capacity.min(self.limits.tcp_transmit) / 4
     }
 
-    /// Whether both directions have ended.
+    /// Whether both directions of a connection have ended.
     pub fn hung_up(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| {
-            (connection.peer_finished && connection.finished) || connection.state() == State::Closed
+            (connection.fin_received && connection.fin_queued)
+                || connection.state() == State::Closed
         })
     }
 
-    /// Lets `fill` put octets into the transmit buffer; it says how many. There is none, and 0 is
-    /// returned, if the connection is dormant and there is no memory to wake it.
+    /// Lets `fill` write octets into the transmit buffer. `fill` returns how many it wrote, and so does
+    /// this. If the connection is dormant and there is no memory to wake it, this returns 0.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] without such a connection, [`Error::BrokenPipe`] if nothing can be sent
+    /// any more, and the errors of `fill`.
     pub fn send(
         &mut self,
         id: ConnectionId,
-        (own, now, memory): (&Interface, u64, &mut Memory),
+        cx: &mut Context<'_>,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
         let is_dormant = self.get(id).is_some_and(Connection::is_dormant);
-        if is_dormant && !self.wake(id, own, now, memory) {
-            self.starve(id, now);
+        if is_dormant && !self.wake(id, cx) {
+            self.retry_send(id, cx.now);
             return Ok(0);
         }
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let socket = connection.socket().ok_or(Error::BrokenPipe)?;
+        let socket = connection.socket_mut().ok_or(Error::BrokenPipe)?;
         let sent = socket.send(|buffer| {
             let filled = fill(buffer);
             (filled.unwrap_or(0), filled)
         });
-        self.agenda.touch(id.0);
+        self.schedule.touch(id.0);
         sent.map_err(|_| Error::BrokenPipe)?
     }
 
-    /// Lets `drain` look at received octets; it says how many it took.
+    /// Lets `drain` read received octets. `drain` returns how many it took, and so does this.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] without such a connection, and the errors of `drain`.
     pub fn receive(
         &mut self,
         id: ConnectionId,
         drain: impl FnOnce(&[u8]) -> Result<usize>,
     ) -> Result<usize> {
         let connection = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let Some(socket) = connection.socket() else {
+        let Some(socket) = connection.socket_mut() else {
             return Ok(0);
         };
         let received = socket.recv(|octets| {
@@ -202,38 +214,38 @@ impl Tcp {
         if let Ok(Ok(count)) = received {
             connection.was_read(count);
         }
-        // The window may have to be told.
+        // A window update may have to be sent.
         if matches!(received, Ok(Ok(1..))) {
-            self.agenda.touch(id.0);
+            self.schedule.touch(id.0);
         }
         received.unwrap_or(Ok(0))
     }
 
-    /// Ends sending: FIN after what is queued.
-    pub fn finish(&mut self, id: ConnectionId, (own, now, memory): (&Interface, u64, &mut Memory)) {
+    /// Ends sending: a FIN follows the queued octets.
+    pub fn finish(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
         let is_dormant = self.get(id).is_some_and(Connection::is_dormant);
-        if is_dormant && !self.wake(id, own, now, memory) {
+        if is_dormant && !self.wake(id, cx) {
             self.counters.gave_way += 1;
-            return self.reset_held(id, now, memory);
+            return self.reset_held(id, cx.now, cx.memory);
         }
         if let Some(connection) = self.get_mut(id) {
-            connection.finished = true;
-            if let Some(socket) = connection.socket() {
+            connection.fin_queued = true;
+            if let Some(socket) = connection.socket_mut() {
                 socket.close();
             }
             self.changed.push(id.0);
-            self.agenda.touch(id.0);
+            self.schedule.touch(id.0);
         }
     }
 
-    /// Ends receiving: what arrives is discarded.
+    /// Ends receiving: octets that arrive are discarded.
     #[cold]
-    pub fn deafen(&mut self, id: ConnectionId) {
+    pub fn shut_receive(&mut self, id: ConnectionId) {
         if let Some(connection) = self.get_mut(id) {
-            connection.deaf = true;
+            connection.receive_shut = true;
             connection.discard();
             self.changed.push(id.0);
-            self.agenda.touch(id.0);
+            self.schedule.touch(id.0);
         }
     }
 }
