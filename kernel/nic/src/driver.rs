@@ -111,7 +111,7 @@ impl<C: Chip> Driver<C> {
             let lies = matches!(error, Error::BadDescriptor { .. } | Error::BadHead { .. });
             self.status.counters.bad_descriptors += u64::from(lies);
             self.status.link = Link::default();
-            // Whoever waits for this card shall hear of it.
+            // All who wait for this card shall hear of it.
             self.status.pending |= Events::all();
         }
     }
@@ -253,7 +253,7 @@ impl<C: Chip> Driver<C> {
                 pool.free_count() >= quarter.max(1)
             }),
         };
-        // With nothing in flight no more comes free but what the sender has himself.
+        // With nothing in flight no more comes free but what the sender holds itself.
         if has_room || self.chip.is_idle() {
             self.wanted = None;
             self.chip.silence_transmit();
@@ -365,18 +365,14 @@ impl<C: Chip> Nic for Driver<C> {
         &self.facts
     }
 
-    fn link(&self) -> Link {
-        self.status.link
-    }
-
-    fn fault(&self) -> Option<Error> {
-        self.fault
+    fn state(&self) -> Result<Link, Error> {
+        self.fault.map_or(Ok(self.status.link), Err)
     }
 
     fn start(&mut self) -> Result<(), Error> {
         let stopped = self.halt();
         self.fault = None;
-        // Whoever has buffers is gone, and what is in them was theirs.
+        // The last owner is gone, and what is in the buffers that it held was its own.
         self.chip.forget();
         self.buffers.refill();
         let cleared = stopped.map(|()| self.area.clear(self.chip.bus()));

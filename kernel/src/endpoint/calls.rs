@@ -85,7 +85,7 @@ impl<M: Shared> Cards<M> {
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
             mac: nic.facts().mac,
-            link: nic.link(),
+            link: nic.state().unwrap_or_default(),
             frame_max: nic.facts().frame_max as u16,
             transmit_ring: nic.facts().transmit_ring as u16,
             receive_ring: nic.facts().receive_ring as u16,

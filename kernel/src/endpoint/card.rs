@@ -66,7 +66,7 @@ impl<M> Card<M> {
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
             nic.facts().name,
             DisplayMac(nic.facts().mac),
-            DisplayLink(nic.link()),
+            DisplayLink(nic.state().unwrap_or_default()),
             nic.facts().transmit_ring,
             nic.facts().receive_ring,
         );
@@ -82,15 +82,14 @@ impl<M> Card<M> {
     /// mend it meanwhile.
     pub fn log_state(&mut self, number: usize) {
         let nic = &self.attached.nic;
-        let link = DisplayLink(nic.link());
         let was_broken = self.broken;
-        let fault = nic.fault();
-        self.broken = fault.is_some();
-        match fault {
-            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
-            Some(_) => {}
-            None if was_broken => log::info!("card {number}: works again, {link}"),
-            None => log::info!("card {number}: {link}"),
+        let state = nic.state();
+        self.broken = state.is_err();
+        match state.map(DisplayLink) {
+            Err(fault) if !was_broken => log::error!("card {number}: {fault}"),
+            Err(_) => {}
+            Ok(link) if was_broken => log::info!("card {number}: works again, {link}"),
+            Ok(link) => log::info!("card {number}: {link}"),
         }
     }
 }

@@ -232,21 +232,17 @@ impl Receive {
         if self.scan(csr)? {
             return Ok(true);
         }
-        if self.stopped {
-            self.restart(csr)?;
-        }
-        if !arm || csr.mask() & CAUSES == 0 {
-            // Nothing since the interrupt was enabled, or it is on its way.
-            return Ok(false);
-        }
-        // Causes of the past go first, so that none of them interrupts for nothing.
-        let unmasked = csr.mask() & !CAUSES;
-        csr.acknowledge_and_mask(CAUSES, unmasked);
-        // Frames whose cause was just acknowledged are visible after this read, and a stop is in
-        // its value: no wake-up is lost.
-        self.look_at_unit(csr)?;
-        if self.scan(csr)? {
-            return Ok(true);
+        // Otherwise nothing has come since the interrupt was enabled, or it is on its way.
+        if arm && csr.mask() & CAUSES != 0 {
+            // Causes of the past go first, so that none of them interrupts for nothing.
+            let unmasked = csr.mask() & !CAUSES;
+            csr.acknowledge_and_mask(CAUSES, unmasked);
+            // What came before is visible after this read, and a stop is in its value: no wake-up is
+            // lost.
+            self.look_at_unit(csr)?;
+            if self.scan(csr)? {
+                return Ok(true);
+            }
         }
         if self.stopped {
             self.restart(csr)?;

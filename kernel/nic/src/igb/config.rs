@@ -4,6 +4,7 @@
 
 use super::descriptor::SIZE;
 use crate::{Error, FrameArea, FrameMemory};
+use core::ops::RangeInclusive;
 
 /// Entries in the card's MSI-X table.
 pub const VECTORS: u16 = 10;
@@ -19,8 +20,10 @@ pub const QUEUES: usize = 16;
 const FRAME_USUAL: usize = 1514;
 /// Longest frame with a payload of 9000 bytes.
 pub const FRAME_JUMBO: usize = 9014;
+/// What the longest frame may be.
+const FRAMES: RangeInclusive<usize> = FRAME_USUAL..=FRAME_JUMBO;
 /// Descriptors of a ring: as the card allows, and few enough to walk through.
-const RING: core::ops::RangeInclusive<usize> = 16..=4096;
+const RING: RangeInclusive<usize> = 16..=4096;
 /// Buffers are named by 16 bits, one value of which means none.
 const BUFFERS_MAX: usize = u16::MAX as usize;
 /// Longest moderation interval, in microseconds (EITR, bits 14:2).
@@ -120,38 +123,25 @@ impl Config {
     pub fn arena_size(&self) -> Result<usize, Error> {
         let ring =
             |descriptors: usize| RING.contains(&descriptors) && descriptors.is_power_of_two();
-        let buffers = self
-            .queues
-            .saturating_mul(self.receive_buffers)
-            .saturating_add(self.transmit_buffers)
-            .saturating_add(self.large_buffers);
+        let received = self.queues.saturating_mul(self.receive_buffers);
+        let sent = self.transmit_buffers.saturating_add(self.large_buffers);
+        let are_few = received.saturating_add(sent) <= BUFFERS_MAX;
+        let are_fewer = (1..self.receive_ring).contains(&self.receive_buffers);
+        // A frame fits into the buffers of a ring, and into one to send from.
+        let hold_frame = self.receive_buffers.saturating_mul(BUFFER) >= self.frame_max;
+        let holds_frame = self.large_buffers > 0 || self.frame_max <= BUFFER;
         let sound = [
             ((1..=QUEUES).contains(&self.queues), "queues"),
             (ring(self.receive_ring), "receive_ring"),
             (ring(self.transmit_ring), "transmit_ring"),
-            (
-                (1..self.receive_ring).contains(&self.receive_buffers)
-                    && self.receive_buffers.saturating_mul(BUFFER) >= self.frame_max,
-                "receive_buffers",
-            ),
-            (
-                self.transmit_buffers >= 2 && buffers <= BUFFERS_MAX,
-                "transmit_buffers",
-            ),
-            (
-                self.large_buffers > 0 || self.frame_max <= BUFFER,
-                "large_buffers",
-            ),
-            (
-                (FRAME_USUAL..=FRAME_JUMBO).contains(&self.frame_max),
-                "frame_max",
-            ),
+            (are_fewer && hold_frame, "receive_buffers"),
+            (self.transmit_buffers >= 2 && are_few, "transmit_buffers"),
+            (holds_frame, "large_buffers"),
+            (FRAMES.contains(&self.frame_max), "frame_max"),
             (self.moderation_us <= MODERATION_MAX_US, "moderation_us"),
         ];
-        for (sound, what) in sound {
-            if !sound {
-                return Err(Error::BadConfig { what });
-            }
+        if let Some(&(_, what)) = sound.iter().find(|(sound, _)| !sound) {
+            return Err(Error::BadConfig { what });
         }
         Ok(self.frames().receive.end)
     }

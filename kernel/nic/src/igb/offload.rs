@@ -154,10 +154,10 @@ pub fn plan(
         return Err(Error::BadLength { len });
     }
     let Some(headers) = headers.filter(|_| wanted.checksums || cut) else {
-        if cut {
-            return Err(Error::BadHeaders);
-        }
-        return Ok((tagged(Frame::plain(len, tail), wanted.vlan, None), None));
+        return match cut {
+            true => Err(Error::BadHeaders),
+            false => Ok((built(whole, wanted.vlan, None, 0), None)),
+        };
     };
     // What is behind the packet is not sent, but a tail always is.
     let ends = match tail {
@@ -171,9 +171,13 @@ pub fn plan(
         len: headers.end,
         ..whole
     };
+    let build = |whole, size| built(whole, wanted.vlan, Some(headers), size);
     if !cut {
-        let one = checksummed(whole, headers, wanted)?;
-        return Ok((one, None));
+        let payload = headers.transport.map_or(0, |(_, payload)| payload);
+        return match headers.fragment || payload > whole.len {
+            true => Err(Error::BadHeaders),
+            false => Ok((build(whole, 0), None)),
+        };
     }
     let segment_size = usize::from(wanted.segment_size);
     let Some((Transport::Tcp, payload)) = headers.transport else {
@@ -186,12 +190,12 @@ pub fn plan(
     }
     let data = whole.len - payload;
     if data <= segment_size {
-        return Ok((checksummed(whole, headers, wanted)?, None));
+        return Ok((build(whole, 0), None));
     }
     let flags = headers.body + 12;
     let word = packet::word(head, flags).ok_or(Error::BadHeaders)?;
     if word & FIN == 0 {
-        return Ok((segmented(whole, headers, payload, wanted), None));
+        return Ok((build(whole, wanted.segment_size), None));
     }
     if tail > 0 {
         return Err(Error::BadHeaders);
@@ -201,7 +205,7 @@ pub fn plan(
         len: payload + done,
         ..whole
     };
-    let mut most = segmented(most, headers, payload, wanted);
+    let mut most = build(most, wanted.segment_size);
     most.patches[3] = Some((flags, word & !(FIN | PSH)));
     let last = LastSegment {
         headers: *headers,
@@ -254,84 +258,56 @@ impl LastSegment {
     }
 }
 
-/// A frame whose checksums the card fills in.
-fn checksummed(whole: Whole<'_>, headers: &Headers, wanted: &SendOptions) -> Result<Frame, Error> {
-    if headers.fragment {
-        return Err(Error::BadHeaders);
-    }
+/// A frame with the work for the card: to put a VLAN tag in; to fill in the checksums that its `headers` have;
+/// to cut it into segments with so many bytes of payload each, if that is not 0.
+fn built(
+    whole: Whole<'_>,
+    vlan: Option<u16>,
+    headers: Option<&Headers>,
+    segment_size: u16,
+) -> Frame {
     let mut frame = Frame::plain(whole.len, whole.tail);
-    if headers.network == Network::Ipv4 {
-        frame.options |= tx::IXSM;
-        frame.patches[0] = Some((headers.ip + 10, 0));
-    }
-    if let Some((transport, payload)) = headers.transport {
-        if payload > whole.len {
-            return Err(Error::BadHeaders);
-        }
-        frame.options |= tx::TXSM;
-        let seed = headers.pseudo_sum(whole.head, whole.len - headers.body);
-        frame.patches[1] = Some((checksum_at(headers, transport), seed));
-    }
-    Ok(tagged(frame, wanted.vlan, Some((headers, 0))))
-}
-
-/// A frame that the card cuts into segments.
-fn segmented(whole: Whole<'_>, headers: &Headers, payload: usize, wanted: &SendOptions) -> Frame {
-    let mut frame = Frame {
-        options: tx::TXSM,
-        command: tx::DATA | tx::TSE,
-        ..Frame::plain(whole.len, whole.tail)
-    }
-    .sealed(payload);
-    match headers.network {
-        Network::Ipv4 => {
-            frame.options |= tx::IXSM;
-            frame.patches[0] = Some((headers.ip + 10, 0));
-            frame.patches[2] = Some((headers.ip + 2, 0));
-        }
-        Network::Ipv6 => frame.patches[2] = Some((headers.ip + 4, 0)),
-    }
-    let seed = headers.pseudo_sum(whole.head, 0);
-    frame.patches[1] = Some((checksum_at(headers, Transport::Tcp), seed));
-    tagged(frame, wanted.vlan, Some((headers, wanted.segment_size)))
-}
-
-fn checksum_at(headers: &Headers, transport: Transport) -> usize {
-    headers.body
-        + match transport {
-            Transport::Tcp => 16,
-            Transport::Udp => 6,
-        }
-}
-
-/// Adds the VLAN tag, and the context that the frame needs for it and for its `headers`, cut into
-/// segments of a size or 0.
-fn tagged(mut frame: Frame, vlan: Option<u16>, work: Option<(&Headers, u16)>) -> Frame {
+    let mut lengths = u32::from(vlan.unwrap_or(0)) << tx::HIGH_SHIFT;
+    let (mut kind, mut segment) = (0, 0);
     if vlan.is_some() {
         frame.command |= tx::VLE;
     }
-    if vlan.is_none() && work.is_none() {
-        return frame;
-    }
-    let mut lengths = u32::from(vlan.unwrap_or(0)) << tx::HIGH_SHIFT;
-    let mut kind = 0;
-    let mut segment = 0;
-    if let Some((headers, segment_size)) = work {
-        lengths |= (headers.ip as u32) << tx::MAC_LENGTH_SHIFT;
-        lengths |= (headers.body - headers.ip) as u32;
-        if headers.network == Network::Ipv4 {
-            kind |= tx::IPV4;
-        }
-        if let Some((Transport::Tcp, payload)) = headers.transport {
-            kind |= tx::TCP;
-            if segment_size > 0 {
-                let l4 = (payload - headers.body) as u32;
-                segment = u32::from(segment_size) << tx::HIGH_SHIFT | l4 << tx::L4_LENGTH_SHIFT;
-            }
-        }
-    } else {
-        // The tag alone.
+    let Some(headers) = headers else {
         lengths |= 14 << tx::MAC_LENGTH_SHIFT;
+        frame.context = vlan.map(|_| tx::context(lengths, 0, 0));
+        return frame;
+    };
+    let &Headers {
+        network, ip, body, ..
+    } = headers;
+    lengths |= (ip as u32) << tx::MAC_LENGTH_SHIFT | (body - ip) as u32;
+    if network == Network::Ipv4 {
+        kind |= tx::IPV4;
+        frame.options |= tx::IXSM;
+        frame.patches[0] = Some((ip + 10, 0));
+    }
+    if let Some((transport, payload)) = headers.transport {
+        let (checksum, protocol) = match transport {
+            Transport::Tcp => (16, tx::TCP),
+            Transport::Udp => (6, 0),
+        };
+        kind |= protocol;
+        frame.options |= tx::TXSM;
+        let mut counted = whole.len - body;
+        if segment_size > 0 {
+            counted = 0;
+            let header = (payload - body) as u32;
+            segment = u32::from(segment_size) << tx::HIGH_SHIFT | header << tx::L4_LENGTH_SHIFT;
+            frame = frame.sealed(payload);
+            frame.command |= tx::TSE;
+            let length = match network {
+                Network::Ipv4 => 2,
+                Network::Ipv6 => 4,
+            };
+            frame.patches[2] = Some((ip + length, 0));
+        }
+        let seed = headers.pseudo_sum(whole.head, counted);
+        frame.patches[1] = Some((body + checksum, seed));
     }
     frame.context = Some(tx::context(lengths, kind, segment));
     frame

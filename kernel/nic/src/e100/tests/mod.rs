@@ -160,7 +160,7 @@ fn a_card_is_set_up_once_and_in_order() {
         assert!(model.is_quiet());
         assert!(!model.line());
         assert_eq!((nic.facts().name, nic.facts().mac), ("e100", MAC));
-        assert_eq!(nic.link(), UP);
+        assert_eq!(nic.state(), Ok(UP));
         assert!(model.take_executed().is_empty());
         nic.start().unwrap();
         // CONFIGURE, IA SETUP, MULTICAST SETUP.
@@ -1053,15 +1053,15 @@ fn frames_queued_and_never_flushed_leave_with_the_tick() {
 fn a_link_that_flaps_is_told() {
     everywhere(5, |behaviour, pace, seed| {
         let mut kernel = Kernel::new(behaviour, pace, seed);
-        assert_eq!(kernel.nic.link(), UP);
+        assert_eq!(kernel.nic.state(), Ok(UP));
         assert_eq!(kernel.nic.tick(), Events::empty());
         kernel.model.set_link(false);
         assert_eq!(kernel.nic.tick(), Events::LINK);
-        assert_eq!(kernel.nic.link(), Link::default());
+        assert_eq!(kernel.nic.state(), Ok(Link::default()));
         assert_eq!(kernel.nic.tick(), Events::empty());
         kernel.model.set_link(true);
         assert_eq!(kernel.nic.tick(), Events::LINK);
-        assert_eq!(kernel.nic.link(), UP);
+        assert_eq!(kernel.nic.state(), Ok(UP));
         // The cycles themselves interrupt nobody.
         assert!(!kernel.model.line());
         assert_eq!(kernel.take(), Events::empty());
@@ -1099,7 +1099,7 @@ fn the_link_is_what_both_ends_offer_or_what_is_set_where_one_does_not() {
         for (offered, control, expected) in negotiated.into_iter().chain(set) {
             kernel.model.set_partner(offered, control);
             kernel.nic.tick();
-            assert_eq!(kernel.nic.link(), expected, "{offered:?} {control:#x}");
+            assert_eq!(kernel.nic.state(), Ok(expected), "{offered:?} {control:#x}");
         }
     });
 }
@@ -1187,7 +1187,7 @@ fn a_mute_transceiver_is_counted_and_leaves_the_rest_working() {
     let before = kernel.model.waited_us();
     assert_eq!(kernel.nic.tick(), Events::empty());
     assert!(kernel.model.waited_us() - before < 5_000);
-    assert_eq!(kernel.nic.link(), UP);
+    assert_eq!(kernel.nic.state(), Ok(UP));
     kernel.nic.send(&frame(1, 60), &PLAIN, false).unwrap();
     assert_eq!(kernel.model.take_sent().len(), 1);
     assert_eq!(kernel.counters()["mdi_timeouts"], 1);
@@ -1207,7 +1207,7 @@ fn a_command_byte_that_sticks_is_a_typed_error_once_and_fast_thereafter() {
         assert_eq!(kernel.nic.send(&frame(2, 60), &PLAIN, false), stuck);
         assert!(kernel.model.waited_us() < 200_000);
         assert_eq!(kernel.take(), Events::all());
-        assert!(!kernel.nic.link().up);
+        assert!(!kernel.nic.state().unwrap_or_default().up);
 
         let before = kernel.model.register_accesses();
         assert_eq!(kernel.nic.send(&frame(3, 60), &PLAIN, false), stuck);
@@ -1219,7 +1219,7 @@ fn a_command_byte_that_sticks_is_a_typed_error_once_and_fast_thereafter() {
         assert_eq!(kernel.nic.tick(), Events::empty());
         kernel.model.set_defects(Defects::default());
         assert_eq!(kernel.nic.tick(), Events::all());
-        assert_eq!(kernel.nic.link(), UP);
+        assert_eq!(kernel.nic.state(), Ok(UP));
         kernel.model.take_sent();
         kernel.nic.send(&frame(4, 60), &PLAIN, false).unwrap();
         kernel.model.settle();
@@ -1345,16 +1345,16 @@ fn a_card_that_is_gone_is_a_typed_error_everywhere() {
             assert_eq!(kernel.nic.flush(), Err(Error::DeviceGone));
             assert_eq!(kernel.receive().err(), Some(Error::DeviceGone));
             assert_eq!(kernel.nic.on_interrupt(None), None);
-            assert!(!kernel.nic.link().up);
+            assert!(!kernel.nic.state().unwrap_or_default().up);
             kernel.nic.tick();
-            assert_eq!(kernel.nic.fault(), Some(Error::DeviceGone));
+            assert_eq!(kernel.nic.state(), Err(Error::DeviceGone));
             kernel.nic.stop();
             assert_eq!(kernel.nic.start(), Err(Error::DeviceGone));
             assert!(kernel.model.waited_us() - waited_us < 1_000);
 
             kernel.model.set_defects(Defects::default());
             kernel.nic.start().unwrap();
-            assert_eq!(kernel.nic.fault(), None);
+            assert!(kernel.nic.state().is_ok());
             kernel.model.take_sent();
             kernel.nic.send(&frame(1, 60), &PLAIN, false).unwrap();
             kernel.model.settle();

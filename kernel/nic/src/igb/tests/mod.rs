@@ -139,7 +139,7 @@ impl Kernel {
     fn connect(&mut self) {
         self.model.elapse(500_000);
         self.sleep(Events::LINK);
-        assert_eq!(self.nic.link(), UP);
+        assert_eq!(self.nic.state(), Ok(UP));
     }
 
     /// Serves line and messages until there are none.

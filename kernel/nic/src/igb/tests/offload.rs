@@ -266,7 +266,7 @@ fn contexts_are_told_once_and_two_are_remembered() {
     assert_eq!(kernel.counters()["tx_contexts"], 4);
     // A reset forgets them.
     kernel.nic.start().unwrap();
-    assert_eq!(kernel.nic.link(), UP);
+    assert_eq!(kernel.nic.state(), Ok(UP));
     kernel.send_with(&flow.udp(&payload(100)), &CHECKSUMS, false);
     assert_eq!(kernel.counters()["tx_contexts"], 5);
     assert_eq!(kernel.sent().len(), 64);

@@ -313,7 +313,7 @@ fn filters_let_through_what_was_asked_for() {
                 if !restarted {
                     // A new start does not forget them.
                     kernel.nic.start().unwrap();
-                    assert_eq!(kernel.nic.link(), UP);
+                    assert_eq!(kernel.nic.state(), Ok(UP));
                 }
             }
         };
