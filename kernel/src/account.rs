@@ -13,6 +13,7 @@
 
 use crate::limits::PROCESS_MAX;
 use abi::account::{Account, Holder, Stage};
+use abi::wire::Name;
 use abi::{Pid, Syscall};
 use core::marker::PhantomData;
 
@@ -200,7 +201,13 @@ impl<C: Counter> Accounts<C> {
             Stage::User => (cycles, 0),
             _ => (0, cycles),
         };
-        Account::new(Holder::Stage(stage), stage.name(), user, kernel, count)
+        Account {
+            holder: Holder::Stage(stage),
+            name: Name::new(stage.name()),
+            user,
+            kernel,
+            count,
+        }
     }
 
     /// The line of a process with that name.
@@ -209,8 +216,13 @@ impl<C: Counter> Accounts<C> {
             true => self.turn(pid),
             false => self.share(pid),
         };
-        let holder = Holder::Process(pid);
-        Account::new(holder, name, share.user, share.kernel, share.traps)
+        Account {
+            holder: Holder::Process(pid),
+            name: Name::new(name),
+            user: share.user,
+            kernel: share.kernel,
+            count: share.traps,
+        }
     }
 }
 
@@ -349,6 +361,6 @@ mod tests {
         accounts.end(None);
         assert_eq!(process(&accounts, new), (4, 2, 1));
         assert_eq!(process(&accounts, old), (0, 0, 0));
-        assert_eq!(accounts.process(new, "init").name(), "init");
+        assert_eq!(accounts.process(new, "init").name.as_str(), "init");
     }
 }

@@ -11,10 +11,9 @@ use core::fmt::{self, Display};
 use kernel::endpoint::{Attached, Cards, Interrupts};
 use kernel::options::{Irq, Options};
 use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
+use nic::Nic;
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
-use nic::{Bus, Nic};
-use x86_64::PhysAddr;
 
 /// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
 const CSR_SIZE: usize = 64;
@@ -47,8 +46,8 @@ const DRIVERS: &[Driver<Attach>] = &[
 
 type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
 
-/// A driver that has taken a card, where its arena starts in physical memory, and how it interrupts.
-type Taken = (&'static mut (dyn Nic + Send), PhysAddr, Interrupts);
+/// A driver that has taken a card, its arena, and how it interrupts.
+type Taken = (&'static mut (dyn Nic + Send), Arena, Interrupts);
 
 /// What drivers need to take a card.
 pub struct Attaching {
@@ -117,7 +116,7 @@ fn say_what_lacks(functions: &[Function]) {
 
 impl Attaching {
     /// Has a driver take the function. `None` if there is none for it or, which is told, none could.
-    fn attach(&mut self, function: &Function) -> Option<Attached> {
+    fn attach(&mut self, function: &Function) -> Option<Attached<Arena>> {
         for driver in pci::drivers(DRIVERS, function) {
             match function.enable(&mut self.config) {
                 Ok(enabled) => log::info!("{enabled}"),
@@ -133,7 +132,7 @@ impl Attaching {
                         nic,
                         chip: driver.chip,
                         address: function.address,
-                        memory: memory.as_u64(),
+                        memory,
                         interrupts,
                     });
                 }
@@ -143,20 +142,19 @@ impl Attaching {
         None
     }
 
-    /// A function's registers and an arena; and where that is. Any card but the first leaves
-    /// three quarters of the memory, and what servers need, to programs, or is not taken.
+    /// A function's registers and an arena. Any card but the first leaves three quarters of the memory,
+    /// and what servers need, to programs, or is not taken.
     fn bus(
         &self,
         function: &Function,
         registers: usize,
         bytes: usize,
-    ) -> Result<(impl Bus + use<>, PhysAddr), AttachError> {
+    ) -> Result<MachineBus, AttachError> {
         let affordable = self.is_first || Arena::is_affordable(bytes);
         let arena = affordable.then(|| Arena::new(bytes)).flatten();
         let arena = arena.ok_or(AttachError::NoMemory { bytes })?;
-        let memory = arena.physical(&(0..bytes));
         let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
-        Ok((MachineBus::new(window, arena), memory))
+        Ok(MachineBus::new(window, arena))
     }
 
     /// Gives a function the best kind of interrupt that it has and the options allow, with
@@ -199,8 +197,9 @@ impl Attaching {
 }
 
 fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Taken, AttachError> {
-    let (bus, memory) = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
-    let nic = E100::new(bus).map_err(AttachError::Driver)?;
+    let bus = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
+    let mut nic = E100::new(bus).map_err(AttachError::Driver)?;
+    let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, attaching.line(function)))
 }
 
@@ -234,8 +233,9 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
         config.frame_max = igb::FRAME_JUMBO;
     }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let (bus, memory) = attaching.bus(function, igb::REGISTERS, bytes)?;
-    let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    let bus = attaching.bus(function, igb::REGISTERS, bytes)?;
+    let mut nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, interrupts))
 }
 

@@ -263,7 +263,7 @@ impl Kernel {
                 count,
                 ..
             } = line;
-            log::info!("nmi: {kind} {} {user} {kernel} {count}", line.name());
+            log::info!("nmi: {kind} {} {user} {kernel} {count}", line.name);
         }
         log::info!("nmi: end");
         self.accounts.end(current);

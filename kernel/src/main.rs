@@ -29,9 +29,9 @@ use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
 use ::kernel::random::Random;
-use ::kernel::spawn::{Grant, RESERVE_FRAMES};
+use ::kernel::spawn::RESERVE_FRAMES;
 use abi::command_line::WORDS;
-use abi::limits::Limits;
+use abi::limits::{Grant, Limits};
 use alloc::vec::Vec;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::info::{BootInfo, MemoryRegionKind};
@@ -152,9 +152,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     };
     let grant = Grant {
         limits: Limits::of_machine(free_for_programs()),
-        names: "",
-        cards: 0,
-        flags: 0,
+        ..Grant::default()
     };
     if let Err(error) = kernel.spawn(INIT, "", None, &grant) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");

@@ -6,7 +6,7 @@
 
 use crate::limits::{PROCESS_MAX, Rights, SERVERS_MAX, Shares};
 use crate::schedule::{Pace, Scheduler};
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
 use abi::layout::Places;
@@ -41,7 +41,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()>;
+    fn add_memory(&self, space: &mut Self::Space, region: &Region) -> Result<()>;
 
     /// Registers of a program that begins at `entry` with its stack at `stack`.
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers;
@@ -334,11 +334,6 @@ impl<M: Machine> Table<M> {
         processes.filter(|process| process.space.is_some())
     }
 
-    /// How many they are.
-    pub fn alive_count(&self) -> usize {
-        self.living().count()
-    }
-
     /// Chooses who runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
         let current = self.current();
@@ -361,11 +356,6 @@ impl<M: Machine> Table<M> {
     /// Whether processes wait for the processor.
     pub fn has_others_ready(&self) -> bool {
         self.scheduler.has_ready()
-    }
-
-    /// Whether somebody waits who is more urgent than who runs.
-    pub fn is_urgent(&self) -> bool {
-        self.scheduler.is_urgent()
     }
 
     /// In how many milliseconds to look again whose turn it is: see [`Scheduler::slice_ms`].

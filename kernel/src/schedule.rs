@@ -188,14 +188,6 @@ impl Scheduler {
         levels.find(|level| self.ready[*level as usize].all != 0)
     }
 
-    /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
-    pub fn is_urgent(&self) -> bool {
-        let Some((_, level)) = self.current else {
-            return false;
-        };
-        self.best().is_some_and(|best| best < level) && !self.is_protected()
-    }
-
     fn is_protected(&self) -> bool {
         self.now < self.turn_ends
     }

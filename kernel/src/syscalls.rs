@@ -6,17 +6,16 @@
 use crate::arch::{cpu, paging};
 use crate::console;
 use crate::kernel::{Flow, Kernel};
-use abi::account::{Account, Stage};
+use abi::account::Stage;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
 use abi::layout::{PAGE_SIZE, Places};
-use abi::limits::{ProcessInfo, Spawn};
+use abi::limits::{Grant, Spawn, spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::endpoint::Refusal;
-use kernel::process::{Machine, Registers};
-use kernel::spawn::Grant;
+use kernel::process::Registers;
 
 /// Text of a program, copied out of its memory.
 struct Text {
@@ -95,7 +94,7 @@ impl Kernel {
             }
             Syscall::Kill => self.kill(pid, a),
             Syscall::Mute => self.mute(pid, a, b),
-            Syscall::Processes => self.write_processes(pid, (a, b)),
+            Syscall::Processes => self.processes(pid, (a, b)),
             Syscall::Charge => self.table.charge(pid, pid_argument(a), b).map(|()| 0),
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
@@ -111,7 +110,10 @@ impl Kernel {
             Syscall::NicStatistics => self.cards.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.cards.map(a, pid, &mut self.table, b),
             Syscall::NicFilter => self.cards.filter(a, pid, &self.table, (b, c)),
-            Syscall::Accounts => self.write_accounts(pid, (a, b)),
+            Syscall::Accounts => {
+                let lines = self.account().map(|line| line.to_bytes());
+                self.write_records(pid, (a, b), lines)
+            }
             Syscall::Yield
             | Syscall::Call
             | Syscall::Wait
@@ -253,15 +255,25 @@ impl Kernel {
             return Err(Error::Malformed);
         }
         self.read(pid, pointer, &mut bytes)?;
-        let spawn = Spawn::from_bytes(&bytes)?;
-        let path = self.text(pid, spawn.path)?;
-        let arguments = self.text(pid, spawn.arguments)?;
-        let names = self.text(pid, spawn.names)?;
+        let Spawn {
+            path,
+            arguments,
+            names,
+            limits,
+            cards,
+            flags,
+        } = Spawn::from_bytes(&bytes)?;
+        if flags & !spawn::ALL != 0 {
+            return Err(Error::InvalidArgument);
+        }
+        let path = self.text(pid, path)?;
+        let arguments = self.text(pid, arguments)?;
+        let names = self.text(pid, names)?;
         let grant = Grant {
-            limits: spawn.limits,
+            limits,
             names: names.as_str()?,
-            cards: spawn.cards,
-            flags: spawn.flags,
+            cards,
+            flags,
         };
         let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid), &grant)?;
         Ok(u64::from(child.0))
@@ -289,9 +301,7 @@ impl Kernel {
             .spawn(&self.ramdisk, (path, arguments), parent, (grant, places))
     }
 
-    fn write_processes(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
-        let space = self.table.alive(pid)?.space.as_ref();
-        let space = space.ok_or(Error::NotFound)?;
+    fn processes(&self, pid: Pid, array: (u64, u64)) -> Result<u64> {
         let clock = self.timer.clock();
         let cpu_ns = |pid| {
             let account = self.accounts.process(pid, "");
@@ -299,27 +309,21 @@ impl Kernel {
         };
         let (own, others) = (self.table.info(pid, cpu_ns), self.table.infos(cpu_ns));
         let all = own.into_iter().chain(others.filter(|info| info.pid != pid));
-        let mut count = 0;
-        for info in all.take(usize::try_from(capacity).unwrap_or(usize::MAX)) {
-            let offset = count * ProcessInfo::SIZE as u64;
-            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
-            self.table.machine().write(space, to, &info.to_bytes())?;
-            count += 1;
-        }
-        Ok(count)
+        self.write_records(pid, array, all.map(|info| info.to_bytes()))
     }
 
-    fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
-        let space = self.table.alive(pid)?.space.as_ref();
-        let space = space.ok_or(Error::NotFound)?;
+    /// Writes records of `N` bytes into the program's array at `to`, which has room for `capacity` of
+    /// them. Returns how many were written.
+    fn write_records<const N: usize>(
+        &self,
+        pid: Pid,
+        (to, capacity): (u64, u64),
+        records: impl Iterator<Item = [u8; N]>,
+    ) -> Result<u64> {
         let mut count = 0;
-        for line in self.account() {
-            if count == capacity {
-                break;
-            }
-            let offset = count * Account::SIZE as u64;
-            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
-            self.table.machine().write(space, to, &line.to_bytes())?;
+        for record in records.take(usize::try_from(capacity).unwrap_or(usize::MAX)) {
+            let to = to.checked_add(count * N as u64);
+            self.write(pid, to.ok_or(Error::BadAddress)?, &record)?;
             count += 1;
         }
         Ok(count)

@@ -249,7 +249,7 @@ impl<D: Device> Server<D> {
             Request::Send { socket } => self.sockets.send(socket, call, now, ipc),
             Request::Recv { socket } => self.sockets.receive(socket, call, ipc),
             Request::SendTo { socket, address } => {
-                let peer = ipv4(address, Error::Unreachable)?;
+                let peer = ipv4(address.into(), Error::Unreachable)?;
                 self.sockets.send_datagram(socket, call, peer, now, ipc)
             }
             Request::RecvFrom { socket } => {

@@ -3,8 +3,8 @@
 
 use abi::Error;
 use abi::batch::{End, Event, NOT_OF_THIS_CALL, Operation, padded};
-use abi::socket::Handle;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use abi::socket::{Address, Handle};
+use core::net::{IpAddr, Ipv4Addr};
 use runtime::socket::batch::{Operations, Tell, Then};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -111,11 +111,11 @@ pub struct Network {
     accepting: (u16, usize),
     next: u32,
     /// Datagrams on their way in, those that have left, how many may, and how many are wanted.
-    pub inward: VecDeque<(Vec<u8>, SocketAddr)>,
-    pub outward: Vec<(Vec<u8>, SocketAddr)>,
+    pub inward: VecDeque<(Vec<u8>, Address)>,
+    pub outward: Vec<(Vec<u8>, Address)>,
     pub datagram_room: usize,
     wanted: u16,
-    unsent: Vec<(u16, Vec<u8>, SocketAddr)>,
+    unsent: Vec<(u16, Vec<u8>, Address)>,
     /// The most bytes that were handed over with a send, not counting its body.
     pub longest_head: usize,
     area: Vec<u8>,
@@ -125,7 +125,7 @@ pub struct Network {
 
 pub const LISTENER: Handle = Handle(1 << Handle::SLOT_BITS);
 pub const DATAGRAMS: Handle = Handle(1 << Handle::SLOT_BITS | 1);
-pub const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), 999);
+pub const PEER: Address = Address::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), 999);
 
 impl Network {
     pub fn new() -> Self {
@@ -253,7 +253,7 @@ impl Network {
                 socket, address, ..
             } => {
                 assert_eq!(socket, DATAGRAMS);
-                if address.port() == 0 {
+                if address.port == 0 {
                     let error = Error::InvalidArgument;
                     let operation = number;
                     let event = Event::Failed {

@@ -9,10 +9,12 @@
 //! is "any", and that of IPv6 takes what comes by IPv4, too. Their flow label and scope do not travel: a
 //! stack has one link.
 
+mod address;
 mod answer;
 mod form;
 mod request;
 
+pub use address::Address;
 pub use answer::Answer;
 pub use form::Form;
 pub use request::{POLL_FOREVER, Request};

@@ -83,6 +83,11 @@ impl<C: Chip> Driver<C> {
         })
     }
 
+    /// What it reaches its card by.
+    pub fn bus(&mut self) -> &mut C::Bus {
+        self.chip.bus()
+    }
+
     /// Refuses work while stopped or broken.
     #[inline]
     fn ready(&self) -> Result<(), Error> {

@@ -9,22 +9,22 @@ use crate::pci::Address;
 use nic::Nic;
 
 /// A card that a driver has taken.
-pub struct Attached {
+pub struct Attached<M> {
     /// The driver.
     pub nic: &'static mut Driver,
     /// The chip's name.
     pub chip: &'static str,
     /// Where it is on PCI.
     pub address: Address,
-    /// Where its arena starts in physical memory.
-    pub memory: u64,
+    /// Its arena, in which its frames are.
+    pub memory: M,
     /// How it interrupts.
     pub interrupts: Interrupts,
 }
 
 /// One card.
 pub struct Card<M> {
-    pub attached: Attached,
+    pub attached: Attached<M>,
     pub holder: Holder,
     /// Who notices its next frame.
     pub wake: Wake,

@@ -47,7 +47,7 @@ impl<M: Shared> Cards<M> {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn add(&mut self, attached: Attached, self_test: bool) -> Result<()> {
+    pub fn add(&mut self, attached: Attached<M>, self_test: bool) -> Result<()> {
         let no_memory = |_| Error::NoMemory;
         let longest = longest_frame(&*attached.nic);
         let longer = longest.saturating_sub(self.frame.len());
@@ -203,14 +203,13 @@ impl<M: Shared> Cards<M> {
         let holder = match is_whole {
             true => Holder::Nobody,
             false => {
-                let switch = Switch::new(longest_frame(&**nic)).ok_or(Error::NoMemory)?;
                 // Each tenant may have a station of its own. A card that cannot receive for others
                 // serves those that have the card's.
                 let _ = nic.set_filters(&Filters {
                     promiscuous: true,
                     ..Filters::default()
                 });
-                Holder::Tenants(switch)
+                Holder::Tenants(Switch::new(nic.frame_area()))
             }
         };
         if let Err(error) = nic.start() {
@@ -345,6 +344,7 @@ impl<M: Shared> Cards<M> {
                 let mut switching = Switching {
                     switch,
                     nic: attached.nic,
+                    memory: &mut attached.memory,
                     endpoints: &mut self.endpoints,
                     table,
                     woke: false,
@@ -415,6 +415,7 @@ impl<M: Shared> Cards<M> {
                 let mut switching = Switching {
                     switch,
                     nic: attached.nic,
+                    memory: &mut attached.memory,
                     endpoints: &mut self.endpoints,
                     table,
                     woke,

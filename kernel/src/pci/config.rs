@@ -70,10 +70,13 @@ impl Address {
         }
     }
 
-    /// Offset of the register at byte `offset` (under 4096) from the ECAM base of bus 0
-    /// (PCIe 6.0 §7.2.2).
-    pub const fn ecam_offset(self, offset: u16) -> u64 {
-        (self.0 as u64) << 12 | (offset & 0xffc) as u64
+    /// Where the register at byte `offset` is in the bus's part of ECAM (PCIe 6.0 §7.2.2), or nothing
+    /// if a function has no register there.
+    pub const fn ecam_offset(self, offset: u16) -> Option<usize> {
+        match offset {
+            0..0x1000 => Some((self.0 as usize & 0xff) << 12 | (offset & !3) as usize),
+            _ => None,
+        }
     }
 }
 

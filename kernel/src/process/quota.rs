@@ -4,6 +4,7 @@ use super::{Machine, State, Table};
 use crate::limits::Share;
 use abi::ipc::Pid;
 use abi::limits::{Activity, Limits, ProcessInfo, Resource};
+use abi::wire::Name;
 use abi::{Error, Result};
 
 impl<M: Machine> Table<M> {
@@ -167,7 +168,7 @@ impl<M: Machine> Table<M> {
             parent: process.parent.unwrap_or(pid),
             activity,
             is_server: process.rights.is_server,
-            name: abi::account::padded_name(process.name),
+            name: Name::new(process.name),
             limits: share.limit,
             given: share.given,
             used: self.used(pid),

@@ -5,7 +5,7 @@ use crate::phy::Device;
 use crate::sockets::handles::State;
 use crate::sockets::{Sockets, ports};
 use crate::tcp::Stage;
-use abi::socket::Handle;
+use abi::socket::{Address, Handle};
 use abi::{Error, Pid, Result};
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -20,7 +20,7 @@ impl<D: Device> Sockets<D> {
         if socket.local.is_some() || !fresh {
             return Err(Error::InvalidArgument);
         }
-        let address = ipv4(address, Error::AddressNotAvailable)?;
+        let address = ipv4(address.into(), Error::AddressNotAvailable)?;
         let ip = *address.ip();
         if !ip.is_unspecified() && ip != self.stack.address() {
             return Err(Error::AddressNotAvailable);
@@ -108,12 +108,13 @@ impl<D: Device> Sockets<D> {
 ///
 /// # Errors
 /// `otherwise`, for another IPv6 address.
-pub(crate) fn ipv4(address: SocketAddr, otherwise: Error) -> Result<SocketAddrV4> {
-    match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => {
-            Ok(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, address.port()))
+#[inline]
+pub(crate) fn ipv4(address: Address, otherwise: Error) -> Result<SocketAddrV4> {
+    match address.as_v4() {
+        Some(address) => Ok(address),
+        None if address == Address::any(address.port) => {
+            Ok(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, address.port))
         }
-        SocketAddr::V6(_) => Err(otherwise),
+        None => Err(otherwise),
     }
 }

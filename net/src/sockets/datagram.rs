@@ -21,7 +21,7 @@ impl<D: Device> Sockets<D> {
         client: Pid,
         address: SocketAddr,
     ) -> Result<()> {
-        let wanted = ipv4(address, Error::Unreachable)?;
+        let wanted = ipv4(address.into(), Error::Unreachable)?;
         let wanted = match wanted.ip().is_unspecified() && wanted.port() == 0 {
             true => None,
             false if wanted.port() == 0 => return Err(Error::InvalidArgument),

@@ -70,7 +70,7 @@ impl<D: Device> Sockets<D> {
                 }
             },
             State::Idle => {
-                let peer = ipv4(address, Error::Unreachable)?;
+                let peer = ipv4(address.into(), Error::Unreachable)?;
                 if peer.port() == 0 || peer.ip().is_unspecified() {
                     return Err(Error::InvalidArgument);
                 }

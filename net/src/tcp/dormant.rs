@@ -10,6 +10,7 @@
 //! Its congestion window is that of a new connection then, as RFC 5681 §4.1 wants it after an
 //! idle time.
 
+use crate::config::Timers;
 use crate::deadlines::nanoseconds;
 use crate::ip::interface::Interface;
 use crate::memory::Memory;
@@ -18,7 +19,6 @@ use crate::packet::Segment;
 use crate::tcp::agenda::Next;
 use crate::tcp::handshake::{Handshake, Offer};
 use crate::tcp::opening::synchronize;
-use crate::tcp::signs::Signs;
 use crate::tcp::solo::{Solo, Stream};
 use crate::tcp::tcb::Tcb;
 use crate::tcp::{Connection, Role, Tcp, short};
@@ -27,6 +27,32 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 
 /// How soon a program tries again to send where there was no memory.
 const STARVED_NS: u64 = 10_000_000;
+
+/// When a dormant connection was last heard of, and asked; and when its program may try again
+/// to send, if it waits for that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
+    pub heard: u64,
+    pub asked: u64,
+    pub retry: Option<u64>,
+}
+
+impl Signs {
+    /// The peer has said something.
+    pub fn hear(&mut self, now: u64) {
+        self.heard = now;
+    }
+
+    /// When something is due: the peer is asked each `keep_alive`, and given up after `silence`.
+    pub fn next(&self, timers: &Timers) -> u64 {
+        let ask = self
+            .heard
+            .max(self.asked)
+            .saturating_add(nanoseconds(timers.keep_alive));
+        let end = self.heard.saturating_add(nanoseconds(timers.silence));
+        ask.min(end).min(self.retry.unwrap_or(u64::MAX))
+    }
+}
 
 impl Tcb {
     /// The SYNs of a connection that would be where this one is, if nothing is under way.

@@ -8,13 +8,13 @@
 //! An entry remembers all that the peer offered, and its SYN-ACK is repeated (RFC 6298 §5). One
 //! that is answered by a cookie has no scaled window, and repeats its SYN itself.
 
-use crate::deadlines::nanoseconds;
+use crate::deadlines::{Deadlines, nanoseconds};
 use crate::ip::interface::Interface;
+use crate::link::ethernet::Station;
 use crate::memory::{Memory, RECEIVE_MAX};
 use crate::names::ConnectionId;
 use crate::packet::Segment;
 use crate::tcp::arrives::{Arrival, arrives, is_expected};
-use crate::tcp::backlog::HalfOpen;
 use crate::tcp::handshake::{Handshake, Offer, SynAck};
 use crate::tcp::numbers::{COOKIE_LIFE_NS, Told};
 use crate::tcp::opening::receive_syn;
@@ -22,6 +22,7 @@ use crate::tcp::tcb::{Challenges, Tcb};
 use crate::tcp::time_wait::LastWord;
 use crate::tcp::{Course, Holder, Role, Tcp};
 use crate::verdict::DropReason;
+use slab::Slab;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
 
@@ -29,6 +30,48 @@ use smoltcp::wire::TcpSeqNumber;
 const REPEAT_NS: u64 = 1_000_000_000;
 /// SYN-ACKs in all: Linux's `tcp_synack_retries` is one less.
 const SENT_MAX: u8 = 6;
+
+/// A peer that has not acknowledged our SYN yet.
+pub(super) struct HalfOpen {
+    pub handshake: Handshake,
+    pub station: Station,
+    /// When its SYN came.
+    pub since: u64,
+    /// How often it was answered.
+    pub sent: u8,
+    /// Its listener is gone.
+    pub is_refused: bool,
+    pub challenges: Challenges,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct HalfOpens {
+    pub slots: Slab<HalfOpen>,
+    /// When they are answered again, or forgotten.
+    pub due: Deadlines,
+    /// A cookie that was sent may come back until then.
+    pub cookies_until: u64,
+}
+
+impl HalfOpens {
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// When something is due next.
+    pub fn deadline(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| at)
+    }
+
+    /// The ends of those that somebody listens for.
+    #[cfg(test)]
+    pub fn audit(&self) -> impl Iterator<Item = (usize, crate::names::Tuple, bool)> {
+        assert_eq!(self.slots.len(), self.due.len());
+        let entries = self.slots.iter();
+        entries.map(|(slot, half)| (slot, half.handshake.tuple, !half.is_refused))
+    }
+}
 
 impl Tcp {
     /// The window that all SYN-ACKs offer: as much as every socket has room for.

@@ -15,7 +15,6 @@
 use crate::deadlines::Deadlines;
 use crate::memory::{Memory, RECEIVE_MAX};
 use crate::names::ConnectionId;
-use crate::tcp::group::Group;
 use crate::tcp::solo::Stream;
 use crate::tcp::{Connection, Tcp, short};
 use smoltcp::socket::tcp::CongestionControl;
@@ -26,6 +25,23 @@ const SCARCE: (usize, usize) = (4 << 10, 4 << 10);
 const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 /// A connection that has moved an octet so lately does not give way to another of its group.
 const PROTECTED_NS: u64 = 2_000_000_000;
+
+/// The group of all connections that began here, and of datagram ports. No listener has its number.
+pub(crate) const BEGAN_HERE: u16 = 0;
+
+/// The connections that share a claim to memory: those of a listener, by its port, or
+/// [`BEGAN_HERE`].
+#[derive(Default)]
+pub(super) struct Group {
+    /// Octets of their buffers.
+    pub used: usize,
+    /// Those with buffers, by when they moved, at the latest: they may have moved since.
+    pub at_rest: Deadlines,
+    /// Those of them that were found to hold data, likewise.
+    pub under_way: Deadlines,
+    /// When these were last looked at again.
+    pub looked_at: u64,
+}
 
 impl Tcp {
     /// Octets that a group's connections can count on.

@@ -4,11 +4,11 @@ use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::{ConnectionId, Tuple};
 use crate::packet::Segment;
-use crate::tcp::arrives::{Arrival, Shape, arrives, is_expected};
+use crate::tcp::arrives::{Arrival, Pace, Shape, arrives, is_expected};
 use crate::tcp::path::{self, TooBig};
-use crate::tcp::tcb::Said;
+use crate::tcp::tcb::{Challenges, Said};
 use crate::tcp::time_wait::{LastWord, Verdict};
-use crate::tcp::{Connection, Course, Holder, Role, Tcp, short};
+use crate::tcp::{Connection, Course, Holder, Role, Tcp, TcpCounters, short};
 use crate::verdict::DropReason;
 use abi::Error;
 use smoltcp::socket::tcp::State;
@@ -248,6 +248,24 @@ impl Tcp {
         owes.then_some(last_word)
     }
 
+    /// RSTs and challenge ACKs are bounded, so that an attacker cannot have us send as many to others
+    /// as it sends to us.
+    ///
+    /// Refuses a segment that is for no connection, or drops it.
+    #[cold]
+    pub(super) fn reset(&mut self, why: DropReason, now: u64) -> Course {
+        match self.resets.allows(now) {
+            true => {
+                self.counters.resets_sent += 1;
+                Course::Reset(why)
+            }
+            false => {
+                self.counters.resets_held += 1;
+                Course::Drop(why)
+            }
+        }
+    }
+
     /// A segment was too big for the path. Returns whether that is believed.
     #[cold]
     pub fn too_big(&mut self, told: &TooBig, now: u64) -> bool {
@@ -264,6 +282,20 @@ impl Tcp {
             self.counters.paths_narrowed += 1;
         }
         is_news
+    }
+}
+
+impl TcpCounters {
+    /// Whether a segment may be answered with an acknowledgement.
+    #[cold]
+    pub(super) fn allow(&mut self, challenges: &mut Challenges, pace: Pace, now: u64) -> bool {
+        if pace == Pace::Each {
+            return true;
+        }
+        let allowed = challenges.allow(now);
+        self.challenges_sent += u64::from(allowed);
+        self.challenges_held += u64::from(!allowed);
+        allowed
     }
 }
 

@@ -11,7 +11,7 @@ use abi::batch::{
     padded,
 };
 use abi::ipc::LEASES_MAX;
-use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, Request};
+use abi::socket::{Address, Answer, Handle, Kind, POLL_FOREVER, Request};
 use abi::{Error, Pid};
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
@@ -66,7 +66,8 @@ impl Ops {
         self
     }
 
-    pub fn send_to(mut self, socket: Handle, address: SocketAddr, inline: &[u8]) -> Self {
+    pub fn send_to(mut self, socket: Handle, address: impl Into<Address>, inline: &[u8]) -> Self {
+        let address = address.into();
         let operation = Operation::SendTo {
             socket,
             address,
@@ -437,7 +438,8 @@ fn nonsense_harms_nobody() {
                     address: SocketAddr::from((
                         [PEER_IP, [0; 4], [10, 0, 2, 77]][chance.below(3) as usize],
                         chance.below(3) as u16,
-                    )),
+                    ))
+                    .into(),
                     inline: len as u32,
                 },
                 4 => Operation::Accept {

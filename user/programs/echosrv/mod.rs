@@ -195,7 +195,7 @@ impl Echo {
                 bytes,
             } => {
                 self.granted_datagrams = self.granted_datagrams.saturating_sub(1);
-                if from.port() == self.port {
+                if from.port == self.port {
                     self.dropped += 1;
                 } else {
                     operations.send_to(socket, bytes, from)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::network::{DATAGRAMS as SOCKET, LISTENER, Network, PEER};
-use core::net::SocketAddr;
+use runtime::socket::Address;
 use runtime::socket::batch::Events;
 
 struct World {
@@ -193,7 +193,7 @@ fn who_says_nothing_is_ended_sooner_when_others_wait() {
 #[test]
 fn datagrams_come_back_but_not_to_another_echo_service() {
     let mut world = World::new();
-    let other = SocketAddr::new(PEER.ip(), 7);
+    let other = Address { port: 7, ..PEER };
     for (bytes, from) in [(&b"one"[..], PEER), (b"loop", other), (b"", PEER)] {
         world.network.inward.push_back((bytes.to_vec(), from));
     }
@@ -222,7 +222,7 @@ fn a_datagram_waits_for_room_and_is_dropped_when_it_cannot_go() {
     let order: Vec<u8> = world.network.outward.iter().map(|(b, _)| b[0]).collect();
     assert_eq!(order, [0, 1, 2]);
 
-    let nobody = SocketAddr::new(PEER.ip(), 0);
+    let nobody = Address { port: 0, ..PEER };
     world.network.inward.push_back((b"b".to_vec(), nobody));
     world.run();
     assert_eq!((world.echo.dropped(), world.network.outward.len()), (1, 3));

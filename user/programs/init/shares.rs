@@ -5,10 +5,9 @@
 //! a card may attach it and register as its server, which nobody else may.
 
 use super::{NETWORK_SERVER, SERVICES};
-use abi::limits::{Limits, Resource, spawn};
+use abi::limits::{Grant, Limits, Resource, spawn};
 use alloc::string::String;
 use runtime::args::Args;
-use runtime::sys::Grant;
 
 /// The programs that drive a card themselves.
 const RAW: [&str; 5] = [
@@ -117,9 +116,9 @@ impl Share {
     pub fn change<'a>(&mut self, words: &'a str) -> Result<(), &'a str> {
         for word in Args::new(words) {
             let (name, amount) = word.split_once(':').ok_or(word)?;
-            let resource = Resource::ALL.into_iter().find(|known| known.name() == name);
+            let resource = name.parse::<Resource>().map_err(|()| word)?;
             let amount = amount_of(amount).ok_or(word)?;
-            self.limits = self.limits.with(resource.ok_or(word)?, amount);
+            self.limits = self.limits.with(resource, amount);
         }
         Ok(())
     }

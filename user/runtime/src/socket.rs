@@ -17,7 +17,7 @@ pub mod own;
 mod poll;
 mod table;
 
-pub use abi::socket::{Direction, Handle, POLL_FOREVER, POLL_MAX, poll as events};
+pub use abi::socket::{Address, Direction, Handle, POLL_FOREVER, POLL_MAX, poll as events};
 pub use poll::{PollSet, Pollable};
 pub use table::Table;
 

@@ -1,9 +1,8 @@
 //! What a program hears.
 
-use crate::socket::Handle;
-use crate::wire::{Reader, Writer, ip};
+use crate::socket::{Address, Handle};
+use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
-use core::net::SocketAddr;
 
 /// What has happened.
 // The variant's number has a place of its own: kept in values that an address does not use, it is lost to
@@ -18,7 +17,7 @@ pub enum Event {
         /// The connection.
         socket: Handle,
         /// Its other end.
-        peer: SocketAddr,
+        peer: Address,
     },
     /// Bytes of a stream; it is not armed any more.
     Received {
@@ -37,7 +36,7 @@ pub enum Event {
         /// The socket.
         socket: Handle,
         /// The sender.
-        from: SocketAddr,
+        from: Address,
         /// How many bytes lie behind the event.
         len: u32,
     },
@@ -126,11 +125,11 @@ impl Event {
                 listener,
                 socket,
                 peer,
-            } => (EventKind::Accepted, 0, peer.port(), listener, socket.0),
+            } => (EventKind::Accepted, 0, peer.port, listener, socket.0),
             Event::Received { socket, len } => (EventKind::Received, 0, 0, socket, len),
             Event::Ended { socket } => (EventKind::Ended, 0, 0, socket, 0),
             Event::Datagram { socket, from, len } => {
-                (EventKind::Datagram, 0, from.port(), socket, len)
+                (EventKind::Datagram, 0, from.port, socket, len)
             }
             Event::Sent { socket, waited } => (EventKind::Sent, waited.into(), 0, socket, 0),
             Event::Cut {
@@ -153,12 +152,16 @@ impl Event {
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
         writer.u8(kind as u8).u8(detail).u16(short);
-        writer.u32(socket.0).u32(word).u128(match *self {
-            Event::Accepted { peer, .. } => ip(peer.ip()),
-            Event::Datagram { from, .. } => ip(from.ip()),
-            Event::Progress { idle_ms, .. } => idle_ms.into(),
-            _ => 0,
-        });
+        writer.u32(socket.0).u32(word);
+        match self {
+            Event::Accepted { peer: address, .. } | Event::Datagram { from: address, .. } => {
+                writer.bytes(&address.octets);
+            }
+            Event::Progress { idle_ms, .. } => {
+                writer.u32(*idle_ms);
+            }
+            _ => {}
+        }
         bytes
     }
 
@@ -175,13 +178,19 @@ impl Event {
             EventKind::Accepted => Event::Accepted {
                 listener: socket,
                 socket: Handle(word),
-                peer: SocketAddr::new(reader.ip()?, short),
+                peer: Address {
+                    octets: reader.array()?,
+                    port: short,
+                },
             },
             EventKind::Received => Event::Received { socket, len: word },
             EventKind::Ended => Event::Ended { socket },
             EventKind::Datagram => Event::Datagram {
                 socket,
-                from: SocketAddr::new(reader.ip()?, short),
+                from: Address {
+                    octets: reader.array()?,
+                    port: short,
+                },
                 len: word,
             },
             EventKind::Sent => Event::Sent {
@@ -248,11 +257,11 @@ mod tests {
             events.push(Event::Accepted {
                 listener: Handle(9),
                 socket,
-                peer: address,
+                peer: address.into(),
             });
             events.push(Event::Datagram {
                 socket,
-                from: address,
+                from: address.into(),
                 len: 18,
             });
         }

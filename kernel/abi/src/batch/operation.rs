@@ -1,9 +1,8 @@
 //! What a program wants done.
 
-use crate::socket::{Direction, Handle};
-use crate::wire::{Reader, Writer, ip};
+use crate::socket::{Address, Direction, Handle};
+use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
-use core::net::SocketAddr;
 
 /// A part of lease 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +96,7 @@ pub enum Operation {
         /// The socket.
         socket: Handle,
         /// The receiver.
-        address: SocketAddr,
+        address: Address,
         /// How many bytes.
         inline: u32,
     },
@@ -186,7 +185,7 @@ impl Operation {
                 socket,
                 address,
                 inline,
-            } => (OperationKind::SendTo, 0, address.port(), socket, inline, 0),
+            } => (OperationKind::SendTo, 0, address.port, socket, inline, 0),
             Operation::Shutdown { socket, direction } => {
                 (OperationKind::Shutdown, direction as u8, 0, socket, 0, 0)
             }
@@ -197,14 +196,12 @@ impl Operation {
         let mut bytes = [0; Self::SIZE];
         let mut writer = Writer::new(&mut bytes);
         writer.u8(kind as u8).u8(detail).u16(short);
-        writer.u32(socket.0).u32(inline).u128(match *self {
-            Operation::SendTo { address, .. } => ip(address.ip()),
-            Operation::Send(Send { part, .. }) => {
-                let (offset, len) = (u128::from(part.offset), u128::from(part.len));
-                u128::from(word) | offset << 32 | len << 64
-            }
-            _ => word.into(),
-        });
+        writer.u32(socket.0).u32(inline);
+        match self {
+            Operation::SendTo { address, .. } => writer.bytes(&address.octets),
+            Operation::Send(Send { part, .. }) => writer.u32(word).u32(part.offset).u32(part.len),
+            _ => writer.u32(word),
+        };
         bytes
     }
 
@@ -256,7 +253,10 @@ impl Operation {
             }),
             OperationKind::SendTo => Operation::SendTo {
                 socket,
-                address: SocketAddr::new(reader.ip()?, short),
+                address: Address {
+                    octets: reader.array()?,
+                    port: short,
+                },
                 inline,
             },
             OperationKind::Shutdown => Operation::Shutdown {
@@ -313,7 +313,7 @@ mod tests {
         for address in ADDRESSES {
             operations.push(Operation::SendTo {
                 socket,
-                address,
+                address: address.into(),
                 inline: 18,
             });
         }

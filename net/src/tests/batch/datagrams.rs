@@ -17,7 +17,7 @@ fn peer(port: u16) -> SocketAddr {
 }
 
 fn datagram(socket: Handle, port: u16, len: u32) -> Event {
-    let from = peer(port);
+    let from = peer(port).into();
     Event::Datagram { socket, from, len }
 }
 

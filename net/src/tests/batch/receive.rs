@@ -23,7 +23,7 @@ fn a_connection_and_its_first_request_come_in_one_answer() {
     else {
         panic!("{first:?}")
     };
-    assert_eq!(from, SocketAddr::from((PEER_IP, 40000)));
+    assert_eq!(from.to_socket_addr(), SocketAddr::from((PEER_IP, 40000)));
     world.until(SECOND, "established", |world| {
         world.peer.tcp(peer).state() == State::Established
     });

@@ -310,7 +310,9 @@ impl Host {
     fn count(&mut self, wanted: &str) -> u64 {
         self.play();
         let counters = self.server.device_mut().counters().expect("it works");
-        let found = counters.iter().find(|counter| counter.name() == wanted);
+        let found = counters
+            .iter()
+            .find(|counter| counter.name.as_str() == wanted);
         found.unwrap_or_else(|| panic!("no {wanted}")).value
     }
 }

@@ -3,8 +3,7 @@
 use super::Operations;
 use crate::Error;
 use abi::batch::{self, Operation, Send, padded};
-use abi::socket::Handle;
-use core::net::SocketAddr;
+use abi::socket::{Address, Handle};
 
 /// What has happened. `'b` are the buffers of the batch, `'s` is its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub enum Event<'b, 's> {
     Accepted {
         listener: Handle,
         socket: Handle,
-        peer: SocketAddr,
+        peer: Address,
     },
     Received {
         socket: Handle,
@@ -27,7 +26,7 @@ pub enum Event<'b, 's> {
     },
     Datagram {
         socket: Handle,
-        from: SocketAddr,
+        from: Address,
         bytes: &'b [u8],
     },
     Sent {
@@ -44,7 +43,7 @@ pub enum Event<'b, 's> {
     /// A datagram that was not sent.
     Unsent {
         socket: Handle,
-        to: SocketAddr,
+        to: Address,
         bytes: &'b [u8],
     },
     Room {

@@ -2,9 +2,8 @@
 
 use crate::{Error, Result};
 use abi::batch::{End, OPERATIONS_MAX, Operation, Part, Send, Tell, padded};
-use abi::socket::Handle;
+use abi::socket::{Address, Handle};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
 /// What follows a send when all of it is queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +159,7 @@ impl<'s> Operations<'s> {
     ///
     /// # Errors
     /// As [`Operations::accept`].
-    pub fn send_to(&mut self, socket: Handle, bytes: &[u8], address: SocketAddr) -> Result<()> {
+    pub fn send_to(&mut self, socket: Handle, bytes: &[u8], address: Address) -> Result<()> {
         self.check_room()?;
         let place = self.bytes.len();
         let operation = Operation::SendTo {

@@ -65,7 +65,7 @@ fn operations_are_lent_and_events_come_back() {
                 (
                     Operation::SendTo {
                         socket: B,
-                        address: PEER,
+                        address: PEER.into(),
                         inline: 4,
                     },
                     b"ping",
@@ -77,7 +77,7 @@ fn operations_are_lent_and_events_come_back() {
             let accepted = Wire::Accepted {
                 listener: Handle(1),
                 socket: Handle(77),
-                peer: PEER,
+                peer: PEER.into(),
             };
             let received = Wire::Received { socket: B, len: 3 };
             let events = area(&[(accepted, b""), (received, b"abc")]);
@@ -105,7 +105,7 @@ fn operations_are_lent_and_events_come_back() {
     let foreign: &'static [u8] = b"not of the source";
     let refused = operations.send(A, b"head", foreign, then);
     assert_eq!(refused, Err(Error::BadAddress));
-    operations.send_to(B, b"ping", PEER).unwrap();
+    operations.send_to(B, b"ping", PEER.into()).unwrap();
     operations.close(B).unwrap();
     assert_eq!(operations.len(), 5);
     let (events, operations) = batch.wait(250).unwrap();
@@ -116,7 +116,7 @@ fn operations_are_lent_and_events_come_back() {
             Event::Accepted {
                 listener: Handle(1),
                 socket: Handle(77),
-                peer: PEER
+                peer: PEER.into()
             },
             Event::Received {
                 socket: B,
@@ -131,7 +131,7 @@ fn what_was_cut_comes_back_as_bytes() {
     let source: &'static [u8] = b"a source of bodies";
     let mut done = Operations::new(source);
     done.send(A, b"head", &source[2..8], Then::close()).unwrap();
-    done.send_to(B, b"datagram", PEER).unwrap();
+    done.send_to(B, b"datagram", PEER.into()).unwrap();
     let cut = |socket, operation, count| {
         let event = Wire::Cut {
             socket,
@@ -163,7 +163,7 @@ fn what_was_cut_comes_back_as_bytes() {
             rest(6, b"", b"urce"),
             Event::Unsent {
                 socket: B,
-                to: PEER,
+                to: PEER.into(),
                 bytes: b"datagram"
             },
             rest(9, b"", b""),
@@ -211,7 +211,7 @@ fn there_may_be_so_many_operations_and_no_more() {
     let full = Err(Error::TooLong);
     assert_eq!(operations.receive(A, 1), full);
     assert_eq!(operations.receive_from(A, 1, 1), full);
-    assert_eq!(operations.send_to(A, b"x", PEER), full);
+    assert_eq!(operations.send_to(A, b"x", PEER.into()), full);
     assert_eq!(operations.send(A, b"x", &[], Then::close()), full);
     assert_eq!(operations.len(), OPERATIONS_MAX);
 }

@@ -4,7 +4,7 @@ use crate::deadlines::nanoseconds;
 use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::ConnectionId;
-use crate::tcp::signs::Signs;
+use crate::tcp::dormant::Signs;
 use crate::tcp::{Connection, DYING_NS, Role, Tcp};
 use abi::Error;
 use alloc::vec::Vec;
@@ -157,6 +157,45 @@ impl Tcp {
         match self.get(id).is_some_and(|connection| connection.detached) {
             true => self.remove(id, memory),
             false => self.abort(id, now),
+        }
+    }
+
+    /// Gives a connection another role.
+    pub(super) fn set_role(&mut self, id: ConnectionId, role: Role) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let old = core::mem::replace(&mut connection.role, role);
+        let port = connection.tuple.port;
+        self.leave_role(id, port, old);
+        self.enter_role(id, port, role);
+    }
+
+    pub(super) fn enter_role(&mut self, id: ConnectionId, port: u16, role: Role) {
+        match role {
+            Role::Waiting => {
+                if let Some(listener) = self.listeners.get_mut(&port) {
+                    listener.ready.push_back(id);
+                    self.changed_listeners.insert(port);
+                }
+            }
+            Role::Opening | Role::Held => {}
+            Role::Orphan { deadline, .. } => self.orphans.set(id.0, deadline),
+            Role::Dying { until } => self.dying.set(id.0, until),
+        }
+    }
+
+    pub(super) fn leave_role(&mut self, id: ConnectionId, port: u16, role: Role) {
+        match role {
+            Role::Waiting => {
+                if let Some(listener) = self.listeners.get_mut(&port) {
+                    listener.ready.retain(|&ready| ready != id);
+                    self.changed_listeners.insert(port);
+                }
+            }
+            Role::Opening | Role::Held => {}
+            Role::Orphan { .. } => self.orphans.clear(id.0),
+            Role::Dying { .. } => self.dying.clear(id.0),
         }
     }
 }
