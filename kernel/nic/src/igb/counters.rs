@@ -16,7 +16,7 @@ pub fn visit(
     visit: &mut dyn FnMut(&str, u64),
 ) {
     let (sending, receiving) = (&sender.rings, &receiver.rings);
-    let sent = |count: fn(&Transmit) -> u64| -> u64 { sending.iter().map(count).sum() };
+    let descriptors = sending.iter().map(Transmit::descriptors).sum();
     let tx = |count: fn(&transmit::Counters) -> u64| -> u64 {
         sending.iter().map(|ring| count(&ring.counters)).sum()
     };
@@ -24,11 +24,11 @@ pub fn visit(
         receiving.iter().map(|ring| count(&ring.counters)).sum()
     };
     for (name, value) in [
-        ("tx_frames", sent(Transmit::frames)),
+        ("tx_frames", tx(|queue| queue.frames)),
         ("tx_octets", tx(|queue| queue.octets)),
         ("tx_completed", tx(|queue| queue.completed)),
         ("tx_segmented", tx(|queue| queue.segmented)),
-        ("tx_descriptors", sent(Transmit::descriptors)),
+        ("tx_descriptors", descriptors),
         ("tx_contexts", tx(|queue| queue.contexts)),
         ("tx_doorbells", tx(|queue| queue.doorbells)),
         ("rx_frames", rx(|queue| queue.frames) - common.rx_unread),
@@ -55,7 +55,7 @@ pub fn visit(
         visit(name, queue.counters.frames);
     }
     for (name, queue) in TRANSMIT_NAMES.iter().zip(sending) {
-        visit(name, queue.frames());
+        visit(name, queue.counters.frames);
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Interrupts {
     armed: u32,
     /// The receive rings that would not, one bit each.
     silent: u32,
-    /// The causes of receive rings, and the rings of each vector, one bit each.
+    /// The causes of receive rings, and the rings of each cause, one bit each.
     receive_causes: u32,
     rings: [u32; VECTORS as usize],
     /// Messages, or interrupts of the line, by vector.
@@ -74,9 +74,9 @@ impl Interrupts {
             wakes_for_nothing: 0,
         };
         for queue in 0..interrupts.queues {
-            interrupts.receive_causes |= interrupts.receive_cause(queue);
-            let vector = interrupts.receive_vector(queue);
-            interrupts.rings[usize::from(vector)] |= 1 << queue;
+            let cause = interrupts.receive_cause(queue);
+            interrupts.receive_causes |= cause;
+            interrupts.rings[cause.trailing_zeros() as usize] |= 1 << queue;
         }
         interrupts
     }
@@ -184,13 +184,7 @@ impl Interrupts {
 
     fn note_silent(&mut self) {
         let silent = self.receive_causes & !self.armed;
-        self.silent = if self.many() {
-            bits(silent).fold(0, |all, vector| all | self.rings[vector])
-        } else if silent != 0 {
-            self.rings[usize::from(OTHER)]
-        } else {
-            0
-        };
+        self.silent = bits(silent).fold(0, |all, cause| all | self.rings[cause]);
     }
 
     /// The receive rings to be polled, one bit each: those that would not interrupt, or all if
@@ -234,11 +228,8 @@ impl Interrupts {
 
     /// The receive rings that share a vector.
     pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> + use<> {
-        bits(
-            self.rings
-                .get(usize::from(vector))
-                .map_or(0, |&rings| rings),
-        )
+        let rings = self.rings.get(usize::from(vector));
+        bits(rings.copied().unwrap_or_default())
     }
 
     /// A message of the card's own came. `None` if the card has no such message.
@@ -260,7 +251,7 @@ impl Interrupts {
         })
     }
 
-    /// The line, or a message that does not say whose, came: asks the card. `None` if it did not.
+    /// The line, or the only message, came: asks the card. `None` if the card did not interrupt.
     pub fn asked<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Causes>, Error> {
         if self.many() {
             // The messages have cleared their causes: it may be any of them.

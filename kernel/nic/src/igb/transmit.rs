@@ -63,14 +63,14 @@ pub struct Transmit {
     older: usize,
     watchdog: Watchdog,
     pub counters: Counters,
-    /// Frames that were to be reported, and descriptors before the ring was last laid out.
-    counted_frames: u64,
+    /// Descriptors before the ring was last laid out.
     counted_descriptors: u64,
 }
 
 /// What became of the frames of a ring.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
+    pub frames: u64,
     pub octets: u64,
     pub completed: u64,
     pub contexts: u64,
@@ -100,14 +100,8 @@ impl Transmit {
             older: 0,
             watchdog: Watchdog::default(),
             counters: Counters::default(),
-            counted_frames: 0,
             counted_descriptors: 0,
         })
-    }
-
-    /// Frames so far.
-    pub fn frames(&self) -> u64 {
-        self.counted_frames + self.unreported
     }
 
     /// Frames that the card has not reported.
@@ -127,7 +121,6 @@ impl Transmit {
             csr.bus.store_quads(self.descriptor(slot), [0; 2]);
         }
         self.queue.place(csr, self.base, self.ring);
-        self.counted_frames = self.frames();
         self.counted_descriptors = self.descriptors();
         (self.next, self.clean, self.told) = (0, 0, 0);
         self.reports.clear();
@@ -218,6 +211,7 @@ impl Transmit {
     #[inline]
     fn queued<B: Bus>(&mut self, csr: &mut Csr<B>, len: usize) {
         self.unreported += 1;
+        self.counters.frames += 1;
         self.counters.octets += len as u64;
         if self.next - self.reported >= self.ring / 8 {
             self.report(csr);
@@ -271,7 +265,6 @@ impl Transmit {
         let command = self.descriptor(at) + tx::COMMAND;
         csr.bus.store32(command, self.last_command | tx::RS);
         let frames = core::mem::take(&mut self.unreported);
-        self.counted_frames += frames;
         self.reports.push_back(Report { at, frames });
         self.reported = self.next;
     }
