@@ -9,7 +9,7 @@ use crate::kernel::{Flow, Kernel};
 use abi::account::{Account, Stage};
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::{PAGE_SIZE, Places};
+use abi::layout::PAGE_SIZE;
 use abi::limits::{ProcessInfo, Spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
@@ -17,6 +17,7 @@ use abi::{Error, Result, Syscall};
 use kernel::endpoint::Refusal;
 use kernel::process::{Machine, Registers};
 use kernel::spawn::Grant;
+use placement::Places;
 
 /// Text of a program, copied out of its memory.
 struct Text {
