@@ -9,13 +9,13 @@ use crate::schedule::{Scheduler, SleepCredit};
 use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
-use abi::layout::Places;
 use abi::limits::Limits;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use heapless::Deque;
+use placement::Places;
 
 mod end;
 mod endpoints;

@@ -125,9 +125,8 @@ pub struct Space<P: Physical> {
 
 /// Translations that are remembered. Pages are only added to a space, so none becomes wrong.
 ///
-/// The kernel finds a program's page by reading four tables, each of which costs the processor
-/// a translation of its own where the switch to another space has emptied the TLB; under an
-/// emulator those were a tenth of all its work for a datagram.
+/// The kernel finds a program's page by reading four tables, each of which is a page that the
+/// processor has to translate, too: that was a tenth of an emulator's work for a datagram.
 const KNOWN: usize = 16;
 
 /// A page of a program, and where it is. Address 0 is never a program's.

@@ -10,10 +10,11 @@ use crate::process::{Machine, Registers, Start, Table, owned};
 use crate::ramdisk::Ramdisk;
 use crate::space::Region;
 use abi::ipc::Pid;
-use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
+use abi::layout::{self, PAGE_SIZE, STACK_SIZE};
 use abi::limits::{Grant, Resource, spawn};
 use abi::syscall::GROW_MAX;
 use abi::{Error, Result};
+use placement::Places;
 
 /// Frames that no program is given, for the kernel's heap and tables (256 KiB).
 pub const RESERVE_FRAMES: u64 = 64;

@@ -9,13 +9,14 @@ use crate::kernel::{Kernel, Outcome};
 use abi::account::Stage;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::{PAGE_SIZE, Places};
+use abi::layout::PAGE_SIZE;
 use abi::limits::{Grant, Spawn, spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::endpoint::Refusal;
 use kernel::process::Registers;
+use placement::Places;
 
 /// Text of a program, copied out of its memory.
 struct Text {

@@ -6,9 +6,9 @@ use crate::limits::{Rights, SERVERS_MAX};
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::space::{Region, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
-use abi::layout::Places;
 use abi::limits::{Limits, Resource};
 use abi::{Error, Result, error};
+use placement::Places;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
