@@ -74,7 +74,6 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
         ("udp_received", figures.udp.received),
         ("udp_dropped_unresolved", figures.udp.dropped_unresolved),
         ("udp_dropped_closed", figures.udp.dropped_closed),
-        ("udp_dropped_strange", figures.udp.dropped_strange),
     ];
     for (name, value) in server.iter().chain(&numbers) {
         let _ = writeln!(text, "{name} {value}");

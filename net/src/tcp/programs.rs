@@ -6,7 +6,6 @@ use crate::names::{ConnectionId, Tuple};
 use crate::tcp::group::BEGAN_HERE;
 use crate::tcp::{Connection, Role, Stage, Tcp, opening, short};
 use abi::{Error, Result};
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
@@ -42,10 +41,6 @@ impl Tcp {
         }
         self.counters.connected += 1;
         Ok(self.insert(tuple, group, solo, Role::Held, now))
-    }
-
-    pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
-        Some(self.get(id)?.tuple)
     }
 
     pub fn stage(&self, id: ConnectionId) -> Stage {
@@ -102,13 +97,6 @@ impl Tcp {
         let solo = self.get(id).and_then(|connection| connection.solo.as_ref());
         let capacity = solo.map_or(usize::MAX, |solo| solo.get().send_capacity());
         capacity.min(self.limits.tcp_transmit) / 4
-    }
-
-    /// Whether both directions have ended.
-    pub fn hung_up(&self, id: ConnectionId) -> bool {
-        self.get(id).is_none_or(|connection| {
-            (connection.peer_finished && connection.finished) || connection.state() == State::Closed
-        })
     }
 
     /// Lets `fill` put octets into the transmit buffer; it says how many. There is none, and 0 is

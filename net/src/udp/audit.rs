@@ -1,9 +1,19 @@
 //! As [`crate::tcp`]'s: whether the books agree with the sockets.
 
 use crate::ip::neighbors::Neighbors;
-use crate::udp::Udp;
+use crate::ip::outbound::HEAD;
+use crate::names::DatagramId;
+use crate::udp::{SLOTS, Udp};
 
 impl Udp {
+    /// Whether a datagram of ordinary size would be taken.
+    pub fn can_send(&self, id: DatagramId) -> bool {
+        let ordinary = self.payload_max.saturating_sub(HEAD);
+        self.get(id).is_some_and(|port| {
+            port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
+        })
+    }
+
     pub fn audit(&self, neighbors: &Neighbors, now: u64) {
         assert_eq!(self.by_port.len(), self.slots.len());
         let mut lingering = 0;

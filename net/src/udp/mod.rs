@@ -16,7 +16,7 @@ mod waiting;
 use crate::config::Limits;
 use crate::deadlines::Deadlines;
 use crate::ip::identification::Identifications;
-use crate::ip::outbound::{DATA_MAX, HEAD, IPV4};
+use crate::ip::outbound::{DATA_MAX, IPV4};
 use crate::link::ethernet::ETHERNET;
 use crate::memory::Memory;
 use crate::names::{Change, DatagramId};
@@ -61,8 +61,6 @@ pub(crate) struct UdpCounters {
     pub dropped_unresolved: u64,
     /// Their port was closed while they waited to be received or sent.
     pub dropped_closed: u64,
-    /// They came from another than the socket's peer.
-    pub dropped_strange: u64,
 }
 
 /// All of UDP.
@@ -222,39 +220,16 @@ impl Udp {
         self.turns.is_empty()
     }
 
-    /// Whether a datagram of ordinary size would be taken.
-    pub fn can_send(&self, id: DatagramId) -> bool {
-        let ordinary = self.payload_max.saturating_sub(HEAD);
-        self.get(id).is_some_and(|port| {
-            port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
-        })
+    /// The next datagram that was received, with its sender.
+    pub fn first(&self, id: DatagramId) -> Option<(SocketAddrV4, &[u8])> {
+        self.get(id)?.inbox.first()
     }
 
-    /// The sender of the next datagram.
-    pub fn sender(&self, id: DatagramId) -> Option<SocketAddrV4> {
-        let (from, _) = self.get(id)?.inbox.first()?;
-        Some(from)
-    }
-
-    /// Lets `take` look at the next datagram; it is gone if that succeeds.
-    pub fn receive<R>(
-        &mut self,
-        id: DatagramId,
-        take: impl FnOnce(&[u8], SocketAddrV4) -> Result<R>,
-    ) -> Result<R> {
-        let port = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let (from, octets) = port.inbox.first().ok_or(Error::WouldBlock)?;
-        let taken = take(octets, from)?;
-        port.inbox.pop();
-        self.counters.received += 1;
-        Ok(taken)
-    }
-
-    /// Throws the next datagram away, which is not from the socket's peer.
-    pub fn skip(&mut self, id: DatagramId) {
+    /// Drops the next datagram, which a program has.
+    pub fn take_first(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
             port.inbox.pop();
-            self.counters.dropped_strange += 1;
+            self.counters.received += 1;
         }
     }
 }
