@@ -1,5 +1,6 @@
 //! What the server needs of the system that brings it calls.
 
+use abi::ipc::Message;
 use abi::socket::Answer;
 use abi::{Pid, Result};
 
@@ -29,7 +30,7 @@ pub trait Ipc {
     fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]);
 
     /// Asks to be told of the end of `client`, by [`crate::Server::client_died`]. Called
-    /// once, when it makes its first socket or waits for the first time.
+    /// once, when it makes its first batch.
     ///
     /// # Errors
     /// Any, if it has ended already: its call is then answered with that.
@@ -40,6 +41,20 @@ pub trait Ipc {
     /// # Errors
     /// [`abi::Error::QuotaExceeded`] if it may not have so many: what was said before holds.
     fn charge(&mut self, client: Pid, sockets: usize) -> Result<()>;
+}
+
+/// Octets of a lease that are looked at: fewer than an answer can count.
+const LENT_MAX: usize = i32::MAX as usize;
+
+/// How many octets a call lends in this lease.
+#[inline]
+pub(crate) fn lent(message: &Message, lease: usize) -> usize {
+    match lease < message.lease_count as usize {
+        true => {
+            usize::try_from(message.leases[lease].len).map_or(LENT_MAX, |len| len.min(LENT_MAX))
+        }
+        false => 0,
+    }
 }
 
 /// Fills `into` from a lease, or fails.

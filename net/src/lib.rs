@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!   program ── request ──▶ Server ──▶ Sockets ──▶ Stack ──▶ tcp (smoltcp) ─▶ ip ─▶ link ──▶ phy::Device ──▶ card
-//!           ◀─ answer ────   │ single   handles,   turns,    udp ──────────▶
-//!                            │ calls,   owners     received
-//!                            │ batches             frames: packet, verdict
+//!           ◀─ answer ────   │ batches  handles,   turns,    udp ──────────▶
+//!                            │          owners,    received
+//!                            │          kinds      frames: packet, verdict
 //!                            ▼
 //!                         Ipc: lent memory, answers
 //! ```

@@ -1,20 +1,17 @@
-//! The server: requests in, answers out; what cannot be answered yet waits.
+//! The server: requests in, answers out, frames in between.
 
 use crate::batch::{Batches, Engine};
 use crate::config::{Config, ConfigError, Network};
 use crate::deadlines::earlier;
-use crate::ipc::{Ipc, write_exactly};
+use crate::ipc::{Ipc, lent, write_exactly};
 use crate::phy::{Device, LookAhead};
 use crate::sockets::Sockets;
-use crate::sockets::addresses::ipv4;
-use crate::sockets::call::Call;
 use crate::status;
 use abi::ipc::{FOREVER, Message};
 use abi::nic::MacAddress;
 use abi::socket::{Answer, Request};
 use abi::{Error, Pid, Result};
 use alloc::string::String;
-use alloc::vec::Vec;
 
 /// How long sending may wait for a program that was answered.
 const PUT_OFF_NS: u64 = 1_000_000;
@@ -22,8 +19,6 @@ const PUT_OFF_NS: u64 = 1_000_000;
 /// The network server of one card. See the crate for the loop around it.
 pub struct Server<D: Device> {
     pub(crate) sockets: Sockets<D>,
-    /// Single calls that cannot be answered yet.
-    parked: Vec<Call>,
     batches: Batches,
     /// The last poll left it to the next to send.
     put_off: bool,
@@ -45,7 +40,6 @@ impl<D: Device> Server<D> {
     {
         Ok(Server {
             sockets: Sockets::new(config.validated()?, device, now_ns),
-            parked: Vec::new(),
             batches: Batches::default(),
             put_off: false,
             dirty: false,
@@ -99,37 +93,40 @@ impl<D: Device> Server<D> {
         self.requests += 1;
         self.dirty = true;
         // A process has one call at a time: an older one of it has ended without us.
-        self.parked.retain(|call| call.client != message.sender);
         self.engine(now_ns, ipc).forget_batch(message.sender);
-        let mut call = match Call::new(message) {
-            Ok(call) => call,
-            Err(error) => return ipc.answer(message.token, Err(error)),
-        };
-        if let Request::Batch {
-            operations,
-            timeout_ms,
-        } = call.request
-        {
-            let batch = (operations, timeout_ms);
-            if let Err(error) = self.engine(now_ns, ipc).batch(message, batch) {
-                ipc.answer(message.token, Err(error));
+        let refused = match Request::from_bytes(message.request()) {
+            Ok(Request::Batch {
+                operations,
+                timeout_ms,
+            }) => {
+                let batch = (operations, timeout_ms);
+                self.engine(now_ns, ipc).batch(message, batch)
             }
-            return;
+            Ok(Request::Status) => {
+                let told = self.tell_status(message, ipc);
+                return ipc.answer(message.token, told);
+            }
+            // The card is the shell's, which answers before it asks us.
+            Ok(Request::Card) => Err(Error::NotSupported),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = refused {
+            ipc.answer(message.token, Err(error));
         }
-        match self.attempt(&mut call, now_ns, ipc).transpose() {
-            Some(answer) => ipc.answer(call.token, answer),
-            None => match self.sockets.watch(call.client, ipc) {
-                Ok(()) => self.parked.push(call),
-                Err(error) => ipc.answer(call.token, Err(error)),
-            },
-        }
+    }
+
+    #[cold]
+    fn tell_status(&self, message: &Message, ipc: &mut impl Ipc) -> Result<Answer> {
+        let text = self.status();
+        let count = text.len().min(lent(message, 0));
+        write_exactly(ipc, message.token, 0, &text.as_bytes()[..count])?;
+        Ok(Answer(count as u32))
     }
 
     /// A client has ended: its sockets are freed and its connections reset.
     #[cold]
     pub fn client_died(&mut self, client: Pid, now_ns: u64) {
         self.dirty = true;
-        self.parked.retain(|call| call.client != client);
         self.batches.clients.forget(client);
         self.sockets.client_died(client, now_ns);
     }
@@ -148,41 +145,17 @@ impl<D: Device> Server<D> {
         self.engine(now_ns, ipc).serve_batches();
         // Who was answered has more to send, probably, and what it says next is on its way:
         // one turn of a socket is enough for both. But nothing is put off twice.
-        self.put_off = self.batches.answered && !self.put_off && self.parked.is_empty();
+        self.put_off = self.batches.answered && !self.put_off;
         if self.put_off {
             return more;
         }
         more |= !self.sockets.stack.transmit(now_ns);
-        let mut moved = !self.parked.is_empty() && self.attempt_parked(now_ns, ipc);
         // What that made room for.
-        moved |=
-            self.engine(now_ns, ipc).has_due_batches() && self.engine(now_ns, ipc).serve_batches();
-        if moved {
+        if self.engine(now_ns, ipc).has_due_batches() && self.engine(now_ns, ipc).serve_batches() {
             more |= !self.sockets.stack.transmit(now_ns);
             more |= self.engine(now_ns, ipc).has_due_batches();
         }
         more
-    }
-
-    /// Attempts the calls that wait. Returns whether that moved anything.
-    #[cold]
-    fn attempt_parked(&mut self, now_ns: u64, ipc: &mut impl Ipc) -> bool {
-        let mut moved = false;
-        let mut parked = core::mem::take(&mut self.parked);
-        let waiting = parked.len();
-        parked.retain_mut(|call| {
-            let sent = call.sent;
-            let answer = self.attempt(call, now_ns, ipc).transpose();
-            moved |= answer.is_some() || sent != call.sent;
-            match answer {
-                Some(answer) => ipc.answer(call.token, answer),
-                None => return true,
-            }
-            false
-        });
-        self.batches.answered |= parked.len() < waiting;
-        self.parked = parked;
-        moved
     }
 
     /// Whether the last poll answered a call, so that a program has something to do. If
@@ -204,8 +177,7 @@ impl<D: Device> Server<D> {
         if self.dirty {
             return now_ns;
         }
-        let calls = self.parked.iter().filter_map(|call| call.deadline).min();
-        let calls = earlier(calls, self.batches.clients.deadline());
+        let calls = self.batches.clients.deadline();
         let mut stack = self.sockets.stack.deadline();
         if self.put_off {
             stack = stack.map(|at| at.max(now_ns.saturating_add(PUT_OFF_NS)));
@@ -216,7 +188,7 @@ impl<D: Device> Server<D> {
     /// The server's state as lines of text, "name value".
     #[cold]
     pub fn status(&self) -> String {
-        let waiting = self.parked.len() + self.batches.clients.waiting();
+        let waiting = self.batches.clients.waiting();
         status::text(
             self.config(),
             &self.sockets.stack.figures(),
@@ -230,74 +202,4 @@ impl<D: Device> Server<D> {
             ],
         )
     }
-
-    /// One attempt at a call: its answer, or `None` if it has to wait.
-    #[cold]
-    fn attempt(&mut self, call: &mut Call, now: u64, ipc: &mut impl Ipc) -> Result<Option<Answer>> {
-        match call.request {
-            Request::Socket { kind } => self.sockets.socket(kind, call.client, ipc).map(Some),
-            Request::Bind { socket, address } => {
-                self.sockets.bind(socket, call.client, address).map(done)
-            }
-            Request::Listen { socket, backlog } => {
-                self.sockets.listen(socket, call.client, backlog).map(done)
-            }
-            Request::Accept { socket } => self.sockets.accept(socket, call.client, ipc),
-            Request::Connect { socket, address } => {
-                self.sockets.connect(socket, call, address, now)
-            }
-            Request::Send { socket } => self.sockets.send(socket, call, now, ipc),
-            Request::Recv { socket } => self.sockets.receive(socket, call, ipc),
-            Request::SendTo { socket, address } => {
-                let peer = ipv4(address.into(), Error::Unreachable)?;
-                self.sockets.send_datagram(socket, call, peer, now, ipc)
-            }
-            Request::RecvFrom { socket } => {
-                let answer = self.sockets.receive_datagram(socket, call, ipc)?;
-                Ok(answer.map(|(count, sender)| Answer::Datagram(count, sender.into())))
-            }
-            Request::Shutdown { socket, direction } => self
-                .sockets
-                .shutdown(socket, call.client, direction)
-                .map(done),
-            Request::Close { socket } => {
-                let closed = self.sockets.handles.remove(socket, call.client)?;
-                if closed.armed.queued {
-                    self.batches.clients.forget_ready(socket, call.client);
-                }
-                self.sockets.free(&closed, now, false);
-                Ok(Some(Answer::Done))
-            }
-            Request::LocalAddress { socket } => {
-                let local = self.sockets.local_address(socket, call.client)?;
-                Ok(Some(Answer::Address(local.into())))
-            }
-            Request::PeerAddress { socket } => {
-                let peer = self.sockets.peer_address(socket, call.client)?;
-                Ok(Some(Answer::Address(peer.into())))
-            }
-            Request::SetNonBlocking { socket, on } => {
-                self.sockets
-                    .handles
-                    .get_mut(socket, call.client)?
-                    .non_blocking = on;
-                Ok(Some(Answer::Done))
-            }
-            Request::Poll { timeout_ms } => self.sockets.poll_sockets(call, timeout_ms, now, ipc),
-            Request::Status => {
-                let text = self.status();
-                let count = text.len().min(call.lent);
-                write_exactly(ipc, call.token, 0, &text.as_bytes()[..count])?;
-                Ok(Some(Answer::Count(count as u32)))
-            }
-            // The card is the shell's, which answers before it asks us.
-            Request::Card => Err(Error::NotSupported),
-            // It is not attempted, but served when something changed.
-            Request::Batch { .. } => Err(Error::Malformed),
-        }
-    }
-}
-
-fn done((): ()) -> Option<Answer> {
-    Some(Answer::Done)
 }

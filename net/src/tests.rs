@@ -4,6 +4,7 @@
 mod arp;
 mod arrives;
 mod batch;
+mod calls;
 mod changes;
 mod counters;
 mod datagrams;

@@ -7,10 +7,16 @@
 //! ```
 //!
 //! A program makes one such call per turn: it hands in what it wants done, sleeps, and gets
-//! what has happened. What it wants to hear of a socket stays armed at the server from call
-//! to call until it is heard, so a socket that is silent costs nothing. Records are of
+//! what has happened. A call that only looks, with a timeout of 0, is what elsewhere is called
+//! non-blocking, and one that waits for whatever comes first a poll. What a program wants to hear of a socket
+//! stays armed at the server from call to call until it is heard, so a socket that is silent costs nothing. Records are of
 //! [`Operation::SIZE`] and [`Event::SIZE`] bytes; the bytes behind one are padded to a
 //! multiple of [`UNIT`].
+//!
+//! **Sockets** are made by [`Operation::Listen`], [`Operation::Bind`] and [`Operation::Connect`], each of which
+//! is answered by [`Event::Opened`] or [`Event::Failed`] in the same call. Whether a connection came to be is
+//! told later, by [`Event::Connected`] or [`Event::Failed`]. A program owns its sockets whether it reads
+//! these events or not; they are closed when it ends.
 //!
 //! **Sends.** Every [`Operation::Send`] has one outcome: [`Event::Sent`] when all of it
 //! is in the socket's buffer (when that is told, [`Tell`] decides), [`Event::Closed`]
@@ -36,7 +42,7 @@ mod event;
 mod operation;
 
 use crate::ipc::MESSAGE_MAX;
-use crate::socket::Form;
+use crate::socket::{Answer, Request};
 
 pub use event::{Event, NOT_OF_THIS_CALL};
 pub use operation::{End, Operation, Part, Send, Tell};
@@ -44,10 +50,14 @@ pub use operation::{End, Operation, Part, Send, Tell};
 /// The most operations in one call.
 pub const OPERATIONS_MAX: usize = 1024;
 
-/// Where a message goes on with records: neither the request nor the answer names an address.
-pub const HERE: usize = Form::SIZE;
+/// Where a message goes on with records, behind the request or the answer.
+pub const HERE: usize = Request::SIZE;
+const _: () = assert!(HERE == Answer::SIZE);
 /// How many octets of them it can hold.
 pub const HERE_MAX: usize = MESSAGE_MAX - HERE;
+
+/// A timeout that never ends.
+pub const NO_TIMEOUT: u32 = u32::MAX;
 
 /// The lease that events are written to.
 pub const AREA: u8 = 0;

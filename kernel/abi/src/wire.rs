@@ -5,7 +5,7 @@
 
 use crate::{Error, Result};
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 use core::num::NonZeroU64;
 
 /// Writes fields one after another into a buffer of the structure's size.
@@ -56,16 +56,10 @@ impl<'a> Writer<'a> {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Appends 128 bits.
-    #[inline]
-    pub fn u128(&mut self, value: u128) -> &mut Self {
-        self.bytes(&value.to_le_bytes())
-    }
-
-    /// Appends an IP address, 16 bytes; see [`ip`].
+    /// Appends an IP address, 16 bytes; see [`ip_octets`].
     #[inline]
     pub fn ip(&mut self, address: IpAddr) -> &mut Self {
-        self.u128(ip(address))
+        self.bytes(&ip_octets(address))
     }
 
     /// Bytes written so far.
@@ -122,11 +116,8 @@ impl<'a> Reader<'a> {
     /// Takes an IP address. One that maps an IPv4 address is that address.
     #[inline]
     pub fn ip(&mut self) -> Result<IpAddr> {
-        let bits = self.array().map(u128::from_be_bytes)?;
-        Ok(match bits >> 32 {
-            MAPPED => Ipv4Addr::from_bits(bits as u32).into(),
-            _ => Ipv6Addr::from_bits(bits).into(),
-        })
+        let octets = self.array::<16>()?;
+        Ok(Ipv6Addr::from(octets).to_canonical())
     }
 
     /// What has not been read yet.
@@ -135,18 +126,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What an IPv6 address that maps one of IPv4 begins with. This is compared as a number, because
-/// `core::net` compares byte for byte, and it is done for each datagram.
-const MAPPED: u128 = 0xffff;
-
-/// The 16 bytes of an IP address as a number: of IPv4, those of the IPv6 address that maps it (RFC 4291
-/// §2.5.5.2).
-pub fn ip(address: IpAddr) -> u128 {
-    let bits = match address {
-        IpAddr::V4(address) => MAPPED << 32 | u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    bits.swap_bytes()
+/// The 16 octets of an IP address: of IPv4, those of the IPv6 address that maps it (RFC 4291 §2.5.5.2).
+pub const fn ip_octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
 }
 
 /// A value that has a fixed number of bytes on the wire.

@@ -3,12 +3,10 @@
 use crate::batch::clients::Entry;
 use crate::batch::engine::Engine;
 use crate::batch::serve::Served;
-use crate::ipc::Ipc;
+use crate::ipc::{Ipc, lent};
 use crate::phy::Device;
-use crate::sockets::call::LENT_MAX;
-use abi::batch::{AREA, Event, HERE, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
+use abi::batch::{AREA, Event, HERE, NO_TIMEOUT, OPERATIONS, OPERATIONS_MAX, SOURCE, area_min};
 use abi::ipc::Message;
-use abi::socket::POLL_FOREVER;
 use abi::{Error, Pid, Result};
 
 impl<D: Device, I: Ipc> Engine<'_, D, I> {
@@ -27,16 +25,9 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         (operations, timeout_ms): (u16, u32),
     ) -> Result<()> {
         let operations = usize::from(operations);
-        let leases = message.leases.map(|lease| {
-            let len = usize::try_from(lease.len).unwrap_or(LENT_MAX);
-            (len.min(LENT_MAX), lease.writable)
-        });
-        let mut lent = leases.map(|(len, _)| len);
-        for missing in lent.iter_mut().skip(message.lease_count as usize) {
-            *missing = 0;
-        }
+        let lent = [0, 1, 2].map(|lease| lent(message, lease));
         let area = lent[usize::from(AREA)];
-        let writable = leases[usize::from(AREA)].1;
+        let writable = message.leases[usize::from(AREA)].writable;
         if operations > OPERATIONS_MAX || area < area_min(operations) || !writable {
             return Err(Error::InvalidArgument);
         }
@@ -48,7 +39,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
             }
         };
         let timeout = u64::from(timeout_ms) * 1_000_000;
-        let deadline = (timeout_ms != POLL_FOREVER).then(|| self.now.saturating_add(timeout));
+        let deadline = (timeout_ms != NO_TIMEOUT).then(|| self.now.saturating_add(timeout));
         entry.turn.begin(message.token, deadline, lent, operations);
         let Entry { client, turn } = &mut *entry;
         let here = message.request().get(HERE..).unwrap_or_default();

@@ -190,14 +190,6 @@ impl Clients {
         }
     }
 
-    /// A socket is gone: it is not looked at any more.
-    pub fn forget_ready(&mut self, handle: Handle, pid: Pid) {
-        if let Some(mut entry) = self.take(pid) {
-            entry.client.ready.retain(|&ready| ready != handle);
-            self.put(entry);
-        }
-    }
-
     /// The time has come for some.
     #[inline]
     pub fn advance(&mut self, now: u64) {
@@ -287,12 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_kept() {
-        let mut clients = waiting(Some(100), &[Handle(1), Handle(2), Handle(3)]);
-        clients.forget_ready(Handle(2), PROGRAM);
-        clients.forget_ready(Handle(3), Pid(0x202));
-        let entry = clients.take(PROGRAM).unwrap();
-        assert_eq!(entry.client.ready, [Handle(1), Handle(3)]);
-        clients.put(entry);
+        let mut clients = waiting(Some(100), &[Handle(1)]);
         assert_eq!((clients.waiting(), clients.deadline()), (1, Some(100)));
         clients.forget(Pid(0x202));
         assert_eq!((clients.waiting(), clients.deadline()), (1, Some(100)));

@@ -13,6 +13,8 @@ pub(crate) struct Batches {
     pub clients: Clients,
     /// Operations on their way from lent memory.
     pub window: Vec<u8>,
+    /// A datagram on its way from lent memory to a queue.
+    pub scratch: Vec<u8>,
     /// A batch gave the stack something to send, or room to tell of.
     pub moved: bool,
     /// The last poll answered a call.

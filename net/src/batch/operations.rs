@@ -5,7 +5,7 @@ use crate::batch::engine::Engine;
 use crate::ipc::{Ipc, read_exactly};
 use crate::phy::Device;
 use crate::sockets::addresses::ipv4;
-use crate::sockets::handles::State;
+use crate::sockets::kinds::{Kind, Opened};
 use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
 use abi::socket::{Direction, Handle};
 use abi::{Error, Result};
@@ -99,32 +99,33 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 self.refuse(turn, Handle(0), number, Error::Malformed);
                 return Ok(());
             };
-            let (socket, len) = (Operation::socket_of(head), Operation::inline_of(head));
+            let len = Operation::inline_of(head);
             let offset = at + Operation::SIZE;
             if len > lent.saturating_sub(offset) {
                 // Where the next one begins is anybody's guess.
-                self.refuse(turn, socket, number, Error::Malformed);
+                self.refuse(turn, Operation::socket_of(head), number, Error::Malformed);
                 return Ok(());
             }
             let inline = Inline {
                 offset,
                 octets: window.get(offset, len),
             };
-            let outcome = Operation::from_bytes(head).and_then(|operation| {
-                let number = number as u16;
-                self.one(client, turn, (operation, number), inline)
-            });
+            let outcome = match Operation::from_bytes(head) {
+                Ok(operation) => self.one(client, turn, (operation, number as u16), inline),
+                Err(error) => Err(error),
+            };
             match outcome {
                 Ok(Outcome::Silent) => turn.events.settle(),
                 Ok(Outcome::Told(event)) => turn.events.outcome(&event),
                 Ok(Outcome::Waits) => {}
-                Err(error) => self.refuse(turn, socket, number, error),
+                Err(error) => self.refuse(turn, Operation::socket_of(head), number, error),
             }
             at = offset + padded(len);
         }
         Ok(())
     }
 
+    #[cold]
     fn refuse(&mut self, turn: &mut Turn, socket: Handle, number: usize, error: Error) {
         turn.events.outcome(&Event::Failed {
             socket,
@@ -143,28 +144,35 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
     ) -> Result<Outcome> {
         let pid = client.pid;
         match operation {
+            Operation::Listen { address, backlog } => {
+                let made = self
+                    .sockets
+                    .listen(pid, (address, backlog as usize), self.ipc)?;
+                turn.events.wake();
+                Ok(opened(made, number))
+            }
+            Operation::Bind { address } => {
+                let made = self.sockets.bind(pid, address, self.ipc)?;
+                turn.events.wake();
+                Ok(opened(made, number))
+            }
+            Operation::Connect { address } => {
+                let made = self.sockets.connect(pid, address, self.now, self.ipc)?;
+                Ok(opened(made, number))
+            }
             Operation::Accept {
                 socket,
                 count,
                 receive,
-            } => {
-                let kind = |state| match state {
-                    State::Listening => Ok(()),
-                    State::Datagram { .. } => Err(Error::NotSupported),
-                    _ => Err(Error::InvalidArgument),
-                };
-                self.arm(client, socket, (count, receive), kind)
-            }
+            } => self.arm(client, socket, (count, receive), Kind::accepts),
             Operation::Receive { socket, max } => {
                 self.open_stream(socket, pid)?;
-                self.arm(client, socket, ((max > 0).into(), max), |_| Ok(()))
+                let allowed = |_| Ok(());
+                self.arm(client, socket, ((max > 0).into(), max), allowed)
             }
             Operation::ReceiveFrom { socket, count, max } => {
-                let kind = |state| match state {
-                    State::Datagram { .. } => Ok(()),
-                    _ => Err(Error::NotSupported),
-                };
-                self.arm(client, socket, (count, max), kind)
+                let allowed = |kind: Kind| kind.datagrams().map(|_| ());
+                self.arm(client, socket, (count, max), allowed)
             }
             Operation::Send(send) => self.begin_send(client, turn, (send, number), inline),
             Operation::SendTo {
@@ -179,14 +187,20 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                     offset: inline.offset,
                     len: len as usize,
                 };
-                self.begin_send_to(client, turn, unsent, inline)
+                self.begin_send_to(pid, turn, unsent, inline)
             }
             Operation::Shutdown { socket, direction } => {
                 let sending = self.sockets.handles.get(socket, pid)?.armed.send.is_some();
                 if sending && direction != Direction::Receive {
                     return Err(Error::Busy);
                 }
-                self.sockets.shutdown(socket, pid, direction)?;
+                let id = self.open_stream(socket, pid)?;
+                if direction != Direction::Receive {
+                    self.sockets.stack.finish(id);
+                }
+                if direction != Direction::Send {
+                    self.sockets.stack.tcp.shut_receive(id);
+                }
                 Ok(Outcome::Silent)
             }
             Operation::Close { socket } => {
@@ -223,10 +237,10 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         client: &mut Client,
         socket: Handle,
         (count, max): (u16, u32),
-        kind: impl FnOnce(State) -> Result<()>,
+        allowed: impl FnOnce(Kind) -> Result<()>,
     ) -> Result<Outcome> {
         let slot = self.sockets.handles.get_mut(socket, client.pid)?;
-        kind(slot.state)?;
+        allowed(slot.kind)?;
         (slot.armed.count, slot.armed.max) = (count, max);
         client.enqueue(socket, &mut slot.armed);
         Ok(Outcome::Silent)
@@ -252,6 +266,15 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         self.batches.moved = true;
         Ok(())
     }
+}
+
+/// What is said of a socket that was made.
+fn opened((socket, local): Opened, operation: u16) -> Outcome {
+    Outcome::Told(Event::Opened {
+        operation,
+        socket,
+        local,
+    })
 }
 
 // A number of an operation is never mistaken for none.

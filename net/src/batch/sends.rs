@@ -4,9 +4,8 @@ use crate::batch::clients::{Client, Turn, Unsent};
 use crate::batch::engine::Engine;
 use crate::batch::operations::{Inline, Outcome};
 use crate::ipc::{Ipc, read_exactly};
-use crate::names::ConnectionId;
+use crate::names::{ConnectionId, DatagramId};
 use crate::phy::Device;
-use crate::sockets::handles::State;
 use crate::sockets::interest::Sending;
 use crate::tcp::Stage;
 use crate::udp::DATAGRAM_MAX;
@@ -24,7 +23,7 @@ pub(super) enum Progress {
 impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// The connection of a stream socket, which stands or stood.
     pub(super) fn open_stream(&self, socket: Handle, pid: Pid) -> Result<ConnectionId> {
-        let (id, _) = self.sockets.connection(socket, pid)?;
+        let id = self.sockets.handles.get(socket, pid)?.kind.connection()?;
         match self.sockets.stack.tcp.stage(id) {
             Stage::Open => Ok(id),
             _ => Err(Error::NotConnected),
@@ -132,7 +131,12 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         socket: Handle,
         sending: &Sending,
     ) -> Result<Option<Event>> {
-        let (id, _) = self.sockets.connection(socket, client.pid)?;
+        let id = self
+            .sockets
+            .handles
+            .get(socket, client.pid)?
+            .kind
+            .connection()?;
         match sending.end {
             End::Stays => {}
             End::Finish => {
@@ -160,46 +164,31 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
 
     pub(super) fn begin_send_to(
         &mut self,
-        client: &mut Client,
+        pid: Pid,
         turn: &mut Turn,
         unsent: Unsent,
         inline: Inline<'_>,
     ) -> Result<Outcome> {
-        let State::Datagram { .. } = self.sockets.handles.get(unsent.socket, client.pid)?.state
-        else {
-            return Err(Error::NotSupported);
-        };
+        let socket = self.sockets.handles.get(unsent.socket, pid)?;
+        let id = socket.kind.datagrams()?;
         if unsent.len > DATAGRAM_MAX {
             return Err(Error::TooLong);
         }
-        self.sockets.bound_port(unsent.socket, client.pid, None)?;
         // Behind those that wait already, it waits, too.
-        let waits = self
-            .sockets
-            .handles
-            .get(unsent.socket, client.pid)?
-            .armed
-            .unsent
-            > 0;
-        if !waits {
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token) {
-                Ok(()) => return Ok(Outcome::Silent),
+        if socket.armed.unsent == 0 {
+            match self.send_to(id, &unsent, inline.octets, turn.token) {
                 Err(Error::WouldBlock) => {}
-                Err(error) => return Err(error),
+                sent => return sent.map(|()| Outcome::Silent),
             }
             // The queue is full, but the card may not be.
             self.sockets.stack.transmit(self.now);
-            match self.send_to(&unsent, inline.octets, client.pid, turn.token) {
-                Ok(()) => return Ok(Outcome::Silent),
+            match self.send_to(id, &unsent, inline.octets, turn.token) {
                 Err(Error::WouldBlock) => {}
-                Err(error) => return Err(error),
+                sent => return sent.map(|()| Outcome::Silent),
             }
         }
-        self.sockets
-            .handles
-            .get_mut(unsent.socket, client.pid)?
-            .armed
-            .unsent += 1;
+        let socket = self.sockets.handles.get_mut(unsent.socket, pid)?;
+        socket.armed.unsent += 1;
         turn.unsent.push_back(unsent);
         Ok(Outcome::Waits)
     }
@@ -207,31 +196,23 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
     /// Queues a datagram, whose octets are these or in lease 1.
     fn send_to(
         &mut self,
+        id: DatagramId,
         unsent: &Unsent,
         octets: Option<&[u8]>,
-        pid: Pid,
         token: u64,
     ) -> Result<()> {
-        let State::Datagram { port: Some(id), .. } =
-            self.sockets.handles.get(unsent.socket, pid)?.state
-        else {
-            return Err(Error::NotSupported);
-        };
-        let sent = match octets {
-            Some(octets) => self
-                .sockets
-                .stack
-                .send_datagram(id, unsent.to, octets, self.now),
+        let octets = match octets {
+            Some(octets) => octets,
             None => {
-                self.sockets.scratch.clear();
-                self.sockets.scratch.resize(unsent.len, 0);
-                let place = (OPERATIONS, unsent.offset);
-                read_exactly(self.ipc, token, place, &mut self.sockets.scratch)?;
-                self.sockets
-                    .stack
-                    .send_datagram(id, unsent.to, &self.sockets.scratch, self.now)
+                let scratch = &mut self.batches.scratch;
+                scratch.clear();
+                scratch.resize(unsent.len, 0);
+                read_exactly(self.ipc, token, (OPERATIONS, unsent.offset), scratch)?;
+                scratch
             }
         };
+        let stack = &mut self.sockets.stack;
+        let sent = stack.send_datagram(id, unsent.to, octets, self.now);
         self.batches.moved |= sent.is_ok();
         sent
     }
@@ -240,7 +221,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
     pub(super) fn go_on_sending_to(
         &mut self,
         turn: &mut Turn,
-        socket: Handle,
+        (socket, id): (Handle, DatagramId),
         pid: Pid,
     ) -> Result<Progress> {
         let mut at = 0;
@@ -249,7 +230,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 at += 1;
                 continue;
             }
-            match self.send_to(&unsent, None, pid, turn.token) {
+            match self.send_to(id, &unsent, None, turn.token) {
                 Ok(()) => turn.events.settle(),
                 Err(Error::WouldBlock) => return Ok(Progress::Waits),
                 Err(error) => {

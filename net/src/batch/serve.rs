@@ -6,12 +6,12 @@ use crate::batch::sends::Progress;
 use crate::ipc::Ipc;
 use crate::names::{ConnectionId, DatagramId};
 use crate::phy::Device;
-use crate::sockets::handles::State;
 use crate::sockets::interest::{Armed, Sending};
+use crate::sockets::kinds::Kind;
+use crate::tcp::Stage;
 use abi::batch::{Event, NOT_OF_THIS_CALL};
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
-use core::net::SocketAddrV4;
 
 /// Connections accepted, or datagrams delivered, before it is another socket's turn.
 const TURN: usize = 32;
@@ -45,17 +45,10 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         let Ok(socket) = self.sockets.handles.get(handle, client.pid) else {
             return Ok(Served::Done);
         };
-        match socket.state {
-            State::Stream(id) => self.serve_stream(client, turn, (handle, id)),
-            State::Listening => {
-                let port = socket.local.map_or(0, |local| local.port());
-                self.serve_listener(client, turn, (handle, port))
-            }
-            State::Datagram {
-                port: Some(id),
-                peer,
-            } => self.serve_datagrams(client.pid, turn, handle, (id, peer)),
-            State::Idle | State::Datagram { port: None, .. } => Ok(Served::Done),
+        match socket.kind {
+            Kind::Stream(id) => self.serve_stream(client, turn, (handle, id)),
+            Kind::Listener(port) => self.serve_listener(client, turn, (handle, port)),
+            Kind::Datagrams(id) => self.serve_datagrams(client.pid, turn, (handle, id)),
         }
     }
 
@@ -70,6 +63,21 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         (handle, id): (Handle, ConnectionId),
     ) -> Result<Served> {
         let pid = client.pid;
+        if self.armed(handle, pid)?.connecting {
+            let event = match self.sockets.stack.tcp.stage(id) {
+                Stage::Connecting => return Ok(Served::Done),
+                Stage::Open => Event::Connected { socket: handle },
+                Stage::Failed(error) => Event::Failed {
+                    socket: handle,
+                    operation: NOT_OF_THIS_CALL,
+                    error,
+                },
+            };
+            if !turn.events.tell(&event) {
+                return Ok(Served::Full);
+            }
+            self.armed(handle, pid)?.connecting = false;
+        }
         if let Some(sending) = self.armed(handle, pid)?.send {
             let stays = self.serve_send(client, turn, (handle, id), sending)?;
             if let Some(served) = stays {
@@ -252,7 +260,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
             let Some((id, peer)) = self.sockets.stack.tcp.accept(port) else {
                 return Ok(Served::Done);
             };
-            let socket = self.sockets.handles.insert(pid, State::Stream(id))?;
+            let socket = self.sockets.handles.insert(pid, Kind::Stream(id), None)?;
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
@@ -272,46 +280,36 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         &mut self,
         pid: Pid,
         turn: &mut Turn,
-        socket: Handle,
-        (id, peer): (DatagramId, Option<SocketAddrV4>),
+        (socket, id): (Handle, DatagramId),
     ) -> Result<Served> {
         if self.armed(socket, pid)?.unsent > 0
-            && self.go_on_sending_to(turn, socket, pid)? == Progress::Waits
+            && self.go_on_sending_to(turn, (socket, id), pid)? == Progress::Waits
         {
             return Ok(Served::Done);
         }
+        let armed = &mut self.sockets.handles.get_mut(socket, pid)?.armed;
+        let (udp, events) = (&mut self.sockets.stack.udp, &mut turn.events);
+        let max = armed.max as usize;
         for _ in 0..TURN {
-            let max = match self.armed(socket, pid)? {
-                Armed { count: 0, .. } => return Ok(Served::Done),
-                Armed { max, .. } => *max as usize,
-            };
-            if !self.sockets.skip_strangers(id, peer) {
+            if armed.count == 0 {
                 return Ok(Served::Done);
             }
-            let Some(room) = turn.events.room() else {
-                return Ok(Served::Full);
+            let Some((from, octets)) = udp.first(id) else {
+                return Ok(Served::Done);
             };
-            let events = &mut turn.events;
-            let delivered = self.sockets.stack.udp.receive(id, |octets, from| {
-                let mut count = octets.len().min(max);
-                if count > room {
-                    if events.has_news() {
-                        return Err(Error::WouldBlock);
-                    }
-                    // The whole area is too small for it.
-                    count = room;
-                }
-                let (from, len) = (from.into(), count as u32);
-                events.tell(&Event::Datagram { socket, from, len });
-                events.octets(&octets[..count], self.ipc)?;
-                events.pad();
-                Ok(())
-            });
-            match delivered {
-                Ok(()) => self.armed(socket, pid)?.count -= 1,
-                Err(Error::WouldBlock) => return Ok(Served::Full),
-                Err(error) => return Err(error),
-            }
+            let count = octets.len().min(max);
+            let count = match events.room() {
+                Some(room) if count <= room => count,
+                // The whole area is too small for it.
+                Some(room) if !events.has_news() => room,
+                _ => return Ok(Served::Full),
+            };
+            let (from, len) = (from.into(), count as u32);
+            events.tell(&Event::Datagram { socket, from, len });
+            events.octets(&octets[..count], self.ipc)?;
+            events.pad();
+            udp.take_first(id);
+            armed.count -= 1;
         }
         Ok(Served::Again)
     }

@@ -2,13 +2,13 @@
 
 use crate::config::Limits;
 use crate::ipc::Ipc;
-use crate::names::{Change, ConnectionId, DatagramId};
+use crate::names::Change;
 use crate::sockets::interest::Armed;
+use crate::sockets::kinds::Kind;
 use abi::socket::Handle;
 use abi::{Error, Pid, Result};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
 
 /// The other bits of a handle are the slot's generation.
 const SLOT_BITS: u32 = Handle::SLOT_BITS;
@@ -17,48 +17,17 @@ const GENERATION_MAX: u32 = u32::MAX >> SLOT_BITS;
 /// A program's socket.
 pub(crate) struct Socket {
     pub owner: Pid,
-    /// Requests that would wait answer instead.
-    pub non_blocking: bool,
-    /// Given by `bind`, or chosen for it: see [`Handles::bind`].
-    pub local: Option<SocketAddrV4>,
-    /// Changed by [`Handles::set_state`] only.
-    pub state: State,
-    /// What batches want of it.
+    pub kind: Kind,
+    /// The port that it keeps from others of its kind; connections that were accepted keep none.
+    port: Option<u16>,
+    /// What its owner wants of it.
     pub armed: Armed,
 }
 
 impl Socket {
-    /// What the stack calls it when it announces a change.
-    fn subject(&self) -> Option<Change> {
-        match self.state {
-            State::Idle | State::Datagram { port: None, .. } => None,
-            State::Listening => self.local.map(|local| Change::Listener(local.port())),
-            State::Stream(id) => Some(Change::Stream(id)),
-            State::Datagram { port: Some(id), .. } => Some(Change::Datagrams(id)),
-        }
-    }
-}
-
-/// What a socket has become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// A stream socket that is neither connected nor listening.
-    Idle,
-    /// A stream socket that takes connections at its local port.
-    Listening,
-    /// A stream socket with a connection, perhaps not complete yet.
-    Stream(ConnectionId),
-    /// A datagram socket; its port is opened when it is bound.
-    Datagram {
-        port: Option<DatagramId>,
-        peer: Option<SocketAddrV4>,
-    },
-}
-
-impl State {
-    /// Whether the socket's port is one for datagrams.
-    pub fn is_datagram(&self) -> bool {
-        matches!(self, State::Datagram { .. })
+    /// The port that it keeps, those for datagrams apart.
+    fn bound(&self) -> Option<(bool, u16)> {
+        Some((self.kind.is_datagram(), self.port?))
     }
 }
 
@@ -129,7 +98,7 @@ pub(crate) struct Handles {
     free: Vec<u32>,
     /// Only of those that have some, or have had since [`Handles::settle`].
     owned: BTreeMap<Pid, Owned>,
-    /// There may be excess.
+    /// There may be excess: see [`Handles::settle`].
     unsettled: bool,
     /// Ports that sockets are bound to, those for datagrams apart.
     bound: BTreeSet<(bool, u16)>,
@@ -201,11 +170,11 @@ impl Handles {
         self.owned.retain(|_, owned| owned.count > 0);
     }
 
-    /// Adds a socket, for which [`Handles::make_room`] has found room.
+    /// Adds a socket, for which [`Handles::make_room`] has found room, at this port if it keeps one.
     ///
     /// # Errors
     /// [`Error::NoMemory`] without that.
-    pub fn insert(&mut self, owner: Pid, state: State) -> Result<Handle> {
+    pub fn insert(&mut self, owner: Pid, kind: Kind, port: Option<u16>) -> Result<Handle> {
         let owned = self.owned.get_mut(&owner);
         let owned = owned.filter(|owned| owned.count < owned.charged);
         owned.ok_or(Error::NoMemory)?.count += 1;
@@ -219,40 +188,19 @@ impl Handles {
         let slot = &mut self.slots[index as usize];
         let socket = slot.socket.insert(Socket {
             owner,
-            non_blocking: false,
-            local: None,
-            state,
+            kind,
+            port,
             armed: Armed::default(),
         });
         let handle = Handle(slot.generation << SLOT_BITS | index);
-        if let Some(subject) = socket.subject() {
-            self.subjects.set(subject, Some(handle));
-        }
+        self.bound.extend(socket.bound());
+        self.subjects.set(kind.subject(), Some(handle));
         Ok(handle)
     }
 
-    /// Makes something else of a socket.
-    ///
-    /// # Errors
-    /// As [`Handles::get`].
-    pub fn set_state(&mut self, handle: Handle, owner: Pid, state: State) -> Result<()> {
-        let socket = self.get_mut(handle, owner)?;
-        let old = socket.subject();
-        socket.state = state;
-        let new = socket.subject();
-        self.forget_subject(old, handle);
-        if let Some(subject) = new {
-            self.subjects.set(subject, Some(handle));
-        }
-        Ok(())
-    }
-
-    fn forget_subject(&mut self, subject: Option<Change>, handle: Handle) {
-        if let Some(subject) = subject
-            && self.subjects.get(subject) == Some(handle)
-        {
-            self.subjects.set(subject, None);
-        }
+    /// The room that was found is not needed.
+    pub fn spare_room(&mut self) {
+        self.unsettled = true;
     }
 
     /// The socket that an announcement is about, if anybody holds it.
@@ -296,13 +244,12 @@ impl Handles {
             generation => generation + 1,
         };
         self.free.push(index as u32);
-        self.forget_subject(socket.subject(), handle);
+        self.subjects.set(socket.kind.subject(), None);
         if let Some(owned) = self.owned.get_mut(&owner) {
             owned.count -= 1;
             self.unsettled |= owned.has_excess() || owned.count == 0;
         }
-        if let Some(local) = socket.local {
-            let port = (socket.state.is_datagram(), local.port());
+        if let Some(port) = socket.bound() {
             self.bound.remove(&port);
         }
         Ok(socket)
@@ -317,19 +264,10 @@ impl Handles {
         self.slots.iter().enumerate().filter_map(handle)
     }
 
-    /// Whether a socket of the same kind is bound to the port. There is one address, so
+    /// Whether a socket for datagrams, or for streams, keeps the port. There is one address, so
     /// "any" and it overlap.
-    pub fn is_bound(&self, port: u16, state: State) -> bool {
-        self.bound.contains(&(state.is_datagram(), port))
-    }
-
-    /// Gives a socket its local address, once; nobody of the same kind may have the port.
-    pub fn bind(&mut self, handle: Handle, owner: Pid, local: SocketAddrV4) -> Result<()> {
-        let socket = self.get_mut(handle, owner)?;
-        socket.local = Some(local);
-        let port = (socket.state.is_datagram(), local.port());
-        self.bound.insert(port);
-        Ok(())
+    pub fn is_bound(&self, port: u16, is_datagram: bool) -> bool {
+        self.bound.contains(&(is_datagram, port))
     }
 }
 

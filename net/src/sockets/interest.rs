@@ -8,6 +8,8 @@ use abi::socket::Handle;
 pub(crate) struct Armed {
     /// The handle is in its owner's ready queue.
     pub queued: bool,
+    /// Whether the connection came to be is to be told.
+    pub connecting: bool,
     /// How many connections, or datagrams, or deliveries of a stream's bytes (one).
     pub count: u16,
     /// The most octets of a delivery; of a listener's, what its connections are armed with.
@@ -25,7 +27,7 @@ pub(crate) struct Armed {
 impl Armed {
     /// Whether a change of the socket may lead to an event.
     pub fn wants_news(&self) -> bool {
-        self.count > 0 || self.send.is_some() || self.room || self.unsent > 0
+        self.count > 0 || self.send.is_some() || self.room || self.unsent > 0 || self.connecting
     }
 }
 
@@ -112,7 +114,8 @@ mod tests {
             end: End::Stays,
             tell: Tell::Later,
         };
-        let changes: [fn(&mut Armed, Sending); 4] = [
+        let changes: [fn(&mut Armed, Sending); 5] = [
+            |armed, _| armed.connecting = true,
             |armed, _| armed.count = 1,
             |armed, send| armed.send = Some(send),
             |armed, _| armed.room = true,

@@ -1,135 +1,151 @@
-//! What differs from one kind of socket to another: to make one, the requests that all kinds
-//! have, to be ready, and to be freed.
+//! The kinds of socket: what each is to the stack, what can be done with it, how one is made, and what
+//! becomes of it when it is closed.
+//!
+//! A new kind is a variant of [`Kind`] with its arms here, and the operation that makes it.
 
 use crate::ipc::Ipc;
+use crate::names::{Change, ConnectionId, DatagramId, Tuple};
 use crate::phy::Device;
 use crate::sockets::Sockets;
-use crate::sockets::call::Call;
-use crate::sockets::handles::{Socket, State};
-use crate::tcp::Stage;
-use abi::socket::{Answer, Handle, Kind, PollEntry, poll};
+use crate::sockets::addresses::ipv4;
+use crate::sockets::handles::Socket;
+use abi::socket::{Address, Handle};
 use abi::{Error, Pid, Result};
-use core::net::SocketAddr;
+use core::net::SocketAddrV4;
+
+/// What a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It takes connections at this port.
+    Listener(u16),
+    /// A connection, perhaps not complete yet.
+    Stream(ConnectionId),
+    /// A datagram port.
+    Datagrams(DatagramId),
+}
+
+impl Kind {
+    /// What the stack calls it when it announces a change.
+    pub fn subject(self) -> Change {
+        match self {
+            Kind::Listener(port) => Change::Listener(port),
+            Kind::Stream(id) => Change::Stream(id),
+            Kind::Datagrams(id) => Change::Datagrams(id),
+        }
+    }
+
+    /// Whether its port is one for datagrams.
+    pub fn is_datagram(self) -> bool {
+        matches!(self, Kind::Datagrams(_))
+    }
+
+    /// Whether connections can be accepted.
+    pub fn accepts(self) -> Result<()> {
+        match self {
+            Kind::Listener(_) => Ok(()),
+            Kind::Stream(_) => Err(Error::InvalidArgument),
+            Kind::Datagrams(_) => Err(Error::NotSupported),
+        }
+    }
+
+    /// The connection, whose octets can be sent and received.
+    pub fn connection(self) -> Result<ConnectionId> {
+        match self {
+            Kind::Stream(id) => Ok(id),
+            Kind::Listener(_) => Err(Error::NotConnected),
+            Kind::Datagrams(_) => Err(Error::NotSupported),
+        }
+    }
+
+    /// The port of which datagrams can be sent and received.
+    #[inline]
+    pub fn datagrams(self) -> Result<DatagramId> {
+        match self {
+            Kind::Datagrams(id) => Ok(id),
+            Kind::Listener(_) | Kind::Stream(_) => Err(Error::NotSupported),
+        }
+    }
+}
+
+/// A socket that was made, and its local address.
+pub(crate) type Opened = (Handle, Address);
 
 impl<D: Device> Sockets<D> {
-    /// Makes a socket.
-    pub fn socket(&mut self, kind: Kind, client: Pid, ipc: &mut impl Ipc) -> Result<Answer> {
-        self.watch(client, ipc)?;
-        self.handles.make_room(client, ipc)?;
-        let state = match kind {
-            Kind::Stream => State::Idle,
-            Kind::Datagram => State::Datagram {
-                port: None,
-                peer: None,
-            },
-        };
-        self.handles.insert(client, state).map(Answer::Socket)
+    /// Makes a socket that takes connections.
+    #[cold]
+    pub fn listen(
+        &mut self,
+        client: Pid,
+        (address, backlog): (Address, usize),
+        ipc: &mut impl Ipc,
+    ) -> Result<Opened> {
+        let port = self.local_port(address, false)?;
+        let socket = self.open(client, port, ipc, |sockets| {
+            sockets.stack.listen(port, backlog);
+            Ok(Kind::Listener(port))
+        })?;
+        Ok((socket, Address { port, ..address }))
     }
 
-    /// Begins to connect, or looks how it goes; or sets the peer of a datagram socket.
+    /// Makes a datagram socket.
+    #[cold]
+    pub fn bind(&mut self, client: Pid, address: Address, ipc: &mut impl Ipc) -> Result<Opened> {
+        let port = self.local_port(address, true)?;
+        let socket = self.open(client, port, ipc, |sockets| {
+            sockets.stack.open_datagrams(port).map(Kind::Datagrams)
+        })?;
+        Ok((socket, Address { port, ..address }))
+    }
+
+    /// Makes a stream socket and begins its connection.
+    #[cold]
     pub fn connect(
         &mut self,
-        handle: Handle,
-        call: &mut Call,
-        address: SocketAddr,
-        now: u64,
-    ) -> Result<Option<Answer>> {
-        match self.handles.get(handle, call.client)?.state {
-            State::Datagram { .. } => {
-                self.connect_datagrams(handle, call.client, address)?;
-                Ok(Some(Answer::Done))
-            }
-            _ => self.connect_stream(handle, call, address, now),
-        }
-    }
-
-    /// Sends to the peer.
-    pub fn send(
-        &mut self,
-        handle: Handle,
-        call: &mut Call,
+        client: Pid,
+        address: Address,
         now: u64,
         ipc: &mut impl Ipc,
-    ) -> Result<Option<Answer>> {
-        match self.handles.get(handle, call.client)?.state {
-            State::Datagram { peer, .. } => {
-                let peer = peer.ok_or(Error::NotConnected)?;
-                self.send_datagram(handle, call, peer, now, ipc)
-            }
-            _ => self.send_stream(handle, call, ipc),
+    ) -> Result<Opened> {
+        let peer = ipv4(address, Error::Unreachable)?;
+        if peer.port() == 0 || peer.ip().is_unspecified() {
+            return Err(Error::InvalidArgument);
         }
+        let port = self.free_port(false, Some((peer, now)))?;
+        let socket = self.open(client, port, ipc, |sockets| {
+            let id = sockets.stack.connect(Tuple { port, peer }, now)?;
+            Ok(Kind::Stream(id))
+        })?;
+        self.handles.get_mut(socket, client)?.armed.connecting = true;
+        let local = SocketAddrV4::new(self.stack.address(), port);
+        Ok((socket, local.into()))
     }
 
-    /// Takes what has come.
-    pub fn receive(
+    /// Makes a socket of what `make` makes, at this port, if its owner may have one.
+    fn open(
         &mut self,
-        handle: Handle,
-        call: &mut Call,
+        client: Pid,
+        port: u16,
         ipc: &mut impl Ipc,
-    ) -> Result<Option<Answer>> {
-        match self.handles.get(handle, call.client)?.state {
-            State::Datagram { .. } => {
-                let answer = self.receive_datagram(handle, call, ipc)?;
-                Ok(answer.map(|(count, _)| Answer::Count(count)))
-            }
-            _ => self.receive_stream(handle, call, ipc),
-        }
-    }
-
-    /// What a socket is ready for, as [`poll`] says it.
-    pub(super) fn readiness(&mut self, entry: &PollEntry, client: Pid) -> u16 {
-        let Ok(socket) = self.handles.get(entry.socket, client) else {
-            return poll::INVALID;
-        };
-        match socket.state {
-            State::Idle => poll::WRITABLE | poll::HANG_UP,
-            State::Listening => {
-                let port = socket.local.map_or(0, |local| local.port());
-                bit(self.stack.tcp.can_accept(port), poll::READABLE)
-            }
-            State::Stream(id) => match self.stack.tcp.stage(id) {
-                Stage::Connecting => 0,
-                Stage::Failed(_) => poll::ERROR | poll::HANG_UP | poll::READABLE | poll::WRITABLE,
-                Stage::Open => {
-                    let stack = &self.stack;
-                    let error = stack.tcp.has_error(id);
-                    let readable = stack.tcp.received(id) > 0 || stack.tcp.at_end(id) || error;
-                    // Not for every octet that leaves.
-                    let room = stack.tcp.worthwhile(id);
-                    let writable = stack.tcp.room(id).is_none_or(|free| free >= room.max(1));
-                    bit(readable, poll::READABLE)
-                        | bit(writable, poll::WRITABLE)
-                        | bit(error, poll::ERROR)
-                        | bit(stack.tcp.hung_up(id), poll::HANG_UP)
-                }
-            },
-            State::Datagram { port: None, .. } => poll::WRITABLE,
-            State::Datagram {
-                port: Some(id),
-                peer,
-            } => {
-                let readable = self.skip_strangers(id, peer);
-                bit(readable, poll::READABLE) | bit(self.stack.udp.can_send(id), poll::WRITABLE)
+        make: impl FnOnce(&mut Self) -> Result<Kind>,
+    ) -> Result<Handle> {
+        self.handles.make_room(client, ipc)?;
+        match make(self) {
+            Ok(kind) => self.handles.insert(client, kind, Some(port)),
+            Err(error) => {
+                self.handles.spare_room();
+                Err(error)
             }
         }
     }
 
     /// Frees what a socket held that is not in the table any more.
     pub fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
-        match (socket.state, socket.local) {
-            (State::Stream(id), _) if abort => self.stack.abort(id, now),
-            (State::Stream(id), _) => self.stack.close(id, now),
-            (State::Datagram { port: Some(id), .. }, _) if abort => self.stack.drop_datagrams(id),
-            (State::Datagram { port: Some(id), .. }, _) => self.stack.close_datagrams(id, now),
-            (State::Listening, Some(local)) => self.stack.unlisten(local.port(), now),
-            _ => {}
+        match (socket.kind, abort) {
+            (Kind::Listener(port), _) => self.stack.unlisten(port, now),
+            (Kind::Stream(id), true) => self.stack.abort(id, now),
+            (Kind::Stream(id), false) => self.stack.close(id, now),
+            (Kind::Datagrams(id), true) => self.stack.drop_datagrams(id),
+            (Kind::Datagrams(id), false) => self.stack.close_datagrams(id, now),
         }
-    }
-}
-
-fn bit(is_set: bool, bit: u16) -> u16 {
-    match is_set {
-        true => bit,
-        false => 0,
     }
 }

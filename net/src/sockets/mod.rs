@@ -1,22 +1,13 @@
 //! The sockets of programs: who has which ([`handles`]), over the stack's connections and ports.
 //!
-//! What can be done with a socket is here, and knows of no request that asks for it: single calls
-//! ([`crate::server`]) and batches ([`crate::batch`]) are above. A request that cannot be answered
-//! yet is told so ([`call::wait`]), and asks again.
-//!
-//! A new kind of socket is a variant of [`handles::State`]. What differs from kind to kind for
-//! single calls is in [`kinds`], and what a batch tells of a socket in `batch/serve.rs`: the
-//! compiler names the matches that lack the variant, which are there and nowhere else.
+//! What a socket is, and how one is made, is in [`kinds`]; what its program wants of it now, in
+//! [`interest`]. The engine that does what programs ask for ([`crate::batch`]) is above.
 
 pub(crate) mod addresses;
-pub(crate) mod call;
-mod datagram;
 pub(crate) mod handles;
 pub(crate) mod interest;
-mod kinds;
+pub(crate) mod kinds;
 mod ports;
-mod readiness;
-mod stream;
 
 use crate::config::Config;
 use crate::ipc::Ipc;
@@ -35,8 +26,6 @@ pub(crate) struct Sockets<D: Device> {
     ports: Ports,
     /// The clients whose end the kernel will tell.
     watched: BTreeSet<Pid>,
-    /// Datagrams on their way from lent memory to a queue.
-    pub scratch: Vec<u8>,
 }
 
 impl<D: Device> Sockets<D> {
@@ -50,7 +39,6 @@ impl<D: Device> Sockets<D> {
             handles: Handles::new(config.limits),
             ports: Ports::new(&config.secret),
             watched: BTreeSet::new(),
-            scratch: Vec::new(),
         }
     }
 

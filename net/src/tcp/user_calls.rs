@@ -9,7 +9,6 @@ use crate::tcp::{Connection, Context, Listener, Role, Stage, Tcp, micros, openin
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use core::net::SocketAddrV4;
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
@@ -95,10 +94,6 @@ impl Tcp {
         Ok(self.insert(tuple, group, socket, Role::Held, now))
     }
 
-    pub fn tuple(&self, id: ConnectionId) -> Option<Tuple> {
-        Some(self.get(id)?.tuple)
-    }
-
     pub fn stage(&self, id: ConnectionId) -> Stage {
         let Some(connection) = self.get(id) else {
             return Stage::Failed(Error::NotConnected);
@@ -157,14 +152,6 @@ impl Tcp {
             .and_then(|connection| connection.socket.as_ref());
         let capacity = socket.map_or(usize::MAX, |socket| socket.get().send_capacity());
         capacity.min(self.limits.tcp_transmit) / 4
-    }
-
-    /// Whether both directions of a connection have ended.
-    pub fn hung_up(&self, id: ConnectionId) -> bool {
-        self.get(id).is_none_or(|connection| {
-            (connection.fin_received && connection.fin_queued)
-                || connection.state() == State::Closed
-        })
     }
 
     /// Lets `fill` write octets into the transmit buffer. `fill` returns how many it wrote, and so does

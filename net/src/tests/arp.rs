@@ -3,8 +3,7 @@
 use super::world::*;
 use crate::tests::frames::{Segment, arp_reply, segments};
 use abi::Pid;
-use abi::socket::{Handle, Kind, Request};
-use core::net::SocketAddr;
+use abi::socket::Handle;
 use smoltcp::wire::{EthernetAddress, TcpControl};
 use std::vec;
 use std::vec::Vec;
@@ -80,9 +79,7 @@ fn answers(world: &mut World, packet: Arp) -> Vec<Arp> {
 /// Where a datagram of a program goes, and where smoltcp acknowledges an octet to that came from
 /// [`PEER_MAC`]; `None`: the neighbour is asked for instead.
 fn stations(world: &mut World, socket: Handle, host: [u8; 4]) -> [Option<[u8; 6]>; 2] {
-    let address = SocketAddr::from((host, 9));
-    let request = Request::SendTo { socket, address };
-    world.now(PROGRAM, request, b"where").0.unwrap();
+    world.send_to(PROGRAM, socket, (host, 9), b"where").unwrap();
     let station = |frames: &[Vec<u8>]| {
         let mut known = frames.iter().filter(|frame| frame[12..14] == [8, 0]);
         known.next().map(|frame| *frame.first_chunk::<6>().unwrap())
@@ -110,7 +107,7 @@ const UNKNOWN: [Option<[u8; 6]>; 2] = [None, Some(PEER_MAC)];
 
 fn world() -> (World, Handle) {
     let mut world = World::new(60);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     world.listener(PROGRAM, 80, 8);
     (world, socket)
 }
@@ -337,9 +334,7 @@ fn our_own_packets_are_no_conflict() {
 #[test]
 fn what_we_ask_is_as_the_rfc_says() {
     let (mut world, socket) = world();
-    let address = SocketAddr::from((HOST, 9));
-    let request = Request::SendTo { socket, address };
-    world.now(PROGRAM, request, b"where").0.unwrap();
+    world.send_to(PROGRAM, socket, (HOST, 9), b"where").unwrap();
     let frames = world.frames();
     let [ask] = &frames[..] else {
         panic!("{frames:?}")
@@ -369,10 +364,7 @@ fn what_we_ask_is_as_the_rfc_says() {
 #[test]
 fn who_waits_for_a_station_has_its_turn_when_it_is_told() {
     let mut world = World::new(31);
-    let socket = world.socket(PROGRAM, Kind::Stream);
-    let (ip, port) = (PEER_IP, 80);
-    let address = SocketAddr::from((ip, port));
-    world.call(PROGRAM, Request::Connect { socket, address }, &[]);
+    world.begin_connect(PROGRAM, (PEER_IP, 80)).unwrap();
     assert!(segments(&world.frames()).is_empty());
     world.inject(&arp_reply(PEER_IP));
     assert_eq!(segments(&world.frames()).len(), 1, "the SYN");
@@ -390,9 +382,7 @@ fn who_is_asked_and_answers_us_is_no_stranger() {
     ];
     for (number, (packet, is_known)) in cases.into_iter().enumerate() {
         let (mut world, socket) = world();
-        let address = SocketAddr::from((HOST, 9));
-        let request = Request::SendTo { socket, address };
-        world.now(PROGRAM, request, b"where").0.unwrap();
+        world.send_to(PROGRAM, socket, (HOST, 9), b"where").unwrap();
         assert_eq!(world.frames().len(), 1, "it is asked for");
         world.inject(&packet.frame());
         world.frames();

@@ -8,9 +8,9 @@
 use super::raw::*;
 use super::world::*;
 use crate::tests::frames::arp_reply;
+use abi::Error;
 use abi::Pid;
-use abi::socket::{Answer, Direction, Handle, Kind, Request, poll};
-use core::net::SocketAddr;
+use abi::socket::{Direction, Handle};
 use std::vec;
 use std::vec::Vec;
 
@@ -79,9 +79,8 @@ impl Live {
 
     fn shutdown(&mut self) {
         let socket = self.socket.unwrap();
-        let direction = Direction::Send;
-        let shutdown = Request::Shutdown { socket, direction };
-        assert_eq!(self.world.ask(PROGRAM, shutdown), Ok(Answer::Done));
+        let shut = self.world.shutdown(PROGRAM, socket, Direction::Send);
+        assert_eq!(shut, Ok(()));
         let sent = self.frames();
         assert_eq!((sent.len(), sent[0].flags & FIN), (1, FIN));
         self.snd_nxt = self.snd_nxt.wrapping_add(1);
@@ -97,7 +96,8 @@ impl Live {
     fn new(state: State) -> Live {
         let mut world = World::new(7);
         let first = match state {
-            SynSent => world.socket(PROGRAM, Kind::Stream),
+            // It is told when it connects.
+            SynSent => Handle(0),
             _ => world.listener(PROGRAM, 80, 4),
         };
         world.inject(&arp_reply(PEER_IP));
@@ -121,11 +121,8 @@ impl Live {
     }
 
     fn connects(&mut self) {
-        let (ip, port) = (PEER_IP, 5000);
-        let address = SocketAddr::from((ip, port));
-        let socket = self.first;
-        self.world
-            .call(PROGRAM, Request::Connect { socket, address }, &[]);
+        let begun = self.world.begin_connect(PROGRAM, (PEER_IP, 5000));
+        self.first = begun.unwrap().0;
         let syn = self.frames().remove(0);
         assert_eq!(syn.flags, SYN);
         self.ports = (5000, syn.ports.0);
@@ -142,17 +139,12 @@ impl Live {
         }
         assert_eq!(self.send(ACK, 0, 0, 0), []);
         self.una = self.snd_nxt;
-        let accept = Request::Accept { socket: self.first };
-        let Ok(Answer::Accepted(socket, _)) = self.world.ask(PROGRAM, accept) else {
-            panic!("not accepted")
-        };
+        let (socket, _) = self.world.try_accept(PROGRAM, self.first).unwrap();
         self.socket = Some(socket);
         match state {
             Established => {
-                let sent = self
-                    .world
-                    .now(PROGRAM, Request::Send { socket }, &[1; SENT]);
-                assert_eq!(sent.0, Ok(Answer::Count(SENT as u32)));
+                let sent = self.world.send(PROGRAM, socket, &[1; SENT]);
+                assert_eq!(sent, Ok(SENT));
                 assert_eq!(self.frames().len(), 1);
                 self.snd_nxt = self.snd_nxt.wrapping_add(SENT as u32);
             }
@@ -362,7 +354,7 @@ fn is_over(live: &mut Live) -> bool {
     }
     // Its program keeps a socket that has ended, until it closes it.
     let socket = live.socket.unwrap_or(live.first);
-    live.world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    live.world.close(PROGRAM, socket).unwrap();
     live.frames();
     live.world.figure("connections") == 0
 }
@@ -380,8 +372,8 @@ fn goes_on(live: &mut Live, state: State, what: &str) {
         }
         CloseWait => {
             let socket = live.socket.unwrap();
-            let sent = live.world.now(PROGRAM, Request::Send { socket }, &[2; 7]);
-            assert_eq!(sent.0, Ok(Answer::Count(7)), "{what}");
+            let sent = live.world.send(PROGRAM, socket, &[2; 7]);
+            assert_eq!(sent, Ok(7), "{what}");
             assert_eq!(live.frames().len(), 1, "{what}");
         }
         Closing | LastAck => {
@@ -399,10 +391,8 @@ fn goes_on(live: &mut Live, state: State, what: &str) {
                 "{what}"
             );
             let socket = live.socket.unwrap();
-            let read = live
-                .world
-                .now(PROGRAM, Request::Recv { socket }, &[0; 2000]);
-            assert_eq!(read.0, Ok(Answer::Count(1000)), "{what}");
+            let read = live.world.recv(PROGRAM, socket, 2000).unwrap();
+            assert_eq!(read.len(), 1000, "{what}");
         }
     }
 }
@@ -550,7 +540,7 @@ fn after_a_timeout_acknowledgements_still_carry_the_highest_number() {
 #[test]
 fn both_ends_may_begin() {
     let mut live = Live::new(SynSent);
-    let ready = |live: &mut Live| live.world.ready(PROGRAM, live.first, poll::WRITABLE);
+    let told = |live: &mut Live| live.world.is_connected(PROGRAM, live.first);
     // RFC 9293 §3.5, figure 7.
     let answer = |live: &Live, flags, seq| (flags, seq, live.rcv_nxt.wrapping_add(1));
     let said = |sent: Vec<Raw>| {
@@ -560,33 +550,14 @@ fn both_ends_may_begin() {
     };
     let sent = live.send(SYN, 0, 0, 0);
     assert_eq!(said(sent), [answer(&live, SYN | ACK, live.una)]);
-    assert_eq!(ready(&mut live), 0, "ours is not acknowledged");
+    assert_eq!(told(&mut live), None, "ours is not acknowledged");
     // What is not acceptable is answered in this state, too.
     let sent = live.send(ACK, -100, 0, 1);
     assert_eq!(said(sent), [answer(&live, ACK, live.snd_nxt)]);
-    assert_eq!(ready(&mut live), 0);
+    assert_eq!(told(&mut live), None);
     live.rcv_nxt = live.rcv_nxt.wrapping_add(1);
     assert_eq!(live.send(ACK, 0, 0, 0), []);
-    assert_eq!(ready(&mut live), poll::WRITABLE);
-}
-
-#[test]
-fn a_program_hears_when_both_directions_have_ended() {
-    for (state, has_ended) in [
-        (Established, false),
-        (FinWait1, false),
-        (FinWait2, false),
-        (CloseWait, false),
-        (Closing, true),
-        (LastAck, true),
-        (TimeWait, true),
-    ] {
-        let mut live = Live::new(state);
-        let ready = live
-            .world
-            .ready(PROGRAM, live.socket.unwrap(), poll::HANG_UP);
-        assert_eq!(ready & poll::HANG_UP != 0, has_ended, "{state:?}");
-    }
+    assert_eq!(told(&mut live), Some(Ok(())));
 }
 
 #[test]
@@ -598,36 +569,27 @@ fn what_ends_a_connection_is_counted_as_that() {
     let answers = live.send(SYN | ACK, 0, 9, 0);
     assert_eq!((answers.len(), answers[0].flags & RST), (1, RST));
     assert_eq!(figure(&live, "tcp_resets_sent"), 1);
-    let asked = poll::READABLE | poll::WRITABLE;
-    // From now on nobody waits for it, so that the error is kept.
-    assert_eq!(live.world.ready(PROGRAM, live.first, asked), 0);
     for _ in 0..300 {
         live.world.now += SECOND;
         // Its station is still there.
         live.world.inject(&arp_reply(PEER_IP));
         live.frames();
     }
-    let ready = live.world.ready(PROGRAM, live.first, asked);
-    assert_eq!(ready, asked | poll::ERROR | poll::HANG_UP);
-    let idle = live.world.socket(PROGRAM, Kind::Stream);
-    let ready = live.world.ready(PROGRAM, idle, asked);
-    assert_eq!(ready, poll::WRITABLE | poll::HANG_UP);
+    let told = live.world.is_connected(PROGRAM, live.first);
+    assert_eq!(told, Some(Err(Error::TimedOut)));
     assert_eq!(figure(&live, "tcp_timeouts"), 1);
     // The peer resets it.
     let mut live = Live::new(Established);
     live.send(RST | ACK, 0, 0, 0);
-    let recv = Request::Recv {
-        socket: live.socket.unwrap(),
-    };
-    let told = live.world.now(PROGRAM, recv, &[0; 10]).0;
-    assert_eq!(told, Err(abi::Error::ConnectionReset));
+    let told = live.world.recv(PROGRAM, live.socket.unwrap(), 10);
+    assert_eq!(told, Err(Error::ConnectionReset));
     assert_eq!(figure(&live, "tcp_timeouts"), 0);
     // Its program has closed it, and the peer goes on.
     for (state, ack, is_reset) in [(FinWait1, -1, false), (FinWait2, 0, true)] {
         let mut live = Live::new(state);
         let socket = live.socket.unwrap();
-        let closed = live.world.ask(PROGRAM, Request::Close { socket });
-        assert_eq!(closed, Ok(Answer::Done));
+        let closed = live.world.close(PROGRAM, socket);
+        assert_eq!(closed, Ok(()));
         let answers = live.send(ACK, 0, ack, 5);
         let resets = answers.iter().filter(|answer| answer.flags & RST != 0);
         assert_eq!(resets.count(), usize::from(is_reset), "{state:?}");

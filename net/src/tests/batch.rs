@@ -1,17 +1,17 @@
 //! Batches: the program's side for the tests, and what is so of all operations.
 
 mod datagrams;
-mod echo;
+pub mod echo;
 mod receive;
 mod send;
 
 use super::world::*;
 use abi::batch::{
-    End, Event, HERE_MAX, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send, Tell, area_min,
-    padded,
+    End, Event, HERE_MAX, NO_TIMEOUT, NOT_OF_THIS_CALL, OPERATIONS_MAX, Operation, Part, Send,
+    Tell, area_min, padded,
 };
 use abi::ipc::LEASES_MAX;
-use abi::socket::{Address, Answer, Handle, Kind, POLL_FOREVER, Request};
+use abi::socket::{Address, Answer, Handle, Request};
 use abi::{Error, Pid};
 use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
@@ -45,6 +45,13 @@ impl Ops {
         self.bytes.extend(inline);
         self.bytes.resize(padded(self.bytes.len()), 0);
         self.count += 1;
+    }
+
+    /// These, and those behind them.
+    pub fn join(mut self, other: &Ops) -> Self {
+        self.bytes.extend(&other.bytes);
+        self.count += other.count;
+        self
     }
 
     pub fn receive(self, socket: Handle) -> Self {
@@ -132,14 +139,14 @@ impl World {
     }
 
     pub fn batch(&mut self, client: Pid, ops: &Ops) -> u64 {
-        self.batch_from(client, ops, (AREA, &[]), POLL_FOREVER)
+        self.batch_from(client, ops, (AREA, &[]), NO_TIMEOUT)
     }
 
     /// The events a batch was answered with, if it was.
     pub fn batch_answer(&mut self, token: u64) -> Option<Events> {
         let (answer, area) = self.answer(token)?;
         match answer {
-            Ok(Answer::Count(count)) => Some(events(&area[..count as usize])),
+            Ok(Answer(count)) => Some(events(&area[..count as usize])),
             other => panic!("{other:?}"),
         }
     }
@@ -222,7 +229,7 @@ pub fn sent(socket: Handle, waited: bool) -> Event {
 #[test]
 fn a_batch_with_nothing_to_say_waits_for_its_timeout() {
     let mut world = World::new(100);
-    let socket = world.socket(PROGRAM, Kind::Stream);
+    let socket = world.datagrams(PROGRAM, 7);
     for timeout_ms in [0, 1, 250] {
         let start = world.now;
         let token = world.batch_from(PROGRAM, &Ops::new(), (AREA, &[]), timeout_ms);
@@ -236,14 +243,15 @@ fn a_batch_with_nothing_to_say_waits_for_its_timeout() {
     assert_eq!(world.answer(token), None);
     assert_eq!(world.figure("waiting_calls"), 1);
     // A process has one call at a time: this one ends without an answer.
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.close(PROGRAM, socket).unwrap();
+    assert_eq!(world.answer(token), None);
     assert_eq!(world.figure("waiting_calls"), 0);
 }
 
 #[test]
 fn each_call_waits_for_its_own_timeout() {
     let mut world = World::new(108);
-    let socket = world.socket(PROGRAM, Kind::Stream);
+    let socket = world.datagrams(PROGRAM, 7);
     // It is answered at once, and its timeout is not that of the next.
     let ops = Ops::new().with(Operation::Progress { socket });
     let token = world.batch_from(PROGRAM, &ops, (AREA, &[]), 10);
@@ -262,7 +270,7 @@ fn each_call_waits_for_its_own_timeout() {
 fn leases_that_do_not_do_are_refused() {
     let mut world = World::new(101);
     let batch = |operations| {
-        let timeout_ms = POLL_FOREVER;
+        let timeout_ms = NO_TIMEOUT;
         Request::Batch {
             operations,
             timeout_ms,
@@ -307,51 +315,60 @@ fn every_operation_on_what_is_not_ones_own_fails() {
     let mut world = World::new(102);
     let listener = world.listener(OTHER, 80, 8);
     let (stream, _) = world.connection(OTHER, listener, 40000, 80);
-    let datagrams = world.bound(OTHER, Kind::Datagram, 7);
-    for socket in [listener, stream, datagrams, Handle(0), Handle(u32::MAX)] {
-        let ops = all_operations(socket);
-        let events = world.look(PROGRAM, &ops);
-        let expected: Vec<Event> = (0..ops.count)
-            .map(|number| failed(socket, number, Error::BadHandle))
-            .collect();
-        assert_eq!(bare(&events), expected);
+    let datagrams = world.datagrams(OTHER, 7);
+    let old = world.listener(PROGRAM, 81, 8);
+    assert_eq!(world.close(PROGRAM, old), Ok(()));
+    let newer = world.listener(OTHER, 81, 8);
+    assert!(newer != old && newer.slot() == old.slot());
+    let mut wrong = vec![listener, stream, datagrams, old, newer, Handle(0)];
+    wrong.push(Handle(u32::MAX));
+    wrong.extend((0..200).map(|_| Handle(world.chance.next() as u32)));
+    for socket in wrong {
+        for ops in all_operations(socket, b"bytes") {
+            let events = world.look(PROGRAM, &ops);
+            assert_eq!(bare(&events), [failed(socket, 0, Error::BadHandle)]);
+        }
     }
     assert_eq!(world.figure("connections"), 1);
+    assert_eq!(world.figure("sockets"), 4);
 }
 
-/// One of each kind.
-fn all_operations(socket: Handle) -> Ops {
+/// One of each kind that is about a socket; some have these bytes behind them.
+pub fn all_operations(socket: Handle, bytes: &[u8]) -> [Ops; 9] {
     let (count, max) = (5, 100);
     let address = SocketAddr::from((PEER_IP, 9));
-    Ops::new()
-        .with(Operation::Accept {
+    let one = |operation| Ops::new().with(operation);
+    [
+        one(Operation::Accept {
             socket,
             count,
             receive: max,
-        })
-        .with(Operation::Receive { socket, max })
-        .with(Operation::ReceiveFrom { socket, count, max })
-        .send(socket, b"bytes", |_| {})
-        .send_to(socket, address, b"bytes")
-        .with(Operation::Shutdown {
+        }),
+        one(Operation::Receive { socket, max }),
+        one(Operation::ReceiveFrom { socket, count, max }),
+        Ops::new().send(socket, bytes, |_| {}),
+        Ops::new().send_to(socket, address, bytes),
+        one(Operation::Shutdown {
             socket,
             direction: abi::socket::Direction::Receive,
-        })
-        .with(Operation::Cancel { socket })
-        .with(Operation::Progress { socket })
-        .with(Operation::Close { socket })
+        }),
+        one(Operation::Cancel { socket }),
+        one(Operation::Progress { socket }),
+        one(Operation::Close { socket }),
+    ]
 }
 
 #[test]
 fn operations_that_do_not_fit_the_kind_of_socket_fail() {
     let mut world = World::new(103);
-    let idle = world.socket(PROGRAM, Kind::Stream);
     let listener = world.listener(PROGRAM, 80, 8);
-    let datagrams = world.bound(PROGRAM, Kind::Datagram, 7);
+    let (stream, _) = world.connection(PROGRAM, listener, 40000, 80);
+    let (connecting, _) = world.begin_connect(PROGRAM, (PEER_IP, 9)).unwrap();
+    let datagrams = world.datagrams(PROGRAM, 7);
     let (accept, receive, receive_from, send, send_to, shutdown) = (0, 1, 2, 3, 4, 5);
     for (socket, refused) in [
         (
-            idle,
+            connecting,
             vec![
                 (accept, Error::InvalidArgument),
                 (receive, Error::NotConnected),
@@ -372,6 +389,14 @@ fn operations_that_do_not_fit_the_kind_of_socket_fail() {
             ],
         ),
         (
+            stream,
+            vec![
+                (accept, Error::InvalidArgument),
+                (receive_from, Error::NotSupported),
+                (send_to, Error::NotSupported),
+            ],
+        ),
+        (
             datagrams,
             vec![
                 (accept, Error::NotSupported),
@@ -381,14 +406,17 @@ fn operations_that_do_not_fit_the_kind_of_socket_fail() {
             ],
         ),
     ] {
-        let events = bare(&world.look(PROGRAM, &all_operations(socket)));
+        let all = all_operations(socket, b"bytes");
+        let all = all.iter().fold(Ops::new(), Ops::join);
+        let events = bare(&world.now(PROGRAM, &all));
         let refusals: Vec<Event> = refused
             .into_iter()
             .map(|(number, error)| failed(socket, number, error))
             .collect();
         let failures = events.iter().filter(|e| matches!(e, Event::Failed { .. }));
         assert!(failures.eq(&refusals), "{events:?}");
-        assert_eq!(events.len(), refusals.len() + 1, "and the progress");
+        let told = |wanted: fn(&Event) -> bool| events.iter().filter(|e| wanted(e)).count();
+        assert_eq!(told(|e| matches!(e, Event::Progress { .. })), 1);
     }
     assert_eq!(world.figure("sockets"), 0, "each was closed by the last");
 }
@@ -399,8 +427,8 @@ fn nonsense_harms_nobody() {
     let listener = world.listener(PROGRAM, 80, 32);
     let mut sockets = vec![
         listener,
-        world.bound(PROGRAM, Kind::Datagram, 7),
-        world.socket(PROGRAM, Kind::Stream),
+        world.datagrams(PROGRAM, 7),
+        world.begin_connect(PROGRAM, ([10, 0, 2, 99], 9)).unwrap().0,
     ];
     let theirs = world.listener(OTHER, 81, 8);
     let (theirs, their_peer) = world.connection(OTHER, theirs, 41000, 81);
@@ -476,7 +504,7 @@ fn nonsense_harms_nobody() {
         world.pass(6 * MS);
         let (answer, area) = world.answer(token).expect("its time is up");
         match answer {
-            Ok(Answer::Count(count)) => drop(events(&area[..count as usize])),
+            Ok(Answer(count)) => drop(events(&area[..count as usize])),
             other => assert_eq!(other, Err(Error::BadAddress), "round {round}"),
         }
     }
@@ -493,7 +521,7 @@ fn nonsense_harms_nobody() {
 #[test]
 fn operations_behind_a_malformed_one_are_still_done() {
     let mut world = World::new(105);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let mut ops = Ops::new();
     ops.push(Operation::Progress { socket }, &[]);
     ops.push(Operation::Progress { socket }, &[]);
@@ -524,7 +552,7 @@ fn a_program_that_ends_leaves_nothing_behind() {
         .send(socket, b"head", |send| {
             send.part.len = source.len() as u32;
         });
-    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), POLL_FOREVER);
+    let token = world.batch_from(PROGRAM, &ops, (AREA, &source), NO_TIMEOUT);
     world.pass(SECOND);
     assert_eq!(world.figure("waiting_calls"), 1);
     world.die(PROGRAM);
@@ -542,7 +570,7 @@ fn a_socket_closed_by_itself_is_forgotten_by_its_batches() {
     assert_eq!(world.look(PROGRAM, &Ops::new().receive(socket)), []);
     world.peer.tcp(peer).send_slice(b"late").unwrap();
     world.pass(MS);
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    assert_eq!(world.close(PROGRAM, socket), Ok(()));
     let (second, _) = world.connection(PROGRAM, listener, 40001, 80);
     assert_eq!(second.slot(), socket.slot(), "the test wants the same slot");
     assert_eq!(world.look(PROGRAM, &Ops::new()), []);

@@ -26,7 +26,6 @@ enum Seen {
         received: usize,
         at_end: bool,
         room: Option<usize>,
-        hung_up: bool,
         error: bool,
     },
     Listener(bool),
@@ -54,7 +53,6 @@ impl Seen {
                     received,
                     at_end,
                     room,
-                    hung_up,
                     error,
                 },
                 Seen::Stream {
@@ -62,7 +60,6 @@ impl Seen {
                     received: received_now,
                     at_end: at_end_now,
                     room: room_now,
-                    hung_up: hung_up_now,
                     error: error_now,
                 },
             ) => {
@@ -70,7 +67,6 @@ impl Seen {
                     || received_now > received
                     || (at_end_now && !at_end && received == 0)
                     || room_now.unwrap_or(usize::MAX) > room.unwrap_or(usize::MAX)
-                    || (hung_up_now && !hung_up)
                     || (error_now && !error)
             }
             _ => true,
@@ -132,12 +128,11 @@ impl Play {
                     received: stack.tcp.received(id),
                     at_end: stack.tcp.at_end(id),
                     room: stack.tcp.room(id),
-                    hung_up: stack.tcp.hung_up(id),
                     error: stack.tcp.has_error(id),
                 },
                 Change::Listener(port) => Seen::Listener(stack.tcp.can_accept(port)),
                 Change::Datagrams(id) => Seen::Datagrams {
-                    waits: stack.udp.sender(id).is_some(),
+                    waits: stack.udp.first(id).is_some(),
                     room: stack.udp.can_send(id),
                 },
             };
@@ -261,7 +256,7 @@ impl Play {
                             false => self.stack.drop_datagrams(id),
                         }
                     }
-                    1..4 => drop(self.stack.udp.receive(id, |_, _| Ok(()))),
+                    1..4 => self.stack.udp.take_first(id),
                     choice => {
                         let ip = if choice < 7 { silent } else { PEER_IP };
                         let to = SocketAddrV4::new(ip.into(), SERVICE);

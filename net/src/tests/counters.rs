@@ -7,8 +7,6 @@ use crate::tests::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, 
 use crate::tests::raw;
 use crate::verdict::DropReason;
 use abi::Pid;
-use abi::socket::{Kind, Request};
-use core::net::SocketAddr;
 use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet, TcpControl};
 use std::collections::BTreeMap;
 use std::string::String;
@@ -124,7 +122,7 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         UdpChecksum => flip(datagram, 45),
         UdpNoPort => udp((PEER_IP, 5000), 8, b"nobody"),
         UdpNoRoom => {
-            world.bound(PROGRAM, Kind::Datagram, 7);
+            world.datagrams(PROGRAM, 7);
             for _ in 0..64 {
                 world.inject(&datagram);
             }
@@ -195,7 +193,7 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         }
         TcpTimeWait => {
             let (socket, answer) = open(world, 80);
-            world.ask(PROGRAM, Request::Close { socket }).unwrap();
+            world.close(PROGRAM, socket).unwrap();
             let fin = segments(&world.frames()).remove(0);
             let mut end = Segment::after(&answer, TcpControl::Fin);
             end.ack = Some(fin.end());
@@ -229,7 +227,7 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
                         segment.seq = segment.end();
                     }
                     world.frames();
-                    world.bound(PROGRAM, Kind::Datagram, 7);
+                    world.datagrams(PROGRAM, 7);
                     world.listener(PROGRAM, 81, 32);
                     for peer in 6000..6020 {
                         world.inject(&Segment::syn(peer, 81, 1).frame());
@@ -298,8 +296,7 @@ fn the_verdicts_are_as_many_as_the_frames() {
         let mut world = World::new(900 + seed);
         let client = PROGRAM;
         let listener = world.listener(client, 80, 4);
-        let socket = world.bound(client, Kind::Datagram, 7);
-        world.non_blocking(client, socket);
+        let socket = world.datagrams(client, 7);
         world.inject(&arp_reply(PEER_IP));
         world.inject(&Segment::syn(5000, 80, 1000).frame());
         let answer = segments(&world.frames()).remove(0);
@@ -352,8 +349,7 @@ fn the_verdicts_are_as_many_as_the_frames() {
             world.frames();
             world.now += world.chance.below(20 * MS);
             if world.chance.percent(30) {
-                let request = Request::RecvFrom { socket };
-                drop(world.now(client, request, &[0; 100]));
+                drop(world.recv_from(client, socket, 100));
             }
         }
         let all = figures(&world);
@@ -382,27 +378,21 @@ fn names_are_different_and_have_no_spaces() {
     assert!(DropReason::ALL.iter().enumerate().all(order));
 }
 
-/// What programs leave behind, or do not want, is counted by UDP itself.
+/// What programs leave behind is counted by UDP itself.
 #[test]
 fn datagrams_that_no_program_will_have_are_counted() {
     let mut world = World::new(91);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let address = SocketAddr::from((PEER_IP, 5000));
-    let connect = Request::Connect { socket, address };
-    world.ask(PROGRAM, connect).unwrap();
-    for port in [5001, 5002, 5000, 5000] {
-        world.inject(&udp((PEER_IP, port), 7, b"x"));
+    let socket = world.datagrams(PROGRAM, 7);
+    for _ in 0..2 {
+        world.inject(&udp((PEER_IP, 5000), 7, b"x"));
     }
     world.frames();
-    world
-        .now(PROGRAM, Request::Recv { socket }, &[0; 9])
-        .0
-        .unwrap();
-    assert_eq!(world.figure("udp_dropped_strange"), 2);
+    world.recv_from(PROGRAM, socket, 9).unwrap();
     // One was not read, one waits for the card.
     world.server.device_mut().room = 0;
-    let request = Request::Send { socket };
-    world.now(PROGRAM, request, b"wait").0.unwrap();
+    world
+        .send_to(PROGRAM, socket, (PEER_IP, 5000), b"wait")
+        .unwrap();
     world.die(PROGRAM);
     assert_eq!(world.figure("udp_dropped_closed"), 2);
 }

@@ -3,8 +3,9 @@
 use super::world::*;
 use crate::Config;
 use crate::ip::fragments::Fragments;
+use crate::tests::batch::Ops;
 use crate::tests::frames::{Segment, arp, arp_reply, fragments, ipv4, ping, segments, udp};
-use abi::socket::{Answer, Handle, Kind, PollEntry, Request, poll};
+use abi::socket::Handle;
 use abi::{Error, Pid};
 use core::net::SocketAddr;
 use smoltcp::wire::{
@@ -62,22 +63,16 @@ fn datagrams(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
 #[test]
 fn an_echo_of_datagrams_of_every_size() {
     let mut world = World::new(1);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     let peer = world.peer.open_udp(5000);
     for len in [0, 1, 17, 512, 1471, 1472] {
         let data = world.chance.octets(len);
         world.peer.udp(peer).send_slice(&data, endpoint(7)).unwrap();
-        let (answer, memory) = world.wait(SERVER, Request::RecvFrom { socket }, &[0; 2000]);
+        world.pass(10 * MS);
         let sender = address(PEER_IP, 5000);
-        assert_eq!(answer, Ok(Answer::Datagram(len as u32, sender)));
-        let send = Request::SendTo {
-            socket,
-            address: sender,
-        };
-        assert_eq!(
-            world.wait(SERVER, send, &memory[..len]).0,
-            Ok(Answer::Count(len as u32))
-        );
+        let (received, from) = world.recv_from(SERVER, socket, 2000).unwrap();
+        assert_eq!((received.len(), from), (len, sender));
+        world.send_to(SERVER, socket, sender, &received).unwrap();
         let mut got = Vec::new();
         world.until(SECOND, "the echo", |world| {
             let received = world.peer.udp(peer).recv().map(|(data, _)| data.to_vec());
@@ -90,7 +85,7 @@ fn an_echo_of_datagrams_of_every_size() {
 #[test]
 fn long_datagrams_are_fragmented_and_reassembled() {
     let mut world = World::new(2);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply(PEER_IP));
     // In: 65,507 octets, the most there can be.
     let data = world.chance.octets(65507);
@@ -99,21 +94,16 @@ fn long_datagrams_are_fragmented_and_reassembled() {
         world.inject(&frame);
     }
     assert!(world.frames().is_empty());
-    let (answer, memory) = world.now(SERVER, Request::RecvFrom { socket }, &vec![0; 70000]);
-    let sender = address(PEER_IP, 5000);
-    assert_eq!(answer, Ok(Answer::Datagram(65507, sender)));
-    assert!(memory[..65507] == data);
+    let (received, sender) = world.recv_from(SERVER, socket, 70_000).unwrap();
+    assert_eq!(sender, address(PEER_IP, 5000));
+    assert!(received == data);
     // Out: several at once, of two sockets, which must not overwrite each other.
-    let other = world.bound(SERVER, Kind::Datagram, 8);
-    let send = |socket| Request::SendTo {
-        socket,
-        address: sender,
-    };
+    let other = world.datagrams(SERVER, 8);
     let sizes = [9000, 40, 16357, 1473, 1472];
     for (n, len) in sizes.into_iter().enumerate() {
         let socket = if n < 2 { other } else { socket };
-        let sent = world.now(SERVER, send(socket), &vec![n as u8; len]).0;
-        assert_eq!(sent, Ok(Answer::Count(len as u32)));
+        let sent = world.send_to(SERVER, socket, sender, &vec![n as u8; len]);
+        assert_eq!(sent, Ok(()));
     }
     world.server.device_mut().room = 2;
     let mut pieces: Vec<Vec<u8>> = Vec::new();
@@ -143,92 +133,41 @@ fn long_datagrams_are_fragmented_and_reassembled() {
         let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
         assert!(datagram.checksum() != 0 && datagram.verify_checksum(&from, &to));
     }
-    assert_eq!(
-        world.now(SERVER, send(socket), &vec![0; 65508]).0,
-        Err(Error::TooLong)
-    );
+    let too_long = world.send_to(SERVER, socket, sender, &vec![0; 65508]);
+    assert_eq!(too_long, Err(Error::TooLong));
 }
 
 #[test]
 fn what_does_not_fit_is_lost_and_the_next_is_whole() {
     let mut world = World::new(3);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     for data in [&b"too long for it"[..], b"fits"] {
         world.inject(&udp((PEER_IP, 5000), 7, data));
     }
     world.frames();
-    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 4]);
-    assert_eq!(
-        (answer, memory.as_slice()),
-        (Ok(Answer::Count(4)), &b"too "[..])
-    );
-    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 4]);
-    assert_eq!(
-        (answer, memory.as_slice()),
-        (Ok(Answer::Count(4)), &b"fits"[..])
-    );
-    assert_eq!(
-        world.ready(SERVER, socket, poll::READABLE | poll::WRITABLE),
-        poll::WRITABLE
-    );
-}
-
-#[test]
-fn a_connected_socket_hears_its_peer_only() {
-    let mut world = World::new(4);
-    let socket = world.socket(SERVER, Kind::Datagram);
-    let data = |world: &mut World| world.now(SERVER, Request::Send { socket }, b"x").0;
-    assert_eq!(data(&mut world), Err(Error::NotConnected));
-    let peer = address(PEER_IP, 5000);
-    world
-        .ask(
-            SERVER,
-            Request::Connect {
-                socket,
-                address: peer,
-            },
-        )
-        .unwrap();
-    assert_eq!(
-        world.ask(SERVER, Request::PeerAddress { socket }),
-        Ok(Answer::Address(peer))
-    );
-    let Ok(Answer::Address(local)) = world.ask(SERVER, Request::LocalAddress { socket }) else {
-        panic!()
-    };
-    for (from, port) in [(PEER_IP, 5001), ([10, 0, 2, 3], 5000)] {
-        world.inject(&udp((from, port), local.port(), b"stranger"));
+    for expected in [b"too ", b"fits"] {
+        let (received, _) = world.recv_from(SERVER, socket, 4).unwrap();
+        assert_eq!(received, expected);
     }
-    world.frames();
-    assert_eq!(world.ready(SERVER, socket, poll::READABLE), 0);
-    world.inject(&udp((PEER_IP, 5000), local.port(), b"friend"));
-    world.frames();
-    let (answer, memory) = world.now(SERVER, Request::Recv { socket }, &[0; 9]);
-    assert_eq!(
-        (answer, &memory[..6]),
-        (Ok(Answer::Count(6)), &b"friend"[..])
-    );
-    assert_eq!(data(&mut world), Ok(Answer::Count(1)));
+    let nothing = world.recv_from(SERVER, socket, 4);
+    assert_eq!(nothing, Err(Error::WouldBlock));
 }
 
 /// Queues a datagram for `ip` that says `data`.
-fn send(world: &mut World, socket: Handle, ip: [u8; 4], data: &[u8]) -> abi::Result<Answer> {
-    let address = address(ip, 9);
-    world
-        .now(SERVER, Request::SendTo { socket, address }, data)
-        .0
+fn send(world: &mut World, socket: Handle, ip: [u8; 4], data: &[u8]) -> abi::Result<()> {
+    world.send_to(SERVER, socket, address(ip, 9), data)
 }
 
 #[test]
 fn a_silent_neighbour_holds_up_nobody_else() {
     let mut world = World::new(5);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply([10, 0, 2, 3]));
     assert!(world.frames().is_empty());
     let (dead, alive) = ([10, 0, 2, 99], [10, 0, 2, 3]);
     for n in 0..100 {
-        assert_eq!(send(&mut world, socket, dead, &[n]), Ok(Answer::Count(1)));
-        assert_eq!(send(&mut world, socket, alive, &[n]), Ok(Answer::Count(1)));
+        assert_eq!(send(&mut world, socket, dead, &[n]), Ok(()));
+        assert_eq!(send(&mut world, socket, alive, &[n]), Ok(()));
         let frames = world.frames();
         assert_eq!(datagrams(&frames), [[n]]);
         assert_eq!(
@@ -256,7 +195,7 @@ fn a_silent_neighbour_holds_up_nobody_else() {
 #[test]
 fn what_waits_for_a_neighbour_leaves_in_order_when_he_answers() {
     let mut world = World::new(6);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     // Through the gateway, which is asked for once for all.
     for (n, ip) in [[8, 8, 8, 8], [1, 1, 1, 1], PEER_IP]
         .into_iter()
@@ -266,7 +205,7 @@ fn what_waits_for_a_neighbour_leaves_in_order_when_he_answers() {
     }
     assert_eq!(asked(&world.frames()), [PEER_IP]);
     // Closing does not lose them either.
-    world.ask(SERVER, Request::Close { socket }).unwrap();
+    world.close(SERVER, socket).unwrap();
     world.now += 500 * MS;
     world.inject(&arp_reply(PEER_IP));
     assert_eq!(datagrams(&world.frames()), [[0], [1], [2]]);
@@ -280,7 +219,7 @@ fn one_silent_neighbour_does_not_silence_the_question_for_another() {
     // A sixteenth of them may be asked for at the same time.
     config.limits.neighbors = 256;
     let mut world = World::with(config);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     for last in 90..100 {
         send(&mut world, socket, [10, 0, 2, last], b"x").unwrap();
     }
@@ -297,7 +236,7 @@ fn one_silent_neighbour_does_not_silence_the_question_for_another() {
 #[test]
 fn destinations_without_a_way_are_refused() {
     let mut world = World::new(8);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     for ip in [[127, 0, 0, 1], [240, 0, 0, 1], [0, 0, 0, 1], SERVER_IP] {
         assert_eq!(send(&mut world, socket, ip, b"x"), Err(Error::Unreachable));
     }
@@ -305,30 +244,22 @@ fn destinations_without_a_way_are_refused() {
         send(&mut world, socket, [0; 4], b"x"),
         Err(Error::InvalidArgument)
     );
-    let nowhere = address(PEER_IP, 0);
-    let request = Request::SendTo {
-        socket,
-        address: nowhere,
-    };
-    assert_eq!(
-        world.now(SERVER, request, b"x").0,
-        Err(Error::InvalidArgument)
-    );
+    let nowhere = world.send_to(SERVER, socket, address(PEER_IP, 0), b"x");
+    assert_eq!(nowhere, Err(Error::InvalidArgument));
     // To everybody is a way.
     for ip in [[255; 4], [10, 0, 2, 255], [224, 0, 0, 251]] {
-        assert_eq!(send(&mut world, socket, ip, b"x"), Ok(Answer::Count(1)));
+        assert_eq!(send(&mut world, socket, ip, b"x"), Ok(()));
         assert_eq!(world.frames().len(), 1);
     }
 }
 
 #[test]
-fn a_full_queue_blocks_and_goes_on() {
+fn a_full_queue_makes_a_datagram_wait_which_then_leaves() {
     let mut world = World::new(9);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply(PEER_IP));
     world.frames();
     world.server.device_mut().room = 0;
-    world.non_blocking(SERVER, socket);
     let mut queued: u32 = 0;
     while send(&mut world, socket, PEER_IP, &[1; 1400]).is_ok() {
         queued += 1;
@@ -339,13 +270,8 @@ fn a_full_queue_blocks_and_goes_on() {
         Err(Error::WouldBlock)
     );
     assert_eq!(queued, (64 << 10) / 1400);
-    assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0);
-    let on = false;
-    world
-        .ask(SERVER, Request::SetNonBlocking { socket, on })
-        .unwrap();
-    let address = address(PEER_IP, 9);
-    let token = world.call(SERVER, Request::SendTo { socket, address }, &[2; 1400]);
+    let ops = Ops::new().send_to(socket, address(PEER_IP, 9), &[2; 1400]);
+    let token = world.batch_from(SERVER, &ops, (1000, &[]), 10);
     world.frames();
     assert!(world.answer(token).is_none());
     world.server.device_mut().room = 64;
@@ -353,8 +279,10 @@ fn a_full_queue_blocks_and_goes_on() {
     for _ in 0..3 {
         sent += datagrams(&world.frames()).len() as u32;
     }
-    assert_eq!(world.answer(token).unwrap().0, Ok(Answer::Count(1400)));
     assert_eq!(sent, queued + 1);
+    world.now += 10 * MS;
+    world.frames();
+    assert_eq!(world.batch_answer(token), Some(vec![]), "it was not cut");
 }
 
 #[test]
@@ -395,8 +323,7 @@ fn pings_are_answered_long_ones_too() {
 #[test]
 fn damaged_datagrams_are_dropped_and_counted() {
     let mut world = World::new(13);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
-    world.non_blocking(SERVER, socket);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply(PEER_IP));
     let mut whole = udp((PEER_IP, 5000), 7, &[9; 3000]);
     whole[2000] ^= 1;
@@ -410,8 +337,7 @@ fn damaged_datagrams_are_dropped_and_counted() {
     closed[44] ^= 1;
     world.inject(&closed);
     assert!(world.frames().is_empty());
-    let request = Request::RecvFrom { socket };
-    let answer = world.now(SERVER, request, &[0; 4000]).0;
+    let answer = world.recv_from(SERVER, socket, 4000);
     assert_eq!(answer, Err(Error::WouldBlock));
     assert_eq!(world.figure("drop_udp_checksum"), 3);
 }
@@ -421,21 +347,18 @@ fn what_found_no_room_leaves_in_the_poll_that_makes_it() {
     let mut config = Config::new(SERVER_MAC, 14);
     config.limits.udp_transmit = 2048;
     let mut world = World::with(config);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply(PEER_IP));
     let late = [10, 0, 2, 77];
-    let send = |world: &mut World, ip, len| {
-        let address = address(ip, 9);
-        let request = Request::SendTo { socket, address };
-        let sent = world.now(SERVER, request, &vec![1; len]).0;
-        assert_eq!(sent, Ok(Answer::Count(len as u32)));
+    let queue = |world: &mut World, ip, len| {
+        assert_eq!(send(world, socket, ip, &vec![1; len]), Ok(()));
         world.frames()
     };
     for _ in 0..3 {
-        send(&mut world, late, 600);
+        queue(&mut world, late, 600);
     }
     world.server.device_mut().room = 0;
-    assert!(send(&mut world, PEER_IP, 1400).is_empty());
+    assert!(queue(&mut world, PEER_IP, 1400).is_empty());
     world.server.device_mut().room = 64;
     world.inject(&arp_reply(late));
     assert_eq!(world.frames().len(), 4);
@@ -456,68 +379,35 @@ fn a_datagram_for_nobody_draws_port_unreachable() {
 }
 
 #[test]
-fn a_wait_for_datagrams_ends_in_time_or_with_one() {
-    let mut world = World::new(12);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
-    let entry = PollEntry {
-        socket,
-        wanted: poll::READABLE,
-        ready: 0xffff,
-    };
-    let request = Request::Poll { timeout_ms: 250 };
-    let start = world.now;
-    let (answer, memory) = world.wait(SERVER, request, &entry.to_bytes());
-    assert_eq!(
-        (answer, world.now - start),
-        (Ok(Answer::Count(0)), 250 * MS)
-    );
-    assert_eq!(&memory[6..], [0, 0]);
-    let token = world.call(SERVER, request, &entry.to_bytes());
-    world.pass(100 * MS);
-    assert!(world.answer(token).is_none());
-    world.inject(&udp((PEER_IP, 5000), 7, b"now"));
-    world.pass(0);
-    let (answer, memory) = world.answer(token).unwrap();
-    assert_eq!(answer, Ok(Answer::Count(1)));
-    assert_eq!(
-        PollEntry::from_bytes(memory.as_slice().try_into().unwrap()).ready,
-        poll::READABLE
-    );
-}
-
-#[test]
-fn a_socket_is_writable_while_an_ordinary_datagram_would_be_taken() {
+fn a_queue_takes_so_many_datagrams_or_octets_and_no_more() {
     // The queue has 64 places and 64 KiB.
     for (len, places) in [(1, 64), (1400, 46)] {
         let mut world = World::new(44);
-        let socket = world.bound(SERVER, Kind::Datagram, 7);
+        let socket = world.datagrams(SERVER, 7);
         world.inject(&arp_reply(PEER_IP));
         world.frames();
         world.server.device_mut().room = 0;
-        let (ip, port) = (PEER_IP, 9);
-        let address = SocketAddr::from((ip, port));
-        let sending = Request::SendTo { socket, address };
         for _ in 0..places {
-            assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), poll::WRITABLE);
-            let sent = world.now(SERVER, sending, &vec![7; len]).0;
-            assert_eq!(sent, Ok(Answer::Count(len as u32)));
+            assert_eq!(send(&mut world, socket, PEER_IP, &vec![7; len]), Ok(()));
             world.frames();
         }
-        assert_eq!(world.ready(SERVER, socket, poll::WRITABLE), 0, "{len}");
+        let full = send(&mut world, socket, PEER_IP, &vec![7; len]);
+        assert_eq!(full, Err(Error::WouldBlock), "{len}");
     }
 }
 
 #[test]
 fn sixty_four_leave_at_once_and_more_have_their_turns() {
     let mut world = World::new(45);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     world.inject(&arp_reply(PEER_IP));
     world.frames();
     world.server.device_mut().room = 100;
     for _ in 0..2 {
-        for n in 0..66 {
-            assert!(send(&mut world, socket, PEER_IP, &[n; 1472]).is_ok());
-        }
+        let to = address(PEER_IP, 9);
+        let add = |ops: Ops, n| ops.send_to(socket, to, &[n; 1472]);
+        let ops = (0..66).fold(Ops::new(), add);
+        world.batch(SERVER, &ops);
         // No poll has come yet.
         assert_eq!(world.server.device_mut().sent.len(), 64);
         assert_eq!(datagrams(&world.frames()).len(), 66);
@@ -529,7 +419,7 @@ fn as_many_that_wait_for_a_neighbour_give_way_as_another_needs() {
     let mut config = Config::new(SERVER_MAC, 46);
     config.limits.udp_transmit = 2048;
     let mut world = World::with(config);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     let late = [10, 0, 2, 77];
     for len in [600, 600, 601, 1200] {
         assert!(send(&mut world, socket, late, &vec![1; len]).is_ok());
@@ -543,12 +433,12 @@ fn as_many_that_wait_for_a_neighbour_give_way_as_another_needs() {
 #[test]
 fn what_nobody_has_read_when_its_port_is_closed_is_counted() {
     let mut world = World::new(47);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     for data in [b"one", b"two"] {
         world.inject(&udp((PEER_IP, 5000), 7, data));
     }
     world.frames();
-    world.ask(SERVER, Request::Close { socket }).unwrap();
+    world.close(SERVER, socket).unwrap();
     assert_eq!(world.figure("udp_dropped_closed"), 2);
     world.assert_empty();
 }
@@ -556,7 +446,7 @@ fn what_nobody_has_read_when_its_port_is_closed_is_counted() {
 #[test]
 fn streams_datagrams_and_echoes_take_turns_when_the_card_is_busy() {
     let mut world = World::new(48);
-    let socket = world.bound(SERVER, Kind::Datagram, 7);
+    let socket = world.datagrams(SERVER, 7);
     let listener = world.listener(SERVER, 80, 8);
     world.inject(&arp_reply(PEER_IP));
     let mut streams = Vec::new();
@@ -580,8 +470,7 @@ fn streams_datagrams_and_echoes_take_turns_when_the_card_is_busy() {
     assert_eq!(poll(&mut world, 1), [1]);
     world.server.device_mut().room = 0;
     for &socket in &streams {
-        let sent = world.now(SERVER, Request::Send { socket }, b"words").0;
-        assert_eq!(sent, Ok(Answer::Count(5)));
+        assert_eq!(world.send(SERVER, socket, b"words"), Ok(5));
     }
     for n in 0..8 {
         assert!(send(&mut world, socket, PEER_IP, &[n]).is_ok());

@@ -5,13 +5,13 @@
 use super::raw::*;
 use super::world::*;
 use crate::Config;
+use crate::tests::batch::echo::Echo;
 use crate::tests::batch::{Ops, bare};
+use crate::tests::calls::any;
 use crate::tests::frames::arp_reply;
-use crate::tests::streams::Echo;
-use abi::batch::{Event, Tell};
-use abi::socket::{Answer, Direction, Handle, Kind, Request, poll};
+use abi::batch::{Event, Operation, Tell};
+use abi::socket::{Direction, Handle};
 use abi::{Error, Pid};
-use core::net::SocketAddr;
 use smoltcp::iface::SocketHandle;
 use std::vec;
 use std::vec::Vec;
@@ -26,7 +26,6 @@ fn asleep() -> (World, Handle, SocketHandle) {
     let listener = world.listener(PROGRAM, 80, 4);
     let peer = world.peer.connect(41000, 80);
     let socket = world.accept(PROGRAM, listener);
-    world.non_blocking(PROGRAM, socket);
     world.pass(SECOND);
     sleep(&mut world);
     (world, socket, peer)
@@ -50,15 +49,14 @@ fn asleep_by_hand() -> (World, Handle, Raw) {
 
 /// Opens a connection by hand; returns also the next segment of the peer.
 fn open(world: &mut World, program: Pid, listener: Handle, ports: (u16, u16)) -> (Handle, Raw) {
-    let (next, opened) = shake(world, ports, (program, listener));
+    let (next, opened) = shake(world, ports);
     assert!(opened);
     let socket = world.accept(program, listener);
-    world.non_blocking(program, socket);
     (socket, next)
 }
 
 /// A handshake by hand: the peer's next segment, and whether there was room for the connection.
-fn shake(world: &mut World, ports: (u16, u16), to: (Pid, Handle)) -> (Raw, bool) {
+fn shake(world: &mut World, ports: (u16, u16)) -> (Raw, bool) {
     let syn = Raw {
         ports,
         flags: SYN,
@@ -83,7 +81,7 @@ fn shake(world: &mut World, ports: (u16, u16), to: (Pid, Handle)) -> (Raw, bool)
     };
     world.inject(&next.frame());
     self::sent(world);
-    let opened = world.ready(to.0, to.1, poll::READABLE) != 0;
+    let opened = world.server.sockets.stack.tcp.can_accept(ports.1);
     (next, opened)
 }
 
@@ -108,11 +106,7 @@ fn within(world: &mut World, duration: u64) -> Vec<(u64, Raw)> {
 }
 
 fn read(world: &mut World, socket: Handle) -> Result<Vec<u8>, Error> {
-    let (answer, octets) = world.now(PROGRAM, Request::Recv { socket }, &[0; 5000]);
-    match answer? {
-        Answer::Count(count) => Ok(octets[..count as usize].to_vec()),
-        other => panic!("{other:?}"),
-    }
+    world.recv(PROGRAM, socket, 5000)
 }
 
 #[test]
@@ -125,8 +119,8 @@ fn data_wakes_it_from_either_side() {
     assert_eq!(read(&mut world, socket), Ok(words.clone()));
     world.pass(SECOND / 10);
     sleep(&mut world);
-    let sent = world.now(PROGRAM, Request::Send { socket }, &words).0;
-    assert_eq!(sent, Ok(Answer::Count(5000)));
+    let sent = world.send(PROGRAM, socket, &words);
+    assert_eq!(sent, Ok(5000));
     world.pass(SECOND / 10);
     let mut back = vec![0; 5000];
     assert_eq!(world.peer.tcp(peer).recv_slice(&mut back), Ok(5000));
@@ -139,13 +133,8 @@ fn data_wakes_it_from_either_side() {
 fn a_connection_that_began_here_sleeps_and_wakes_as_well() {
     let mut world = World::new(14);
     let peer = world.peer.listen(80);
-    let socket = world.socket(PROGRAM, Kind::Stream);
-    let (ip, port) = (PEER_IP, 80);
-    let address = SocketAddr::from((ip, port));
-    let token = world.call(PROGRAM, Request::Connect { socket, address }, &[]);
+    let (socket, _) = world.connect(PROGRAM, (PEER_IP, 80)).unwrap();
     world.pass(SECOND);
-    world.answer(token).expect("an answer").0.unwrap();
-    world.non_blocking(PROGRAM, socket);
     sleep(&mut world);
     let words = Chance(2).octets(2000);
     world.peer.tcp(peer).send_slice(&words).unwrap();
@@ -178,7 +167,7 @@ fn an_end_wakes_it_from_either_side() {
     world.peer.tcp(peer).close();
     world.pass(SECOND / 10);
     assert_eq!(read(&mut world, socket), Ok(Vec::new()));
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.close(PROGRAM, socket).unwrap();
     world.pass(SECOND);
     assert_eq!(
         (world.figure("connections"), world.figure("time_wait")),
@@ -186,7 +175,7 @@ fn an_end_wakes_it_from_either_side() {
     );
 
     let (mut world, socket, peer) = asleep();
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.close(PROGRAM, socket).unwrap();
     world.until(SECOND, "the peer's end", |world| {
         let peer = world.peer.tcp(peer);
         if !peer.may_recv() {
@@ -249,7 +238,7 @@ fn questions_of_the_peer_are_answered_without_a_socket() {
     world.inject(&early.frame());
     assert_eq!(sent(&mut world).remove(0).ack, next.seq);
     assert_eq!(world.figure("dormant"), 1);
-    assert_eq!(world.ready(PROGRAM, socket, poll::READABLE), 0);
+    assert_eq!(read(&mut world, socket), Err(Error::WouldBlock));
 }
 
 #[test]
@@ -259,11 +248,7 @@ fn the_window_that_the_peer_tells_meanwhile_counts() {
     world.inject(&next.frame());
     assert_eq!(sent(&mut world), []);
     assert_eq!(world.figure("dormant"), 1);
-    let request = Request::Send { socket };
-    assert_eq!(
-        world.now(PROGRAM, request, &[1; 1000]).0,
-        Ok(Answer::Count(1000))
-    );
+    assert_eq!(world.send(PROGRAM, socket, &[1; 1000]), Ok(1000));
     // So little is not sent at once (RFC 9293 §3.8.6.2.1), and never more.
     let all = within(&mut world, SECOND / 2);
     let lens: Vec<usize> = all.iter().map(|(_, segment)| segment.data.len()).collect();
@@ -293,13 +278,9 @@ fn a_peer_that_is_silent_is_asked_and_given_up() {
     let before = next.ack.wrapping_sub(1);
     let question = |at| (at, before, next.seq, 16 << 10);
     assert_eq!(questions, [question(25), question(50)]);
-    assert_ne!(
-        world.ready(PROGRAM, socket, poll::READABLE) & poll::HANG_UP,
-        0
-    );
     assert_eq!(read(&mut world, socket), Err(Error::TimedOut));
     assert_eq!(world.figure("tcp_timeouts"), 1);
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.close(PROGRAM, socket).unwrap();
     world.die(PROGRAM);
     world.frames();
     world.assert_empty();
@@ -332,8 +313,7 @@ fn its_program_may_drop_it_and_die() {
 #[test]
 fn segments_stay_as_short_as_the_path_needs_them() {
     let (mut world, socket, mut next) = asleep_by_hand();
-    let request = Request::Send { socket };
-    world.now(PROGRAM, request, &[1; 1460]).0.unwrap();
+    world.send(PROGRAM, socket, &[1; 1460]).unwrap();
     let segment = sent(&mut world).remove(0);
     assert_eq!(segment.data.len(), 1460);
     world.inject(&super::path::too_big(&segment, 1500, 1000));
@@ -343,7 +323,7 @@ fn segments_stay_as_short_as_the_path_needs_them() {
     world.inject(&next.frame());
     sent(&mut world);
     sleep(&mut world);
-    world.now(PROGRAM, request, &[1; 2000]).0.unwrap();
+    world.send(PROGRAM, socket, &[1; 2000]).unwrap();
     let lens = sent(&mut world)
         .into_iter()
         .map(|segment| segment.data.len());
@@ -354,7 +334,7 @@ fn segments_stay_as_short_as_the_path_needs_them() {
 fn talk(seed: u64, faults: Faults) {
     let mut world = World::new(seed);
     (world.faults, world.lull) = (faults, 50);
-    let mut echo = Echo::start(&mut world, 8);
+    let mut echo = Echo::start(&mut world, 0);
     let peer = world.peer.connect(40000, 7);
     let mut woken = 0;
     for _ in 0..40 {
@@ -383,7 +363,7 @@ fn talk(seed: u64, faults: Faults) {
     world.peer.tcp(peer).close();
     world.until(100 * SECOND, "the end", |world| {
         echo.run(world);
-        echo.connections.is_empty()
+        echo.connections == 0
     });
     world.pass(70 * SECOND);
     world.die(PROGRAM);
@@ -442,11 +422,7 @@ fn thousands_of_idle_connections_need_no_memory() {
         next.data = vec![7; 100];
         world.inject(&next.frame());
         sent(&mut world);
-        let (answer, octets) = world.now(OTHER, Request::Recv { socket: *socket }, &[0; 200]);
-        assert_eq!(
-            (answer, &octets[..100]),
-            (Ok(Answer::Count(100)), &[7; 100][..])
-        );
+        assert_eq!(world.recv(OTHER, *socket, 200), Ok(vec![7; 100]));
         within(&mut world, 10 * MS);
     }
     let refused = ["tcp_gave_way", "tcp_wakes_refused", "tcp_syns_dropped"];
@@ -463,16 +439,14 @@ fn thousands_of_idle_connections_need_no_memory() {
 /// memory for one more.
 fn fill(world: &mut World, port: u16, (program, listener): (Pid, Handle)) -> u64 {
     for count in 0..400 {
-        let (mut next, opened) = shake(world, (2000 + count as u16, port), (program, listener));
+        let (mut next, opened) = shake(world, (2000 + count as u16, port));
         if !opened {
             return count;
         }
         let socket = world.accept(program, listener);
-        world.non_blocking(program, socket);
         next.window = 0;
         world.inject(&next.frame());
-        let sending = world.now(program, Request::Send { socket }, &[1; 100]).0;
-        assert_eq!(sending, Ok(Answer::Count(100)));
+        assert_eq!(world.send(program, socket, &[1; 100]), Ok(100));
         sent(world);
     }
     panic!("all have found memory");
@@ -493,7 +467,7 @@ fn those_of_one_listener_leave_the_share_of_another() {
 #[test]
 fn a_listener_that_comes_late_gets_its_share_from_those_that_have_it() {
     let (mut world, web, echo) = crowd(1 << 20);
-    world.ask(PROGRAM, Request::Close { socket: web }).unwrap();
+    world.close(PROGRAM, web).unwrap();
     let before = fill(&mut world, 7, (OTHER, echo));
     let web = world.listener(PROGRAM, 80, 128);
     assert_eq!(fill(&mut world, 80, (PROGRAM, web)), IN_A_QUARTER);
@@ -505,9 +479,8 @@ fn a_listener_that_comes_late_gets_its_share_from_those_that_have_it() {
 /// Opens ports for datagrams until there is no memory for one more.
 fn fill_with_ports(world: &mut World) -> u16 {
     for count in 0..100 {
-        let socket = world.socket(OTHER, Kind::Datagram);
-        let address = SocketAddr::from(([0; 4], 9000 + count));
-        match world.ask(OTHER, Request::Bind { socket, address }) {
+        let address = any(9000 + count);
+        match world.open(OTHER, Operation::Bind { address }) {
             Ok(_) => {}
             Err(Error::NoMemory) => return count,
             Err(other) => panic!("{other:?}"),
@@ -522,8 +495,8 @@ fn datagram_ports_leave_the_shares_of_listeners() {
     for late in [false, true] {
         let (mut world, mut web, echo) = crowd(1 << 20);
         if late {
-            world.ask(PROGRAM, Request::Close { socket: web }).unwrap();
-            world.ask(OTHER, Request::Close { socket: echo }).unwrap();
+            world.close(PROGRAM, web).unwrap();
+            world.close(OTHER, echo).unwrap();
         }
         // Half of the memory, at 128 KiB for each.
         assert_eq!(fill_with_ports(&mut world), 4);
@@ -544,9 +517,8 @@ fn datagram_ports_leave_the_shares_of_listeners() {
 fn who_opens_ports_ends_nothing_that_a_listener_is_still_sending() {
     let (mut world, web, _) = crowd(1 << 20);
     let (socket, next) = open(&mut world, PROGRAM, web, (1024, 80));
-    let sending = world.now(PROGRAM, Request::Send { socket }, &[1; 1000]).0;
-    assert_eq!(sending, Ok(Answer::Count(1000)));
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    assert_eq!(world.send(PROGRAM, socket, &[1; 1000]), Ok(1000));
+    world.close(PROGRAM, socket).unwrap();
     fill_with_ports(&mut world);
     assert!(sent(&mut world).iter().any(|s| s.seq == next.ack));
     assert_eq!(
@@ -574,18 +546,14 @@ fn full(world: &mut World, echo: Handle) -> (Vec<(Handle, Raw)>, Raw) {
     let mut all = Vec::new();
     let late = loop {
         let ports = (2000 + all.len() as u16, 7);
-        let (mut next, opened) = shake(world, ports, (OTHER, echo));
+        let (mut next, opened) = shake(world, ports);
         if !opened {
             break next;
         }
         let socket = world.accept(OTHER, echo);
-        world.non_blocking(OTHER, socket);
         next.window = 0;
         world.inject(&next.frame());
-        world
-            .now(OTHER, Request::Send { socket }, &[1; 200])
-            .0
-            .unwrap();
+        world.send(OTHER, socket, &[1; 200]).unwrap();
         sent(world);
         world.now += MS;
         all.push((socket, next));
@@ -629,12 +597,12 @@ fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
     let answers = sent(&mut world);
     let reset = answers.iter().find(|s| s.flags & RST != 0).expect("a RST");
     assert_eq!((reset.ports.1, reset.seq), (2001, all[1].1.ack));
-    assert_ne!(world.ready(OTHER, echo, poll::READABLE), 0);
+    assert!(world.server.sockets.stack.tcp.can_accept(7));
     assert_eq!(world.figure("tcp_gave_way"), 1);
     let socket = all[1].0;
-    let told = world.now(OTHER, Request::Recv { socket }, &[0; 10]).0;
+    let told = world.recv(OTHER, socket, 10);
     assert_eq!(told, Err(Error::ConnectionReset));
-    world.ask(OTHER, Request::Close { socket }).unwrap();
+    world.close(OTHER, socket).unwrap();
     world.die(OTHER);
     within(&mut world, 2 * SECOND);
     assert_eq!(
@@ -648,18 +616,14 @@ fn who_has_moved_nothing_for_longest_is_reset_when_memory_is_short() {
 fn exhaust(world: &mut World, program: Pid, listener: Handle, port: u16) {
     for peer in 2000.. {
         let ports = (peer, port);
-        let (mut next, opened) = shake(world, ports, (program, listener));
+        let (mut next, opened) = shake(world, ports);
         if !opened {
             return;
         }
-        let accept = Request::Accept { socket: listener };
-        let Ok(Answer::Accepted(socket, _)) = world.ask(program, accept) else {
-            panic!("not accepted")
-        };
+        let (socket, _) = world.try_accept(program, listener).unwrap();
         next.window = 0;
         world.inject(&next.frame());
-        let sending = world.now(program, Request::Send { socket }, &[1; 100]).0;
-        assert_eq!(sending, Ok(Answer::Count(100)));
+        assert_eq!(world.send(program, socket, &[1; 100]), Ok(100));
         sent(world);
     }
 }
@@ -676,10 +640,7 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     assert_eq!(world.figure("tcp_gave_way"), 0);
     // An end has to be told at once.
     let (socket, next) = closer;
-    assert_eq!(
-        world.ask(OTHER, Request::Close { socket }),
-        Ok(Answer::Done)
-    );
+    assert_eq!(world.close(OTHER, socket), Ok(()));
     let reset = sent(&mut world).remove(0);
     assert_eq!(
         (reset.ports.1, reset.flags & RST, reset.seq),
@@ -687,14 +648,14 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     );
     let (socket, next) = finisher;
     let direction = Direction::Send;
-    let shutdown = world.ask(OTHER, Request::Shutdown { socket, direction });
-    assert_eq!(shutdown, Ok(Answer::Done));
+    let shutdown = world.shutdown(OTHER, socket, direction);
+    assert_eq!(shutdown, Ok(()));
     let reset = sent(&mut world).remove(0);
     assert_eq!(
         (reset.ports.1, reset.flags & RST, reset.seq),
         (1026, RST, next.ack)
     );
-    let told = world.now(OTHER, Request::Recv { socket }, &[0; 10]).0;
+    let told = world.recv(OTHER, socket, 10);
     assert_eq!(told, Err(Error::ConnectionReset));
     assert_eq!(world.figure("tcp_gave_way"), 2);
     // Octets can wait.

@@ -2,10 +2,12 @@
 
 use super::world::*;
 use crate::tests::arp::arp;
+use crate::tests::batch::{AREA, Ops, all_operations};
+use crate::tests::calls::any;
 use crate::tests::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
-use crate::tests::requests::every;
 use abi::Pid;
-use abi::socket::{Answer, Handle, Kind, POLL_FOREVER, PollEntry, Request};
+use abi::batch::{Event, NO_TIMEOUT, Operation};
+use abi::socket::Handle;
 use core::net::SocketAddr;
 use smoltcp::wire::{IpProtocol, TcpControl};
 use std::collections::BTreeMap;
@@ -30,11 +32,13 @@ fn mayhem(seed: u64, steps: usize) {
         let which = world.chance.below(4) as usize;
         let client = clients[which];
         if let Some(token) = waiting.get(&client).copied()
-            && let Some((answer, _)) = world.answer(token)
+            && let Some(events) = world.batch_answer(token)
         {
             waiting.remove(&client);
-            if let Ok(Answer::Socket(handle) | Answer::Accepted(handle, _)) = answer {
-                handles.entry(client).or_default().push(handle);
+            for (event, _) in events {
+                if let Event::Opened { socket, .. } | Event::Accepted { socket, .. } = event {
+                    handles.entry(client).or_default().push(socket);
+                }
             }
         }
         match world.chance.below(12) {
@@ -80,34 +84,27 @@ fn mayhem(seed: u64, steps: usize) {
                     0 => Handle(0),
                     _ => own[world.chance.below(known) as usize],
                 };
-                let mut requests = every(socket);
-                for kind in [Kind::Stream, Kind::Datagram] {
-                    requests.push(Request::Socket { kind });
+                let port = [0, 7, 80][world.chance.below(3) as usize];
+                let peer = SocketAddr::from((PEER_IP, port)).into();
+                let openings = [
+                    Operation::Listen {
+                        address: any(port),
+                        backlog: 5,
+                    },
+                    Operation::Bind { address: any(port) },
+                    Operation::Connect { address: peer },
+                ];
+                let len = world.chance.below(40_000) as usize;
+                let all = all_operations(socket, &vec![1; len]);
+                let mut ops = Ops::new();
+                for _ in 0..=world.chance.below(2) {
+                    ops = match world.chance.below(2) {
+                        0 => ops.with(openings[world.chance.below(3) as usize]),
+                        _ => ops.join(&all[world.chance.below(all.len() as u64) as usize]),
+                    };
                 }
-                for timeout_ms in [0, 20, POLL_FOREVER] {
-                    requests.push(Request::Poll { timeout_ms });
-                }
-                for port in [7, 80] {
-                    let address = SocketAddr::from(([0; 4], port));
-                    requests.push(Request::Bind { socket, address });
-                }
-                let index = world.chance.below(requests.len() as u64) as usize;
-                let memory = match requests[index] {
-                    Request::Poll { .. } => own
-                        .iter()
-                        .flat_map(|&socket| {
-                            let (wanted, ready) = (5, 0);
-                            PollEntry {
-                                socket,
-                                wanted,
-                                ready,
-                            }
-                            .to_bytes()
-                        })
-                        .collect(),
-                    _ => vec![1; world.chance.below(40_000) as usize],
-                };
-                let token = world.call(client, requests[index], &memory);
+                let timeout_ms = [0, 20, NO_TIMEOUT][world.chance.below(3) as usize];
+                let token = world.batch_from(client, &ops, (AREA, &[]), timeout_ms);
                 waiting.insert(client, token);
             }
             _ => {}
@@ -134,8 +131,7 @@ fn target(seed: u64) -> (World, Segment) {
     let client = Pid(0x105);
     let mut world = World::new(seed);
     let listener = world.listener(client, 80, 16);
-    let datagrams = world.bound(client, Kind::Datagram, 7);
-    world.non_blocking(client, datagrams);
+    world.datagrams(client, 7);
     world.inject(&arp_reply(PEER_IP));
     world.inject(&Segment::syn(5000, 80, 1000).frame());
     let answer = super::frames::segments(&world.frames()).remove(0);
@@ -256,10 +252,10 @@ fn well_formed_segments_with_any_numbers_do_no_harm() {
                 }
             }
             match world.chance.below(30) {
-                0 => drop(world.call(client, Request::Recv { socket }, &[0; 5000])),
-                1 => drop(world.call(client, Request::Send { socket }, &[0; 5000])),
+                0 => drop(world.batch(client, &Ops::new().receive(socket))),
+                1 => drop(world.begin_send(client, socket, &[0; 5000])),
                 2 if world.chance.percent(5) => {
-                    world.call(client, Request::Close { socket }, &[]);
+                    let _ = world.close(client, socket);
                 }
                 3 => world.now += world.chance.below(3 * SECOND),
                 _ => {}

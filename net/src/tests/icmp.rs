@@ -4,8 +4,6 @@ use super::world::*;
 use crate::ip::fragments::Fragments;
 use crate::tests::frames::{arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
-use abi::socket::{Answer, Kind, Request};
-use core::net::SocketAddr;
 use smoltcp::wire::{IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -270,13 +268,11 @@ fn echo_requests_of_every_length_are_answered() {
 #[test]
 fn udp_of_the_greatest_length_comes_and_goes() {
     let mut world = world(75);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     for len in [16_357, 32_768, 65_506, 65_507] {
         let data = world.chance.octets(len);
-        let address = SocketAddr::from((PEER_IP, 5000));
-        let request = Request::SendTo { socket, address };
-        let sent = world.now(PROGRAM, request, &data).0;
-        assert_eq!(sent, Ok(Answer::Count(len as u32)));
+        let to = (PEER_IP, 5000);
+        assert_eq!(world.send_to(PROGRAM, socket, to, &data), Ok(()));
         let mut together = Fragments::default();
         let mut whole = None;
         for frame in world.frames() {
@@ -290,9 +286,7 @@ fn udp_of_the_greatest_length_comes_and_goes() {
             world.inject(&frame);
         }
         world.frames();
-        let (answer, memory) = world.now(PROGRAM, Request::Recv { socket }, &vec![0; len]);
-        assert_eq!(answer, Ok(Answer::Count(len as u32)));
-        assert!(memory == data);
+        assert!(world.recv_from(PROGRAM, socket, len).unwrap().0 == data);
     }
 }
 

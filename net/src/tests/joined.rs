@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::tests::frames::{Segment, arp_reply, segments, udp};
 use crate::{Config, Limits};
-use abi::socket::{Answer, Handle, Request};
+use abi::socket::Handle;
 use abi::{Error, Pid};
 use smoltcp::wire::{IpAddress, Ipv4Packet, TcpControl, TcpPacket};
 use std::vec;
@@ -50,7 +50,6 @@ impl Server {
             let next = Segment::after(&answer, TcpControl::None);
             world.inject(&next.frame());
             let socket = world.accept(PROGRAM, listener);
-            world.non_blocking(PROGRAM, socket);
             connections.push(Connection {
                 socket,
                 next,
@@ -59,6 +58,8 @@ impl Server {
                 window: answer.ack.unwrap().wrapping_add(60_000),
             });
         }
+        // What waits for its turn has it.
+        world.frames();
         Server { world, connections }
     }
 
@@ -92,14 +93,9 @@ impl Server {
     fn read(&mut self, which: usize, count: usize) {
         let connection = &mut self.connections[which];
         let socket = connection.socket;
-        let answer = self
-            .world
-            .now(PROGRAM, Request::Recv { socket }, &vec![0; count]);
-        match answer {
-            (Ok(Answer::Count(count)), octets) => {
-                connection.received.extend(&octets[..count as usize]);
-            }
-            (answer, _) => assert_eq!(answer, Err(Error::WouldBlock)),
+        match self.world.recv(PROGRAM, socket, count) {
+            Ok(octets) => connection.received.extend(octets),
+            Err(error) => assert_eq!(error, Error::WouldBlock),
         }
         self.listen();
     }
@@ -243,8 +239,7 @@ fn compare(seed: u64, trouble: Trouble) -> u64 {
             server.read(which, count);
             if talk {
                 let socket = server.connections[which].socket;
-                let send = Request::Send { socket };
-                drop(server.world.now(PROGRAM, send, &[9; 700]));
+                let _ = server.world.send(PROGRAM, socket, &[9; 700]);
                 server.listen();
             }
             server.world.now += pause;
@@ -550,8 +545,7 @@ fn without_memory_for_it_segments_go_one_by_one() {
 #[test]
 fn others_between_them_are_served_in_their_order() {
     let mut server = Server::new(7, TOGETHER, None);
-    let datagrams = server.world.bound(PROGRAM, abi::socket::Kind::Datagram, 7);
-    server.world.non_blocking(PROGRAM, datagrams);
+    let datagrams = server.world.datagrams(PROGRAM, 7);
     let mut chance = Chance(7);
     let [(one, text), (other, other_text)] =
         [0, 1].map(|n| train(&server.connections[n].next, &[1460; 6], &mut chance));
@@ -570,11 +564,8 @@ fn others_between_them_are_served_in_their_order() {
     }
     let socket = datagrams;
     for _ in 0..3 {
-        let (answer, octets) = server.world.now(PROGRAM, Request::Recv { socket }, &[0; 7]);
-        assert_eq!(
-            (answer, &octets[..]),
-            (Ok(Answer::Count(7)), &b"between"[..])
-        );
+        let (octets, _) = server.world.recv_from(PROGRAM, socket, 7).unwrap();
+        assert_eq!(octets, b"between");
     }
     server.end();
 }

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::Config;
 use crate::tests::batch::{Ops, PROGRAM};
 use abi::batch::Event;
-use abi::socket::{Handle, Request};
+use abi::socket::Handle;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use std::vec::Vec;
@@ -23,11 +23,11 @@ fn each_frame_is_sent_once_and_the_end_arrives_however_little_room_there_is() {
         let (socket, peer) = connected(&mut world);
         let file = Chance(room as u64).octets(300_000);
         let (looks, frames) = (world.figure("socket_looks"), world.frames_sent);
-        let token = world.call(PROGRAM, Request::Send { socket }, &file);
+        let token = world.begin_send(PROGRAM, socket, &file);
         let mut got = Vec::new();
         world.until(60 * SECOND, "the file and its end", |world| {
-            if world.answer(token).is_some() {
-                world.ask(PROGRAM, Request::Close { socket }).unwrap();
+            if world.is_sent(token).is_some() {
+                world.close(PROGRAM, socket).unwrap();
             }
             let socket = world.peer.tcp(peer);
             while socket.can_recv() {

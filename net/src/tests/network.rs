@@ -4,8 +4,7 @@ use super::frames::{Segment, arp, segments, udp};
 use super::world::{PEER_IP, SERVER_IP, World};
 use crate::{ConfigError, Network};
 use abi::Error;
-use abi::socket::{Kind, Request};
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::Ipv4Addr;
 use smoltcp::wire::{ArpOperation, TcpControl};
 use std::vec::Vec;
 
@@ -67,9 +66,7 @@ fn connections_end_with_their_address_and_listeners_stay() {
             .all(|segment| segment.control == TcpControl::Rst)
     );
     assert_eq!(told, ends);
-    let read = world
-        .now(PROGRAM, Request::Recv { socket: held }, &[0; 9])
-        .0;
+    let read = world.recv(PROGRAM, held, 9);
     assert_eq!(read, Err(Error::ConnectionReset));
     assert_eq!(
         (world.figure("half_open"), world.figure("neighbors")),
@@ -83,10 +80,8 @@ fn connections_end_with_their_address_and_listeners_stay() {
     world.inject(&arp(ArpOperation::Request, PEER_IP, SERVER_IP));
     assert!(world.frames().is_empty());
     assert_eq!(world.figure("drop_ip_destination"), lost + 2);
-    let socket = world.socket(PROGRAM, Kind::Stream);
-    let address = SocketAddr::from((PEER_IP, 80));
-    let connect = Request::Connect { socket, address };
-    assert_eq!(world.ask(PROGRAM, connect), Err(Error::Unreachable));
+    let refused = world.begin_connect(PROGRAM, (PEER_IP, 80));
+    assert_eq!(refused, Err(Error::Unreachable));
     // The listener hears what comes to the next address, and to no other.
     change(&mut world, Some(network(OTHER_IP)));
     assert_eq!(knock(&mut world, OTHER_IP, 6001), [TcpControl::Syn]);
@@ -97,44 +92,36 @@ fn connections_end_with_their_address_and_listeners_stay() {
 #[test]
 fn a_connection_that_was_not_answered_fails_when_the_address_goes() {
     let mut world = World::new(2);
-    let socket = world.socket(PROGRAM, Kind::Stream);
-    let address = SocketAddr::from((PEER_IP, 9));
-    let call = world.call(PROGRAM, Request::Connect { socket, address }, &[]);
+    let (socket, _) = world.begin_connect(PROGRAM, (PEER_IP, 9)).unwrap();
     world.frames();
-    assert!(world.answer(call).is_none());
+    assert_eq!(world.is_connected(PROGRAM, socket), None);
     change(&mut world, Some(network(OTHER_IP)));
     world.frames();
-    let (answer, _) = world.answer(call).unwrap();
-    assert_eq!(answer, Err(Error::Unreachable));
+    let told = world.is_connected(PROGRAM, socket);
+    assert_eq!(told, Some(Err(Error::Unreachable)));
 }
 
 #[test]
 fn datagram_ports_stay_and_what_waits_is_dropped() {
     let mut world = World::new(3);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let to = |ip| Request::SendTo {
-        socket,
-        address: SocketAddr::from((ip, 9)),
-    };
-    world
-        .now(PROGRAM, to([10, 0, 2, 200]), b"waits for its neighbour")
-        .0
-        .unwrap();
+    let socket = world.datagrams(PROGRAM, 7);
+    let send = |world: &mut World, ip: [u8; 4]| world.send_to(PROGRAM, socket, (ip, 9), b"octets");
+    // It waits for its neighbour.
+    assert_eq!(send(&mut world, [10, 0, 2, 200]), Ok(()));
     change(&mut world, Some(network(OTHER_IP)));
     assert_eq!(world.figure("udp_dropped_unresolved"), 1);
     world.frames();
     // To all it is sent without an address, too.
     change(&mut world, None);
-    world.now(PROGRAM, to([255; 4]), b"who am I?").0.unwrap();
+    assert_eq!(send(&mut world, [255; 4]), Ok(()));
     let frame = world.frames().remove(0);
     assert_eq!(frame[26..34], [0, 0, 0, 0, 255, 255, 255, 255]);
-    let refused = world.now(PROGRAM, to(PEER_IP), b"to one").0;
+    let refused = send(&mut world, PEER_IP);
     assert_eq!(refused, Err(Error::Unreachable));
     change(&mut world, Some(network(SERVER_IP)));
     world.inject(&udp((PEER_IP, 5000), 7, b"hello"));
     world.frames();
-    let (answer, octets) = world.now(PROGRAM, Request::Recv { socket }, &[0; 9]);
-    assert!(answer.is_ok() && octets.starts_with(b"hello"));
+    assert_eq!(world.recv_from(PROGRAM, socket, 9).unwrap().0, b"hello");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::phy::{DeviceCapabilities, announce, is_acceptable, is_of_vlan, is_tcp
 use crate::tests::frames::{Segment, arp_reply, fragments, ipv4, ping, udp};
 use abi::Pid;
 use abi::nic::Segmentation;
-use abi::socket::Request;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, TcpControl, TcpPacket};
 use std::vec::Vec;
 
@@ -165,7 +164,7 @@ fn reaches(limits: Segmentation, mss: u16) -> usize {
     world.frames();
     let socket = world.accept(PROGRAM, listener);
     let file = Chance(mss.into()).octets(30_000);
-    let token = world.call(PROGRAM, Request::Send { socket }, &file);
+    let token = world.begin_send(PROGRAM, socket, &file);
     let (mut got, mut longest) = (Vec::new(), 0);
     let mut rounds = 0;
     while got.len() < file.len() {

@@ -5,7 +5,8 @@ use super::batch::{Ops, bare, broken};
 use super::frames::arp_reply;
 use super::raw::{ACK, FIN, RST, Raw, SYN};
 use super::world::{PEER_IP, SECOND, World};
-use abi::socket::{Direction, Handle, Request};
+use abi::batch::Tell;
+use abi::socket::{Direction, Handle};
 use abi::{Error, Pid};
 use std::vec;
 use std::vec::Vec;
@@ -77,9 +78,9 @@ fn what_a_syn_offers_holds_for_its_connection() {
     // Windows are shifted by 7: a hundred are 12,800 octets.
     let next = shake(&mut world, 5000, 100, &[&MSS[..], &[3, 3, 7, 0]].concat());
     let socket = world.accept(PROGRAM, listener);
-    let call = world.call(PROGRAM, Request::Send { socket }, &[7; 12_000]);
+    let call = world.begin_send(PROGRAM, socket, &[7; 12_000]);
     let flight = sent(&mut world);
-    assert!(world.answer(call).is_some());
+    assert_eq!(world.is_sent(call), Some(Ok(())));
     let octets: usize = flight.iter().map(|segment| segment.data.len()).sum();
     assert!(octets > 1000, "{octets}");
     assert_eq!(flight[0].data.len(), 1460);
@@ -106,19 +107,15 @@ fn who_has_ended_one_side_alone_is_told_of_a_silent_peer() {
         let (socket, next) = accepted(&mut world, 5000);
         if is_ours {
             let direction = Direction::Send;
-            let end = Request::Shutdown { socket, direction };
-            world.ask(PROGRAM, end).unwrap();
+            world.shutdown(PROGRAM, socket, direction).unwrap();
         } else {
             let flags = ACK | FIN;
             send(&mut world, &Raw { flags, ..next });
-            world
-                .now(PROGRAM, Request::Send { socket }, b"in vain")
-                .0
-                .unwrap();
+            world.send(PROGRAM, socket, b"in vain").unwrap();
         }
         silence(&mut world, 70 * SECOND);
         assert_eq!(world.figure("tcp_timeouts"), 1);
-        let (read, _) = world.now(PROGRAM, Request::Recv { socket }, &[0; 9]);
+        let read = world.recv(PROGRAM, socket, 9);
         assert_eq!(read, Err(Error::TimedOut));
     }
 }
@@ -147,7 +144,7 @@ fn connections_that_have_more_to_send_take_turns() {
     // A segment ends where the ring of the transmit buffer does, which is at 32,768.
     for (socket, next) in &mut peers {
         let socket = *socket;
-        let call = world.call(PROGRAM, Request::Send { socket }, &[1; 30_000]);
+        let call = world.begin_send(PROGRAM, socket, &[1; 30_000]);
         let (first, mut all) = (next.ack, 0);
         for _ in 0..100 {
             let arrived = sent(&mut world);
@@ -158,11 +155,13 @@ fn connections_that_have_more_to_send_take_turns() {
             world.inject(&next.frame());
         }
         sent(&mut world);
-        assert!(world.answer(call).is_some());
+        assert_eq!(world.is_sent(call), Some(Ok(())));
     }
-    for &(socket, _) in &peers {
-        world.call(PROGRAM, Request::Send { socket }, &[2; 10_000]);
-    }
+    // An answer would let them wait for what the program sends next.
+    let both = peers.iter().fold(Ops::new(), |ops, (socket, _)| {
+        ops.send(*socket, &[2; 10_000], |send| send.tell = Tell::Never)
+    });
+    world.batch(PROGRAM, &both);
     let mut ports: Vec<u16> = sent(&mut world).iter().map(|s| s.ports.1).collect();
     assert_eq!(ports.len(), 14);
     ports.dedup();

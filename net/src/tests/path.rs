@@ -6,8 +6,7 @@ use crate::Config;
 use crate::tests::frames::{arp_reply, ipv4, ping};
 use abi::Pid;
 use abi::nic::Segmentation;
-use abi::socket::{Handle, Kind, Request};
-use core::net::SocketAddr;
+use abi::socket::Handle;
 use smoltcp::wire::{Icmpv4Packet, IpProtocol, Ipv4Packet};
 use std::vec;
 use std::vec::Vec;
@@ -57,7 +56,6 @@ fn open(world: &mut World, listener: Handle, port: u16) -> (Handle, Raw) {
     };
     world.inject(&next.frame());
     let socket = world.accept(PROGRAM, listener);
-    world.non_blocking(PROGRAM, socket);
     (socket, next)
 }
 
@@ -104,8 +102,7 @@ fn download(
     told: u16,
 ) -> Vec<usize> {
     let text: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
-    let sent_all = world.now(PROGRAM, Request::Send { socket }, &text);
-    assert!(sent_all.0.is_ok());
+    assert!(world.send(PROGRAM, socket, &text).is_ok());
     let first = next.ack;
     let mut heard: Vec<u8> = Vec::new();
     let mut lens = Vec::new();
@@ -182,12 +179,7 @@ fn messages_about_what_is_not_on_its_way_are_not_believed() {
     let (mut world, listener) = world(false);
     let (socket, _) = open(&mut world, listener, 5000);
     let text = [7; 3000];
-    assert!(
-        world
-            .now(PROGRAM, Request::Send { socket }, &text)
-            .0
-            .is_ok()
-    );
+    assert!(world.send(PROGRAM, socket, &text).is_ok());
     let segment = sent(&mut world).remove(0);
     assert_eq!(longest(core::slice::from_ref(&segment)), 1500);
     type Change = fn(&mut Raw);
@@ -251,12 +243,11 @@ fn messages_about_what_is_not_on_its_way_are_not_believed() {
 #[test]
 fn datagrams_may_be_fragmented_on_their_way_and_are_told_apart() {
     let (mut world, _) = world(false);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let mut seen = Vec::new();
     for n in 0..3 {
-        let address = SocketAddr::from((PEER_IP, 5000));
-        let request = Request::SendTo { socket, address };
-        assert!(world.now(PROGRAM, request, &[n; 1400]).0.is_ok());
+        let sent = world.send_to(PROGRAM, socket, (PEER_IP, 5000), &[n; 1400]);
+        assert_eq!(sent, Ok(()));
         world.inject(&ipv4(
             PEER_IP,
             SERVER_IP,

@@ -117,13 +117,10 @@ impl Server {
         self.stack.transmit(self.now);
         while self.stack.next_change().is_some() {}
         let mut taken = [0; LEN];
-        let from = self.stack.udp.receive(port, |octets, from| {
-            taken.copy_from_slice(octets);
-            Ok(from)
-        });
-        let sent = self
-            .stack
-            .send_datagram(port, from.unwrap(), &taken, self.now);
+        let (from, octets) = self.stack.udp.first(port).unwrap();
+        taken.copy_from_slice(octets);
+        self.stack.udp.take_first(port);
+        let sent = self.stack.send_datagram(port, from, &taken, self.now);
         assert_eq!(sent, Ok(()));
         self.stack.transmit(self.now);
         self.stack.device_mut().sent.drain(..).count()

@@ -5,8 +5,7 @@ use crate::Config;
 use crate::tests::arp::arp;
 use crate::tests::frames::{Segment, segments, udp};
 use abi::Pid;
-use abi::socket::{Answer, Handle, Kind, Request};
-use core::net::SocketAddr;
+use abi::socket::Handle;
 use smoltcp::wire::TcpControl;
 use std::vec::Vec;
 
@@ -67,8 +66,7 @@ fn open(world: &mut World, listener: Handle, number: u32, port: u16) -> (Handle,
 
 /// What is sent when a program sends on a connection.
 fn page(world: &mut World, socket: Handle) -> Vec<Vec<u8>> {
-    let sent = world.now(PROGRAM, Request::Send { socket }, b"page").0;
-    assert_eq!(sent, Ok(Answer::Count(4)));
+    assert_eq!(world.send(PROGRAM, socket, b"page"), Ok(4));
     world.frames()
 }
 
@@ -92,7 +90,7 @@ fn a_thousand_stations_are_served_at_once() {
             let mut reset = ack;
             reset.control = TcpControl::Rst;
             assert!(answers(&mut world, &by(station(number), reset.frame())).is_empty());
-            world.ask(PROGRAM, Request::Close { socket }).unwrap();
+            world.close(PROGRAM, socket).unwrap();
             world.frames();
             world.now += MS;
         }
@@ -109,7 +107,7 @@ fn a_thousand_stations_are_served_at_once() {
 fn a_flood_of_invented_senders_costs_established_connections_nothing() {
     let mut world = world(2);
     let listener = world.listener(PROGRAM, 80, 8);
-    world.bound(PROGRAM, Kind::Datagram, 7);
+    world.datagrams(PROGRAM, 7);
     let mut sockets = Vec::new();
     // As many as have buffers.
     for number in 0..150 {
@@ -184,12 +182,8 @@ fn a_flood_of_requests_is_answered_within_bounds_and_others_all_the_same() {
 #[test]
 fn a_segment_leaves_as_soon_as_its_next_hop_answers() {
     let mut world = World::new(4);
-    let connect = |world: &mut World, ip| {
-        let socket = world.socket(PROGRAM, Kind::Stream);
-        world.non_blocking(PROGRAM, socket);
-        let address = SocketAddr::from((ip, 9));
-        let connect = Request::Connect { socket, address };
-        world.ask(PROGRAM, connect).unwrap_err();
+    let connect = |world: &mut World, ip: [u8; 4]| {
+        world.begin_connect(PROGRAM, (ip, 9)).unwrap();
         world.frames()
     };
     // To a host behind the gateway, which is not known.
@@ -288,7 +282,7 @@ fn a_neighbour_that_moved_silently_is_found() {
 #[test]
 fn what_cannot_be_a_neighbour_gets_no_entry() {
     let mut world = world(7);
-    world.bound(PROGRAM, Kind::Datagram, 7);
+    world.datagrams(PROGRAM, 7);
     let odd = [
         // The network's own address, and hosts of other networks.
         (station(1), [10, 0, 0, 0]),

@@ -4,9 +4,11 @@
 use super::raw::*;
 use super::world::*;
 use crate::Config;
+use crate::tests::batch::{Ops, bare};
 use crate::tests::frames::arp_reply;
 use abi::Pid;
-use abi::socket::{Answer, Handle, Request, poll};
+use abi::batch::Event;
+use abi::socket::Handle;
 use std::vec;
 use std::vec::Vec;
 
@@ -64,7 +66,6 @@ impl Link {
         };
         world.inject(&next.frame());
         let socket = world.accept(PROGRAM, listener);
-        world.non_blocking(PROGRAM, socket);
         Link {
             socket,
             acked: answer.ack,
@@ -101,19 +102,13 @@ impl Link {
 
     fn read(&mut self, most: usize) -> Vec<u8> {
         let socket = self.socket;
-        let (answer, octets) = self
-            .world
-            .now(PROGRAM, Request::Recv { socket }, &vec![0; most]);
-        match answer {
-            Ok(Answer::Count(count)) => octets[..count as usize].to_vec(),
-            _ => Vec::new(),
-        }
+        self.world.recv(PROGRAM, socket, most).unwrap_or_default()
     }
 
     fn write(&mut self, octets: &[u8]) {
         let socket = self.socket;
-        let (answer, _) = self.world.now(PROGRAM, Request::Send { socket }, octets);
-        assert_eq!(answer, Ok(Answer::Count(octets.len() as u32)));
+        let sent = self.world.send(PROGRAM, socket, octets);
+        assert_eq!(sent, Ok(octets.len()));
     }
 
     /// Lets time pass for the server alone.
@@ -196,8 +191,7 @@ fn upload(seed: u64, buffer: usize, shift: Option<u8>) {
         text.len()
     );
     let socket = link.socket;
-    let end = link.world.now(PROGRAM, Request::Recv { socket }, &[0]).0;
-    assert_eq!(end, Ok(Answer::Count(0)));
+    assert_eq!(link.world.recv(PROGRAM, socket, 1), Ok(vec![]));
 }
 
 #[test]
@@ -409,11 +403,16 @@ fn a_window_opens_by_worthwhile_steps() {
 fn a_program_hears_of_room_by_worthwhile_steps() {
     let mut link = Link::new(16 << 10, 60_000, None);
     let socket = link.socket;
-    let sending = Request::Send { socket };
-    let (queued, _) = link.world.now(PROGRAM, sending, &[7; 1 << 20]);
-    assert!(matches!(queued, Ok(Answer::Count(1..))));
-    let is_writable = |link: &mut Link| link.world.ready(PROGRAM, socket, poll::WRITABLE) != 0;
-    assert!(!is_writable(&mut link));
+    let ops = Ops::new().send(socket, &[7; 1 << 20], |_| {});
+    let queued = bare(&link.world.now(PROGRAM, &ops));
+    assert!(matches!(queued[..], [Event::Cut { count: 1.., .. }]));
+    let mut has_room = false;
+    let mut hears_of_room = |link: &mut Link| {
+        let told = bare(&link.world.now(PROGRAM, &Ops::new()));
+        has_room |= told == [Event::Room { socket }];
+        has_room
+    };
+    assert!(!hears_of_room(&mut link));
     link.listen();
     // It leaves by and by: a quarter of the usual buffer, of 32 KiB, is worth a call.
     let mut next = link.next.clone();
@@ -421,7 +420,7 @@ fn a_program_hears_of_room_by_worthwhile_steps() {
         next.ack = link.next.ack.wrapping_add(acknowledged);
         link.exchange(&next);
         assert_eq!(
-            is_writable(&mut link),
+            hears_of_room(&mut link),
             acknowledged >= 8192,
             "{acknowledged}"
         );

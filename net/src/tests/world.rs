@@ -7,9 +7,8 @@ use crate::{Config, Ipc, Server};
 use abi::batch::HERE_MAX;
 use abi::ipc::{LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message};
 use abi::nic::Segmentation;
-use abi::socket::{Answer, Handle, Kind, PollEntry, Request};
+use abi::socket::Answer;
 use abi::{Error, Pid, Result};
-use core::net::SocketAddr;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
@@ -500,23 +499,7 @@ impl World {
 
     // --- calls ------------------------------------------------------------------------
 
-    /// Makes a call; the token names its answer.
-    pub fn call(&mut self, client: Pid, request: Request, memory: &[u8]) -> u64 {
-        self.call_raw(client, &request.to_bytes(), Some((memory, true)))
-    }
-
-    /// As [`World::call`], with a second lease.
-    pub fn call_with(
-        &mut self,
-        client: Pid,
-        request: Request,
-        memory: &[u8],
-        behind: &[u8],
-    ) -> u64 {
-        let leases = [memory, behind, &[]];
-        self.call_leases(client, &request.to_bytes(), leases, 2, true)
-    }
-
+    /// Calls with these octets as the request; the token names the answer.
     pub fn call_raw(&mut self, client: Pid, request: &[u8], lent: Option<(&[u8], bool)>) -> u64 {
         let (memory, writable) = lent.unwrap_or((&[], false));
         let count = u32::from(lent.is_some());
@@ -562,89 +545,6 @@ impl World {
     /// The answer, if there is one.
     pub fn answer(&mut self, token: u64) -> Option<(Result<Answer>, Vec<u8>)> {
         self.kernel.answers.remove(&token)
-    }
-
-    /// Calls something that answers at once.
-    pub fn now(
-        &mut self,
-        client: Pid,
-        request: Request,
-        memory: &[u8],
-    ) -> (Result<Answer>, Vec<u8>) {
-        let token = self.call(client, request, memory);
-        let answer = self.answer(token);
-        answer.unwrap_or_else(|| panic!("{request:?} waits"))
-    }
-
-    /// As [`World::now`], of what answers no memory.
-    pub fn ask(&mut self, client: Pid, request: Request) -> Result<Answer> {
-        self.now(client, request, &[]).0
-    }
-
-    /// Calls something and lets time pass until it is answered.
-    pub fn wait(
-        &mut self,
-        client: Pid,
-        request: Request,
-        memory: &[u8],
-    ) -> (Result<Answer>, Vec<u8>) {
-        let token = self.call(client, request, memory);
-        let mut answer = None;
-        self.until(200 * SECOND, "an answer", |world| {
-            answer = world.answer(token);
-            answer.is_some()
-        });
-        answer.unwrap()
-    }
-
-    pub fn socket(&mut self, client: Pid, kind: Kind) -> Handle {
-        match self.ask(client, Request::Socket { kind }) {
-            Ok(Answer::Socket(handle)) => handle,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub fn bound(&mut self, client: Pid, kind: Kind, port: u16) -> Handle {
-        let socket = self.socket(client, kind);
-        let ip = [0; 4];
-        let address = SocketAddr::from((ip, port));
-        let bound = self.ask(client, Request::Bind { socket, address });
-        assert_eq!(bound, Ok(Answer::Done));
-        socket
-    }
-
-    pub fn listener(&mut self, client: Pid, port: u16, backlog: u16) -> Handle {
-        let socket = self.bound(client, Kind::Stream, port);
-        let listening = self.ask(client, Request::Listen { socket, backlog });
-        assert_eq!(listening, Ok(Answer::Done));
-        socket
-    }
-
-    pub fn non_blocking(&mut self, client: Pid, socket: Handle) {
-        let set = self.ask(client, Request::SetNonBlocking { socket, on: true });
-        assert_eq!(set, Ok(Answer::Done));
-    }
-
-    /// Accepts one connection, waiting for it.
-    pub fn accept(&mut self, client: Pid, socket: Handle) -> Handle {
-        match self.wait(client, Request::Accept { socket }, &[]).0 {
-            Ok(Answer::Accepted(handle, _)) => handle,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Polls one socket without waiting.
-    pub fn ready(&mut self, client: Pid, socket: Handle, wanted: u16) -> u16 {
-        let entry = PollEntry {
-            socket,
-            wanted,
-            ready: 0,
-        };
-        let request = Request::Poll { timeout_ms: 0 };
-        let (answer, memory) = self.now(client, request, &entry.to_bytes());
-        let ready = PollEntry::from_bytes(memory.as_slice().try_into().unwrap()).ready;
-        assert_eq!(answer, Ok(Answer::Count((ready != 0).into())));
-        ready
     }
 
     /// Ends a process, as the kernel would.

@@ -1,9 +1,19 @@
 //! For the tests: whether the tables agree with the sockets, by looking at all of these.
 
 use crate::ip::neighbors::Neighbors;
-use crate::udp::Udp;
+use crate::ip::outbound::HEAD;
+use crate::names::DatagramId;
+use crate::udp::{SLOTS, Udp};
 
 impl Udp {
+    /// Whether a datagram of ordinary size would be taken.
+    pub fn can_send(&self, id: DatagramId) -> bool {
+        let ordinary = self.payload_max.saturating_sub(HEAD);
+        self.get(id).is_some_and(|port| {
+            port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
+        })
+    }
+
     pub fn audit(&self, neighbors: &Neighbors, now: u64) {
         assert_eq!(self.by_port.len(), self.slots.len());
         let mut lingering = 0;

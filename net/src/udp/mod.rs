@@ -21,7 +21,7 @@ use crate::deadlines::Deadlines;
 use crate::ip::identification::Identifications;
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
-use crate::ip::outbound::{DATA_MAX, HEAD, IPV4};
+use crate::ip::outbound::{DATA_MAX, IPV4};
 use crate::link::Link;
 use crate::link::ethernet::ETHERNET;
 use crate::memory::Memory;
@@ -70,8 +70,6 @@ counters! {
         dropped_unresolved = "udp_dropped_unresolved",
         /// Datagrams whose port was closed while they waited to be received or sent.
         dropped_closed = "udp_dropped_closed",
-        /// Datagrams that came from another host or port than the peer of a connected socket.
-        dropped_strange = "udp_dropped_strange",
     }
 }
 
@@ -246,43 +244,16 @@ impl Udp {
         self.turns.is_empty()
     }
 
-    /// Whether a datagram that fits a frame could be sent or queued.
-    pub fn can_send(&self, id: DatagramId) -> bool {
-        let ordinary = self.payload_max.saturating_sub(HEAD);
-        self.get(id).is_some_and(|port| {
-            port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
-        })
+    /// The oldest datagram in the inbox, with its sender.
+    pub fn first(&self, id: DatagramId) -> Option<(SocketAddrV4, &[u8])> {
+        self.get(id)?.inbox.first()
     }
 
-    /// The sender of the oldest datagram in the inbox.
-    pub fn sender(&self, id: DatagramId) -> Option<SocketAddrV4> {
-        let (from, _) = self.get(id)?.inbox.first()?;
-        Some(from)
-    }
-
-    /// Lets `take` read the oldest datagram in the inbox, and removes the datagram if `take` succeeds.
-    ///
-    /// # Errors
-    /// [`Error::NotConnected`] without such a port, [`Error::WouldBlock`] if the inbox is empty, and the
-    /// errors of `take`.
-    pub fn receive<R>(
-        &mut self,
-        id: DatagramId,
-        take: impl FnOnce(&[u8], SocketAddrV4) -> Result<R>,
-    ) -> Result<R> {
-        let port = self.get_mut(id).ok_or(Error::NotConnected)?;
-        let (from, octets) = port.inbox.first().ok_or(Error::WouldBlock)?;
-        let taken = take(octets, from)?;
-        port.inbox.pop();
-        self.counters.received += 1;
-        Ok(taken)
-    }
-
-    /// Drops the oldest datagram in the inbox, since it is not from the socket's peer.
-    pub fn skip(&mut self, id: DatagramId) {
+    /// Removes the oldest datagram from the inbox, after a program got it.
+    pub fn take_first(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
             port.inbox.pop();
-            self.counters.dropped_strange += 1;
+            self.counters.received += 1;
         }
     }
 }

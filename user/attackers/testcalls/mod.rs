@@ -131,8 +131,12 @@ impl Abuser {
         for at in 0..256 {
             self.arena[at] = self.next() as u8;
         }
-        // The first byte of a request is its operation. Those that wait are left out.
-        self.arena[0] = [0, 1, 2, 3, 10, 11, 12, 13, 14, 17, 255][self.below(11) as usize];
+        // A request of some kind; a batch, which is 1, of few operations, and one that does not wait.
+        let kind = [0, 1, 1, 1, 2, 3, 4, 255][self.below(8) as usize];
+        let operations = self.below(4) as u8;
+        self.arena[..8].copy_from_slice(&[kind, 0, operations, 0, 0, 0, 0, 0]);
+        // Its first operation is of some kind, too.
+        self.arena[8] = self.below(14) as u8;
         let bytes = call.to_bytes();
         let at = ARENA / 2;
         self.arena[at..at + bytes.len()].copy_from_slice(&bytes);
@@ -188,7 +192,8 @@ impl Abuser {
 
     /// A length that stays in the arena, or one that no memory has.
     fn len(&mut self) -> u64 {
-        let choices = [0, 1, 7, 64, 128, 129, 256, 1 << 40, 1 << 63, u64::MAX];
+        // So many as 1024 do as the area of a batch.
+        let choices = [0, 1, 7, 64, 128, 129, 256, 1024, 1 << 40, 1 << 63, u64::MAX];
         choices[self.below(choices.len() as u64) as usize]
     }
 

@@ -144,7 +144,9 @@ impl Chat {
             Event::Failed { socket, .. } => self.lose(socket, ": the connection broke"),
             Event::Closed { socket } => drop(self.people.remove(socket)),
             // They have no consequences, or are not asked for.
-            Event::Sent { .. }
+            Event::Opened { .. }
+            | Event::Connected { .. }
+            | Event::Sent { .. }
             | Event::Progress { .. }
             | Event::Datagram { .. }
             | Event::Unsent { .. } => {}

@@ -9,7 +9,7 @@ use runtime::{Error, Result, println, time};
 
 /// The port that people expect a chat at.
 const PORT: u16 = 6667;
-const BACKLOG: u16 = 128;
+const BACKLOG: u32 = 128;
 /// Octets heard in one turn: those of a quarter of all people.
 const AREA: usize = PLACES / 4 * RECEIVE + area_min(abi::batch::OPERATIONS_MAX);
 

@@ -203,7 +203,11 @@ impl Echo {
             }
             Event::Unsent { socket, to, bytes } => operations.send_to(socket, bytes, to)?,
             // They are quiet, do not close, and are not asked for.
-            Event::Sent { .. } | Event::Closed { .. } | Event::Progress { .. } => {}
+            Event::Sent { .. }
+            | Event::Closed { .. }
+            | Event::Progress { .. }
+            | Event::Opened { .. }
+            | Event::Connected { .. } => {}
         }
         Ok(())
     }

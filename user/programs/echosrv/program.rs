@@ -9,7 +9,7 @@ use runtime::{Error, Result, println, time};
 
 /// RFC 862.
 const PORT: u16 = 7;
-const BACKLOG: u16 = 128;
+const BACKLOG: u32 = 128;
 /// Bytes heard in one turn: the longest datagram, whatever else is said.
 const AREA: usize = DATAGRAM_MAX + area_min(abi::batch::OPERATIONS_MAX);
 

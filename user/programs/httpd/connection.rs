@@ -116,7 +116,11 @@ impl<'b, 'a> News<'b, 'a> {
                 socket, idle_ms, ..
             } => (socket, News::Stalled(u64::from(idle_ms) * 1_000_000)),
             Event::Failed { socket, .. } => (socket, News::Failed),
-            Event::Accepted { .. } | Event::Datagram { .. } | Event::Unsent { .. } => return None,
+            Event::Opened { .. }
+            | Event::Connected { .. }
+            | Event::Accepted { .. }
+            | Event::Datagram { .. }
+            | Event::Unsent { .. } => return None,
         })
     }
 }

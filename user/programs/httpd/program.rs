@@ -14,7 +14,7 @@ const PORT: u16 = 80;
 /// The folder of the ramdisk that is served.
 const ROOT: &str = "www/";
 /// Connections that may wait to be accepted.
-const BACKLOG: u16 = 128;
+const BACKLOG: u32 = 128;
 /// Bytes heard in one turn.
 const AREA: usize = 64 * 1024;
 

@@ -82,7 +82,7 @@ impl<'l, 'm> Calls<'l, 'm> {
     /// Answers a call that is about the card, of which the state machine knows nothing.
     #[cold]
     pub(super) fn describe(&mut self, message: &Message, frames: &Frames) {
-        let answer = self.description(message, frames).map(Answer::Count);
+        let answer = self.description(message, frames).map(Answer);
         self.answer(message.token, answer);
     }
 
@@ -154,11 +154,10 @@ impl Ipc for Calls<'_, '_> {
     }
 
     fn answer(&mut self, token: u64, answer: Result<Answer>) {
-        let bytes = answer.map(|answer| answer.to_bytes());
-        self.reply(
-            token,
-            bytes.as_ref().map(|bytes| &bytes[..]).map_err(|&e| e),
-        );
+        match answer {
+            Ok(answer) => self.reply(token, Ok(&answer.to_bytes())),
+            Err(error) => self.reply(token, Err(error)),
+        }
     }
 
     fn answer_here(&mut self, token: u64, answer: Answer, events: &[u8]) {

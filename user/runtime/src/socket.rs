@@ -1,28 +1,36 @@
-//! Sockets, with the names and habits of `std::net`, as requests to a network server.
+//! Sockets, with the names and habits of `std::net`: each call is a batch of one operation ([`batch`]).
 //!
 //! A socket belongs to the server that made it. When that server dies, every call on the
 //! socket says [`Error::PeerDied`]; binding or connecting again finds the next server.
+//!
+//! No call of a socket leaves anything behind that the server would tell of later: what was asked for and
+//! did not come in time is taken back. So the calls of several sockets do not get in each other's way. A
+//! program that has many sockets at once makes batches of its own, and, once it waits for their events, makes no
+//! call of these types on the same server: the events would be told to that call.
 
 use crate::start;
 use crate::sys::{self, Lent};
-use crate::{Error, Pid, Result};
-use abi::ipc::MESSAGE_MAX;
+use crate::{Error, Pid, Result, time};
+use abi::batch::{NO_TIMEOUT, area_min, padded};
 use abi::service::{self, Stack};
-use abi::socket::{Answer, Kind, Request};
+use abi::socket::{Answer, Request};
 use alloc::string::String;
+use batch::{Batch, Event, Operations};
+use core::cell::Cell;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
 
 pub mod batch;
+mod datagram;
 pub mod own;
-mod poll;
+mod stream;
 mod table;
 
-pub use abi::socket::{Address, Direction, Handle, POLL_FOREVER, POLL_MAX, poll as events};
-pub use poll::{PollSet, Pollable};
+pub use abi::socket::{Address, Direction, Handle};
+pub use datagram::UdpSocket;
+pub use stream::{TcpListener, TcpStream};
 pub use table::Table;
 
-/// Connections that may wait for [`TcpListener::accept`], if the caller does not say.
-const DEFAULT_BACKLOG: u16 = 128;
 /// Room for a server's status lines, in bytes.
 const STATUS_MAX: usize = 8192;
 /// Room for the text of [`Server::card`], in bytes.
@@ -106,8 +114,10 @@ impl Server {
 
     fn text(&self, request: Request, room: usize) -> Result<String> {
         let mut text = alloc::vec![0; room];
-        let answer = self.request(request, &mut [Lent::Write(&mut text)])?;
-        text.truncate(count(answer)?);
+        let mut answer = [0; Answer::SIZE];
+        let lent = &mut [Lent::Write(&mut text)];
+        self.call(&request.to_bytes(), &mut answer, lent)?;
+        text.truncate(Answer::from_bytes(&answer)?.0 as usize);
         String::from_utf8(text).map_err(|_| Error::Malformed)
     }
 
@@ -115,14 +125,9 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::AddressInUse`], [`Error::AddressNotAvailable`], [`Error::NoMemory`].
-    pub fn listen(&self, address: SocketAddr, backlog: u16) -> Result<TcpListener> {
-        let socket = self.socket(Kind::Stream)?;
-        socket.bind(address)?;
-        socket.done(Request::Listen {
-            socket: socket.handle,
-            backlog,
-        })?;
-        Ok(TcpListener { socket })
+    pub fn listen(&self, address: SocketAddr, backlog: u32) -> Result<TcpListener> {
+        self.open(|operations| operations.listen(address.into(), backlog))
+            .map(TcpListener::of)
     }
 
     /// Connects to `address` and waits until the connection stands.
@@ -131,9 +136,20 @@ impl Server {
     /// [`Error::ConnectionRefused`], [`Error::TimedOut`], [`Error::Unreachable`],
     /// [`Error::NoMemory`].
     pub fn connect(&self, address: SocketAddr) -> Result<TcpStream> {
-        let socket = self.socket(Kind::Stream)?;
-        socket.connect(address)?;
-        Ok(TcpStream { socket })
+        let mut opened = None;
+        let connect = |operations: &mut Operations<'_>| operations.connect(address.into());
+        let connected = self.perform(0, None, connect, |event| match event {
+            Event::Opened { socket, local } => {
+                opened = Some((socket, local));
+                None
+            }
+            Event::Connected { .. } => Some(()),
+            _ => None,
+        });
+        let socket = opened.map(|(handle, local)| self.socket(handle, local.to_socket_addr()));
+        // If it has failed, it is closed here.
+        connected?;
+        Ok(TcpStream::of(socket.ok_or(Error::Malformed)?, address))
     }
 
     /// A datagram socket at `address`; port 0 lets the server choose.
@@ -141,27 +157,59 @@ impl Server {
     /// # Errors
     /// As [`Server::listen`].
     pub fn datagram(&self, address: SocketAddr) -> Result<UdpSocket> {
-        let socket = self.socket(Kind::Datagram)?;
-        socket.bind(address)?;
-        Ok(UdpSocket { socket })
+        self.open(|operations| operations.bind(address.into()))
+            .map(UdpSocket::of)
     }
 
-    fn socket(&self, kind: Kind) -> Result<Socket> {
-        match self.request(Request::Socket { kind }, &mut [])? {
-            Answer::Socket(handle) => Ok(Socket {
-                server: *self,
-                handle,
-            }),
-            _ => Err(Error::Malformed),
+    /// Has a socket made.
+    fn open(&self, open: impl FnOnce(&mut Operations<'_>) -> Result<()>) -> Result<Socket> {
+        let opened = self.perform(0, None, open, |event| match event {
+            Event::Opened { socket, local } => Some((socket, local.to_socket_addr())),
+            _ => None,
+        })?;
+        let (handle, local) = opened.ok_or(Error::Malformed)?;
+        Ok(self.socket(handle, local))
+    }
+
+    fn socket(&self, handle: Handle, local: SocketAddr) -> Socket {
+        Socket {
+            server: *self,
+            handle,
+            local,
+            non_blocking: Cell::new(false),
+            read_timeout: Cell::new(None),
         }
     }
 
-    fn request(&self, request: Request, leases: &mut [Lent<'_>]) -> Result<Answer> {
-        let mut answer = [0; MESSAGE_MAX];
-        match self.call(&request.to_bytes(), &mut answer, leases) {
-            Ok(0) => Ok(Answer::Done),
-            Ok(len) => Answer::from_bytes(&answer[..len]),
-            Err(error) => Err(error),
+    /// Has one operation done, and waits for the event of which `hear` says something; `None` if it is not
+    /// there in time. An event can bring so many bytes.
+    fn perform<R>(
+        &self,
+        bytes: usize,
+        until: Until,
+        operate: impl FnOnce(&mut Operations<'_>) -> Result<()>,
+        mut hear: impl FnMut(Event<'_, '_>) -> Option<R>,
+    ) -> Result<Option<R>> {
+        let mut batch = Batch::with_area(*self, area_min(1) + padded(bytes), &[]);
+        operate(batch.operations())?;
+        loop {
+            let left = match until {
+                None => NO_TIMEOUT,
+                NOW => 0,
+                until => batch::timeout_ms(until, time::clock_ns()),
+            };
+            let (events, _) = batch.wait(left)?;
+            for event in events {
+                if let Event::Failed { error, .. } = event {
+                    return Err(error);
+                }
+                if let Some(heard) = hear(event) {
+                    return Ok(Some(heard));
+                }
+            }
+            if left == 0 {
+                return Ok(None);
+            }
         }
     }
 
@@ -174,328 +222,85 @@ impl Server {
     }
 }
 
-fn count(answer: Answer) -> Result<usize> {
-    match answer {
-        Answer::Count(count) => Ok(count as usize),
-        _ => Err(Error::Malformed),
-    }
-}
+/// How long a call waits: as by [`time::clock_ns`], or for ever.
+type Until = Option<u64>;
+/// It only looks.
+const NOW: Until = Some(0);
 
 /// A handle at a server; closed when dropped.
 #[derive(Debug)]
 struct Socket {
     server: Server,
     handle: Handle,
+    local: SocketAddr,
+    non_blocking: Cell<bool>,
+    read_timeout: Cell<Option<Duration>>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         // A server that is gone has closed it already.
-        let _ = self.done(Request::Close {
-            socket: self.handle,
-        });
+        let _ = self.at_once(|operations| operations.close(self.handle));
     }
 }
 
 impl Socket {
-    fn done(&self, request: Request) -> Result<()> {
-        self.server.request(request, &mut []).map(|_| ())
+    /// Has an operation done of which nothing is told but its failure.
+    fn at_once(&self, operate: impl FnOnce(&mut Operations<'_>) -> Result<()>) -> Result<()> {
+        let nothing = |_: Event<'_, '_>| None::<()>;
+        self.server.perform(0, NOW, operate, nothing).map(|_| ())
     }
 
-    fn bind(&self, address: SocketAddr) -> Result<()> {
-        let socket = self.handle;
-        self.done(Request::Bind { socket, address })
-    }
-
-    fn connect(&self, address: SocketAddr) -> Result<()> {
-        let socket = self.handle;
-        self.done(Request::Connect { socket, address })
-    }
-
-    fn send(&self, leases: &mut [Lent<'_>]) -> Result<usize> {
-        let socket = self.handle;
-        count(self.server.request(Request::Send { socket }, leases)?)
-    }
-
-    fn recv(&self, buffer: &mut [u8]) -> Result<usize> {
-        let room = buffer.len();
-        let socket = self.handle;
-        let answer = self
-            .server
-            .request(Request::Recv { socket }, &mut [Lent::Write(buffer)])?;
-        Ok(count(answer)?.min(room))
-    }
-
-    fn set_nonblocking(&self, on: bool) -> Result<()> {
-        let socket = self.handle;
-        self.done(Request::SetNonBlocking { socket, on })
-    }
-
-    fn address(&self, request: Request) -> Result<SocketAddr> {
-        match self.server.request(request, &mut [])? {
-            Answer::Address(address) => Ok(address),
-            _ => Err(Error::Malformed),
+    /// How long a call that sends waits.
+    fn until_sent(&self) -> Until {
+        match self.non_blocking.get() {
+            true => NOW,
+            false => None,
         }
     }
 
-    fn local_addr(&self) -> Result<SocketAddr> {
-        let socket = self.handle;
-        self.address(Request::LocalAddress { socket })
+    /// How long a call that receives waits.
+    fn until_received(&self) -> Until {
+        match (self.non_blocking.get(), self.read_timeout.get()) {
+            (true, _) => NOW,
+            (false, None) => None,
+            (false, Some(timeout)) => {
+                let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+                Some(time::clock_ns().saturating_add(timeout))
+            }
+        }
     }
 
-    fn peer_addr(&self) -> Result<SocketAddr> {
-        let socket = self.handle;
-        self.address(Request::PeerAddress { socket })
+    /// Arms the socket, and waits for what comes. If it does not come in time, the socket is not armed any more.
+    fn receive<R>(
+        &self,
+        bytes: usize,
+        until: Until,
+        arm: impl FnOnce(&mut Operations<'_>) -> Result<()>,
+        hear: impl FnMut(Event<'_, '_>) -> Option<R>,
+    ) -> Result<R> {
+        if let Some(heard) = self.server.perform(bytes, until, arm, hear)? {
+            return Ok(heard);
+        }
+        self.at_once(|operations| operations.cancel(self.handle))?;
+        Err(match until {
+            NOW => Error::WouldBlock,
+            _ => Error::TimedOut,
+        })
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+        if timeout == Some(Duration::ZERO) {
+            return Err(Error::InvalidArgument);
+        }
+        self.read_timeout.set(timeout);
+        Ok(())
     }
 }
 
 /// A port on every address of the stack, of IPv4 and of IPv6.
 pub const fn any(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
-}
-
-/// A TCP socket that waits for connections.
-#[derive(Debug)]
-pub struct TcpListener {
-    socket: Socket,
-}
-
-impl TcpListener {
-    /// Listens at `address` of the first card.
-    ///
-    /// # Errors
-    /// As [`Server::ours`] and [`Server::listen`].
-    pub fn bind(address: SocketAddr) -> Result<TcpListener> {
-        Server::ours()?.listen(address, DEFAULT_BACKLOG)
-    }
-
-    /// Takes the next connection. The stream blocks, whatever the listener does.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if the listener is non-blocking and none waits.
-    pub fn accept(&self) -> Result<(TcpStream, SocketAddr)> {
-        let server = self.socket.server;
-        let socket = self.socket.handle;
-        match server.request(Request::Accept { socket }, &mut [])? {
-            Answer::Accepted(handle, peer) => {
-                let socket = Socket { server, handle };
-                Ok((TcpStream { socket }, peer))
-            }
-            _ => Err(Error::Malformed),
-        }
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// The network server it belongs to.
-    pub fn server(&self) -> Server {
-        self.socket.server
-    }
-
-    /// Its number there, for [`batch`].
-    pub fn handle(&self) -> Handle {
-        self.socket.handle
-    }
-
-    /// Whether [`TcpListener::accept`] answers [`Error::WouldBlock`] instead of waiting.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn set_nonblocking(&self, on: bool) -> Result<()> {
-        self.socket.set_nonblocking(on)
-    }
-}
-
-/// A TCP connection.
-#[derive(Debug)]
-pub struct TcpStream {
-    socket: Socket,
-}
-
-impl TcpStream {
-    /// Connects from the first card.
-    ///
-    /// # Errors
-    /// As [`Server::ours`] and [`Server::connect`].
-    pub fn connect(address: SocketAddr) -> Result<TcpStream> {
-        Server::ours()?.connect(address)
-    }
-
-    /// Takes what has arrived, at most the buffer's length; 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if non-blocking and there is nothing,
-    /// [`Error::ConnectionReset`], [`Error::NotConnected`], [`Error::PeerDied`].
-    pub fn read(&self, buffer: &mut [u8]) -> Result<usize> {
-        self.socket.recv(buffer)
-    }
-
-    /// Queues bytes for sending; returns how many were taken.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if non-blocking and there is no room, [`Error::BrokenPipe`],
-    /// [`Error::ConnectionReset`], [`Error::NotConnected`], [`Error::PeerDied`].
-    pub fn write(&self, bytes: &[u8]) -> Result<usize> {
-        self.socket.send(&mut [Lent::Read(bytes)])
-    }
-
-    /// As [`TcpStream::write`], of two pieces one after the other in one request. It may
-    /// take the first only.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn write_vectored(&self, first: &[u8], second: &[u8]) -> Result<usize> {
-        match (first, second) {
-            (only, []) | ([], only) => self.write(only),
-            _ => self
-                .socket
-                .send(&mut [Lent::Read(first), Lent::Read(second)]),
-        }
-    }
-
-    /// Queues all bytes of a blocking stream.
-    ///
-    /// # Errors
-    /// As [`TcpStream::write`].
-    pub fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let taken = self.write(bytes)?;
-            bytes = bytes.get(taken..).ok_or(Error::Malformed)?;
-        }
-        Ok(())
-    }
-
-    /// Ends one or both directions.
-    ///
-    /// # Errors
-    /// [`Error::NotConnected`], [`Error::PeerDied`].
-    pub fn shutdown(&self, direction: Direction) -> Result<()> {
-        let socket = self.socket.handle;
-        self.socket.done(Request::Shutdown { socket, direction })
-    }
-
-    /// This end's address.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    /// [`Error::NotConnected`], [`Error::PeerDied`].
-    pub fn peer_addr(&self) -> Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// Whether calls answer [`Error::WouldBlock`] instead of waiting.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn set_nonblocking(&self, on: bool) -> Result<()> {
-        self.socket.set_nonblocking(on)
-    }
-}
-
-/// A UDP socket.
-#[derive(Debug)]
-pub struct UdpSocket {
-    socket: Socket,
-}
-
-impl UdpSocket {
-    /// A socket at `address` of the first card.
-    ///
-    /// # Errors
-    /// As [`Server::ours`] and [`Server::datagram`].
-    pub fn bind(address: SocketAddr) -> Result<UdpSocket> {
-        Server::ours()?.datagram(address)
-    }
-
-    /// Its number at its network server, for [`batch`].
-    pub fn handle(&self) -> Handle {
-        self.socket.handle
-    }
-
-    /// Sets the peer of [`UdpSocket::send`]; datagrams of others are not received.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`], [`Error::PeerDied`].
-    pub fn connect(&self, address: SocketAddr) -> Result<()> {
-        self.socket.connect(address)
-    }
-
-    /// Sends one datagram to the peer.
-    ///
-    /// # Errors
-    /// [`Error::NotConnected`], and as [`UdpSocket::send_to`].
-    pub fn send(&self, datagram: &[u8]) -> Result<usize> {
-        self.socket.send(&mut [Lent::Read(datagram)])
-    }
-
-    /// Takes one datagram of the peer; what does not fit is lost.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`], [`Error::PeerDied`].
-    pub fn recv(&self, buffer: &mut [u8]) -> Result<usize> {
-        self.recv_from(buffer).map(|(len, _)| len)
-    }
-
-    /// Sends one datagram to `address`.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`], [`Error::TooLong`], [`Error::Unreachable`],
-    /// [`Error::PeerDied`].
-    pub fn send_to(&self, datagram: &[u8], address: SocketAddr) -> Result<usize> {
-        let socket = self.socket.handle;
-        let request = Request::SendTo { socket, address };
-        let answer = self
-            .socket
-            .server
-            .request(request, &mut [Lent::Read(datagram)])?;
-        count(answer)
-    }
-
-    /// Takes one datagram and its sender; what does not fit is lost.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`] if non-blocking and there is none, [`Error::PeerDied`].
-    pub fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr)> {
-        let room = buffer.len();
-        let socket = self.socket.handle;
-        let answer = self
-            .socket
-            .server
-            .request(Request::RecvFrom { socket }, &mut [Lent::Write(buffer)])?;
-        match answer {
-            Answer::Datagram(len, sender) => Ok(((len as usize).min(room), sender)),
-            _ => Err(Error::Malformed),
-        }
-    }
-
-    /// This end's address.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn local_addr(&self) -> Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Whether calls answer [`Error::WouldBlock`] instead of waiting.
-    ///
-    /// # Errors
-    /// [`Error::PeerDied`].
-    pub fn set_nonblocking(&self, on: bool) -> Result<()> {
-        self.socket.set_nonblocking(on)
-    }
 }
 
 #[cfg(test)]

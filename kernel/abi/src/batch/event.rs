@@ -10,6 +10,20 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Event {
+    /// A socket was made.
+    Opened {
+        /// Which operation of this call made it, counted from 0.
+        operation: u16,
+        /// The socket.
+        socket: Handle,
+        /// Its local address; the server has chosen the port if the program did not.
+        local: Address,
+    },
+    /// A connection that [`super::Operation::Connect`] began stands.
+    Connected {
+        /// The socket.
+        socket: Handle,
+    },
     /// A new connection.
     Accepted {
         /// The listener.
@@ -51,7 +65,7 @@ pub enum Event {
     Cut {
         /// The socket.
         socket: Handle,
-        /// Which operation of this call, counted from 0; [`NOT_OF_THIS_CALL`].
+        /// Which operation of this call; [`NOT_OF_THIS_CALL`].
         operation: u16,
         /// How many of its bytes are queued.
         count: u32,
@@ -75,10 +89,10 @@ pub enum Event {
         /// How long ago the last of them was, in milliseconds.
         idle_ms: u32,
     },
-    /// An operation was refused, or a socket that was armed or sending has failed, and is
-    /// neither any more.
+    /// An operation was refused, or a socket that was connecting, armed or sending has failed, and is
+    /// none of these any more.
     Failed {
-        /// The socket.
+        /// The socket; `Handle(0)` of an operation that would have made one.
         socket: Handle,
         /// Which operation of this call; [`NOT_OF_THIS_CALL`].
         operation: u16,
@@ -93,16 +107,18 @@ pub const NOT_OF_THIS_CALL: u16 = u16::MAX;
 crate::numbered! {
     #[repr(u8)]
     enum EventKind {
-        Accepted = 1,
-        Received = 2,
-        Ended = 3,
-        Datagram = 4,
-        Sent = 5,
-        Cut = 6,
-        Room = 7,
-        Closed = 8,
-        Progress = 9,
-        Failed = 10,
+        Opened = 1,
+        Connected = 2,
+        Accepted = 3,
+        Received = 4,
+        Ended = 5,
+        Datagram = 6,
+        Sent = 7,
+        Cut = 8,
+        Room = 9,
+        Closed = 10,
+        Progress = 11,
+        Failed = 12,
     }
 }
 
@@ -121,6 +137,12 @@ impl Event {
     /// The event as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let (kind, detail, short, socket, word) = match *self {
+            Event::Opened {
+                operation,
+                socket,
+                local,
+            } => (EventKind::Opened, 0, local.port, socket, operation.into()),
+            Event::Connected { socket } => (EventKind::Connected, 0, 0, socket, 0),
             Event::Accepted {
                 listener,
                 socket,
@@ -154,7 +176,9 @@ impl Event {
         writer.u8(kind as u8).u8(detail).u16(short);
         writer.u32(socket.0).u32(word);
         match self {
-            Event::Accepted { peer: address, .. } | Event::Datagram { from: address, .. } => {
+            Event::Opened { local: address, .. }
+            | Event::Accepted { peer: address, .. }
+            | Event::Datagram { from: address, .. } => {
                 writer.bytes(&address.octets);
             }
             Event::Progress { idle_ms, .. } => {
@@ -174,23 +198,30 @@ impl Event {
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
         let (socket, word) = (Handle(reader.u32()?), reader.u32()?);
         let kind = EventKind::from_number(kind).ok_or(Error::Malformed)?;
+        let address = |mut reader: Reader<'_>| {
+            let octets = reader.array()?;
+            Ok(Address {
+                octets,
+                port: short,
+            })
+        };
         Ok(match kind {
+            EventKind::Opened => Event::Opened {
+                operation: word as u16,
+                socket,
+                local: address(reader)?,
+            },
+            EventKind::Connected => Event::Connected { socket },
             EventKind::Accepted => Event::Accepted {
                 listener: socket,
                 socket: Handle(word),
-                peer: Address {
-                    octets: reader.array()?,
-                    port: short,
-                },
+                peer: address(reader)?,
             },
             EventKind::Received => Event::Received { socket, len: word },
             EventKind::Ended => Event::Ended { socket },
             EventKind::Datagram => Event::Datagram {
                 socket,
-                from: Address {
-                    octets: reader.array()?,
-                    port: short,
-                },
+                from: address(reader)?,
                 len: word,
             },
             EventKind::Sent => Event::Sent {
@@ -229,6 +260,7 @@ mod tests {
     fn events_round_trip() {
         let socket = SOCKET;
         let mut events = std::vec![
+            Event::Connected { socket },
             Event::Received { socket, len: 5 },
             Event::Ended { socket },
             Event::Sent {
@@ -254,14 +286,19 @@ mod tests {
             },
         ];
         for address in ADDRESSES {
+            events.push(Event::Opened {
+                operation: 1023,
+                socket,
+                local: address,
+            });
             events.push(Event::Accepted {
                 listener: Handle(9),
                 socket,
-                peer: address.into(),
+                peer: address,
             });
             events.push(Event::Datagram {
                 socket,
-                from: address.into(),
+                from: address,
                 len: 18,
             });
         }

@@ -63,6 +63,24 @@ pub struct Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Operation {
+    /// Makes a stream socket that takes connections: answered by [`super::Event::Opened`].
+    Listen {
+        /// Its local address; with port 0 the server chooses one.
+        address: Address,
+        /// How many connections may wait, established or half-open, before they are accepted.
+        backlog: u32,
+    },
+    /// Makes a datagram socket: answered by [`super::Event::Opened`].
+    Bind {
+        /// As of [`Operation::Listen`].
+        address: Address,
+    },
+    /// Makes a stream socket and begins its connection: answered by [`super::Event::Opened`], and later
+    /// by [`super::Event::Connected`] or [`super::Event::Failed`].
+    Connect {
+        /// The peer.
+        address: Address,
+    },
     /// Arms a listener: each connection becomes an [`super::Event::Accepted`].
     Accept {
         /// The listener.
@@ -128,15 +146,18 @@ pub enum Operation {
 crate::numbered! {
     #[repr(u8)]
     enum OperationKind {
-        Accept = 1,
-        Receive = 2,
-        ReceiveFrom = 3,
-        Send = 4,
-        SendTo = 5,
-        Shutdown = 6,
-        Close = 7,
-        Cancel = 8,
-        Progress = 9,
+        Listen = 1,
+        Bind = 2,
+        Connect = 3,
+        Accept = 4,
+        Receive = 5,
+        ReceiveFrom = 6,
+        Send = 7,
+        SendTo = 8,
+        Shutdown = 9,
+        Close = 10,
+        Cancel = 11,
+        Progress = 12,
     }
 }
 
@@ -153,14 +174,30 @@ impl Operation {
         u32::from_le_bytes(word) as usize
     }
 
-    /// The socket that it is about, in these bytes, whether they make sense or not.
+    /// The socket that it is about, in these bytes, whether they make sense or not; `Handle(0)` if it
+    /// makes one.
     pub fn socket_of(bytes: &[u8; Self::SIZE]) -> Handle {
-        Handle(u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
+        match OperationKind::from_number(bytes[0]) {
+            Some(OperationKind::Listen | OperationKind::Bind | OperationKind::Connect) => Handle(0),
+            _ => Handle(u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])),
+        }
     }
 
     /// The operation as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let (kind, detail, short, socket, inline, word) = match *self {
+            Operation::Listen { address, backlog } => (
+                OperationKind::Listen,
+                0,
+                address.port,
+                Handle(backlog),
+                0,
+                0,
+            ),
+            Operation::Bind { address } => (OperationKind::Bind, 0, address.port, Handle(0), 0, 0),
+            Operation::Connect { address } => {
+                (OperationKind::Connect, 0, address.port, Handle(0), 0, 0)
+            }
             Operation::Accept {
                 socket,
                 count,
@@ -198,7 +235,10 @@ impl Operation {
         writer.u8(kind as u8).u8(detail).u16(short);
         writer.u32(socket.0).u32(inline);
         match self {
-            Operation::SendTo { address, .. } => writer.bytes(&address.octets),
+            Operation::Listen { address, .. }
+            | Operation::Bind { address }
+            | Operation::Connect { address }
+            | Operation::SendTo { address, .. } => writer.bytes(&address.octets),
             Operation::Send(Send { part, .. }) => writer.u32(word).u32(part.offset).u32(part.len),
             _ => writer.u32(word),
         };
@@ -215,7 +255,24 @@ impl Operation {
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
         let (socket, inline) = (Handle(reader.u32()?), reader.u32()?);
         let kind = OperationKind::from_number(kind).ok_or(Error::NoSuchCall)?;
+        let address = |mut reader: Reader<'_>| {
+            let octets = reader.array()?;
+            Ok(Address {
+                octets,
+                port: short,
+            })
+        };
         Ok(match kind {
+            OperationKind::Listen => Operation::Listen {
+                address: address(reader)?,
+                backlog: socket.0,
+            },
+            OperationKind::Bind => Operation::Bind {
+                address: address(reader)?,
+            },
+            OperationKind::Connect => Operation::Connect {
+                address: address(reader)?,
+            },
             OperationKind::Accept => Operation::Accept {
                 socket,
                 count: short,
@@ -253,10 +310,7 @@ impl Operation {
             }),
             OperationKind::SendTo => Operation::SendTo {
                 socket,
-                address: Address {
-                    octets: reader.array()?,
-                    port: short,
-                },
+                address: address(reader)?,
                 inline,
             },
             OperationKind::Shutdown => Operation::Shutdown {
@@ -310,12 +364,19 @@ mod tests {
             Operation::Cancel { socket },
             Operation::Progress { socket },
         ];
+        let mut opening = std::vec![];
         for address in ADDRESSES {
             operations.push(Operation::SendTo {
                 socket,
-                address: address.into(),
+                address,
                 inline: 18,
             });
+            opening.push(Operation::Listen {
+                address,
+                backlog: u32::MAX,
+            });
+            opening.push(Operation::Bind { address });
+            opening.push(Operation::Connect { address });
         }
         for direction in [Direction::Receive, Direction::Send, Direction::Both] {
             operations.push(Operation::Shutdown { socket, direction });
@@ -335,6 +396,12 @@ mod tests {
                 _ => 0,
             };
             assert_eq!(Operation::inline_of(&bytes), inline);
+        }
+        for operation in opening {
+            let bytes = operation.to_bytes();
+            assert_eq!(Operation::from_bytes(&bytes), Ok(operation));
+            assert_eq!(Operation::socket_of(&bytes), Handle(0));
+            assert_eq!(Operation::inline_of(&bytes), 0);
         }
     }
 
@@ -356,8 +423,8 @@ mod tests {
         for (at, value, error) in [
             (0, 0, Error::NoSuchCall),
             (0, 200, Error::NoSuchCall),
-            (0, 4, Error::InvalidArgument),
-            (0, 6, Error::InvalidArgument),
+            (0, 7, Error::InvalidArgument),
+            (0, 9, Error::InvalidArgument),
         ] {
             let mut bytes = close.to_bytes();
             bytes[1] = 9;

@@ -1,5 +1,6 @@
 //! The address of a socket.
 
+use crate::wire::ip_octets;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
@@ -21,11 +22,10 @@ pub struct Address {
 impl Address {
     /// A port of an IP address.
     pub const fn new(ip: IpAddr, port: u16) -> Self {
-        let octets = match ip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
-        };
-        Address { octets, port }
+        Address {
+            octets: ip_octets(ip),
+            port,
+        }
     }
 
     /// A port on every address of the stack, of IPv4 and of IPv6.

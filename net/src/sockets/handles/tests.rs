@@ -1,6 +1,7 @@
 //! Handles belong to who made them, and no number means two sockets.
 
 use super::*;
+use crate::names::{ConnectionId, DatagramId};
 
 const A: Pid = Pid(0x101);
 const B: Pid = Pid(0x102);
@@ -51,23 +52,29 @@ impl Ipc for Quota {
 
 fn open(handles: &mut Handles, ipc: &mut Quota, owner: Pid) -> Result<Handle> {
     handles.make_room(owner, ipc)?;
-    handles.insert(owner, State::Idle)
+    let kind = Kind::Stream(ConnectionId(handles.len()));
+    handles.insert(owner, kind, None)
 }
 
-/// The same of a state, with room for all.
-fn insert(handles: &mut Handles, owner: Pid, state: State) -> Result<Handle> {
-    handles.make_room(owner, &mut Quota::new(usize::MAX))?;
-    handles.insert(owner, state)
+/// A socket of this kind at this port, with room for all.
+fn at(handles: &mut Handles, owner: Pid, kind: Kind, port: u16) -> Handle {
+    let room = handles.make_room(owner, &mut Quota::new(usize::MAX));
+    room.unwrap();
+    handles.insert(owner, kind, Some(port)).unwrap()
+}
+
+fn listener(handles: &mut Handles, owner: Pid) -> Handle {
+    at(handles, owner, Kind::Listener(80), 80)
 }
 
 #[test]
 fn a_handle_means_one_socket_of_one_owner_for_ever() {
     let mut handles = Handles::new(Limits::default());
-    let first = insert(&mut handles, A, State::Idle).unwrap();
+    let first = listener(&mut handles, A);
     assert!(handles.get(first, A).is_ok());
     assert_eq!(handles.get(first, B).err(), Some(Error::BadHandle));
     handles.remove(first, A).unwrap();
-    let second = insert(&mut handles, A, State::Idle).unwrap();
+    let second = listener(&mut handles, A);
     assert_ne!(first, second);
     assert_eq!(handles.get(first, A).err(), Some(Error::BadHandle));
     assert_eq!(handles.remove(first, A).err(), Some(Error::BadHandle));
@@ -79,7 +86,7 @@ fn a_handle_means_one_socket_of_one_owner_for_ever() {
 fn generations_wrap_without_a_zero() {
     let mut handles = Handles::new(Limits::default());
     for _ in 0..GENERATION_MAX + 5 {
-        let handle = insert(&mut handles, A, State::Idle).unwrap();
+        let handle = listener(&mut handles, A);
         assert_ne!(handle.0 >> SLOT_BITS, 0);
         handles.remove(handle, A).unwrap();
     }
@@ -109,7 +116,9 @@ fn limits_hold_for_one_and_for_all() {
     let counts = handles.owned.values().map(|owned| owned.count);
     assert_eq!(counts.sum::<usize>(), handles.len());
     // Without having asked there is no room.
-    assert_eq!(handles.insert(Pid(3), State::Idle), Err(Error::NoMemory));
+    let unasked = handles.insert(Pid(3), Kind::Listener(80), Some(80));
+    assert_eq!(unasked, Err(Error::NoMemory));
+    assert!(!handles.is_bound(80, false));
 }
 
 #[test]
@@ -148,39 +157,38 @@ fn the_kernel_knows_of_all_sockets_and_is_asked_seldom() {
 #[test]
 fn a_port_is_bound_per_kind_until_its_socket_is_gone() {
     let mut handles = Handles::new(Limits::default());
-    let datagrams = State::Datagram {
-        port: None,
-        peer: None,
-    };
-    let local = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
-    let socket = insert(&mut handles, A, State::Idle).unwrap();
-    assert_eq!(handles.bind(socket, B, local), Err(Error::BadHandle));
-    assert!(!handles.is_bound(80, State::Idle));
-    handles.bind(socket, A, local).unwrap();
-    handles.get_mut(socket, A).unwrap().state = State::Listening;
-    assert!(handles.is_bound(80, State::Idle) && !handles.is_bound(80, datagrams));
-    let other = insert(&mut handles, B, datagrams).unwrap();
-    handles.bind(other, B, local).unwrap();
+    let socket = listener(&mut handles, A);
+    assert!(handles.is_bound(80, false) && !handles.is_bound(80, true));
+    at(&mut handles, B, Kind::Datagrams(DatagramId(0)), 80);
+    // What was accepted keeps no port.
+    let mut ipc = Quota::new(9);
+    let accepted = open(&mut handles, &mut ipc, A).unwrap();
+    handles.remove(accepted, A).unwrap();
+    assert!(handles.is_bound(80, false) && handles.is_bound(80, true));
     handles.remove(socket, A).unwrap();
-    assert!(!handles.is_bound(80, State::Idle) && handles.is_bound(80, datagrams));
+    assert!(!handles.is_bound(80, false) && handles.is_bound(80, true));
 }
 
 #[test]
-fn an_announcement_finds_the_socket_as_it_is_now() {
+fn an_announcement_finds_the_socket_that_it_is_about() {
     let mut handles = Handles::new(Limits::default());
-    let listener = insert(&mut handles, A, State::Idle).unwrap();
-    let port = SocketAddrV4::new(core::net::Ipv4Addr::UNSPECIFIED, 80);
-    handles.get_mut(listener, A).unwrap().local = Some(port);
-    let found = |handles: &mut Handles, port| {
-        let announced = handles.announced(Change::Listener(port));
+    let kinds = [
+        Kind::Listener(80),
+        Kind::Stream(ConnectionId(3)),
+        Kind::Datagrams(DatagramId(3)),
+    ];
+    let sockets = kinds.map(|kind| at(&mut handles, A, kind, 80));
+    let found = |handles: &mut Handles, kind: Kind| {
+        let announced = handles.announced(kind.subject());
         announced.map(|(handle, _)| handle)
     };
-    assert_eq!(found(&mut handles, 80), None);
-    handles.set_state(listener, A, State::Listening).unwrap();
-    assert_eq!(found(&mut handles, 80), Some(listener));
-    assert_eq!(found(&mut handles, 81), None);
-    let stolen = handles.set_state(listener, B, State::Idle);
-    assert_eq!(stolen, Err(Error::BadHandle));
-    handles.remove(listener, A).unwrap();
-    assert!(found(&mut handles, 80).is_none() && handles.subjects.listeners.is_empty());
+    for (kind, socket) in kinds.into_iter().zip(sockets) {
+        assert_eq!(found(&mut handles, kind), Some(socket));
+    }
+    assert_eq!(found(&mut handles, Kind::Listener(81)), None);
+    for (kind, socket) in kinds.into_iter().zip(sockets) {
+        handles.remove(socket, A).unwrap();
+        assert_eq!(found(&mut handles, kind), None);
+    }
+    assert!(handles.subjects.listeners.is_empty());
 }

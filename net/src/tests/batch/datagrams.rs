@@ -32,7 +32,7 @@ fn acquaint(world: &mut World, socket: Handle, from: SocketHandle) {
 #[test]
 fn a_burst_comes_and_goes_in_one_call_each() {
     let mut world = World::new(150);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     for round in 0..20u8 {
@@ -63,7 +63,7 @@ fn a_burst_comes_and_goes_in_one_call_each() {
 #[test]
 fn the_count_the_length_and_the_area_are_kept() {
     let mut world = World::new(151);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     for len in [100, 1400, 1300, 50] {
         let octets = vec![1; len];
@@ -86,33 +86,9 @@ fn the_count_the_length_and_the_area_are_kept() {
 }
 
 #[test]
-fn strangers_are_not_heard_by_a_connected_socket() {
-    let mut world = World::new(152);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let address = peer(999);
-    let connect = Request::Connect { socket, address };
-    world.ask(PROGRAM, connect).unwrap();
-    let token = world.batch(PROGRAM, &receive_from(socket, 9, 100));
-    let (friend, stranger) = (world.peer.open_udp(999), world.peer.open_udp(998));
-    world
-        .peer
-        .udp(stranger)
-        .send_slice(b"no", server(7))
-        .unwrap();
-    world.pass(SECOND);
-    assert_eq!(world.answer(token), None);
-    world
-        .peer
-        .udp(friend)
-        .send_slice(b"yes", server(7))
-        .unwrap();
-    assert_eq!(world.events_of(token)[0].1, b"yes");
-}
-
-#[test]
 fn datagrams_without_room_wait_and_are_cut_when_the_call_returns() {
     let mut world = World::new(153);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     // The card takes nothing any more.
@@ -148,7 +124,7 @@ fn datagrams_without_room_wait_and_are_cut_when_the_call_returns() {
 #[test]
 fn waiting_datagrams_leave_while_the_call_lasts() {
     let mut world = World::new(154);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     world.slow_card = Some(2);
@@ -174,7 +150,7 @@ fn waiting_datagrams_leave_while_the_call_lasts() {
 #[test]
 fn what_cannot_be_sent_fails_by_its_number_and_the_rest_goes() {
     let mut world = World::new(155);
-    let socket = world.socket(PROGRAM, Kind::Datagram);
+    let socket = world.datagrams(PROGRAM, 0);
     let from = world.peer.open_udp(999);
     let long = vec![0; 65_508];
     let nowhere = SocketAddr::from(([0; 4], 0));
@@ -200,7 +176,7 @@ fn what_cannot_be_sent_fails_by_its_number_and_the_rest_goes() {
     );
     world.pass(SECOND);
     assert_eq!(world.peer.udp(from).recv().unwrap().0, b"one");
-    world.ask(PROGRAM, Request::Close { socket }).unwrap();
+    world.close(PROGRAM, socket).unwrap();
     world.pass(5 * SECOND);
     world.assert_empty();
 }
@@ -208,8 +184,8 @@ fn what_cannot_be_sent_fails_by_its_number_and_the_rest_goes() {
 #[test]
 fn two_sockets_do_not_hold_each_other_up() {
     let mut world = World::new(156);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
-    let other = world.bound(PROGRAM, Kind::Datagram, 8);
+    let socket = world.datagrams(PROGRAM, 7);
+    let other = world.datagrams(PROGRAM, 8);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     // A flood for one of them: both are served in turns.
@@ -241,7 +217,7 @@ fn two_sockets_do_not_hold_each_other_up() {
 #[test]
 fn no_octet_is_read_of_a_datagram_that_is_too_long() {
     let mut world = World::new(157);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     for (len, fits) in [(65_507, true), (65_508, false), (65_509, false)] {
@@ -262,7 +238,7 @@ fn no_octet_is_read_of_a_datagram_that_is_too_long() {
 #[test]
 fn a_short_datagram_does_not_overtake_a_long_one_that_waits() {
     let mut world = World::new(158);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     world.server.device_mut().room = 0;
@@ -291,7 +267,7 @@ fn a_short_datagram_does_not_overtake_a_long_one_that_waits() {
 #[test]
 fn datagrams_of_two_sockets_wait_and_leave_in_their_orders() {
     let mut world = World::new(159);
-    let sockets = [7, 8].map(|port| world.bound(PROGRAM, Kind::Datagram, port));
+    let sockets = [7, 8].map(|port| world.datagrams(PROGRAM, port));
     let from = world.peer.open_udp(999);
     acquaint(&mut world, sockets[0], from);
     world.server.device_mut().room = 0;
@@ -316,7 +292,7 @@ fn datagrams_of_two_sockets_wait_and_leave_in_their_orders() {
 #[test]
 fn an_area_is_filled_to_its_end() {
     let mut world = World::new(160);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     for len in [200, 284, 1] {
         let octets = vec![1; len];
@@ -339,7 +315,7 @@ fn an_area_is_filled_to_its_end() {
 #[test]
 fn the_next_leave_in_the_moment_in_which_those_before_them_have_left() {
     let mut world = World::new(161);
-    let socket = world.bound(PROGRAM, Kind::Datagram, 7);
+    let socket = world.datagrams(PROGRAM, 7);
     let from = world.peer.open_udp(999);
     acquaint(&mut world, socket, from);
     world.server.device_mut().room = 0;

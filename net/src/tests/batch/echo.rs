@@ -6,9 +6,11 @@ use crate::tests::world::SERVER_MAC;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// An echo server as a program: batches and nothing else.
-struct Echo {
+/// An echo server as a program.
+pub struct Echo {
     listener: Handle,
+    /// How many connections it has.
+    pub connections: usize,
     ops: Ops,
     /// What was cut, until there is room.
     rests: BTreeMap<Handle, Vec<u8>>,
@@ -17,10 +19,11 @@ struct Echo {
 }
 
 impl Echo {
-    fn start(world: &mut World, area: usize) -> Self {
-        let listener = world.listener(PROGRAM, 7, 32);
+    pub fn start(world: &mut World, area: usize) -> Self {
+        let listener = world.listener(PROGRAM, 7, 64);
         Echo {
             listener,
+            connections: 0,
             ops: Ops::new().with(Operation::Accept {
                 socket: listener,
                 count: u16::MAX,
@@ -39,29 +42,32 @@ impl Echo {
         });
     }
 
-    fn run(&mut self, world: &mut World) {
+    /// Runs until it waits again.
+    pub fn run(&mut self, world: &mut World) {
         if let Some(token) = self.waiting {
-            let Some((answer, area)) = world.answer(token) else {
+            let Some(events) = world.batch_answer(token) else {
                 return;
             };
-            let Ok(Answer::Count(count)) = answer else {
-                panic!("{answer:?}")
-            };
             let was = core::mem::take(&mut self.ops);
-            for (event, bytes) in events(&area[..count as usize]) {
+            for (event, bytes) in events {
                 self.hear(event, &bytes, &was);
             }
         }
         let area = self.area + area_min(self.ops.count.into());
-        let token = world.batch_from(PROGRAM, &self.ops, (area, &[]), POLL_FOREVER);
+        let token = world.batch_from(PROGRAM, &self.ops, (area, &[]), NO_TIMEOUT);
         self.waiting = Some(token);
     }
 
     fn hear(&mut self, event: Event, bytes: &[u8], was: &Ops) {
         match event {
-            Event::Accepted { listener, .. } => assert_eq!(listener, self.listener),
+            Event::Accepted { listener, .. } => {
+                assert_eq!(listener, self.listener);
+                self.connections += 1;
+            }
             Event::Received { socket, .. } => self.echo(socket, bytes),
-            Event::Ended { socket } => {
+            Event::Ended { socket } | Event::Failed { socket, .. } => {
+                self.connections -= 1;
+                self.rests.remove(&socket);
                 self.ops.push(Operation::Close { socket }, &[]);
             }
             Event::Cut {

@@ -81,7 +81,7 @@ fn an_area_too_small_for_all_is_filled_again_and_again_and_fairly() {
     let mut firsts = Vec::new();
     while clients.values().any(|(text, got)| text != got) {
         let area = area_min(ops.count.into()) + 7000;
-        let token = world.batch_from(PROGRAM, &ops, (area, &[]), POLL_FOREVER);
+        let token = world.batch_from(PROGRAM, &ops, (area, &[]), NO_TIMEOUT);
         let heard = world.events_of(token);
         ops = Ops::new();
         assert!(!heard.is_empty());
@@ -249,11 +249,8 @@ fn two_programs_hear_of_their_own_sockets_only() {
 fn the_server_says_when_it_has_given_a_program_something_to_do() {
     let mut world = World::new(142);
     let (_, socket, peer) = connected(&mut world, PROGRAM);
-    for batch in [true, false] {
-        let token = match batch {
-            true => world.batch(PROGRAM, &Ops::new().receive(socket)),
-            false => world.call(PROGRAM, Request::Recv { socket }, &[0; 9]),
-        };
+    for _ in 0..2 {
+        let token = world.batch(PROGRAM, &Ops::new().receive(socket));
         world.act();
         assert!(!world.server.has_answered());
         world.peer.tcp(peer).send_slice(b"x").unwrap();
@@ -284,9 +281,6 @@ fn an_area_that_cannot_be_written_ends_the_call() {
 fn all_whose_time_is_up_are_answered_at_once() {
     let mut world = World::new(143);
     let clients = [PROGRAM, OTHER, Pid(0x104)];
-    for client in clients {
-        world.socket(client, Kind::Stream);
-    }
     let tokens = clients.map(|client| world.batch_from(client, &Ops::new(), (AREA, &[]), 0));
     world.server.poll(world.now, &mut world.kernel);
     for token in tokens {
@@ -302,10 +296,9 @@ fn a_call_that_is_no_more_takes_nothing_away() {
     world.pass(SECOND);
     // It was not served yet when the program makes another.
     world.batch(PROGRAM, &Ops::new().receive(socket));
-    world.call(PROGRAM, Request::Close { socket: Handle(9) }, &[]);
+    let token = world.batch(PROGRAM, &Ops::new());
     world.act();
-    let events = world.look(PROGRAM, &Ops::new().receive(socket));
-    assert_eq!(events[0].1, b"data");
+    assert_eq!(world.batch_answer(token).unwrap()[0].1, b"data");
 }
 
 #[test]

@@ -47,9 +47,9 @@ fn the_answer_is_there_once_and_cut_to_the_room_for_it() {
     let (mut calls, _) = Calls::with_own(REQUEST, &mut []).unwrap();
     let mut answer = [0; MESSAGE_MAX];
     assert_eq!(calls.answered(&mut answer), None);
-    calls.answer_here(OWN_TOKEN, Answer::Count(3), b"abc");
+    calls.answer_here(OWN_TOKEN, Answer(3), b"abc");
     assert_eq!(calls.answered(&mut answer), Some(Ok(HERE + 3)));
-    assert_eq!(Answer::from_bytes(&answer), Ok(Answer::Count(3)));
+    assert_eq!(Answer::from_bytes(&answer), Ok(Answer(3)));
     assert_eq!(&answer[HERE..HERE + 3], b"abc");
     assert_eq!(calls.answered(&mut answer), None);
 
@@ -58,7 +58,7 @@ fn the_answer_is_there_once_and_cut_to_the_room_for_it() {
         calls.answered(&mut answer),
         Some(Err(Error::ConnectionReset))
     );
-    calls.answer(OWN_TOKEN, Ok(Answer::Count(7)));
+    calls.answer(OWN_TOKEN, Ok(Answer(7)));
     assert_eq!(calls.answered(&mut answer[..2]), Some(Ok(2)));
 }
 
@@ -93,7 +93,7 @@ fn others_calls_go_through_the_kernel_whether_or_not_there_is_one_of_our_own() {
     for mut calls in [Calls::default(), with_own] {
         assert_eq!(calls.read(THEIRS, 0, 0, &mut [0; 4]), Ok(1));
         assert_eq!(calls.write(THEIRS, 0, b"theirs"), Ok(1));
-        calls.answer(THEIRS, Ok(Answer::Done));
+        calls.answer(THEIRS, Ok(Answer(0)));
         assert_eq!(calls.watch(Pid(5)), Ok(()));
         assert_eq!(
             entered.borrow_mut().drain(..).collect::<Vec<_>>(),

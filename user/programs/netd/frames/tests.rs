@@ -5,8 +5,10 @@
 use super::*;
 use crate::netd::Calls;
 use abi::Syscall;
+use abi::batch::{self, End, Event, HERE, OPERATIONS_MAX, Operation, Part, Tell, area_min, padded};
 use abi::exchange::{self, Received, Send, WORDS};
-use abi::socket::{Answer, Form, Handle, Kind, Request};
+use abi::ipc::MESSAGE_MAX;
+use abi::socket::{Address, Answer, Handle, Request};
 use core::net::SocketAddr;
 use net::phy::{Device, LookAhead as _, TxToken};
 use net::{Config, Server};
@@ -229,19 +231,8 @@ impl Host {
             socket: Handle(0),
             now: 1_000_000_000,
         };
-        let kind = Kind::Datagram;
-        host.socket = match host.call(Request::Socket { kind }, &mut []) {
-            Some(Ok(Answer::Socket(socket))) => socket,
-            other => panic!("{other:?}"),
-        };
-        let socket = host.socket;
-        let address = SocketAddr::from(([0; 4], 7));
-        for request in [
-            Request::Bind { socket, address },
-            Request::SetNonBlocking { socket, on: true },
-        ] {
-            assert_eq!(host.call(request, &mut []), Some(Ok(Answer::Done)));
-        }
+        let address = any(7);
+        host.socket = host.open(Operation::Bind { address });
         host
     }
 
@@ -267,18 +258,39 @@ impl Host {
         });
     }
 
-    fn call(
-        &mut self,
-        request: Request,
-        leases: &mut [Lent<'_>],
-    ) -> Option<runtime::Result<Answer>> {
+    /// Has an operation done, with these octets behind it; returns the event that came of it at once.
+    fn call(&mut self, operation: Operation, octets: &[u8]) -> Option<(Event, Vec<u8>)> {
         self.play();
-        let (mut calls, message) = Calls::with_own(&request.to_bytes(), leases).expect("short");
+        let request = Request::Batch {
+            operations: 1,
+            timeout_ms: 0,
+        };
+        let operations = [&operation.to_bytes(), octets].concat();
+        let mut area = vec![0; area_min(OPERATIONS_MAX)];
+        let leases = &mut [Lent::Write(&mut area), Lent::Read(&operations)];
+        let message = request.to_bytes();
+        let (mut calls, message) = Calls::with_own(&message, leases).expect("short");
         self.server.request(&message, self.now, &mut calls);
         while self.server.poll(self.now, &mut calls) {}
-        let mut answer = [0; Form::SIZE_MAX];
-        let len = calls.answered(&mut answer)?;
-        Some(len.and_then(|len| Answer::from_bytes(&answer[..len])))
+        let mut answer = [0; MESSAGE_MAX];
+        let len = calls.answered(&mut answer).expect("it only looks");
+        let len = len.expect("an answer");
+        let Answer(count) = Answer::from_bytes(&answer[..len]).expect("an answer");
+        let events = match &answer[HERE..len] {
+            [] => &area[..count as usize],
+            here => here,
+        };
+        let (event, behind) = events.split_first_chunk()?;
+        let event = Event::from_bytes(event).expect("an event");
+        assert_eq!(behind.len(), padded(event.inline()), "one event");
+        Some((event, behind[..event.inline()].to_vec()))
+    }
+
+    fn open(&mut self, operation: Operation) -> Handle {
+        match self.call(operation, &[]) {
+            Some((Event::Opened { socket, .. }, _)) => socket,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// What is answered to frames that come in.
@@ -292,17 +304,24 @@ impl Host {
         self.play();
         while self.server.poll(self.now, &mut Calls::default()) {}
         let socket = self.socket;
-        loop {
-            let mut data = [0; 2048];
-            let received = self.call(Request::RecvFrom { socket }, &mut [Lent::Write(&mut data)]);
-            let Some(Ok(Answer::Datagram(len, address))) = received else {
-                assert_eq!(received, Some(Err(Error::WouldBlock)));
-                break;
+        let receive = Operation::ReceiveFrom {
+            socket,
+            count: 1,
+            max: 2048,
+        };
+        while let Some((event, octets)) = self.call(receive, &[]) {
+            let Event::Datagram { from, len, .. } = event else {
+                panic!("{event:?}");
             };
-            let echo = Lent::Read(&data[..len as usize]);
-            let sent = self.call(Request::SendTo { socket, address }, &mut [echo]);
-            assert_eq!(sent, Some(Ok(Answer::Count(len))));
+            let echo = Operation::SendTo {
+                socket,
+                address: from,
+                inline: len,
+            };
+            assert_eq!(self.call(echo, &octets), None);
         }
+        let cancel = Operation::Cancel { socket };
+        assert_eq!(self.call(cancel, &[]), None);
         self.server.device_mut().flush();
         core::mem::take(&mut self.kernel.borrow_mut().wire)
     }
@@ -315,6 +334,11 @@ impl Host {
             .find(|counter| counter.name.as_str() == wanted);
         found.unwrap_or_else(|| panic!("no {wanted}")).value
     }
+}
+
+/// A port of every address.
+fn any(port: u16) -> Address {
+    SocketAddr::from(([0; 4], port)).into()
 }
 
 /// Asks everybody who has the host's address.
@@ -494,36 +518,42 @@ fn read(frame: &[u8]) -> (u32, Vec<u8>) {
 /// All octets reach a peer with this MSS, through the driver and its card.
 fn reaches(mut host: Host, mss: u16) {
     const ACK: u8 = 0x10;
-    let ask = |host: &mut Host, request| match host.call(request, &mut []) {
-        Some(Ok(answer)) => answer,
-        other => panic!("{request:?}: {other:?}"),
-    };
-    let kind = Kind::Stream;
-    let Answer::Socket(socket) = ask(&mut host, Request::Socket { kind }) else {
-        panic!("no socket");
-    };
-    let address = SocketAddr::from(([0; 4], 80));
-    ask(&mut host, Request::Bind { socket, address });
-    ask(&mut host, Request::Listen { socket, backlog: 1 });
+    let (address, backlog) = (any(80), 1);
+    let listener = host.open(Operation::Listen { address, backlog });
     host.answers(&[question()]);
     let answer = host.answers(&[segment(2, 1000, 0, mss)]).remove(0);
     let first = read(&answer).0.wrapping_add(1);
     host.answers(&[segment(ACK, 1001, first, mss)]);
-    let Answer::Accepted(socket, _) = ask(&mut host, Request::Accept { socket }) else {
+    let accept = Operation::Accept {
+        socket: listener,
+        count: 1,
+        receive: 0,
+    };
+    let Some((Event::Accepted { socket, .. }, _)) = host.call(accept, &[]) else {
         panic!("no connection");
     };
-    ask(&mut host, Request::SetNonBlocking { socket, on: true });
     let file: Vec<u8> = (0..20_000_u32)
         .map(|at| (at * 31 + at / 251) as u8)
         .collect();
     let (mut given, mut got) = (0, Vec::new());
     for _ in 0..5_000 {
         if given < file.len() {
-            let some = Lent::Read(&file[given..]);
-            match host.call(Request::Send { socket }, &mut [some]) {
-                Some(Ok(Answer::Count(count))) => given += count as usize,
-                other => assert_eq!(other, Some(Err(Error::WouldBlock))),
-            }
+            let some = &file[given..];
+            let send = Operation::Send(batch::Send {
+                socket,
+                inline: some.len() as u32,
+                part: Part::default(),
+                receive: 0,
+                end: End::Stays,
+                tell: Tell::Now,
+            });
+            given += match host.call(send, some) {
+                Some((Event::Sent { .. }, _)) => some.len(),
+                Some((Event::Cut { count, .. }, _)) => count as usize,
+                // There was no room, and now there is some.
+                Some((Event::Room { .. }, _)) => 0,
+                other => panic!("{other:?}"),
+            };
         }
         let ack = segment(ACK, 1001, first.wrapping_add(got.len() as u32), mss);
         for frame in host.answers(&[ack]) {

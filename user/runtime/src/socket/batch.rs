@@ -5,7 +5,7 @@
 //! let mut batch = Batch::new(server, AREA, source);
 //! batch.operations().accept(listener.handle(), 32, 4096)?;
 //! loop {
-//!     let (events, next) = batch.wait(POLL_FOREVER)?;
+//!     let (events, next) = batch.wait(NO_TIMEOUT)?;
 //!     for event in events {
 //!         if let Event::Received { socket, bytes } = event {
 //!             next.send(socket, bytes, &[], Then::receive(4096))?;
@@ -20,11 +20,11 @@
 mod events;
 mod operations;
 
-pub use abi::batch::{End, Tell, area_min};
+pub use abi::batch::{End, NO_TIMEOUT, Tell, area_min};
 pub use events::{Event, Events};
 pub use operations::{Operations, Then};
 
-use super::{POLL_FOREVER, Server, count};
+use super::Server;
 use crate::sys::Lent;
 use crate::{Error, Result};
 use abi::batch::{HERE, OPERATIONS_MAX};
@@ -46,9 +46,14 @@ impl<'s> Batch<'s> {
     /// A batch on sockets of `server`. `area` is how many bytes can be heard at once;
     /// bodies are slices of `source`.
     pub fn new(server: Server, area: usize, source: &'s [u8]) -> Self {
+        Batch::with_area(server, area.max(area_min(OPERATIONS_MAX)), source)
+    }
+
+    /// One that has this area, and no more operations than go with it.
+    pub(super) fn with_area(server: Server, area: usize, source: &'s [u8]) -> Self {
         Batch {
             server,
-            area: alloc::vec![0; area.max(area_min(OPERATIONS_MAX))],
+            area: alloc::vec![0; area],
             next: Operations::new(source),
             done: Operations::new(source),
         }
@@ -60,7 +65,7 @@ impl<'s> Batch<'s> {
     }
 
     /// Has the operations done and waits until there is something to hear, or `timeout_ms`
-    /// have passed ([`super::POLL_FOREVER`] never do). Returns what there is, and the
+    /// have passed ([`NO_TIMEOUT`] never do). Returns what there is, and the
     /// operations of the next call.
     ///
     /// # Errors
@@ -89,8 +94,9 @@ impl<'s> Batch<'s> {
                 Lent::Read(self.done.source()),
             ],
         )?;
-        let count = count(Answer::from_bytes(&answer)?)?;
-        let filled = self.area.get_mut(..count).ok_or(Error::Malformed)?;
+        let Answer(count) = Answer::from_bytes(&answer)?;
+        let filled = self.area.get_mut(..count as usize);
+        let filled = filled.ok_or(Error::Malformed)?;
         if let Some(events) = answer[..answered].get(HERE..) {
             let place = filled.get_mut(..events.len()).ok_or(Error::Malformed)?;
             place.copy_from_slice(events);
@@ -102,10 +108,10 @@ impl<'s> Batch<'s> {
 /// From `now` to the deadline, rounded up, in milliseconds: for [`Batch::wait`].
 pub fn timeout_ms(deadline: Option<u64>, now: u64) -> u32 {
     let Some(deadline) = deadline else {
-        return POLL_FOREVER;
+        return NO_TIMEOUT;
     };
     let left = deadline.saturating_sub(now).div_ceil(1_000_000);
-    u32::try_from(left).unwrap_or(POLL_FOREVER - 1)
+    u32::try_from(left).unwrap_or(NO_TIMEOUT - 1)
 }
 
 #[cfg(test)]

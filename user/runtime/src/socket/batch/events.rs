@@ -12,6 +12,13 @@ use abi::socket::{Address, Handle};
     reason = "abi::batch::Event explains them under these names"
 )]
 pub enum Event<'b, 's> {
+    Opened {
+        socket: Handle,
+        local: Address,
+    },
+    Connected {
+        socket: Handle,
+    },
     Accepted {
         listener: Handle,
         socket: Handle,
@@ -115,6 +122,8 @@ impl<'b, 's> Iterator for Events<'b, 's> {
         let bytes = behind.get(..event.inline())?;
         self.rest = behind.get(padded(bytes.len())..)?;
         Some(match event {
+            batch::Event::Opened { socket, local, .. } => Event::Opened { socket, local },
+            batch::Event::Connected { socket } => Event::Connected { socket },
             batch::Event::Accepted {
                 listener,
                 socket,

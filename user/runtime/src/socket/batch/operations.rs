@@ -1,8 +1,8 @@
 //! What is to be done in the next call.
 
 use crate::{Error, Result};
-use abi::batch::{End, OPERATIONS_MAX, Operation, Part, Send, Tell, padded};
-use abi::socket::{Address, Handle};
+use abi::batch::{End, OPERATIONS_MAX, Operation, Part, Send, Tell, UNIT};
+use abi::socket::{Address, Direction, Handle};
 use alloc::vec::Vec;
 
 /// What follows a send when all of it is queued.
@@ -71,11 +71,36 @@ impl<'s> Operations<'s> {
         self.source
     }
 
+    /// Makes a socket that takes connections at `address`: [`super::Event::Opened`] names it.
+    ///
+    /// # Errors
+    /// Here and below, [`Error::TooLong`] if there are too many operations.
+    pub fn listen(&mut self, address: Address, backlog: u32) -> Result<()> {
+        self.push(Operation::Listen { address, backlog })
+    }
+
+    /// Makes a datagram socket at `address`: [`super::Event::Opened`] names it.
+    ///
+    /// # Errors
+    /// As [`Operations::listen`].
+    pub fn bind(&mut self, address: Address) -> Result<()> {
+        self.push(Operation::Bind { address })
+    }
+
+    /// Begins a connection to `address`: [`super::Event::Opened`] names it, and
+    /// [`super::Event::Connected`] says that it stands.
+    ///
+    /// # Errors
+    /// As [`Operations::listen`].
+    pub fn connect(&mut self, address: Address) -> Result<()> {
+        self.push(Operation::Connect { address })
+    }
+
     /// Takes `count` connections; each wants at most `receive` bytes then (0: none). This
     /// replaces what was said before; a count of 0 stops.
     ///
     /// # Errors
-    /// Here and below, [`Error::TooLong`] if there are too many operations.
+    /// As [`Operations::listen`].
     pub fn accept(&mut self, listener: Handle, count: usize, receive: usize) -> Result<()> {
         self.push(Operation::Accept {
             socket: listener,
@@ -87,7 +112,7 @@ impl<'s> Operations<'s> {
     /// Wants at most `max` bytes; 0: none any more.
     ///
     /// # Errors
-    /// As [`Operations::accept`].
+    /// As [`Operations::listen`].
     pub fn receive(&mut self, socket: Handle, max: usize) -> Result<()> {
         let max = short(max);
         self.push(Operation::Receive { socket, max })
@@ -96,7 +121,7 @@ impl<'s> Operations<'s> {
     /// Wants `count` datagrams, at most `max` bytes of each.
     ///
     /// # Errors
-    /// As [`Operations::accept`].
+    /// As [`Operations::listen`].
     pub fn receive_from(&mut self, socket: Handle, count: usize, max: usize) -> Result<()> {
         self.push(Operation::ReceiveFrom {
             socket,
@@ -108,7 +133,7 @@ impl<'s> Operations<'s> {
     /// Sends `head`, which is copied, and `body`, which is a slice of the source and is not.
     ///
     /// # Errors
-    /// As [`Operations::accept`]; [`Error::BadAddress`] if `body` is not of the source.
+    /// As [`Operations::listen`]; [`Error::BadAddress`] if `body` is not of the source.
     pub fn send(&mut self, socket: Handle, head: &[u8], body: &'s [u8], then: Then) -> Result<()> {
         let write = |out: &mut Vec<u8>| {
             out.extend_from_slice(head);
@@ -158,7 +183,7 @@ impl<'s> Operations<'s> {
     /// Sends one datagram.
     ///
     /// # Errors
-    /// As [`Operations::accept`].
+    /// As [`Operations::listen`].
     pub fn send_to(&mut self, socket: Handle, bytes: &[u8], address: Address) -> Result<()> {
         self.check_room()?;
         let place = self.bytes.len();
@@ -176,15 +201,31 @@ impl<'s> Operations<'s> {
     /// Gives a connection back: what is queued is still sent, then FIN.
     ///
     /// # Errors
-    /// As [`Operations::accept`].
+    /// As [`Operations::listen`].
     pub fn close(&mut self, socket: Handle) -> Result<()> {
         self.push(Operation::Close { socket })
+    }
+
+    /// Ends one or both directions of a stream.
+    ///
+    /// # Errors
+    /// As [`Operations::listen`].
+    pub fn shutdown(&mut self, socket: Handle, direction: Direction) -> Result<()> {
+        self.push(Operation::Shutdown { socket, direction })
+    }
+
+    /// Wants nothing any more of a socket, which stays open; a send that is not over is cut.
+    ///
+    /// # Errors
+    /// As [`Operations::listen`].
+    pub fn cancel(&mut self, socket: Handle) -> Result<()> {
+        self.push(Operation::Cancel { socket })
     }
 
     /// Asks for [`super::Event::Progress`] of a send.
     ///
     /// # Errors
-    /// As [`Operations::accept`].
+    /// As [`Operations::listen`].
     pub fn progress(&mut self, socket: Handle) -> Result<()> {
         self.push(Operation::Progress { socket })
     }
@@ -205,7 +246,10 @@ impl<'s> Operations<'s> {
     }
 
     fn finish(&mut self, place: usize) {
-        self.bytes.resize(padded(self.bytes.len()), 0);
+        // They are few: this is cheaper than a call that clears memory.
+        while !self.bytes.len().is_multiple_of(UNIT) {
+            self.bytes.push(0);
+        }
         self.places.push(place);
     }
 

@@ -1,47 +1,26 @@
 //! The call that a batch becomes, seen by a network server that the test plays.
 
-use super::super::tests::{PEER, agreeable, network};
+use super::super::tests::{PEER, area, network, opening};
 use super::*;
 use crate::socket::{TcpListener, any};
-use abi::batch::{Event as Wire, NOT_OF_THIS_CALL, Operation, Part, Send, padded};
+use abi::batch::{Event as Wire, NOT_OF_THIS_CALL, Operation, Part, Send};
 use abi::socket::{Answer, Handle};
 use std::cell::Cell;
 use std::rc::Rc;
 
 const A: Handle = Handle(0x5001);
 const B: Handle = Handle(0x5002);
-
-/// Operations as the server reads them, with the bytes behind each.
-fn parse(mut bytes: &[u8]) -> Vec<(Operation, Vec<u8>)> {
-    let mut operations = Vec::new();
-    while let Some((head, behind)) = bytes.split_first_chunk() {
-        let len = Operation::inline_of(head);
-        let operation = Operation::from_bytes(head).unwrap();
-        operations.push((operation, behind[..len].to_vec()));
-        bytes = &behind[padded(len)..];
-    }
-    operations
-}
-
-fn area(events: &[(Wire, &[u8])]) -> Vec<u8> {
-    let mut area = Vec::new();
-    for (event, bytes) in events {
-        area.extend(event.to_bytes());
-        area.extend(*bytes);
-        area.resize(padded(area.len()), 0);
-    }
-    area
-}
+/// What the server makes.
+const LISTENER: Handle = Handle(0x8001);
 
 #[test]
 fn operations_are_lent_and_events_come_back() {
-    let mut next = agreeable();
     network(true, move |served| match served.request {
         Request::Batch {
-            operations,
+            operations: 5,
             timeout_ms,
         } => {
-            assert_eq!((operations, timeout_ms), (5, 250));
+            assert_eq!(timeout_ms, 250);
             assert_eq!(served.read(2), b"the source");
             let send = Send {
                 socket: A,
@@ -54,7 +33,7 @@ fn operations_are_lent_and_events_come_back() {
             let expected = [
                 (
                     Operation::Accept {
-                        socket: Handle(1),
+                        socket: LISTENER,
                         count: 9,
                         receive: 4096,
                     },
@@ -73,18 +52,18 @@ fn operations_are_lent_and_events_come_back() {
                 (Operation::Close { socket: B }, b""),
             ];
             let expected = expected.map(|(operation, bytes)| (operation, bytes.to_vec()));
-            assert_eq!(parse(&served.read(1)), expected);
+            assert_eq!(served.operations(), expected);
             let accepted = Wire::Accepted {
-                listener: Handle(1),
+                listener: LISTENER,
                 socket: Handle(77),
                 peer: PEER.into(),
             };
             let received = Wire::Received { socket: B, len: 3 };
             let events = area(&[(accepted, b""), (received, b"abc")]);
             served.write(0, &events);
-            Ok(Answer::Count(events.len() as u32))
+            Ok(Answer(events.len() as u32))
         }
-        _ => next(served),
+        _ => opening(served),
     });
     let listener = TcpListener::bind(any(80)).unwrap();
     let source: &'static [u8] = b"the source";
@@ -114,7 +93,7 @@ fn operations_are_lent_and_events_come_back() {
         events.collect::<Vec<_>>(),
         [
             Event::Accepted {
-                listener: Handle(1),
+                listener: LISTENER,
                 socket: Handle(77),
                 peer: PEER.into()
             },
@@ -189,11 +168,10 @@ fn a_server_that_lies_is_not_believed() {
 
     let count = Rc::new(Cell::new(u32::MAX));
     let lie = count.clone();
-    let mut next = agreeable();
     network(true, move |served| match served.request {
-        Request::Batch { .. } if lie.get() == 0 => Err(Error::PeerDied),
-        Request::Batch { .. } => Ok(Answer::Count(lie.get())),
-        _ => next(served),
+        Request::Batch { operations: 0, .. } if lie.get() == 0 => Err(Error::PeerDied),
+        Request::Batch { operations: 0, .. } => Ok(Answer(lie.get())),
+        _ => opening(served),
     });
     let listener = TcpListener::bind(any(80)).unwrap();
     let mut batch = Batch::new(listener.server(), 0, &[]);
