@@ -16,8 +16,8 @@ use x86_64::PhysAddr;
 /// Cards with 32-bit addresses reach the memory below 4 GiB.
 const BELOW_4_GIB: u64 = 1 << 32;
 
-/// An arena, zeroed at first. Who drops it has seen to it that its card does not write to it any
-/// more, or was never told of it.
+/// An arena, zeroed at first. It may be dropped only when its card writes to it no more, or was never told
+/// of it.
 pub struct Arena {
     physical: u64,
     base: NonNull<u8>,

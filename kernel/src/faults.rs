@@ -1,4 +1,4 @@
-//! What a program did wrong, told so that its author can mend it; and the kernel's own end.
+//! Reports of a program's exception, by which its author can mend it, and of the kernel's own panics.
 
 use crate::arch::cpu;
 use crate::arch::frame::{self, Frame};
@@ -144,7 +144,7 @@ pub fn report(
         process.name,
         Cause(registers)
     );
-    // As the file has it, and gdb, and nm.
+    // Addresses are shown as they are in the ELF file, where gdb and nm find them.
     let image = process.places.image;
     let place = |at: u64| Place {
         file,

@@ -1,4 +1,4 @@
-//! The system calls: from registers to typed arguments, and to whoever does the work.
+//! The system calls: from registers to typed arguments, and to the part of the kernel that does the work.
 //!
 //! Every number, pointer and length comes from a program and is checked here or where it
 //! is used; the worst a program can do is to be told [`Error`].
@@ -66,8 +66,8 @@ impl Kernel {
         Outcome::Return(result)
     }
 
-    /// Does those that no message and no frame in place needs: apart, so that the code of
-    /// the others is on few pages.
+    /// Does the system calls that are not needed for each message or frame. They are apart, so that the
+    /// code of the others is on few pages.
     #[inline(never)]
     fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Outcome {
         let result = match call {
@@ -283,7 +283,7 @@ impl Kernel {
     /// of its own.
     ///
     /// # Errors
-    /// As [`kernel::process::Table::spawn`].
+    /// Those of [`kernel::process::Table::spawn`].
     pub fn spawn(
         &mut self,
         path: &str,

@@ -1,4 +1,4 @@
-//! What a program's exit code means to who started it.
+//! What a program's exit code means to the program that started it.
 
 /// It ended because it was done.
 pub const DONE: u32 = 0;

@@ -82,7 +82,7 @@ impl Frames {
     /// The card's and the driver's counters, and those of what ended between the driver and the stack.
     ///
     /// # Errors
-    /// As [`Card::statistics`].
+    /// [`Error::BadHandle`], [`Error::DeviceFailed`].
     pub fn counters(&self) -> Result<Vec<Counter>> {
         let mut counters = self.card().statistics()?;
         let Drops {
