@@ -48,7 +48,7 @@ impl Arena {
     /// Whether an arena of `len` bytes would leave three quarters of the free memory to
     /// programs.
     pub fn is_affordable(len: usize) -> bool {
-        let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
+        let free = paging::free_frames() * PAGE_SIZE;
         free.saturating_sub(len as u64) >= (free / 4 * 3).max(FREE_FOR_SERVERS)
     }
 

@@ -81,9 +81,7 @@ impl Kernel {
                 let clock = self.timer.clock().to_bytes();
                 self.write(pid, a, &clock).map(|()| 0)
             }
-            Syscall::FreeMemory => {
-                Ok(paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE)
-            }
+            Syscall::FreeMemory => Ok(paging::free_frames() * PAGE_SIZE),
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
