@@ -210,11 +210,6 @@ impl Kernel {
         self.timer.arm(next, now);
     }
 
-    /// Milliseconds since the kernel started.
-    pub fn time_msec(&self) -> u64 {
-        self.timer.now() / 1_000_000
-    }
-
     /// Ends the program whose exception this is.
     #[cold]
     fn fault(&mut self, frame: &Frame) {

@@ -11,7 +11,8 @@
 //! limits of all processes together are never more than the machine has, and what a process was given is
 //! there for it, whatever the others do. Nothing here allocates: the table has a place for each process.
 
-use abi::limits::{Limits, Resource};
+use crate::process::owned;
+use abi::limits::{Grant, Limits, Resource, spawn};
 use abi::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -153,12 +154,26 @@ impl Rights {
         card < 64 && self.cards >> card & 1 == 1 && !(is_whole && self.parts_only)
     }
 
-    /// Whether it may give these rights to a child.
-    pub fn covers(&self, names: &str, cards: u64, is_server: bool) -> bool {
-        words(names).all(|word| self.allows_name(word))
-            && (self.all_names || !means_all(names))
-            && cards & !self.cards == 0
-            && (self.is_server || !is_server)
+    /// Whether a process with these rights may give those of `grant` to a child.
+    pub fn covers(&self, grant: &Grant<'_>) -> bool {
+        words(grant.names).all(|word| self.allows_name(word))
+            && (self.all_names || !means_all(grant.names))
+            && grant.cards & !self.cards == 0
+            && (self.is_server || grant.flags & spawn::SERVER == 0)
+    }
+
+    /// The rights of a child that is granted these by a process with rights to them.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`]
+    pub fn granted(&self, grant: &Grant<'_>) -> Result<Self> {
+        Ok(Rights {
+            names: owned(grant.names)?,
+            all_names: means_all(grant.names),
+            cards: grant.cards,
+            parts_only: grant.flags & spawn::PARTS != 0 || self.parts_only,
+            is_server: grant.flags & spawn::SERVER != 0,
+        })
     }
 }
 
@@ -168,7 +183,7 @@ fn words(names: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a text of names has `*`, which stands for all.
-pub fn means_all(names: &str) -> bool {
+fn means_all(names: &str) -> bool {
     words(names).any(|word| word == "*")
 }
 

@@ -14,6 +14,7 @@ use abi::limits::{Grant, Spawn, spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
+use kernel::clock::MILLISECOND_NS;
 use kernel::endpoint::Refusal;
 use kernel::process::Registers;
 
@@ -76,7 +77,7 @@ impl Kernel {
                 return Outcome::Ended;
             }
             Syscall::Print => self.print(pid, a, b),
-            Syscall::TimeMsec => Ok(self.time_msec()),
+            Syscall::TimeMsec => Ok(self.timer.now() / MILLISECOND_NS),
             Syscall::Clock => {
                 let clock = self.timer.clock().to_bytes();
                 self.write(pid, a, &clock).map(|()| 0)

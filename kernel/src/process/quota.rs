@@ -1,9 +1,9 @@
 //! How much of its quota each process uses, and whether it may have more.
 
 use super::{Machine, State, Table};
-use crate::limits::Quota;
+use crate::limits::{Quota, Rights};
 use abi::ipc::Pid;
-use abi::limits::{Activity, Limits, ProcessInfo, Resource};
+use abi::limits::{Activity, Grant, Limits, ProcessInfo, Resource};
 use abi::wire::Name;
 use abi::{Error, Result};
 
@@ -41,24 +41,20 @@ impl<M: Machine> Table<M> {
         own.minus(&self.used(pid))
     }
 
-    /// Whether `parent` may start a child with these limits and rights.
+    /// The rights of a child that `parent` starts with this grant, if it may.
     ///
     /// # Errors
-    /// [`Error::QuotaExceeded`], [`Error::NotPermitted`].
-    pub fn check_start(
-        &self,
-        parent: Pid,
-        limits: &Limits,
-        (names, cards, is_server): (&str, u64, bool),
-    ) -> Result<()> {
+    /// [`Error::NotPermitted`] if the parent has not such rights, [`Error::QuotaExceeded`] if it has not so
+    /// much left, [`Error::NoMemory`].
+    pub fn rights_of_child(&self, parent: Pid, grant: &Grant<'_>) -> Result<Rights> {
         let rights = &self.alive(parent)?.rights;
-        if !rights.covers(names, cards, is_server) {
+        if !rights.covers(grant) {
             return Err(Error::NotPermitted);
         }
-        match self.left(parent).covers(limits) {
-            true => Ok(()),
-            false => Err(Error::QuotaExceeded),
+        if !self.left(parent).covers(&grant.limits) {
+            return Err(Error::QuotaExceeded);
         }
+        rights.granted(grant)
     }
 
     /// Whether a process may have one more handle.
