@@ -98,7 +98,7 @@ impl Arp {
         if own.has(sender) {
             return dropped(self.own_address(station, (own, now), reply));
         }
-        if station == own.station {
+        if own.is_ours_alone(station) {
             // What is for that host would come back to us.
             return dropped(DropReason::ArpSender);
         }

@@ -296,7 +296,7 @@ impl Receiver<'_> {
                 self.neighbors.passed_on(router, station, answers, now);
             }
         } else if station.is_single()
-            && station != own.station
+            && !own.is_ours_alone(station)
             && own.can_be_neighbor(host)
             && self.neighbors.spoke(host, station, answers, now)
         {
