@@ -107,6 +107,7 @@ impl Network {
         let card = attach(number, stack, *station, &config)?;
         let info = card.info().context("cannot describe the card")?;
         config.mac = info.mac;
+        config.shares_station = stack.card().is_none();
         config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
