@@ -212,7 +212,7 @@ fn another_stack_at_our_station_is_a_neighbour_if_the_card_is_shared() {
     let answered = answers(&mut world, arp(REQUEST, (SERVER_MAC, HOST), SERVER_IP));
     assert_eq!((answered[0].operation, answered[0].to), (REPLY, SERVER_MAC));
     assert_eq!(world.figure("neighbors"), 1);
-    world.bound(PROGRAM, Kind::Datagram, 7);
+    world.datagrams(PROGRAM, 7);
     let mut datagram = udp((OTHER, 9), 7, b"x");
     datagram[6..12].copy_from_slice(&SERVER_MAC);
     world.inject(&datagram);
