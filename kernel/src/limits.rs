@@ -11,7 +11,6 @@
 //! limits of all processes together are never more than the machine has, and what a process was given is
 //! there for it, whatever the others do. Nothing here allocates: the table has a place for each process.
 
-use crate::process::owned;
 use abi::limits::{Grant, Limits, Resource, spawn};
 use abi::{Error, Result};
 use alloc::string::String;
@@ -185,6 +184,18 @@ fn words(names: &str) -> impl Iterator<Item = &str> {
 /// Whether a text of names has `*`, which stands for all.
 fn means_all(names: &str) -> bool {
     words(names).any(|word| word == "*")
+}
+
+/// A copy of a name, which the kernel keeps.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub(crate) fn owned(text: &str) -> Result<String> {
+    let mut owned = String::new();
+    let reserved = owned.try_reserve_exact(text.len());
+    reserved.map_err(|_| Error::NoMemory)?;
+    owned.push_str(text);
+    Ok(owned)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
-use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX};
+use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX, owned};
 use crate::schedule::{Scheduler, SleepCredit};
 use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
@@ -460,18 +460,6 @@ impl<M: Machine> Table<M> {
         });
         deadlines.min().unwrap_or(abi::ipc::FOREVER)
     }
-}
-
-/// A copy of a text.
-///
-/// # Errors
-/// [`Error::NoMemory`]
-pub(crate) fn owned(text: &str) -> Result<String> {
-    let mut owned = String::new();
-    let reserved = owned.try_reserve_exact(text.len());
-    reserved.map_err(|_| Error::NoMemory)?;
-    owned.push_str(text);
-    Ok(owned)
 }
 
 /// The positions of the set bits.
