@@ -56,9 +56,7 @@ impl Deadlines {
     /// Sets the deadline of a slot, unless it has an earlier one.
     #[inline(never)]
     pub fn hasten(&mut self, slot: usize, at: u64) {
-        let index = self.places.get(slot).filter(|&&index| index != NOWHERE);
-        let earlier = index.is_some_and(|&index| self.heap[index].0 <= at);
-        if !earlier {
+        if self.get(slot).is_none_or(|earlier| earlier > at) {
             self.set(slot, at);
         }
     }
@@ -83,10 +81,10 @@ impl Deadlines {
         self.heap.iter()
     }
 
-    #[cfg(test)]
+    /// The deadline of a slot.
     pub fn get(&self, slot: usize) -> Option<u64> {
-        let entry = self.heap.iter().find(|(_, other)| *other == slot);
-        entry.map(|&(at, _)| at)
+        let index = *self.places.get(slot)?;
+        self.heap.get(index).map(|&(at, _)| at)
     }
 
     /// Moves the entry at `index`, the only one that may be out of order, to its place.
@@ -158,6 +156,7 @@ mod tests {
             }
             let sorted: BTreeSet<(u64, usize)> = all.iter().map(|(&s, &at)| (at, s)).collect();
             assert_eq!(deadlines.first(), sorted.first().copied());
+            assert_eq!(deadlines.get(slot), all.get(&slot).copied());
             assert_eq!(deadlines.len(), all.len());
         }
     }

@@ -21,11 +21,11 @@ const TCP: usize = 20;
 /// Octets of an IPv6 header.
 const IPV6: usize = 40;
 /// Bits of TCP's octet of flags (RFC 9293 §3.1).
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const PSH: u8 = 0x08;
-const ACK: u8 = 0x10;
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
 
 /// A received frame and its parsed headers.
 #[derive(Clone, Copy)]

@@ -3,8 +3,8 @@
 //!
 //! Numbers and layouts live here once and are imported, never typed again. The
 //! crate has no dependencies, so that both sides of the system call boundary and
-//! the host's tests can use it. Structures cross the boundary as little-endian
-//! bytes written by [`wire::Writer`] and read by [`wire::Reader`], never by casting.
+//! the host's tests can use it. Structures cross the boundary as little-endian bytes, never by
+//! casting: [`record!`] declares one with the code that writes and reads it, by [`mod@wire`].
 #![no_std]
 
 mod numbered;

@@ -112,17 +112,12 @@ pub(crate) struct Neighbors {
     by_address: Index<Ipv4Addr, usize>,
     /// The slot that was used last: most packets are from or to the same neighbour.
     latest: usize,
-    /// The entries of these classes, by the time when they were heard from.
-    heard: Deadlines,
-    confirmed: Deadlines,
+    /// The entries of each class, by the time when they were heard from.
+    classes: [Deadlines; 3],
+    /// How many entries there may be of each class.
+    max: [usize; 3],
     /// When the next request is due.
     asking: Deadlines,
-    /// How many entries are wanted.
-    wanted: usize,
-    /// How many entries there may be of each class.
-    wanted_max: usize,
-    heard_max: usize,
-    confirmed_max: usize,
     pub counters: NeighborCounters,
 }
 
@@ -131,18 +126,14 @@ impl Neighbors {
     pub fn new(limits: &Limits, key: Key) -> Self {
         let entries = limits.neighbors.min(limits.memory / MEMORY_PER_ENTRY);
         let entries = entries.max(ENTRIES_MIN);
-        let (wanted_max, heard_max) = (entries / 16, entries / 4);
+        let (wanted, heard) = (entries / 16, entries / 4);
         Neighbors {
             entries: Slab::new(),
             by_address: Index::with_hasher(key),
             latest: 0,
-            heard: Deadlines::default(),
-            confirmed: Deadlines::default(),
+            classes: Default::default(),
+            max: [wanted, heard, entries - heard - wanted],
             asking: Deadlines::default(),
-            wanted: 0,
-            wanted_max,
-            heard_max,
-            confirmed_max: entries - heard_max - wanted_max,
             counters: NeighborCounters::default(),
         }
     }
@@ -218,7 +209,8 @@ impl Neighbors {
                 _ => self.remove(slot),
             }
         }
-        if self.wanted >= self.wanted_max {
+        let wanted = Class::Wanted as usize;
+        if self.classes[wanted].len() >= self.max[wanted] {
             return false;
         }
         let slot = self.insert(address, Station([0; 6]), Class::Wanted, now);
@@ -407,11 +399,11 @@ impl Neighbors {
         (entry.is_asked, entry.is_doubted) = (false, false);
         self.asking.clear(slot);
         if before != class {
-            self.leave(slot, before);
+            self.classes[before as usize].clear(slot);
             // The entry is in no list now, so that it cannot be pushed out itself.
             self.make_room(class, now);
         }
-        self.enter(slot, class, now);
+        self.classes[class as usize].set(slot, now);
     }
 
     fn insert(&mut self, address: Ipv4Addr, station: Station, class: Class, now: u64) -> usize {
@@ -428,7 +420,7 @@ impl Neighbors {
             answers: Pace::default(),
         });
         self.by_address.insert(address, slot);
-        self.enter(slot, class, now);
+        self.classes[class as usize].set(slot, now);
         slot
     }
 
@@ -436,7 +428,7 @@ impl Neighbors {
         if let Some(entry) = self.entries.try_remove(slot) {
             self.by_address.remove(&entry.address);
             self.asking.clear(slot);
-            self.leave(slot, entry.class);
+            self.classes[entry.class as usize].clear(slot);
         }
     }
 
@@ -449,51 +441,24 @@ impl Neighbors {
         }
     }
 
-    /// Enters a slot in the list of its class, or updates its time there.
-    fn enter(&mut self, slot: usize, class: Class, now: u64) {
-        match class {
-            Class::Wanted => self.wanted += 1,
-            Class::Heard => self.heard.set(slot, now),
-            Class::Confirmed => self.confirmed.set(slot, now),
-        }
-    }
-
-    fn leave(&mut self, slot: usize, class: Class) {
-        match class {
-            Class::Wanted => self.wanted -= 1,
-            Class::Heard => self.heard.clear(slot),
-            Class::Confirmed => self.confirmed.clear(slot),
-        }
-    }
-
     /// Makes room for one more entry of a class. Entries that are too old to be used are removed, too,
     /// so that the table becomes smaller again.
     fn make_room(&mut self, class: Class, now: u64) {
         for class in [Class::Heard, Class::Confirmed] {
-            if let Some((heard, slot)) = self.oldest(class)
+            if let Some((heard, slot)) = self.classes[class as usize].first()
                 && heard.saturating_add(IDLE_NS) <= now
             {
                 self.remove(slot);
             }
         }
-        let (len, max) = match class {
-            Class::Wanted => return,
-            Class::Heard => (self.heard.len(), self.heard_max),
-            Class::Confirmed => (self.confirmed.len(), self.confirmed_max),
-        };
-        if len >= max
-            && let Some((_, slot)) = self.oldest(class)
+        let list = &self.classes[class as usize];
+        // The number of wanted entries was checked before: they are not pushed out.
+        if class != Class::Wanted
+            && list.len() >= self.max[class as usize]
+            && let Some((_, slot)) = list.first()
         {
             self.counters.evicted += 1;
             self.remove(slot);
-        }
-    }
-
-    fn oldest(&self, class: Class) -> Option<(u64, usize)> {
-        match class {
-            Class::Wanted => None,
-            Class::Heard => self.heard.first(),
-            Class::Confirmed => self.confirmed.first(),
         }
     }
 }

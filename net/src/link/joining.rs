@@ -23,7 +23,7 @@
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
 use crate::link::ethernet::ETHERNET;
-use crate::packet::{Content, Ipv4, Packet, Payload, Segment};
+use crate::packet::{Content, Ipv4, PSH, Packet, Payload, Segment};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpSeqNumber};
 use alloc::vec::Vec;
 
@@ -34,50 +34,29 @@ pub(crate) const FRAME_MAX: usize = ETHERNET + u16::MAX as usize;
 const IP: usize = ETHERNET;
 const TCP: usize = IP + 20;
 const OPTIONS: usize = TCP + 20;
-/// A bit in TCP's octet of flags.
-const PSH: u8 = 0x08;
 /// A segment of so many octets may be a full-sized one (RFC 9293 §3.7.1).
 const DEFAULT_MSS: usize = 536;
 
 /// The octets of all headers up to the TCP options.
 type Fixed = [u8; OPTIONS];
 
-/// A segment in its frame that only carries data.
-#[derive(Clone, Copy)]
-pub(crate) struct First<'a> {
-    headers: &'a [u8],
-    data: &'a [u8],
-    /// The sequence number after its last octet.
-    end: TcpSeqNumber,
-}
-
-impl<'a> First<'a> {
-    /// The segment in a frame. `None` if it has other flags, no data, or options in its IPv4 header.
-    pub fn of(packet: &Packet<'a>) -> Option<(Self, Segment)> {
-        let Content::Ipv4(Ipv4 {
+/// The segment in a packet, if others can be joined to it: it only carries data, and its IPv4 header has
+/// no options.
+pub(crate) fn joinable(packet: &Packet<'_>) -> Option<Segment> {
+    match packet.headers.content {
+        Content::Ipv4(Ipv4 {
             start: TCP,
             payload: Payload::Segment(segment),
             ..
-        }) = packet.headers.content
-        else {
-            return None;
-        };
-        if !segment.is_plain || segment.len == 0 {
-            return None;
-        }
-        let end = segment.data + segment.len;
-        let first = First {
-            headers: packet.frame.get(..segment.data)?,
-            data: packet.frame.get(segment.data..end)?,
-            end: segment.end(),
-        };
-        Some((first, segment))
+        }) => Some(segment).filter(|segment| segment.is_plain && segment.len > 0),
+        _ => None,
     }
+}
 
-    /// Whether the next frame holds a segment that can be joined to this one.
-    pub fn is_followed_by(&self, frame: &[u8]) -> bool {
-        data_of_next(self.headers, self.end, frame).is_some()
-    }
+/// Whether the segment in the frame `next` can be joined to this one, which is in `frame`.
+pub(crate) fn is_followed_by(frame: &[u8], segment: &Segment, next: &[u8]) -> bool {
+    let headers = frame.get(..segment.data).unwrap_or_default();
+    data_of_next(headers, segment.end(), next).is_some()
 }
 
 /// The data of a frame, if it can be joined to a segment with these headers, whose next sequence
@@ -160,19 +139,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// A run of this one segment. Its connection has room for `room` octets.
-    pub fn new(mut buffer: Vec<u8>, first: &First<'_>, room: usize) -> Self {
-        let (headers, data) = (first.headers.len(), first.data.len());
-        let len = headers + data;
-        buffer[..headers].copy_from_slice(first.headers);
-        buffer[headers..len].copy_from_slice(first.data);
+    /// A run of one segment in its frame. Its connection has room for `room` octets.
+    pub fn new(mut buffer: Vec<u8>, frame: &[u8], segment: &Segment, room: usize) -> Self {
+        let len = segment.data + segment.len;
+        buffer[..len].copy_from_slice(&frame[..len]);
         Run {
-            most: buffer.len().min(headers + room),
+            most: buffer.len().min(segment.data + room),
             buffer,
             len,
-            headers,
-            end: first.end,
-            longest: data,
+            headers: segment.data,
+            end: segment.end(),
+            longest: segment.len,
         }
     }
 

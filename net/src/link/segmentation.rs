@@ -11,6 +11,7 @@
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
 use crate::link::ethernet::ETHERNET;
+use crate::packet::{FIN, PSH};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpPacket};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -26,7 +27,7 @@ const SEQUENCE: Range<usize> = 4..8;
 const FLAGS: usize = 13;
 const CHECKSUM: Range<usize> = 16..18;
 /// FIN and PSH, which only the last frame of a segment has.
-const LAST_ONLY: u8 = 0x01 | 0x08;
+const LAST_ONLY: u8 = FIN | PSH;
 /// CWR, which only the first frame has (RFC 3168 §6.1.2).
 const FIRST_ONLY: u8 = 0x80;
 

@@ -7,7 +7,7 @@ use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
 use crate::ip::protocol;
 use crate::link::ethernet::{self, Station};
-use crate::link::joining::{FRAME_MAX, First, Run};
+use crate::link::joining::{self, FRAME_MAX, Run};
 use crate::link::{Link, LinkToken};
 use crate::memory::Memory;
 use crate::names::ConnectionId;
@@ -56,7 +56,7 @@ impl<D: LookAhead> Stack<D> {
     /// Receives a frame, or up to `most` frames that are joined, if there is room for the reply.
     /// Returns how many frames were received.
     pub(crate) fn receive(&mut self, most: usize, now: u64) -> usize {
-        // Each is parsed where it stays: to move what its headers say costs as much as to read it.
+        // The parsed headers stay where they are: to move them costs as much as to parse them.
         let ahead;
         let mut known = None;
         if most > 1 && self.link.device.sees(2) && self.link.device.frame(0).len() > SHORT {
@@ -189,15 +189,16 @@ impl Joining {
     /// Begins a run with the first frame that waits, if the next frame can be joined to it, and if a
     /// connection expects the segment and has room for more than it.
     fn new(packet: &Packet<'_>, next: &[u8], tcp: &mut Tcp, memory: &mut Memory) -> Option<Self> {
-        let (first, segment) = First::of(packet)?;
-        if !first.is_followed_by(next) {
+        let segment = joining::joinable(packet)?;
+        if !joining::is_followed_by(packet.frame, &segment, next) {
             return None;
         }
         let (id, room) = tcp.expects(&segment)?;
         if segment.len >= room {
             return None;
         }
-        let run = Run::new(memory.take_frame(FRAME_MAX)?, &first, room);
+        let buffer = memory.take_frame(FRAME_MAX)?;
+        let run = Run::new(buffer, packet.frame, &segment, room);
         Some(Joining { run, id, segment })
     }
 }
@@ -339,7 +340,7 @@ impl Receiver<'_> {
         if at_once {
             self.tcp.acknowledge_at_once(id, false);
         }
-        self.after(id, segment, reply);
+        self.after(id, segment, &mut reply);
     }
 
     /// Processes a segment, which lies in this datagram and frame.
@@ -362,7 +363,7 @@ impl Receiver<'_> {
         match self.tcp.before(segment, &mut Context { own, memory, now }) {
             Course::Process(id) => {
                 self.ingress(id, segment.station, datagram, &mut reply);
-                self.after(id, segment, reply);
+                self.after(id, segment, &mut reply);
             }
             Course::Substitute {
                 id,
@@ -429,9 +430,11 @@ impl Receiver<'_> {
     }
 
     /// Notes what has become of a connection, and sends the acknowledgment that it has no socket for.
-    fn after<T: TxToken>(&mut self, id: ConnectionId, segment: &Segment, reply: Option<T>) {
+    fn after<T: TxToken>(&mut self, id: ConnectionId, segment: &Segment, reply: &mut Option<T>) {
         let acknowledgment = self.tcp.after(id, segment, self.now, self.memory);
-        if let (Some(acknowledgment), Some(reply)) = (acknowledgment, reply) {
+        if let Some(acknowledgment) = acknowledgment
+            && let Some(reply) = reply.take()
+        {
             emit::acknowledge(reply, self.own, segment, &acknowledgment);
         }
     }

@@ -44,13 +44,13 @@ impl Tcp {
                     assert!(listener.unwrap().ready.contains(&id));
                 }
                 Role::Held => {}
-                Role::Orphan { deadline, .. } => {
+                Role::Orphan(..) => {
                     orphans += 1;
-                    assert_eq!(self.orphans.get(slot), Some(deadline));
+                    assert!(self.orphans.get(slot).is_some());
                 }
-                Role::Dying { until } => {
+                Role::Dying => {
                     dying += 1;
-                    assert_eq!(self.dying.get(slot), Some(until));
+                    assert!(self.dying.get(slot).is_some());
                 }
             }
             if connection.detached {
@@ -78,8 +78,10 @@ impl Tcp {
             let socket = sole.get();
             let over = socket.state() == State::Closed;
             let unnoticed = match connection.role {
-                Role::Dying { .. } => socket.remote_endpoint().is_none(),
-                Role::Orphan { left, .. } => left != (socket.send_queue(), socket.state()),
+                Role::Dying => socket.remote_endpoint().is_none(),
+                Role::Orphan(queued, state) => {
+                    (queued, state) != (socket.send_queue(), socket.state())
+                }
                 _ => over,
             };
             assert!(!unnoticed || looks_at == 0, "{id:?} is over");

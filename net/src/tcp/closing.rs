@@ -42,7 +42,6 @@ impl Tcp {
     /// Closes a connection (RFC 9293 §3.9.1.4): queued octets are still sent, and then FIN. Its
     /// program can use it no more.
     pub fn close(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
-        let deadline = cx.now.saturating_add(nanoseconds(self.timers.orphan));
         let Some(connection) = self.get_mut(id) else {
             return;
         };
@@ -66,8 +65,7 @@ impl Tcp {
             // It was not established yet. Its peer gets a RST if it sends another segment.
             return self.remove(id, cx.memory);
         }
-        let left = (queued, state);
-        self.set_role(id, Role::Orphan { deadline, left });
+        self.set_role(id, Role::Orphan(queued, state), cx.now);
         self.schedule.touch(id.0);
     }
 
@@ -81,8 +79,7 @@ impl Tcp {
         if let Some(socket) = connection.socket_mut() {
             socket.abort();
         }
-        let until = now.saturating_add(DYING_NS);
-        self.set_role(id, Role::Dying { until });
+        self.set_role(id, Role::Dying, now);
         self.changed.push(id.0);
         self.schedule.touch(id.0);
     }
@@ -91,7 +88,6 @@ impl Tcp {
     /// connection, it stays there with its error, and a second connection in its place sends the RST.
     #[cold]
     pub(super) fn reset_held(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
-        let until = now.saturating_add(DYING_NS);
         let Some(connection) = self.get_mut(id) else {
             return;
         };
@@ -104,7 +100,7 @@ impl Tcp {
             group,
             moved_at: now,
             keep_alive: KeepAlive::default(),
-            role: Role::Dying { until },
+            role: Role::Dying,
             detached: false,
             established: true,
             fin_received: connection.fin_received,
@@ -120,7 +116,7 @@ impl Tcp {
             Role::Held => self.detach(id),
             _ => self.remove(id, memory),
         }
-        self.enter(dying);
+        self.enter(dying, now);
     }
 
     /// Ends all connections, since our address changes. Those that were established are reset. RSTs
@@ -136,7 +132,7 @@ impl Tcp {
         for (slot, established, role) in all {
             let id = ConnectionId(slot);
             match role {
-                Role::Dying { .. } => {}
+                Role::Dying => {}
                 _ if established => self.reset_held(id, now, memory),
                 _ => self.not_reached(id, now, memory),
             }
@@ -162,17 +158,17 @@ impl Tcp {
     }
 
     /// Gives a connection another role, and enters it in the list of that role.
-    pub(super) fn set_role(&mut self, id: ConnectionId, role: Role) {
+    pub(super) fn set_role(&mut self, id: ConnectionId, role: Role, now: u64) {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
         let old = core::mem::replace(&mut connection.role, role);
         let port = connection.tuple.port;
         self.leave_role(id, port, old);
-        self.enter_role(id, port, role);
+        self.enter_role(id, port, role, now);
     }
 
-    pub(super) fn enter_role(&mut self, id: ConnectionId, port: u16, role: Role) {
+    pub(super) fn enter_role(&mut self, id: ConnectionId, port: u16, role: Role, now: u64) {
         match role {
             Role::Waiting => {
                 if let Some(listener) = self.listeners.get_mut(&port) {
@@ -181,8 +177,11 @@ impl Tcp {
                 }
             }
             Role::Opening | Role::Held => {}
-            Role::Orphan { deadline, .. } => self.orphans.set(id.0, deadline),
-            Role::Dying { until } => self.dying.set(id.0, until),
+            Role::Orphan(..) => {
+                let deadline = now.saturating_add(nanoseconds(self.timers.orphan));
+                self.orphans.set(id.0, deadline);
+            }
+            Role::Dying => self.dying.set(id.0, now.saturating_add(DYING_NS)),
         }
     }
 
@@ -195,8 +194,8 @@ impl Tcp {
                 }
             }
             Role::Opening | Role::Held => {}
-            Role::Orphan { .. } => self.orphans.clear(id.0),
-            Role::Dying { .. } => self.dying.clear(id.0),
+            Role::Orphan(..) => self.orphans.clear(id.0),
+            Role::Dying => self.dying.clear(id.0),
         }
     }
 }

@@ -224,7 +224,7 @@ impl Tcp {
         let Some(connection) = self.slots.get_mut(id.0) else {
             return WaitsFor::Nothing;
         };
-        let is_dying = matches!(connection.role, Role::Dying { .. });
+        let is_dying = connection.role == Role::Dying;
         let end = connection
             .keep_alive
             .heard

@@ -55,15 +55,9 @@ impl EarlySyns {
     /// over.
     #[inline]
     pub fn take(&mut self, now: u64) -> Vec<Vec<u8>> {
-        let is_due = self.has_new_listener || !self.is_early(now);
-        match is_due && !self.frames.is_empty() {
-            true => self.take_all(),
-            false => Vec::new(),
+        if self.frames.is_empty() || (!self.has_new_listener && self.is_early(now)) {
+            return Vec::new();
         }
-    }
-
-    #[cold]
-    fn take_all(&mut self) -> Vec<Vec<u8>> {
         self.has_new_listener = false;
         core::mem::take(&mut self.frames)
     }

@@ -87,11 +87,11 @@ enum Role {
     Waiting,
     /// A program.
     Held,
-    /// Nobody any more: its program has closed it. It is aborted at `deadline`, unless it makes
-    /// progress: `left` is how many octets were queued last, and its state.
-    Orphan { deadline: u64, left: (usize, State) },
-    /// Nobody any more: it was aborted, and its RST may wait until this time.
-    Dying { until: u64 },
+    /// Nobody any more: its program has closed it. It is aborted if it makes no progress for a while:
+    /// these are its queued octets and its state when it did last.
+    Orphan(usize, State),
+    /// Nobody any more: it was aborted, and its RST may wait for [`DYING_NS`].
+    Dying,
 }
 
 struct Connection {
@@ -356,17 +356,17 @@ impl Tcp {
             unread: None,
             error: None,
         };
-        self.enter(connection)
+        self.enter(connection, now)
     }
 
     /// Enters a connection in all tables.
-    fn enter(&mut self, connection: Connection) -> ConnectionId {
+    fn enter(&mut self, connection: Connection, now: u64) -> ConnectionId {
         let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
         self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
         self.schedule.touch(id.0);
-        self.enter_role(id, tuple.port, role);
+        self.enter_role(id, tuple.port, role, now);
         id
     }
 

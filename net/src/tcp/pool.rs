@@ -251,10 +251,4 @@ impl Tcp {
 impl Connection {
     /// Octets of both buffers of the sockets that [`Connection::bare`] makes, which are not counted.
     pub(super) const BARE: usize = 2;
-
-    /// Notes that octets were delivered or acknowledged.
-    #[inline]
-    pub(super) fn moved(&mut self, now: u64) {
-        self.moved_at = now;
-    }
 }

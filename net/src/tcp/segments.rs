@@ -202,14 +202,14 @@ impl Tcp {
             connection.sequence.rcv_nxt = unread + received + usize::from(connection.fin_received);
         }
         if before != (connection.sequence.snd_una, connection.sequence.rcv_nxt) {
-            connection.moved(now);
+            connection.moved_at = now;
         }
-        if connection.receive_shut || matches!(connection.role, Role::Orphan { .. }) {
+        if connection.receive_shut || matches!(connection.role, Role::Orphan(..)) {
             let discarded = connection.discard();
             // Everything that we sent has arrived, but the peer goes on sending to a program that does
             // not receive any more. It gets a RST (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
             let unheard = discarded > 0 && state == State::FinWait2;
-            if unheard && matches!(connection.role, Role::Orphan { .. }) {
+            if unheard && matches!(connection.role, Role::Orphan(..)) {
                 self.counters.orphans_aborted += 1;
                 self.abort(id, now);
                 return None;
@@ -223,7 +223,7 @@ impl Tcp {
             }
             self.rank(id, group, now);
             if role == Role::Opening {
-                self.set_role(id, Role::Waiting);
+                self.set_role(id, Role::Waiting, now);
             }
         }
         match state {
@@ -314,14 +314,14 @@ impl Connection {
     #[inline]
     fn expects(&self, segment: &Segment) -> bool {
         self.established
-            && !matches!(self.role, Role::Dying { .. })
+            && self.role != Role::Dying
             && is_expected(&self.sequence, self.fin_received, segment)
     }
 
     /// Decides on a segment. `None`: the connection was aborted, and its RST is about to be sent.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
-        let is_over = matches!(self.role, Role::Dying { .. });
+        let is_over = self.role == Role::Dying;
         (!is_over).then(|| arrives((self.state(), false), &self.sequence, segment))
     }
 

@@ -19,7 +19,7 @@
 
 use crate::link::ethernet::ETHERNET;
 use crate::pace::Pace;
-use crate::packet::Segment;
+use crate::packet::{ACK, FIN, RST, SYN, Segment};
 use crate::tcp::handshake::{DEFAULT_MSS, Handshake, Offer};
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
@@ -31,11 +31,6 @@ const ACKNOWLEDGMENT: Range<usize> = TCP + 8..TCP + 12;
 const DATA_OFFSET: usize = TCP + 12;
 const FLAGS: usize = TCP + 13;
 const WINDOW: Range<usize> = TCP + 14..TCP + 16;
-/// Bits of the octet of flags.
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
 
 /// The shortest MSS that is honoured, in octets; Linux has the same bound. A peer that asks for
 /// segments of a single octet would cost 40 octets of headers for each.

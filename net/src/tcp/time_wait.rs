@@ -3,17 +3,17 @@
 //! The side that closes a connection first must remember its end for a while: if our last
 //! acknowledgment was lost, the peer repeats its FIN, and old duplicates must not reach a new
 //! connection between the same ports. smoltcp would keep the socket with its buffers for that. This
-//! table keeps about 40 octets instead, and is asked before smoltcp sees a segment.
+//! table keeps about 80 octets instead, and is asked before smoltcp sees a segment.
 
-use crate::deadlines::nanoseconds;
+use crate::deadlines::{Deadlines, nanoseconds};
 use crate::index::Index;
 use crate::names::Tuple;
 use crate::packet::Segment;
 use crate::secret::Key;
 use crate::tcp::handshake::Acknowledgment;
 use crate::tcp::sequence::Challenges;
-use alloc::collections::VecDeque;
 use core::time::Duration;
+use slab::Slab;
 use smoltcp::wire::TcpSeqNumber;
 
 /// What is to be done with a segment.
@@ -31,20 +31,19 @@ pub(crate) enum Judgment {
 }
 
 struct Entry {
+    tuple: Tuple,
     /// It acknowledges the peer's FIN; its sequence number is the one after our FIN.
     acknowledgment: Acknowledgment,
-    expires: u64,
     /// Limits how often the acknowledgment answers segments without FIN.
     challenges: Challenges,
 }
 
 /// The connections in TIME-WAIT. If the table is full, the oldest makes room for the newest.
 pub(crate) struct TimeWait {
-    entries: Index<Tuple, Entry>,
-    /// When entries expire, the earliest first. All live equally long, so a new one goes to the end.
-    /// An element that differs from its entry's time is left over from an entry that was removed or
-    /// whose time began again.
-    order: VecDeque<(u64, Tuple)>,
+    entries: Slab<Entry>,
+    by_tuple: Index<Tuple, usize>,
+    /// When entries expire.
+    expiries: Deadlines,
     capacity: usize,
     duration_ns: u64,
 }
@@ -52,8 +51,9 @@ pub(crate) struct TimeWait {
 impl TimeWait {
     pub fn new(capacity: usize, duration: Duration, key: Key) -> Self {
         TimeWait {
-            entries: Index::with_hasher(key),
-            order: VecDeque::new(),
+            entries: Slab::new(),
+            by_tuple: Index::with_hasher(key),
+            expiries: Deadlines::default(),
             capacity,
             duration_ns: nanoseconds(duration),
         }
@@ -66,78 +66,72 @@ impl TimeWait {
 
     /// Whether these ports must not be used for a new connection yet.
     pub fn holds(&self, tuple: &Tuple, now: u64) -> bool {
-        self.entries
-            .get(tuple)
-            .is_some_and(|entry| entry.expires > now)
+        let slot = self.by_tuple.get(tuple);
+        slot.is_some_and(|&slot| self.expiries.get(slot) > Some(now))
     }
 
-    /// Adds a connection, or begins the time of one anew.
+    /// Adds a connection. Entries whose time is over are removed.
     pub fn insert(&mut self, tuple: Tuple, acknowledgment: Acknowledgment, now: u64) {
-        let until = now.saturating_add(self.duration_ns);
-        let mut challenges = Challenges::default();
-        if let Some(entry) = self.entries.get_mut(&tuple) {
-            if entry.expires == until {
-                // It is in the order with this time already.
-                entry.acknowledgment = acknowledgment;
-                return;
-            }
-            challenges = entry.challenges;
-            self.entries.remove(&tuple);
-        }
-        while let Some(&(expires, oldest)) = self.order.front() {
-            if expires > now && self.entries.len() < self.capacity {
-                break;
-            }
-            if is_current(&self.entries, expires, &oldest) {
-                self.entries.remove(&oldest);
-            }
-            self.order.pop_front();
+        self.forget(&tuple);
+        while let Some((expires, oldest)) = self.expiries.first()
+            && (expires <= now || self.len() >= self.capacity)
+        {
+            self.remove(oldest);
         }
         if self.capacity == 0 {
             return;
         }
-        if self.order.len() >= 2 * self.capacity {
-            // At least every other element is left over.
-            let entries = &self.entries;
-            self.order
-                .retain(|(expires, tuple)| is_current(entries, *expires, tuple));
-        }
-        let entry = Entry {
+        let slot = self.entries.insert(Entry {
+            tuple,
             acknowledgment,
-            expires: until,
-            challenges,
-        };
-        self.entries.insert(tuple, entry);
-        self.order.push_back((until, tuple));
+            challenges: Challenges::default(),
+        });
+        self.by_tuple.insert(tuple, slot);
+        self.begin_time(slot, now);
+    }
+
+    fn begin_time(&mut self, slot: usize, now: u64) {
+        let expires = now.saturating_add(self.duration_ns);
+        self.expiries.set(slot, expires);
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Some(entry) = self.entries.try_remove(slot) {
+            self.by_tuple.remove(&entry.tuple);
+            self.expiries.clear(slot);
+        }
     }
 
     /// Removes an entry, since a new connection has begun.
     pub fn forget(&mut self, tuple: &Tuple) {
-        self.entries.remove(tuple);
+        if let Some(&slot) = self.by_tuple.get(tuple) {
+            self.remove(slot);
+        }
     }
 
     /// Removes all entries, since our address has changed.
     pub fn clear(&mut self) {
-        self.entries.clear();
-        self.order.clear();
+        while let Some((_, slot)) = self.expiries.first() {
+            self.remove(slot);
+        }
     }
 
     /// Decides on a segment that belongs to no open connection.
     pub fn segment(&mut self, segment: &Segment, now: u64) -> Judgment {
-        let tuple = &segment.tuple;
-        let Some(entry) = self.entries.get_mut(tuple) else {
+        let Some(&slot) = self.by_tuple.get(&segment.tuple) else {
+            return Judgment::Unknown;
+        };
+        let is_over = self.expiries.get(slot) <= Some(now);
+        let Some(entry) = self.entries.get_mut(slot).filter(|_| !is_over) else {
+            self.remove(slot);
             return Judgment::Unknown;
         };
         let acknowledgment = entry.acknowledgment;
-        if entry.expires <= now {
-            self.entries.remove(tuple);
-            return Judgment::Unknown;
-        }
         if segment.rst {
             // Only a RST with exactly the expected number ends TIME-WAIT (RFC 5961 §3.2). RFC 1337
             // describes what goes wrong otherwise.
             if segment.seq == acknowledgment.ack {
-                self.entries.remove(tuple);
+                self.remove(slot);
             }
             return Judgment::Drop;
         }
@@ -146,7 +140,7 @@ impl TimeWait {
         }
         if segment.fin {
             // RFC 9293 §3.10.7.4, eighth: the time begins again.
-            self.insert(*tuple, acknowledgment, now);
+            self.begin_time(slot, now);
             return Judgment::Repeat(acknowledgment);
         }
         let nothing_new = segment.end() == segment.seq && segment.seq == acknowledgment.ack;
@@ -157,13 +151,6 @@ impl TimeWait {
             false => Judgment::Repeat(acknowledgment),
         }
     }
-}
-
-/// Whether this is the time at which the connection's entry expires.
-fn is_current(entries: &Index<Tuple, Entry>, expires: u64, tuple: &Tuple) -> bool {
-    entries
-        .get(tuple)
-        .is_some_and(|entry| entry.expires == expires)
 }
 
 #[cfg(test)]
@@ -293,14 +280,13 @@ mod tests {
         for port in 1..100 {
             table.insert(tuple(port), LAST_ACK, u64::from(port));
             assert!(table.len() <= 3);
-            assert!(table.order.len() <= 6);
         }
         assert!(table.holds(&tuple(99), 100) && table.holds(&tuple(97), 100));
         assert!(!table.holds(&tuple(96), 100));
     }
 
     #[test]
-    fn what_begins_again_stays_and_leaves_nothing_behind() {
+    fn what_begins_again_stays() {
         let mut table = table();
         table.insert(tuple(2), LAST_ACK, 1);
         let mut fin = segment(1, 999);
@@ -309,13 +295,13 @@ mod tests {
             for _ in 0..3 {
                 assert_eq!(table.segment(&fin, now), Judgment::Repeat(LAST_ACK));
             }
-            assert!(table.order.len() <= 6 && table.len() == 2);
+            assert_eq!(table.len(), 2);
         }
         table.insert(tuple(3), LAST_ACK, 1000);
         table.insert(tuple(4), LAST_ACK, 1001);
         // The second has been there longest without a word.
         assert!(table.holds(&tuple(1), 1001) && !table.holds(&tuple(2), 1001));
         table.insert(tuple(5), LAST_ACK, 200 * SECOND);
-        assert_eq!((table.len(), table.order.len()), (1, 1));
+        assert_eq!(table.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What a connection does in its turn, and what ends its time-outs.
 
-use crate::deadlines::{Deadlines, earlier, nanoseconds};
+use crate::deadlines::{Deadlines, earlier};
 use crate::memory::Memory;
 use crate::names::{ConnectionId, Tuple};
 use crate::tcp::arrives::Substitute;
@@ -82,7 +82,7 @@ impl Tcp {
 
     /// When TCP has something to do next.
     pub fn deadline(&self) -> Option<u64> {
-        let first = |expiries: &Deadlines| expiries.first().map(|(at, _)| at);
+        let first = |deadlines: &Deadlines| deadlines.first().map(|(at, _)| at);
         earlier(
             earlier(self.half_open.deadline(), first(&self.orphans)),
             earlier(first(&self.dying), self.schedule.deadline()),
@@ -157,16 +157,14 @@ impl Tcp {
         let (state, queued) = (connection.state(), connection.queued());
         let reset_pending = connection.owes_reset();
         match connection.role {
-            Role::Dying { .. } if reset_pending => {}
-            Role::Dying { .. } => self.remove(id, memory),
+            Role::Dying if reset_pending => {}
+            Role::Dying => self.remove(id, memory),
             _ if state == State::Closed => self.closed(id, now, memory),
-            Role::Orphan { deadline, left } => {
-                let progress = left != (queued, state);
-                let left = (queued, state);
-                if progress {
-                    let deadline = now.saturating_add(nanoseconds(self.timers.orphan));
-                    self.set_role(id, Role::Orphan { deadline, left });
-                } else if deadline <= now {
+            Role::Orphan(old_queued, old_state) => {
+                let is_over = self.orphans.get(id.0).is_none_or(|at| at <= now);
+                if (old_queued, old_state) != (queued, state) {
+                    self.set_role(id, Role::Orphan(queued, state), now);
+                } else if is_over {
                     self.counters.orphans_aborted += 1;
                     self.abort(id, now);
                 }

@@ -6,59 +6,36 @@ use crate::ip::outbound::{HEAD, Outbound, Progress};
 use crate::ip::protocol;
 use crate::link::checksum::{Sum, of_udp};
 use crate::link::ethernet::Station;
-use crate::phy::UdpPacket;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-/// A datagram from a local port to a host.
-#[derive(Clone, Copy)]
-pub(super) struct Datagram<'a> {
-    pub port: u16,
-    pub to: SocketAddrV4,
-    /// The station of the next hop.
-    pub station: Station,
-    pub octets: &'a [u8],
-}
-
-impl<'a> Datagram<'a> {
-    fn len(&self) -> usize {
-        HEAD + self.octets.len()
+/// The IPv4 datagram from a local port to a host, by way of a station. `sums`: whether UDP's checksum
+/// is computed here; otherwise it is 0, and the card fills it in.
+#[inline]
+pub(super) fn packet<'a>(
+    port: u16,
+    to: SocketAddrV4,
+    station: Station,
+    octets: &'a [u8],
+    own: &Interface,
+    sums: bool,
+) -> Outbound<'a> {
+    let len = HEAD + octets.len();
+    let mut head = [0; HEAD];
+    head[..2].copy_from_slice(&port.to_be_bytes());
+    head[2..4].copy_from_slice(&to.port().to_be_bytes());
+    head[4..6].copy_from_slice(&(len as u16).to_be_bytes());
+    if sums {
+        let sum = Sum::default().pseudo(own.address(), *to.ip(), protocol::UDP, len);
+        let checksum = of_udp(sum.add(&head).add(octets));
+        head[6..].copy_from_slice(&checksum.to_be_bytes());
     }
-
-    fn header(&self, checksum: u16) -> [u8; HEAD] {
-        let mut header = [0; HEAD];
-        let mut udp = UdpPacket::new_unchecked(&mut header);
-        udp.set_src_port(self.port);
-        udp.set_dst_port(self.to.port());
-        udp.set_len(self.len() as u16);
-        udp.set_checksum(checksum);
-        header
-    }
-
-    /// UDP's checksum (RFC 768).
-    fn checksum(&self, own: &Interface) -> u16 {
-        let sum = Sum::default()
-            .pseudo(own.address(), *self.to.ip(), protocol::UDP, self.len())
-            .add(&self.header(0))
-            .add(self.octets);
-        of_udp(sum)
-    }
-
-    /// The IPv4 datagram. `sums`: whether UDP's checksum is computed here; otherwise it is 0, and the
-    /// card fills it in.
-    #[inline]
-    pub fn packet(&self, own: &Interface, sums: bool) -> Outbound<'a> {
-        let checksum = match sums {
-            true => self.checksum(own),
-            false => 0,
-        };
-        Outbound {
-            to: *self.to.ip(),
-            station: self.station,
-            protocol: protocol::UDP,
-            head: self.header(checksum),
-            octets: self.octets,
-        }
+    Outbound {
+        to: *to.ip(),
+        station,
+        protocol: protocol::UDP,
+        head,
+        octets,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::ip::outbound::HEAD;
 use crate::memory::Memory;
 use crate::names::DatagramId;
 use crate::phy::Device;
-use crate::udp::emit::{Datagram, Destination, Waiting, group};
+use crate::udp::emit::{Destination, Waiting, group, packet};
 use crate::udp::{AT_ONCE, Context, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use abi::{Error, Result};
 use core::net::Ipv4Addr;
@@ -73,13 +73,7 @@ impl Udp {
             && (port.waiting.is_empty() || port.count(hop) == 0)
             && let Some((token, software)) = cx.link.transmit_bare(cx.now)
         {
-            let datagram = Datagram {
-                port: port.port,
-                to,
-                station,
-                octets,
-            };
-            let packet = datagram.packet(cx.own, software.udp.tx());
+            let packet = packet(port.port, to, station, octets, cx.own, software.udp.tx());
             let identification = self.identifications.next();
             packet.send(token, cx.own, software, identification);
             self.at_once += 1;
@@ -152,14 +146,10 @@ impl Udp {
                 self.turns.push_front(slot);
                 return true;
             };
-            let datagram = Datagram {
-                port: port.port,
-                to: waiting.destination.to,
-                station,
-                octets: &waiting.octets,
-            };
-            let is_sent = if HEAD + datagram.octets.len() <= self.payload_max {
-                let packet = datagram.packet(cx.own, software.udp.tx());
+            let (to, octets) = (waiting.destination.to, &waiting.octets);
+            let packet = |sums| packet(port.port, to, station, octets, cx.own, sums);
+            let is_sent = if HEAD + octets.len() <= self.payload_max {
+                let packet = packet(software.udp.tx());
                 let identification = self.identifications.next();
                 packet.send(token, cx.own, software, identification);
                 true
@@ -168,7 +158,7 @@ impl Udp {
                     .progress
                     .get_or_insert_with(|| self.identifications.begin());
                 // The first fragment carries the header, with the checksum of the whole datagram.
-                let packet = datagram.packet(cx.own, progress.sent == 0);
+                let packet = packet(progress.sent == 0);
                 packet.send_fragment(token, cx.own, software, progress, self.payload_max)
             };
             if is_sent {

@@ -25,24 +25,22 @@ impl Neighbors {
     /// Panics if the books disagree, or more is kept than may be.
     fn audit(&self) {
         assert_eq!(self.by_address.len(), self.entries.len());
-        let (mut wanted, mut heard, mut confirmed) = (0, 0, 0);
+        let mut counts = [0; 3];
         for (slot, entry) in &self.entries {
             assert_eq!(self.by_address.get(&entry.address), Some(&slot));
-            let lists = (self.heard.get(slot), self.confirmed.get(slot));
-            let count = match entry.class {
-                Class::Wanted => (&mut wanted, (None, None)),
-                Class::Heard => (&mut heard, (Some(entry.heard), None)),
-                Class::Confirmed => (&mut confirmed, (None, Some(entry.heard))),
-            };
-            *count.0 += 1;
-            assert_eq!(lists, count.1);
+            counts[entry.class as usize] += 1;
+            let list = &self.classes[entry.class as usize];
+            assert_eq!(list.get(slot), Some(entry.heard));
             assert_eq!(self.asking.get(slot).is_some(), entry.is_asked);
             assert_eq!(entry.class == Class::Wanted, !entry.station.is_single());
         }
-        assert_eq!((self.heard.len(), self.confirmed.len()), (heard, confirmed));
-        assert_eq!(self.wanted, wanted);
-        assert!(wanted <= self.wanted_max && heard <= self.heard_max);
-        assert!(confirmed <= self.confirmed_max);
+        assert_eq!(self.classes.each_ref().map(Deadlines::len), counts);
+        assert!(
+            counts
+                .iter()
+                .zip(self.max)
+                .all(|(&count, max)| count <= max)
+        );
     }
 
     fn class(&self, address: Ipv4Addr) -> Option<Class> {
@@ -205,7 +203,11 @@ fn a_flood_of_invented_senders_leaves_who_has_answered_in_place() {
     for number in 0..3000 {
         table.heard_from(host(1_000_000 + number), HERE, false, now);
     }
-    assert!(table.len() <= table.heard_max, "{}", table.len());
+    assert!(
+        table.len() <= table.max[Class::Heard as usize],
+        "{}",
+        table.len()
+    );
     table.audit();
 }
 
@@ -274,7 +276,7 @@ fn each_is_asked_for_at_its_own_pace_and_given_up() {
     assert_eq!((table.len(), table.counters.silent), (0, 10));
     assert_eq!((table.counters.asked, table.deadline()), (30, None));
     // Of so many at once, one more is not asked for.
-    let most = table.wanted_max as u32;
+    let most = table.max[Class::Wanted as usize] as u32;
     let wanted = (0..most).map(|number| table.ask(host(number), START));
     assert!(wanted.fold(true, |all, each| all & each));
     assert!(!table.ask(host(most), START) && table.ask(host(3), START));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Config;
 use crate::ip::interface::Interface;
-use crate::packet::parse;
+use crate::packet;
 use crate::tests::frames::Segment;
 use crate::tests::world::SERVER_MAC;
 use smoltcp::phy::Checksum;
@@ -20,17 +20,11 @@ fn frame(seq: u32, len: usize) -> Vec<u8> {
     .frame()
 }
 
-/// The segment in a frame that begins a run, whatever its checksums.
-fn begins(frame: &[u8]) -> Option<First<'_>> {
+/// The segment in a frame to which others can be joined, whatever its checksums.
+fn begins(frame: &[u8]) -> Option<packet::Segment> {
     let own = Interface::new(&Config::new(SERVER_MAC, 1));
-    let headers = parse(frame, &own, &ChecksumCapabilities::ignored()).ok()?;
-    // It is the frame's headers as long as there is the frame.
-    let headers = alloc::boxed::Box::leak(alloc::boxed::Box::new(headers));
-    Some(First::of(&Packet { frame, headers })?.0)
-}
-
-fn first(frame: &[u8]) -> First<'_> {
-    begins(frame).unwrap()
+    let headers = &packet::parse(frame, &own, &ChecksumCapabilities::ignored()).ok()?;
+    joinable(&Packet { frame, headers })
 }
 
 fn with(mut frame: Vec<u8>, at: usize, bits: u8) -> Vec<u8> {
@@ -38,8 +32,9 @@ fn with(mut frame: Vec<u8>, at: usize, bits: u8) -> Vec<u8> {
     frame
 }
 
-fn run(first: &First<'_>, room: usize) -> Run {
-    Run::new(alloc::vec![0; FRAME_MAX], first, room)
+fn run(frame: &[u8], room: usize) -> Run {
+    let segment = begins(frame).unwrap();
+    Run::new(alloc::vec![0; FRAME_MAX], frame, &segment, room)
 }
 
 #[test]
@@ -76,8 +71,8 @@ fn what_says_more_than_that_there_is_more_begins_nothing() {
 #[test]
 fn a_frame_goes_on_that_says_the_same_in_all_that_matters() {
     let (one, next) = (frame(1000, 100), frame(1100, 100));
-    let one = first(&one);
-    assert!(one.is_followed_by(&next));
+    let first = begins(&one).unwrap();
+    assert!(is_followed_by(&one, &first, &next));
     for at in (0..54).filter(|at| !(16..18).contains(at)) {
         for bit in (0..8).map(|bit| 1 << bit) {
             let may_differ = match at {
@@ -87,7 +82,7 @@ fn a_frame_goes_on_that_says_the_same_in_all_that_matters() {
                 47 => bit == PSH,
                 _ => false,
             };
-            let is_followed = one.is_followed_by(&with(next.clone(), at, bit));
+            let is_followed = is_followed_by(&one, &first, &with(next.clone(), at, bit));
             assert_eq!(is_followed, may_differ, "{at}: {bit:#x}");
         }
     }
@@ -97,27 +92,30 @@ fn a_frame_goes_on_that_says_the_same_in_all_that_matters() {
         for other in &words[..n] {
             for at in (0..8).filter(|at| word + at != 47 && other + at != 47) {
                 let twice = with(with(next.clone(), word + at, 1), other + at, 1);
-                assert!(!one.is_followed_by(&twice), "{word} {other} {at}");
+                assert!(!is_followed_by(&one, &first, &twice), "{word} {other} {at}");
             }
         }
         for at in [0, 7].into_iter().filter(|at| word + at != 47) {
             let twice = with(with(next.clone(), word + at, 1), 22, 1);
-            assert!(!one.is_followed_by(&twice), "{word} {at}");
+            assert!(!is_followed_by(&one, &first, &twice), "{word} {at}");
         }
     }
     // Nor three, where the words of the addresses and ports overlap.
     let thrice = [26, 30, 34]
         .into_iter()
         .fold(next, |next, at| with(next, at, 1));
-    assert!(!one.is_followed_by(&thrice));
-    assert!(!one.is_followed_by(&frame(1101, 100)) && !one.is_followed_by(&frame(1100, 0)));
+    assert!(!is_followed_by(&one, &first, &thrice));
+    assert!(
+        !is_followed_by(&one, &first, &frame(1101, 100))
+            && !is_followed_by(&one, &first, &frame(1100, 0))
+    );
 }
 
 #[test]
 fn a_run_takes_what_there_is_room_for() {
     let software = ChecksumCapabilities::default();
     let one = frame(1000, 100);
-    let mut run = run(&first(&one), 300);
+    let mut run = run(&one, 300);
     assert!(run.join(&frame(1100, 50), &software));
     assert!(!run.join(&frame(1150, 151), &software));
     assert!(run.join(&frame(1150, 150), &software));
@@ -140,7 +138,7 @@ fn what_is_damaged_is_not_taken_if_software_is_to_tell() {
         for tcp in [Checksum::Both, Checksum::None] {
             let mut software = ChecksumCapabilities::default();
             (software.ipv4, software.tcp) = (ip, tcp);
-            let joins = |frame: &[u8]| run(&first(&one), 1000).join(frame, &software);
+            let joins = |frame: &[u8]| run(&one, 1000).join(frame, &software);
             let took = [&next, &bad_ip, &bad_tcp].map(|frame| joins(frame));
             assert_eq!(took, [true, !software.ipv4.rx(), !software.tcp.rx()]);
         }
@@ -161,7 +159,7 @@ fn two_full_segments_are_owed_an_answer() {
         (365, 5, true),
     ] {
         let one = frame(0, len);
-        let mut run = run(&first(&one), FRAME_MAX);
+        let mut run = run(&one, FRAME_MAX);
         for n in 1..count {
             assert!(run.join(&frame((n * len) as u32, len), &software));
         }
