@@ -107,7 +107,7 @@ pub fn load<M: Memory>(
 
     let mut mapper = Mapper::new(memory, &mut frames).map_err(failed)?;
     // The segments last: their table and those of physical memory, which the kernel has in use
-    // all the time, are neighbours then, and in slots of their own in a TLB.
+    // all the time, are neighbours then, and their colours differ: see the crate `placement`.
     let recursive_index = places
         .map_all(&mut mapper, &module, &cmdline, machine)
         .map_err(failed)?;

@@ -13,30 +13,17 @@
 
 use crate::limits::PROCESS_MAX;
 use abi::account::{Account, Holder, Stage};
+use abi::wire::Name;
 use abi::{Pid, Syscall};
 use core::marker::PhantomData;
 
 /// The stage that serves the system call of this number.
 pub fn stage_of(number: u64) -> Stage {
-    const STAGES: [Stage; Syscall::ALL.len()] = {
-        let mut stages = [Stage::Call; Syscall::ALL.len()];
-        let mut number = 0;
-        while number < stages.len() {
-            stages[number] = stage_of_call(Syscall::ALL[number]);
-            number += 1;
-        }
-        stages
-    };
-    let stage = STAGES.get(usize::try_from(number).unwrap_or(usize::MAX));
-    *stage.unwrap_or(&Stage::Call)
-}
-
-const fn stage_of_call(call: Syscall) -> Stage {
-    match call {
-        Syscall::Call | Syscall::Reply | Syscall::Wait | Syscall::Notify => Stage::Message,
-        Syscall::LeaseRead | Syscall::LeaseWrite => Stage::Lease,
-        Syscall::NicSend | Syscall::NicFlush => Stage::Send,
-        Syscall::NicReceive | Syscall::NicExchange => Stage::Receive,
+    match Syscall::from_number(number) {
+        Some(Syscall::Call | Syscall::Reply | Syscall::Wait | Syscall::Notify) => Stage::Message,
+        Some(Syscall::LeaseRead | Syscall::LeaseWrite) => Stage::Lease,
+        Some(Syscall::NicSend | Syscall::NicFlush) => Stage::Send,
+        Some(Syscall::NicReceive | Syscall::NicExchange) => Stage::Receive,
         _ => Stage::Call,
     }
 }
@@ -56,29 +43,28 @@ struct Sum {
 
 /// What one process has had.
 #[derive(Clone, Copy)]
-struct Share {
+struct Usage {
     pid: Pid,
     user: u64,
     kernel: u64,
     traps: u64,
 }
 
-impl Share {
-    const fn new(pid: Pid) -> Self {
-        Share {
-            pid,
-            user: 0,
-            kernel: 0,
-            traps: 0,
-        }
-    }
+impl Usage {
+    /// Nothing, of a process that there never is.
+    const NONE: Self = Usage {
+        pid: Pid(u32::MAX),
+        user: 0,
+        kernel: 0,
+        traps: 0,
+    };
 }
 
 /// How long each stage of the kernel's work and each process had the processor.
 pub struct Accounts<C: Counter> {
     stages: [Sum; Stage::COUNT],
     /// By slot of the process table; a new process in a slot starts from nothing.
-    shares: [Share; PROCESS_MAX],
+    usages: [Usage; PROCESS_MAX],
     /// What goes on, and since when.
     stage: Stage,
     since: u64,
@@ -101,7 +87,7 @@ impl<C: Counter> Accounts<C> {
         let now = C::now();
         Accounts {
             stages: [Sum::default(); Stage::COUNT],
-            shares: [Share::new(Pid(u32::MAX)); PROCESS_MAX],
+            usages: [Usage::NONE; PROCESS_MAX],
             stage: Stage::Call,
             since: now,
             entered: now,
@@ -169,27 +155,27 @@ impl<C: Counter> Accounts<C> {
     fn settle(&mut self) {
         if let Some(pid) = self.payer {
             let turn = self.turn(pid);
-            self.shares[pid.slot() % PROCESS_MAX] = turn;
+            self.usages[pid.slot() % PROCESS_MAX] = turn;
         }
         self.user_before = self.stages[Stage::User as usize].cycles;
         self.kernel = 0;
         self.traps = 0;
     }
 
-    /// The share of the process whose turn it is, with that.
-    fn turn(&self, pid: Pid) -> Share {
-        let mut share = self.share(pid);
-        share.user += self.stages[Stage::User as usize].cycles - self.user_before;
-        share.kernel += self.kernel;
-        share.traps += self.traps;
-        share
+    /// The usage of the process whose turn it is, with that.
+    fn turn(&self, pid: Pid) -> Usage {
+        let mut usage = self.usage(pid);
+        usage.user += self.stages[Stage::User as usize].cycles - self.user_before;
+        usage.kernel += self.kernel;
+        usage.traps += self.traps;
+        usage
     }
 
-    fn share(&self, pid: Pid) -> Share {
-        let share = self.shares[pid.slot() % PROCESS_MAX];
-        match share.pid == pid {
-            true => share,
-            false => Share::new(pid),
+    fn usage(&self, pid: Pid) -> Usage {
+        let usage = self.usages[pid.slot() % PROCESS_MAX];
+        match usage.pid == pid {
+            true => usage,
+            false => Usage { pid, ..Usage::NONE },
         }
     }
 
@@ -200,17 +186,28 @@ impl<C: Counter> Accounts<C> {
             Stage::User => (cycles, 0),
             _ => (0, cycles),
         };
-        Account::new(Holder::Stage(stage), stage.name(), user, kernel, count)
+        Account {
+            holder: Holder::Stage(stage),
+            name: Name::new(stage.name()),
+            user,
+            kernel,
+            count,
+        }
     }
 
     /// The line of a process with that name.
     pub fn process(&self, pid: Pid, name: &str) -> Account {
-        let share = match self.payer == Some(pid) {
+        let usage = match self.payer == Some(pid) {
             true => self.turn(pid),
-            false => self.share(pid),
+            false => self.usage(pid),
         };
-        let holder = Holder::Process(pid);
-        Account::new(holder, name, share.user, share.kernel, share.traps)
+        Account {
+            holder: Holder::Process(pid),
+            name: Name::new(name),
+            user: usage.user,
+            kernel: usage.kernel,
+            count: usage.traps,
+        }
     }
 }
 
@@ -349,6 +346,6 @@ mod tests {
         accounts.end(None);
         assert_eq!(process(&accounts, new), (4, 2, 1));
         assert_eq!(process(&accounts, old), (0, 0, 0));
-        assert_eq!(accounts.process(new, "init").name(), "init");
+        assert_eq!(accounts.process(new, "init").name.as_str(), "init");
     }
 }

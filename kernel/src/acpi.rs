@@ -1,20 +1,18 @@
-//! The little of ACPI that Wharf needs: from the RSDP to the MCFG table, which says where
-//! PCI Express configuration space (ECAM) is in memory.
+//! The little of ACPI that Wharf needs: tables by their signatures, and of these the MCFG table, which
+//! says where PCI Express configuration space (ECAM) is in memory.
 //!
-//! Tables are firmware's, so they are checked before they are believed: signatures,
-//! checksums, and lengths against fixed bounds.
+//! Firmware has written the tables, so they are checked before they are believed: signatures, checksums,
+//! and lengths against fixed bounds.
 //!
-//! Why not the `acpi` crate: it wants its caller to map tables and hand out pointers, by
-//! `unsafe fn`s, which this library forbids; and this is one table.
+//! Why not the `acpi` crate: its caller has to map tables and hand out pointers, by `unsafe fn`s, which
+//! this library forbids.
 //!
 //! Sources: ACPI 6.5 §5.2.5 to §5.2.8; PCI Firmware 3.3 §4.1.2 (MCFG).
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::pci::Address;
-
-/// Reads physical memory: the kernel's direct map, or a model of it.
+/// Reads physical memory: by the kernel's mapping of all of it, or from a test's model.
 pub trait PhysicalMemory {
     /// Copies `buffer.len()` bytes from `address`; `false` if they are not all there.
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
@@ -37,21 +35,10 @@ impl EcamWindow {
     /// Bytes of configuration space of one bus.
     pub const BUS_SIZE: u64 = 1 << 20;
 
-    /// Physical address of the first byte.
-    pub fn start(&self) -> u64 {
-        self.base + u64::from(self.first_bus) * Self::BUS_SIZE
-    }
-
-    /// How many bytes it has: what to map, uncached, from [`EcamWindow::start`].
-    pub fn size(&self) -> u64 {
-        (u64::from(self.last_bus - self.first_bus) + 1) * Self::BUS_SIZE
-    }
-
-    /// Offset from [`EcamWindow::start`] of the register at byte `offset` of a function,
-    /// or nothing if its bus or the offset is outside.
-    pub fn offset(&self, address: Address, offset: u16) -> Option<u64> {
-        let inside = (self.first_bus..=self.last_bus).contains(&address.bus()) && offset < 0x1000;
-        inside.then(|| address.ecam_offset(offset) - u64::from(self.first_bus) * Self::BUS_SIZE)
+    /// Physical address of a bus's configuration space; `None` if the window has no such bus.
+    pub fn bus(&self, bus: u8) -> Option<u64> {
+        let inside = (self.first_bus..=self.last_bus).contains(&bus);
+        inside.then(|| self.base + u64::from(bus) * Self::BUS_SIZE)
     }
 }
 
@@ -113,146 +100,121 @@ impl fmt::Display for AcpiError {
 impl core::error::Error for AcpiError {}
 
 /// The ECAM windows of the machine, from the MCFG table. Old machines have none, which is
-/// [`AcpiError::NoTable`]: use mechanism 1 then, as after any other error.
+/// [`AcpiError::NoTable`]: mechanism 1 is used then, as after any other error.
 ///
 /// # Errors
-/// What is wrong with the tables on the way, see [`AcpiError`].
+/// [`AcpiError::BadWindow`], and the errors of [`find_table`].
 pub fn ecam_windows(memory: &impl PhysicalMemory, rsdp: u64) -> Result<Vec<EcamWindow>, AcpiError> {
-    const RESERVED: u64 = 8;
-    const ENTRY: u64 = 16;
+    const RESERVED: usize = 8;
     let mcfg = find_table(memory, rsdp, *b"MCFG")?;
-    let mut windows = Vec::new();
-    let mut at = Table::HEADER + RESERVED;
-    while at + ENTRY <= mcfg.length {
-        let base = u64::from_le_bytes(mcfg.field(memory, at)?);
-        let segment = u16::from_le_bytes(mcfg.field(memory, at + 8)?);
-        let [first_bus, last_bus] = mcfg.field(memory, at + 10)?;
+    let entries = mcfg.get(HEADER + RESERVED..).unwrap_or_default();
+    let windows = entries.as_chunks::<16>().0.iter().map(|entry| {
+        let base = number(&entry[..8]);
+        let (first_bus, last_bus) = (entry[10], entry[11]);
         // All 256 buses are to be inside what an x86_64 can address, for simple sums.
         let end = base.checked_add(256 * EcamWindow::BUS_SIZE);
         if first_bus > last_bus || end.is_none_or(|end| end > PHYSICAL_END) {
             return Err(AcpiError::BadWindow(base));
         }
-        windows.push(EcamWindow {
+        Ok(EcamWindow {
             base,
-            segment,
+            segment: number(&entry[8..10]) as u16,
             first_bus,
             last_bus,
-        });
-        at += ENTRY;
-    }
-    Ok(windows)
-}
-
-/// A table whose signature, length and checksum have been verified.
-struct Table {
-    address: u64,
-    length: u64,
-}
-
-impl Table {
-    /// Bytes of the header every table begins with: signature, length, revision,
-    /// checksum, and who made it.
-    const HEADER: u64 = 36;
-    /// The longest table that is read; RSDT, XSDT and MCFG are far below.
-    const LENGTH_MAX: u64 = 64 * 1024;
-
-    fn open(
-        memory: &impl PhysicalMemory,
-        address: u64,
-        signature: Signature,
-    ) -> Result<Table, AcpiError> {
-        if read(memory, address)? != signature {
-            return Err(AcpiError::WrongTable(address, signature));
-        }
-        let length = u32::from_le_bytes(read(memory, add(address, 4)?)?);
-        if !(Self::HEADER..=Self::LENGTH_MAX).contains(&u64::from(length)) {
-            return Err(AcpiError::BadLength(signature, length));
-        }
-        if checksum(memory, address, u64::from(length))? != 0 {
-            return Err(AcpiError::BadChecksum(signature));
-        }
-        Ok(Table {
-            address,
-            length: u64::from(length),
         })
-    }
-
-    /// The bytes at `offset`, which the caller has checked to be inside.
-    fn field<const N: usize>(
-        &self,
-        memory: &impl PhysicalMemory,
-        offset: u64,
-    ) -> Result<[u8; N], AcpiError> {
-        read(memory, add(self.address, offset)?)
-    }
+    });
+    windows.collect()
 }
 
-/// Looks a table up in the XSDT, or in the RSDT where there is none.
-fn find_table(
+/// Bytes of the header that every table begins with: signature, length, revision, checksum, and who
+/// made it.
+pub const HEADER: usize = 36;
+/// The longest table that is read. RSDT, XSDT and MCFG are far shorter.
+const LENGTH_MAX: u32 = 64 * 1024;
+
+/// A table with this signature, header included: looked up in the XSDT, or in the RSDT where there is
+/// no XSDT (ACPI 6.5 §5.2.5.3). Its length and its checksum are right.
+///
+/// # Errors
+/// [`AcpiError::NoTable`] if there is none, and otherwise what is wrong with the tables on the way.
+pub fn find_table(
     memory: &impl PhysicalMemory,
     rsdp: u64,
     wanted: Signature,
-) -> Result<Table, AcpiError> {
+) -> Result<Vec<u8>, AcpiError> {
     let (root, width) = root_table(memory, rsdp)?;
-    let mut at = Table::HEADER;
-    while at + width <= root.length {
-        let address = match width {
-            8 => u64::from_le_bytes(root.field(memory, at)?),
-            _ => u64::from(u32::from_le_bytes(root.field(memory, at)?)),
-        };
-        // A table that cannot be read is not the one we want to know about.
-        if read(memory, address) == Ok(wanted) {
-            return Table::open(memory, address, wanted);
+    for address in root[HEADER..].chunks_exact(width).map(number) {
+        let mut signature = Signature::default();
+        // A table that cannot be read is not the wanted one.
+        if memory.read(address, &mut signature) && signature == wanted {
+            return read_table(memory, address, wanted);
         }
-        at += width;
     }
     Err(AcpiError::NoTable(wanted))
 }
 
-/// The XSDT or RSDT, and how many bytes an address in it takes (ACPI 6.5 §5.2.5.3).
-fn root_table(memory: &impl PhysicalMemory, rsdp: u64) -> Result<(Table, u64), AcpiError> {
-    const LENGTH_V1: u64 = 20;
-    const LENGTH_V2: u64 = 36;
-    let signature: [u8; 8] = read(memory, rsdp)?;
-    if signature != *b"RSD PTR " || checksum(memory, rsdp, LENGTH_V1)? != 0 {
+/// The XSDT or RSDT, and how many bytes an address in it has.
+fn root_table(memory: &impl PhysicalMemory, rsdp: u64) -> Result<(Vec<u8>, usize), AcpiError> {
+    let first: [u8; 20] = read(memory, rsdp)?;
+    if !first.starts_with(b"RSD PTR ") || checksum(&first) != 0 {
         return Err(AcpiError::NoRsdp(rsdp));
     }
-    let [revision] = read(memory, add(rsdp, 15)?)?;
+    let revision = first[15];
     if revision >= 2 {
-        if checksum(memory, rsdp, LENGTH_V2)? != 0 {
+        let whole: [u8; 36] = read(memory, rsdp)?;
+        if checksum(&whole) != 0 {
             return Err(AcpiError::NoRsdp(rsdp));
         }
-        let xsdt = u64::from_le_bytes(read(memory, add(rsdp, 24)?)?);
+        let xsdt = number(&whole[24..32]);
         if xsdt != 0 {
-            return Ok((Table::open(memory, xsdt, *b"XSDT")?, 8));
+            return Ok((read_table(memory, xsdt, *b"XSDT")?, 8));
         }
     }
-    let rsdt = u32::from_le_bytes(read(memory, add(rsdp, 16)?)?);
-    Ok((Table::open(memory, u64::from(rsdt), *b"RSDT")?, 4))
+    let rsdt = number(&first[16..20]);
+    Ok((read_table(memory, rsdt, *b"RSDT")?, 4))
 }
 
-/// The sum of `length` bytes, modulo 256: 0 in a table that is whole.
-fn checksum(memory: &impl PhysicalMemory, address: u64, length: u64) -> Result<u8, AcpiError> {
-    let mut sum = 0u8;
-    for offset in 0..length {
-        let [byte] = read(memory, add(address, offset)?)?;
-        sum = sum.wrapping_add(byte);
+fn read_table(
+    memory: &impl PhysicalMemory,
+    address: u64,
+    signature: Signature,
+) -> Result<Vec<u8>, AcpiError> {
+    let start: [u8; 8] = read(memory, address)?;
+    if !start.starts_with(&signature) {
+        return Err(AcpiError::WrongTable(address, signature));
     }
-    Ok(sum)
+    let length = number(&start[4..]) as u32;
+    if length < HEADER as u32 || length > LENGTH_MAX {
+        return Err(AcpiError::BadLength(signature, length));
+    }
+    let mut table = alloc::vec![0; length as usize];
+    if !memory.read(address, &mut table) {
+        return Err(AcpiError::Unreadable(address));
+    }
+    match checksum(&table) {
+        0 => Ok(table),
+        _ => Err(AcpiError::BadChecksum(signature)),
+    }
 }
 
-fn add(address: u64, offset: u64) -> Result<u64, AcpiError> {
-    address
-        .checked_add(offset)
-        .ok_or(AcpiError::Unreadable(address))
+/// The sum of all bytes, modulo 256: 0 in a table that is whole.
+fn checksum(bytes: &[u8]) -> u8 {
+    bytes
+        .iter()
+        .fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
+}
+
+/// A little-endian number of up to 8 bytes.
+fn number(bytes: &[u8]) -> u64 {
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn read<const N: usize>(memory: &impl PhysicalMemory, address: u64) -> Result<[u8; N], AcpiError> {
     let mut bytes = [0; N];
-    if memory.read(address, &mut bytes) {
-        Ok(bytes)
-    } else {
-        Err(AcpiError::Unreadable(address))
+    match memory.read(address, &mut bytes) {
+        true => Ok(bytes),
+        false => Err(AcpiError::Unreadable(address)),
     }
 }
 

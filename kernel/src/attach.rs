@@ -10,11 +10,10 @@ use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::endpoint::{Attached, Cards, Interrupts};
 use kernel::options::{Irq, Options};
-use kernel::pci::{self, Driver, Drives, Function, Match, NoDriver};
+use kernel::pci::{self, Driver, Drives, Function, NoDriver};
+use nic::Nic;
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
-use nic::{Bus, Nic};
-use x86_64::PhysAddr;
 
 /// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
 const CSR_SIZE: usize = 64;
@@ -26,10 +25,7 @@ const DRIVERS: &[Driver<Attach>] = &[
         chip: "Intel 82559ER",
         qemu: "i82559er",
         // 8255x OSDM §4.1.1.
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x1209,
-        },
+        id: (0x8086, 0x1209),
         attach: attach_e100,
     },
     Driver {
@@ -37,18 +33,15 @@ const DRIVERS: &[Driver<Attach>] = &[
         chip: "Intel 82576",
         qemu: "igb",
         // 82576EB datasheet §9.4.
-        matches: Match::Id {
-            vendor: 0x8086,
-            device: 0x10c9,
-        },
+        id: (0x8086, 0x10c9),
         attach: attach_igb,
     },
 ];
 
 type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
 
-/// A driver that has taken a card, where its arena starts in physical memory, and how it interrupts.
-type Taken = (&'static mut (dyn Nic + Send), PhysAddr, Interrupts);
+/// A driver that has taken a card, its arena, and how it interrupts.
+type Taken = (&'static mut (dyn Nic + Send), Arena, Interrupts);
 
 /// What drivers need to take a card.
 pub struct Attaching {
@@ -94,7 +87,7 @@ pub fn attach_all(
 /// Says which network controllers have no driver, or that there is none at all; and which
 /// cards have one.
 fn say_what_lacks(functions: &[Function]) {
-    let has_driver = |function: &&Function| pci::drivers(DRIVERS, function).next().is_some();
+    let has_driver = |function: &&Function| pci::driver(DRIVERS, function).is_some();
     let mut cards = functions
         .iter()
         .filter(|function| function.class == pci::NETWORK)
@@ -116,47 +109,46 @@ fn say_what_lacks(functions: &[Function]) {
 }
 
 impl Attaching {
-    /// Has a driver take the function. `None` if there is none for it or, which is told, none could.
-    fn attach(&mut self, function: &Function) -> Option<Attached> {
-        for driver in pci::drivers(DRIVERS, function) {
-            match function.enable(&mut self.config) {
-                Ok(enabled) => log::info!("{enabled}"),
-                Err(error) => {
-                    log::error!("{error}");
-                    continue;
-                }
+    /// Has a driver take the function. `None` if no driver knows it or, after a line that says why, the driver could
+    /// not take it.
+    fn attach(&mut self, function: &Function) -> Option<Attached<Arena>> {
+        let driver = pci::driver(DRIVERS, function)?;
+        if let Err(error) = function.enable(&mut self.config) {
+            log::error!("PCI function {} not enabled: {error}", function.label());
+            return None;
+        }
+        log::info!("PCI function {} enabled", function.label());
+        match (driver.attach)(self, function) {
+            Ok((nic, memory, interrupts)) => {
+                self.is_first = false;
+                Some(Attached {
+                    nic,
+                    chip: driver.chip,
+                    address: function.address,
+                    memory,
+                    interrupts,
+                })
             }
-            match (driver.attach)(self, function) {
-                Ok((nic, memory, interrupts)) => {
-                    self.is_first = false;
-                    return Some(Attached {
-                        nic,
-                        chip: driver.chip,
-                        address: function.address,
-                        memory: memory.as_u64(),
-                        interrupts,
-                    });
-                }
-                Err(error) => log::error!("{} at {}: {error}", driver.name, function.address),
+            Err(error) => {
+                log::error!("{} at {}: {error}", driver.name, function.address);
+                None
             }
         }
-        None
     }
 
-    /// A function's registers and an arena; and where that is. Any card but the first leaves
-    /// three quarters of the memory, and what servers need, to programs, or is not taken.
+    /// A function's registers and an arena. Any card but the first leaves three quarters of the memory,
+    /// and what servers need, to programs, or is not taken.
     fn bus(
         &self,
         function: &Function,
         registers: usize,
         bytes: usize,
-    ) -> Result<(impl Bus + use<>, PhysAddr), AttachError> {
+    ) -> Result<MachineBus, AttachError> {
         let affordable = self.is_first || Arena::is_affordable(bytes);
         let arena = affordable.then(|| Arena::new(bytes)).flatten();
         let arena = arena.ok_or(AttachError::NoMemory { bytes })?;
-        let memory = arena.physical(&(0..bytes));
         let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
-        Ok((MachineBus::new(window, arena), memory))
+        Ok(MachineBus::new(window, arena))
     }
 
     /// Gives a function the best kind of interrupt that it has and the options allow, with
@@ -199,8 +191,9 @@ impl Attaching {
 }
 
 fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Taken, AttachError> {
-    let (bus, memory) = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
-    let nic = E100::new(bus).map_err(AttachError::Driver)?;
+    let bus = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
+    let mut nic = E100::new(bus).map_err(AttachError::Driver)?;
+    let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, attaching.line(function)))
 }
 
@@ -234,8 +227,9 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
         config.frame_max = igb::FRAME_JUMBO;
     }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let (bus, memory) = attaching.bus(function, igb::REGISTERS, bytes)?;
-    let nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    let bus = attaching.bus(function, igb::REGISTERS, bytes)?;
+    let mut nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, interrupts))
 }
 

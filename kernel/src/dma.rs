@@ -7,7 +7,6 @@
 use crate::arch::boot_memory::FREE_FOR_SERVERS;
 use crate::arch::paging;
 use abi::layout::PAGE_SIZE;
-use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 use kernel::endpoint::memory::Shared;
@@ -22,6 +21,8 @@ pub struct Arena {
     physical: u64,
     base: NonNull<u8>,
     len: usize,
+    /// Whether nobody else has this memory, and it is free with the value.
+    is_own: bool,
 }
 
 // SAFETY: the arena belongs to whoever holds the value; nothing about it is tied to the
@@ -30,7 +31,9 @@ unsafe impl Send for Arena {}
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        paging::free_run(PhysAddr::new(self.physical), self.len);
+        if self.is_own {
+            paging::free_run(PhysAddr::new(self.physical), self.len);
+        }
     }
 }
 
@@ -42,7 +45,14 @@ impl Arena {
             physical: physical.as_u64(),
             base: memory.cast(),
             len,
+            is_own: true,
         })
+    }
+
+    /// The same memory once more, which is never freed from now on.
+    pub fn for_ever(&mut self) -> Self {
+        self.is_own = false;
+        Arena { ..*self }
     }
 
     /// Whether an arena of `len` bytes would leave three quarters of the free memory to
@@ -63,12 +73,6 @@ impl Arena {
             outside(offset, 0);
         }
         self.physical + offset as u64
-    }
-
-    /// Where `range` is in physical memory, to be shown to a program.
-    pub fn physical(&self, range: &Range<usize>) -> PhysAddr {
-        assert!(range.end <= self.len, "arena range {range:x?}");
-        PhysAddr::new(self.physical + range.start as u64)
     }
 
     /// Loads a `T`, once and whole.
@@ -174,6 +178,12 @@ impl Shared for Arena {
 
     fn get(&self, offset: usize, bytes: &mut [u8]) {
         self.copy_out(offset, bytes);
+    }
+
+    fn copy(&mut self, offset: usize, from: &Self, start: usize, len: usize) {
+        let (target, source) = (self.range(offset, len), from.range(start, len));
+        // SAFETY: each inside its arena, to which no reference exists; they may be the same.
+        unsafe { target.copy_from(source, len) }
     }
 }
 

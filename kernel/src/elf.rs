@@ -1,16 +1,16 @@
 //! A user program's ELF file, checked before a byte of it is loaded.
 //!
-//! What is accepted is exactly what the build produces: a static position-independent
-//! executable for x86_64 whose segments are in the part of the address space that
-//! [`abi::layout`] gives to images, and which has no relocations but the packed relative ones
-//! (`DT_RELR`): the words of its data that hold addresses in itself, a bit for each. The file may be
-//! anything at all; a bad one is an [`ElfError`]. The `elf` crate decodes the structures, this file
-//! decides.
+//! What is accepted is exactly what the build produces: a static position-independent executable for
+//! x86_64 whose segments are in the part of the address space that [`abi::layout`] gives to images. Of
+//! relocations it may have the packed relative ones only (`DT_RELR`), which name the words of its data
+//! that hold addresses in the program itself. The file may be anything at all; a bad one is an
+//! [`ElfError`]. The `elf` crate decodes the structures, and this file checks what they say.
 //!
 //! Sources: System V gABI chapters 4 and 5, `DT_RELR` as in version 4.3; x86-64 psABI.
 
 use core::fmt;
 
+use crate::space::Region;
 use abi::layout::{IMAGE_END, IMAGE_START, PAGE_SIZE};
 use elf::ElfBytes;
 use elf::abi::{
@@ -33,55 +33,11 @@ const DT_RELRENT: i64 = 37;
 /// Bytes of a word, which holds an address.
 const WORD: u64 = 8;
 
-/// Part of a program: a range of memory, and what it begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment<'a> {
-    /// Where it begins, not necessarily at the start of a page.
-    pub virtual_address: u64,
-    /// How many bytes it has in memory; never 0, never fewer than `data`.
-    pub memory_size: u64,
-    /// Its first bytes; the rest is zeros.
-    pub data: &'a [u8],
-    /// The program may write to it. Never together with `executable`.
-    pub writable: bool,
-    /// The program may run it.
-    pub executable: bool,
-}
-
-impl Segment<'_> {
-    /// Address of its first page.
-    pub fn first_page(&self) -> u64 {
-        self.virtual_address & !(PAGE_SIZE - 1)
-    }
-
-    /// How many pages it touches. No other segment touches any of them.
-    pub fn pages(&self) -> u64 {
-        (self.end().next_multiple_of(PAGE_SIZE) - self.first_page()) / PAGE_SIZE
-    }
-
-    /// First address after it, at most [`IMAGE_END`].
-    fn end(&self) -> u64 {
-        self.virtual_address + self.memory_size
-    }
-
-    fn contains(&self, address: u64) -> bool {
-        (self.virtual_address..self.end()).contains(&address)
-    }
-
-    /// Whether its data has a whole, aligned word at that address.
-    fn has_word(&self, address: u64) -> bool {
-        let end = self.virtual_address + self.data.len() as u64;
-        address.is_multiple_of(WORD)
-            && address >= self.virtual_address
-            && end.checked_sub(address).is_some_and(|rest| rest >= WORD)
-    }
-}
-
 /// A program that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program<'a> {
     entry: u64,
-    segments: heapless::Vec<Segment<'a>, HEADERS_MAX>,
+    segments: heapless::Vec<Region<'a>, HEADERS_MAX>,
     /// The table of relocations.
     relr: &'a [u8],
 }
@@ -106,7 +62,7 @@ impl<'a> Program<'a> {
             return Err(ElfError::TooManyHeaders(headers.len()));
         }
 
-        let mut segments: heapless::Vec<Segment, HEADERS_MAX> = heapless::Vec::new();
+        let mut segments: heapless::Vec<Region, HEADERS_MAX> = heapless::Vec::new();
         let mut dynamic: &[u8] = &[];
         for header in headers.iter() {
             match header.p_type {
@@ -119,10 +75,9 @@ impl<'a> Program<'a> {
                 PT_LOAD if header.p_memsz != 0 || header.p_filesz != 0 => {
                     let segment = read_segment(file, &header)?;
                     // The gABI wants them in ascending order, which makes overlap easy to see.
-                    if segments.last().is_some_and(|last| {
-                        last.end().next_multiple_of(PAGE_SIZE) > segment.first_page()
-                    }) {
-                        return Err(ElfError::Overlap(segment.virtual_address));
+                    let free = segments.last().map_or(0, Region::end);
+                    if free.next_multiple_of(PAGE_SIZE) > segment.first_page() {
+                        return Err(ElfError::Overlap(segment.address));
                     }
                     let pushed = segments.push(segment);
                     pushed.map_err(|_| ElfError::TooManyHeaders(headers.len()))?;
@@ -147,7 +102,7 @@ impl<'a> Program<'a> {
             relr,
         };
         for at in program.relocations() {
-            let is_data = |segment: &Segment| segment.writable && segment.has_word(at);
+            let is_data = |segment: &Region| segment.writable && has_word(segment, at);
             if !program.segments.iter().any(is_data) {
                 return Err(ElfError::Relocation(at));
             }
@@ -155,8 +110,8 @@ impl<'a> Program<'a> {
         Ok(program)
     }
 
-    /// Where in its data, 8 bytes at a time, is an address to which is to be added what is added to
-    /// the segments' addresses. Each is inside the data of a writable segment, and aligned.
+    /// The addresses of the 8-byte words to which the loader adds what it adds to the segments'
+    /// addresses. Each word is aligned, and inside the data of a writable segment.
     pub fn relocations(&self) -> impl Iterator<Item = u64> + use<'a> {
         relocations(self.relr)
     }
@@ -167,22 +122,12 @@ impl<'a> Program<'a> {
     }
 
     /// Its segments, in ascending order, at least one.
-    pub fn segments(&self) -> &[Segment<'a>] {
+    pub fn segments(&self) -> &[Region<'a>] {
         &self.segments
-    }
-
-    /// First address after its image.
-    pub fn end(&self) -> u64 {
-        self.segments.last().map_or(IMAGE_START, Segment::end)
-    }
-
-    /// How many pages of memory loading it takes.
-    pub fn pages(&self) -> u64 {
-        self.segments.iter().map(Segment::pages).sum()
     }
 }
 
-fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a>, ElfError> {
+fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Region<'a>, ElfError> {
     let at = header.p_vaddr;
     if header.p_filesz > header.p_memsz {
         return Err(ElfError::FileLargerThanMemory(at));
@@ -196,9 +141,9 @@ fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a
         return Err(ElfError::WritableAndExecutable(at));
     }
     let data = bytes(file, header.p_offset, header.p_filesz).ok_or(ElfError::OutsideFile(at))?;
-    Ok(Segment {
-        virtual_address: at,
-        memory_size: header.p_memsz,
+    Ok(Region {
+        address: at,
+        len: header.p_memsz,
         data,
         writable,
         executable,
@@ -206,7 +151,7 @@ fn read_segment<'a>(file: &'a [u8], header: &ProgramHeader) -> Result<Segment<'a
 }
 
 /// The table of relative relocations, from what the dynamic section says of it.
-fn relocation_table<'a>(dynamic: &'a [u8], segments: &[Segment<'a>]) -> Result<&'a [u8], ElfError> {
+fn relocation_table<'a>(dynamic: &'a [u8], segments: &[Region<'a>]) -> Result<&'a [u8], ElfError> {
     let (mut at, mut size) = (0, 0);
     for entry in dynamic.as_chunks::<16>().0 {
         let (tag, value) = entry.split_at(8);
@@ -216,7 +161,7 @@ fn relocation_table<'a>(dynamic: &'a [u8], segments: &[Segment<'a>]) -> Result<&
             DT_RELR => at = value,
             DT_RELRSZ => size = value,
             DT_RELRENT if value != WORD => return Err(ElfError::Relocation(value)),
-            // What only a linker at run time could do.
+            // Only a dynamic linker could do these.
             DT_NEEDED | DT_REL | DT_RELA | DT_JMPREL | DT_TEXTREL => {
                 return Err(ElfError::Dynamic);
             }
@@ -227,20 +172,20 @@ fn relocation_table<'a>(dynamic: &'a [u8], segments: &[Segment<'a>]) -> Result<&
         return Ok(&[]);
     }
     let home = segments.iter().find(|segment| segment.contains(at));
-    let table = home.and_then(|home| bytes(home.data, at - home.virtual_address, size));
+    let table = home.and_then(|home| bytes(home.data, at - home.address, size));
     table
         .filter(|table| (table.len() as u64).is_multiple_of(WORD))
         .ok_or(ElfError::Relocation(at))
 }
 
-/// Decodes such a table: an even word is an address, an odd one a bit for each of the 63 words that
-/// follow what came before.
+/// Decodes a table of relative relocations. An even entry is an address; an odd one has a bit for each of
+/// the 63 words that follow the last word that the table has spoken of.
 fn relocations(table: &[u8]) -> impl Iterator<Item = u64> {
     const FOLLOWING: u64 = u64::BITS as u64 - 1;
     let mut next = 0u64;
     table.as_chunks::<8>().0.iter().flat_map(move |entry| {
         let entry = u64::from_le_bytes(*entry);
-        // An address is a bitmap that has itself, and after which the next word is the next.
+        // An address is decoded as a bitmap that covers its own word only.
         let (first, bits, covered) = match entry & 1 {
             0 => (entry, 1, 1),
             _ => (next, entry >> 1, FOLLOWING),
@@ -251,6 +196,14 @@ fn relocations(table: &[u8]) -> impl Iterator<Item = u64> {
             .filter(is_set)
             .map(move |index| first.wrapping_add(index * WORD))
     })
+}
+
+/// Whether the data of a segment has a whole, aligned word at that address.
+fn has_word(segment: &Region, address: u64) -> bool {
+    let end = segment.address + segment.data.len() as u64;
+    address.is_multiple_of(WORD)
+        && address >= segment.address
+        && end.checked_sub(address).is_some_and(|rest| rest >= WORD)
 }
 
 /// Eight bytes as a number.
@@ -282,8 +235,8 @@ pub enum ElfError {
     Interpreter,
     /// It has relocations that only a dynamic linker understands.
     Dynamic,
-    /// A relocation, or their table, is not where it can be, at this address; or a part of it has
-    /// this size.
+    /// There can be no relocation, or no table of them, at this address; or an entry of the table
+    /// cannot have this size.
     Relocation(u64),
     /// It has thread-local variables.
     ThreadLocal,

@@ -136,8 +136,8 @@ pub fn report(
     let Some(process) = table.get(pid).filter(|process| !process.is_mute) else {
         return;
     };
-    let mut programs = ramdisk.files(PROGRAMS);
-    let file = programs.find(|file| file.path.file_name() == process.name);
+    let path = || PROGRAMS.bytes().chain(process.name.bytes());
+    let file = ramdisk.files().find(|file| file.path().eq(path()));
     let file = file.map(|file| file.data);
     log::error!(
         "{} (pid {pid}) is ended: {}",

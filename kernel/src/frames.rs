@@ -1,7 +1,5 @@
 //! Which page frames of physical memory are free: one bit each.
 
-use abi::layout;
-
 /// Bytes of a frame.
 pub const FRAME_SIZE: u64 = 4096;
 
@@ -14,7 +12,6 @@ pub struct Frames {
     /// Word to look at first.
     hint: usize,
     free: u64,
-    total: u64,
 }
 
 impl Frames {
@@ -30,7 +27,6 @@ impl Frames {
             bitmap,
             hint: 0,
             free: 0,
-            total: 0,
         }
     }
 
@@ -44,7 +40,6 @@ impl Frames {
             if !self.is_free(frame) {
                 self.set(frame, true);
                 self.free += 1;
-                self.total += 1;
             }
         }
     }
@@ -60,11 +55,11 @@ impl Frames {
         self.take(frame)
     }
 
-    /// Takes a frame whose number is equal to `page`'s modulo [`layout::SLOTS`], if there is one,
-    /// or else any. So the kernel, which sees it in the mapping of all memory, needs the slot of
-    /// the TLB that the program needs, and what that has chosen apart stays apart.
+    /// Takes a frame of the [`placement::colour`] of the page with the number `page`, if there is
+    /// one, or else any.
     pub fn allocate_like(&mut self, page: u64) -> Option<u64> {
-        let bit = page % layout::SLOTS;
+        const { assert!(placement::COLOURS == 64) }; // a word has a frame of each
+        let bit = placement::colour(page);
         let mut words = (self.hint..self.bitmap.len()).chain(0..self.hint);
         match words.find(|&word| self.bitmap[word] >> bit & 1 == 1) {
             Some(word) => self.take(word as u64 * 64 + bit),
@@ -116,11 +111,6 @@ impl Frames {
         self.free
     }
 
-    /// How many frames were added.
-    pub fn total_count(&self) -> u64 {
-        self.total
-    }
-
     fn is_free(&self, frame: u64) -> bool {
         self.bitmap[(frame / 64) as usize] >> (frame % 64) & 1 == 1
     }
@@ -155,7 +145,7 @@ mod tests {
         for frame in taken {
             frames.free(frame);
         }
-        assert_eq!((frames.free_count(), frames.total_count()), (200, 200));
+        assert_eq!(frames.free_count(), 200);
     }
 
     #[test]
@@ -164,7 +154,7 @@ mod tests {
         frames.add(100, 2 * FRAME_SIZE + 100);
         frames.add(FRAME_SIZE, 3 * FRAME_SIZE);
         frames.add(60 * FRAME_SIZE, 100 * FRAME_SIZE);
-        assert_eq!(frames.total_count(), 2 + 4);
+        assert_eq!(frames.free_count(), 2 + 4);
         assert_eq!(frames.allocate(), Some(FRAME_SIZE));
     }
 
@@ -212,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_like_a_page_has_its_slot_as_long_as_there_is_one() {
+    fn a_frame_like_a_page_has_its_colour_as_long_as_there_is_one() {
         let mut frames = frames(192);
         let like = |frames: &mut Frames, page| frames.allocate_like(page).map(|at| at / FRAME_SIZE);
         assert_eq!(like(&mut frames, 0x41f), Some(0x1f));

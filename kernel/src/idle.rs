@@ -13,13 +13,13 @@ const FIRST_NS: u64 = 50_000;
 
 /// How long to watch, from how long the pauses were.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Watch {
+pub struct HaltPoll {
     window_ns: u64,
     /// When the pause began, if there is one.
     since: Option<u64>,
 }
 
-impl Watch {
+impl HaltPoll {
     /// A pause begins, or goes on; returns until when to watch.
     pub fn begin(&mut self, now: u64) -> u64 {
         *self.since.get_or_insert(now) + self.window_ns
@@ -52,24 +52,24 @@ pub const ARM_NS: u64 = 1_000_000;
 /// that is a register's write now and then, and not an interrupt, another one by the card that
 /// it arms, and what both cost to be silenced.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Looks {
+pub struct LastPoll {
     last: u64,
 }
 
-impl Looks {
+impl LastPoll {
     /// It has looked.
-    pub fn looked(&mut self, now: u64) {
+    pub fn polled(&mut self, now: u64) {
         self.last = now;
     }
 
     /// Whether it has looked so lately that a program may go on with silent cards.
-    pub fn are_recent(&self, now: u64) -> bool {
+    pub fn is_recent(&self, now: u64) -> bool {
         now < self.last + ARM_NS / 2
     }
 
     /// Whether the interrupt that is due then can come later, and it is time to say so.
     pub fn can_put_off(&self, due: u64, now: u64) -> bool {
-        self.are_recent(now) && (now..now + ARM_NS / 2).contains(&due)
+        self.is_recent(now) && (now..now + ARM_NS / 2).contains(&due)
     }
 }
 
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn the_timer_is_put_off_while_the_kernel_looks_and_fires_soon_after_it_does_not() {
-        let mut looks = Looks::default();
+        let mut looks = LastPoll::default();
         let (mut due, mut written, mut now) = (u64::MAX, 0, 5_000_000);
-        let mut run = |looks: &Looks, due: &mut u64, now: u64| {
+        let mut run = |looks: &LastPoll, due: &mut u64, now: u64| {
             assert!(*due > now, "it fired");
             if *due == u64::MAX || looks.can_put_off(*due, now) {
                 *due = now + ARM_NS;
@@ -89,7 +89,7 @@ mod tests {
             }
         };
         for _ in 0..100 {
-            looks.looked(now);
+            looks.polled(now);
             run(&looks, &mut due, now + 10_000);
             run(&looks, &mut due, now + 30_000);
             now += 100_000;
@@ -101,12 +101,12 @@ mod tests {
             now += 20_000;
         }
         assert!(due <= last + ARM_NS * 3 / 2);
-        assert!(!looks.are_recent(due));
+        assert!(!looks.is_recent(due));
         assert!(written <= 21, "{written} writes for 10 ms");
     }
 
     /// Pauses of that length, one after the other; returns how long each was watched.
-    fn pauses(watch: &mut Watch, lengths: &[u64]) -> Vec<u64> {
+    fn pauses(watch: &mut HaltPoll, lengths: &[u64]) -> Vec<u64> {
         let mut now = 1_000_000;
         let mut watched = Vec::new();
         for length in lengths {
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn short_pauses_are_watched_and_long_ones_are_not() {
-        let mut watch = Watch::default();
+        let mut watch = HaltPoll::default();
         let watched = pauses(&mut watch, &[70_000, 70_000, 70_000, 70_000]);
         assert_eq!(watched, [0, 50_000, 100_000, 100_000]);
         let watched = pauses(&mut watch, &[190_000, 190_000]);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_interrupt_with_nothing_to_do_does_not_begin_the_pause_anew() {
-        let mut watch = Watch::default();
+        let mut watch = HaltPoll::default();
         pauses(&mut watch, &[60_000]);
         let until = watch.begin(5_000_000);
         assert_eq!(until, 5_050_000);

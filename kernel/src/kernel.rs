@@ -1,6 +1,6 @@
 //! The kernel's state, behind one accessor, and what happens on each trap.
 
-use crate::arch::frame::{self, FIRST_INTERRUPT, Frame, Way};
+use crate::arch::frame::{self, FIRST_INTERRUPT, Frame, TrapReturn};
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
@@ -13,7 +13,7 @@ use abi::ipc::{Exit, Pid};
 use kernel::account::{self, Accounts, Counter};
 use kernel::clock::{MILLISECOND_NS, QUANTUM_MS, SECOND_NS};
 use kernel::endpoint::Cards;
-use kernel::idle::{ARM_NS, Looks, Watch};
+use kernel::idle::{ARM_NS, HaltPoll, LastPoll};
 use kernel::process::Table;
 use kernel::ramdisk::Ramdisk;
 use kernel::random::Random;
@@ -45,9 +45,9 @@ pub struct Kernel {
     /// When the cards are to be looked after next.
     pub next_tick: u64,
     /// How long to watch before halting.
-    pub watch: Watch,
+    pub halt_poll: HaltPoll,
     /// When frames were last looked for.
-    pub looks: Looks,
+    pub last_poll: LastPoll,
     /// What [`abi::Syscall::Random`] gives.
     pub random: Random,
     /// Programs are at the same places always.
@@ -66,11 +66,11 @@ impl Counter for Tsc {
 }
 
 /// What a system call leaves to be done.
-pub enum Flow {
+pub enum Outcome {
     /// The caller goes on with this in `rax`.
     Return(abi::Result<u64>),
     /// So it does, unless the call made somebody ready who is more urgent.
-    Others(abi::Result<u64>),
+    Reschedule(abi::Result<u64>),
     /// The caller goes on after the others.
     Yield,
     /// The caller sleeps; its result comes later.
@@ -85,20 +85,20 @@ pub fn install(kernel: Kernel) {
 }
 
 /// Handles one trap. Leaves in `frame` whoever runs next; returns how it goes on.
-pub fn trap(frame: &mut Frame) -> Way {
+pub fn trap(frame: &mut Frame) -> TrapReturn {
     let vector = frame.registers.vector;
     if vector == NON_MASKABLE {
         // It can come at any time, in the middle of the kernel too: then it is lost.
         if let Some(Some(kernel)) = KERNEL.try_lock().as_deref_mut() {
             kernel.report();
         }
-        return Way::Interrupted;
+        return TrapReturn::Interrupted;
     }
     if vector < FIRST_INTERRUPT && !frame.is_user() {
         // A program can delay a debug exception into the kernel's first instruction
         // (MOV SS; Intel SDM vol. 3, §6.8.3).
         if vector == DEBUG {
-            return Way::Interrupted;
+            return TrapReturn::Interrupted;
         }
         faults::kernel_fault(frame);
     }
@@ -127,22 +127,22 @@ fn stage(vector: u64, number: u64) -> Stage {
 
 impl Kernel {
     /// Handles a trap; see [`trap`].
-    fn handle(&mut self, vector: u64, frame: &mut Frame) -> Way {
+    fn handle(&mut self, vector: u64, frame: &mut Frame) -> TrapReturn {
         match vector {
             frame::SYSCALL => match self.syscall(&frame.registers) {
-                Flow::Return(result) => {
+                Outcome::Return(result) => {
                     frame.registers.rax = abi::error::to_register(result);
-                    Way::Returning
+                    TrapReturn::Returning
                 }
-                Flow::Others(result) => {
+                Outcome::Reschedule(result) => {
                     frame.registers.rax = abi::error::to_register(result);
                     self.resume(frame, false)
                 }
-                Flow::Yield => {
+                Outcome::Yield => {
                     frame.registers.rax = 0;
                     self.resume(frame, true)
                 }
-                Flow::Sleep | Flow::Ended => self.resume(frame, false),
+                Outcome::Sleep | Outcome::Ended => self.resume(frame, false),
             },
             frame::START => self.resume(frame, false),
             FIRST_INTERRUPT.. => {
@@ -199,7 +199,7 @@ impl Kernel {
             self.accounts.back(before);
         }
         if self.cards.is_unarmed() {
-            if self.looks.are_recent(now) {
+            if self.last_poll.is_recent(now) {
                 self.timer.arm(now + ARM_NS, now);
             } else {
                 self.cards.arm(&mut self.table);
@@ -263,7 +263,7 @@ impl Kernel {
                 count,
                 ..
             } = line;
-            log::info!("nmi: {kind} {} {user} {kernel} {count}", line.name());
+            log::info!("nmi: {kind} {} {user} {kernel} {count}", line.name);
         }
         log::info!("nmi: end");
         self.accounts.end(current);
@@ -277,7 +277,7 @@ impl Kernel {
     /// the processor has to wait, asleep.
     fn watch(&mut self) -> bool {
         let mut now = self.timer.now();
-        let until = self.watch.begin(now).min(self.timer.armed());
+        let until = self.halt_poll.begin(now).min(self.timer.armed());
         let mut woke = false;
         if now < until && self.cards.silence(&mut self.table) {
             let before = self.accounts.enter(Stage::Idle);
@@ -286,7 +286,7 @@ impl Kernel {
                 now = self.timer.now();
             }
             self.accounts.back_from_idle(before);
-            self.looks.looked(now);
+            self.last_poll.polled(now);
         }
         if !woke && self.cards.is_unarmed() {
             self.cards.arm(&mut self.table);
@@ -300,7 +300,7 @@ impl Kernel {
     }
 
     /// Chooses who runs next and leaves it in the frame.
-    fn resume(&mut self, frame: &mut Frame, rotate: bool) -> Way {
+    fn resume(&mut self, frame: &mut Frame, rotate: bool) -> TrapReturn {
         let before = self.table.current();
         let mut next = self.table.schedule(rotate);
         let goes_on = next.is_some() && next == before;
@@ -326,18 +326,18 @@ impl Kernel {
         }
         if goes_on {
             return match frame.registers.vector {
-                frame::SYSCALL => Way::Returning,
-                _ => Way::Interrupted,
+                frame::SYSCALL => TrapReturn::Returning,
+                _ => TrapReturn::Interrupted,
             };
         }
         self.accounts.enter(Stage::Switch);
         let Some(process) = next.and_then(|pid| self.table.get(pid)) else {
-            let until = self.watch.begin(self.timer.now());
+            let until = self.halt_poll.begin(self.timer.now());
             frame.set_idle(self.timer.count_at(until));
-            return Way::Idle;
+            return TrapReturn::Idle;
         };
         if paused {
-            self.watch.end(self.timer.now());
+            self.halt_poll.end(self.timer.now());
         }
         if let Some(space) = &process.space {
             space::enter(space);
@@ -347,11 +347,11 @@ impl Kernel {
         match process.vectors.state() {
             Ok(state) => {
                 frame.fpu = *state;
-                Way::Interrupted
+                TrapReturn::Interrupted
             }
             Err(words) => {
                 frame.fpu.set_control_words(words);
-                Way::Woken
+                TrapReturn::Woken
             }
         }
     }
@@ -365,7 +365,7 @@ impl Kernel {
         } else {
             let now = self.timer.now();
             let due = self.timer.armed();
-            if self.looks.can_put_off(due, now) && !self.table.has_others_ready() {
+            if self.last_poll.can_put_off(due, now) && !self.table.has_others_ready() {
                 let others = self.table.next_deadline().min(self.next_tick);
                 self.timer.put_off(others.min(now + ARM_NS), now);
             } else {

@@ -26,7 +26,7 @@ const ENDED: Limits = Limits::NONE.with(Resource::Processes, 1);
 
 /// The limits of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Quota {
     /// What it may have.
     pub limit: Limits,
     /// What of that its children may have.
@@ -35,7 +35,7 @@ pub struct Share {
     payer: Option<usize>,
 }
 
-impl Share {
+impl Quota {
     /// What it may have itself.
     pub fn own(&self) -> Limits {
         self.limit.minus(&self.given)
@@ -44,17 +44,17 @@ impl Share {
 
 /// The limits of all processes, by their slots in the process table.
 #[derive(Debug)]
-pub struct Shares(Vec<Option<Share>>);
+pub struct Quotas(Vec<Option<Quota>>);
 
-impl Default for Shares {
+impl Default for Quotas {
     fn default() -> Self {
-        Shares(alloc::vec![None; PROCESS_MAX])
+        Quotas(alloc::vec![None; PROCESS_MAX])
     }
 }
 
-impl Shares {
-    /// The share of the process in a slot.
-    pub fn get(&self, slot: usize) -> Option<&Share> {
+impl Quotas {
+    /// The quota of the process in a slot.
+    pub fn get(&self, slot: usize) -> Option<&Quota> {
         self.0.get(slot)?.as_ref()
     }
 
@@ -75,7 +75,7 @@ impl Shares {
             }
             payer.given = payer.given.plus(&limit).ok_or(Error::QuotaExceeded)?;
         }
-        self.0[to] = Some(Share {
+        self.0[to] = Some(Quota {
             limit,
             given: Limits::NONE,
             payer: from.map(|(slot, _)| slot),
@@ -87,25 +87,25 @@ impl Shares {
     /// its place in the table, and for what its children have, which were given theirs by that
     /// process from now on.
     pub fn end(&mut self, slot: usize) {
-        let Some(share) = self.0[slot] else { return };
+        let Some(quota) = self.0[slot] else { return };
         for child in self.0.iter_mut().flatten() {
             if child.payer == Some(slot) {
-                child.payer = share.payer;
+                child.payer = quota.payer;
             }
         }
-        self.0[slot] = Some(Share {
+        self.0[slot] = Some(Quota {
             limit: ENDED,
             given: Limits::NONE,
-            payer: share.payer,
+            payer: quota.payer,
         });
-        let kept = share.given.plus(&ENDED).unwrap_or(share.limit);
-        self.give_back(share.payer, &share.limit.minus(&kept));
+        let kept = quota.given.plus(&ENDED).unwrap_or(quota.limit);
+        self.give_back(quota.payer, &quota.limit.minus(&kept));
     }
 
     /// Nothing remains of the process in a slot.
     pub fn forget(&mut self, slot: usize) {
-        if let Some(share) = self.0[slot].take() {
-            self.give_back(share.payer, &share.limit);
+        if let Some(quota) = self.0[slot].take() {
+            self.give_back(quota.payer, &quota.limit);
         }
     }
 

@@ -23,15 +23,15 @@ use crate::kernel::Kernel;
 use crate::user_memory::UserMemory;
 use ::kernel::account::Accounts;
 use ::kernel::clock::SECOND_NS;
-use ::kernel::idle::{Looks, Watch};
+use ::kernel::idle::{HaltPoll, LastPoll};
 use ::kernel::options::Options;
 use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
 use ::kernel::ramdisk::Ramdisk;
 use ::kernel::random::Random;
-use ::kernel::spawn::{Grant, RESERVE_FRAMES};
+use ::kernel::spawn::RESERVE_FRAMES;
 use abi::command_line::WORDS;
-use abi::limits::Limits;
+use abi::limits::{Grant, Limits};
 use alloc::vec::Vec;
 use bootloader_api::config::{BootloaderConfig, Mapping};
 use bootloader_api::info::{BootInfo, MemoryRegionKind};
@@ -146,15 +146,13 @@ fn main(boot: &'static mut BootInfo) -> ! {
         timer,
         pic,
         next_tick,
-        watch: Watch::default(),
-        looks: Looks::default(),
+        halt_poll: HaltPoll::default(),
+        last_poll: LastPoll::default(),
         accounts: Accounts::new(),
     };
     let grant = Grant {
         limits: Limits::of_machine(free_for_programs()),
-        names: "",
-        cards: 0,
-        flags: 0,
+        ..Grant::default()
     };
     if let Err(error) = kernel.spawn(INIT, "", None, &grant) {
         panic!("{INIT} cannot be started: {error}; is it in the ramdisk? (make image)");

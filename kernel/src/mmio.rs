@@ -2,6 +2,13 @@
 
 use core::ptr::NonNull;
 use volatile::VolatilePtr;
+use x86_64::structures::port::{PortRead, PortWrite};
+
+/// The contents of a register, whether it is in memory or behind an I/O port: 8, 16 or 32 bits.
+pub trait Register: Copy + PortRead + PortWrite {}
+impl Register for u8 {}
+impl Register for u16 {}
+impl Register for u32 {}
 
 /// A mapped window of device registers.
 pub struct Mmio {
@@ -23,33 +30,13 @@ impl Mmio {
         Mmio { base, len }
     }
 
-    /// Reads 8 bits.
-    pub fn read8(&mut self, offset: usize) -> u8 {
+    /// Reads a register of the size of `T`.
+    pub fn read<T: Register>(&mut self, offset: usize) -> T {
         self.register(offset).read()
     }
 
-    /// Reads 16 bits.
-    pub fn read16(&mut self, offset: usize) -> u16 {
-        self.register(offset).read()
-    }
-
-    /// Reads 32 bits.
-    pub fn read32(&mut self, offset: usize) -> u32 {
-        self.register(offset).read()
-    }
-
-    /// Writes 8 bits.
-    pub fn write8(&mut self, offset: usize, value: u8) {
-        self.register(offset).write(value);
-    }
-
-    /// Writes 16 bits.
-    pub fn write16(&mut self, offset: usize, value: u16) {
-        self.register(offset).write(value);
-    }
-
-    /// Writes 32 bits.
-    pub fn write32(&mut self, offset: usize, value: u32) {
+    /// Writes a register of the size of `T`.
+    pub fn write<T: Register>(&mut self, offset: usize, value: T) {
         self.register(offset).write(value);
     }
 

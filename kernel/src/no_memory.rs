@@ -7,19 +7,18 @@ use crate::endpoint::Refusal;
 use crate::process::{Machine, Registers, State, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::tests::Model;
-use crate::space::{Physical, Piece, Shown, Space};
-use crate::spawn::Grant;
+use crate::space::{Physical, Region, Shown, Space};
 use crate::{elf, ramdisk};
 use abi::endpoint::Filter;
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Pid, Received, wait};
-use abi::layout::Places;
-use abi::limits::Limits;
+use abi::limits::{Grant, Limits};
 use abi::syscall::GROW_MAX;
 use abi::{Error, Result, error};
 use nic::e100::E100;
 use nic::igb::{self, Igb, InterruptMode};
 use nic::model::{self, Pace, e100};
 use nic::{Bus, BusAddr, Filters, Nic, SendOptions};
+use placement::Places;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -113,8 +112,8 @@ impl Machine for Programs {
         Space::new(self.0.clone())
     }
 
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()> {
-        space.add_memory(piece)
+    fn add_memory(&self, space: &mut Self::Space, region: &Region) -> Result<()> {
+        space.add_memory(region)
     }
 
     fn memory(&self, space: &Self::Space) -> u64 {
@@ -559,7 +558,7 @@ fn works_without_memory(nic: &mut dyn Nic, arrive: impl Fn(&[u8]), settle: impl 
             if round % 50 == 0 {
                 settle();
             }
-            without("interrupt", &mut |nic| _ = nic.on_interrupt());
+            without("interrupt", &mut |nic| _ = nic.on_interrupt(None));
             without("receive", &mut |nic| {
                 let mut buffer = [0; 2048];
                 if round % 2 == 0 {
@@ -658,9 +657,9 @@ fn a_part_of_a_card_is_given_whole_or_not_at_all() {
             refused += 1;
         }
     });
-    // Two for buffers to send from and two for those to receive into; room for filters, and two for
-    // frames on their way, which the other tenants have brought along.
-    assert_eq!(counts, [4, 4 + 1 + 2]);
+    // Two for buffers to send from and two for those to receive into; room for filters, and for
+    // packets that come in fragments, which the other tenants have brought along.
+    assert_eq!(counts, [4, 4 + 2]);
     let pid = world.start(PLENTY);
     let (attached, has_failed) = with_allocations(0, || {
         world.cards.attach(0, pid, &[], &mut world.table, |_| ())

@@ -4,18 +4,18 @@
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
-use crate::limits::{PROCESS_MAX, Rights, SERVERS_MAX, Shares};
-use crate::schedule::{Pace, Scheduler};
-use crate::space::{Piece, Shown};
+use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX};
+use crate::schedule::{Scheduler, SleepCredit};
+use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
 use abi::ipc::{Exit, LEASES_MAX, Lease, MESSAGE_MAX, Pid};
-use abi::layout::Places;
 use abi::limits::Limits;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use heapless::Deque;
+use placement::Places;
 
 mod end;
 mod endpoints;
@@ -41,7 +41,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`], [`Error::InvalidArgument`] if there is some already.
-    fn add_memory(&self, space: &mut Self::Space, piece: &Piece) -> Result<()>;
+    fn add_memory(&self, space: &mut Self::Space, region: &Region) -> Result<()>;
 
     /// Registers of a program that begins at `entry` with its stack at `stack`.
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers;
@@ -177,7 +177,7 @@ pub struct Process<S> {
     pub(crate) sockets: [Option<(Pid, u32)>; SERVERS_MAX],
     /// Its endpoints, by their numbers: each is a place among those of all.
     pub(crate) endpoints: heapless::Vec<u8, ENDPOINTS_MAX>,
-    pub(crate) pace: Pace,
+    pub(crate) credit: SleepCredit,
 }
 
 impl<S> Process<S> {
@@ -213,7 +213,7 @@ pub struct Table<M: Machine> {
     pub(crate) slots: Vec<Option<Process<M::Space>>>,
     generations: Vec<u32>,
     pub(crate) scheduler: Scheduler,
-    pub(crate) shares: Shares,
+    pub(crate) quotas: Quotas,
     services: Vec<(String, Pid)>,
 }
 
@@ -225,7 +225,7 @@ impl<M: Machine> Table<M> {
             slots: (0..PROCESS_MAX).map(|_| None).collect(),
             generations: alloc::vec![0; PROCESS_MAX],
             scheduler: Scheduler::new(millisecond),
-            shares: Shares::default(),
+            quotas: Quotas::default(),
             services: Vec::with_capacity(PROCESS_MAX),
         }
     }
@@ -248,15 +248,15 @@ impl<M: Machine> Table<M> {
             .parent
             .map(|parent| (parent.slot(), self.used(parent)));
         let from = used.as_ref().map(|(slot, used)| (*slot, used));
-        self.shares.give(from, start.limits, slot)?;
+        self.quotas.give(from, start.limits, slot)?;
         let is_server = start.rights.is_server;
         let parent = start.parent.and_then(|parent| self.get_mut(parent));
-        let pace = match parent {
-            Some(parent) => parent.pace.halve(is_server),
-            None => Pace::new(is_server),
+        let credit = match parent {
+            Some(parent) => parent.credit.halve(is_server),
+            None => SleepCredit::new(is_server),
         };
         let pid = Pid::new(slot, self.generations[slot]);
-        self.scheduler.add(pid, &pace);
+        self.scheduler.add(pid, &credit);
         self.slots[slot] = Some(Process {
             pid,
             name: start.name,
@@ -280,7 +280,7 @@ impl<M: Machine> Table<M> {
             ended_children: 0,
             sockets: [None; SERVERS_MAX],
             endpoints: heapless::Vec::new(),
-            pace,
+            credit,
         });
         self.limit_memory(slot);
         if let Some(parent) = start.parent {
@@ -299,6 +299,18 @@ impl<M: Machine> Table<M> {
     pub fn get_mut(&mut self, pid: Pid) -> Option<&mut Process<M::Space>> {
         let process = self.slots.get_mut(pid.slot())?.as_mut()?;
         (process.pid == pid).then_some(process)
+    }
+
+    /// The machine, and the address space of a process that has not ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]
+    pub(crate) fn space_mut(&mut self, pid: Pid) -> Result<(&M, &mut M::Space)> {
+        let Table { machine, slots, .. } = self;
+        let slot = slots.get_mut(pid.slot()).and_then(Option::as_mut);
+        let process = slot.filter(|process| process.pid == pid);
+        let space = process.and_then(|process| process.space.as_mut());
+        Ok((machine, space.ok_or(Error::NotFound)?))
     }
 
     /// A process that has not ended.
@@ -334,11 +346,6 @@ impl<M: Machine> Table<M> {
         processes.filter(|process| process.space.is_some())
     }
 
-    /// How many they are.
-    pub fn alive_count(&self) -> usize {
-        self.living().count()
-    }
-
     /// Chooses who runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
         let current = self.current();
@@ -347,7 +354,7 @@ impl<M: Machine> Table<M> {
             if goes_on && !self.scheduler.has_ready() {
                 return current;
             }
-            self.scheduler.stop(&mut process.pace, goes_on);
+            self.scheduler.stop(&mut process.credit, goes_on);
         }
         self.scheduler.choose(rotate)
     }
@@ -363,11 +370,6 @@ impl<M: Machine> Table<M> {
         self.scheduler.has_ready()
     }
 
-    /// Whether somebody waits who is more urgent than who runs.
-    pub fn is_urgent(&self) -> bool {
-        self.scheduler.is_urgent()
-    }
-
     /// In how many milliseconds to look again whose turn it is: see [`Scheduler::slice_ms`].
     pub fn slice_ms(&self, quantum_ms: u64) -> u64 {
         self.scheduler.slice_ms(quantum_ms)
@@ -380,7 +382,7 @@ impl<M: Machine> Table<M> {
             && process.pid == pid
         {
             process.state = State::Ready;
-            self.scheduler.wake(pid, &mut process.pace, first);
+            self.scheduler.wake(pid, &mut process.credit, first);
         }
     }
 

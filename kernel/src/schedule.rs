@@ -50,7 +50,7 @@ impl Level {
 
 /// What a process has slept and computed. All counts of the clock.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SleepCredit {
     is_server: bool,
     is_sleeper: bool,
     credit: u64,
@@ -58,10 +58,10 @@ pub struct Pace {
     since: u64,
 }
 
-impl Pace {
+impl SleepCredit {
     /// That of a process whose parent has none.
     pub fn new(is_server: bool) -> Self {
-        Pace {
+        SleepCredit {
             is_server,
             is_sleeper: false,
             credit: 0,
@@ -72,7 +72,7 @@ impl Pace {
     /// Takes half of the credit, for a child.
     pub fn halve(&mut self, is_server: bool) -> Self {
         self.credit /= 2;
-        Pace {
+        SleepCredit {
             is_server,
             since: 0,
             ..*self
@@ -188,14 +188,6 @@ impl Scheduler {
         levels.find(|level| self.ready[*level as usize].all != 0)
     }
 
-    /// Whether somebody waits who is more urgent than who runs, and may interrupt it.
-    pub fn is_urgent(&self) -> bool {
-        let Some((_, level)) = self.current else {
-            return false;
-        };
-        self.best().is_some_and(|best| best < level) && !self.is_protected()
-    }
-
     fn is_protected(&self) -> bool {
         self.now < self.turn_ends
     }
@@ -209,13 +201,13 @@ impl Scheduler {
     }
 
     /// A process wants the processor that did not: one that is new.
-    pub fn add(&mut self, pid: Pid, pace: &Pace) {
+    pub fn add(&mut self, pid: Pid, pace: &SleepCredit) {
         self.push(pid, pace.level(), false);
     }
 
     /// A process wakes. With `first`, before all others of its level: it was woken by a device,
     /// which does not wait.
-    pub fn wake(&mut self, pid: Pid, pace: &mut Pace, first: bool) {
+    pub fn wake(&mut self, pid: Pid, pace: &mut SleepCredit, first: bool) {
         // Who has not stopped meanwhile has not slept.
         if self.current() != Some(pid) {
             if !pace.is_server {
@@ -249,7 +241,7 @@ impl Scheduler {
 
     /// The process that runs pays for its time. With `goes_on` it could run on, else it sleeps.
     /// [`Scheduler::choose`] must follow.
-    pub fn stop(&mut self, pace: &mut Pace, goes_on: bool) {
+    pub fn stop(&mut self, pace: &mut SleepCredit, goes_on: bool) {
         let Some((_, level)) = &mut self.current else {
             return;
         };

@@ -48,12 +48,12 @@ pub trait Physical {
     fn write(&self, frame: u64, offset: usize, bytes: &[u8]);
 }
 
-/// A piece of a program's memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Piece<'a> {
+/// A part of a program's memory: a segment of its image, its stack, or more of its heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region<'a> {
     /// Where it begins, not necessarily at the start of a page.
     pub address: u64,
-    /// Its length in bytes.
+    /// Its length in bytes, never 0 and never less than that of `data`.
     pub len: u64,
     /// What it begins with; the rest is zeros.
     pub data: &'a [u8],
@@ -63,10 +63,25 @@ pub struct Piece<'a> {
     pub executable: bool,
 }
 
-impl Piece<'_> {
+impl Region<'_> {
+    /// First address after it.
+    pub fn end(&self) -> u64 {
+        self.address + self.len
+    }
+
+    /// Address of its first page.
+    pub fn first_page(&self) -> u64 {
+        self.address - self.address % PAGE_SIZE
+    }
+
+    /// Whether it has the byte at this address.
+    pub fn contains(&self, address: u64) -> bool {
+        (self.address..self.end()).contains(&address)
+    }
+
     fn range(&self) -> Range {
-        let first = self.address - self.address % PAGE_SIZE;
-        let pages = (self.address + self.len - first).div_ceil(PAGE_SIZE);
+        let first = self.first_page();
+        let pages = (self.end() - first).div_ceil(PAGE_SIZE);
         Range { first, pages }
     }
 
@@ -110,9 +125,8 @@ pub struct Space<P: Physical> {
 
 /// Translations that are remembered. Pages are only added to a space, so none becomes wrong.
 ///
-/// The kernel finds a program's page by reading four tables, each of which costs the processor
-/// a translation of its own where the switch to another space has emptied the TLB; under an
-/// emulator those were a tenth of all its work for a datagram.
+/// The kernel finds a program's page by reading four tables, each of which is a page that the
+/// processor has to translate, too: that was a tenth of an emulator's work for a datagram.
 const KNOWN: usize = 16;
 
 /// A page of a program, and where it is. Address 0 is never a program's.
@@ -172,38 +186,38 @@ impl<P: Physical> Space<P> {
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit, [`Error::NoMemory`];
     /// [`Error::InvalidArgument`] if a page of it is there already.
-    pub fn add_memory(&mut self, piece: &Piece) -> Result<()> {
-        let range = piece.range();
+    pub fn add_memory(&mut self, region: &Region) -> Result<()> {
+        let range = region.range();
         self.check_room(&[range], range.pages)?;
-        let mut rest = piece.data;
-        let mut offset = (piece.address - range.first) as usize;
+        let mut rest = region.data;
+        let mut offset = (region.address - range.first) as usize;
         for page in range.all() {
             let frame = self.take(Some(page))?;
             let part;
             (part, rest) = rest.split_at(rest.len().min(PAGE_SIZE as usize - offset));
             self.physical.write(frame, offset, part);
             offset = 0;
-            self.map(page, frame, piece.flags())?;
+            self.map(page, frame, region.flags())?;
         }
         Ok(())
     }
 
-    /// Shows the program memory that stays somebody else's, all pieces or none. It must not
+    /// Shows the program memory that stays somebody else's, all of it or none. It must not
     /// outlive the memory.
     ///
     /// # Errors
     /// As [`Space::add_memory`].
-    pub fn show<const N: usize>(&mut self, pieces: [Shown; N]) -> Result<()> {
-        let ranges = pieces.map(|piece| Range {
-            first: piece.address,
-            pages: piece.len.div_ceil(PAGE_SIZE),
+    pub fn show<const N: usize>(&mut self, regions: [Shown; N]) -> Result<()> {
+        let ranges = regions.map(|region| Range {
+            first: region.address,
+            pages: region.len.div_ceil(PAGE_SIZE),
         });
         self.check_room(&ranges, 0)?;
-        for (piece, range) in pieces.iter().zip(ranges) {
+        for (region, range) in regions.iter().zip(ranges) {
             let mut flags = Flags::PRESENT | Flags::USER_ACCESSIBLE | Flags::NO_EXECUTE | BORROWED;
-            flags.set(Flags::WRITABLE, piece.writable);
+            flags.set(Flags::WRITABLE, region.writable);
             for page in range.all() {
-                self.map(page, piece.memory + (page - range.first), flags)?;
+                self.map(page, region.memory + (page - range.first), flags)?;
             }
         }
         Ok(())

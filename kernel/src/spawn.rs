@@ -8,28 +8,16 @@ use crate::elf::Program;
 use crate::limits::{Rights, means_all};
 use crate::process::{Machine, Registers, Start, Table, owned};
 use crate::ramdisk::Ramdisk;
-use crate::space::Piece;
+use crate::space::Region;
 use abi::ipc::Pid;
-use abi::layout::{self, PAGE_SIZE, Places, STACK_SIZE};
-use abi::limits::{Limits, Resource, spawn};
+use abi::layout::{self, PAGE_SIZE, STACK_SIZE};
+use abi::limits::{Grant, Resource, spawn};
 use abi::syscall::GROW_MAX;
 use abi::{Error, Result};
+use placement::Places;
 
 /// Frames that no program is given, for the kernel's heap and tables (256 KiB).
 pub const RESERVE_FRAMES: u64 = 64;
-
-/// What a program that is started may have and do: see [`abi::limits::Spawn`].
-#[derive(Clone, Copy, Debug)]
-pub struct Grant<'a> {
-    /// What it may have.
-    pub limits: Limits,
-    /// The service names that it may register.
-    pub names: &'a str,
-    /// The cards that it may attach, a bit each.
-    pub cards: u64,
-    /// Bits of [`spawn`].
-    pub flags: u64,
-}
 
 impl<M: Machine> Table<M> {
     /// `Syscall::Spawn`: starts the program at `path` of the ramdisk, at these places;
@@ -72,14 +60,11 @@ impl<M: Machine> Table<M> {
         self.machine
             .set_limit(&mut space, limits.get(Resource::Memory));
         for segment in program.segments() {
-            let piece = Piece {
-                address: places.image + segment.virtual_address,
-                len: segment.memory_size,
-                data: segment.data,
-                writable: segment.writable,
-                executable: segment.executable,
+            let placed = Region {
+                address: places.image + segment.address,
+                ..*segment
             };
-            self.machine.add_memory(&mut space, &piece)?;
+            self.machine.add_memory(&mut space, &placed)?;
         }
         for at in program.relocations() {
             self.relocate(&space, places.image + at, places.image)?;
@@ -103,7 +88,7 @@ impl<M: Machine> Table<M> {
                 .entry_registers(places.image + program.entry(), text & !15)
         };
         self.add(Start {
-            name: file.path.file_name(),
+            name: file.file_name(),
             space,
             registers,
             places,
@@ -132,9 +117,7 @@ impl<M: Machine> Table<M> {
             return Err(Error::TooLong);
         }
         let bytes = bytes.next_multiple_of(PAGE_SIZE);
-        let slot = self.slots.get_mut(pid.slot()).and_then(Option::as_mut);
-        let process = slot.filter(|process| process.pid == pid);
-        let process = process.ok_or(Error::NotFound)?;
+        let process = self.get(pid).ok_or(Error::NotFound)?;
         let end = process.heap_end;
         if bytes == 0 {
             return Ok(end);
@@ -142,16 +125,18 @@ impl<M: Machine> Table<M> {
         if bytes > process.places.heap_max - end {
             return Err(Error::NoMemory);
         }
-        let space = process.space.as_mut().ok_or(Error::NotFound)?;
-        self.machine.add_memory(space, &memory(end, bytes))?;
-        process.heap_end = end + bytes;
+        let (machine, space) = self.space_mut(pid)?;
+        machine.add_memory(space, &memory(end, bytes))?;
+        if let Some(process) = self.get_mut(pid) {
+            process.heap_end = end + bytes;
+        }
         Ok(end)
     }
 }
 
 /// Zeroed memory to read and write.
-fn memory(address: u64, len: u64) -> Piece<'static> {
-    Piece {
+fn memory(address: u64, len: u64) -> Region<'static> {
+    Region {
         address,
         len,
         data: &[],

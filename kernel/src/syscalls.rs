@@ -5,18 +5,18 @@
 
 use crate::arch::{cpu, paging};
 use crate::console;
-use crate::kernel::{Flow, Kernel};
-use abi::account::{Account, Stage};
+use crate::kernel::{Kernel, Outcome};
+use abi::account::Stage;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::ipc::{Call, Exit, Pid};
-use abi::layout::{PAGE_SIZE, Places};
-use abi::limits::{ProcessInfo, Spawn};
+use abi::layout::PAGE_SIZE;
+use abi::limits::{Grant, Spawn, spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::endpoint::Refusal;
-use kernel::process::{Machine, Registers};
-use kernel::spawn::Grant;
+use kernel::process::Registers;
+use placement::Places;
 
 /// Text of a program, copied out of its memory.
 struct Text {
@@ -32,23 +32,23 @@ impl Text {
 
 impl Kernel {
     /// Does the system call in `registers` for the process that has the processor.
-    pub fn syscall(&mut self, registers: &Registers) -> Flow {
+    pub fn syscall(&mut self, registers: &Registers) -> Outcome {
         let Some(pid) = self.table.current() else {
-            return Flow::Ended;
+            return Outcome::Ended;
         };
         let Some(call) = Syscall::from_number(registers.rax) else {
-            return Flow::Return(Err(Error::NoSuchCall));
+            return Outcome::Return(Err(Error::NoSuchCall));
         };
         let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10];
         let [a, b, c, d] = arguments;
         let result = match call {
-            Syscall::Yield => return Flow::Yield,
+            Syscall::Yield => return Outcome::Yield,
             Syscall::Call => match self.call(pid, a) {
-                Ok(()) => return Flow::Sleep,
+                Ok(()) => return Outcome::Sleep,
                 Err(error) => Err(error),
             },
             Syscall::Wait => match self.wait(pid, (a, b, c), d.checked_sub(1)) {
-                Ok(None) => return Flow::Sleep,
+                Ok(None) => return Outcome::Sleep,
                 Ok(Some(more)) => Ok(more.into()),
                 Err(error) => Err(error),
             },
@@ -64,17 +64,17 @@ impl Kernel {
             }
             _ => return self.other_syscall(pid, call, arguments),
         };
-        Flow::Return(result)
+        Outcome::Return(result)
     }
 
     /// Does those that no message and no frame in place needs: apart, so that the code of
     /// the others is on few pages.
     #[inline(never)]
-    fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Flow {
+    fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Outcome {
         let result = match call {
             Syscall::Exit => {
                 self.end(pid, Exit::Code(a as u32));
-                return Flow::Ended;
+                return Outcome::Ended;
             }
             Syscall::Print => self.print(pid, a, b),
             Syscall::TimeMsec => Ok(self.time_msec()),
@@ -88,14 +88,14 @@ impl Kernel {
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
-            Syscall::Notify => return Flow::Others(self.notify(pid, a, b)),
+            Syscall::Notify => return Outcome::Reschedule(self.notify(pid, a, b)),
             Syscall::Spawn => {
                 let child = self.spawn_for(pid, (a, b));
-                return Flow::Others(child);
+                return Outcome::Reschedule(child);
             }
             Syscall::Kill => self.kill(pid, a),
             Syscall::Mute => self.mute(pid, a, b),
-            Syscall::Processes => self.write_processes(pid, (a, b)),
+            Syscall::Processes => self.processes(pid, (a, b)),
             Syscall::Charge => self.table.charge(pid, pid_argument(a), b).map(|()| 0),
             Syscall::Watch => self.table.watch(pid, pid_argument(a)).map(|()| 0),
             Syscall::Register => self.register(pid, a, b),
@@ -111,7 +111,10 @@ impl Kernel {
             Syscall::NicStatistics => self.cards.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.cards.map(a, pid, &mut self.table, b),
             Syscall::NicFilter => self.cards.filter(a, pid, &self.table, (b, c)),
-            Syscall::Accounts => self.write_accounts(pid, (a, b)),
+            Syscall::Accounts => {
+                let lines = self.account().map(|line| line.to_bytes());
+                self.write_records(pid, (a, b), lines)
+            }
             Syscall::Yield
             | Syscall::Call
             | Syscall::Wait
@@ -120,7 +123,7 @@ impl Kernel {
             | Syscall::LeaseWrite
             | Syscall::NicExchange => Err(Error::NoSuchCall),
         };
-        Flow::Return(result)
+        Outcome::Return(result)
     }
 
     fn call(&mut self, pid: Pid, pointer: u64) -> Result<()> {
@@ -253,15 +256,25 @@ impl Kernel {
             return Err(Error::Malformed);
         }
         self.read(pid, pointer, &mut bytes)?;
-        let spawn = Spawn::from_bytes(&bytes)?;
-        let path = self.text(pid, spawn.path)?;
-        let arguments = self.text(pid, spawn.arguments)?;
-        let names = self.text(pid, spawn.names)?;
+        let Spawn {
+            path,
+            arguments,
+            names,
+            limits,
+            cards,
+            flags,
+        } = Spawn::from_bytes(&bytes)?;
+        if flags & !spawn::ALL != 0 {
+            return Err(Error::InvalidArgument);
+        }
+        let path = self.text(pid, path)?;
+        let arguments = self.text(pid, arguments)?;
+        let names = self.text(pid, names)?;
         let grant = Grant {
-            limits: spawn.limits,
+            limits,
             names: names.as_str()?,
-            cards: spawn.cards,
-            flags: spawn.flags,
+            cards,
+            flags,
         };
         let child = self.spawn(path.as_str()?, arguments.as_str()?, Some(pid), &grant)?;
         Ok(u64::from(child.0))
@@ -289,9 +302,7 @@ impl Kernel {
             .spawn(&self.ramdisk, (path, arguments), parent, (grant, places))
     }
 
-    fn write_processes(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
-        let space = self.table.alive(pid)?.space.as_ref();
-        let space = space.ok_or(Error::NotFound)?;
+    fn processes(&self, pid: Pid, array: (u64, u64)) -> Result<u64> {
         let clock = self.timer.clock();
         let cpu_ns = |pid| {
             let account = self.accounts.process(pid, "");
@@ -299,27 +310,21 @@ impl Kernel {
         };
         let (own, others) = (self.table.info(pid, cpu_ns), self.table.infos(cpu_ns));
         let all = own.into_iter().chain(others.filter(|info| info.pid != pid));
-        let mut count = 0;
-        for info in all.take(usize::try_from(capacity).unwrap_or(usize::MAX)) {
-            let offset = count * ProcessInfo::SIZE as u64;
-            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
-            self.table.machine().write(space, to, &info.to_bytes())?;
-            count += 1;
-        }
-        Ok(count)
+        self.write_records(pid, array, all.map(|info| info.to_bytes()))
     }
 
-    fn write_accounts(&self, pid: Pid, (to, capacity): (u64, u64)) -> Result<u64> {
-        let space = self.table.alive(pid)?.space.as_ref();
-        let space = space.ok_or(Error::NotFound)?;
+    /// Writes records of `N` bytes into the program's array at `to`, which has room for `capacity` of
+    /// them. Returns how many were written.
+    fn write_records<const N: usize>(
+        &self,
+        pid: Pid,
+        (to, capacity): (u64, u64),
+        records: impl Iterator<Item = [u8; N]>,
+    ) -> Result<u64> {
         let mut count = 0;
-        for line in self.account() {
-            if count == capacity {
-                break;
-            }
-            let offset = count * Account::SIZE as u64;
-            let to = to.checked_add(offset).ok_or(Error::BadAddress)?;
-            self.table.machine().write(space, to, &line.to_bytes())?;
+        for record in records.take(usize::try_from(capacity).unwrap_or(usize::MAX)) {
+            let to = to.checked_add(count * N as u64);
+            self.write(pid, to.ok_or(Error::BadAddress)?, &record)?;
             count += 1;
         }
         Ok(count)

@@ -11,7 +11,7 @@ use abi::layout::{PAGE_SIZE, USER_END};
 use abi::{Error, Result};
 use core::ptr::NonNull;
 use kernel::process::{Machine, Registers};
-use kernel::space::{Piece, Shown};
+use kernel::space::{Region, Shown};
 
 /// The machine's side of the process table.
 pub struct UserMemory;
@@ -88,8 +88,8 @@ impl Machine for UserMemory {
     }
 
     #[cold]
-    fn add_memory(&self, space: &mut Space, piece: &Piece) -> Result<()> {
-        space.add_memory(piece)
+    fn add_memory(&self, space: &mut Space, region: &Region) -> Result<()> {
+        space.add_memory(region)
     }
 
     fn entry_registers(&self, entry: u64, stack: u64) -> Registers {

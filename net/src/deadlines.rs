@@ -1,30 +1,31 @@
-//! The deadlines of slots: a binary heap in which every slot has at most one entry, whose
-//! place is known, so that it can be changed where it is.
+//! The deadlines of slots, in a binary heap. Every slot has at most one entry, and its place in the heap
+//! is known, so that the entry can be changed.
 //!
-//! A deadline changes with nearly every segment and is seldom reached. So nothing is
-//! allocated for a change, and nothing stale is left behind that would wake the server.
+//! A deadline changes with nearly every segment and is seldom reached. A change allocates no memory, and
+//! it leaves no old entry behind that would wake the server.
 
 use alloc::vec::Vec;
 
-/// In [`Deadlines::places`]: none.
+/// The place in [`Deadlines::places`] of a slot without an entry.
 const NOWHERE: usize = usize::MAX;
 
-/// At most one deadline for each slot, and which is the earliest.
+/// At most one deadline for each slot, in nanoseconds.
 #[derive(Default)]
 pub(crate) struct Deadlines {
-    /// Each is at most as late as its children, those at twice its index and 1 or 2.
+    /// Deadlines with their slots. No entry is later than its children, which are at twice its index
+    /// plus 1 and plus 2.
     heap: Vec<(u64, usize)>,
-    /// Where each slot is in the heap.
+    /// The index in the heap of each slot.
     places: Vec<usize>,
 }
 
 impl Deadlines {
-    /// How many slots have one.
+    /// How many slots have a deadline.
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// The earliest, and whose it is.
+    /// The earliest deadline and its slot.
     pub fn first(&self) -> Option<(u64, usize)> {
         self.heap.first().copied()
     }
@@ -36,7 +37,7 @@ impl Deadlines {
             .map(|(_, slot)| slot)
     }
 
-    /// Gives a slot this deadline in the place of any other.
+    /// Sets the deadline of a slot. It replaces an earlier or later one.
     pub fn set(&mut self, slot: usize, at: u64) {
         if self.places.len() <= slot {
             self.places.resize(slot + 1, NOWHERE);
@@ -52,7 +53,7 @@ impl Deadlines {
         self.settle(index);
     }
 
-    /// Gives a slot this deadline, unless it has an earlier one.
+    /// Sets the deadline of a slot, unless it has an earlier one.
     #[inline(never)]
     pub fn hasten(&mut self, slot: usize, at: u64) {
         let index = self.places.get(slot).filter(|&&index| index != NOWHERE);
@@ -62,7 +63,7 @@ impl Deadlines {
         }
     }
 
-    /// Takes a slot's deadline away.
+    /// Removes the deadline of a slot.
     pub fn clear(&mut self, slot: usize) {
         let Some(place) = self.places.get_mut(slot) else {
             return;
@@ -77,7 +78,7 @@ impl Deadlines {
         }
     }
 
-    /// All of them, in no order.
+    /// All deadlines with their slots, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &(u64, usize)> {
         self.heap.iter()
     }
@@ -88,7 +89,7 @@ impl Deadlines {
         entry.map(|&(at, _)| at)
     }
 
-    /// Moves the entry at `index`, the only one that may be misplaced, to its place.
+    /// Moves the entry at `index`, the only one that may be out of order, to its place.
     fn settle(&mut self, mut index: usize) {
         let entry = self.heap[index];
         while let Some(parent) = index.checked_sub(1).map(|index| index / 2)
@@ -118,7 +119,7 @@ impl Deadlines {
     }
 }
 
-/// The earlier of two moments, if there are any.
+/// The earlier of two times, of which each may be missing.
 pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -126,7 +127,7 @@ pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     }
 }
 
-/// A duration in nanoseconds; the most there are if it is longer.
+/// A duration in nanoseconds, `u64::MAX` at most.
 pub(crate) fn nanoseconds(duration: core::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,12 +1,11 @@
-//! Tables by connection, whose hash is keyed: nobody who does not know the
-//! key can choose peers' ports so that they collide.
+//! Hash tables with a keyed hash: nobody without the key can choose ports and addresses that collide.
 
 use crate::names::Tuple;
 use crate::secret::Key;
 use core::hash::{BuildHasher, Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
-/// A table by connection, with a keyed hash.
+/// A hash table with a keyed hash.
 pub(crate) type Index<K, V> = hashbrown::HashMap<K, V, Key>;
 
 impl BuildHasher for Key {
@@ -18,7 +17,7 @@ impl BuildHasher for Key {
 }
 
 impl Tuple {
-    /// It as one word, which costs a third of the fields one by one where it is hashed.
+    /// The tuple as one number. To hash this costs a third of hashing the fields one by one.
     pub(crate) fn word(&self) -> u64 {
         let ports = u64::from(self.port) << 16 | u64::from(self.peer.port());
         ports << 32 | u64::from(self.peer.ip().to_bits())

@@ -10,16 +10,17 @@
 //!                         Ipc: lent memory, answers
 //! ```
 //!
-//! It is a stack of its own, which uses smoltcp for TCP's state machine and for wire formats.
+//! The stack is Wharf's own. It uses smoltcp for TCP's state machine and for wire formats.
 //!
-//! It never blocks, sleeps or reads a clock. Its two seams are [`Ipc`] (what a server
-//! does with a call: read and write lent memory, answer it) and [`phy::LookAhead`] (frames).
-//! The machine and the tests implement both. Time is nanoseconds since any fixed moment.
+//! The crate never blocks, sleeps or reads a clock. It has two interfaces to the outside: [`Ipc`], by
+//! which it reads and writes the memory that a call lends and answers the call, and
+//! [`phy::LookAhead`], by which it receives and sends frames. `netd` and the tests implement both. Times
+//! are nanoseconds since any fixed moment.
 //!
-//! The loop around it: wait until [`Server::deadline`] for messages, deaths and the card;
-//! give each message to [`Server::request`] and each death to [`Server::client_died`];
-//! then [`Server::poll`] once. While `poll` says that more is left, only look for events
-//! instead of waiting. One server serves one card: several cards are several servers.
+//! The loop around a server waits until [`Server::deadline`] for messages, deaths and the card. It gives
+//! each message to [`Server::request`] and each death to [`Server::client_died`], and then calls
+//! [`Server::poll`] once. While `poll` says that more is left, the loop looks for events without
+//! waiting. One server serves one card.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ extern crate std;
 
 mod batch;
 mod config;
+mod counters;
 mod deadlines;
 mod index;
 mod ip;

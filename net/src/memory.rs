@@ -1,29 +1,31 @@
-//! Buffers, counted; and the sockets of connections that ended, for those that begin.
+//! The memory for buffers: how much is used, and sockets that are kept for the next connections.
 //!
-//! A connection's buffers are large and must be cleared when they are new, which costs
-//! more than all segments of a short connection. So some sockets are kept with theirs, and
-//! the buffer in which segments are joined. They give way to whatever else needs the memory.
+//! A connection's buffers are large, and new ones must be cleared, which costs more than all segments
+//! of a short connection. So some sockets of connections that have ended are kept with their buffers,
+//! and so is the buffer in which segments are joined. All of them are freed when something else needs
+//! the memory.
 
-use crate::tcp::solo::Stream;
+use crate::tcp::sole_socket::SoleSocket;
 use alloc::vec::Vec;
 
-/// Sockets that are kept.
+/// The most sockets that are kept.
 const SPARE_MAX: usize = 32;
 
-/// Octets of the longest receive buffer: what a window can say without being scaled.
+/// Octets of the longest receive buffer: the largest window that needs no scaling.
 ///
-/// A scaled window is rounded down, so its right edge moves left when an odd number of octets
-/// arrives (RFC 7323 §2.4), and a peer that had filled the window loses what it sent there.
+/// A scaled window is rounded down, so that its right edge moves left when an odd number of octets
+/// arrives (RFC 7323 §2.4). A peer that had filled the window then loses the octets behind the edge.
 pub(crate) const RECEIVE_MAX: usize = u16::MAX as usize;
 
-/// How many octets of buffers exist, and may.
+/// The memory for buffers, counted in octets.
 pub(crate) struct Memory {
     used: usize,
     limit: usize,
-    spare: Vec<Stream>,
-    /// The buffer for a long frame; empty if there is none.
+    /// Closed sockets that are kept.
+    spare: Vec<SoleSocket>,
+    /// The kept buffer for a long frame; empty if there is none.
     spare_frame: Vec<u8>,
-    /// Octets of all that is kept.
+    /// Octets of all kept buffers, which do not count as used.
     spare_octets: usize,
 }
 
@@ -48,12 +50,12 @@ impl Memory {
         self.limit
     }
 
-    /// Whether that much more may be used.
+    /// Whether `len` octets more may be used.
     pub fn has(&self, len: usize) -> bool {
         self.limit - self.used >= len
     }
 
-    /// A zeroed buffer; `None` if the limit or the heap is reached.
+    /// A zeroed buffer of `len` octets; `None` if the limit or the heap is exhausted.
     #[cold]
     pub fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         if !self.reserve(len) {
@@ -70,7 +72,7 @@ impl Memory {
         Some(buffer)
     }
 
-    /// Counts octets that may be needed as used. `false` if that would be too many.
+    /// Counts `len` octets as used. Returns `false`, and counts nothing, if that would be too many.
     pub fn reserve(&mut self, len: usize) -> bool {
         if !self.has(len) {
             return false;
@@ -82,7 +84,7 @@ impl Memory {
         true
     }
 
-    /// A buffer for a frame of that many octets, which is always the same number.
+    /// A buffer for a frame of `len` octets, which must be the same number in every call.
     pub fn take_frame(&mut self, len: usize) -> Option<Vec<u8>> {
         if self.spare_frame.is_empty() {
             return self.take(len);
@@ -92,69 +94,66 @@ impl Memory {
         Some(core::mem::take(&mut self.spare_frame))
     }
 
-    /// Keeps it for the next one.
+    /// Takes the buffer of a frame back, and keeps it for the next frame.
     pub fn give_back_frame(&mut self, buffer: Vec<u8>) {
         self.give_back(buffer.len());
         self.spare_octets += buffer.len();
         self.spare_frame = buffer;
     }
 
-    /// Counts a buffer as freed.
+    /// Counts `len` octets as free.
     pub fn give_back(&mut self, len: usize) {
         debug_assert!(len <= self.used);
         self.used = self.used.saturating_sub(len);
     }
 
-    /// A closed socket with buffers of that many octets; for reception [`RECEIVE_MAX`] at most.
-    pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<Stream> {
+    /// A closed socket with buffers of these lengths in octets; the receive buffer has no more than
+    /// [`RECEIVE_MAX`]. `None` if the limit or the heap is exhausted.
+    pub fn take_socket(&mut self, receive: usize, transmit: usize) -> Option<SoleSocket> {
         let receive = receive.min(RECEIVE_MAX);
-        let fits = |solo: &Stream| {
-            let socket = solo.get();
+        let fits = |spare: &SoleSocket| {
+            let socket = spare.get();
             (socket.recv_capacity(), socket.send_capacity()) == (receive, transmit)
         };
         if let Some(place) = self.spare.iter().rposition(fits) {
-            let mut solo = self.spare.swap_remove(place);
-            let octets = octets(&solo);
+            let mut socket = self.spare.swap_remove(place);
+            let octets = socket.buffer_octets();
             self.spare_octets -= octets;
             self.used += octets;
-            solo.get_mut().set_timeout(None);
-            return Some(solo);
+            socket.get_mut().set_timeout(None);
+            return Some(socket);
         }
         let receive = self.take(receive)?;
         let Some(transmit) = self.take(transmit) else {
             self.give_back(receive.len());
             return None;
         };
-        Some(Stream::with_buffers(receive, transmit))
+        Some(SoleSocket::new(receive, transmit))
     }
 
-    /// Keeps a socket that is not needed any more, or frees it.
-    pub fn give_back_socket(&mut self, mut solo: Stream) {
-        let octets = octets(&solo);
+    /// Takes a socket back, and keeps it for the next connection or frees it.
+    pub fn give_back_socket(&mut self, mut socket: SoleSocket) {
+        let octets = socket.buffer_octets();
         self.give_back(octets);
         if self.spare.len() < SPARE_MAX {
-            // It forgets what it was when it listens or connects; it must be closed for that.
-            solo.get_mut().abort();
-            self.spare.push(solo);
+            // A closed socket forgets its old connection when it listens or connects.
+            socket.get_mut().abort();
+            self.spare.push(socket);
             self.spare_octets += octets;
         }
     }
 
+    /// Frees one of the kept buffers. Returns whether there was one.
     #[cold]
     fn drop_spare(&mut self) -> bool {
-        if let Some(solo) = self.spare.pop() {
-            self.spare_octets -= octets(&solo);
+        if let Some(socket) = self.spare.pop() {
+            self.spare_octets -= socket.buffer_octets();
             return true;
         }
         let frame = core::mem::take(&mut self.spare_frame);
         self.spare_octets -= frame.len();
         !frame.is_empty()
     }
-}
-
-fn octets(solo: &Stream) -> usize {
-    let socket = solo.get();
-    socket.recv_capacity() + socket.send_capacity()
 }
 
 #[cfg(test)]

@@ -1,31 +1,31 @@
-//! What the layers call connections, datagram ports and their changes when they speak of them.
+//! Names of connections and datagram ports that all layers use.
 
 use core::net::SocketAddrV4;
 
-/// A connection: an index that its holder keeps until it closes the connection.
+/// A connection: its slot in the table, which stays the same until its holder closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) usize);
 
-/// A datagram port, held likewise.
+/// A datagram port: its slot in the table, which stays the same until its holder closes the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DatagramId(pub(crate) usize);
 
-/// Something whose readiness may have changed.
+/// A socket whose readiness may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Change {
-    /// Data, its end, an error, room to send, or it was established.
+    /// It has data, their end, an error, or room to send, or it was established.
     Stream(ConnectionId),
-    /// Something to accept at this port, or not any more.
+    /// The listener at this port has a connection to accept, or none any more.
     Listener(u16),
-    /// A datagram, or room to send one.
+    /// It has a datagram, or room to send one.
     Datagrams(DatagramId),
 }
 
-/// What tells connections of one address apart.
+/// The ends of a connection. Our address is not part of it, since there is only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tuple {
     /// The local port.
     pub port: u16,
-    /// The other end.
+    /// The address and port of the peer.
     pub peer: SocketAddrV4,
 }

@@ -1,15 +1,15 @@
-//! How often something may happen.
+//! Limits on how often something may happen.
 
 use crate::secret::Key;
 
-/// So many times at once, and then once in each interval. It holds when the next one would be due
-/// if all had kept their distance: the virtual clock of the generic cell rate algorithm (ITU-T
-/// I.371).
+/// A rate limit with bursts, by the generic cell rate algorithm (ITU-T I.371). It holds the time at which
+/// the next event would be due if all events had come one interval apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace(u64);
 
 impl Pace {
-    /// Whether one more may happen now. It is counted if so.
+    /// Whether one more event may happen now. It is counted if so. There may be `burst` events at once,
+    /// and then one in each interval.
     pub fn allows(&mut self, now: u64, interval_ns: u64, burst: u64) -> bool {
         let next = self.0.max(now);
         let allowed = next - now <= interval_ns.saturating_mul(burst.saturating_sub(1));
@@ -20,22 +20,22 @@ impl Pace {
     }
 }
 
-/// [`Quota`]'s least number, in a second.
+/// The least number of events that a [`Quota`] allows in a second.
 const LEAST: u64 = 1000;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// In each second another number of times, from [`LEAST`] to twice as many, which only this server
-/// knows: for what strangers draw answers by.
+/// A limit for answers that anybody can cause. The number of events that are allowed differs from second
+/// to second, between [`LEAST`] and twice as many, and only this server knows it.
 ///
-/// Were the number known, an attacker that counts its own answers could tell how many went to
-/// addresses that it has forged: which ends are connected (by challenge ACKs: Cao et al., USENIX
-/// Security 2016), or which ports are open to them (by ICMP errors: CVE-2020-25705). Each answer
-/// that it lacks would tell of one. So it must forge the same question a thousand times in a second
-/// until the difference shows.
+/// If an attacker knew the number, he could count the answers to his own packets and so find out how
+/// many answers his forged packets have caused. From challenge ACKs he would learn which ends are
+/// connected (Cao et al., USENIX Security 2016), and from ICMP errors which ports are open
+/// (CVE-2020-25705). With a secret number, he must forge the same packet a thousand times in a second
+/// before he sees a difference.
 pub(crate) struct Quota {
     key: Key,
     second: u64,
-    /// How often it may still happen in this second.
+    /// How many events are still allowed in this second.
     left: u64,
 }
 
@@ -48,7 +48,7 @@ impl Quota {
         }
     }
 
-    /// Whether one more may happen now. It is counted if so.
+    /// Whether one more event may happen now. It is counted if so.
     pub fn allows(&mut self, now: u64) -> bool {
         let second = now / SECOND_NS;
         if self.second != second {

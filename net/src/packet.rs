@@ -1,10 +1,8 @@
-//! A received frame, parsed once: all that comes after takes this form, and no field is read from
-//! the octets again.
+//! Parses received frames. Each frame is parsed once, and everything that follows takes the result.
 //!
-//! What is parsed is refused here, too, with the reason that is counted ([`crate::verdict`]): what
-//! is damaged, what no host may send (RFC 1122 §3.2.1.3, §4.2.3.10), and what is for nobody here.
-//! IPv6 is recognized, and not served yet. Whose a packet is that was not refused is decided behind
-//! this: smoltcp has no listeners, and finds a socket by asking all.
+//! A frame is dropped here if it is damaged, if no host may send it (RFC 1122 §3.2.1.3, §4.2.3.10), or
+//! if it is not for this host. The reason is returned and counted ([`crate::verdict`]). IPv6 is
+//! recognized, but not served yet.
 
 use crate::ip::arp::{self, ArpPacket};
 use crate::ip::interface::Interface;
@@ -29,140 +27,137 @@ const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 
-/// A frame, and what its headers say.
+/// A received frame and its parsed headers.
 #[derive(Clone, Copy)]
 pub(crate) struct Packet<'f> {
-    /// Its octets, padding included.
+    /// The octets of the frame, padding included.
     pub frame: &'f [u8],
     pub headers: &'f Headers,
 }
 
-/// What the headers of a frame say: numbers, and places in the frame.
+/// The parsed headers of a frame. Places are offsets in the frame.
 #[derive(Debug)]
 pub(crate) struct Headers {
-    /// The station that put the frame on the wire.
+    /// The source of the frame.
     pub station: Station,
     pub content: Content,
 }
 
-/// What a frame carries.
+/// The contents of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content {
     Arp(ArpPacket),
     Ipv4(Ipv4),
 }
 
-/// An IPv4 datagram to this host, or to all, or a fragment of one.
+/// An IPv4 datagram to this host or to a broadcast address, or a fragment of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ipv4 {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
-    /// It came to this host's station and address, and to nobody else.
+    /// Whether both the station and the address that it was sent to are ours.
     pub is_unicast: bool,
-    /// What it carries, by IANA's number ([`protocol`]).
+    /// IANA's number of the protocol that it carries ([`protocol`]).
     pub protocol: u8,
-    /// Where in the frame that begins.
+    /// Where the octets after the IPv4 header begin.
     pub start: usize,
-    /// Where in the frame that ends; padding follows.
+    /// Where they end; padding may follow.
     pub end: usize,
     pub payload: Payload,
 }
 
-/// What an IPv4 datagram carries.
+/// The contents of an IPv4 datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Payload {
-    /// A TCP segment, to this host alone.
+    /// A TCP segment, which was sent to this host alone.
     Segment(Segment),
     /// A UDP datagram.
     Datagram(Datagram),
-    /// A part of it, at whose headers nobody can look.
+    /// A fragment, whose contents cannot be parsed yet.
     Fragment(Fragment),
-    /// Something else.
+    /// Another protocol.
     Other,
 }
 
-/// What an IPv4 header says of a fragment.
+/// A fragment, from its IPv4 header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fragment {
-    /// It is the same in all fragments of a datagram.
+    /// The same number in all fragments of a datagram.
     pub identification: u16,
-    /// Where in the datagram its octets were.
+    /// Offset of its octets in the datagram.
     pub offset: usize,
-    /// No other is behind it.
+    /// Whether it is the end of the datagram.
     pub is_last: bool,
 }
 
-/// A UDP datagram in a frame.
+/// A UDP datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Datagram {
     /// The sender.
     pub from: SocketAddrV4,
-    /// The port it is for.
+    /// The destination port.
     pub port: u16,
-    /// Where its data is in the frame.
+    /// Where its data begins in the frame, and where it ends.
     pub start: usize,
-    /// And where that ends.
     pub end: usize,
 }
 
-/// A TCP segment's header.
+/// A TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
-    /// Who put it on the wire.
+    /// The source of its frame.
     pub station: Station,
-    /// Which connection it belongs to.
+    /// The ends of its connection.
     pub tuple: Tuple,
     /// SEG.SEQ.
     pub seq: TcpSeqNumber,
     /// SEG.ACK, if the ACK bit is set.
     pub ack: Option<TcpSeqNumber>,
-    /// The SYN bit.
+    /// These bits of the header.
     pub syn: bool,
-    /// The FIN bit.
     pub fin: bool,
-    /// The RST bit.
     pub rst: bool,
-    /// No bit is set but ACK, and perhaps PSH.
+    /// Whether ACK is set and no other bit but PSH.
     pub is_plain: bool,
-    /// SEG.WND, as it stands there.
+    /// SEG.WND as it stands in the header, not scaled.
     pub window: u16,
-    /// Where its data is in the frame, and octets of that.
+    /// Where its data begins in the frame, and how many octets it has.
     pub data: usize,
     pub len: usize,
-    /// What a SYN says besides.
+    /// The options of a SYN; none if SYN is not set.
     pub options: SynOptions,
 }
 
-/// The options of a SYN that matter to the stack.
+/// The options of a SYN that the stack uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SynOptions {
     /// The peer's MSS (RFC 9293 §3.7.1).
     pub mss: Option<u16>,
-    /// How far its windows are shifted (RFC 7323 §2.2).
+    /// By how many bits its windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
-    /// SACK may be sent to it (RFC 2018 §2).
+    /// Whether selective acknowledgements may be sent to it (RFC 2018 §2).
     pub sack_permitted: bool,
 }
 
 impl<'f> Packet<'f> {
-    /// An IPv4 datagram in this frame, from its header to its end.
+    /// The octets of an IPv4 datagram in this frame, with its header.
     pub fn datagram(&self, ip: &Ipv4) -> &'f [u8] {
         self.frame.get(ETHERNET..ip.end).unwrap_or_default()
     }
 
-    /// What an IPv4 datagram in this frame carries.
+    /// The octets after the header of an IPv4 datagram in this frame.
     pub fn payload(&self, ip: &Ipv4) -> &'f [u8] {
         self.frame.get(ip.start..ip.end).unwrap_or_default()
     }
 }
 
 impl Segment {
-    /// Whether it asks for a new connection.
+    /// Whether it is a SYN that begins a connection.
     pub fn opens(&self) -> bool {
         self.syn && self.ack.is_none() && !self.rst && !self.fin
     }
 
-    /// What a SYN offers.
+    /// The offer of a SYN.
     pub fn offer(&self) -> Offer {
         Offer {
             window: self.window,
@@ -178,25 +173,30 @@ impl Segment {
     }
 }
 
-/// Parses a frame's headers, and verifies the checksums that are software's job.
+/// Parses the headers of a frame, and verifies the checksums that are software's job.
 ///
 /// # Errors
-/// Why the frame goes no further.
+/// The reason why the frame is dropped.
 pub(crate) fn parse(
     frame: &[u8],
     own: &Interface,
     software: &ChecksumCapabilities,
 ) -> Result<Headers, DropReason> {
-    let (to, station, kind, octets) = ethernet::parse(frame).ok_or(DropReason::Truncated)?;
-    let to_me = to == own.station;
-    if !to_me && !to.is_group() {
+    let ethernet::Frame {
+        destination,
+        source: station,
+        ethertype,
+        packet: octets,
+    } = ethernet::parse(frame).ok_or(DropReason::Truncated)?;
+    let to_me = destination == own.station;
+    if !to_me && !destination.is_group() {
         return Err(DropReason::OtherStation);
     }
     if station.is_group() {
         return Err(DropReason::SourceStation);
     }
-    let content = match kind {
-        ethernet::IPV4 => Content::Ipv4(ipv4(octets, (station, to_me), own, software)?),
+    let content = match ethertype {
+        ethernet::IPV4 => Content::Ipv4(ipv4(octets, station, to_me, own, software)?),
         ethernet::ARP => {
             let packet = octets.first_chunk::<{ arp::LEN }>();
             let packet = packet.ok_or(DropReason::Truncated)?;
@@ -208,12 +208,12 @@ pub(crate) fn parse(
     Ok(Headers { station, content })
 }
 
-/// Two octets of a header, in network order.
+/// The 16-bit field at this offset of a header.
 fn word<const N: usize>(header: &[u8; N], at: usize) -> u16 {
     u16::from_be_bytes([header[at], header[at + 1]])
 }
 
-/// Four of them.
+/// The four octets at this offset of a header.
 fn long<const N: usize>(header: &[u8; N], at: usize) -> [u8; 4] {
     [header[at], header[at + 1], header[at + 2], header[at + 3]]
 }
@@ -221,7 +221,8 @@ fn long<const N: usize>(header: &[u8; N], at: usize) -> [u8; 4] {
 #[inline(always)]
 fn ipv4(
     octets: &[u8],
-    (station, to_me): (Station, bool),
+    station: Station,
+    to_me: bool,
     own: &Interface,
     software: &ChecksumCapabilities,
 ) -> Result<Ipv4, DropReason> {
@@ -253,10 +254,10 @@ fn ipv4(
     let (protocol, start) = (fixed[9], ETHERNET + header_len);
     let (part, ends) = (word(fixed, 6), (source, destination));
     let payload = match protocol {
-        // More fragments, or an offset.
+        // MF is set, or there is an offset.
         _ if part & 0x3fff != 0 => Payload::Fragment(fragment(fixed, header_len, carried)?),
         protocol::TCP if is_unicast => {
-            Payload::Segment(segment(carried, (station, start), ends, software)?)
+            Payload::Segment(segment(carried, station, start, ends, software)?)
         }
         protocol::TCP => return Err(DropReason::TcpBroadcast),
         protocol::UDP => Payload::Datagram(datagram_of(carried, start, ends, software)?),
@@ -273,7 +274,7 @@ fn ipv4(
     })
 }
 
-/// Why an IPv6 packet goes no further (RFC 8200 §3).
+/// The reason why an IPv6 packet is dropped (RFC 8200 §3).
 #[cold]
 fn ipv6(octets: &[u8]) -> DropReason {
     let Some((fixed, behind)) = octets.split_first_chunk::<IPV6>() else {
@@ -291,7 +292,8 @@ fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fra
     let part = word(fixed, 6);
     let offset = usize::from(part & 0x1fff) * 8;
     let is_last = part & 0x2000 == 0;
-    // All but the last are whole blocks of 8 octets; none is behind the longest datagram.
+    // All fragments but the last have a multiple of 8 octets. None lies behind the end of the longest
+    // datagram.
     let blocks = is_last || carried.len().is_multiple_of(8);
     let fits = header_len + offset + carried.len() <= usize::from(u16::MAX);
     match blocks && fits && !carried.is_empty() {
@@ -304,7 +306,7 @@ fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fra
     }
 }
 
-/// `start`: where the datagram begins in its frame.
+/// Parses a UDP datagram, which begins at `start` in its frame. `ends`: source and destination.
 #[inline(always)]
 fn datagram_of(
     octets: &[u8],
@@ -316,7 +318,7 @@ fn datagram_of(
     let len = usize::from(word(header, 4));
     let datagram = octets.get(..len).filter(|_| len >= header.len());
     let datagram = datagram.ok_or(DropReason::UdpLength)?;
-    // 0: it has none (RFC 768).
+    // 0 means that there is no checksum (RFC 768).
     let is_summed = software.udp.rx() && word(header, 6) != 0;
     if is_summed && !sum(ends, protocol::UDP, datagram).is_right() {
         return Err(DropReason::UdpChecksum);
@@ -329,11 +331,12 @@ fn datagram_of(
     })
 }
 
-/// `start`: where the segment begins in its frame.
+/// Parses a TCP segment, which begins at `start` in its frame. `ends`: source and destination.
 #[inline(always)]
 fn segment(
     octets: &[u8],
-    (station, start): (Station, usize),
+    station: Station,
+    start: usize,
     ends: (Ipv4Addr, Ipv4Addr),
     software: &ChecksumCapabilities,
 ) -> Result<Segment, DropReason> {
@@ -367,7 +370,7 @@ fn segment(
         syn: has(SYN),
         fin: has(FIN),
         rst: has(RST),
-        // The other half of the length's octet is reserved.
+        // The low half of the octet with the header length is reserved.
         is_plain: flags & !PSH == ACK && offset & 15 == 0,
         window: word(fixed, 14),
         data: start + header_len,
@@ -376,7 +379,7 @@ fn segment(
     })
 }
 
-/// Goes through TCP's options. `None` if they are malformed.
+/// Parses the TCP options. `None` if they are malformed.
 #[cold]
 fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
     let mut found = SynOptions::default();
@@ -394,7 +397,7 @@ fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
     Some(found)
 }
 
-/// The sum over a segment or datagram between two hosts, with its pseudo header.
+/// The sum over a segment or datagram with its pseudo header.
 fn sum(ends: (Ipv4Addr, Ipv4Addr), protocol: u8, octets: &[u8]) -> Sum {
     Sum::default()
         .pseudo(ends.0, ends.1, protocol, octets.len())

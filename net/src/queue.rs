@@ -1,5 +1,4 @@
-//! A queue of slots in which each is at most once, so that it is bounded by their number
-//! and putting one into it that is there already costs nothing.
+//! A queue of slots. Each slot is in it at most once, so that its length is bounded by their number.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,10 +1,10 @@
-//! What only this server knows, and the numbers that are drawn from it.
+//! The secret of this server, and the keys and random numbers that are made from it.
 
 use core::hash::Hasher;
 use siphasher::sip::{SipHasher13, SipHasher24};
 
-/// Octets that differ from start to start and are never sent. What peers see of it went through
-/// a keyed hash.
+/// Octets that are different at each start and are never sent. Peers only see numbers that a keyed hash
+/// has made from them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
@@ -16,7 +16,7 @@ impl From<[u8; 32]> for Secret {
 
 #[cfg(test)]
 impl From<u64> for Secret {
-    /// For tests, which are to be the same in every run.
+    /// A secret for tests, which must be the same in every run.
     fn from(seed: u64) -> Self {
         let mut octets = [0; 32];
         octets[..8].copy_from_slice(&seed.to_be_bytes());
@@ -26,7 +26,7 @@ impl From<u64> for Secret {
 
 #[cfg(test)]
 impl Secret {
-    /// What it was made of.
+    /// The number that the secret of a test was made from.
     pub fn seed(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().unwrap())
     }
@@ -38,26 +38,29 @@ impl core::fmt::Debug for Secret {
     }
 }
 
-/// What a key is for. Each has its own, so that what is known of one tells nothing of others.
+/// The purpose of a key. Each purpose has its own key, so that to know one key does not help to find
+/// another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// The tables by connection.
+    /// Hash tables.
     Tables,
     /// Initial sequence numbers.
     SequenceNumbers,
     /// SYN cookies.
     Cookies,
-    /// How many RSTs and ICMP errors may be sent.
+    /// How many RSTs may be sent.
     Resets,
+    /// How many ICMP errors may be sent.
     IcmpErrors,
     /// Where the search for an ephemeral port begins.
     PortOffsets,
-    /// Which counter goes on with it.
+    /// Which counter continues the search.
     PortCounters,
-    /// Ephemeral ports that are for no certain peer.
+    /// Ephemeral ports of sockets without a peer.
     Ports,
-    /// IPv4's identification, of UDP's and of ICMP's datagrams.
+    /// IPv4's identification of UDP datagrams.
     UdpIdentification,
+    /// IPv4's identification of ICMP datagrams.
     IcmpIdentification,
 }
 
@@ -66,8 +69,8 @@ impl Secret {
     #[cold]
     pub(crate) fn key(&self, purpose: Purpose) -> Key {
         let (one, other) = self.0.split_at(16);
-        // All of the secret counts: one hash is over the other, and whoever lacks the key of either
-        // knows nothing of the result.
+        // Both halves of the secret are used: one keys the inner hash and the other the outer one, and
+        // without either half nothing can be known of the result.
         let hash = |half: &[u8], words: [u64; 2]| {
             let mut hasher = SipHasher24::new_with_key(half.first_chunk().unwrap_or(&[0; 16]));
             for word in words {
@@ -80,12 +83,12 @@ impl Secret {
     }
 }
 
-/// A key of SipHash's.
+/// A key for SipHash.
 #[derive(Clone, Copy)]
 pub(crate) struct Key(pub u64, pub u64);
 
 impl Key {
-    /// A number that nobody who does not know the key can tell from a random one: SipHash-2-4.
+    /// The hash of these numbers by SipHash-2-4. Without the key it looks like a random number.
     pub fn hash(&self, words: &[u64]) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
         for &word in words {
@@ -95,8 +98,8 @@ impl Key {
     }
 }
 
-/// A sequence of random numbers: a keyed hash of how many there were, SipHash-1-3, since many are
-/// drawn.
+/// A sequence of random numbers: the hashes of 1, 2, 3 and so on by SipHash-1-3, which is faster than
+/// SipHash-2-4, since many are drawn.
 #[derive(Clone, Copy)]
 pub(crate) struct Random {
     key: Key,

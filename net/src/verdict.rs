@@ -1,9 +1,9 @@
-//! What becomes of received frames: one verdict for each, and how often each was given.
+//! What becomes of received frames: each frame gets one verdict, and the verdicts are counted.
 
-/// Declares the reasons, each with the name that it is counted under.
+/// Declares the reasons, each with its name in the server's status.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
-        /// Why a received frame went no further.
+        /// Why a received frame was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum DropReason {
             $($(#[$doc])* $reason,)*
@@ -28,45 +28,45 @@ reasons! {
     Truncated = "truncated",
     /// Its destination is another station.
     OtherStation = "other_station",
-    /// Its source is a group of stations (IEEE 802.3 §3.2.3).
+    /// Its source is a multicast or broadcast address (IEEE 802.3 §3.2.3).
     SourceStation = "source_station",
     /// It carries neither ARP nor IP.
     EtherType = "ethertype",
     /// An ARP packet for another hardware or protocol (RFC 826).
     ArpFormat = "arp_format",
-    /// An ARP packet whose sender no host of this network can be.
+    /// An ARP packet whose sender cannot be a host of this network.
     ArpSender = "arp_sender",
-    /// An ARP packet for another host, from one that is not known (RFC 826).
+    /// An ARP packet for another host, from a host without an entry (RFC 826).
     ArpOther = "arp_other",
     /// An ARP packet that we have sent ourselves.
     ArpOwn = "arp_own",
     /// An ARP packet of a station that claims our address (RFC 5227 §2.4).
     ArpConflict = "arp_conflict",
-    /// A request whose sender asks too often, or as one of too many that never answered us.
+    /// An ARP request whose sender asks too often, or is one of too many hosts that never answered us.
     ArpLimited = "arp_limited",
-    /// Another version than the frame says, or lengths that contradict each other (RFC 791 §3.1).
+    /// The version contradicts the EtherType, or the lengths contradict each other (RFC 791 §3.1).
     IpHeader = "ip_header",
     /// An IPv6 packet, which is not served yet.
     IpVersion = "ip_version",
-    /// IPv4's checksum is wrong.
+    /// The checksum of the IPv4 header is wrong.
     IpChecksum = "ip_checksum",
-    /// A source that no host can have (RFC 1122 §3.2.1.3).
+    /// A source address that no host can have (RFC 1122 §3.2.1.3).
     IpSource = "ip_source",
-    /// Another host, or a group that we are not in.
+    /// A datagram for another host, or for a multicast group.
     IpDestination = "ip_destination",
-    /// For our address alone, but sent to a group of stations (RFC 1122 §3.3.6).
+    /// A datagram for our address in a multicast or broadcast frame (RFC 1122 §3.3.6).
     LinkBroadcast = "link_broadcast",
-    /// A protocol that is not spoken here.
+    /// A protocol that this host does not have.
     IpProtocol = "ip_protocol",
-    /// A fragment that is empty, no multiple of 8 octets, or too far behind (RFC 791 §3.2).
+    /// A fragment that is empty, no multiple of 8 octets, or behind the longest datagram (RFC 791 §3.2).
     FragmentInvalid = "fragment_invalid",
     /// A fragment that overlaps another, or contradicts the end of the datagram.
     FragmentOverlap = "fragment_overlap",
-    /// A fragment of a datagram in too many pieces to be kept.
+    /// A fragment of a datagram that takes too much memory.
     FragmentNoRoom = "fragment_no_room",
-    /// UDP's length is shorter than its header, or longer than the datagram (RFC 768).
+    /// The length in the UDP header is shorter than the header, or longer than the datagram (RFC 768).
     UdpLength = "udp_length",
-    /// UDP's checksum is wrong.
+    /// The UDP checksum is wrong.
     UdpChecksum = "udp_checksum",
     /// No program has this UDP port.
     UdpNoPort = "udp_no_port",
@@ -74,32 +74,32 @@ reasons! {
     UdpNoRoom = "udp_no_room",
     /// An ICMP message shorter than its header.
     IcmpLength = "icmp_length",
-    /// ICMP's checksum is wrong.
+    /// The ICMP checksum is wrong.
     IcmpChecksum = "icmp_checksum",
-    /// An echo request to everybody (RFC 1122 §3.2.2.6 leaves it to us).
+    /// An echo request to a broadcast address (RFC 1122 §3.2.2.6 allows to drop it).
     IcmpBroadcast = "icmp_broadcast",
-    /// An ICMP error message that is about no segment that is too big for its path: of others
-    /// nobody here is told.
+    /// An ICMP error message that tells of no segment of ours that was too big. Other errors are not
+    /// passed on to sockets yet.
     IcmpError = "icmp_error",
     /// An ICMP message that is neither an error nor an echo request.
     IcmpType = "icmp_type",
-    /// A reply is owed, but there is no room for it to wait, nor a way for it.
+    /// The reply to it cannot be sent at once, and has no room to wait.
     NoRoomForReply = "no_room_for_reply",
-    /// A TCP segment for everybody (RFC 9293 §3.9.2.3, MUST-57).
+    /// A TCP segment to a broadcast address (RFC 9293 §3.9.2.3, MUST-57).
     TcpBroadcast = "tcp_broadcast",
     /// A TCP segment shorter than its header.
     TcpHeader = "tcp_header",
     /// A TCP segment from or to port 0 (RFC 9293 §3.1).
     TcpPort = "tcp_port",
-    /// TCP options whose lengths cannot be (RFC 9293 §3.1, MUST-7).
+    /// TCP options with impossible lengths (RFC 9293 §3.1, MUST-7).
     TcpOptions = "tcp_options",
-    /// TCP's checksum is wrong.
+    /// The TCP checksum is wrong.
     TcpChecksum = "tcp_checksum",
     /// A segment for no connection and no listener; it is answered with a reset.
     TcpNoConnection = "tcp_no_connection",
-    /// A SYN over the backlog or without memory for the connection; the peer asks again.
+    /// A SYN for which the backlog or the memory has no room. The peer repeats it.
     TcpNoRoom = "tcp_no_room",
-    /// A segment for a connection in TIME-WAIT that is owed no answer (RFC 9293 §3.10.7.4).
+    /// A segment for a connection in TIME-WAIT that gets no answer (RFC 9293 §3.10.7.4).
     TcpTimeWait = "tcp_time_wait",
     /// A segment outside of its connection's receive window (RFC 9293 §3.10.7.4, first).
     TcpOutOfWindow = "tcp_out_of_window",
@@ -113,25 +113,24 @@ reasons! {
     TcpBadAck = "tcp_bad_ack",
     /// A RST for no connection (RFC 9293 §3.10.7.1).
     TcpStrayReset = "tcp_stray_reset",
-    /// A segment that had to be cut, without memory for that.
+    /// A segment of which only a part is acceptable, without memory to copy that part.
     NoMemory = "no_memory",
-    /// A segment for a connection that was aborted, and whose reset waits to leave.
+    /// A segment for a connection that was aborted and whose RST waits to be sent.
     TcpAborted = "tcp_aborted",
 }
 
-/// What became of a received frame.
+/// What has become of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The protocol that it is for has it: ARP, ICMP, a UDP port or a connection.
+    /// It was processed by ARP, ICMP, a UDP port or a connection.
     Delivered,
-    /// It is a fragment, kept until the rest of its datagram has come; or a SYN, kept until
-    /// somebody listens.
+    /// It is a fragment that waits for the others of its datagram, or a SYN that waits for a listener.
     Kept,
-    /// It went no further.
+    /// It was dropped.
     Dropped(DropReason),
 }
 
-/// How often each verdict was given.
+/// How many frames got each verdict.
 #[derive(Clone, Copy)]
 pub(crate) struct Verdicts {
     /// See [`Verdict::Delivered`].
@@ -142,7 +141,7 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// None was given.
+    /// Counters that are all 0.
     pub const fn new() -> Self {
         Verdicts {
             delivered: 0,
@@ -151,7 +150,7 @@ impl Verdicts {
         }
     }
 
-    /// One more was given.
+    /// Counts one more frame.
     #[inline]
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
@@ -166,7 +165,7 @@ impl Verdicts {
         self.dropped[reason as usize]
     }
 
-    /// How many were dropped at all.
+    /// How many frames were dropped for any reason.
     pub fn all_dropped(&self) -> u64 {
         self.dropped.iter().sum()
     }

@@ -1,73 +1,53 @@
 //! Time: from counts of the time-stamp counter to nanoseconds. The kernel has measured the
 //! counter, and programs read it themselves: a system call costs ten times as much.
 
-use crate::Result;
-use crate::wire::{Reader, Writer};
+use core::num::NonZeroU64;
 
-/// A counter of known frequency, read as nanoseconds since `start`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
-    start: u64,
-    /// Nanoseconds per count, times 2^32.
-    scale: u64,
+crate::record! {
+    /// A counter of known frequency, read as nanoseconds since `start`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Clock {
+        start: u64,
+        /// Nanoseconds per count, times 2^32.
+        scale: NonZeroU64,
+    }
 }
 
 impl Clock {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 16;
-
     /// A clock that stands at 0 when the counter stands at `start`, `counts` of which
     /// passed in `elapsed_ns`.
     pub fn calibrated(start: u64, counts: u64, elapsed_ns: u64) -> Self {
         let scale = (u128::from(elapsed_ns) << 32) / u128::from(counts.max(1));
         Clock {
             start,
-            scale: u64::try_from(scale).unwrap_or(u64::MAX).max(1),
+            scale: u64::try_from(scale).map_or(NonZeroU64::MAX, |scale| {
+                NonZeroU64::new(scale).unwrap_or(NonZeroU64::MIN)
+            }),
         }
     }
 
     /// Nanoseconds since the start at this count.
     pub fn ns(&self, count: u64) -> u64 {
         let counts = u128::from(count.saturating_sub(self.start));
-        ((counts * u128::from(self.scale)) >> 32) as u64
+        ((counts * u128::from(self.scale.get())) >> 32) as u64
     }
 
     /// How many nanoseconds `counts` are.
     pub fn duration_ns(&self, counts: u64) -> u64 {
-        let ns = (u128::from(counts) * u128::from(self.scale)) >> 32;
+        let ns = (u128::from(counts) * u128::from(self.scale.get())) >> 32;
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
 
     /// The counter's value at `ns` nanoseconds.
     pub fn count_at(&self, ns: u64) -> u64 {
-        let counts = (u128::from(ns) << 32) / u128::from(self.scale);
+        let counts = (u128::from(ns) << 32) / u128::from(self.scale.get());
         self.start.saturating_add(counts as u64)
     }
 
     /// How many counts are `ns` nanoseconds, at most `u32::MAX`.
     pub fn counts(&self, ns: u64) -> u32 {
-        let counts = (u128::from(ns) << 32) / u128::from(self.scale);
+        let counts = (u128::from(ns) << 32) / u128::from(self.scale.get());
         u32::try_from(counts).unwrap_or(u32::MAX)
-    }
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes).u64(self.start).u64(self.scale);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Malformed`] if they are too few, or no counter counts so.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let (start, scale) = (reader.u64()?, reader.u64()?);
-        match scale {
-            0 => Err(crate::Error::Malformed),
-            _ => Ok(Clock { start, scale }),
-        }
     }
 }
 

@@ -20,8 +20,9 @@ pub const FILTERS_MAX: usize = 16;
 
 /// Which frames are for an endpoint: those that have all that is given here.
 ///
-/// ARP packets are for whoever has the address that is asked for or answered, whatever the protocol and
-/// the port; and frames to groups and to all stations are for each whose other fields agree.
+/// ARP packets, and messages of IPv6's neighbour discovery, are for whoever has the address that is asked
+/// for or answered, whatever the protocol and the port; and frames to groups and to all stations are for
+/// each whose other fields agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The station they are sent to; if it is not given, the card's own. A group is no station.

@@ -8,66 +8,66 @@ crate::numbered! {
     #[repr(u16)]
     pub enum Error {
         /// No such system call or operation (`ENOSYS`).
-        NoSuchCall = 1,
+        NoSuchCall = 1 => "no such call",
         /// An argument has a value that the call does not take (`EINVAL`).
-        InvalidArgument = 2,
+        InvalidArgument = 2 => "invalid argument",
         /// A pointer and length that are not the caller's readable or writable memory (`EFAULT`).
-        BadAddress = 3,
+        BadAddress = 3 => "bad address",
         /// A socket, token or card number that the caller does not own (`EBADF`).
-        BadHandle = 4,
+        BadHandle = 4 => "bad handle",
         /// Memory, or a bounded table, is used up for all (`ENOMEM`).
-        NoMemory = 5,
+        NoMemory = 5 => "out of memory",
         /// No file, process or service of that name or number (`ENOENT`, `ESRCH`).
-        NotFound = 6,
+        NotFound = 6 => "not found",
         /// The caller may not do that (`EPERM`).
-        NotPermitted = 7,
+        NotPermitted = 7 => "not permitted",
         /// It would have to wait: try again after a notification (`EWOULDBLOCK`).
-        WouldBlock = 8,
+        WouldBlock = 8 => "would block",
         /// The deadline passed first (`ETIMEDOUT`).
-        TimedOut = 9,
+        TimedOut = 9 => "timed out",
         /// The process called, or the one being answered, has ended, now or before
         /// (`EOWNERDEAD`).
-        PeerDied = 10,
+        PeerDied = 10 => "peer died",
         /// Somebody else holds it (`EBUSY`).
-        Busy = 11,
+        Busy = 11 => "busy",
         /// The file is not a program this machine can run (`ENOEXEC`).
-        NotExecutable = 12,
+        NotExecutable = 12 => "not an executable for this machine",
         /// Longer than the limit of the call (`EMSGSIZE`).
-        TooLong = 13,
+        TooLong = 13 => "too long",
         /// A zero-length frame or one that cannot be sent as it is (`EINVAL`).
-        BadFrame = 14,
+        BadFrame = 14 => "bad frame",
         /// The device failed or was reset under the request (`EIO`).
-        DeviceFailed = 15,
+        DeviceFailed = 15 => "device failed",
         /// The local address is in use (`EADDRINUSE`).
-        AddressInUse = 16,
+        AddressInUse = 16 => "address in use",
         /// Not an address of this machine (`EADDRNOTAVAIL`).
-        AddressNotAvailable = 17,
+        AddressNotAvailable = 17 => "address not available",
         /// The socket has no peer (`ENOTCONN`).
-        NotConnected = 18,
+        NotConnected = 18 => "not connected",
         /// The socket already has a peer or is being connected (`EISCONN`, `EALREADY`).
-        AlreadyConnected = 19,
+        AlreadyConnected = 19 => "already connected",
         /// The peer refused the connection (`ECONNREFUSED`).
-        ConnectionRefused = 20,
+        ConnectionRefused = 20 => "connection refused",
         /// The connection was reset by the peer (`ECONNRESET`).
-        ConnectionReset = 21,
+        ConnectionReset = 21 => "connection reset by peer",
         /// Sending after the sending side was shut down or the peer is gone (`EPIPE`).
-        BrokenPipe = 22,
+        BrokenPipe = 22 => "broken pipe",
         /// No route to that address, or its neighbour does not answer (`ENETUNREACH`,
         /// `EHOSTUNREACH`).
-        Unreachable = 23,
+        Unreachable = 23 => "unreachable",
         /// The call does not fit this kind of socket (`EOPNOTSUPP`).
-        NotSupported = 24,
+        NotSupported = 24 => "not supported",
         /// A message that does not decode (`EPROTO`).
-        Malformed = 25,
+        Malformed = 25 => "malformed message",
         /// The process called waits for the caller, itself or through others: neither would ever
         /// go on (`EDEADLK`).
-        Deadlock = 26,
+        Deadlock = 26 => "deadlock",
         /// The limits of the calling process leave no room for it (`EDQUOT`); see
         /// [`crate::limits`].
-        QuotaExceeded = 27,
+        QuotaExceeded = 27 => "quota exceeded",
         /// A frame that the filter describes is another endpoint's (`EADDRINUSE`); see
         /// [`crate::endpoint`].
-        FilterOverlaps = 28,
+        FilterOverlaps = 28 => "filter overlaps another's",
     }
 }
 
@@ -84,45 +84,11 @@ impl Error {
     pub const fn number(self) -> u16 {
         self as u16
     }
-
-    /// What happened, in words for a person.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Error::NoSuchCall => "no such call",
-            Error::InvalidArgument => "invalid argument",
-            Error::BadAddress => "bad address",
-            Error::BadHandle => "bad handle",
-            Error::NoMemory => "out of memory",
-            Error::NotFound => "not found",
-            Error::NotPermitted => "not permitted",
-            Error::WouldBlock => "would block",
-            Error::TimedOut => "timed out",
-            Error::PeerDied => "peer died",
-            Error::Busy => "busy",
-            Error::NotExecutable => "not an executable for this machine",
-            Error::TooLong => "too long",
-            Error::BadFrame => "bad frame",
-            Error::DeviceFailed => "device failed",
-            Error::AddressInUse => "address in use",
-            Error::AddressNotAvailable => "address not available",
-            Error::NotConnected => "not connected",
-            Error::AlreadyConnected => "already connected",
-            Error::ConnectionRefused => "connection refused",
-            Error::ConnectionReset => "connection reset by peer",
-            Error::BrokenPipe => "broken pipe",
-            Error::Unreachable => "unreachable",
-            Error::NotSupported => "not supported",
-            Error::Malformed => "malformed message",
-            Error::Deadlock => "deadlock",
-            Error::QuotaExceeded => "quota exceeded",
-            Error::FilterOverlaps => "filter overlaps another's",
-        }
-    }
 }
 
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 

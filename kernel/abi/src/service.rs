@@ -5,35 +5,28 @@
 //! `init` registers as `init` and starts a service the first time somebody asks for it, so a run whose
 //! programs use no sockets never starts a network server.
 
-use crate::wire::{Reader, Writer};
+use crate::wire::{Name, Reader, Wire, Writer};
 use crate::{Error, Result};
-use core::fmt;
+use core::fmt::{self, Write};
 use core::str::FromStr;
 
 /// The name `init` registers under.
 pub const INIT: &str = "init";
 
 /// What a stack is called: a card's number, or a name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stack {
-    /// Padded with zeros.
-    text: [u8; Self::MAX],
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stack(Name<{ Stack::MAX }>);
 
 impl Stack {
     /// The longest name, in bytes.
     pub const MAX: usize = 12;
 
     /// The stack of the server that has card 0 to itself.
-    pub const FIRST: Self = {
-        let mut text = [0; Self::MAX];
-        text[0] = b'0';
-        Stack { text }
-    };
+    pub const FIRST: Self = Stack(Name::new("0"));
 
     /// The name, or the number in digits.
     pub fn as_str(&self) -> &str {
-        crate::wire::text(&self.text)
+        self.0.as_str()
     }
 
     /// The card's number, if it has that one to itself.
@@ -42,11 +35,11 @@ impl Stack {
     }
 
     /// What its server is registered as.
-    pub fn service(&self) -> ServiceName {
-        let mut text = [0; ServiceName::MAX];
-        text[..3].copy_from_slice(b"net");
-        text[3..].copy_from_slice(&self.text);
-        ServiceName { text }
+    pub fn service(&self) -> Name<{ 3 + Stack::MAX }> {
+        let mut name = Name::new("net");
+        // Writing to a name does not fail.
+        let _ = name.write_str(self.as_str());
+        name
     }
 }
 
@@ -68,54 +61,23 @@ impl FromStr for Stack {
         if !is_number && !is_name {
             return Err(Error::InvalidArgument);
         }
-        let mut stack = Stack {
-            text: [0; Self::MAX],
-        };
-        stack.text[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(stack)
+        Ok(Stack(Name::new(text)))
     }
 }
 
 impl From<u8> for Stack {
     /// The stack of the server that has this card to itself.
     fn from(card: u8) -> Self {
-        let digits = [card / 100, card / 10 % 10, card % 10].map(|digit| b'0' + digit);
-        let skipped = match card {
-            100.. => 0,
-            10.. => 1,
-            _ => 2,
-        };
-        let mut text = [0; Self::MAX];
-        text[..3 - skipped].copy_from_slice(&digits[skipped..]);
-        Stack { text }
+        let mut name = Name::new("");
+        // Writing to a name does not fail.
+        let _ = write!(name, "{card}");
+        Stack(name)
     }
 }
 
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Debug for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The name of a stack's server among the services.
-#[derive(Clone, Copy)]
-pub struct ServiceName {
-    /// Padded with zeros.
-    text: [u8; Self::MAX],
-}
-
-impl ServiceName {
-    const MAX: usize = 3 + Stack::MAX;
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        crate::wire::text(&self.text)
     }
 }
 
@@ -137,9 +99,8 @@ impl Request {
     /// The request as bytes.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        match self {
-            Request::NetworkServer { stack } => Writer::new(&mut bytes).u8(1).bytes(&stack.text),
-        };
+        let Request::NetworkServer { stack } = self;
+        (1u8, stack.0).write(&mut Writer::new(&mut bytes));
         bytes
     }
 
@@ -152,8 +113,8 @@ impl Request {
         let mut reader = Reader::new(bytes);
         match reader.u8()? {
             1 => {
-                let text: [u8; Stack::MAX] = reader.array()?;
-                let stack = crate::wire::text(&text).parse()?;
+                let name = Name::<{ Stack::MAX }>::read(&mut reader)?;
+                let stack = name.as_str().parse()?;
                 Ok(Request::NetworkServer { stack })
             }
             _ => Err(Error::NoSuchCall),

@@ -4,16 +4,16 @@ use super::paging;
 use super::ports::PortWindow;
 use super::timer;
 use crate::dma::Arena;
-use crate::mmio::Mmio;
+use crate::mmio::{Mmio, Register};
 use kernel::pci::{Bar, Function};
 use nic::{Bus, BusAddr};
 use x86_64::PhysAddr;
 
 /// A card's registers. Some cards decode the same ones as memory and as I/O ports.
 pub enum Window {
-    /// By I/O ports.
+    /// I/O ports.
     Ports(PortWindow),
-    /// By memory.
+    /// Memory.
     Memory(Mmio),
 }
 
@@ -35,6 +35,20 @@ impl Window {
         let memory = paging::map_device(PhysAddr::try_new(bar.address).ok()?, needed)?;
         Some(Window::Memory(memory))
     }
+
+    fn read<T: Register>(&mut self, register: u32) -> T {
+        match self {
+            Window::Ports(ports) => ports.read(register),
+            Window::Memory(memory) => memory.read(register as usize),
+        }
+    }
+
+    fn write<T: Register>(&mut self, register: u32, value: T) {
+        match self {
+            Window::Ports(ports) => ports.write(register, value),
+            Window::Memory(memory) => memory.write(register as usize, value),
+        }
+    }
 }
 
 /// A card as its driver sees it.
@@ -48,49 +62,36 @@ impl MachineBus {
     pub fn new(window: Window, arena: Arena) -> Self {
         MachineBus { window, arena }
     }
+
+    /// Its arena, for whoever copies frames: never freed from now on.
+    pub fn arena(&mut self) -> Arena {
+        self.arena.for_ever()
+    }
 }
 
 impl Bus for MachineBus {
     fn read8(&mut self, register: u32) -> u8 {
-        match &mut self.window {
-            Window::Ports(ports) => ports.read(register),
-            Window::Memory(memory) => memory.read8(register as usize),
-        }
+        self.window.read(register)
     }
 
     fn read16(&mut self, register: u32) -> u16 {
-        match &mut self.window {
-            Window::Ports(ports) => ports.read(register),
-            Window::Memory(memory) => memory.read16(register as usize),
-        }
+        self.window.read(register)
     }
 
     fn read32(&mut self, register: u32) -> u32 {
-        match &mut self.window {
-            Window::Ports(ports) => ports.read(register),
-            Window::Memory(memory) => memory.read32(register as usize),
-        }
+        self.window.read(register)
     }
 
     fn write8(&mut self, register: u32, value: u8) {
-        match &mut self.window {
-            Window::Ports(ports) => ports.write(register, value),
-            Window::Memory(memory) => memory.write8(register as usize, value),
-        }
+        self.window.write(register, value);
     }
 
     fn write16(&mut self, register: u32, value: u16) {
-        match &mut self.window {
-            Window::Ports(ports) => ports.write(register, value),
-            Window::Memory(memory) => memory.write16(register as usize, value),
-        }
+        self.window.write(register, value);
     }
 
     fn write32(&mut self, register: u32, value: u32) {
-        match &mut self.window {
-            Window::Ports(ports) => ports.write(register, value),
-            Window::Memory(memory) => memory.write32(register as usize, value),
-        }
+        self.window.write(register, value);
     }
 
     fn arena_len(&self) -> usize {

@@ -28,7 +28,7 @@ const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>().is_multipl
 /// How a trap goes on: which of what is in its [`Frame`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Way {
+pub enum TrapReturn {
     /// The system call returns at once. The program has kept its x87 registers; the kernel
     /// has used the others.
     Returning = 0,

@@ -59,7 +59,7 @@ impl Messages {
         for index in 0..count {
             let message = Message::to_local_apic(self.apic, vectors.first + index as u8);
             for (offset, word) in msi_x.entry(index, message) {
-                table.write32(offset as usize, word);
+                table.write(offset as usize, word);
             }
         }
         msi_x.unmask(config);

@@ -2,7 +2,7 @@
 
 use super::paging;
 use crate::mmio::Mmio;
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use kernel::acpi::{self, AcpiError, EcamWindow, PhysicalMemory};
 use kernel::pci::{Address, ConfigSpace};
 use x86_64::PhysAddr;
@@ -44,17 +44,15 @@ impl Config {
 
     /// The registers of the bus of `address`, and the offset in them.
     fn ecam(&mut self, address: Address, offset: u16) -> Option<(&mut Mmio, usize)> {
-        let window = self.ecam.ok()?;
-        let at = window.offset(address, offset)?;
-        let start = window.offset(Address::new(address.bus(), 0, 0), 0)?;
+        let offset = address.ecam_offset(offset)?;
         let bus = match self.buses.entry(address.bus()) {
-            alloc::collections::btree_map::Entry::Occupied(bus) => bus.into_mut(),
-            alloc::collections::btree_map::Entry::Vacant(slot) => {
-                let physical = PhysAddr::new(window.start() + start);
+            Entry::Occupied(bus) => bus.into_mut(),
+            Entry::Vacant(slot) => {
+                let physical = PhysAddr::new(self.ecam.ok()?.bus(address.bus())?);
                 slot.insert(paging::map_device(physical, EcamWindow::BUS_SIZE as usize)?)
             }
         };
-        Some((bus, (at - start) as usize))
+        Some((bus, offset))
     }
 }
 
@@ -85,7 +83,7 @@ fn read_port(address: Address, offset: u16) -> u32 {
 impl ConfigSpace for Config {
     fn read32(&mut self, address: Address, offset: u16) -> u32 {
         match self.ecam(address, offset) {
-            Some((bus, at)) => bus.read32(at),
+            Some((bus, at)) => bus.read(at),
             None => read_port(address, offset),
         }
     }
@@ -101,7 +99,7 @@ impl ConfigSpace for Config {
 
     fn write32(&mut self, address: Address, offset: u16, value: u32) {
         if let Some((bus, at)) = self.ecam(address, offset) {
-            bus.write32(at, value);
+            bus.write(at, value);
             return;
         }
         if let Some(selected) = address.mechanism_1(offset) {

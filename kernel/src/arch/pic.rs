@@ -20,8 +20,6 @@ pub struct Pic {
     mask: u16,
     /// Whether they are there: a machine may have an I/O APIC only.
     is_there: bool,
-    /// Interrupts that no line was asking for any more.
-    pub spurious: u64,
 }
 
 impl Pic {
@@ -30,19 +28,18 @@ impl Pic {
         // SAFETY: the PC has its controllers at these ports, and the vectors do not
         // overlap the exceptions.
         let mut pics = unsafe { ChainedPics::new_contiguous(FIRST_VECTOR) };
-        let mask = !(1 << CASCADE_IRQ);
+        let mask: u16 = !(1 << CASCADE_IRQ);
         // SAFETY: called once, with interrupts off and every vector handled.
         let read_back = unsafe {
             pics.initialize();
-            let [first, second] = mask_bytes(mask);
+            let [first, second] = mask.to_le_bytes();
             pics.write_masks(first, second);
             pics.read_masks()
         };
         Pic {
             pics,
             mask,
-            is_there: read_back == mask_bytes(mask),
-            spurious: 0,
+            is_there: read_back == mask.to_le_bytes(),
         }
     }
 
@@ -54,12 +51,11 @@ impl Pic {
     /// Lets a line interrupt, or stops it.
     pub fn set_enabled(&mut self, irq: u8, enabled: bool) {
         let bit = 1 << (irq & 15);
-        self.mask = if enabled {
-            self.mask & !bit
-        } else {
-            self.mask | bit
-        };
-        let [first, second] = mask_bytes(self.mask);
+        match enabled {
+            true => self.mask &= !bit,
+            false => self.mask |= bit,
+        }
+        let [first, second] = self.mask.to_le_bytes();
         // SAFETY: every vector has a handler.
         unsafe { self.pics.write_masks(first, second) };
     }
@@ -78,15 +74,12 @@ impl Pic {
             command.write(READ_ISR);
             command.read()
         };
-        let spurious = in_service & 0x80 == 0;
-        if spurious {
-            self.spurious += 1;
-            if chip == 1 {
-                // The first controller did see a real interrupt on the cascade line.
-                self.end_of_interrupt(CASCADE_IRQ);
-            }
+        let is_spurious = in_service & 0x80 == 0;
+        if is_spurious && chip == 1 {
+            // The first controller did see a real interrupt on the cascade line.
+            self.end_of_interrupt(CASCADE_IRQ);
         }
-        spurious
+        is_spurious
     }
 
     /// Tells the controllers that the interrupt of `irq` was handled.
@@ -94,8 +87,4 @@ impl Pic {
         // SAFETY: the vector is one of ours, and its handler is done.
         unsafe { self.pics.notify_end_of_interrupt(FIRST_VECTOR + irq) };
     }
-}
-
-fn mask_bytes(mask: u16) -> [u8; 2] {
-    mask.to_le_bytes()
 }

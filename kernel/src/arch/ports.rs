@@ -1,5 +1,6 @@
 //! I/O ports, behind safe types that name the ports they may touch.
 
+use crate::mmio::Register;
 use x86_64::instructions::port::Port;
 
 /// A window of I/O ports that a device decodes.
@@ -23,7 +24,7 @@ impl PortWindow {
     ///
     /// # Panics
     /// If it is outside the window.
-    pub fn read<T: x86_64::structures::port::PortRead>(&mut self, offset: u32) -> T {
+    pub fn read<T: Register>(&mut self, offset: u32) -> T {
         let port = self.port::<T>(offset);
         // SAFETY: inside the window that `new` was promised.
         unsafe { Port::new(port).read() }
@@ -33,7 +34,7 @@ impl PortWindow {
     ///
     /// # Panics
     /// If it is outside the window.
-    pub fn write<T: x86_64::structures::port::PortWrite>(&mut self, offset: u32, value: T) {
+    pub fn write<T: Register>(&mut self, offset: u32, value: T) {
         let port = self.port::<T>(offset);
         // SAFETY: inside the window that `new` was promised.
         unsafe { Port::new(port).write(value) }

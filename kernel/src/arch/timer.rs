@@ -83,19 +83,19 @@ impl Timer {
         };
         let mut apic = paging::map_device(PhysAddr::new(address), apic::WINDOW)
             .ok_or("no memory to map the local APIC")?;
-        apic.write32(
+        apic.write(
             apic::SPURIOUS_VECTOR,
             SPURIOUS_ENABLE | u32::from(SPURIOUS_VECTOR),
         );
         // Virtual wire mode (MultiProcessor Specification 1.4, §3.6.2.2).
-        apic.write32(apic::LVT_LINT0, EXT_INT);
-        apic.write32(apic::LVT_LINT1, NMI);
-        apic.write32(apic::DIVIDE, DIVIDE_BY_16);
-        apic.write32(apic::LVT_TIMER, u32::from(DEADLINE_VECTOR));
+        apic.write(apic::LVT_LINT0, EXT_INT);
+        apic.write(apic::LVT_LINT1, NMI);
+        apic.write(apic::DIVIDE, DIVIDE_BY_16);
+        apic.write(apic::LVT_TIMER, u32::from(DEADLINE_VECTOR));
 
-        apic.write32(apic::INITIAL_COUNT, u32::MAX);
+        apic.write(apic::INITIAL_COUNT, u32::MAX);
         let (first, last) = calibrate(&mut apic, random)?;
-        apic.write32(apic::INITIAL_COUNT, 0);
+        apic.write(apic::INITIAL_COUNT, 0u32);
         let elapsed_ns = u64::from(first.pit - last.pit) * 1_000_000_000 / PIT_HZ;
         let apic_counts = u64::from(first.apic.wrapping_sub(last.apic));
 
@@ -136,7 +136,7 @@ impl Timer {
             return;
         }
         let counts = self.apic_clock.counts(deadline.saturating_sub(now));
-        self.apic.write32(apic::INITIAL_COUNT, counts.max(1));
+        self.apic.write(apic::INITIAL_COUNT, counts.max(1));
         self.armed = deadline;
     }
 
@@ -161,12 +161,12 @@ impl Timer {
 
     /// Tells the APIC that an interrupt of its own, or one that came as a message, is done.
     pub fn end_of_interrupt(&mut self) {
-        self.apic.write32(apic::EOI, 0);
+        self.apic.write(apic::EOI, 0u32);
     }
 
     /// The id by which messages name this processor's APIC.
     pub fn apic_id(&mut self) -> u8 {
-        (self.apic.read32(apic::ID) >> 24) as u8
+        (self.apic.read::<u32>(apic::ID) >> 24) as u8
     }
 }
 
@@ -210,7 +210,7 @@ impl Sample {
         let before = cpu::timestamp();
         // SAFETY: latching a counter changes nothing.
         unsafe { command.write(READ_BACK) };
-        let apic = apic.read32(apic::CURRENT_COUNT);
+        let apic = apic.read(apic::CURRENT_COUNT);
         let took = cpu::timestamp() - before;
         // SAFETY: what was latched is read: the status, the count's low and high byte.
         let [status, low, high] = [(); 3].map(|()| unsafe { channel.read() });

@@ -12,7 +12,7 @@
 //!                                                   +--> Woken: all := clear, sysretq
 //! ```
 
-use super::frame::{FIRST_INTERRUPT, Frame, START, SYSCALL, Way};
+use super::frame::{FIRST_INTERRUPT, Frame, START, SYSCALL, TrapReturn};
 use super::gdt;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +96,7 @@ pub fn start() -> ! {
 }
 
 /// Called by the stubs.
-extern "C" fn trap_entry(frame: &mut Frame) -> Way {
+extern "C" fn trap_entry(frame: &mut Frame) -> TrapReturn {
     crate::kernel::trap(frame)
 }
 
@@ -260,8 +260,8 @@ idle_loop:
     entry = sym trap_entry,
     mxcsr = sym KERNEL_MXCSR,
     clear = sym CLEAR,
-    interrupted = const Way::Interrupted as u8,
-    woken = const Way::Woken as u8,
+    interrupted = const TrapReturn::Interrupted as u8,
+    woken = const TrapReturn::Woken as u8,
     first_interrupt = const FIRST_INTERRUPT,
     user_stack = sym USER_STACK,
     stack_end = sym TRAP_STACK_END,

@@ -107,14 +107,14 @@ fn segment(index: usize, field: usize) -> usize {
 fn check(program: &Program, file: &[u8]) {
     let mut page = 0;
     for segment in program.segments() {
-        assert!(segment.virtual_address >= IMAGE_START);
-        assert!(segment.memory_size > 0 && segment.memory_size <= IMAGE_END);
-        assert!(segment.virtual_address + segment.memory_size <= IMAGE_END);
-        assert!(segment.data.len() as u64 <= segment.memory_size);
+        assert!(segment.address >= IMAGE_START);
+        assert!(segment.len > 0 && segment.len <= IMAGE_END);
+        assert!(segment.address + segment.len <= IMAGE_END);
+        assert!(segment.data.len() as u64 <= segment.len);
         assert!(file.as_ptr_range().contains(&segment.data.as_ptr()) || segment.data.is_empty());
         assert!(!(segment.writable && segment.executable));
         assert!(segment.first_page() >= page);
-        page = segment.first_page() + segment.pages() * PAGE_SIZE;
+        page = segment.end().next_multiple_of(PAGE_SIZE);
         assert!(page <= IMAGE_END);
     }
     for at in program.relocations().take(10_000) {
@@ -122,10 +122,10 @@ fn check(program: &Program, file: &[u8]) {
         let home = segments
             .find(|segment| segment.contains(at))
             .expect("a segment");
-        let end = home.virtual_address + home.data.len() as u64;
+        let end = home.address + home.data.len() as u64;
         assert!(home.writable && at % 8 == 0 && at + 8 <= end);
     }
-    let holds_entry = |segment: &&Segment| segment.executable && segment.contains(program.entry());
+    let holds_entry = |segment: &&Region| segment.executable && segment.contains(program.entry());
     assert_eq!(program.segments().iter().filter(holds_entry).count(), 1);
 }
 
@@ -135,7 +135,6 @@ fn a_program_is_described() {
     let program = Program::parse(&file).expect("a program");
     check(&program, &file);
     assert_eq!(program.entry(), CODE + 4);
-    assert_eq!(program.pages(), 1 + 1 + 3);
     let [rodata, code, data] = program.segments() else {
         panic!("three segments");
     };
@@ -144,10 +143,9 @@ fn a_program_is_described() {
     assert_eq!(code.data, [0xcc; 16]);
     assert!(data.writable && !data.executable);
     assert_eq!(data.data, [0xda; 32]);
-    assert_eq!(data.memory_size, 0x2000);
+    assert_eq!(data.len, 0x2000);
     assert_eq!(data.first_page(), IMAGE_START + 0x2000);
-    assert_eq!(program.end(), data.virtual_address + data.memory_size);
-    assert_eq!(data.pages(), 3);
+    assert_eq!(data.end(), IMAGE_START + 0x4800);
     assert_eq!(program.relocations().collect::<Vec<_>>(), [DATA, DATA + 16]);
 }
 

@@ -12,12 +12,13 @@ use crate::space::Shown;
 use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
+use abi::wire::Name;
 use abi::{Error, Result};
 use nic::FrameBuffers;
 
 /// An endpoint with its card.
 struct Found<'a, M> {
-    attached: &'a mut Attached,
+    attached: &'a mut Attached<M>,
     endpoint: &'a mut Endpoint<M>,
     /// What the card needs if several have it.
     switch: Option<&'a mut Switch>,
@@ -79,14 +80,14 @@ impl<M: Shared> Cards<M> {
             nic, chip, address, ..
         } = attached;
         let whole = NicInfo {
-            driver: padded(nic.facts().name),
-            chip: padded(chip),
+            driver: Name::new(nic.facts().name),
+            chip: Name::new(chip),
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
-            mac: nic.mac(),
-            link: nic.link(),
-            frame_max: nic.frame_max() as u16,
+            mac: nic.facts().mac,
+            link: nic.state().unwrap_or_default(),
+            frame_max: nic.facts().frame_max as u16,
             transmit_ring: nic.facts().transmit_ring as u16,
             receive_ring: nic.facts().receive_ring as u16,
             features: nic.facts().features,
@@ -145,23 +146,16 @@ impl<M: Shared> Cards<M> {
         } = self;
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let result = at(cards, endpoints, place).and_then(|found| {
+            // A frame that is too long for the caller's buffer is lost, and counted.
+            let room = frame.len().min(capacity);
             let received = match found.part() {
-                (_, Part::Whole(nic)) => {
-                    // A frame that is too long for the caller's buffer is lost, and the driver counts
-                    // it.
-                    let room = frame.len().min(capacity);
-                    let received = nic.receive(&mut frame[..room]);
-                    received.map(|(len, info)| (&frame[..len], info))
-                }
-                (_, Part::Tenant(mut tenant)) => {
-                    let received = tenant.receive_alone(capacity);
-                    received.map(|(len, info)| (&tenant.frame[..len], info))
-                }
+                (_, Part::Whole(nic)) => nic.receive(&mut frame[..room]),
+                (_, Part::Tenant(mut tenant)) => tenant.receive_alone(&mut frame[..room]),
             };
-            let (bytes, info) = received.map_err(to_abi)?;
-            table.write(pid, to, bytes)?;
+            let (len, info) = received.map_err(to_abi)?;
+            table.write(pid, to, &frame[..len])?;
             let frame = ReceivedFrame {
-                len: bytes.len() as u32,
+                len: len as u32,
                 checksums_right: info.ipv4_checksum && info.transport_checksum,
                 vlan: info.vlan,
             };
@@ -255,7 +249,7 @@ impl<M: Shared> Cards<M> {
             attached, endpoint, ..
         } = self.find(number, pid, table)?;
         let (start, frames) = match &endpoint.tenant {
-            None => (attached.memory, attached.nic.frame_area()),
+            None => (attached.memory.address(), attached.nic.frame_area()),
             Some(tenant) => (tenant.address(), tenant.area().clone()),
         };
         let place = table.alive(pid)?.places.nic(endpoint.number);
@@ -380,15 +374,15 @@ impl<'a, M: Shared> Found<'a, M> {
     /// The exchange area, and who has the buffers.
     #[inline]
     fn part(self) -> (&'a mut M, Part<'a, M>) {
-        let nic = &mut *self.attached.nic;
+        let Attached { nic, memory, .. } = self.attached;
         let part = match (&mut self.endpoint.tenant, self.switch) {
             (Some(tenant), Some(switch)) => Part::Tenant(AtWork {
                 tenant,
-                nic,
-                filters: &switch.filters,
-                frame: &mut switch.frame,
+                nic: *nic,
+                memory,
+                switch,
             }),
-            _ => Part::Whole(nic),
+            (_, _) => Part::Whole(*nic),
         };
         (&mut self.endpoint.area, part)
     }
@@ -404,36 +398,22 @@ impl<'a, M: Shared> Found<'a, M> {
     ) -> Result<()> {
         let nic = &self.attached.nic;
         let longest = match options.segment_size {
-            0 => nic.frame_max(),
+            0 => nic.facts().frame_max,
             _ => nic.facts().features.segmentation.frame_max as usize,
         };
         if len == 0 || len > longest as u64 {
             return Err(Error::BadFrame);
         }
-        let len = len as usize;
+        let frame = frame.get_mut(..len as usize).ok_or(Error::BadFrame)?;
+        table.read(pid, from, frame)?;
         let sent = match self.part() {
-            (_, Part::Whole(nic)) => {
-                let frame = frame.get_mut(..len).ok_or(Error::BadFrame)?;
-                table.read(pid, from, frame)?;
-                nic.send(frame, &options, more)
-            }
+            (_, Part::Whole(nic)) => nic.send(frame, &options, more),
             (_, Part::Tenant(mut tenant)) => {
-                let frame = tenant.frame.get_mut(..len).ok_or(Error::BadFrame)?;
-                table.read(pid, from, frame)?;
-                let sent = tenant.send_alone(len, &options);
+                let sent = tenant.send_alone(frame, options);
                 let flushed = if more { Ok(()) } else { tenant.flush() };
                 sent.and(flushed)
             }
         };
         sent.map_err(to_abi)
     }
-}
-
-/// A name, cut or padded with zeros.
-fn padded<const LEN: usize>(name: &str) -> [u8; LEN] {
-    let mut bytes = [0; LEN];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    bytes
 }

@@ -9,22 +9,22 @@ use crate::pci::Address;
 use nic::Nic;
 
 /// A card that a driver has taken.
-pub struct Attached {
+pub struct Attached<M> {
     /// The driver.
     pub nic: &'static mut Driver,
     /// The chip's name.
     pub chip: &'static str,
     /// Where it is on PCI.
     pub address: Address,
-    /// Where its arena starts in physical memory.
-    pub memory: u64,
+    /// Its arena, in which its frames are.
+    pub memory: M,
     /// How it interrupts.
     pub interrupts: Interrupts,
 }
 
 /// One card.
 pub struct Card<M> {
-    pub attached: Attached,
+    pub attached: Attached<M>,
     pub holder: Holder,
     /// Who notices its next frame.
     pub wake: Wake,
@@ -53,7 +53,7 @@ pub enum Holder {
 /// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
 pub fn longest_frame(nic: &dyn Nic) -> usize {
     let cut = nic.facts().features.segmentation.frame_max as usize;
-    nic.frame_max().max(cut)
+    nic.facts().frame_max.max(cut)
 }
 
 impl<M> Card<M> {
@@ -65,8 +65,8 @@ impl<M> Card<M> {
         log::info!(
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
             nic.facts().name,
-            DisplayMac(nic.mac()),
-            DisplayLink(nic.link()),
+            DisplayMac(nic.facts().mac),
+            DisplayLink(nic.state().unwrap_or_default()),
             nic.facts().transmit_ring,
             nic.facts().receive_ring,
         );
@@ -82,15 +82,14 @@ impl<M> Card<M> {
     /// mend it meanwhile.
     pub fn log_state(&mut self, number: usize) {
         let nic = &self.attached.nic;
-        let link = DisplayLink(nic.link());
         let was_broken = self.broken;
-        let fault = nic.fault();
-        self.broken = fault.is_some();
-        match fault {
-            Some(fault) if !was_broken => log::error!("card {number}: {fault}"),
-            Some(_) => {}
-            None if was_broken => log::info!("card {number}: works again, {link}"),
-            None => log::info!("card {number}: {link}"),
+        let state = nic.state();
+        self.broken = state.is_err();
+        match state.map(DisplayLink) {
+            Err(fault) if !was_broken => log::error!("card {number}: {fault}"),
+            Err(_) => {}
+            Ok(link) if was_broken => log::info!("card {number}: works again, {link}"),
+            Ok(link) => log::info!("card {number}: {link}"),
         }
     }
 }

@@ -47,7 +47,7 @@ impl<M: Shared> Cards<M> {
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn add(&mut self, attached: Attached, self_test: bool) -> Result<()> {
+    pub fn add(&mut self, attached: Attached<M>, self_test: bool) -> Result<()> {
         let no_memory = |_| Error::NoMemory;
         let longest = longest_frame(&*attached.nic);
         let longer = longest.saturating_sub(self.frame.len());
@@ -75,7 +75,7 @@ impl<M: Shared> Cards<M> {
 
     /// The cards' addresses.
     pub fn macs(&self) -> impl Iterator<Item = [u8; 6]> {
-        self.cards.iter().map(|card| card.attached.nic.mac())
+        self.cards.iter().map(|card| card.attached.nic.facts().mac)
     }
 
     /// The interrupt lines in use.
@@ -95,7 +95,7 @@ impl<M: Shared> Cards<M> {
             } = &mut self.card(card).attached;
             let vectors = interrupts.vectors();
             let index = vectors.and_then(|vectors| vectors.index_of(vector));
-            let events = index.and_then(|index| nic.on_vector(index));
+            let events = index.and_then(|index| nic.on_interrupt(Some(index)));
             events.is_some_and(|events| self.tell(card, events, table))
         })
     }
@@ -109,7 +109,7 @@ impl<M: Shared> Cards<M> {
                 nic, interrupts, ..
             } = &mut self.card(card).attached;
             if *interrupts == Interrupts::Line(irq)
-                && let Some(events) = nic.on_interrupt()
+                && let Some(events) = nic.on_interrupt(None)
             {
                 claimed = true;
                 woke |= self.tell(card, events, table);
@@ -203,14 +203,13 @@ impl<M: Shared> Cards<M> {
         let holder = match is_whole {
             true => Holder::Nobody,
             false => {
-                let switch = Switch::new(longest_frame(&**nic)).ok_or(Error::NoMemory)?;
                 // Each tenant may have a station of its own. A card that cannot receive for others
                 // serves those that have the card's.
                 let _ = nic.set_filters(&Filters {
                     promiscuous: true,
                     ..Filters::default()
                 });
-                Holder::Tenants(switch)
+                Holder::Tenants(Switch::new(nic.frame_area()))
             }
         };
         if let Err(error) = nic.start() {
@@ -248,7 +247,7 @@ impl<M: Shared> Cards<M> {
         let (area, tenant) = match &mut card.holder {
             Holder::Tenants(switch) => {
                 let nic = &*card.attached.nic;
-                let own = switch.filters.add(place, filters, nic.mac())?;
+                let own = switch.filters.add(place, filters, nic.facts().mac)?;
                 let made = M::allocate(PAGE_SIZE as usize)
                     .ok_or(no_memory)
                     .and_then(|area| {
@@ -345,6 +344,7 @@ impl<M: Shared> Cards<M> {
                 let mut switching = Switching {
                     switch,
                     nic: attached.nic,
+                    memory: &mut attached.memory,
                     endpoints: &mut self.endpoints,
                     table,
                     woke: false,
@@ -415,6 +415,7 @@ impl<M: Shared> Cards<M> {
                 let mut switching = Switching {
                     switch,
                     nic: attached.nic,
+                    memory: &mut attached.memory,
                     endpoints: &mut self.endpoints,
                     table,
                     woke,

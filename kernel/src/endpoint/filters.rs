@@ -6,9 +6,10 @@
 //! sets of fields are given, and on the number of filters only by its logarithm. (The idea is that of
 //! tuple space search: Srinivasan, Suri and Varghese, SIGCOMM 1999.)
 //!
-//! ARP packets and frames to groups go to everybody whom they concern, and all filters are gone through.
+//! ARP packets, messages of neighbour discovery and frames to groups go to everybody whom they concern,
+//! and all filters are gone through.
 
-use super::headers::{ARP, Headers, IPV4, IPV6, Part, TCP, UDP, is_group};
+use super::headers::{ARP, Headers, IPV4, IPV6, Part, Resolution, TCP, UDP, is_group};
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::nic::MacAddress;
 use abi::{Error, Result};
@@ -19,8 +20,8 @@ use heapless::Deque;
 
 /// The most sets of fields that can be given: the station always is.
 const SETS_MAX: usize = 16;
-/// Packets whose fragments are followed at the same time. The oldest is forgotten.
-const PACKETS_MAX: usize = 32;
+/// Packets whose fragments are followed at the same time for one endpoint. Its oldest is forgotten.
+const PACKETS_MAX: usize = 16;
 
 /// The filters of an endpoint.
 pub type Own = heapless::Vec<Filter, FILTERS_MAX>;
@@ -32,8 +33,8 @@ pub struct Filters {
     sorted: Vec<Entry>,
     /// For each set of fields that some filter gives: the bits of a key that they are.
     sets: heapless::Vec<Key, SETS_MAX>,
-    /// Packets whose first fragment had what the others do not have, and whose they are.
-    packets: Deque<(Packet, u8), PACKETS_MAX>,
+    /// For each endpoint, packets whose first fragment had what the others do not have.
+    followed: Vec<(u8, Deque<Packet, PACKETS_MAX>)>,
 }
 
 struct Entry {
@@ -42,9 +43,9 @@ struct Entry {
     endpoint: u8,
 }
 
-/// The bytes of a filter, or of what a frame has of the fields of one, as numbers that are compared
-/// quickly. The first byte says which fields are given.
-type Key = [u64; Filter::SIZE.div_ceil(size_of::<u64>())];
+/// A filter, or what a frame has of the fields of one, as numbers that are compared quickly: which
+/// fields are given, one bit each, then the protocol and the station; the address; EtherType and port.
+type Key = [u64; 4];
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,9 @@ impl Filters {
             added.map_err(|_| Refusal::Wrong(Error::TooLong))?;
         }
         let room = self.sorted.try_reserve(own.len());
+        let room = room.and_then(|()| self.followed.try_reserve(1));
         room.map_err(|_| Refusal::Wrong(Error::NoMemory))?;
+        self.followed.push((endpoint, Deque::new()));
         self.sorted.extend(own.iter().map(|filter| Entry {
             key: key(filter),
             filter: *filter,
@@ -115,7 +118,7 @@ impl Filters {
     /// Takes the filters of an endpoint out.
     pub fn remove(&mut self, endpoint: u8) {
         self.sorted.retain(|entry| entry.endpoint != endpoint);
-        self.forget(|(_, of)| *of == endpoint);
+        self.followed.retain(|(of, _)| *of != endpoint);
         self.sort();
     }
 
@@ -133,8 +136,8 @@ impl Filters {
 
     /// For whom a frame is.
     pub fn receivers(&mut self, headers: &Headers) -> Receivers {
-        if headers.ethertype == ARP {
-            return self.each(|filter| concerns_arp(filter, headers));
+        if headers.resolves {
+            return self.each(|filter| resolution_concerns(filter, headers));
         }
         if headers.is_to_group() {
             let is_owned = |filter: &Filter| filter.address == headers.destination.address;
@@ -156,9 +159,9 @@ impl Filters {
             }
             Part::Later(number) => {
                 let packet = Packet::of(headers, number);
-                let mut packets = self.packets.iter();
-                let known = packets.find(|(known, _)| *known == packet);
-                receiver.or(known.map(|(_, endpoint)| *endpoint))
+                let mut followed = self.followed.iter();
+                let known = followed.find(|(_, packets)| packets.iter().any(|it| *it == packet));
+                receiver.or(known.map(|(endpoint, _)| *endpoint))
             }
         };
         receiver.map_or(Receivers::Nobody, Receivers::One)
@@ -189,30 +192,14 @@ impl Filters {
     /// The later fragments of a packet go where the first one went: to this endpoint, or to nobody.
     /// Another packet may have had the same number before.
     fn follow(&mut self, packet: Packet, endpoint: Option<u8>) {
-        let mut packets = self.packets.iter_mut();
-        let known = packets.find(|(known, _)| *known == packet);
-        match (known, endpoint) {
-            (Some((_, known)), Some(endpoint)) => *known = endpoint,
-            (Some(_), None) => self.forget(|(known, _)| *known == packet),
-            (None, None) => {}
-            (None, Some(endpoint)) => {
-                if self.packets.is_full() {
-                    self.packets.pop_front();
+        for (of, packets) in &mut self.followed {
+            packets.retain(|known| *known != packet);
+            if Some(*of) == endpoint {
+                if packets.is_full() {
+                    packets.pop_front();
                 }
                 // There is room now.
-                let _ = self.packets.push_back((packet, endpoint));
-            }
-        }
-    }
-
-    /// Follows these packets no more.
-    fn forget(&mut self, is_forgotten: impl Fn(&(Packet, u8)) -> bool) {
-        for _ in 0..self.packets.len() {
-            if let Some(packet) = self.packets.pop_front()
-                && !is_forgotten(&packet)
-            {
-                // There is room for what was there.
-                let _ = self.packets.push_back(packet);
+                let _ = packets.push_back(packet);
             }
         }
     }
@@ -231,26 +218,36 @@ impl Filters {
     /// be read may not be sent: a peer might read it.
     pub fn may_send(&self, own: &[Filter], headers: &Headers) -> bool {
         let source = &headers.source;
-        let is_arp = headers.ethertype == ARP;
-        let is_unreadable = match headers.ethertype {
-            ARP => headers.arp_sender != Some(source.station) || source.address.is_none(),
-            IPV4 | IPV6 => source.address.is_none(),
-            _ => false,
+        let is_readable = match headers.ethertype {
+            ARP | IPV4 => source.address.is_some(),
+            // A message of neighbour discovery may be behind any number of headers.
+            IPV6 => source.address.is_some() && headers.protocol.is_some(),
+            _ => true,
         };
-        if is_unreadable {
-            return false;
-        }
+        let resolution = headers.resolution.unwrap_or_default();
+        let says_itself = resolution.claimed.is_some()
+            && resolution.station.is_none_or(|it| it == source.station);
+        is_readable
+            && self.may_claim(own, headers, source.address)
+            && (!headers.resolves
+                || says_itself
+                    && (resolution.claimed == source.address
+                        || self.may_claim(own, headers, resolution.claimed)))
+    }
+
+    /// Whether the endpoint with the filters `own` may send a frame that says it has this address.
+    fn may_claim(&self, own: &[Filter], headers: &Headers, address: Option<IpAddr>) -> bool {
         let is_own = own.iter().any(|filter| {
-            let is_right = match is_arp {
-                true => takes_arp(filter),
-                false => agrees(filter, headers, source.port),
+            let is_right = match headers.resolves {
+                true => resolves(filter, headers),
+                false => agrees(filter, headers, headers.source.port),
             };
             is_right
-                && filter.station == Some(source.station)
-                && may_come_from(filter, source.address)
+                && filter.station == Some(headers.source.station)
+                && may_come_from(filter, address)
         });
         // Who gives no address may not take one that another gives.
-        let takes = |filter: &Filter| filter.address.is_some() && filter.address == source.address;
+        let takes = |filter: &Filter| filter.address.is_some() && filter.address == address;
         is_own && (own.iter().any(takes) || !self.sorted.iter().any(|entry| takes(&entry.filter)))
     }
 }
@@ -268,9 +265,32 @@ impl Packet {
 
 /// A filter as a key.
 fn key(filter: &Filter) -> Key {
-    let mut bytes = [[0; size_of::<u64>()]; size_of::<Key>() / size_of::<u64>()];
-    bytes.as_flattened_mut()[..Filter::SIZE].copy_from_slice(&filter.to_bytes());
-    bytes.map(u64::from_be_bytes)
+    let Filter {
+        station,
+        ethertype,
+        address,
+        protocol,
+        port,
+    } = *filter;
+    let given = u64::from(station.is_some())
+        | u64::from(ethertype.is_some()) << 1
+        | u64::from(address.is_some()) << 2
+        | u64::from(protocol.is_some()) << 3
+        | u64::from(port.is_some()) << 4;
+    let address = address.map_or(0, |address| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    });
+    let [a, b, c, d, e, f] = station.unwrap_or_default();
+    let station = u64::from_be_bytes([0, protocol.unwrap_or_default(), a, b, c, d, e, f]);
+    let numbers =
+        u64::from(ethertype.unwrap_or_default()) << 16 | u64::from(port.unwrap_or_default());
+    [
+        given << 56 | station,
+        (address >> 64) as u64,
+        address as u64,
+        numbers,
+    ]
 }
 
 /// The bits of a key that are the fields a filter gives.
@@ -285,9 +305,9 @@ fn mask(filter: &Filter) -> Key {
     })
 }
 
-/// Which fields a key gives: its first byte.
-fn given(key: &Key) -> u8 {
-    (key[0] >> (u64::BITS - u8::BITS)) as u8
+/// Which fields a key gives, a bit each.
+fn given(key: &Key) -> u64 {
+    key[0] >> 56
 }
 
 /// The order of keys.
@@ -393,22 +413,30 @@ fn may_come_from(filter: &Filter, source: Option<IpAddr>) -> bool {
     }
 }
 
-/// An ARP packet concerns who has the address that it asks for or answers; one that asks for its
-/// sender's own announces it, to all.
-fn concerns_arp(filter: &Filter, headers: &Headers) -> bool {
-    let (source, target) = (headers.source.address, headers.destination.address);
+/// Whether a packet with which hosts find each other's stations concerns who has this filter.
+fn resolution_concerns(filter: &Filter, headers: &Headers) -> bool {
     let is_for_station =
         headers.is_to_group() || filter.station == Some(headers.destination.station);
-    let is_for_address = filter
-        .address
-        .is_none_or(|address| target == Some(address) || source.is_some() && source == target);
-    is_for_station && is_for_address && takes_arp(filter)
+    let concerns = |resolution: Resolution| {
+        let concerned = resolution.concerns;
+        concerned.is_none() || concerned == filter.address
+    };
+    let is_for_address = filter.address.is_none() || headers.resolution.is_some_and(concerns);
+    is_for_station && is_for_address && resolves(filter, headers)
 }
 
-/// Whether ARP packets concern who has this filter.
-fn takes_arp(filter: &Filter) -> bool {
-    let is_ipv6 = matches!(filter.address, Some(IpAddr::V6(_)));
-    !is_ipv6 && matches!(filter.ethertype, None | Some(ARP | IPV4))
+/// Whether who has this filter finds stations by packets like this one, whatever its protocol and port.
+fn resolves(filter: &Filter, headers: &Headers) -> bool {
+    match headers.ethertype {
+        ARP => {
+            matches!(filter.address, None | Some(IpAddr::V4(_)))
+                && matches!(filter.ethertype, None | Some(ARP | IPV4))
+        }
+        _ => {
+            matches!(filter.address, None | Some(IpAddr::V6(_)))
+                && matches!(filter.ethertype, None | Some(IPV6))
+        }
+    }
 }
 
 /// A frame to a group concerns all whose fields agree. Its address is a group's, too, if it is no

@@ -1,8 +1,9 @@
 //! What the headers of a frame say: from where to where it goes. Filters ask for nothing else.
 //!
-//! Sources: IEEE 802.3 (Ethernet), RFC 826 (ARP), RFC 791 §3.1 (IPv4), RFC 8200 §3, §4 (IPv6),
-//! RFC 9293 §3.1 and RFC 768 (ports).
+//! Sources: IEEE 802.3 (Ethernet), RFC 826 (ARP), RFC 791 §3.1 (IPv4), RFC 8200 §3, §4 (IPv6), RFC 4861 §4
+//! (neighbour discovery), RFC 9293 §3.1 and RFC 768 (ports).
 
+use super::memory::Shared;
 use abi::nic::MacAddress;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,11 +14,19 @@ pub const IPV6: u16 = 0x86dd;
 /// Protocols above IP.
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const ICMPV6: u8 = 58;
+/// Messages of neighbour discovery (RFC 4861 §4), from the first to the last number.
+pub const ROUTER_SOLICITATION: u8 = 133;
+pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+pub const REDIRECT: u8 = 137;
+/// The options with which they name a station: the source's, the target's (RFC 4861 §4.6.1).
+const LINK_LAYER_ADDRESS: [u8; 2] = [1, 2];
 
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 /// Bytes of headers that are looked at, at the most.
-pub const HEADERS_MAX: usize = 128;
+const HEADERS_MAX: usize = 128;
 /// Extension headers of IPv6 that are gone through before the frame is taken for one of an unknown
 /// protocol.
 const EXTENSIONS_MAX: usize = 8;
@@ -58,8 +67,22 @@ pub struct Headers {
     pub protocol: Option<u8>,
     /// Which part of a packet it has.
     pub part: Part,
-    /// The station that an ARP packet says its sender is.
-    pub arp_sender: Option<MacAddress>,
+    /// It is for hosts to find each other's stations: ARP, or neighbour discovery.
+    pub resolves: bool,
+    /// What it says of that, if it can be read.
+    pub resolution: Option<Resolution>,
+}
+
+/// What is said by a packet with which hosts find each other's stations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// Which address its sender says is its own, or wants to be; none if the sender says that it is a
+    /// router, or if not all of the packet can be read.
+    pub claimed: Option<IpAddr>,
+    /// The station that it says has this address, if it says one.
+    pub station: Option<MacAddress>,
+    /// Whoever has this address is concerned; everybody if there is none.
+    pub concerns: Option<IpAddr>,
 }
 
 impl Headers {
@@ -87,6 +110,15 @@ impl Headers {
             _ => None,
         };
         Some(headers)
+    }
+
+    /// Reads the headers of a frame of `len` bytes that is in memory at `start`: a copy of them, which
+    /// does not change any more.
+    pub fn load(memory: &impl Shared, start: usize, len: usize) -> Option<Headers> {
+        let mut bytes = [0; HEADERS_MAX];
+        let bytes = &mut bytes[..len.min(HEADERS_MAX)];
+        memory.get(start, bytes);
+        Headers::read(bytes)
     }
 
     /// Whether it goes to a group of stations, or to all.
@@ -125,9 +157,12 @@ impl Headers {
             // No packet has such an address, and a filter means IPv4 by it.
             return None;
         }
-        [self.source.address, self.destination.address] = ends.map(|address| Some(address.into()));
+        let ends = ends.map(IpAddr::from);
+        [self.source.address, self.destination.address] = ends.map(Some);
+        let len = usize::from(u16::from_be_bytes(array(&header, 4)?));
         let mut next = header[6];
-        let mut rest = &packet[header.len()..];
+        let packet = &packet[header.len()..];
+        let mut rest = packet;
         for _ in 0..EXTENSIONS_MAX {
             // RFC 8200 §4.1, RFC 4302 §2.
             let len = match next {
@@ -141,7 +176,11 @@ impl Headers {
                 }
                 protocol => {
                     self.protocol = Some(protocol);
-                    return self.read_ports(rest);
+                    let passed = packet.len() - rest.len();
+                    return match protocol {
+                        ICMPV6 => self.read_icmpv6(rest, len.saturating_sub(passed), ends),
+                        _ => self.read_ports(rest),
+                    };
                 }
             };
             next = *rest.first()?;
@@ -164,15 +203,52 @@ impl Headers {
         Some(())
     }
 
+    /// Neighbour discovery, in a message of `len` bytes. In fragments there is none (RFC 6980).
+    fn read_icmpv6(
+        &mut self,
+        message: &[u8],
+        len: usize,
+        [source, destination]: [IpAddr; 2],
+    ) -> Option<()> {
+        let kind = message.first().copied();
+        self.resolves = kind.is_none_or(|kind| (ROUTER_SOLICITATION..=REDIRECT).contains(&kind));
+        let kind = kind.filter(|_| self.resolves && self.part == Part::Whole)?;
+        let receiver = Some(destination).filter(|address| !address.is_multicast());
+        let target = || Some(IpAddr::V6(Ipv6Addr::from(array::<16>(message, 8)?)));
+        let (claimed, concerns, options) = match kind {
+            ROUTER_SOLICITATION => (Some(source), receiver, 8),
+            // Who asks without an address asks whether it may have this one (RFC 4862 §5.4).
+            NEIGHBOUR_SOLICITATION if source.is_unspecified() => (target(), target(), 24),
+            NEIGHBOUR_SOLICITATION => (Some(source), target(), 24),
+            NEIGHBOUR_ADVERTISEMENT => (target(), receiver, 24),
+            _ => (None, receiver, len),
+        };
+        let options = message.get(options..len).ok_or(Unreadable);
+        let station = options.and_then(link_layer_address);
+        self.resolution = Some(Resolution {
+            claimed: claimed.filter(|_| station.is_ok()),
+            station: station.unwrap_or_default(),
+            concerns,
+        });
+        Some(())
+    }
+
     fn read_arp(&mut self, packet: &[u8]) -> Option<()> {
+        self.resolves = true;
         // Of Ethernet and IPv4, with addresses of 6 and 4 bytes.
         if array(packet, 0)? != [0, 1, 8, 0, 6, 4] {
             return None;
         }
         let address = |at| Some(IpAddr::V4(Ipv4Addr::from(array::<4>(packet, at)?)));
-        self.arp_sender = array(packet, 8);
         self.source.address = address(14);
         self.destination.address = address(24);
+        let (source, target) = (self.source.address?, self.destination.address?);
+        self.resolution = Some(Resolution {
+            claimed: Some(source),
+            station: array(packet, 8),
+            // Who asks for its own announces it, to all.
+            concerns: Some(target).filter(|target| *target != source),
+        });
         Some(())
     }
 }
@@ -180,6 +256,31 @@ impl Headers {
 /// Whether a station address is a group's.
 pub fn is_group(station: &MacAddress) -> bool {
     station[0] & 1 == 1
+}
+
+/// Options that end early, contradict each other, or are of no Ethernet.
+struct Unreadable;
+
+/// The station that these options of neighbour discovery name, if they name one.
+fn link_layer_address(mut options: &[u8]) -> Result<Option<MacAddress>, Unreadable> {
+    let mut found = None;
+    while let &[kind, units, ..] = options {
+        let len = usize::from(units) * 8;
+        let (option, rest) = options.split_at_checked(len).ok_or(Unreadable)?;
+        if LINK_LAYER_ADDRESS.contains(&kind) {
+            let station = array(option, 2).filter(|_| units == 1).ok_or(Unreadable)?;
+            if found.replace(station).is_some_and(|other| other != station) {
+                return Err(Unreadable);
+            }
+        } else if units == 0 {
+            return Err(Unreadable);
+        }
+        options = rest;
+    }
+    match options {
+        [] => Ok(found),
+        _ => Err(Unreadable),
+    }
 }
 
 fn part(offset: u16, more: bool, number: u32) -> Part {

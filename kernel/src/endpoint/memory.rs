@@ -1,5 +1,4 @@
-//! Memory that a program is shown and may write at any time it runs, so that no reference into it is
-//! ever formed.
+//! Memory that a program, or a card, may write at any time, so that no reference into it is ever formed.
 
 /// Such memory: contiguous, named by byte offset. Offsets that are out of range or not aligned are bugs
 /// of the kernel: an implementation panics on them.
@@ -18,4 +17,6 @@ pub trait Shared: Sized {
     fn put(&mut self, offset: usize, bytes: &[u8]);
     /// Fills `bytes` from it.
     fn get(&self, offset: usize, bytes: &mut [u8]);
+    /// Copies `len` bytes in from `start` of another such memory.
+    fn copy(&mut self, offset: usize, from: &Self, start: usize, len: usize);
 }

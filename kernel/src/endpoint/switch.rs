@@ -1,17 +1,21 @@
 //! A card that several have: each received frame goes to the one whom a filter names.
 
 use super::filters::{Filters, Receivers};
-use super::headers::{HEADERS_MAX, Headers};
+use super::headers::Headers;
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
 use super::{Driver, Endpoint, bits, exchange};
 use crate::process::{Machine, Table};
-use alloc::vec::Vec;
-use nic::{Events, Piece, ReceiveInfo};
+use nic::{Events, FrameArea, Piece};
 
 /// Pieces taken from the card before their buffers go back to it.
 const AT_ONCE: usize = 32;
+/// The most pieces of a frame.
+const PIECES_MAX: usize = 8;
+
+/// Buffers that go back to the card.
+type Returns = heapless::Vec<u16, { AT_ONCE + PIECES_MAX }>;
 
 /// What a card that several have needs.
 pub struct Switch {
@@ -21,11 +25,10 @@ pub struct Switch {
     pub tenants: u64,
     /// Those that sleep and expect frames, and that have some.
     pub owed: u64,
-    /// A frame on its way, between the card's buffers and a tenant's.
-    pub frame: Vec<u8>,
-    /// A frame that comes in pieces: how much of it is there, and that it goes on.
-    half: Vec<u8>,
-    is_half: bool,
+    /// Where the card's buffers are in its arena.
+    pub area: FrameArea,
+    /// A frame of which not all pieces have come yet.
+    pieces: heapless::Vec<Piece, PIECES_MAX>,
     counters: Counters,
 }
 
@@ -37,22 +40,16 @@ struct Counters {
 }
 
 impl Switch {
-    /// A switch without tenants, for frames of at most so many bytes. `None` without memory.
-    pub fn new(longest: usize) -> Option<Self> {
-        let mut frame = Vec::new();
-        frame.try_reserve_exact(longest).ok()?;
-        frame.resize(longest, 0);
-        let mut half = Vec::new();
-        half.try_reserve_exact(longest).ok()?;
-        Some(Switch {
+    /// A switch without tenants, of a card with its buffers there.
+    pub fn new(area: FrameArea) -> Self {
+        Switch {
             filters: Filters::default(),
             tenants: 0,
             owed: 0,
-            frame,
-            half,
-            is_half: false,
+            area,
+            pieces: heapless::Vec::new(),
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Visits its counters.
@@ -81,8 +78,9 @@ pub fn each(mut set: u64) -> impl Iterator<Item = usize> {
 pub struct Switching<'a, M, T: Machine> {
     /// The switch.
     pub switch: &'a mut Switch,
-    /// Its card.
+    /// Its card, and the arena of that.
     pub nic: &'a mut Driver,
+    pub memory: &'a mut M,
     /// All endpoints, of other cards too.
     pub endpoints: &'a mut [Option<Endpoint<M>>],
     /// All processes.
@@ -107,13 +105,12 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
             // A card that fails tells all when it works again.
             is_drained = received.is_err() || pieces.len() < AT_ONCE;
             room = room.saturating_sub(pieces.len());
-            let mut numbers = heapless::Vec::<u16, AT_ONCE>::new();
+            let mut returns = Returns::new();
             for piece in &pieces {
-                reached |= self.take_in(piece);
-                let _ = numbers.push(piece.buffer);
+                reached |= self.take_in(piece, &mut returns);
             }
             // They are the kernel's; if the card fails, see above.
-            let _ = self.nic.return_buffers(&numbers);
+            let _ = self.nic.return_buffers(&returns);
         }
         for endpoint in each(reached) {
             self.offer(endpoint);
@@ -124,61 +121,55 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
         }
     }
 
-    /// Takes a frame, or a piece of one, out of the card's buffer. Returns who got something.
-    fn take_in(&mut self, piece: &Piece) -> u64 {
+    /// Takes a frame, or a piece of one. Returns who got something. Buffers that are done with go to
+    /// `returns`, in which there is room for them.
+    fn take_in(&mut self, piece: &Piece, returns: &mut Returns) -> u64 {
         let Switch {
-            frame,
-            half,
-            is_half,
-            counters,
-            ..
+            pieces, counters, ..
         } = &mut *self.switch;
-        if !piece.more && !piece.continues && !*is_half {
-            let Some(whole) = frame.get_mut(..piece.len) else {
-                counters.broken += 1;
-                return 0;
-            };
-            self.nic.read_received(piece.offset, whole);
-            return self.route(piece.len, piece.info);
-        }
-        if piece.continues != *is_half {
+        if piece.continues == pieces.is_empty() {
             // Its beginning, or the end of the last one, was lost with a reset of the card.
             counters.broken += 1;
+            returns.extend(pieces.iter().map(|piece| piece.buffer));
+            pieces.clear();
         }
-        if !piece.continues {
-            half.clear();
-        } else if !*is_half {
+        if !piece.continues && !piece.more {
+            let _ = returns.push(piece.buffer);
+            return self.route(core::slice::from_ref(piece));
+        }
+        let is_lost = piece.continues && pieces.is_empty();
+        if is_lost || pieces.push(*piece).is_err() {
+            counters.broken += u64::from(!is_lost);
+            returns.extend(pieces.iter().chain([piece]).map(|piece| piece.buffer));
+            pieces.clear();
             return 0;
         }
-        let (at, end) = (half.len(), half.len() + piece.len);
-        *is_half = piece.more && end <= frame.len();
-        if end > frame.len() {
-            counters.broken += 1;
-            return 0;
-        }
-        half.resize(end, 0);
-        self.nic.read_received(piece.offset, &mut half[at..]);
         if piece.more {
             return 0;
         }
-        frame[..end].copy_from_slice(half);
-        self.route(end, piece.info)
+        let pieces = core::mem::take(pieces);
+        returns.extend(pieces.iter().map(|piece| piece.buffer));
+        self.route(&pieces)
     }
 
-    /// Gives the frame on its way, of `len` bytes, to whom it is for. Returns who that is.
-    fn route(&mut self, len: usize, info: ReceiveInfo) -> u64 {
+    /// Gives a frame of these pieces to whom it is for. Returns who that is.
+    fn route(&mut self, pieces: &[Piece]) -> u64 {
+        let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
+            return 0;
+        };
         let Switch {
             filters,
-            frame,
+            area,
             counters,
             ..
         } = &mut *self.switch;
         // Number 0 is no VLAN (IEEE 802.1Q §9.6), and only a priority.
-        if info.vlan.is_some_and(|tag| tag & 0xfff != 0) {
+        if last.info.vlan.is_some_and(|tag| tag & 0xfff != 0) {
             counters.tagged += 1;
             return 0;
         }
-        let headers = Headers::read(&frame[..len.min(HEADERS_MAX)]);
+        // A piece that others follow is longer than all headers.
+        let headers = Headers::load(self.memory, area.receive.start + first.offset, first.len);
         let receivers = match headers.map(|headers| filters.receivers(&headers)) {
             None | Some(Receivers::Nobody) => {
                 counters.unmatched += 1;
@@ -187,10 +178,17 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
             Some(Receivers::One(endpoint)) => 1 << endpoint,
             Some(Receivers::Each(endpoints)) => endpoints,
         };
+        let len = pieces.iter().map(|piece| piece.len).sum();
         for endpoint in each(receivers) {
             let endpoint = self.endpoints.get_mut(endpoint).and_then(Option::as_mut);
             if let Some(tenant) = endpoint.and_then(|endpoint| endpoint.tenant.as_mut()) {
-                tenant.deliver(&frame[..len], info);
+                tenant.deliver(len, last.info, |memory, mut at| {
+                    for piece in pieces {
+                        let start = area.receive.start + piece.offset;
+                        memory.copy(at, self.memory, start, piece.len);
+                        at += piece.len;
+                    }
+                });
             }
         }
         receivers
@@ -210,8 +208,8 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
             let mut at_work = AtWork {
                 tenant,
                 nic: self.nic,
-                filters: &self.switch.filters,
-                frame: &mut self.switch.frame,
+                memory: self.memory,
+                switch: self.switch,
             };
             if exchange::give_to_sleeper(&mut endpoint.area, &mut at_work, false) {
                 events = Events::RECEIVE;

@@ -2,25 +2,29 @@
 //!
 //! A tenant sees nothing of the card's own buffers, so it can neither read others' frames nor keep the
 //! card from receiving: what it does not take in time is dropped from its own queue. What it sends is
-//! copied before its headers are read, so that they cannot change between the look and the card.
+//! copied once, into a buffer of the card's, and its headers are read there, where it cannot change them.
 
 use super::exchange;
-use super::filters::{Filters, Own};
-use super::headers::{HEADERS_MAX, Headers};
+use super::filters::Own;
+use super::headers::Headers;
 use super::memory::Shared;
+use super::switch::Switch;
 use crate::account::{Accounts, Counter as Clock};
 use crate::runs::Runs;
 use abi::layout::PAGE_SIZE;
 use abi::nic::{Counter, Features, FrameMemory, MacAddress, SendOptions};
 use heapless::Deque;
 use nic::{
-    Error, Events, FrameArea, FrameBuffers, Nic, Outgoing, Piece, Pool, ReceiveInfo, Refusals, Tail,
+    Error, Events, FrameArea, FrameBuffers, Nic, Outgoing, Piece, Pool, ReceiveInfo, Refusals,
 };
 
 /// Buffers that a tenant has to send from, small and large ones at the most, and to receive into.
 const SMALL: u16 = 64;
 const LARGE: u16 = 4;
 pub const RECEIVED: u16 = 64;
+
+/// Frames that are copied and sent together.
+const AT_ONCE: usize = 16;
 
 /// What a VLAN tag begins with (IEEE 802.1Q, 802.1ad).
 const TAGS: [u16; 2] = [0x8100, 0x88a8];
@@ -71,7 +75,7 @@ impl<M: Shared> Tenant<M> {
         let transmit =
             usize::from(small.0) * small.1 as usize + usize::from(large.0) * large.1 as usize;
         let transmit = transmit.next_multiple_of(page);
-        let receive_len = nic.frame_max().next_multiple_of(page / 2);
+        let receive_len = nic.facts().frame_max.next_multiple_of(page / 2);
         let receive = usize::from(RECEIVED) * receive_len;
         let end = transmit + receive.next_multiple_of(page);
         let memory = M::allocate(end).ok_or(Error::NoMemory)?;
@@ -130,20 +134,21 @@ impl<M: Shared> Tenant<M> {
         }
     }
 
-    /// A frame has come for it. If all its buffers are in use, it is lost.
-    pub fn deliver(&mut self, frame: &[u8], info: ReceiveInfo) {
-        let fits = frame.len() <= self.receive_len && !self.queue.is_full();
+    /// A frame of `len` bytes has come for it, which `copy` puts where it is told to. If all its buffers
+    /// are in use, it is lost.
+    pub fn deliver(&mut self, len: usize, info: ReceiveInfo, copy: impl FnOnce(&mut M, usize)) {
+        let fits = len <= self.receive_len && !self.queue.is_full();
         let Some(buffer) = fits.then(|| self.receive.take()).flatten() else {
             self.counters.rx_dropped += 1;
             return;
         };
         let offset = usize::from(buffer) * self.receive_len;
-        self.memory.put(self.area.receive.start + offset, frame);
+        copy(&mut self.memory, self.area.receive.start + offset);
         self.receive.enter_ring(buffer);
         let piece = Piece {
             buffer,
             offset,
-            len: frame.len(),
+            len,
             more: false,
             continues: false,
             info,
@@ -151,7 +156,7 @@ impl<M: Shared> Tenant<M> {
         // There is room: it was looked at.
         let _ = self.queue.push_back(piece);
         self.counters.rx_frames += 1;
-        self.counters.rx_octets += frame.len() as u64;
+        self.counters.rx_octets += len as u64;
         if core::mem::take(&mut self.armed) {
             self.events |= Events::RECEIVE;
         }
@@ -212,12 +217,25 @@ impl<M: Shared> Tenant<M> {
         }
     }
 
-    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.pool(buffer).put_back(buffer)?;
+    /// Whether this can be a frame in a buffer that the owner has.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&mut self, frame: &Outgoing) -> Result<(), Error> {
+        let &Outgoing { buffer, len, .. } = frame;
+        self.pool(buffer).check_held(buffer)?;
+        let (_, room) = self.area.buffer(buffer).unwrap_or_default();
+        (1..=room)
+            .contains(&len)
+            .then_some(())
+            .ok_or(Error::BadLength { len })
+    }
+
+    /// Some of its buffers are free again.
+    fn have_come_free(&mut self) {
         if core::mem::take(&mut self.wants_buffers) {
             self.events |= Events::TRANSMIT_SPACE;
         }
-        Ok(())
     }
 }
 
@@ -225,12 +243,11 @@ impl<M: Shared> Tenant<M> {
 pub struct AtWork<'a, M> {
     /// The tenant.
     pub tenant: &'a mut Tenant<M>,
-    /// The card.
+    /// The card, and its arena.
     pub nic: &'a mut dyn Nic,
-    /// The filters of all tenants of the card.
-    pub filters: &'a Filters,
-    /// Room for the longest frame, on its way.
-    pub frame: &'a mut [u8],
+    pub memory: &'a mut M,
+    /// What the card's tenants share.
+    pub switch: &'a mut Switch,
 }
 
 impl<M: Shared> AtWork<'_, M> {
@@ -250,101 +267,109 @@ impl<M: Shared> AtWork<'_, M> {
         exchange::hand_over(area, &mut self, may_arm, ramdisk, accounts)
     }
 
-    /// Sends one frame out of the tenant's buffer.
-    fn send(&mut self, outgoing: &Outgoing) -> Result<(), Error> {
-        let Outgoing {
-            buffer,
-            len,
-            options,
-            tail,
-        } = *outgoing;
-        self.tenant.pool(buffer).check_held(buffer)?;
-        let (offset, room) = self.tenant.area.buffer(buffer).unwrap_or_default();
-        let frame = self.frame.get_mut(..len).filter(|_| len <= room);
-        let frame = frame.ok_or(Error::BadLength { len })?;
-        self.tenant.memory.get(offset, frame);
-        self.send_copied(len, &options, tail)?;
-        self.tenant.put_back(buffer)
+    /// Sends frames out of buffers of the card's, all of the same kind, into which `copy` puts each.
+    /// Returns how many, and why not the next.
+    fn send_copies(
+        &mut self,
+        frames: &[Outgoing],
+        copy: impl Fn(&Tenant<M>, &Outgoing, &mut M, usize),
+    ) -> (usize, Result<(), Error>) {
+        let mut numbers = [0; AT_ONCE];
+        let numbers = &mut numbers[..frames.len()];
+        let len = frames.first().map_or(0, |frame| frame.len);
+        let taken = match self.nic.take_buffers(len, numbers) {
+            Ok(taken) => taken,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut result = match taken == frames.len() {
+            true => Ok(()),
+            false => Err(Error::WouldBlock),
+        };
+        let mut copied = heapless::Vec::<Outgoing, AT_ONCE>::new();
+        for (frame, &buffer) in frames.iter().zip(&numbers[..taken]) {
+            let (at, _) = self.switch.area.buffer(buffer).unwrap_or_default();
+            copy(self.tenant, frame, self.memory, at);
+            if let Err(error) = self.check_copy(at, frame) {
+                result = Err(error);
+                break;
+            }
+            // There is room for all.
+            let _ = copied.push(Outgoing { buffer, ..*frame });
+        }
+        let (sent, queued) = self.nic.send_buffers(&copied);
+        for &buffer in &numbers[sent..taken] {
+            // It is the kernel's: nobody else has numbers of this card.
+            let _ = self.nic.put_back(buffer);
+        }
+        (sent, queued.and(result))
     }
 
-    /// Sends the first `len` bytes of the frame on its way, and `tail` behind them.
+    /// Whether the tenant may send a frame that is in the card's buffer.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::BadHeaders`], [`Error::BadSource`].
+    fn check_copy(&self, at: usize, frame: &Outgoing) -> Result<(), Error> {
+        if frame.options.vlan.is_some() {
+            return Err(Error::Unsupported);
+        }
+        let headers = Headers::load(self.memory, at, frame.len).ok_or(Error::BadHeaders)?;
+        let is_own = self.switch.filters.may_send(&self.tenant.filters, &headers);
+        match is_own && !TAGS.contains(&headers.ethertype) {
+            true => Ok(()),
+            false => Err(Error::BadSource),
+        }
+    }
+
+    /// Counts frames that were sent, and why the next was not.
+    fn note(&mut self, sent: &[Outgoing], result: &Result<(), Error>) {
+        let octets = sent
+            .iter()
+            .map(|frame| frame.len + frame.tail.map_or(0, |tail| tail.len));
+        let counters = &mut self.tenant.counters;
+        counters.tx_octets += octets.sum::<usize>() as u64;
+        counters.tx_frames += sent.len() as u64;
+        match result {
+            Ok(()) => {}
+            Err(Error::WouldBlock) => self.tenant.wants_room = true,
+            Err(error) => counters.refused.note(error),
+        }
+    }
+
+    /// Sends a frame that is in none of the tenant's buffers, and counts it.
     ///
     /// # Errors
     /// Those of [`FrameBuffers::send_buffer`], and [`Error::BadSource`].
-    pub fn send_copied(
-        &mut self,
-        len: usize,
-        options: &SendOptions,
-        tail: Option<Tail>,
-    ) -> Result<(), Error> {
-        let frame = self.frame.get(..len).ok_or(Error::BadLength { len })?;
-        if options.vlan.is_some() {
-            return Err(Error::Unsupported);
-        }
-        let headers = Headers::read(&frame[..len.min(HEADERS_MAX)]).ok_or(Error::BadHeaders)?;
-        let is_own = self.filters.may_send(&self.tenant.filters, &headers);
-        if !is_own || TAGS.contains(&headers.ethertype) {
-            return Err(Error::BadSource);
-        }
-        let buffer = self.nic.take_buffer(len)?;
-        self.nic.fill_buffer(buffer, frame);
-        let sent = self.nic.send_buffer(buffer, len, tail, options);
-        if sent.is_err() {
-            // The tenant still has the frame.
-            self.nic.put_back(buffer)?;
-        }
-        sent
-    }
-
-    /// Counts what became of a frame that was to be sent.
-    fn note(&mut self, result: &Result<(), Error>, octets: usize) {
-        match result {
-            Ok(()) => {
-                self.tenant.counters.tx_frames += 1;
-                self.tenant.counters.tx_octets += octets as u64;
-            }
-            Err(Error::WouldBlock) => self.tenant.wants_room = true,
-            Err(error) => self.tenant.counters.refused.note(error),
-        }
-    }
-
-    /// Sends the first `len` bytes of the frame on its way, which comes from none of the tenant's buffers,
-    /// and counts it.
-    ///
-    /// # Errors
-    /// Those of [`AtWork::send_copied`].
-    pub fn send_alone(&mut self, len: usize, options: &SendOptions) -> Result<(), Error> {
-        let result = self.send_copied(len, options, None);
-        self.note(&result, len);
+    pub fn send_alone(&mut self, bytes: &[u8], options: SendOptions) -> Result<(), Error> {
+        let frames = [Outgoing {
+            len: bytes.len(),
+            options,
+            ..Outgoing::default()
+        }];
+        let (sent, result) = self.send_copies(&frames, |_, _, memory, at| memory.put(at, bytes));
+        self.note(&frames[..sent], &result);
         result
     }
 
-    /// The next frame that was received, copied to the front of `frame`: its length, and what the card
+    /// Copies the next frame that was received to the front of `into`: its length, and what the card
     /// found out.
     ///
     /// # Errors
     /// [`Error::WouldBlock`], and a notification follows; [`Error::BufferTooSmall`], and it is lost.
-    pub fn receive_alone(&mut self, capacity: usize) -> Result<(usize, ReceiveInfo), Error> {
-        let Piece {
-            buffer,
-            offset,
-            len,
-            info,
-            ..
-        } = self.receive_piece(true)?;
-        let frame = self.frame.get_mut(..len).filter(|_| len <= capacity);
-        let result = match frame {
+    pub fn receive_alone(&mut self, into: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
+        let piece = self.receive_piece(true)?;
+        let len = piece.len;
+        let result = match into.get_mut(..len) {
             Some(frame) => {
                 let start = self.tenant.area.receive.start;
-                self.tenant.memory.get(start + offset, frame);
-                Ok((len, info))
+                self.tenant.memory.get(start + piece.offset, frame);
+                Ok((len, piece.info))
             }
             None => {
                 self.tenant.counters.rx_dropped += 1;
                 Err(Error::BufferTooSmall { len })
             }
         };
-        self.return_buffer(buffer)?;
+        self.return_buffer(piece.buffer)?;
         result
     }
 }
@@ -368,7 +393,9 @@ impl<M: Shared> FrameBuffers for AtWork<'_, M> {
     }
 
     fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.tenant.put_back(buffer)
+        self.tenant.pool(buffer).put_back(buffer)?;
+        self.tenant.have_come_free();
+        Ok(())
     }
 
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
@@ -378,14 +405,46 @@ impl<M: Shared> FrameBuffers for AtWork<'_, M> {
     }
 
     fn send_buffers(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
-        for (sent, frame) in frames.iter().enumerate() {
-            let result = self.send(frame);
-            self.note(&result, frame.len + frame.tail.map_or(0, |tail| tail.len));
-            if result.is_err() {
-                return (sent, result);
+        let small = self.switch.area.memory.small.1 as usize;
+        let mut all = 0;
+        let mut result = Ok(());
+        while all < frames.len() && result.is_ok() {
+            let is_small = frames[all].len <= small;
+            let mut count = 0;
+            for frame in &frames[all..] {
+                if count == AT_ONCE || (frame.len <= small) != is_small {
+                    break;
+                }
+                result = self.tenant.check(frame);
+                if result.is_err() {
+                    break;
+                }
+                // It can be named once.
+                self.tenant.pool(frame.buffer).enter_ring(frame.buffer);
+                count += 1;
             }
+            let some = &frames[all..all + count];
+            let (sent, why) = match count {
+                0 => (0, Ok(())),
+                _ => self.send_copies(some, |tenant, frame, memory, at| {
+                    let (from, _) = tenant.area.buffer(frame.buffer).unwrap_or_default();
+                    memory.copy(at, &tenant.memory, from, frame.len);
+                }),
+            };
+            result = why.and(result);
+            for frame in &some[..sent] {
+                self.tenant.pool(frame.buffer).leave_ring(frame.buffer);
+            }
+            for frame in &some[sent..] {
+                self.tenant.pool(frame.buffer).hand_out(frame.buffer);
+            }
+            self.note(&some[..sent], &result);
+            all += sent;
         }
-        (frames.len(), Ok(()))
+        if all > 0 {
+            self.tenant.have_come_free();
+        }
+        (all, result)
     }
 
     fn receive_pieces(

@@ -13,11 +13,10 @@ use crate::no_memory::sheltered;
 use crate::pci::Address;
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::runs::Runs;
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::endpoint::Filter;
 use abi::exchange::{self, Received, Send, WORDS};
 use abi::ipc::{self, Exit, FOREVER, Pid, wait};
-use abi::layout::Places;
 use abi::limits::{Limits, Resource};
 use abi::nic::{Counter, FrameMemory, MacAddress};
 use abi::{Error, Result};
@@ -25,6 +24,7 @@ use nic::e100::E100;
 use nic::igb::{Config, Igb, InterruptMode};
 use nic::model::{Model, Pace, e100, igb};
 use nic::{Bus, BusAddr, Nic};
+use placement::Places;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -59,19 +59,24 @@ pub fn pieces() -> usize {
     MEMORY.with_borrow(BTreeMap::len)
 }
 
-/// Memory that the kernel and a program share.
-pub struct Area(u64);
+/// Memory that the kernel shares: with a program, by its address, or with a card.
+pub enum Area {
+    Own(u64),
+    Arena(Rc<dyn Model>),
+}
 
 impl Area {
-    fn with<R>(&self, access: impl FnOnce(&mut [u8]) -> R) -> R {
-        MEMORY.with_borrow_mut(|all| access(all.get_mut(&self.0).expect("its own")))
+    fn own<R>(at: u64, access: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        MEMORY.with_borrow_mut(|all| access(all.get_mut(&at).expect("its own")))
     }
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
-        let freed = || MEMORY.with_borrow_mut(|all| all.remove(&self.0));
-        sheltered(|| drop(freed()));
+        if let Area::Own(at) = self {
+            let freed = || MEMORY.with_borrow_mut(|all| all.remove(at));
+            sheltered(|| drop(freed()));
+        }
     }
 }
 
@@ -85,25 +90,30 @@ impl Shared for Area {
                 let last = all.last_key_value().map_or(1 << 20, |(last, _)| *last);
                 let address = last + (1 << 24);
                 all.insert(address, vec![0; len]);
-                Some(Area(address))
+                Some(Area::Own(address))
             })
         })
     }
 
     fn address(&self) -> u64 {
-        self.0
+        match self {
+            Area::Own(at) => *at,
+            Area::Arena(_) => ARENA,
+        }
     }
 
     fn size(&self) -> usize {
-        self.with(|bytes| bytes.len())
+        match self {
+            Area::Own(at) => Area::own(*at, |bytes| bytes.len()),
+            Area::Arena(_) => panic!("nobody asks"),
+        }
     }
 
     fn load_words<const N: usize>(&self, offset: usize) -> [u32; N] {
         assert!(offset.is_multiple_of(4));
-        self.with(|bytes| {
-            let (words, _) = bytes[offset..offset + 4 * N].as_chunks();
-            core::array::from_fn(|word| u32::from_le_bytes(words[word]))
-        })
+        let mut bytes = [[0; 4]; N];
+        self.get(offset, bytes.as_flattened_mut());
+        bytes.map(u32::from_le_bytes)
     }
 
     fn store_words<const N: usize>(&mut self, offset: usize, words: [u32; N]) {
@@ -112,11 +122,29 @@ impl Shared for Area {
     }
 
     fn put(&mut self, offset: usize, from: &[u8]) {
-        self.with(|bytes| bytes[offset..offset + from.len()].copy_from_slice(from));
+        match self {
+            Area::Own(at) => Area::own(*at, |bytes| {
+                bytes[offset..offset + from.len()].copy_from_slice(from);
+            }),
+            Area::Arena(card) => sheltered(|| card.copy_in(offset, from)),
+        }
     }
 
     fn get(&self, offset: usize, to: &mut [u8]) {
-        self.with(|bytes| to.copy_from_slice(&bytes[offset..offset + to.len()]));
+        match self {
+            Area::Own(at) => Area::own(*at, |bytes| {
+                to.copy_from_slice(&bytes[offset..offset + to.len()]);
+            }),
+            Area::Arena(card) => sheltered(|| card.copy_out(offset, to)),
+        }
+    }
+
+    fn copy(&mut self, offset: usize, from: &Self, start: usize, len: usize) {
+        sheltered(|| {
+            let mut bytes = vec![0; len];
+            from.get(start, &mut bytes);
+            self.put(offset, &bytes);
+        });
     }
 }
 
@@ -146,7 +174,7 @@ impl Machine for Host {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Region) -> Result<()> {
         Err(Error::NoMemory)
     }
 
@@ -284,6 +312,7 @@ impl World {
         line: impl Fn() -> bool + 'static,
     ) -> Self {
         leave(usize::MAX);
+        let model: Rc<dyn Model> = Rc::new(model);
         let mut ramdisk = Runs::default();
         ramdisk.push(ramdisk_at.0, RAMDISK);
         let mut cards = Cards::new(ramdisk);
@@ -291,7 +320,7 @@ impl World {
             nic,
             chip: "a model",
             address: Address::new(0, 3, 0),
-            memory: ARENA,
+            memory: Area::Arena(model.clone()),
             interrupts: Interrupts::Line(IRQ),
         };
         cards.add(attached, false).expect("memory");
@@ -299,7 +328,7 @@ impl World {
             table: Table::new(Host, 1000),
             cards,
             accounts: Accounts::new(),
-            model: Rc::new(model),
+            model,
             line: Box::new(line),
         }
     }
@@ -536,7 +565,7 @@ impl World {
             let from = HERE + at * Counter::SIZE as u64;
             self.table.read(pid, from, &mut bytes).expect("its own");
             let counter = Counter::from_bytes(&bytes).expect("well formed");
-            if counter.name() == name {
+            if counter.name.as_str() == name {
                 found += counter.value;
             }
         }

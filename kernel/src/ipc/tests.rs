@@ -4,11 +4,11 @@ mod bounds;
 
 use crate::limits::{Rights, SERVERS_MAX};
 use crate::process::{Machine, Registers, Start, State, Table};
-use crate::space::{Piece, Shown};
+use crate::space::{Region, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
-use abi::layout::Places;
 use abi::limits::{Limits, Resource};
 use abi::{Error, Result, error};
+use placement::Places;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -58,7 +58,7 @@ impl Machine for Model {
         Err(Error::NoMemory)
     }
 
-    fn add_memory(&self, _: &mut Space, _: &Piece) -> Result<()> {
+    fn add_memory(&self, _: &mut Space, _: &Region) -> Result<()> {
         Err(Error::NoMemory)
     }
 
@@ -661,7 +661,7 @@ fn the_ready_take_turns_and_the_full_table_refuses() {
     world.table.wait(b, 0, FOREVER, EVENT, 0).unwrap();
     assert_eq!(world.table.schedule(false), None);
     while world.try_add(None).is_ok() {}
-    assert_eq!(world.table.alive_count(), crate::limits::PROCESS_MAX);
+    assert_eq!(world.table.living().count(), crate::limits::PROCESS_MAX);
     assert_eq!(world.alive.get(), crate::limits::PROCESS_MAX);
     assert_eq!(world.try_add(None), Err(Error::NoMemory));
 }
@@ -959,7 +959,7 @@ fn a_thousand_hostile_steps() {
         for pid in pids {
             let _ = world.table.end(pid, Exit::Killed);
         }
-        assert_eq!((world.alive.get(), world.table.alive_count()), (0, 0));
+        assert_eq!((world.alive.get(), world.table.living().count()), (0, 0));
         assert_eq!(world.table.schedule(true), None);
     }
 }

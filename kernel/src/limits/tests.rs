@@ -33,27 +33,27 @@ const ROOT: Limits = Limits::PROGRAM
     .with(Resource::Processes, 40);
 
 /// What holds at any moment.
-fn check(shares: &Shares, living: &[Option<Living>; PROCESS_MAX], seed: u64) {
+fn check(quotas: &Quotas, living: &[Option<Living>; PROCESS_MAX], seed: u64) {
     for (slot, process) in living.iter().enumerate() {
-        let Some(share) = shares.get(slot) else {
-            assert!(process.is_none(), "seed {seed}: slot {slot} has no share");
+        let Some(quota) = quotas.get(slot) else {
+            assert!(process.is_none(), "seed {seed}: slot {slot} has no quota");
             continue;
         };
         let mut given = Limits::NONE;
-        for child in shares.0.iter().flatten() {
+        for child in quotas.0.iter().flatten() {
             if child.payer == Some(slot) {
                 given = given.plus(&child.limit).unwrap();
             }
         }
         assert_eq!(
-            share.given, given,
+            quota.given, given,
             "seed {seed}: what slot {slot} has given"
         );
         let used = process.unwrap().used;
         let all = given.plus(&used).unwrap();
         assert!(
-            share.limit.covers(&all),
-            "seed {seed}: slot {slot}: {share:?}, {used:?}"
+            quota.limit.covers(&all),
+            "seed {seed}: slot {slot}: {quota:?}, {used:?}"
         );
     }
 }
@@ -61,10 +61,10 @@ fn check(shares: &Shares, living: &[Option<Living>; PROCESS_MAX], seed: u64) {
 /// Runs a world of processes that start children, use what they have, and end.
 fn live(seed: u64) {
     let mut random = Random(seed);
-    let mut shares = Shares::default();
+    let mut quotas = Quotas::default();
     let mut living = [None; PROCESS_MAX];
-    shares.give(None, ROOT, 0).unwrap();
-    // The reserve: a server's share, given before anybody else has something.
+    quotas.give(None, ROOT, 0).unwrap();
+    // The reserve: a server's quota, given before anybody else has something.
     let reserve = amounts(1 << 18, 3);
     let itself = amounts(0, 1);
     let own = |used: Limits| Living {
@@ -72,7 +72,7 @@ fn live(seed: u64) {
         has_ended: false,
     };
     living[0] = Some(own(itself));
-    shares.give(Some((0, &itself)), reserve, 1).unwrap();
+    quotas.give(Some((0, &itself)), reserve, 1).unwrap();
     living[1] = Some(own(itself));
     for _ in 0..400 {
         let slot = random.below(PROCESS_MAX as u64) as usize;
@@ -90,8 +90,8 @@ fn live(seed: u64) {
                     continue;
                 }
                 let wanted = amounts(random.below(1 << 19), random.below(6));
-                let left = shares.get(parent).unwrap().own().minus(&used);
-                let given = shares.give(Some((parent, &used)), wanted, slot);
+                let left = quotas.get(parent).unwrap().own().minus(&used);
+                let given = quotas.give(Some((parent, &used)), wanted, slot);
                 let expected = match wanted.get(Resource::Processes) {
                     0 => Err(Error::InvalidArgument),
                     _ if left.covers(&wanted) => Ok(()),
@@ -103,35 +103,35 @@ fn live(seed: u64) {
                 }
             }
             (Some(process), 0) if slot > 1 && !process.has_ended => {
-                shares.end(slot);
+                quotas.end(slot);
                 living[slot] = Some(Living {
                     used: itself,
                     has_ended: true,
                 });
             }
             (Some(process), 1) if slot > 1 && process.has_ended => {
-                shares.forget(slot);
+                quotas.forget(slot);
                 living[slot] = None;
             }
             (Some(process), _) if !process.has_ended => {
-                let most = shares.get(slot).unwrap().own();
+                let most = quotas.get(slot).unwrap().own();
                 let used = amounts(random.below(most.get(Resource::Memory) + 1), 1);
                 living[slot] = Some(own(used));
             }
             _ => {}
         }
-        check(&shares, &living, seed);
+        check(&quotas, &living, seed);
         // Nobody has touched the reserve.
-        assert_eq!(shares.get(1).unwrap().own(), reserve, "seed {seed}");
+        assert_eq!(quotas.get(1).unwrap().own(), reserve, "seed {seed}");
     }
     for slot in (1..PROCESS_MAX).rev() {
         if living[slot].is_some() {
-            shares.end(slot);
-            shares.forget(slot);
+            quotas.end(slot);
+            quotas.forget(slot);
             living[slot] = None;
         }
     }
-    let root = shares.get(0).unwrap();
+    let root = quotas.get(0).unwrap();
     assert_eq!(
         (root.limit, root.given),
         (ROOT, Limits::NONE),
@@ -148,34 +148,34 @@ fn what_is_given_is_never_more_than_there_was_and_all_of_it_comes_back() {
 
 #[test]
 fn what_a_process_uses_it_cannot_give() {
-    let mut shares = Shares::default();
-    shares.give(None, amounts(100, 10), 0).unwrap();
+    let mut quotas = Quotas::default();
+    quotas.give(None, amounts(100, 10), 0).unwrap();
     let used = amounts(60, 1);
-    let give = |shares: &mut Shares, memory, processes| {
-        shares.give(Some((0, &used)), amounts(memory, processes), 1)
+    let give = |quotas: &mut Quotas, memory, processes| {
+        quotas.give(Some((0, &used)), amounts(memory, processes), 1)
     };
-    assert_eq!(give(&mut shares, 41, 1), Err(Error::QuotaExceeded));
-    assert_eq!(give(&mut shares, 1, 10), Err(Error::QuotaExceeded));
-    assert_eq!(give(&mut shares, u64::MAX, 1), Err(Error::QuotaExceeded));
-    assert_eq!(give(&mut shares, 40, 9), Ok(()));
-    assert_eq!(shares.get(0).unwrap().own(), amounts(60, 1));
+    assert_eq!(give(&mut quotas, 41, 1), Err(Error::QuotaExceeded));
+    assert_eq!(give(&mut quotas, 1, 10), Err(Error::QuotaExceeded));
+    assert_eq!(give(&mut quotas, u64::MAX, 1), Err(Error::QuotaExceeded));
+    assert_eq!(give(&mut quotas, 40, 9), Ok(()));
+    assert_eq!(quotas.get(0).unwrap().own(), amounts(60, 1));
 }
 
 #[test]
 fn children_of_the_dead_keep_what_they_have() {
-    let mut shares = Shares::default();
+    let mut quotas = Quotas::default();
     let itself = amounts(0, 1);
-    shares.give(None, amounts(100, 10), 0).unwrap();
-    shares.give(Some((0, &itself)), amounts(50, 5), 1).unwrap();
-    shares.give(Some((1, &itself)), amounts(20, 2), 2).unwrap();
-    shares.end(1);
+    quotas.give(None, amounts(100, 10), 0).unwrap();
+    quotas.give(Some((0, &itself)), amounts(50, 5), 1).unwrap();
+    quotas.give(Some((1, &itself)), amounts(20, 2), 2).unwrap();
+    quotas.end(1);
     // The grandchild's 20 and the place of the dead are out, and nothing else.
-    assert_eq!(shares.get(0).unwrap().given, amounts(20, 3));
-    assert_eq!(shares.get(2).unwrap().own(), amounts(20, 2));
-    shares.forget(1);
-    shares.end(2);
-    shares.forget(2);
-    assert_eq!(shares.get(0).unwrap().given, Limits::NONE);
+    assert_eq!(quotas.get(0).unwrap().given, amounts(20, 3));
+    assert_eq!(quotas.get(2).unwrap().own(), amounts(20, 2));
+    quotas.forget(1);
+    quotas.end(2);
+    quotas.forget(2);
+    assert_eq!(quotas.get(0).unwrap().given, Limits::NONE);
 }
 
 #[test]

@@ -1,7 +1,5 @@
-//! The two linked lists of capabilities: one in the 256 bytes of conventional
-//! configuration space, one from 0x100 up that only ECAM reaches.
-//!
-//! Both are walked with a bound and end at the first entry seen before.
+//! The two linked lists of capabilities: one in the 256 bytes of conventional configuration space, one
+//! from 0x100 up that only ECAM reaches. Both end at the first entry that was seen before.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -10,12 +8,10 @@ use super::config::{Address, ConfigSpace, register};
 
 /// STATUS: there is a list of capabilities (PCI 3.0 §6.2.3).
 const STATUS_CAPABILITIES: u16 = 1 << 4;
-/// Where capabilities may be: after the header, as many as fit.
+/// Where capabilities may be: after the header.
 const FIRST: u16 = 0x40;
-const MAX: usize = (0x100 - FIRST as usize) / 4;
-/// Where extended capabilities may be, and as many as fit (PCIe 6.0 §7.6).
+/// Where extended capabilities may be (PCIe 6.0 §7.6).
 const EXTENDED_FIRST: u16 = 0x100;
-const EXTENDED_MAX: usize = (0x1000 - EXTENDED_FIRST as usize) / 8;
 
 /// What a capability is (PCI Code and ID Assignment 1.15 §2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +22,7 @@ impl CapabilityId {
     pub const POWER_MANAGEMENT: Self = CapabilityId(0x01);
     /// Message signalled interrupts.
     pub const MSI: Self = CapabilityId(0x05);
-    /// What the vendor likes.
+    /// Whatever the vendor has put there.
     pub const VENDOR: Self = CapabilityId(0x09);
     /// PCI Express.
     pub const PCI_EXPRESS: Self = CapabilityId(0x10);
@@ -107,37 +103,18 @@ pub(super) fn read_capabilities(
     status: u16,
     problems: &mut Vec<ListProblem>,
 ) -> Vec<Capability> {
-    let mut found: Vec<Capability> = Vec::new();
     if status & STATUS_CAPABILITIES == 0 {
-        return found;
+        return Vec::new();
     }
-    let mut next = config.read32(address, register::CAPABILITIES);
-    while found.len() <= MAX {
-        // The low two bits of every pointer are reserved and must be masked.
-        let offset = next as u16 & 0xfc;
-        if offset == 0 {
-            return found;
-        }
-        if offset < FIRST {
-            problems.push(ListProblem::OutOfPlace(offset));
-            return found;
-        }
-        if found.iter().any(|seen| seen.offset == offset) {
-            problems.push(ListProblem::Loop(offset));
-            return found;
-        }
-        let entry = config.read32(address, offset);
-        if entry == !0 {
-            problems.push(ListProblem::AllOnes(offset));
-            return found;
-        }
-        found.push(Capability {
-            id: CapabilityId(entry as u8),
-            offset,
-        });
-        next = entry >> 8;
-    }
-    found
+    // The low two bits of every pointer are reserved and must be masked.
+    let first = config.read32(address, register::CAPABILITIES) as u16 & 0xfc;
+    let next = |entry: u32| (entry >> 8) as u16 & 0xfc;
+    let entries = follow(config, address, (first, FIRST), next, problems);
+    let capability = |(offset, entry)| Capability {
+        id: CapabilityId(entry as u8),
+        offset,
+    };
+    entries.into_iter().map(capability).collect()
 }
 
 /// Reads the list of extended capabilities of a PCI Express function (PCIe 6.0 §7.6.3);
@@ -147,37 +124,48 @@ pub(super) fn read_extended_capabilities(
     address: Address,
     problems: &mut Vec<ListProblem>,
 ) -> Vec<ExtendedCapability> {
-    let mut found: Vec<ExtendedCapability> = Vec::new();
-    let mut offset = EXTENDED_FIRST;
-    while found.len() <= EXTENDED_MAX {
+    if config.read32(address, EXTENDED_FIRST) == !0 {
+        return Vec::new();
+    }
+    let start = (EXTENDED_FIRST, EXTENDED_FIRST);
+    let next = |entry: u32| (entry >> 20) as u16 & 0xffc;
+    let mut entries = follow(config, address, start, next, problems);
+    // A list with nothing in it is one entry of zeros.
+    entries.retain(|(_, entry)| *entry != 0);
+    let capability = |(offset, entry)| ExtendedCapability {
+        id: entry as u16,
+        version: (entry >> 16) as u8 & 0xf,
+        offset,
+    };
+    entries.into_iter().map(capability).collect()
+}
+
+/// The entries of a list from the one at `offset` on, with their offsets. An entry says by `next` where the
+/// next one is: at 0 if it is the last, and else not below `least`.
+fn follow(
+    config: &mut impl ConfigSpace,
+    address: Address,
+    (mut offset, least): (u16, u16),
+    next: impl Fn(u32) -> u16,
+    problems: &mut Vec<ListProblem>,
+) -> Vec<(u16, u32)> {
+    let mut found: Vec<(u16, u32)> = Vec::new();
+    while offset != 0 {
+        if offset < least {
+            problems.push(ListProblem::OutOfPlace(offset));
+            break;
+        }
+        if found.iter().any(|(seen, _)| *seen == offset) {
+            problems.push(ListProblem::Loop(offset));
+            break;
+        }
         let entry = config.read32(address, offset);
         if entry == !0 {
-            if !found.is_empty() {
-                problems.push(ListProblem::AllOnes(offset));
-            }
-            return found;
+            problems.push(ListProblem::AllOnes(offset));
+            break;
         }
-        // A list with nothing in it is one entry of zeros.
-        if entry == 0 {
-            return found;
-        }
-        found.push(ExtendedCapability {
-            id: entry as u16,
-            version: (entry >> 16) as u8 & 0xf,
-            offset,
-        });
-        offset = (entry >> 20) as u16 & 0xffc;
-        if offset == 0 {
-            return found;
-        }
-        if offset < EXTENDED_FIRST {
-            problems.push(ListProblem::OutOfPlace(offset));
-            return found;
-        }
-        if found.iter().any(|seen| seen.offset == offset) {
-            problems.push(ListProblem::Loop(offset));
-            return found;
-        }
+        found.push((offset, entry));
+        offset = next(entry);
     }
     found
 }

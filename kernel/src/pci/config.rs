@@ -23,8 +23,6 @@ pub(super) mod register {
     pub const BAR0: u16 = 0x10;
     /// Type 1 headers: primary, secondary, subordinate bus (PCI-to-PCI Bridge 1.2 §3.2.5).
     pub const BUS_NUMBERS: u16 = 0x18;
-    /// Type 0 headers: subsystem vendor (low half), subsystem id.
-    pub const SUBSYSTEM: u16 = 0x2c;
     /// Offset of the first capability, in the low byte.
     pub const CAPABILITIES: u16 = 0x34;
     /// Interrupt line, interrupt pin, and two bytes that depend on the header type.
@@ -70,10 +68,13 @@ impl Address {
         }
     }
 
-    /// Offset of the register at byte `offset` (under 4096) from the ECAM base of bus 0
-    /// (PCIe 6.0 §7.2.2).
-    pub const fn ecam_offset(self, offset: u16) -> u64 {
-        (self.0 as u64) << 12 | (offset & 0xffc) as u64
+    /// Where the register at byte `offset` is in the bus's part of ECAM (PCIe 6.0 §7.2.2), or nothing
+    /// if a function has no register there.
+    pub const fn ecam_offset(self, offset: u16) -> Option<usize> {
+        match offset {
+            0..0x1000 => Some((self.0 as usize & 0xff) << 12 | (offset & !3) as usize),
+            _ => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::bar::{Bar, BarProblem, Bars, read_bars};
+use super::bar::{BarProblem, Bars, read_bars};
 use super::capability::{
     Capability, CapabilityId, ExtendedCapability, ListProblem, read_capabilities,
     read_extended_capabilities,
@@ -68,12 +68,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// Type 0: an ordinary function.
-    Device {
-        /// Vendor of the card the chip is on.
-        subsystem_vendor: u16,
-        /// That vendor's number for the card.
-        subsystem: u16,
-    },
+    Device,
     /// Type 1: a bridge to another PCI bus.
     Bridge(BusNumbers),
     /// Something else (type 2: a CardBus bridge): nothing further is known about it.
@@ -107,14 +102,6 @@ pub struct Function {
     pub class: u8,
     /// Class within the base class: 2.0 is Ethernet.
     pub subclass: u8,
-    /// Register-level programming interface.
-    pub interface: u8,
-    /// Revision of the chip.
-    pub revision: u8,
-    /// COMMAND, as firmware left it.
-    pub command: Command,
-    /// STATUS.
-    pub status: u16,
     /// What depends on the type of its header.
     pub header: Header,
     /// INTx pin it uses: 1 to 4 for A to D, 0 for none.
@@ -143,14 +130,13 @@ impl Function {
         if vendor == 0xffff || id == 0 {
             return None;
         }
-        let command_status = config.read32(address, register::COMMAND_STATUS);
-        let status = (command_status >> 16) as u16;
-        let [revision, interface, subclass, class] = config
+        let status = (config.read32(address, register::COMMAND_STATUS) >> 16) as u16;
+        let [_, _, subclass, class] = config
             .read32(address, register::CLASS_REVISION)
             .to_le_bytes();
         let header = read_header(config, address);
         let (bar_count, listed) = match header {
-            Header::Device { .. } => (6, true),
+            Header::Device => (6, true),
             Header::Bridge(_) => (2, true),
             Header::Other(kind) => {
                 problems.push(Problem::UnknownHeader(address, kind));
@@ -194,10 +180,6 @@ impl Function {
             device,
             class,
             subclass,
-            interface,
-            revision,
-            command: Command::from_bits_retain(command_status as u16),
-            status,
             header,
             interrupt_pin,
             interrupt_line,
@@ -230,15 +212,6 @@ impl Function {
             .find(|capability| capability.id == id)
     }
 
-    /// The first usable range of memory (not of I/O ports).
-    pub fn memory_bar(&self) -> Option<Bar> {
-        self.bars
-            .iter()
-            .flatten()
-            .copied()
-            .find(|bar| !bar.is_io() && bar.is_assigned())
-    }
-
     /// Lets the function answer on its ports and memory, do DMA, and drive its INTx line.
     /// To be called by the driver that takes it.
     ///
@@ -246,11 +219,11 @@ impl Function {
     /// [`EnableError::Unassigned`] if firmware gave one of its ranges no address: then it
     /// is left as it was, as it would answer at address 0. [`EnableError::Refused`] if the
     /// bits do not stick, which is what happens when a card has gone.
-    pub fn enable(&self, config: &mut impl ConfigSpace) -> Result<Enabled, EnableError> {
+    pub fn enable(&self, config: &mut impl ConfigSpace) -> Result<(), EnableError> {
         let mut needed = Command::BUS_MASTER;
         for bar in self.bars.iter().flatten() {
             if !bar.is_assigned() {
-                return Err(EnableError::Unassigned(self.into(), bar.index));
+                return Err(EnableError::Unassigned(bar.index));
             }
             needed |= if bar.is_io() {
                 Command::IO
@@ -264,9 +237,9 @@ impl Function {
         let got = Command::read(config, self.address);
         // A card that is gone reads as all ones, which would look enabled.
         if !got.contains(needed) || got.bits() == !0 {
-            return Err(EnableError::Refused(self.into(), got));
+            return Err(EnableError::Refused(got));
         }
-        Ok(Enabled(self.into()))
+        Ok(())
     }
 
     /// Its ranges and capabilities, for a line of the boot log.
@@ -274,12 +247,10 @@ impl Function {
         Resources(self)
     }
 
-    /// The name of its base class.
-    pub fn class_name(&self) -> &'static str {
-        CLASS_NAMES
-            .get(usize::from(self.class))
-            .copied()
-            .unwrap_or("Unknown")
+    /// It in a few words: `00:03.0 (8086:1209)`.
+    pub fn label(&self) -> impl fmt::Display {
+        let (address, vendor, device) = (self.address, self.vendor, self.device);
+        fmt::from_fn(move |f| write!(f, "{address} ({vendor:04x}:{device:04x})"))
     }
 }
 
@@ -293,7 +264,9 @@ impl fmt::Display for Function {
             self.device,
             self.class,
             self.subclass,
-            self.class_name(),
+            CLASS_NAMES
+                .get(usize::from(self.class))
+                .unwrap_or(&"Unknown"),
             self.interrupt_line
         )
     }
@@ -301,13 +274,7 @@ impl fmt::Display for Function {
 
 fn read_header(config: &mut impl ConfigSpace, address: Address) -> Header {
     match header_type(config, address) & 0x7f {
-        0 => {
-            let subsystem = config.read32(address, register::SUBSYSTEM);
-            Header::Device {
-                subsystem_vendor: subsystem as u16,
-                subsystem: (subsystem >> 16) as u16,
-            }
-        }
+        0 => Header::Device,
         1 => {
             let [primary, secondary, subordinate, _] =
                 config.read32(address, register::BUS_NUMBERS).to_le_bytes();
@@ -378,63 +345,22 @@ impl fmt::Display for Resources<'_> {
     }
 }
 
-/// A function in a few words: `00:03.0 (8086:1209)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FunctionName {
-    address: Address,
-    vendor: u16,
-    device: u16,
-}
-
-impl From<&Function> for FunctionName {
-    fn from(function: &Function) -> Self {
-        FunctionName {
-            address: function.address,
-            vendor: function.vendor,
-            device: function.device,
-        }
-    }
-}
-
-impl fmt::Display for FunctionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({:04x}:{:04x})",
-            self.address, self.vendor, self.device
-        )
-    }
-}
-
-/// Says that a function was enabled: `PCI function 00:03.0 (8086:1209) enabled`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Enabled(FunctionName);
-
-impl fmt::Display for Enabled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PCI function {} enabled", self.0)
-    }
-}
-
 /// Why a function was not enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnableError {
     /// The BAR with this index has no address.
-    Unassigned(FunctionName, u8),
+    Unassigned(u8),
     /// COMMAND reads as this afterwards.
-    Refused(FunctionName, Command),
+    Refused(Command),
 }
 
 impl fmt::Display for EnableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EnableError::Unassigned(name, index) => write!(
+            EnableError::Unassigned(index) => write!(f, "firmware gave BAR{index} no address"),
+            EnableError::Refused(command) => write!(
                 f,
-                "PCI function {name} not enabled: firmware gave BAR{index} no address"
-            ),
-            EnableError::Refused(name, command) => write!(
-                f,
-                "PCI function {name} not enabled: COMMAND stays {:04x} (is the card still there?)",
+                "COMMAND stays {:04x} (is the card still there?)",
                 command.bits()
             ),
         }

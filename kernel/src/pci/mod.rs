@@ -6,8 +6,7 @@
 //! capability  the two linked lists that say what more a function can do
 //! function    one function described from its header; enabling it
 //! scan        every bus from bus 0 through every bridge
-//! driver      the attach table: which driver for which function
-//! network     what is said of network controllers that no driver takes
+//! driver      the attach table: which driver takes which function, and what none takes
 //! ```
 //!
 //! Everything reaches the hardware through [`ConfigSpace`], which has two real
@@ -30,7 +29,6 @@ mod config;
 mod driver;
 mod function;
 mod msi;
-mod network;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -38,10 +36,7 @@ mod tests;
 pub use bar::{Bar, BarKind, BarProblem, Bars};
 pub use capability::{Capability, CapabilityId, ExtendedCapability, ListProblem};
 pub use config::{Address, Command, ConfigSpace};
-pub use driver::{Driver, Match, drivers};
-pub use function::{
-    BusNumbers, EnableError, Enabled, FUNCTIONS_MAX, Function, FunctionName, Header, Problem,
-};
+pub use driver::{Driver, Drives, NETWORK, NoDriver, driver};
+pub use function::{BusNumbers, EnableError, FUNCTIONS_MAX, Function, Header, Problem};
 pub use msi::{Message, Msi, MsiX};
-pub use network::{Drives, NETWORK, NoDriver};
 pub use scan::{Scan, scan};

@@ -37,7 +37,7 @@ mod msi_control {
     pub const IS_64_BIT: u32 = 1 << 23;
 }
 
-/// Message control of MSI-X, likewise.
+/// Message control of MSI-X, in the upper half of the first register.
 mod msi_x_control {
     pub const LAST_ENTRY: u32 = 0x7ff << 16;
     pub const MASK_ALL: u32 = 1 << 30;
@@ -74,7 +74,7 @@ impl Msi {
             self.offset + 8
         };
         config.write32(self.function, data, message.data);
-        set_intx(config, self.function, false);
+        disable_intx(config, self.function);
         config.write32(self.function, self.offset, control | msi_control::ENABLE);
     }
 }
@@ -115,7 +115,7 @@ impl MsiX {
     /// made before do not stick).
     pub fn enable_masked(&self, config: &mut impl ConfigSpace) {
         let control = config.read32(self.function, self.offset);
-        set_intx(config, self.function, false);
+        disable_intx(config, self.function);
         let control = control | msi_x_control::ENABLE | msi_x_control::MASK_ALL;
         config.write32(self.function, self.offset, control);
     }
@@ -143,9 +143,8 @@ impl MsiX {
     }
 }
 
-fn set_intx(config: &mut impl ConfigSpace, function: Address, on: bool) {
-    let mut command = Command::read(config, function);
-    command.set(Command::INTX_DISABLE, !on);
+fn disable_intx(config: &mut impl ConfigSpace, function: Address) {
+    let command = Command::read(config, function) | Command::INTX_DISABLE;
     command.write(config, function);
 }
 

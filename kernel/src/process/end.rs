@@ -38,7 +38,7 @@ impl<M: Machine> Table<M> {
         self.forget_notifications_of(pid);
         self.forget_charges_of(pid);
         self.adopt_children_of(pid);
-        self.shares.end(pid.slot());
+        self.quotas.end(pid.slot());
         for slot in 0..PROCESS_MAX {
             // Somebody has more now; who it is only the shares know.
             self.limit_memory(slot);
@@ -121,7 +121,7 @@ impl<M: Machine> Table<M> {
         let mut others = self.slots.iter().flatten();
         if ended && !others.any(|process| process.ended_children >> slot & 1 == 1) {
             self.slots[slot] = None;
-            self.shares.forget(slot);
+            self.quotas.forget(slot);
             // 24 bits of generation: a number comes back after 16 million processes.
             self.generations[slot] = (self.generations[slot] + 1) & 0xff_ffff;
         }

@@ -63,11 +63,8 @@ impl<M: Machine> Table<M> {
     /// # Errors
     /// As [`Machine::show`]; [`Error::NotFound`] if it has ended.
     pub fn show(&mut self, pid: Pid, pieces: [Shown; 3]) -> Result<()> {
-        let Table { machine, slots, .. } = self;
-        let process = slots.get_mut(pid.slot()).and_then(Option::as_mut);
-        let process = process.filter(|process| process.pid == pid);
-        let space = process.and_then(|process| process.space.as_mut());
-        machine.show(space.ok_or(Error::NotFound)?, pieces)
+        let (machine, space) = self.space_mut(pid)?;
+        machine.show(space, pieces)
     }
 
     /// Counts memory for a process, until its end, that is not in its address space.
@@ -75,11 +72,8 @@ impl<M: Machine> Table<M> {
     /// # Errors
     /// As [`Machine::charge`]; [`Error::NotFound`] if it has ended.
     pub fn charge_memory(&mut self, pid: Pid, bytes: usize) -> Result<()> {
-        let Table { machine, slots, .. } = self;
-        let process = slots.get_mut(pid.slot()).and_then(Option::as_mut);
-        let process = process.filter(|process| process.pid == pid);
-        let space = process.and_then(|process| process.space.as_mut());
-        machine.charge(space.ok_or(Error::NotFound)?, bytes as u64)
+        let (machine, space) = self.space_mut(pid)?;
+        machine.charge(space, bytes as u64)
     }
 
     /// Copies out of a process's memory.

@@ -1,9 +1,10 @@
 //! What processes have of what they may have, and the questions about it.
 
 use super::{Machine, State, Table};
-use crate::limits::Share;
+use crate::limits::Quota;
 use abi::ipc::Pid;
 use abi::limits::{Activity, Limits, ProcessInfo, Resource};
+use abi::wire::Name;
 use abi::{Error, Result};
 
 impl<M: Machine> Table<M> {
@@ -35,8 +36,8 @@ impl<M: Machine> Table<M> {
 
     /// What a process may still have, or give.
     pub fn left(&self, pid: Pid) -> Limits {
-        let share = self.shares.get(pid.slot());
-        let own = share.map_or(Limits::NONE, Share::own);
+        let quota = self.quotas.get(pid.slot());
+        let own = quota.map_or(Limits::NONE, Quota::own);
         own.minus(&self.used(pid))
     }
 
@@ -136,11 +137,11 @@ impl<M: Machine> Table<M> {
 
     /// Tells an address space how large it may be.
     pub(crate) fn limit_memory(&mut self, slot: usize) {
-        if let Some(share) = self.shares.get(slot)
+        if let Some(quota) = self.quotas.get(slot)
             && let Some(process) = self.slots[slot].as_mut()
             && let Some(space) = process.space.as_mut()
         {
-            let most = share.own().get(Resource::Memory);
+            let most = quota.own().get(Resource::Memory);
             self.machine.set_limit(space, most);
         }
     }
@@ -154,7 +155,7 @@ impl<M: Machine> Table<M> {
     /// One of them.
     pub fn info(&self, pid: Pid, cpu_ns: impl Fn(Pid) -> u64) -> Option<ProcessInfo> {
         let process = self.get(pid)?;
-        let share = self.shares.get(pid.slot())?;
+        let quota = self.quotas.get(pid.slot())?;
         let activity = match process.state {
             State::Ready if self.current() == Some(pid) => Activity::Running,
             State::Ready => Activity::Ready,
@@ -167,9 +168,9 @@ impl<M: Machine> Table<M> {
             parent: process.parent.unwrap_or(pid),
             activity,
             is_server: process.rights.is_server,
-            name: abi::account::padded_name(process.name),
-            limits: share.limit,
-            given: share.given,
+            name: Name::new(process.name),
+            limits: quota.limit,
+            given: quota.given,
             used: self.used(pid),
             cpu_ns: cpu_ns(pid),
         })

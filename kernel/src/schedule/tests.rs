@@ -18,7 +18,7 @@ struct Habit {
 
 struct Program {
     habit: Habit,
-    pace: Pace,
+    pace: SleepCredit,
     /// How long it has to run until it sleeps.
     left: u64,
     /// When it wakes, if it sleeps.
@@ -46,7 +46,7 @@ fn simulate(habits: &[Habit], length: u64) -> Vec<Program> {
         .iter()
         .map(|&habit| Program {
             habit,
-            pace: Pace::new(habit.is_server),
+            pace: SleepCredit::new(habit.is_server),
             left: habit.runs,
             wakes: None,
             ran: 0,
@@ -179,7 +179,7 @@ fn nobody_is_shut_out_for_ever() {
 
 #[test]
 fn starting_children_makes_no_credit() {
-    let mut parent = Pace::new(false);
+    let mut parent = SleepCredit::new(false);
     parent.credit = 10 * MS;
     parent.is_sleeper = true;
     let mut all = vec![parent];
@@ -198,16 +198,14 @@ fn starting_children_makes_no_credit() {
 #[test]
 fn who_is_interrupted_goes_on_and_who_was_woken_by_a_device_comes_first() {
     let mut scheduler = Scheduler::new(MS);
-    let spins = Pace::new(false);
+    let spins = SleepCredit::new(false);
     let [a, b, server, other] = [0, 1, 2, 3].map(Pid);
-    let (mut woken, mut second) = (Pace::new(true), Pace::new(true));
+    let (mut woken, mut second) = (SleepCredit::new(true), SleepCredit::new(true));
     scheduler.add(a, &spins);
     scheduler.add(b, &spins);
     assert_eq!(scheduler.choose(false), Some(a));
-    assert!(!scheduler.is_urgent());
     scheduler.wake(other, &mut second, false);
     scheduler.wake(server, &mut woken, true);
-    assert!(scheduler.is_urgent());
     assert_eq!(scheduler.choose(false), Some(server));
     scheduler.stop(&mut woken, false);
     assert_eq!(scheduler.choose(false), Some(other));

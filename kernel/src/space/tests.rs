@@ -126,8 +126,8 @@ impl Physical for Model {
 
 const AT: u64 = 0x43_0000;
 
-fn piece(address: u64, len: u64, data: &[u8]) -> Piece<'_> {
-    Piece {
+fn piece(address: u64, len: u64, data: &[u8]) -> Region<'_> {
+    Region {
         address,
         len,
         data,
@@ -171,7 +171,7 @@ fn memory_holds_its_data_and_zeros_and_comes_back() {
 fn what_may_be_done_with_a_page_is_what_was_said() {
     let model = Model::new(64);
     let mut space = Space::new(model.clone()).unwrap();
-    let code = Piece {
+    let code = Region {
         writable: false,
         executable: true,
         ..piece(AT, 1, b"\xc3")

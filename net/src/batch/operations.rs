@@ -199,7 +199,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                     self.sockets.stack.finish(id);
                 }
                 if direction != Direction::Send {
-                    self.sockets.stack.tcp.deafen(id);
+                    self.sockets.stack.tcp.shut_receive(id);
                 }
                 Ok(Outcome::Silent)
             }

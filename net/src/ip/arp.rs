@@ -1,30 +1,31 @@
-//! ARP: what is learned from the packets that are received, what is answered, and what is asked.
+//! ARP (RFC 826): learns the stations of neighbours from received packets, answers requests, and
+//! defends our address.
 //!
-//! It is RFC 826's algorithm, and of RFC 5227 the part of a host that keeps its address
-//! whatever happens (§2.4 (c)), since ours is configured: probes are answered, and a station
-//! that claims our address is told otherwise, but not more often than every
-//! [`DEFEND_INTERVAL_NS`].
+//! Of RFC 5227 it does the part of a host that keeps its address in every case (§2.4 (c)), since ours
+//! is configured. Probes for it are answered. If another station claims it, an announcement is sent,
+//! but not more often than once in [`DEFEND_INTERVAL_NS`].
 //!
-//! What is learned is put into the table of [`crate::ip::neighbors`]. Each neighbour's requests are
-//! answered at a pace that no honest one exceeds (RFC 1122 §2.3.2.1), and those of all that have
-//! not answered us yet at one together, so that a flood of requests is not one of replies.
+//! The stations go into the table of [`crate::ip::neighbors`]. The requests of each neighbour are
+//! answered only up to a rate that no honest one exceeds (RFC 1122 §2.3.2.1). All neighbours that have
+//! not answered us yet share another limit, so that a flood of requests causes no flood of replies.
 
+use crate::counters::counters;
 use crate::ip::interface::Interface;
-use crate::ip::neighbors::{Neighbors, Told};
+use crate::ip::neighbors::{Learned, Neighbors};
 use crate::link::ethernet::{self, ETHERNET, Station};
 use crate::pace::Pace;
 use crate::phy::TxToken;
 use crate::verdict::{DropReason, Verdict};
 use core::net::Ipv4Addr;
 
-/// How long after a claim of our address others are not answered (RFC 5227 §1.1).
+/// The time after a claim of our address in which further claims are not answered (RFC 5227 §1.1).
 const DEFEND_INTERVAL_NS: u64 = 10_000_000_000;
 
-/// How soon a neighbour is answered again, and how many of its requests at once.
+/// The rate at which a neighbour is answered, and how many of its requests at once.
 const ANSWER_INTERVAL_NS: u64 = 125_000_000;
 const ANSWERS_BURST: u64 = 64;
-/// The same for all together that have not answered us yet: a network of a thousand stations may
-/// be switched on at once.
+/// The same for all neighbours together that have not answered us yet: a network of a thousand stations
+/// may be switched on at once.
 const STRANGERS_INTERVAL_NS: u64 = 500_000;
 const STRANGERS_BURST: u64 = 1024;
 
@@ -36,19 +37,20 @@ const REPLY: u16 = 2;
 /// Hardware type Ethernet, protocol IPv4, and the lengths of their addresses.
 const FORMAT: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
-/// Events, counted since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct ArpCounters {
-    /// Requests and probes for our address that were answered.
-    pub answered: u64,
-    /// Packets that claimed our address for another station.
-    pub conflicts: u64,
-    /// Announcements that answered those.
-    pub defended: u64,
-    /// Neighbours that were known, and have another station now.
-    pub moved: u64,
-    /// Packets that name another sender than their frame does.
-    pub sender_differs: u64,
+counters! {
+    /// Events, counted since the start.
+    ArpCounters {
+        /// Requests and probes for our address that were answered.
+        answered = "arp_answered",
+        /// Packets that claimed our address for another station.
+        conflicts = "arp_conflicts",
+        /// Announcements that answered those.
+        defended = "arp_defended",
+        /// Neighbours that were known, and have another station now.
+        moved = "arp_moved",
+        /// Packets whose sender is another station than the source of their frame.
+        sender_differs = "arp_sender_differs",
+    }
 }
 
 /// An ARP packet for IPv4 over Ethernet: a station and its address for each side.
@@ -59,35 +61,36 @@ pub(crate) struct ArpPacket {
     target: (Station, Ipv4Addr),
 }
 
-/// What is known of those who claim our address.
+/// What ARP remembers: claims of our address, and the limit for answers to unknown neighbours.
 #[derive(Default)]
 pub(crate) struct Arp {
-    /// When the last one did.
+    /// When our address was claimed last.
     claimed_at: Option<u64>,
-    /// The station that did, until somebody asks.
+    /// The station that claimed it, until the server takes it.
     claimant: Option<Station>,
-    /// The answers to those who have not answered us.
+    /// Limits the answers to neighbours that have not answered us.
     strangers: Pace,
     pub counters: ArpCounters,
 }
 
 impl Arp {
-    /// Takes the station that claimed our address, if one did since the last look. There is
-    /// none to be told of within [`DEFEND_INTERVAL_NS`] of the one before.
+    /// Takes the station that claimed our address, if one did since the last call. A claim within
+    /// [`DEFEND_INTERVAL_NS`] of the one before is not told.
     #[inline]
     pub fn take_claimant(&mut self) -> Option<Station> {
         self.claimant.take()
     }
 
-    /// Processes a packet from this station: RFC 826, "Packet Reception". Returns also the
-    /// neighbour of which it says where it is, for whom somebody may wait.
+    /// Processes a packet in a frame from the station `from` (RFC 826, "Packet Reception"). Returns also
+    /// the neighbour whose station is known now, since connections may wait for it.
     #[cold]
     pub fn receive<T: TxToken>(
         &mut self,
         packet: &ArpPacket,
         from: Station,
         neighbors: &mut Neighbors,
-        (own, now): (&Interface, u64),
+        own: &Interface,
+        now: u64,
         reply: T,
     ) -> (Verdict, Option<Ipv4Addr>) {
         let dropped = |reason| (Verdict::Dropped(reason), None);
@@ -96,13 +99,13 @@ impl Arp {
             return dropped(DropReason::ArpSender);
         }
         if own.has(sender) {
-            return dropped(self.own_address(station, (own, now), reply));
+            return dropped(self.claim(station, own, now, reply));
         }
         if station == own.station {
-            // What is for that host would come back to us.
+            // Datagrams for that host would come back to us.
             return dropped(DropReason::ArpSender);
         }
-        // Who looks for the owner of an address has none yet (RFC 5227 §2.1.1).
+        // A host that probes an address has none yet (RFC 5227 §2.1.1).
         let is_probe = sender.is_unspecified() && packet.operation == REQUEST;
         if !is_probe && !own.can_be_neighbor(sender) {
             return dropped(DropReason::ArpSender);
@@ -110,23 +113,23 @@ impl Arp {
         let is_for_us = own.has(packet.target.1);
         // "If the pair is already in my translation table, update the sender hardware address";
         // "Am I the target protocol address? If Merge_flag is false, add".
-        let told = match is_probe {
-            true => Told::Nothing,
+        let learned = match is_probe {
+            true => Learned::Nothing,
             false => {
-                let replies = is_for_us && packet.operation == REPLY;
-                neighbors.told(sender, station, (is_for_us, replies), now)
+                let is_reply = is_for_us && packet.operation == REPLY;
+                neighbors.learn(sender, station, is_for_us, is_reply, now)
             }
         };
-        let heard = (told != Told::Nothing).then_some(sender);
-        self.counters.moved += u64::from(told == Told::Moved);
-        if heard.is_none() && !is_for_us {
+        let resolved = (learned != Learned::Nothing).then_some(sender);
+        self.counters.moved += u64::from(learned == Learned::Moved);
+        if resolved.is_none() && !is_for_us {
             return dropped(DropReason::ArpOther);
         }
         self.counters.sender_differs += u64::from(from != station);
         // "Is the opcode REQUEST? (NOW look at the opcode!!)"
         if is_for_us && packet.operation == REQUEST {
             if !self.may_answer((!is_probe).then_some(sender), neighbors, now) {
-                return (Verdict::Dropped(DropReason::ArpLimited), heard);
+                return (Verdict::Dropped(DropReason::ArpLimited), resolved);
             }
             self.counters.answered += 1;
             let answer = ArpPacket {
@@ -136,41 +139,33 @@ impl Arp {
             };
             answer.send(reply, station);
         }
-        (Verdict::Delivered, heard)
+        (Verdict::Delivered, resolved)
     }
 
-    /// The sender of a packet has our address.
-    fn own_address<T: TxToken>(
+    /// Processes a packet whose sender has our address: defends the address, unless it was claimed
+    /// lately.
+    fn claim<T: TxToken>(
         &mut self,
         station: Station,
-        (own, now): (&Interface, u64),
+        own: &Interface,
+        now: u64,
         reply: T,
     ) -> DropReason {
         if station == own.station {
             return DropReason::ArpOwn;
         }
-        if self.claimed(station, now) {
+        self.counters.conflicts += 1;
+        let recently = |at: u64| now.saturating_sub(at) < DEFEND_INTERVAL_NS;
+        if !self.claimed_at.replace(now).is_some_and(recently) {
+            self.claimant = Some(station);
             self.counters.defended += 1;
-            // It tells everybody (RFC 5227 §2.3).
+            // An announcement, to everybody (RFC 5227 §2.3).
             ArpPacket::request(own, own.address()).send(reply, Station::BROADCAST);
         }
         DropReason::ArpConflict
     }
 
-    /// A station claimed our address. Returns whether the address is to be defended.
-    fn claimed(&mut self, station: Station, now: u64) -> bool {
-        self.counters.conflicts += 1;
-        let recently = |at: u64| now.saturating_sub(at) < DEFEND_INTERVAL_NS;
-        let quiet = !self.claimed_at.is_some_and(recently);
-        self.claimed_at = Some(now);
-        if quiet {
-            self.claimant = Some(station);
-        }
-        quiet
-    }
-
-    /// Whether a request may be answered now. Who looks for the owner of an address is nobody
-    /// yet.
+    /// Whether a request may be answered now. A probe has no sender.
     fn may_answer(
         &mut self,
         sender: Option<Ipv4Addr>,
@@ -188,7 +183,7 @@ impl Arp {
 }
 
 impl ArpPacket {
-    /// Takes one apart. `None`: it is for another hardware or protocol.
+    /// Parses a packet. `None` if it is for another hardware or protocol.
     pub fn parse(octets: &[u8; LEN]) -> Option<Self> {
         let (format, octets) = octets.split_first_chunk()?;
         let (&operation, octets) = octets.split_first_chunk()?;
@@ -204,7 +199,7 @@ impl ArpPacket {
         })
     }
 
-    /// Our question where this address is.
+    /// A request for the station of an address.
     pub fn request(own: &Interface, address: Ipv4Addr) -> Self {
         ArpPacket {
             operation: REQUEST,
@@ -213,7 +208,7 @@ impl ArpPacket {
         }
     }
 
-    /// Sends it to a station, or to all.
+    /// Sends the packet to a station, or to all.
     pub fn send(&self, token: impl TxToken, to: Station) {
         let mut frame = [0; ETHERNET + LEN];
         let mut place = &mut frame[..];

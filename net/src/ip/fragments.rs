@@ -1,11 +1,10 @@
-//! Datagrams that arrive in fragments, put together before anybody looks at them
-//! (RFC 791 §3.2, RFC 1122 §3.3.2).
+//! Puts fragments of datagrams together (RFC 791 §3.2, RFC 1122 §3.3.2).
 //!
-//! Only the first fragment has the ports and only the whole a checksum, so neither whose
-//! it is nor whether it is intact can be told before. smoltcp would put them together
-//! behind that look; and it lets four that are never completed keep out all others for a
-//! minute, where here the oldest give way. What overlaps in part is nobody's honest work:
-//! it ends the datagram (as RFC 5722 §4 wants for IPv6).
+//! Only the first fragment has the ports, and the checksum covers the whole datagram. So nobody can
+//! tell before whom a datagram is for and whether it is intact. smoltcp cannot do this here: it would
+//! put fragments together after the stack had to know their ports, and four datagrams that are never
+//! completed would keep all others out for a minute. Here the oldest gives way. Fragments that overlap
+//! in part come from no honest sender: the datagram is dropped, as RFC 5722 §4 wants for IPv6.
 
 use crate::link::ethernet::ETHERNET;
 use crate::packet::{Fragment, Ipv4, Packet};
@@ -15,18 +14,19 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-/// Datagrams put together at the same time.
+/// The most datagrams that are incomplete at the same time.
 const DATAGRAMS_MAX: usize = 16;
-/// Octets kept for all of them, each fragment counted with [`OVERHEAD`].
+/// The most octets of all their fragments, each with [`OVERHEAD`].
 const OCTETS_MAX: usize = 192 << 10;
-/// What a fragment takes apart from its data.
+/// Octets that a fragment takes in addition to its data.
 const OVERHEAD: usize = 64;
-/// RFC 1122 §3.3.2: 60 to 120 s after the first came.
+/// The time after the first fragment in which the others must arrive: RFC 1122 §3.3.2 wants 60 to
+/// 120 s.
 const LIFETIME_NS: u64 = 60_000_000_000;
-/// The senders of the last so many that were given up in time may be told.
+/// The most datagrams that were not completed in time and whose senders are still to be told.
 const EXPIRED_MAX: usize = DATAGRAMS_MAX;
 
-/// What the fragments of a datagram have in common.
+/// What all fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     source: Ipv4Addr,
@@ -35,43 +35,44 @@ struct Identity {
     identification: u16,
 }
 
+/// A datagram of which some fragments have arrived.
 struct Partial {
     identity: Identity,
     expires: u64,
-    /// The first fragment's, Ethernet's and IPv4's.
+    /// The Ethernet and IPv4 headers of the first fragment.
     header: Vec<u8>,
-    /// The data by offset.
+    /// The data of each fragment, by its offset in the datagram.
     pieces: BTreeMap<usize, Vec<u8>>,
-    /// Octets of data that have come.
+    /// Octets of data that have arrived.
     received: usize,
-    /// Octets of data, once the last fragment has told.
+    /// Octets of data in the whole datagram, which the last fragment tells.
     len: Option<usize>,
 }
 
-/// The datagrams of which some fragments have come, and not all.
+/// All incomplete datagrams.
 #[derive(Default)]
 pub(crate) struct Fragments {
-    /// The oldest first.
+    /// The oldest datagram first.
     partial: VecDeque<Partial>,
-    /// Datagrams that were given up.
+    /// How many datagrams were given up.
     pub failed: u64,
-    /// Those of them that were not completed in time.
+    /// How many of them were not completed in time.
     pub timeouts: u64,
-    /// The frames with the first fragments of the latest of those, as they were received.
+    /// For datagrams that were not completed in time: the frame with the first fragment.
     expired: VecDeque<Vec<u8>>,
 }
 
 impl Fragments {
-    /// Takes a fragment. Returns the frame of the whole datagram, if it is the last that was
-    /// missing.
+    /// Takes a fragment. Returns a frame with the whole datagram if no other fragment is missing.
     ///
     /// # Errors
-    /// Why the fragment is not kept.
+    /// The reason why the fragment is dropped.
     #[cold]
     pub fn add(
         &mut self,
         packet: &Packet<'_>,
-        (ip, fragment): (&Ipv4, &Fragment),
+        ip: &Ipv4,
+        fragment: &Fragment,
         now: u64,
     ) -> Result<Option<Vec<u8>>, DropReason> {
         self.expire(now);
@@ -110,7 +111,7 @@ impl Fragments {
             let oldest = self.partial.pop_front();
             all -= oldest.ok_or(DropReason::FragmentNoRoom)?.octets();
         }
-        // In its place by age: all live equally long.
+        // The order is by age, since all live equally long.
         let index = self
             .partial
             .partition_point(|p| p.expires <= partial.expires);
@@ -118,7 +119,7 @@ impl Fragments {
         Ok(None)
     }
 
-    /// Gives up what was not completed in time. Returns whether there are senders to tell.
+    /// Gives up the datagrams that were not completed in time. Returns whether senders are to be told.
     pub fn expire(&mut self, now: u64) -> bool {
         while let Some(oldest) = self.partial.pop_front_if(|oldest| oldest.expires <= now) {
             self.failed += 1;
@@ -136,21 +137,21 @@ impl Fragments {
         self.expired.pop_front()
     }
 
-    /// Gives up all, without telling their senders.
+    /// Gives up all datagrams. Their senders are not told.
     pub fn drop_all(&mut self) {
         self.failed += self.partial.len() as u64;
         self.partial.clear();
         self.expired.clear();
     }
 
-    /// When the next one is given up.
+    /// When the next datagram is given up.
     pub fn deadline(&self) -> Option<u64> {
         self.partial.front().map(|oldest| oldest.expires)
     }
 }
 
 impl Partial {
-    /// Takes a piece. `false` if it contradicts the others.
+    /// Takes a fragment. Returns `false` if it contradicts the others.
     fn takes(&mut self, piece: &Fragment, header: &[u8], octets: &[u8]) -> bool {
         let (start, end) = (piece.offset, piece.offset + octets.len());
         if self.len.is_some_and(|len| end > len) {
@@ -179,22 +180,24 @@ impl Partial {
         true
     }
 
-    /// Nothing overlaps and nothing is behind the end, so the sum tells.
+    /// Whether all data has arrived: no fragments overlap and none lies behind the end, so that it is
+    /// enough to compare the numbers of octets.
     fn is_complete(&self) -> bool {
         self.len == Some(self.received)
     }
 
+    /// Octets of memory that it takes.
     fn octets(&self) -> usize {
         self.received + self.pieces.len() * OVERHEAD
     }
 
-    /// The frame with the first fragment, as it was received, if that has come.
+    /// The frame with the first fragment, as it was received, if that has arrived.
     fn first(&self) -> Option<Vec<u8>> {
         let data = self.pieces.get(&0)?;
         Some([&self.header[..], data].concat())
     }
 
-    /// The frame that would have carried it all. `None` if none could.
+    /// A frame with the whole datagram. `None` if it is longer than an IPv4 datagram can be.
     fn whole(self) -> Option<Vec<u8>> {
         let total_len = u16::try_from(self.header.len() - ETHERNET + self.received).ok()?;
         let mut frame = self.header;

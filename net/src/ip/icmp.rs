@@ -1,11 +1,13 @@
-//! ICMP: echo requests are answered, and datagrams that nobody takes are (RFC 792, RFC 1122
-//! §3.2.2). TCP is told of what was too big for its path; other messages are counted.
+//! ICMP (RFC 792, RFC 1122 §3.2.2): echo requests are answered, and errors are reported for datagrams
+//! that nobody takes. TCP is told of segments that were too big for their path. Other messages are only
+//! counted.
 //!
-//! smoltcp has no part in it: it would quote a header of its own making where the one that
-//! was received is owed, and answer nothing that is longer than its buffer. An answer leaves
-//! at once if it fits a frame, to the station from which its cause has come. Others wait here, and
-//! leave in fragments, one at a turn.
+//! smoltcp has no part in it: it would quote a header that it made itself instead of the received one,
+//! and answer no echo request that is longer than its buffer. An answer that fits a frame is sent at
+//! once, to the station that the request came from. Longer answers wait here and are sent in fragments,
+//! one in each turn.
 
+use crate::counters::counters;
 use crate::ip::identification::Identifications;
 use crate::ip::interface::Interface;
 use crate::ip::outbound::{HEAD, IPV4, Outbound, Progress};
@@ -17,21 +19,21 @@ use crate::pace::Quota;
 use crate::packet::{Ipv4, Packet, Payload};
 use crate::phy::{ChecksumCapabilities, Device, TxToken};
 use crate::secret::{Purpose, Secret};
-use crate::tcp::path::TooBig;
+use crate::tcp::path_mtu::TooBig;
 use crate::verdict::DropReason;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-/// Answers that wait, and their octets: two of the longest.
+/// The most answers that wait, and their octets: enough for two of the longest.
 const WAITING_MAX: usize = 16;
 const OCTETS_MAX: usize = 128 << 10;
-/// Octets of an error message with its IPv4 header (RFC 1812 §4.3.2.3).
+/// The most octets of an error message with its IPv4 header (RFC 1812 §4.3.2.3).
 const ERROR_MAX: usize = 576;
 
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
-/// The code of it that says: fragmentation needed and DF set (RFC 1191 §4).
+/// The code of [`UNREACHABLE`] for "fragmentation needed and DF set" (RFC 1191 §4).
 const TOO_BIG: u8 = 4;
 const SOURCE_QUENCH: u8 = 4;
 const REDIRECT: u8 = 5;
@@ -39,14 +41,14 @@ const ECHO_REQUEST: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
 
-/// What a sender is told of its datagram.
+/// An error that the sender of a datagram is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Its protocol is not spoken here.
+    /// This host has no such protocol.
     ProtocolUnreachable,
-    /// Its port is nobody's.
+    /// No program has the port.
     PortUnreachable,
-    /// The rest of it has not come in time.
+    /// Its other fragments did not arrive in time.
     ReassemblyTimeout,
 }
 
@@ -61,48 +63,40 @@ impl Report {
     }
 }
 
-/// Events, counted since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct IcmpCounters {
-    /// Echo requests that were answered, or will be.
-    pub echoes: u64,
-    /// Error messages that were sent, or will be.
-    pub errors: u64,
-    /// Errors that nobody may be told of (RFC 1122 §3.2.2).
-    pub errors_withheld: u64,
-    /// Errors that were too many.
-    pub errors_limited: u64,
-    /// Errors without room to wait.
-    pub errors_lost: u64,
+counters! {
+    /// Events, counted since the start.
+    IcmpCounters {
+        /// Echo requests that were answered, or will be.
+        echoes = "icmp_echoes",
+        /// Error messages that were sent, or will be.
+        errors = "icmp_errors",
+        /// Error messages that the RFCs forbid to send (RFC 1122 §3.2.2).
+        errors_withheld = "icmp_errors_withheld",
+        /// Error messages that were not sent, since there were too many.
+        errors_limited = "icmp_errors_limited",
+        /// Error messages that were not sent, since there was no room for them to wait.
+        errors_lost = "icmp_errors_lost",
+    }
 }
 
-/// An answer that waits.
+/// An answer that waits to be sent.
 struct Waiting {
     to: Ipv4Addr,
     station: Station,
     head: [u8; HEAD],
     octets: Vec<u8>,
-    /// A part of it was sent.
-    fragment: Option<Progress>,
+    /// How much of it was sent.
+    progress: Option<Progress>,
 }
 
-/// An answer.
-struct Answer<'a> {
-    to: Ipv4Addr,
-    /// The one from which its cause has come.
-    station: Station,
-    head: [u8; HEAD],
-    octets: &'a [u8],
-}
-
-/// Answers that wait for room, and how often errors may be reported.
+/// The answers that wait to be sent, and the limit for error messages.
 pub(crate) struct Icmp {
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
-    /// Octets of a frame behind the IPv4 header.
+    /// Octets in a frame after the IPv4 header.
     payload_max: usize,
     identifications: Identifications,
-    /// Their number is limited (RFC 1812 §4.3.2.8).
+    /// Limits the rate of error messages (RFC 1812 §4.3.2.8).
     errors: Quota,
     pub counters: IcmpCounters,
 }
@@ -119,15 +113,17 @@ impl Icmp {
         }
     }
 
-    /// Tells the sender of a datagram what has become of it, if it may be told. The datagram
-    /// is quoted as it was received.
+    /// Sends an error message to the sender of a datagram, if the RFCs allow it. The datagram is quoted
+    /// as it was received.
     #[cold]
     pub fn report<T: TxToken>(
         &mut self,
         report: Report,
-        (packet, ip): (&Packet<'_>, &Ipv4),
+        packet: &Packet<'_>,
+        ip: &Ipv4,
         reply: Option<T>,
-        (own, now): (&Interface, u64),
+        own: &Interface,
+        now: u64,
     ) {
         if !may_be_told(packet, ip) {
             self.counters.errors_withheld += 1;
@@ -140,22 +136,23 @@ impl Icmp {
         let datagram = packet.datagram(ip);
         let octets = datagram.get(..ERROR_MAX - IPV4 - HEAD).unwrap_or(datagram);
         let [kind, code] = report.kind();
-        let from = (ip.source, packet.headers.station);
-        let answer = Answer::new(from, [kind, code, 0, 0, 0, 0, 0, 0], octets);
-        match self.answer(&answer, reply, own) {
+        let head = [kind, code, 0, 0, 0, 0, 0, 0];
+        match self.answer(packet, ip, head, octets, reply, own) {
             Ok(()) => self.counters.errors += 1,
             Err(_) => self.counters.errors_lost += 1,
         }
     }
 
-    /// Processes a message. Returns what TCP is to be told of, if it believes that.
+    /// Processes a received message. Returns the segment that was too big, if the message is about one:
+    /// TCP decides whether to believe that.
     ///
     /// # Errors
-    /// Why the message goes no further.
+    /// The reason why the message is dropped.
     #[cold]
     pub fn receive<T: TxToken>(
         &mut self,
-        (packet, ip): (&Packet<'_>, &Ipv4),
+        packet: &Packet<'_>,
+        ip: &Ipv4,
         reply: T,
         own: &Interface,
     ) -> Result<Option<TooBig>, DropReason> {
@@ -169,51 +166,54 @@ impl Icmp {
         match head {
             [ECHO_REQUEST, 0, ..] if !ip.is_unicast => Err(DropReason::IcmpBroadcast),
             [ECHO_REQUEST, 0, _, _, a, b, c, d] => {
-                let from = (ip.source, packet.headers.station);
-                let answer = Answer::new(from, [ECHO_REPLY, 0, 0, 0, a, b, c, d], octets);
-                self.answer(&answer, Some(reply), own)?;
+                let head = [ECHO_REPLY, 0, 0, 0, a, b, c, d];
+                self.answer(packet, ip, head, octets, Some(reply), own)?;
                 self.counters.echoes += 1;
                 Ok(None)
             }
             [UNREACHABLE, TOO_BIG, _, _, _, _, high, low] => {
                 let mtu = u16::from_be_bytes([high, low]);
-                let told = TooBig::parse(octets, mtu, own);
-                told.map(Some).ok_or(DropReason::IcmpError)
+                let too_big = TooBig::parse(octets, mtu, own);
+                too_big.map(Some).ok_or(DropReason::IcmpError)
             }
             [kind, ..] if is_error(kind) => Err(DropReason::IcmpError),
             _ => Err(DropReason::IcmpType),
         }
     }
 
-    /// Sends an answer, at once if that is possible.
+    /// Answers a packet, at once if that is possible. `head`: the ICMP header with 0 for the checksum.
     fn answer<T: TxToken>(
         &mut self,
-        answer: &Answer<'_>,
+        packet: &Packet<'_>,
+        ip: &Ipv4,
+        mut head: [u8; HEAD],
+        octets: &[u8],
         reply: Option<T>,
         own: &Interface,
     ) -> Result<(), DropReason> {
-        let (to, station) = (answer.to, answer.station);
+        let checksum = Sum::default().add(&head).add(octets).checksum();
+        head[2..4].copy_from_slice(&checksum.to_be_bytes());
+        let (to, station) = (ip.source, packet.headers.station);
         if let Some(token) = reply
-            && HEAD + answer.octets.len() <= self.payload_max
+            && HEAD + octets.len() <= self.payload_max
         {
-            let packet = packet(to, station, answer.head, answer.octets);
-            // The token fills in IPv4's checksum.
-            let identification = self.identifications.next();
+            let answer = outbound(to, station, head, octets);
+            // The token fills in the checksum of the IPv4 header.
             let software = ChecksumCapabilities::ignored();
-            packet.send(token, own, &software, identification);
+            answer.send(token, own, &software, self.identifications.next());
             return Ok(());
         }
-        let octets = self.waiting_octets + answer.octets.len();
-        if self.waiting.len() >= WAITING_MAX || octets > OCTETS_MAX {
+        let waiting_octets = self.waiting_octets + octets.len();
+        if self.waiting.len() >= WAITING_MAX || waiting_octets > OCTETS_MAX {
             return Err(DropReason::NoRoomForReply);
         }
-        self.waiting_octets = octets;
+        self.waiting_octets = waiting_octets;
         self.waiting.push_back(Waiting {
             to,
             station,
-            head: answer.head,
-            octets: answer.octets.to_vec(),
-            fragment: None,
+            head,
+            octets: octets.to_vec(),
+            progress: None,
         });
         Ok(())
     }
@@ -230,54 +230,35 @@ impl Icmp {
         self.waiting.is_empty()
     }
 
-    /// Sends a frame, if an answer waits. Returns whether one does.
+    /// Sends one frame, if an answer waits. Returns whether one does.
     #[inline]
-    pub fn take_turn<D: Device>(&mut self, now: u64, around: (&Interface, &mut Link<D>)) -> bool {
-        !self.waiting.is_empty() && self.send_next(now, around)
+    pub fn take_turn<D: Device>(&mut self, now: u64, own: &Interface, link: &mut Link<D>) -> bool {
+        !self.waiting.is_empty() && self.send_next(now, own, link)
     }
 
     #[cold]
-    fn send_next<D: Device>(&mut self, now: u64, (own, link): (&Interface, &mut Link<D>)) -> bool {
+    fn send_next<D: Device>(&mut self, now: u64, own: &Interface, link: &mut Link<D>) -> bool {
         let Some(waiting) = self.waiting.front_mut() else {
             return false;
         };
-        let Some((token, software)) = link.frame(now) else {
+        let Some((token, software)) = link.transmit_bare(now) else {
             return true;
         };
-        let packet = packet(waiting.to, waiting.station, waiting.head, &waiting.octets);
-        let fragment = waiting.fragment.get_or_insert_with(|| {
-            let identification = self.identifications.next();
-            Progress {
-                identification,
-                sent: 0,
-            }
-        });
-        // A short one has one fragment, which is the whole.
-        if packet.send_fragment(token, own, software, fragment, self.payload_max)
-            && let Some(gone) = self.waiting.pop_front()
+        let answer = outbound(waiting.to, waiting.station, waiting.head, &waiting.octets);
+        let progress = waiting
+            .progress
+            .get_or_insert_with(|| self.identifications.begin());
+        // A short answer has only one fragment.
+        if answer.send_fragment(token, own, software, progress, self.payload_max)
+            && let Some(sent) = self.waiting.pop_front()
         {
-            self.waiting_octets -= gone.octets.len();
+            self.waiting_octets -= sent.octets.len();
         }
         true
     }
 }
 
-impl<'a> Answer<'a> {
-    /// An answer with this header, whose checksum is filled in.
-    fn new((to, station): (Ipv4Addr, Station), mut head: [u8; HEAD], octets: &'a [u8]) -> Self {
-        head[2..4].fill(0);
-        let checksum = Sum::default().add(&head).add(octets).checksum();
-        head[2..4].copy_from_slice(&checksum.to_be_bytes());
-        Answer {
-            to,
-            station,
-            head,
-            octets,
-        }
-    }
-}
-
-fn packet(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Outbound<'_> {
+fn outbound(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Outbound<'_> {
     Outbound {
         to,
         station,
@@ -287,8 +268,8 @@ fn packet(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Ou
     }
 }
 
-/// Whether the sender of a datagram may be told of an error. RFC 1122 §3.2.2 forbids it for an
-/// error message, for what went to a group of hosts or stations, and for a fragment that is not the
+/// Whether an error may be reported for a datagram. RFC 1122 §3.2.2 forbids it for an ICMP error
+/// message, for a datagram to a multicast or broadcast address, and for a fragment that is not the
 /// first.
 fn may_be_told(packet: &Packet<'_>, ip: &Ipv4) -> bool {
     let is_first = match &ip.payload {
@@ -300,7 +281,7 @@ fn may_be_told(packet: &Packet<'_>, ip: &Ipv4) -> bool {
     ip.is_unicast && is_first && !is_error
 }
 
-/// Whether an ICMP message of this type is about another datagram.
+/// Whether an ICMP message of this type is an error message.
 const fn is_error(kind: u8) -> bool {
     matches!(
         kind,

@@ -1,33 +1,35 @@
-//! IPv4's identification of datagrams that may be fragmented: a random number that none of the
-//! last ones had.
+//! IPv4's identification of datagrams that may be fragmented: a random number that none of the last
+//! datagrams had.
 //!
-//! A receiver puts together what has the same source, destination, protocol and identification, so
-//! it must not soon come again (RFC 6864 §4.3). If it were counted, whoever gets some datagrams
-//! would know how many others get, and could send fragments that are taken for ours (RFC 7739 §3).
+//! A receiver puts fragments together that have the same source, destination, protocol and
+//! identification, so a number must not soon come again (RFC 6864 §4.3). If the numbers were counted, a
+//! host that gets some of our datagrams would know how many others get, and could send fragments that
+//! are taken for ours (RFC 7739 §3).
 
+use crate::ip::outbound::Progress;
 use crate::secret::{Key, Random};
 use alloc::boxed::Box;
 
-/// More than so many in succession all differ.
+/// Any two equal numbers are further apart than this.
 const APART: usize = 4096;
-/// So many are drawn together.
+/// How many numbers are drawn together.
 const TOGETHER: usize = 64;
 const _: () = assert!(APART.is_multiple_of(TOGETHER));
 
-/// A bit for each number.
+/// A set of numbers: a bit for each.
 type Numbers = [u64; 1 << 10];
 
-/// Draws the identifications of one protocol's datagrams.
+/// Draws the identifications for the datagrams of one protocol.
 pub(crate) struct Identifications {
     random: Random,
-    /// Those that were drawn and not used, so many.
+    /// Numbers that were drawn: the first `left` of them are not used yet.
     ready: [u16; TOGETHER],
     left: usize,
-    /// Those that were drawn since the last change of these two, and those from there to the one
-    /// before.
+    /// The numbers that were drawn since the two sets were exchanged, and those before. They are
+    /// exchanged after each [`APART`] numbers.
     lately: Box<Numbers>,
     before: Box<Numbers>,
-    /// How many were drawn since the last change: it is at each [`APART`].
+    /// How many numbers were drawn since then.
     drawn: usize,
 }
 
@@ -44,7 +46,7 @@ impl Identifications {
         }
     }
 
-    /// The next one.
+    /// The identification for the next datagram.
     #[inline]
     pub fn next(&mut self) -> u16 {
         if self.left == 0 {
@@ -54,6 +56,15 @@ impl Identifications {
         self.ready[self.left % TOGETHER]
     }
 
+    /// The beginning of a datagram that is sent in fragments.
+    pub fn begin(&mut self) -> Progress {
+        let identification = self.next();
+        Progress {
+            identification,
+            sent: 0,
+        }
+    }
+
     #[cold]
     fn draw(&mut self) {
         if self.drawn == APART {
@@ -61,7 +72,7 @@ impl Identifications {
             self.lately.fill(0);
             self.drawn = 0;
         }
-        // Of 16 numbers 14 are free at the least.
+        // At least 14 of 16 numbers are in neither set.
         while self.left < TOGETHER {
             let bits = self.random.next();
             for number in [bits, bits >> 16, bits >> 32, bits >> 48].map(|bits| bits as u16) {

@@ -1,20 +1,19 @@
-//! What this host is on its network: a station, and an address, if it has one.
+//! Our station, and our IPv4 address and network, if we have one.
 //!
-//! It is a value that can change while the server runs: the address may come later than the card,
-//! be another one, or go ([`crate::Server::set_network`]).
+//! The address can change while the server runs: it may be given later than the card, be replaced by
+//! another one, or be taken away ([`crate::Server::set_network`]).
 
 use crate::config::{Config, Network};
 use crate::link::ethernet::Station;
 use core::net::Ipv4Addr;
 
-/// The card's place in its network. Without an address, a host hears and says nothing but what is
-/// for all.
+/// A network interface. Without an address it receives only datagrams to 255.255.255.255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
-    /// The card's station.
+    /// The station address of the card.
     pub station: Station,
     network: Option<Network>,
-    /// The network's bits of an address; all of them without one.
+    /// The network mask; all ones without a network.
     mask: u32,
 }
 
@@ -38,7 +37,7 @@ impl Interface {
         self.mask = network.map_or(u32::MAX, |network| network.mask());
     }
 
-    /// Our address; that of no host if we have none, which is also what is said for it.
+    /// Our address; 0.0.0.0 if we have none.
     #[inline]
     pub fn address(&self) -> Ipv4Addr {
         self.network
@@ -51,7 +50,7 @@ impl Interface {
         self.network.is_some_and(|own| own.address == address)
     }
 
-    /// Whether the address is that of all hosts: of all networks, or of ours.
+    /// Whether the address is a broadcast address: 255.255.255.255, or that of our network.
     pub fn is_everyone(&self, address: Ipv4Addr) -> bool {
         let network = Ipv4Addr::from_bits(self.address().to_bits() | !self.mask);
         address.is_broadcast() || (address == network && self.network.is_some())
@@ -69,7 +68,7 @@ impl Interface {
         self.network?.gateway
     }
 
-    /// The neighbour that datagrams for a host go to.
+    /// The next hop to a host: the host itself in our network, otherwise the router.
     pub fn next_hop(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
         match self.contains(to) {
             true => Some(to),
@@ -77,13 +76,13 @@ impl Interface {
         }
     }
 
-    /// Whether a host of our network can have this address.
+    /// Whether another host of our network can have this address.
     pub fn can_be_neighbor(&self, address: Ipv4Addr) -> bool {
         let is_other = self.network.is_some_and(|own| own.is_other_host(address));
         is_other && !self.is_impossible_source(address)
     }
 
-    /// Whether no other host can have this address.
+    /// Whether no other host can have this address (RFC 1122 §3.2.1.3).
     pub fn is_impossible_source(&self, address: Ipv4Addr) -> bool {
         let first = address.octets()[0];
         first == 0

@@ -1,7 +1,7 @@
-//! IPv4 over Ethernet: our address, the neighbours, datagrams in and out, and ICMP.
+//! IPv4 over Ethernet: our address, the neighbours, fragments, datagrams that are sent, ARP and ICMP.
 //!
-//! What of it is about a received packet takes that parsed ([`crate::packet`]), and gives back what
-//! TCP is to be told: nothing here knows of sockets.
+//! Received packets come here parsed ([`crate::packet`]). Nothing here knows of sockets: what TCP must
+//! be told is returned.
 
 pub(crate) mod arp;
 pub(crate) mod fragments;
@@ -10,4 +10,10 @@ pub(crate) mod identification;
 pub(crate) mod interface;
 pub(crate) mod neighbors;
 pub(crate) mod outbound;
-pub(crate) mod protocol;
+
+/// The protocols that datagrams carry, by IANA's numbers.
+pub(crate) mod protocol {
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+}

@@ -1,25 +1,26 @@
-//! The stations of our neighbours: the one table that says where packets go, whoever sends them.
+//! The neighbour table: the station of each neighbour, for everything that is sent.
 //!
-//! **What is known.** A neighbour gets an entry by an ARP packet for us (RFC 826), or by an IP
-//! packet of its own for us. An IP packet never changes an entry, it only shows that it is still
-//! right; one from another station is a reason to ask (below). ARP changes entries.
+//! **Learning.** A neighbour gets an entry by an ARP packet for us (RFC 826), or by an IP packet for us
+//! that it has sent itself. Only ARP changes the station of an entry. An IP packet shows that the entry
+//! is still right; one that comes from another station is a reason to ask.
 //!
-//! **Who stays.** An entry is [`Class::Confirmed`] once its neighbour has shown that it gets what
-//! we send: it answered a question of ours, or acknowledged a segment. Until then it is
-//! [`Class::Heard`]: anybody can say so under any name. Both classes have their own places, so
-//! that a flood of invented senders pushes out other inventions, and no neighbour that we speak
-//! with. In each, who was heard of the longest ago goes first.
+//! **Classes.** An entry is [`Class::Confirmed`] once its neighbour has shown that it receives what we
+//! send: it answered an ARP request of ours, or acknowledged a segment. Until then it is
+//! [`Class::Heard`], since anybody can send a packet under any address. Each class has places of its
+//! own, so that a flood of invented senders pushes out other invented senders, and no neighbour that we
+//! communicate with. In each class, the entry that was heard from longest ago is pushed out first.
 //!
-//! **Asking.** Who is not known is asked for by broadcast, once a second and [`TRIES`] times,
-//! each on its own (RFC 1122 §2.3.2.1). An entry that has not been confirmed for
-//! [`REACHABLE_NS`] is used, and if nothing is heard within [`DELAY_NS`] its station is asked
-//! whether it is still there: RFC 4861 §7.3, with RFC 1122's unicast poll in the place of
-//! neighbour solicitations. Nothing is sent for entries that nobody uses, and after [`IDLE_NS`]
+//! **Asking.** An unknown neighbour is asked for by broadcast, once a second and [`TRIES`] times, each
+//! neighbour on its own (RFC 1122 §2.3.2.1). An entry that was not confirmed for [`REACHABLE_NS`] is
+//! stale. It can be used, but if nothing is heard within [`DELAY_NS`] after that, its station is asked
+//! whether it is still there. This is RFC 4861 §7.3, with RFC 1122's unicast poll in the place of
+//! neighbour solicitations. No requests are sent for entries that nobody uses, and after [`IDLE_NS`]
 //! they count as unknown.
 //!
-//! Of an address the table wants to know only whether it is another: IPv6's can be in it, too.
+//! The table only compares addresses for equality, so that it can hold IPv6's, too.
 
 use crate::config::Limits;
+use crate::counters::counters;
 use crate::deadlines::Deadlines;
 use crate::index::Index;
 use crate::link::ethernet::Station;
@@ -29,92 +30,94 @@ use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use slab::Slab;
 
-/// How often a neighbour is asked for, and how soon again: RFC 4861 §10 (`MAX_UNICAST_SOLICIT`,
-/// `RETRANS_TIMER`), which is as often as RFC 1122 §2.3.2.1 allows.
+/// How often a neighbour is asked for, and the time between two requests: RFC 4861 §10
+/// (`MAX_UNICAST_SOLICIT`, `RETRANS_TIMER`). RFC 1122 §2.3.2.1 allows no more.
 pub(crate) const TRIES: u8 = 3;
 const INTERVAL_NS: u64 = 1_000_000_000;
-/// How long what was heard is good for: the least that RFC 4861 §6.3.4 draws, `REACHABLE_TIME`
-/// (30 s) times `MIN_RANDOM_FACTOR`. With more, a connection whose time-outs double would use a
+/// The time after which an entry is stale: the least that RFC 4861 §6.3.4 chooses, `REACHABLE_TIME`
+/// (30 s) times `MIN_RANDOM_FACTOR`. If it were longer, a connection, whose time-outs double, would use a
 /// wrong station until it is given up.
 const REACHABLE_NS: u64 = 15_000_000_000;
-/// How long after a stale entry was used its station is asked: `DELAY_FIRST_PROBE_TIME`. An
-/// answer to what was sent makes that needless.
+/// The time between the use of a stale entry and the request to its station
+/// (`DELAY_FIRST_PROBE_TIME`). If the neighbour answers what was sent, no request is needed.
 const DELAY_NS: u64 = 5_000_000_000;
-/// How long an entry is good for of which nothing is heard: as a minute is what RFC 1122
-/// §2.3.2.1 suggests.
+/// The time after which an entry counts as unknown if nothing is heard from its neighbour: RFC 1122
+/// §2.3.2.1 suggests a minute.
 const IDLE_NS: u64 = 60_000_000_000;
-/// What is heard is noted so often at the most: each packet would be work.
+/// An entry is updated at most once in this time, since doing so for each packet would cost too much.
 const NOTE_NS: u64 = 1_000_000_000;
-/// A neighbour that sends by two stations is asked which is right once in this time.
+/// If packets of a neighbour come from two stations, it is asked which one is right once in this time.
 const DOUBT_NS: u64 = 5_000_000_000;
-/// Octets of buffers for each entry there may be: the table takes a twentieth of that.
+/// There may be an entry for each so many octets of buffers. The entry takes a twentieth of that.
 const MEMORY_PER_ENTRY: usize = 2560;
-/// There are at least so many.
+/// The least number of entries that there may be.
 const ENTRIES_MIN: usize = 64;
 
 /// How sure an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// Its station is being asked for.
+    /// The station is not known and is being asked for.
     Wanted,
-    /// It has spoken.
+    /// The neighbour has sent a packet.
     Heard,
-    /// It has answered.
+    /// The neighbour has shown that it receives what we send.
     Confirmed,
 }
 
 struct Entry {
     address: Ipv4Addr,
-    /// None that a station can have while it is wanted.
+    /// All zero while the station is not known.
     station: Station,
     class: Class,
-    /// When something was heard of it last, give or take [`NOTE_NS`].
+    /// When something was heard from the neighbour last; up to [`NOTE_NS`] too early.
     heard: u64,
-    /// It is being asked, or will be: there is a time in [`Neighbors::asking`].
+    /// Whether it is being asked, or will be: then there is a time in [`Neighbors::asking`].
     is_asked: bool,
-    /// All stations are to be asked, since another has sent under its address.
+    /// Whether a packet with its address came from another station, so that all stations are asked.
     is_doubted: bool,
-    /// How often it was asked.
+    /// How many requests were sent.
     tries: u8,
-    /// When ARP said last where it is.
-    told: Option<u64>,
-    /// How often it asks for us.
-    questions: Pace,
+    /// When an ARP packet told its station last.
+    told_at: Option<u64>,
+    /// Limits the answers to its ARP requests.
+    answers: Pace,
 }
 
-/// Events, counted since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct NeighborCounters {
-    /// Requests that were sent.
-    pub asked: u64,
-    /// Neighbours that did not answer them.
-    pub silent: u64,
-    /// Neighbours that had to make room for others.
-    pub evicted: u64,
+counters! {
+    /// Events, counted since the start.
+    NeighborCounters {
+        /// ARP requests that were sent.
+        asked = "arp_asked",
+        /// Neighbours that did not answer them.
+        silent = "neighbors_silent",
+        /// Entries that were pushed out by others.
+        evicted = "neighbors_evicted",
+    }
 }
 
-/// What an ARP packet has changed.
+/// What the table has learned from an ARP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Nothing: who is not known, and does not speak to us, gets no entry.
+pub(crate) enum Learned {
+    /// Nothing: the neighbour has no entry, and the packet is not for us.
     Nothing,
-    /// There is an entry, with that station.
-    Known,
-    /// There is one, and the neighbour was at another station.
+    /// The station of a neighbour.
+    Station,
+    /// That a neighbour has another station than before.
     Moved,
 }
 
-/// The table of neighbours.
+/// The neighbour table.
 pub(crate) struct Neighbors {
     entries: Slab<Entry>,
     by_address: Index<Ipv4Addr, usize>,
-    /// The entry that was found last: most packets are from or to the same neighbour.
+    /// The slot that was used last: most packets are from or to the same neighbour.
     latest: usize,
-    /// The entries of each class, by when they were heard of.
+    /// The entries of these classes, by the time when they were heard from.
     heard: Deadlines,
     confirmed: Deadlines,
     /// When the next request is due.
     asking: Deadlines,
+    /// How many entries are wanted.
     wanted: usize,
     /// How many entries there may be of each class.
     wanted_max: usize,
@@ -144,7 +147,7 @@ impl Neighbors {
         }
     }
 
-    /// How many stations are known, or being asked for.
+    /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -164,7 +167,7 @@ impl Neighbors {
 
     // --- sending ----------------------------------------------------------------------
 
-    /// Whether this is the neighbour that was heard of or used last.
+    /// Whether the entry that was used last is that of this neighbour.
     #[inline]
     pub fn is_latest(&self, address: Ipv4Addr) -> bool {
         let entry = self.entries.get(self.latest);
@@ -177,7 +180,8 @@ impl Neighbors {
         entry.is_good(now).then_some(entry.station)
     }
 
-    /// The same, for a packet that leaves now.
+    /// The station of a neighbour, if it is known, for a packet that is sent now: if the entry is
+    /// stale, the neighbour will be asked.
     #[inline]
     pub fn use_station(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
         match self.entries.get(self.latest) {
@@ -188,7 +192,7 @@ impl Neighbors {
         }
     }
 
-    /// The same, of an entry that is not the latest, or stale.
+    /// The same for an entry that was not the last one used, or is stale.
     #[inline(never)]
     fn use_other(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
         let slot = self.find(address)?;
@@ -204,8 +208,8 @@ impl Neighbors {
         Some(entry.station)
     }
 
-    /// Starts to ask for a neighbour, unless it is known. `false` if too many others are being
-    /// asked for.
+    /// Starts to ask for a neighbour, unless its station is known. Returns `false` if too many others
+    /// are being asked for.
     #[cold]
     pub fn ask(&mut self, address: Ipv4Addr, now: u64) -> bool {
         if let Some(slot) = self.find(address) {
@@ -230,7 +234,7 @@ impl Neighbors {
         }
     }
 
-    /// The next neighbour to send a request for, if one is due, and the stations to send it to.
+    /// The next neighbour for which a request is due, and the station that the request goes to.
     pub fn due(&self, now: u64) -> Option<(Ipv4Addr, Station)> {
         let entry = self.entries.get(self.asking.due(now)?)?;
         let to = match entry.is_doubted || entry.class == Class::Wanted {
@@ -240,8 +244,8 @@ impl Neighbors {
         (entry.tries < TRIES).then_some((entry.address, to))
     }
 
-    /// That request was sent.
-    pub fn sent(&mut self, address: Ipv4Addr, now: u64) {
+    /// Notes that the request of [`Neighbors::due`] was sent.
+    pub fn request_sent(&mut self, address: Ipv4Addr, now: u64) {
         let slot = self.find(address);
         if let Some((slot, entry)) = slot.and_then(|s| Some((s, self.entries.get_mut(s)?))) {
             entry.tries += 1;
@@ -250,8 +254,8 @@ impl Neighbors {
         }
     }
 
-    /// Takes a neighbour that was asked for often enough in vain: it is not known any more.
-    pub fn given_up(&mut self, now: u64) -> Option<Ipv4Addr> {
+    /// Removes a neighbour that has not answered [`TRIES`] requests, and returns it.
+    pub fn take_failed(&mut self, now: u64) -> Option<Ipv4Addr> {
         let slot = self.asking.due(now)?;
         let entry = self.entries.get(slot)?;
         let (address, is_over) = (entry.address, entry.tries >= TRIES);
@@ -262,31 +266,43 @@ impl Neighbors {
         })
     }
 
-    /// When something is due next.
+    /// When the next request or failure is due.
     pub fn deadline(&self) -> Option<u64> {
         self.asking.first().map(|(at, _)| at)
     }
 
-    // --- what is heard ----------------------------------------------------------------
+    // --- receiving --------------------------------------------------------------------
 
-    /// Whether it would change nothing that a packet has come from this neighbour by this station,
-    /// as is so with most.
+    /// Whether a packet from this neighbour and station changes nothing, as is the case for most
+    /// packets. `confirms` is as in [`Neighbors::heard_from`].
     #[inline]
-    pub fn is_no_news(&self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
+    pub fn is_no_news(
+        &self,
+        address: Ipv4Addr,
+        station: Station,
+        confirms: bool,
+        now: u64,
+    ) -> bool {
         self.entries.get(self.latest).is_some_and(|entry| {
             entry.address == address
                 && entry.station == station
-                && (entry.class == Class::Confirmed || !answers)
+                && (entry.class == Class::Confirmed || !confirms)
                 && entry.is_fresh(now, NOTE_NS)
         })
     }
 
-    /// An IP packet for us has come from a neighbour by this station, both of which can be.
-    /// `answers`: it shows that the neighbour gets what we send. Returns whether the station was
-    /// wanted.
+    /// Notes an IP packet for us from a neighbour and its station, which both must be possible ones.
+    /// `confirms`: the packet shows that the neighbour receives what we send. Returns whether the station
+    /// was wanted.
     #[inline(never)]
-    pub fn spoke(&mut self, address: Ipv4Addr, station: Station, answers: bool, now: u64) -> bool {
-        let class = match answers {
+    pub fn heard_from(
+        &mut self,
+        address: Ipv4Addr,
+        station: Station,
+        confirms: bool,
+        now: u64,
+    ) -> bool {
+        let class = match confirms {
             true => Class::Confirmed,
             false => Class::Heard,
         };
@@ -308,15 +324,15 @@ impl Neighbors {
                 };
                 self.settle(slot, station, class, now);
             }
-            // What is known of it is too old to be used.
+            // The entry is too old to be used.
             _ if !entry.is_good(now) => {
                 self.remove(slot);
                 self.latest = self.insert(address, station, class, now);
             }
-            // It is at another station as far as we know: whoever is right will say so.
+            // The packet has come from another station. Whichever is right will answer a request.
             _ => {
-                let lately = |told: u64| now < told.saturating_add(DOUBT_NS);
-                if !entry.is_doubted && !entry.told.is_some_and(lately) {
+                let lately = |at: u64| now < at.saturating_add(DOUBT_NS);
+                if !entry.is_doubted && !entry.told_at.is_some_and(lately) {
                     entry.is_doubted = true;
                     self.ask_now(slot, now);
                 }
@@ -325,62 +341,63 @@ impl Neighbors {
         false
     }
 
-    /// A packet has come that a router passes on: this neighbour, if it is at that station.
-    pub fn passed_on(&mut self, router: Ipv4Addr, station: Station, answers: bool, now: u64) {
+    /// Notes a packet of another network: the router has forwarded it, if it comes from its station.
+    pub fn forwarded(&mut self, router: Ipv4Addr, station: Station, confirms: bool, now: u64) {
         if self.station(router, now) == Some(station) {
-            self.spoke(router, station, answers, now);
+            self.heard_from(router, station, confirms, now);
         }
     }
 
-    /// An ARP packet says where a neighbour is. `to_us`: it speaks to us, and gets an entry if it
-    /// has none; `replies`: it is a reply to us.
+    /// Learns the station of a neighbour from an ARP packet. `is_for_us`: the packet is for us, so that
+    /// the neighbour gets an entry if it has none. `is_reply`: it is a reply to us.
     #[cold]
-    pub fn told(
+    pub fn learn(
         &mut self,
         address: Ipv4Addr,
         station: Station,
-        (to_us, replies): (bool, bool),
+        is_for_us: bool,
+        is_reply: bool,
         now: u64,
-    ) -> Told {
+    ) -> Learned {
         let slot = match self.find(address) {
             Some(slot) => slot,
-            None if to_us => self.insert(address, station, Class::Heard, now),
-            None => return Told::Nothing,
+            None if is_for_us => self.insert(address, station, Class::Heard, now),
+            None => return Learned::Nothing,
         };
         let Some(entry) = self.entries.get_mut(slot) else {
-            return Told::Nothing;
+            return Learned::Nothing;
         };
         let before = (entry.class, entry.station);
         let class = match before.0 {
-            // To what we have asked, or else anybody could have said it without being there.
-            _ if replies && entry.is_asked && entry.tries > 0 => Class::Confirmed,
+            // Only a reply to a request of ours confirms: anybody can send another one under any address.
+            _ if is_reply && entry.is_asked && entry.tries > 0 => Class::Confirmed,
             Class::Wanted => Class::Heard,
             class => class,
         };
-        entry.told = Some(now);
+        entry.told_at = Some(now);
         self.settle(slot, station, class, now);
         match before {
-            (Class::Heard | Class::Confirmed, before) if before != station => Told::Moved,
-            _ => Told::Known,
+            (Class::Heard | Class::Confirmed, before) if before != station => Learned::Moved,
+            _ => Learned::Station,
         }
     }
 
-    /// Whether a request of this neighbour may be answered now, which has an entry.
+    /// Whether a request of a neighbour, which must have an entry, may be answered now.
     pub fn may_be_answered(&mut self, address: Ipv4Addr, pace: impl Fn(&mut Pace) -> bool) -> bool {
         let slot = self.find(address);
         let entry = slot.and_then(|slot| self.entries.get_mut(slot));
-        entry.is_some_and(|entry| pace(&mut entry.questions))
+        entry.is_some_and(|entry| pace(&mut entry.answers))
     }
 
-    /// Whether this neighbour has shown that it gets what we send.
+    /// Whether this neighbour has shown that it receives what we send.
     pub fn is_confirmed(&self, address: Ipv4Addr) -> bool {
         let entry = self.find(address).and_then(|slot| self.entries.get(slot));
         entry.is_some_and(|entry| entry.class == Class::Confirmed)
     }
 
-    // --- the books --------------------------------------------------------------------
+    // --- entries ----------------------------------------------------------------------
 
-    /// The neighbour is at this station, now: it need not be asked any more.
+    /// Notes the station and the class of an entry. It need not be asked for any more.
     fn settle(&mut self, slot: usize, station: Station, class: Class, now: u64) {
         let Some(entry) = self.entries.get_mut(slot) else {
             return;
@@ -391,7 +408,7 @@ impl Neighbors {
         self.asking.clear(slot);
         if before != class {
             self.leave(slot, before);
-            // It is in no list, so that it cannot be the one that makes room.
+            // The entry is in no list now, so that it cannot be pushed out itself.
             self.make_room(class, now);
         }
         self.enter(slot, class, now);
@@ -407,8 +424,8 @@ impl Neighbors {
             is_asked: false,
             is_doubted: false,
             tries: 0,
-            told: None,
-            questions: Pace::default(),
+            told_at: None,
+            answers: Pace::default(),
         });
         self.by_address.insert(address, slot);
         self.enter(slot, class, now);
@@ -423,7 +440,7 @@ impl Neighbors {
         }
     }
 
-    /// Forgets all.
+    /// Removes all entries.
     #[cold]
     pub fn drop_all(&mut self) {
         let all: Vec<usize> = self.entries.iter().map(|(slot, _)| slot).collect();
@@ -432,7 +449,7 @@ impl Neighbors {
         }
     }
 
-    /// Notes, or notes again, when an entry of this class was heard of.
+    /// Enters a slot in the list of its class, or updates its time there.
     fn enter(&mut self, slot: usize, class: Class, now: u64) {
         match class {
             Class::Wanted => self.wanted += 1,
@@ -449,8 +466,8 @@ impl Neighbors {
         }
     }
 
-    /// Sees to it that there is a place for one more of this class. What is too old to be used
-    /// goes besides, so that the table becomes smaller again.
+    /// Makes room for one more entry of a class. Entries that are too old to be used are removed, too,
+    /// so that the table becomes smaller again.
     fn make_room(&mut self, class: Class, now: u64) {
         for class in [Class::Heard, Class::Confirmed] {
             if let Some((heard, slot)) = self.oldest(class)
@@ -482,12 +499,12 @@ impl Neighbors {
 }
 
 impl Entry {
-    /// Whether its station can be sent to.
+    /// Whether the station is known and not too old to be used.
     fn is_good(&self, now: u64) -> bool {
         self.is_fresh(now, IDLE_NS)
     }
 
-    /// Whether something was heard of it within that time.
+    /// Whether the station is known and something was heard within `time_ns`.
     #[inline]
     fn is_fresh(&self, now: u64, time_ns: u64) -> bool {
         self.class != Class::Wanted && now.wrapping_sub(self.heard) < time_ns

@@ -1,5 +1,5 @@
-//! IPv4 datagrams that leave without smoltcp, UDP's and ICMP's: as one frame, or in
-//! fragments (RFC 791 §3.2).
+//! IPv4 datagrams of UDP and ICMP, which are sent without smoltcp: in one frame, or in fragments (RFC
+//! 791 §3.2).
 
 use crate::ip::interface::Interface;
 use crate::link::checksum::Sum;
@@ -9,30 +9,30 @@ use core::net::Ipv4Addr;
 
 /// Octets of an IPv4 header without options.
 pub(crate) const IPV4: usize = 20;
-/// Octets of the header behind it: UDP's and ICMP's are of the same length.
+/// Octets of a UDP or ICMP header, which have the same length.
 pub(crate) const HEAD: usize = 8;
-/// The most data that a datagram has behind both headers.
+/// The most octets of data after both headers of a datagram.
 pub(crate) const DATA_MAX: usize = u16::MAX as usize - IPV4 - HEAD;
 
-/// A datagram, and where it goes.
+/// A datagram to be sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Outbound<'a> {
     pub to: Ipv4Addr,
-    /// The station that has or passes it on.
+    /// The station of the next hop.
     pub station: Station,
-    /// See [`crate::ip::protocol`].
+    /// IANA's number of the protocol ([`crate::ip::protocol`]).
     pub protocol: u8,
-    /// UDP's or ICMP's header, with its checksum.
+    /// The UDP or ICMP header, with its checksum.
     pub head: [u8; HEAD],
     pub octets: &'a [u8],
 }
 
-/// How much was sent of a datagram.
+/// How much of a datagram was sent in fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Tells its fragments from others'.
+    /// The identification of all its fragments.
     pub identification: u16,
-    /// Octets behind the IPv4 header that were sent.
+    /// How many octets after the IPv4 header were sent.
     pub sent: usize,
 }
 
@@ -41,19 +41,18 @@ impl Outbound<'_> {
         HEAD + self.octets.len()
     }
 
-    /// The headers of a frame with `len` octets behind them, at an offset of the datagram if
-    /// it is a fragment.
+    /// The Ethernet and IPv4 headers of a frame with the next `len` octets of the datagram.
     ///
-    /// Routers may fragment it (DF is 0): nothing here would learn that it was too long for
-    /// a network on the way and make it shorter, as TCP does (RFC 1191 §3). So each
-    /// datagram has an identification of its own (RFC 6864 §4.3).
+    /// DF is 0, so that routers may fragment the datagram: unlike TCP (RFC 1191 §3), nobody here would
+    /// make it shorter if it were too long for a network on the way. So each datagram has an
+    /// identification of its own (RFC 6864 §4.3).
     #[inline]
     fn headers(
         &self,
         own: &Interface,
         software: &ChecksumCapabilities,
         len: usize,
-        part: Progress,
+        progress: Progress,
     ) -> [u8; ETHERNET + IPV4] {
         let mut headers = [0; ETHERNET + IPV4];
         let (ethernet, ipv4) = headers.split_at_mut(ETHERNET);
@@ -62,9 +61,9 @@ impl Outbound<'_> {
         ip.set_version(4);
         ip.set_header_len(IPV4 as u8);
         ip.set_total_len((IPV4 + len) as u16);
-        ip.set_ident(part.identification);
-        ip.set_frag_offset(part.sent as u16);
-        ip.set_more_frags(part.sent + len < self.len());
+        ip.set_ident(progress.identification);
+        ip.set_frag_offset(progress.sent as u16);
+        ip.set_more_frags(progress.sent + len < self.len());
         ip.set_hop_limit(64);
         ip.set_next_header(self.protocol.into());
         ip.set_src_addr(own.address());
@@ -76,7 +75,7 @@ impl Outbound<'_> {
         headers
     }
 
-    /// Sends it in one frame.
+    /// Sends the datagram in one frame.
     #[inline]
     pub fn send(
         &self,
@@ -96,37 +95,37 @@ impl Outbound<'_> {
         });
     }
 
-    /// Sends the next fragment, of at most `max` octets behind the IPv4 header. Returns
-    /// whether it was the last.
+    /// Sends the next fragment, with at most `max` octets after the IPv4 header. Returns whether it was
+    /// the last.
     pub fn send_fragment(
         &self,
         token: impl TxToken,
         own: &Interface,
         software: &ChecksumCapabilities,
-        fragment: &mut Progress,
+        progress: &mut Progress,
         max: usize,
     ) -> bool {
-        let offset = fragment.sent;
+        let offset = progress.sent;
         let left = self.len().saturating_sub(offset);
-        // All but the last are of a multiple of 8 octets (RFC 791 §3.1).
+        // All but the last have a multiple of 8 octets (RFC 791 §3.1).
         let len = if left <= max { left } else { max & !7 };
-        let headers = self.headers(own, software, len, *fragment);
+        let headers = self.headers(own, software, len, *progress);
         let head = if offset == 0 { &self.head[..] } else { &[] };
         let start = offset.saturating_sub(HEAD);
         let octets = self.octets.get(start..start + len - head.len());
         token.consume(ETHERNET + IPV4 + len, |frame| {
             fill(frame, [&headers, head, octets.unwrap_or_default()]);
         });
-        fragment.sent = offset + len;
+        progress.sent = offset + len;
         len == left
     }
 }
 
-/// Fills a frame with these pieces, one behind the other.
+/// Writes these pieces into a frame, one after the other.
 #[inline]
 fn fill(mut frame: &mut [u8], pieces: [&[u8]; 3]) {
     for piece in pieces {
-        // A card without a buffer of that length gives a shorter one, and loses the frame.
+        // A card that has no buffer of this length gives a shorter one, and loses the frame.
         let Some((place, behind)) = frame.split_at_mut_checked(piece.len()) else {
             return;
         };

@@ -1,11 +1,11 @@
-//! Ethernet's header: IEEE 802.3 §3.1.1, with an EtherType (§3.2.6). It is put on and taken off
-//! here: smoltcp sees IPv4 packets.
+//! Ethernet headers (IEEE 802.3 §3.1.1), with an EtherType (§3.2.6). smoltcp does not see them: it gets
+//! and sends IPv4 packets.
 
 use abi::nic::MacAddress;
 
 /// Octets of a header.
 pub(crate) const ETHERNET: usize = 14;
-/// EtherTypes (RFC 826, RFC 894, RFC 2464), as they stand in the header.
+/// EtherTypes (RFC 826, RFC 894, RFC 2464), in network byte order.
 pub(crate) const ARP: [u8; 2] = [0x08, 0x06];
 pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
@@ -13,7 +13,7 @@ pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
 /// The octets of a header.
 pub(crate) type Header = [u8; ETHERNET];
 
-/// The address of a station, or of a group of stations.
+/// The MAC address of a station, or of a group of stations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Station(pub MacAddress);
 
@@ -21,12 +21,13 @@ impl Station {
     /// All stations.
     pub const BROADCAST: Station = Station([0xff; 6]);
 
-    /// Whether it is that of a group, or of all (IEEE 802.3 §3.2.3: the first bit on the wire).
+    /// Whether this is a multicast or broadcast address: its first bit on the wire is 1 (IEEE 802.3
+    /// §3.2.3).
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 != 0
     }
 
-    /// Whether one station can have it.
+    /// Whether a station can have this address.
     pub fn is_single(self) -> bool {
         !self.is_group() && self.0 != [0; 6]
     }
@@ -42,13 +43,25 @@ impl Station {
     }
 }
 
-/// What the header of a frame says: where it goes, who has sent it, and what it carries; and
-/// what is behind. `None`: it ends before that.
+/// A frame, parsed.
+pub(crate) struct Frame<'f> {
+    pub destination: Station,
+    pub source: Station,
+    pub ethertype: [u8; 2],
+    /// The octets after the header, padding included.
+    pub packet: &'f [u8],
+}
+
+/// Parses a frame. `None` if it is shorter than the header.
 #[inline]
-pub(crate) fn parse(frame: &[u8]) -> Option<(Station, Station, [u8; 2], &[u8])> {
+pub(crate) fn parse(frame: &[u8]) -> Option<Frame<'_>> {
     let (header, packet) = frame.split_first_chunk::<ETHERNET>()?;
-    let (to, rest) = header.split_first_chunk()?;
-    let (from, rest) = rest.split_first_chunk()?;
-    let kind = rest.first_chunk()?;
-    Some((Station(*to), Station(*from), *kind, packet))
+    let (destination, rest) = header.split_first_chunk()?;
+    let (source, rest) = rest.split_first_chunk()?;
+    Some(Frame {
+        destination: Station(*destination),
+        source: Station(*source),
+        ethertype: *rest.first_chunk()?,
+        packet,
+    })
 }

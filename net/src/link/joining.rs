@@ -1,24 +1,24 @@
-//! Consecutive segments of a connection, joined before smoltcp sees them.
+//! Joins received segments of a connection that follow each other, before smoltcp gets them.
 //!
-//! smoltcp's price is per segment, and in bulk many have been received when the server
-//! wakes. So those that say nothing but "here is more" become one long segment: as Linux's
-//! generic receive offload, but for what has come already only; nothing waits.
+//! smoltcp's work is per segment, and during a bulk transfer many segments have arrived when the
+//! server wakes. Those that only carry more data become one long segment. Linux's generic receive
+//! offload does the same; but here nothing waits for segments that have not arrived yet.
 //!
 //! ```text
 //!   frames received  [A 0..1460][A 1460..2920][A 2920..4380][B 7..99][A 5840..7300]
 //!   smoltcp sees     [A 0................................4380][B 7..99][A 5840..7300]
 //! ```
 //!
-//! What is joined is what one segment could have said: no flag but ACK and PSH, and headers
-//! that differ in lengths, sequence numbers, checksums, IPv4's identification and PSH alone.
-//! So window and acknowledgement are those of each of them, and a segment that acknowledges
-//! more begins a new run: congestion control counts acknowledgements. It must be what its
-//! connection expects next, and have room there ([`crate::tcp`]): what comes twice, behind
-//! a gap or outside of the window goes to smoltcp on its own, since each of those is owed an
-//! acknowledgement (RFC 5681 §4.2). PSH asks for nothing: all is delivered at once.
+//! Segments are joined if one segment could have carried the same. They have no flag but ACK and PSH,
+//! and their headers differ only in lengths, sequence numbers, checksums, IPv4's identification and
+//! PSH. So all of them have the same window and acknowledgment number. A segment that acknowledges
+//! more begins a new run, since congestion control counts acknowledgments. The segments must be the
+//! ones that their connection expects next and has room for ([`crate::tcp`]): a segment that is
+//! repeated, comes after a gap or lies outside the window goes to smoltcp alone, since each of these
+//! must be acknowledged (RFC 5681 §4.2). PSH changes nothing, since all data is delivered at once.
 //!
-//! The data are copied, once, into a buffer that is kept; a segment that nothing follows is
-//! not, and stays where it is.
+//! The data is copied once, into a buffer that is kept for the next run. A segment that is followed by
+//! none is not copied.
 
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
@@ -27,32 +27,32 @@ use crate::packet::{Content, Ipv4, Packet, Payload, Segment};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpSeqNumber};
 use alloc::vec::Vec;
 
-/// Octets of the longest frame: Ethernet's header and the longest IPv4 datagram.
+/// Octets of the longest frame: an Ethernet header and the longest IPv4 datagram.
 pub(crate) const FRAME_MAX: usize = ETHERNET + u16::MAX as usize;
 
-/// Where the IPv4 header begins, where TCP's does, and where its options do.
+/// Where the IPv4 header, the TCP header and its options begin in a frame.
 const IP: usize = ETHERNET;
 const TCP: usize = IP + 20;
 const OPTIONS: usize = TCP + 20;
-/// A bit of TCP's octet of flags.
+/// A bit in TCP's octet of flags.
 const PSH: u8 = 0x08;
-/// RFC 9293 §3.7.1: a segment as long as this may be a full one.
+/// A segment of so many octets may be a full-sized one (RFC 9293 §3.7.1).
 const DEFAULT_MSS: usize = 536;
 
-/// The headers up to TCP's options.
+/// The octets of all headers up to the TCP options.
 type Fixed = [u8; OPTIONS];
 
-/// A segment that says nothing but "here is more", in its frame.
+/// A segment in its frame that only carries data.
 #[derive(Clone, Copy)]
 pub(crate) struct First<'a> {
     headers: &'a [u8],
     data: &'a [u8],
-    /// The sequence number behind it.
+    /// The sequence number after its last octet.
     end: TcpSeqNumber,
 }
 
 impl<'a> First<'a> {
-    /// The segment in a frame. `None`: it says more, or nothing, or its IPv4 header has options.
+    /// The segment in a frame. `None` if it has other flags, no data, or options in its IPv4 header.
     pub fn of(packet: &Packet<'a>) -> Option<(Self, Segment)> {
         let Content::Ipv4(Ipv4 {
             start: TCP,
@@ -74,19 +74,19 @@ impl<'a> First<'a> {
         Some((first, segment))
     }
 
-    /// Whether the next frame goes on where this one ends, and says nothing else.
+    /// Whether the next frame holds a segment that can be joined to this one.
     pub fn is_followed_by(&self, frame: &[u8]) -> bool {
-        more(self.headers, self.end, frame).is_some()
+        data_of_next(self.headers, self.end, frame).is_some()
     }
 }
 
-/// The data of a frame that goes on at this sequence number, and says the same as the one
-/// with these headers in all else, which has no options of IPv4.
+/// The data of a frame, if it can be joined to a segment with these headers, whose next sequence
+/// number is `at`. The IPv4 header has no options.
 #[inline(always)]
-fn more<'a>(headers: &[u8], at: TcpSeqNumber, frame: &'a [u8]) -> Option<&'a [u8]> {
+fn data_of_next<'a>(headers: &[u8], at: TcpSeqNumber, frame: &'a [u8]) -> Option<&'a [u8]> {
     let (first, next): (&Fixed, &Fixed) = (headers.first_chunk()?, frame.first_chunk()?);
-    // Stations, EtherType, version, length and service; time to live and protocol;
-    // addresses; ports; acknowledgement, length, flags and window.
+    // These must be the same: stations, EtherType, version, header length and service; time to live
+    // and protocol; addresses; ports; acknowledgment number, header length, flags and window.
     let differs = word::<0>(first, next)
         | word::<8>(first, next)
         | u64::from(part::<22, 2>(first) != part::<22, 2>(next))
@@ -111,25 +111,25 @@ fn seq(fixed: &Fixed) -> TcpSeqNumber {
     TcpSeqNumber(i32::from_be_bytes(part::<38, 4>(fixed)))
 }
 
-/// It has an offset, or more follow.
+/// Whether the datagram is a fragment: it has an offset, or more fragments follow.
 fn is_fragment(fixed: &Fixed) -> bool {
     u16::from_be_bytes(part::<20, 2>(fixed)) & 0x3fff != 0
 }
 
-/// Where 8 octets of two headers differ.
+/// The bits in which 8 octets of two headers differ.
 fn word<const AT: usize>(one: &Fixed, other: &Fixed) -> u64 {
     u64::from_ne_bytes(part::<AT, 8>(one)) ^ u64::from_ne_bytes(part::<AT, 8>(other))
 }
 
-/// Some octets of a header. The compiler sees that they are there.
+/// `N` octets of a header. The compiler knows that they exist, so that no bounds are checked.
 #[inline(always)]
 fn part<const AT: usize, const N: usize>(fixed: &Fixed) -> [u8; N] {
     const { assert!(AT + N <= OPTIONS) };
     fixed[AT..].first_chunk().copied().unwrap_or([0; N])
 }
 
-/// Whether the checksums are right that are software's job, of a datagram without padding
-/// whose header has no options.
+/// Whether the checksums that are software's job are right in an IPv4 datagram. It has no padding, and
+/// its header no options.
 #[inline(never)]
 fn is_intact(datagram: &[u8], software: &ChecksumCapabilities) -> bool {
     let Some((ip, tcp)) = datagram.split_at_checked(TCP - IP) else {
@@ -144,23 +144,23 @@ fn is_intact(datagram: &[u8], software: &ChecksumCapabilities) -> bool {
     !software.tcp.rx() || pseudo().add(tcp).is_right()
 }
 
-/// Segments on their way to become one.
+/// A run of segments that become one.
 pub(crate) struct Run {
-    /// The frame, in a buffer of [`FRAME_MAX`] octets, and how many of them it has.
+    /// The frame of the long segment, in the first `len` of [`FRAME_MAX`] octets.
     buffer: Vec<u8>,
     len: usize,
-    /// How long it may become.
+    /// How many octets the frame may have.
     most: usize,
-    /// Octets of headers.
+    /// Octets of its headers.
     headers: usize,
-    /// The sequence number behind it.
+    /// The sequence number after its last octet.
     end: TcpSeqNumber,
-    /// Octets of the longest segment.
+    /// Octets of data in the longest segment of the run.
     longest: usize,
 }
 
 impl Run {
-    /// Begins with this segment. Its connection has room for `room` octets.
+    /// A run of this one segment. Its connection has room for `room` octets.
     pub fn new(mut buffer: Vec<u8>, first: &First<'_>, room: usize) -> Self {
         let (headers, data) = (first.headers.len(), first.data.len());
         let len = headers + data;
@@ -176,10 +176,10 @@ impl Run {
         }
     }
 
-    /// Takes the next frame, if it goes on with what there is and is intact.
+    /// Joins the next frame, if it can be joined and is intact. Returns whether it was.
     #[inline(always)]
-    pub fn takes(&mut self, frame: &[u8], software: &ChecksumCapabilities) -> bool {
-        let Some(data) = more(&self.buffer[..self.headers], self.end, frame) else {
+    pub fn join(&mut self, frame: &[u8], software: &ChecksumCapabilities) -> bool {
+        let Some(data) = data_of_next(&self.buffer[..self.headers], self.end, frame) else {
             return false;
         };
         let len = self.len + data.len();
@@ -202,15 +202,15 @@ impl Run {
         self.len - self.headers
     }
 
-    /// Whether so much has come that it is to be acknowledged at once: two full segments
-    /// (RFC 9293 §3.8.6.3), of which smoltcp sees but one. How long the peer's are is not
-    /// known; `mss` is what the peer was told.
-    pub fn is_owed_an_answer(&self, mss: usize) -> bool {
+    /// Whether the run must be acknowledged at once, since it holds two full-sized segments (RFC 9293
+    /// §3.8.6.3); smoltcp cannot know, since it sees only one. `mss`: the MSS that the peer was told,
+    /// in octets. The peer's full-sized segments may be shorter.
+    pub fn must_be_acknowledged(&self, mss: usize) -> bool {
         let octets = self.octets();
         octets > mss || (self.longest >= DEFAULT_MSS && octets > self.longest)
     }
 
-    /// The IPv4 datagram of the long segment. Its checksums are nobody's business any more.
+    /// The IPv4 datagram of the long segment. Its checksums are wrong, but nobody verifies them.
     pub fn datagram(&mut self) -> &[u8] {
         let total_len = (self.len - IP) as u16;
         self.buffer[16..18].copy_from_slice(&total_len.to_be_bytes());

@@ -1,41 +1,39 @@
-//! The link: Ethernet, and what the card leaves to software: checksums, and long segments that are
-//! cut. What is received in pieces is joined.
+//! The link: Ethernet headers, and what a card may leave to software. Checksums are filled in, long
+//! segments are cut into frames, and received segments that follow each other are joined.
 
 pub(crate) mod checksum;
 pub(crate) mod ethernet;
 pub(crate) mod joining;
-pub(crate) mod lookahead;
 pub(crate) mod offload;
 pub(crate) mod segmentation;
 
 use crate::link::ethernet::ETHERNET;
-use crate::link::lookahead::LookAhead;
 use crate::link::segmentation::Segmenter;
 use crate::phy::{
-    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Instant, Medium, PacketMeta,
-    TxToken, instant,
+    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Instant, LookAhead, Medium,
+    PacketMeta, TxToken, instant,
 };
-use crate::tcp::tcb::Tcb;
+use crate::tcp::sequence::SequenceVariables;
 use abi::nic::Segmentation;
 use core::num::{NonZeroU16, NonZeroUsize};
 
-/// The card, and for smoltcp one that does checksums and cuts segments: see [`checksum`] and
-/// [`segmentation`].
+/// A card, and the software that makes it one that fills in checksums and cuts segments, as smoltcp
+/// is told: see [`checksum`] and [`segmentation`].
 pub(crate) struct Link<D> {
     pub device: D,
-    /// Set when a frame found no room; cleared at the start of a poll.
+    /// Whether a frame found no room at the card. The stack clears it when a poll begins.
     pub full: bool,
-    /// Frames that left in turns since that was set to 0.
-    pub frames: usize,
+    /// How many frames were sent. The stack sets it to 0 before it gives out turns.
+    pub frames_sent: usize,
     /// Octets of the longest frame.
     pub frame_max: usize,
-    /// What the card leaves to software.
+    /// The checksums that software must verify and fill in.
     pub software: ChecksumCapabilities,
     /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
     pub mss: usize,
-    /// The segment that is being cut.
+    /// Holds the segment that is being cut.
     segmenter: Segmenter,
-    /// What the card cuts itself.
+    /// The segments that the card cuts itself.
     segmentation: Segmentation,
 }
 
@@ -48,7 +46,7 @@ impl<D: Device> Link<D> {
         let frame_max = capabilities.max_transmission_unit;
         Link {
             full: false,
-            frames: 0,
+            frames_sent: 0,
             segmentation: device.segmentation(),
             frame_max,
             mss: frame_max.saturating_sub(segmentation::HEADERS),
@@ -58,13 +56,13 @@ impl<D: Device> Link<D> {
         }
     }
 
-    /// Whether a long segment has not left completely.
+    /// Whether a long segment is not sent completely.
     #[inline]
     pub fn is_cutting(&self) -> bool {
         self.segmenter.next_len().is_some()
     }
 
-    /// Sends the rest of a long segment. `false` if the card is full before its end.
+    /// Sends the rest of a long segment. Returns `false` if the card is full before its end.
     #[inline]
     pub fn finish(&mut self, now: Instant) -> bool {
         !self.is_cutting() || self.cut(now)
@@ -77,40 +75,42 @@ impl<D: Device> Link<D> {
                 self.full = true;
                 return false;
             };
-            self.frames += 1;
+            self.frames_sent += 1;
             token.consume(len, |frame| self.segmenter.next(frame));
         }
         true
     }
 
-    /// Room for a frame whose checksums its maker fills in, as far as they are software's.
-    pub fn frame(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
+    /// The card's token for a frame whose sender fills in the checksums that are software's job, which
+    /// are returned, too. `None` if the card is full.
+    pub fn transmit_bare(&mut self, now: u64) -> Option<(D::TxToken<'_>, &ChecksumCapabilities)> {
         let token = self.device.transmit(instant(now));
         self.full |= token.is_none();
         Some((token?, &self.software))
     }
 
-    /// Room for a frame without checksums, perhaps of the connection with these variables.
+    /// A token for a frame, which fills in checksums and cuts segments. `sequence`: the variables of
+    /// the connection that sends. `None` if the card is full.
     #[inline]
-    pub fn room<'a>(
+    pub fn transmit<'a>(
         &'a mut self,
         now: Instant,
-        tcb: Option<&'a mut Tcb>,
-    ) -> Option<Fill<'a, D::TxToken<'a>>> {
+        sequence: Option<&'a mut SequenceVariables>,
+    ) -> Option<LinkToken<'a, D::TxToken<'a>>> {
         if !self.finish(now) {
             return None;
         }
         let token = self.device.transmit(now);
         self.full |= token.is_none();
-        self.frames += 1;
-        Some(Fill {
+        self.frames_sent += 1;
+        Some(LinkToken {
             cutting: Some((&mut self.segmenter, &self.segmentation)),
-            tcb,
-            ..Fill::new(token?, &self.software)
+            sequence,
+            ..LinkToken::new(token?, &self.software)
         })
     }
 
-    /// What smoltcp is told: that the card takes IPv4 packets, does checksums, and cuts
+    /// The capabilities that smoltcp is told: the card takes IPv4 packets, does all checksums, and cuts
     /// segments.
     pub fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
@@ -129,55 +129,56 @@ impl<D: Device> Link<D> {
     }
 }
 
-/// Room for a frame, in which checksums are filled in; or for the first one of a segment that
-/// is cut.
-pub(crate) struct Fill<'a, T> {
+/// A token for a frame, in which it fills in the checksums; or for a long segment, which it cuts.
+pub(crate) struct LinkToken<'a, T> {
     token: T,
     software: &'a ChecksumCapabilities,
-    /// What cuts a segment here, and which ones the card cuts.
+    /// What cuts segments here, and the segments that the card cuts.
     cutting: Option<(&'a mut Segmenter, &'a Segmentation)>,
-    /// The variables of the connection whose segment it is.
-    tcb: Option<&'a mut Tcb>,
-    /// Octets in each frame of a segment that smoltcp wants to have cut.
+    /// The variables of the connection that sends.
+    sequence: Option<&'a mut SequenceVariables>,
+    /// Octets of data in each frame, if smoltcp wants the segment to be cut.
     size: Option<usize>,
 }
 
-impl<'a, T> Fill<'a, T> {
-    /// Room for a reply: that is no fragment, and short.
+impl<'a, T> LinkToken<'a, T> {
+    /// A token for a reply, which is short and never cut.
     pub fn new(token: T, software: &'a ChecksumCapabilities) -> Self {
-        Fill {
+        LinkToken {
             token,
             software,
             cutting: None,
-            tcb: None,
+            sequence: None,
             size: None,
         }
     }
 }
 
-impl<T: TxToken> Fill<'_, T> {
-    /// Octets of data in each frame of a segment in a frame of that length, if it must be cut:
-    /// smoltcp wants it, or the path to the peer has become narrower than smoltcp knows.
+impl<T: TxToken> LinkToken<'_, T> {
+    /// Octets of data in each frame, if a segment must be cut. `len`: octets of the whole frame. A
+    /// segment is cut if smoltcp wants it, or if the path has a smaller MTU than smoltcp knows.
     #[inline]
-    fn piece(&self, len: usize) -> Option<usize> {
-        let most = self.tcb.as_ref().map_or(usize::MAX, |tcb| tcb.mss.into());
+    fn cut_size(&self, len: usize) -> Option<usize> {
+        let most = self
+            .sequence
+            .as_ref()
+            .map_or(usize::MAX, |sequence| sequence.mss.into());
         match self.size {
             Some(size) => Some(size.min(most)),
             None => (len - segmentation::HEADERS.min(len) > most).then_some(most),
         }
     }
 
-    /// As [`TxToken::consume`], of a long segment that is cut here. Its first frame has room
-    /// now.
+    /// Consumes the token with a long segment that is cut here: the first frame is sent now.
     #[cold]
-    fn begin<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn begin_cutting<R>(self, len: usize, size: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
         let Some((segmenter, _)) = self.cutting else {
             return self.token.consume(len, f);
         };
         let room = segmenter.room(len);
         let result = f(room);
-        if let Some(tcb) = self.tcb {
-            tcb.leaves(room);
+        if let Some(sequence) = self.sequence {
+            sequence.note_sent(room);
         }
         let begun = segmenter.begin(size, self.software);
         debug_assert!(begun.is_some(), "not a segment");
@@ -188,14 +189,14 @@ impl<T: TxToken> Fill<'_, T> {
     }
 }
 
-impl<T: TxToken> TxToken for Fill<'_, T> {
+impl<T: TxToken> TxToken for LinkToken<'_, T> {
     #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
-        if let Some(size) = self.piece(len)
+        if let Some(size) = self.cut_size(len)
             && let Some((_, card)) = &self.cutting
         {
             if !card.takes(segmentation::HEADERS, size) {
-                return self.begin(len, size, f);
+                return self.begin_cutting(len, size, f);
             }
             let mut meta = PacketMeta::default();
             meta.segmentation_offload_size = NonZeroU16::new(size as u16);
@@ -203,8 +204,8 @@ impl<T: TxToken> TxToken for Fill<'_, T> {
         }
         self.token.consume(len, |frame| {
             let result = f(frame);
-            if let Some(tcb) = self.tcb {
-                tcb.leaves(frame);
+            if let Some(sequence) = self.sequence {
+                sequence.note_sent(frame);
             }
             checksum::fill(frame, self.software);
             result

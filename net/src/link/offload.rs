@@ -1,7 +1,6 @@
-//! What a card does for frames, told to the stack, and what it then leaves to us.
-//!
-//! A card with offloads verifies checksums, fills them in, takes VLAN tags out, and cuts long TCP
-//! segments. It does not vouch for every frame it delivers.
+//! What a driver's user needs for a card with offloads, which is one that verifies and fills in
+//! checksums, takes out VLAN tags, and cuts long TCP segments. Such a card has not verified the
+//! checksums of every frame that it delivers.
 
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
@@ -10,13 +9,14 @@ use crate::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities, Ipv4Packet,
 
 /// EtherType of a frame with a VLAN tag (IEEE 802.1Q §9.4).
 const VLAN: [u8; 2] = [0x81, 0x00];
-/// Where an IPv4 header in a frame names the protocol of what it carries.
+/// Where the protocol field of the IPv4 header is in a frame.
 const PROTOCOL: usize = 23;
 
-/// Tells smoltcp what it need not do for a card that does checksums.
+/// Notes in `capabilities` that the card computes checksums.
 ///
-/// IPv4 headers are cheap and fragments of UDP are nobody's job but ours, so both stay in
-/// software on transmit; on receive, [`is_acceptable`] sees to what the card did not check.
+/// To send, software still fills in the checksum of the IPv4 header, which is cheap, and of UDP, since
+/// no card can do it for fragments. Of received frames, [`is_acceptable`] verifies those that the card
+/// has not verified.
 pub fn announce(capabilities: &mut DeviceCapabilities) {
     let mut checksums = ChecksumCapabilities::default();
     checksums.ipv4 = Checksum::Tx;
@@ -24,15 +24,16 @@ pub fn announce(capabilities: &mut DeviceCapabilities) {
     capabilities.checksum = checksums;
 }
 
-/// Whether the card must fill in the checksum of this frame: it is a whole TCP segment.
+/// Whether this frame holds a whole TCP segment, so that the card must fill in its checksum.
 #[inline]
 pub fn is_tcp(frame: &[u8]) -> bool {
     frame.get(PROTOCOL) == Some(&protocol::TCP) && tcp(frame).is_some()
 }
 
-/// Whether a received frame, from which a tag (TCI) was taken if it had one, is of this VLAN; or of
-/// none. A tag with number 0 says a priority, and means no VLAN (IEEE 802.1Q §9.6). A frame with
-/// a second tag is of a network behind that VLAN, and not for a host in it.
+/// Whether a received frame belongs to a VLAN; or to none, if `vlan` is `None`. `tag`: the tag (TCI)
+/// that the card took out of the frame, if it had one. A tag with the number 0 only gives a priority,
+/// and means no VLAN (IEEE 802.1Q §9.6). A frame with a second tag belongs to a network inside that
+/// VLAN, and is not for a host of the VLAN itself.
 #[cold]
 pub fn is_of_vlan(vlan: Option<u16>, tag: Option<u16>, frame: &[u8]) -> bool {
     let number = tag.map(|tag| tag & 0xfff).filter(|&number| number != 0);
@@ -40,9 +41,9 @@ pub fn is_of_vlan(vlan: Option<u16>, tag: Option<u16>, frame: &[u8]) -> bool {
     number == vlan && !is_tagged
 }
 
-/// Whether a received frame for whose checksums the card did not vouch may be passed on: its
-/// IPv4 header is right, and if it holds a whole TCP segment, so is that. Everything else is
-/// verified by the stack, a segment in fragments once these are put together.
+/// Whether a received frame, whose checksums the card has not verified, may be passed on: its IPv4
+/// header is intact, and so is its TCP segment, if it holds a whole one. The stack verifies everything
+/// else, and segments in fragments once they are put together.
 pub fn is_acceptable(frame: &[u8]) -> bool {
     let Some(ip) = ipv4(frame) else {
         return true;
@@ -63,8 +64,10 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
 }
 
 fn ipv4(frame: &[u8]) -> Option<Ipv4Packet<&[u8]>> {
-    let (_, _, kind, packet) = ethernet::parse(frame)?;
-    if kind != ethernet::IPV4 {
+    let ethernet::Frame {
+        ethertype, packet, ..
+    } = ethernet::parse(frame)?;
+    if ethertype != ethernet::IPV4 {
         return None;
     }
     let header = usize::from(packet.first()? & 15) * 4;
@@ -78,7 +81,7 @@ fn tcp(frame: &[u8]) -> Option<TcpPacket<&[u8]>> {
         return None;
     }
     let start = 14 + usize::from(ip.header_len());
-    // The length in the IP header; a frame that is to be cut may say 0.
+    // The length in the IPv4 header may be 0 in a long frame that the card is to cut.
     let end = match usize::from(ip.total_len()) {
         0 => frame.len(),
         len => (14 + len).min(frame.len()),

@@ -1,12 +1,12 @@
-//! Long TCP segments, cut into frames for a card that does not cut them itself.
+//! Cuts long TCP segments into frames, for a card that does not cut them itself.
 //!
-//! What smoltcp does for a segment costs the same for 64 KiB as for one frame's worth. So
-//! it always makes long ones, as it does for a card with segmentation offload; here each
-//! becomes the frames that smoltcp would have made one by one. Headers are copied but for
-//! what differs; the payload is summed up while it is copied to where the card sends from.
+//! A segment costs smoltcp the same work whether it has 64 KiB or fits one frame. So smoltcp is told
+//! that the card has segmentation offload and makes long segments. Here each is cut into the frames
+//! that smoltcp would otherwise have made one by one. The headers are copied and only the fields that
+//! differ are changed. The checksum of the data is computed while it is copied to the card's buffer.
 //!
-//! A segment whose frames do not all find room is kept, and its rest leaves before anything
-//! else does. There is one at most: while it is here, the card counts as full.
+//! If the card has no room for all frames of a segment, the rest is sent before anything else. There
+//! is at most one such segment, since the card counts as full as long as there is one.
 
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
@@ -15,56 +15,57 @@ use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpPacket};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Octets of the headers that smoltcp makes for data.
+/// Octets of the Ethernet, IPv4 and TCP headers of a segment with data; smoltcp adds no options.
 pub(crate) const HEADERS: usize = ETHERNET + 20 + 20;
-/// Where things are in an IPv4 header (RFC 791 §3.1). Its identification stays as it is:
-/// with DF set no fragment is ever told by it (RFC 6864 §4.1).
+/// Where fields are in an IPv4 header (RFC 791 §3.1). The identification is the same in all frames:
+/// since DF is set, it means nothing (RFC 6864 §4.1).
 const TOTAL_LENGTH: Range<usize> = 2..4;
 const IP_CHECKSUM: Range<usize> = 10..12;
-/// And in TCP's (RFC 9293 §3.1).
+/// Where fields are in a TCP header (RFC 9293 §3.1).
 const SEQUENCE: Range<usize> = 4..8;
 const FLAGS: usize = 13;
 const CHECKSUM: Range<usize> = 16..18;
-/// Flags that only the last frame of a segment has: FIN and PSH.
+/// FIN and PSH, which only the last frame of a segment has.
 const LAST_ONLY: u8 = 0x01 | 0x08;
-/// A flag that only the first one has: CWR (RFC 3168 §6.1.2 wants it once).
+/// CWR, which only the first frame has (RFC 3168 §6.1.2).
 const FIRST_ONLY: u8 = 0x80;
 
-/// The longest frame, of at most `most` octets, that is cut into frames of up to `frame_max`: of
-/// whole ones, so that none is short for its sake.
+/// Octets of the longest frame that smoltcp may make. It has at most `most` octets, and its data
+/// fills whole frames of `frame_max` octets, so that none of them is short.
 pub(crate) fn longest(frame_max: usize, most: usize) -> usize {
     let size = frame_max.saturating_sub(HEADERS).max(1);
     let most = most.min(ETHERNET + usize::from(u16::MAX));
     HEADERS + most.saturating_sub(HEADERS) / size * size
 }
 
-/// A long segment, and how much of it has left in frames.
+/// A long segment that is being cut.
 #[derive(Default)]
 pub(crate) struct Segmenter {
-    /// The long frame is in its first `len` octets; its headers become those of the frames.
+    /// The long frame, in the first `len` octets. Its headers are changed to those of the next frame.
     whole: Vec<u8>,
     len: usize,
-    /// Where its TCP header and its payload start.
+    /// Where its TCP header and its data start.
     tcp: usize,
     payload: usize,
-    /// The payload that has not left starts here, and is of this sequence number.
+    /// Where the data starts that is not sent yet, and its sequence number.
     next: usize,
     sequence: u32,
-    /// Octets of payload in a frame.
+    /// Octets of data in a frame.
     size: usize,
     /// The flags of the segment.
     flags: u8,
-    /// Over the IPv4 header without its length; `None` if the card does it.
+    /// The sum over the IPv4 header without its length; `None` if the card computes the checksum.
     ip_sum: Option<Sum>,
-    /// Over the pseudo header without the length, and the TCP header without sequence number
-    /// and flags; likewise.
+    /// The sum over the pseudo header without the length and the TCP header without sequence number
+    /// and flags; `None` if the card computes the checksum.
     tcp_sum: Option<Sum>,
-    /// The same with length and flags, if software does it.
+    /// The same sum with length and flags.
     shaped_sum: Sum,
 }
 
 impl Segmenter {
-    /// Room for a long frame, which [`Segmenter::begin`] follows. What was here is lost.
+    /// A buffer of `len` octets for a long frame. What was in it is lost. [`Segmenter::begin`] must
+    /// follow.
     pub fn room(&mut self, len: usize) -> &mut [u8] {
         if self.whole.len() < len {
             self.whole.resize(len, 0);
@@ -73,9 +74,9 @@ impl Segmenter {
         &mut self.whole[..len]
     }
 
-    /// Begins to cut the frame that was put into the room, with `size` octets of payload for
-    /// each. `software` says which checksums are filled in. `None`, and nothing to cut, if
-    /// it is no TCP segment with data.
+    /// Begins to cut the frame in the buffer into frames with `size` octets of data each. `software`:
+    /// the checksums that are filled in. Returns `None`, and cuts nothing, if the frame is no TCP
+    /// segment with data.
     pub fn begin(&mut self, size: usize, software: &ChecksumCapabilities) -> Option<()> {
         let ip = self.whole.get_mut(ETHERNET..self.len)?;
         let packet = Ipv4Packet::new_unchecked(ip.get(..20)?);
@@ -107,7 +108,7 @@ impl Segmenter {
         Some(())
     }
 
-    /// Makes the headers those of the next frame, but for its sequence number.
+    /// Changes the headers to those of the next frame, apart from the sequence number.
     fn shape(&mut self) {
         let left = self.len - self.next;
         let mut flags = self.flags;
@@ -132,14 +133,14 @@ impl Segmenter {
         }
     }
 
-    /// The length of the next frame; `None` if all have left.
+    /// Octets of the next frame; `None` if all frames were sent.
     #[inline]
     pub fn next_len(&self) -> Option<usize> {
         let left = self.len - self.next;
         (left > 0).then(|| self.payload + left.min(self.size))
     }
 
-    /// Writes the next frame into a buffer of [`Segmenter::next_len`].
+    /// Writes the next frame into a buffer of [`Segmenter::next_len`] octets.
     pub fn next(&mut self, frame: &mut [u8]) {
         let tcp = self.tcp;
         self.whole[tcp..][SEQUENCE].copy_from_slice(&self.sequence.to_be_bytes());
@@ -158,7 +159,7 @@ impl Segmenter {
         let is_first = at == 0;
         self.sequence = self.sequence.wrapping_add(data.len() as u32);
         self.next += data.len();
-        // Those in between differ in their sequence number alone.
+        // The frames between the first and the last differ only in their sequence numbers.
         if is_first || self.len - self.next <= self.size {
             self.shape();
         }

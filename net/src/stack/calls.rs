@@ -1,11 +1,13 @@
 //! What the server's requests do with the stack: [`crate::tcp`] and [`crate::udp`] with
 //! the parts of the stack that they work on.
 
+use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::{ConnectionId, DatagramId, Tuple};
 use crate::phy::Device;
 use crate::stack::Stack;
-use crate::tcp::BEGAN_HERE;
+use crate::tcp::{BEGAN_HERE, Context};
+use crate::udp::{self, Destination};
 use abi::{Error, Result};
 use core::net::SocketAddrV4;
 
@@ -14,7 +16,7 @@ impl<D: Device> Stack<D> {
 
     pub fn listen(&mut self, port: u16, backlog: usize) {
         self.tcp.listen(port, backlog);
-        self.early.heard();
+        self.early_syns.listener_added();
     }
 
     pub fn unlisten(&mut self, port: u16, now: u64) {
@@ -30,7 +32,8 @@ impl<D: Device> Stack<D> {
         if self.hop(*tuple.peer.ip())?.is_none() {
             return Err(Error::Unreachable);
         }
-        self.tcp.connect(tuple, now, &self.own, &mut self.memory)
+        self.tcp
+            .connect(tuple, &mut cx(&self.own, &mut self.memory, now))
     }
 
     /// Lets `fill` put octets into the transmit buffer; it says how many.
@@ -39,18 +42,19 @@ impl<D: Device> Stack<D> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<usize> {
-        let around = (&self.own, self.polled_at, &mut self.memory);
-        self.tcp.send(id, around, fill)
+        let mut cx = cx(&self.own, &mut self.memory, self.polled_at);
+        self.tcp.send(id, &mut cx, fill)
     }
 
     pub fn finish(&mut self, id: ConnectionId) {
-        let around = (&self.own, self.polled_at, &mut self.memory);
-        self.tcp.finish(id, around);
+        let mut cx = cx(&self.own, &mut self.memory, self.polled_at);
+        self.tcp.finish(id, &mut cx);
     }
 
     /// Lets go of a connection: what is queued is still sent, then FIN.
     pub fn close(&mut self, id: ConnectionId, now: u64) {
-        self.tcp.close(id, &self.own, now, &mut self.memory);
+        self.tcp
+            .close(id, &mut cx(&self.own, &mut self.memory, now));
     }
 
     /// Lets go of a connection with a RST.
@@ -101,7 +105,17 @@ impl<D: Device> Stack<D> {
             true => Some(*to.ip()),
             false => self.hop(*to.ip())?,
         };
-        let around = (&self.own, &mut self.neighbors, &mut self.link);
-        self.udp.send(id, (to, hop), octets, now, around)
+        let mut cx = udp::Context {
+            own: &self.own,
+            neighbors: &mut self.neighbors,
+            link: &mut self.link,
+            now,
+        };
+        self.udp.send(id, Destination { to, hop }, octets, &mut cx)
     }
+}
+
+/// What TCP needs of the stack for a call.
+fn cx<'a>(own: &'a Interface, memory: &'a mut Memory, now: u64) -> Context<'a> {
+    Context { own, memory, now }
 }

@@ -1,19 +1,19 @@
-//! The stack: what is received goes to the protocols, and what they have to say takes turns.
+//! The stack: received frames go to the protocols, and sockets that have something to send take turns.
 //!
 //! ```text
-//!   frames ─▶ packet ─▶ joining ─▶ fragments ─▶ whose? ─▶ time_wait ─▶ tcp (SYN: an entry; ACK: a socket) ─▶ smoltcp ─▶ tcp (what became of it)
-//!               └─▶ arp                           ├─▶ udp: its inbox        tcp, udp: station known? ─▶ header, outbound ─▶ frame
-//!                                                 └─▶ icmp: the answer
+//!   received:  frame ─▶ packet ─┬─▶ arp
+//!                               └─▶ joining or fragments ─┬─▶ tcp::before ─▶ smoltcp ─▶ tcp::after
+//!                                                         ├─▶ udp: the inbox of the port
+//!                                                         └─▶ icmp: the answer
+//!   sent:      tcp, udp, icmp ─▶ the station of the next hop ─▶ headers ─▶ link ─▶ frame
 //! ```
 //!
-//! Each received frame is parsed once ([`crate::packet`]), and has one verdict in the end
-//! ([`crate::verdict`]). smoltcp has TCP; it sees IPv4 packets, and no stations
-//! ([`crate::ip::neighbors`]).
+//! Each received frame is parsed once ([`crate::packet`]) and gets one verdict ([`crate::verdict`]). It
+//! is parsed and passed on where it lies. Data is copied only by smoltcp into a socket's buffer, by UDP
+//! into an inbox, and where segments are joined or fragments are put together.
 //!
-//! A received frame is parsed in place and passed on in place; nothing is copied but
-//! by smoltcp into a socket's buffer, and segments that are joined. Work per poll is bounded,
-//! and no work grows with the number of sockets that have nothing to do: see
-//! [`crate::tcp::engine`] and [`crate::tcp::agenda`].
+//! The work of a poll is bounded, and it does not grow with the number of sockets that have nothing to
+//! do.
 
 mod calls;
 mod receive;
@@ -25,36 +25,36 @@ use crate::ip::fragments::Fragments;
 use crate::ip::icmp::{Icmp, IcmpCounters};
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::{NeighborCounters, Neighbors};
-use crate::link::lookahead::LookAhead;
 use crate::link::{Link, ethernet};
 use crate::memory::Memory;
 use crate::names::Change;
-use crate::phy::{Device, instant};
+use crate::phy::{Device, LookAhead, instant};
 use crate::secret::Purpose;
 use crate::tcp::device::Arriving;
-use crate::tcp::early::Early;
-use crate::tcp::emit::{FROM_PEER, from_peer, syn_ack};
+use crate::tcp::early_syns::EarlySyns;
+use crate::tcp::emit::{self, FROM_PEER};
 use crate::tcp::engine::{Engine, RETRY_NS};
-use crate::tcp::{Tcp, TcpCounters, Turn};
-use crate::udp::{Udp, UdpCounters};
+use crate::tcp::{Context, Tcp, TcpCounters, Turn};
+use crate::udp::{self, Udp, UdpCounters};
 use crate::verdict::Verdicts;
 use abi::nic::MacAddress;
 use abi::{Error, Result};
 use core::net::Ipv4Addr;
 
-/// Frames received in one poll.
+/// The most frames that are received in one poll.
 const RECEIVE_BUDGET: usize = 128;
-/// Frames sent in a poll; a long segment, of 44 frames or more, is ended. They are fewer than
-/// can be received, since each may be answered by one: else the card's ring, which has room
-/// for 255, would fill without end, and what it drops costs the peer a second (1,800 frames
-/// in a test of nine downloads over QEMU's user network, none so).
+/// The number of frames after which a poll sends no more; a long segment, of 44 frames or more, is
+/// sent to its end. Fewer frames are sent than can be received, since each may be acknowledged with
+/// one. Otherwise the card's ring, which has room for 255, overflows, and each frame that it drops costs the
+/// peer a second: 1,800 frames were dropped in a test of nine downloads over QEMU's user network, and
+/// none with these budgets.
 const TRANSMIT_BUDGET: usize = 64;
-/// ARP requests sent in a poll.
+/// The most ARP requests that are sent in one poll.
 const ASK_BUDGET: usize = 32;
-/// As [`RETRY_NS`], when the card is full: it will say when it is not.
+/// How soon a full card is tried again. It usually tells earlier that it has room.
 const RETRY_FULL_NS: u64 = 50_000_000;
 
-/// What the stack holds and has seen.
+/// The state and the counters of the stack.
 #[derive(Clone, Copy)]
 pub(crate) struct Figures {
     pub network: Option<Network>,
@@ -79,16 +79,16 @@ pub(crate) struct Figures {
     pub udp: UdpCounters,
 }
 
-/// All protocols on one card, at one address.
+/// All protocols, on one card and at one address.
 pub(crate) struct Stack<D: Device> {
     config: Config,
-    /// Our station, and the address that we have now.
+    /// Our station and our current address.
     own: Interface,
     link: Link<D>,
     engine: Engine,
     fragments: Fragments,
-    early: Early,
-    /// What needs no other part of the stack is asked of these two themselves.
+    early_syns: EarlySyns,
+    /// Calls that need no other part of the stack are made on these two directly.
     pub tcp: Tcp,
     pub udp: Udp,
     arp: Arp,
@@ -96,7 +96,7 @@ pub(crate) struct Stack<D: Device> {
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
-    /// Those of them that became parts of longer ones.
+    /// How many of them were joined with others.
     frames_joined: u64,
     verdicts: Verdicts,
     polled_at: u64,
@@ -120,7 +120,7 @@ impl<D: Device> Stack<D> {
             link,
             engine,
             fragments: Fragments::default(),
-            early: Early::new(now.saturating_add(nanoseconds(config.timers.opening))),
+            early_syns: EarlySyns::new(now.saturating_add(nanoseconds(config.timers.opening))),
             tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
             udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
@@ -142,20 +142,20 @@ impl<D: Device> Stack<D> {
         &mut self.link.device
     }
 
-    /// Our address, or that of no host.
+    /// Our address; 0.0.0.0 if we have none.
     pub fn address(&self) -> Ipv4Addr {
         self.own.address()
     }
 
-    /// Gives us another place in the network, or none. Connections of the address that goes are
-    /// reset, and what waits to be sent is dropped; listeners and datagram ports stay.
+    /// Gives us another address and network, or none. The connections of the old address are reset,
+    /// and datagrams that wait to be sent are dropped. Listeners and datagram ports stay.
     #[cold]
     pub fn set_network(&mut self, network: Option<Network>, now: u64) {
         if self.own.network() == network {
             return;
         }
         self.tcp.reset_all(now, &mut self.memory);
-        // Their RSTs leave with the old address, or never.
+        // The RSTs are sent now, with the old address, or never.
         self.link.full = false;
         while !self.link.full && self.stream_turn(now) {}
         self.tcp.forget_all(&mut self.memory);
@@ -193,16 +193,17 @@ impl<D: Device> Stack<D> {
         }
     }
 
-    /// Takes the next announcement that the readiness of something may have changed; by
-    /// a frame, by time, or by a call. None is lost; some change nothing, and may be about
-    /// what nobody holds. Each thing is announced once until the announcement is taken.
+    /// Takes the next change: a socket whose readiness may have changed by a frame, by time, or by a
+    /// call. No change is lost, and a socket is announced once until the change is taken. A change may
+    /// turn out to be none, or be about a socket that nobody holds.
     ///
-    /// What a call takes away is not announced: octets that it read, room that it filled.
+    /// What a call itself takes away, the octets that it read or the room that it filled, is not
+    /// announced.
     pub fn next_change(&mut self) -> Option<Change> {
         self.tcp.next_change().or_else(|| self.udp.next_change())
     }
 
-    /// Takes the station that claimed our address, if one did since the last look.
+    /// Takes the station that claimed our address, if one did since the last call.
     #[inline]
     pub fn take_claimant(&mut self) -> Option<MacAddress> {
         self.arp.take_claimant().map(|station| station.0)
@@ -210,8 +211,8 @@ impl<D: Device> Stack<D> {
 
     // --- frames and time --------------------------------------------------------------
 
-    /// Receives what can be, within bounds. Returns whether more could be at once.
-    /// [`Stack::transmit`] follows, in this poll or the next.
+    /// Receives frames, [`RECEIVE_BUDGET`] at most. Returns whether more may be waiting.
+    /// [`Stack::transmit`] must follow, in this poll or the next.
     pub fn receive_all(&mut self, now: u64) -> bool
     where
         D: LookAhead,
@@ -233,7 +234,8 @@ impl<D: Device> Stack<D> {
         received == RECEIVE_BUDGET
     }
 
-    /// Sends what can be, within bounds. Returns whether nothing is left that could be.
+    /// Sends frames, about [`TRANSMIT_BUDGET`] at most. Returns whether nothing is left that could be
+    /// sent now.
     pub fn transmit(&mut self, now: u64) -> bool {
         self.link.full = false;
         self.ask_neighbors(now);
@@ -244,26 +246,26 @@ impl<D: Device> Stack<D> {
         if self.tcp.bound_orphans(now) {
             quiet = self.take_turns(now);
         }
-        // For whom the turns have looked in vain.
+        // In their turns, connections have asked for stations that are not known.
         if self.neighbors.due(now).is_some() {
             self.ask_neighbors(now);
         }
         quiet
     }
 
-    /// Lets the sockets that have something to do take turns. Each sends a frame at most
-    /// and is behind the others then; the card's being full makes the one wait that found
-    /// it so, in front of them.
+    /// Lets the sockets that have something to do take turns. In its turn a socket sends at most one
+    /// frame or one long segment, and then it is behind the others. A socket that finds the card full
+    /// is the first one in the next poll. Returns whether nothing is left that could be sent now.
     fn take_turns(&mut self, now: u64) -> bool {
         self.tcp.advance(now);
         self.udp.advance();
         if !self.link.finish(instant(now)) {
             return true;
         }
-        self.link.frames = 0;
-        // A turn that sends nothing counts, too, so that it ends.
+        self.link.frames_sent = 0;
+        // Turns that send nothing are counted, too, so that the loop ends.
         for turn in 0..TRANSMIT_BUDGET {
-            if self.link.frames >= TRANSMIT_BUDGET {
+            if self.link.frames_sent >= TRANSMIT_BUDGET {
                 break;
             }
             let taken = match turn % 2 {
@@ -281,16 +283,17 @@ impl<D: Device> Stack<D> {
         let (engine, link, own) = (&mut self.engine, &mut self.link, &self.own);
         let (neighbors, us) = (&mut self.neighbors, own.station);
         let turn = |turn: Turn<'_>| {
-            let Turn {
-                tuple, set, tcb, ..
-            } = turn;
-            if let Some(shape) = turn.window {
+            let (tuple, (set, sequence)) = (turn.tuple, turn.parts);
+            if let Some(substitute) = turn.window_update {
                 let mut place = [0; FROM_PEER];
-                let datagram = from_peer(&mut place, own, tuple, &shape, &[]);
-                let mut one = Arriving::<D::TxToken<'_>>::new(datagram, us, (own, None));
-                engine.ingress(&mut one, Some((&mut *set, &mut *tcb)), now);
+                let arriving = Arriving {
+                    datagram: emit::from_peer(&mut place, own, tuple, &substitute, &[]),
+                    reply_header: us.header(us, ethernet::IPV4),
+                    reply: &mut None::<D::TxToken<'_>>,
+                };
+                engine.ingress(arriving, Some((&mut *set, &mut *sequence)), now);
             }
-            let way = || {
+            let header = || {
                 let hop = own.next_hop(*tuple.peer.ip())?;
                 let station = neighbors.use_station(hop, now);
                 if station.is_none() {
@@ -298,45 +301,52 @@ impl<D: Device> Stack<D> {
                 }
                 Some(us.header(station?, ethernet::IPV4))
             };
-            engine.egress(link, (set, tcb), way, now).1
+            engine.egress(link, (set, sequence), header, now)
         };
         let hop = |peer| own.next_hop(peer);
-        self.tcp.take_turn((own, now), &mut self.memory, turn, hop)
+        let memory = &mut self.memory;
+        let mut cx = Context { own, memory, now };
+        self.tcp.take_turn(&mut cx, turn, hop)
     }
 
-    /// UDP and ICMP come first by turns.
+    /// Gives a turn to a datagram socket or to ICMP, which come first alternately.
     fn datagram_turn(&mut self, turn: usize, now: u64) -> bool {
         let taken =
             turn % 4 == 3 && self.icmp_turn(now) || self.udp_turn(now) || self.icmp_turn(now);
-        self.link.frames += usize::from(taken);
+        self.link.frames_sent += usize::from(taken);
         taken
     }
 
     fn udp_turn(&mut self, now: u64) -> bool {
-        let around = (&self.own, &self.neighbors, &mut self.link);
-        self.udp.take_turn(now, &mut self.memory, around)
+        let mut cx = udp::Context {
+            own: &self.own,
+            neighbors: &mut self.neighbors,
+            link: &mut self.link,
+            now,
+        };
+        self.udp.take_turn(&mut self.memory, &mut cx)
     }
 
     fn icmp_turn(&mut self, now: u64) -> bool {
-        self.icmp.take_turn(now, (&self.own, &mut self.link))
+        self.icmp.take_turn(now, &self.own, &mut self.link)
     }
 
-    /// Answers peers again that have not completed their connections.
+    /// Repeats SYN-ACKs to peers that have not acknowledged them.
     fn answer_half_open(&mut self, now: u64) {
         for _ in 0..TRANSMIT_BUDGET {
             let Some((slot, answer)) = self.tcp.due_answer(now) else {
                 return;
             };
-            let Some(token) = self.link.room(instant(now), None) else {
+            let Some(token) = self.link.transmit(instant(now), None) else {
                 return;
             };
-            syn_ack(token, &self.own, &answer);
-            self.tcp.answered(slot);
+            emit::syn_ack(token, &self.own, &answer);
+            self.tcp.answer_sent(slot);
         }
     }
 
-    /// Sends the ARP requests that are due, within bounds, and drops what waited for an answer
-    /// in vain.
+    /// Sends the ARP requests that are due, [`ASK_BUDGET`] at most, and drops what waits for neighbours
+    /// that do not answer.
     #[inline]
     fn ask_neighbors(&mut self, now: u64) {
         if self.udp.has_waiting() || self.neighbors.deadline().is_some_and(|at| at <= now) {
@@ -348,37 +358,37 @@ impl<D: Device> Stack<D> {
     fn ask_due(&mut self, now: u64) {
         self.udp.ask_again(now, &mut self.neighbors);
         for _ in 0..ASK_BUDGET {
-            while let Some(address) = self.neighbors.given_up(now) {
-                self.udp.give_up(address);
-                self.tcp.give_up(address, now, &mut self.memory);
+            while let Some(address) = self.neighbors.take_failed(now) {
+                self.udp.neighbor_failed(address);
+                self.tcp.neighbor_failed(address, now, &mut self.memory);
             }
             let Some((address, station)) = self.neighbors.due(now) else {
                 return;
             };
-            let Some(token) = self.link.room(instant(now), None) else {
+            let Some(token) = self.link.transmit(instant(now), None) else {
                 return;
             };
             ArpPacket::request(&self.own, address).send(token, station);
-            self.neighbors.sent(address, now);
+            self.neighbors.request_sent(address, now);
         }
     }
 
-    /// When to poll next though nothing happens; `None`: never.
+    /// When the next poll must be, even if nothing happens before. `None`: no poll is needed.
     pub fn deadline(&mut self) -> Option<u64> {
-        let busy = !self.tcp.is_idle()
+        let has_work = !self.tcp.is_idle()
             || !self.udp.is_idle()
             || !self.icmp.is_idle()
             || self.link.is_cutting();
-        let at_once = busy.then(|| self.not_before(self.polled_at));
+        let at_once = has_work.then(|| self.not_before(self.polled_at));
         let asking = self.neighbors.deadline().map(|at| self.not_before(at));
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
-        let early = self.early.deadline().map(|at| self.not_before(at));
+        let early = self.early_syns.deadline().map(|at| self.not_before(at));
         let tcp = self.tcp.deadline().map(|at| self.not_before(at));
         let ip = earlier(asking, fragments);
         earlier(earlier(at_once, ip), earlier(early, tcp))
     }
 
-    /// What is due already could not be done in the last poll: not at once again.
+    /// `at`, but after a pause if it has come already: what is due could not be done in the last poll.
     fn not_before(&self, at: u64) -> u64 {
         let pause = match self.link.full {
             true => RETRY_FULL_NS,
@@ -390,24 +400,23 @@ impl<D: Device> Stack<D> {
         }
     }
 
-    /// Makes all connections dormant on which nothing is under way; returns how many.
+    /// Makes all connections dormant on which nothing is under way. Returns how many.
     #[cfg(test)]
-    pub fn lull_all(&mut self, now: u64) -> usize {
-        self.tcp.lull_all(now, &mut self.memory)
+    pub fn make_all_dormant(&mut self, now: u64) -> usize {
+        self.tcp.make_all_dormant(now, &mut self.memory)
     }
 
-    /// Panics if a socket that has something to do is not on the agenda for it, or if
-    /// tables disagree.
+    /// Panics if a socket that has something to do is not in the schedule, or if tables disagree.
     #[cfg(test)]
     pub fn audit(&mut self, now: u64) {
         self.tcp.audit(&mut self.engine, now);
         self.udp.audit(&self.neighbors, now);
     }
 
-    /// The neighbour that datagrams for `to` go to; `None` for a group of hosts.
+    /// The next hop to a host; `None` if `to` is a multicast or broadcast address.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no address, [`Error::Unreachable`] without a route.
+    /// [`Error::InvalidArgument`] for 0.0.0.0, [`Error::Unreachable`] without a route.
     pub fn hop(&self, to: Ipv4Addr) -> Result<Option<Ipv4Addr>> {
         let own = &self.own;
         if to.is_unspecified() {

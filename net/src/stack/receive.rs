@@ -1,4 +1,4 @@
-//! What becomes of received frames.
+//! Passes received frames to the protocols that they are for.
 
 use crate::ip::arp::Arp;
 use crate::ip::fragments::Fragments;
@@ -6,37 +6,34 @@ use crate::ip::icmp::{Icmp, Report};
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
 use crate::ip::protocol;
-use crate::link::ethernet::Station;
+use crate::link::ethernet::{self, Station};
 use crate::link::joining::{FRAME_MAX, First, Run};
-use crate::link::lookahead::LookAhead;
-use crate::link::{Fill, Link};
+use crate::link::{Link, LinkToken};
 use crate::memory::Memory;
-use crate::names::{ConnectionId, Tuple};
-use crate::packet;
-use crate::packet::{Content, Fragment, Ipv4, Packet, Payload, Segment};
-use crate::phy::{ChecksumCapabilities, RxToken, TxToken, instant};
+use crate::names::ConnectionId;
+use crate::packet::{self, Content, Fragment, Ipv4, Packet, Payload, Segment};
+use crate::phy::{ChecksumCapabilities, LookAhead, RxToken, TxToken, instant};
 use crate::stack::Stack;
-use crate::tcp::arrives::Shape;
+use crate::tcp::arrives::Substitute;
 use crate::tcp::device::Arriving;
-use crate::tcp::early::Early;
-use crate::tcp::emit::{FROM_PEER, acknowledge, from_peer, reset, syn_ack};
+use crate::tcp::early_syns::EarlySyns;
+use crate::tcp::emit::{self, FROM_PEER};
 use crate::tcp::engine::Engine;
-use crate::tcp::time_wait::LastWord;
-use crate::tcp::{Course, Tcp};
+use crate::tcp::{Context, Course, Tcp};
 use crate::udp::Udp;
 use crate::verdict::{DropReason, Verdict};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-/// Octets of a frame that is as short as any (IEEE 802.3 §4A.4.2, without the FCS): an
-/// acknowledgement, which is not joined with others.
+/// Octets of the shortest frame (IEEE 802.3 §4A.4.2, without the FCS). Such a frame holds an
+/// acknowledgment at most, which is not joined with others.
 const SHORT: usize = 60;
 
-/// The parts of the stack that frames are for.
+/// The parts of the stack that take part in receiving, apart from the card.
 pub(crate) struct Receiver<'a> {
     own: &'a Interface,
     fragments: &'a mut Fragments,
-    early: &'a mut Early,
+    early_syns: &'a mut EarlySyns,
     engine: &'a mut Engine,
     tcp: &'a mut Tcp,
     udp: &'a mut Udp,
@@ -47,17 +44,17 @@ pub(crate) struct Receiver<'a> {
     now: u64,
 }
 
-/// Segments that become one, which a connection expects.
-struct Begun {
+/// A run of segments that are being joined, and the connection that expects them.
+struct Joining {
     run: Run,
     id: ConnectionId,
-    /// The first of them.
+    /// The first segment.
     segment: Segment,
 }
 
 impl<D: LookAhead> Stack<D> {
-    /// Receives a frame, or several as one, `most` at the most, if there is one and room
-    /// for the reply. Returns how many.
+    /// Receives a frame, or up to `most` frames that are joined, if there is room for the reply.
+    /// Returns how many frames were received.
     pub(crate) fn receive(&mut self, most: usize, now: u64) -> usize {
         // Each is parsed where it stays: to move what its headers say costs as much as to read it.
         let ahead;
@@ -68,10 +65,10 @@ impl<D: LookAhead> Stack<D> {
             ahead = packet::parse(frame, &self.own, &self.link.software);
             if let Ok(headers) = &ahead
                 && let packet = (Packet { frame, headers })
-                && let Some(begun) =
-                    Begun::new(&packet, device.frame(1), &mut self.tcp, &mut self.memory)
+                && let Some(joining) =
+                    Joining::new(&packet, device.frame(1), &mut self.tcp, &mut self.memory)
             {
-                return self.receive_joined(begun, most, now);
+                return self.receive_joined(joining, most, now);
             }
             known = Some(&ahead);
         }
@@ -79,7 +76,7 @@ impl<D: LookAhead> Stack<D> {
         let Some((frame, reply)) = link.device.receive(instant(now)) else {
             return 0;
         };
-        let reply = Fill::new(reply, &link.software);
+        let reply = LinkToken::new(reply, &link.software);
         let verdict = frame.consume(|frame| {
             let parsed;
             let headers = match known {
@@ -99,7 +96,7 @@ impl<D: LookAhead> Stack<D> {
         1
     }
 
-    /// Tells the senders of datagrams that were not completed in time.
+    /// Sends ICMP errors for datagrams whose fragments did not all arrive in time.
     #[cold]
     pub(crate) fn report_expired(&mut self, now: u64) {
         while let Some(frame) = self.fragments.next_expired() {
@@ -111,25 +108,24 @@ impl<D: LookAhead> Stack<D> {
                 let packet = Packet { frame, headers };
                 let none = None::<D::TxToken<'_>>;
                 let timeout = Report::ReassemblyTimeout;
-                let around = (&self.own, now);
-                self.icmp.report(timeout, (&packet, ip), none, around);
+                self.icmp.report(timeout, &packet, ip, none, &self.own, now);
             }
         }
     }
 
-    /// Processes the SYNs that came before a listener did, or too long before.
+    /// Processes early SYNs, if a listener was added or their time is over.
     #[inline]
     pub(crate) fn receive_early(&mut self, now: u64) {
-        for frame in self.early.take(now) {
+        for frame in self.early_syns.take(now) {
             let (link, mut receiver) = self.parts(now);
             let seen = packet::parse(&frame, receiver.own, &link.software);
-            let Some(reply) = link.room(instant(now), None) else {
-                // There was room for it before.
-                self.early.keep(&frame);
-                self.early.heard();
+            let Some(reply) = link.transmit(instant(now), None) else {
+                // The table has room for it, since it was there before.
+                self.early_syns.keep(&frame);
+                self.early_syns.listener_added();
                 continue;
             };
-            // It has had its verdict.
+            // Its verdict was counted when it was kept.
             if let Ok(headers) = &seen {
                 let frame = &frame;
                 receiver.process(&Packet { frame, headers }, reply);
@@ -137,12 +133,12 @@ impl<D: LookAhead> Stack<D> {
         }
     }
 
-    /// The card, and all else that frames are for.
+    /// The card, and the other parts that take part in receiving.
     fn parts(&mut self, now: u64) -> (&mut Link<D>, Receiver<'_>) {
         let receiver = Receiver {
             own: &self.own,
             fragments: &mut self.fragments,
-            early: &mut self.early,
+            early_syns: &mut self.early_syns,
             engine: &mut self.engine,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
@@ -155,14 +151,14 @@ impl<D: LookAhead> Stack<D> {
         (&mut self.link, receiver)
     }
 
-    /// Receives the frames that go on with each other as one segment. Returns how many; 0 if
-    /// there is no room for the reply.
-    fn receive_joined(&mut self, begun: Begun, most: usize, now: u64) -> usize {
-        let Begun {
+    /// Receives frames whose segments follow each other as one segment, `most` at most. Returns how
+    /// many; 0 if there is no room for the reply.
+    fn receive_joined(&mut self, joining: Joining, most: usize, now: u64) -> usize {
+        let Joining {
             mut run,
             id,
             mut segment,
-        } = begun;
+        } = joining;
         let (link, mut receiver) = self.parts(now);
         let mut count = 0;
         if link.device.transmit(instant(now)).is_some() {
@@ -170,16 +166,16 @@ impl<D: LookAhead> Stack<D> {
             count = 1;
             while count < most
                 && link.device.sees(1)
-                && run.takes(link.device.frame(0), &link.software)
+                && run.join(link.device.frame(0), &link.software)
             {
                 link.device.skip();
                 count += 1;
             }
             segment.len = run.octets();
-            let hurry = run.is_owed_an_answer(link.mss);
-            // The same room as before: nothing was sent.
-            let reply = link.room(instant(now), None);
-            receiver.process_joined(id, &segment, run.datagram(), hurry, reply);
+            let at_once = run.must_be_acknowledged(link.mss);
+            // The room that was found above is still there, since nothing was sent.
+            let reply = link.transmit(instant(now), None);
+            receiver.joined(id, &segment, run.datagram(), at_once, reply);
         }
         self.memory.give_back_frame(run.into_buffer());
         self.frames_received += count as u64;
@@ -189,34 +185,34 @@ impl<D: LookAhead> Stack<D> {
     }
 }
 
-impl Begun {
-    /// Begins with the first frame that waits, if the next one goes on with it, and if a
-    /// connection expects it and has room for more.
+impl Joining {
+    /// Begins a run with the first frame that waits, if the next frame can be joined to it, and if a
+    /// connection expects the segment and has room for more than it.
     fn new(packet: &Packet<'_>, next: &[u8], tcp: &mut Tcp, memory: &mut Memory) -> Option<Self> {
         let (first, segment) = First::of(packet)?;
         if !first.is_followed_by(next) {
             return None;
         }
-        let (id, room) = tcp.expects(&segment.tuple, &segment.said())?;
+        let (id, room) = tcp.expects(&segment)?;
         if segment.len >= room {
             return None;
         }
         let run = Run::new(memory.take_frame(FRAME_MAX)?, &first, room);
-        Some(Begun { run, id, segment })
+        Some(Joining { run, id, segment })
     }
 }
 
 impl Receiver<'_> {
-    /// Processes a packet; there is room for the reply.
+    /// Processes a packet. `reply`: the token for a reply.
     fn process<T: TxToken>(&mut self, packet: &Packet<'_>, reply: T) -> Verdict {
         match &packet.headers.content {
             Content::Ipv4(ip) => self.ipv4(packet, ip, reply),
             Content::Arp(arp) => {
-                let around = (self.own, self.now);
+                let (own, now) = (self.own, self.now);
                 let (from, neighbors) = (packet.headers.station, &mut *self.neighbors);
-                let (verdict, heard) = self.arp.receive(arp, from, neighbors, around, reply);
-                if let Some(neighbor) = heard {
-                    self.tcp.heard(neighbor);
+                let (verdict, resolved) = self.arp.receive(arp, from, neighbors, own, now, reply);
+                if let Some(neighbor) = resolved {
+                    self.tcp.neighbor_resolved(neighbor);
                 }
                 verdict
             }
@@ -224,46 +220,44 @@ impl Receiver<'_> {
     }
 
     fn ipv4<T: TxToken>(&mut self, packet: &Packet<'_>, ip: &Ipv4, reply: T) -> Verdict {
+        let station = packet.headers.station;
         match &ip.payload {
             Payload::Segment(segment) => {
-                let datagram = packet.datagram(ip);
-                let reply = (self.own, Some(reply));
-                let mut one = Arriving::new(datagram, packet.headers.station, reply);
-                let (verdict, last_word) = self.segment(segment, packet.frame, &mut one);
+                let verdict = self.segment(segment, packet.datagram(ip), packet.frame, reply);
                 if verdict == Verdict::Delivered {
-                    self.spoke((ip.source, packet.headers.station), segment.ack.is_some());
-                }
-                if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-                    acknowledge(reply, self.own, segment, (last_word, 0));
+                    self.heard_from(ip.source, station, segment.ack.is_some());
                 }
                 return verdict;
             }
-            Payload::Fragment(fragment) => {
-                return self.fragment(packet, (ip, fragment), reply);
-            }
-            _ if ip.is_unicast => self.spoke((ip.source, packet.headers.station), false),
+            Payload::Fragment(fragment) => return self.fragment(packet, ip, fragment, reply),
+            _ if ip.is_unicast => self.heard_from(ip.source, station, false),
             _ => {}
         }
         if let Payload::Datagram(datagram) = &ip.payload {
             let verdict = self.udp.deliver(datagram, packet.frame);
-            if verdict == Verdict::Dropped(DropReason::UdpNoPort) && !self.early.is_early(self.now)
-            {
-                self.report(Report::PortUnreachable, (packet, ip), reply);
+            let is_refused = verdict == Verdict::Dropped(DropReason::UdpNoPort);
+            // Soon after the start, a program may be about to open the port.
+            if is_refused && !self.early_syns.is_early(self.now) {
+                self.report(Report::PortUnreachable, packet, ip, reply);
             }
             return verdict;
         }
-        self.other((packet, ip), reply)
+        self.neither_tcp_nor_udp(packet, ip, reply)
     }
 
-    /// Processes a datagram that is neither TCP nor UDP.
     #[cold]
-    fn other<T: TxToken>(&mut self, (packet, ip): (&Packet<'_>, &Ipv4), reply: T) -> Verdict {
+    fn neither_tcp_nor_udp<T: TxToken>(
+        &mut self,
+        packet: &Packet<'_>,
+        ip: &Ipv4,
+        reply: T,
+    ) -> Verdict {
         if ip.protocol != protocol::ICMP {
-            self.report(Report::ProtocolUnreachable, (packet, ip), reply);
+            self.report(Report::ProtocolUnreachable, packet, ip, reply);
             return Verdict::Dropped(DropReason::IpProtocol);
         }
-        match self.icmp.receive((packet, ip), reply, self.own) {
-            Ok(Some(told)) if !self.tcp.too_big(&told, self.now) => {
+        match self.icmp.receive(packet, ip, reply, self.own) {
+            Ok(Some(too_big)) if !self.tcp.too_big(&too_big, self.now) => {
                 Verdict::Dropped(DropReason::IcmpError)
             }
             Ok(_) => Verdict::Delivered,
@@ -271,36 +265,36 @@ impl Receiver<'_> {
         }
     }
 
-    /// Tells the sender of a datagram what has become of it, if it may be told.
-    fn report<T: TxToken>(&mut self, report: Report, what: (&Packet<'_>, &Ipv4), reply: T) {
-        let around = (self.own, self.now);
-        self.icmp.report(report, what, Some(reply), around);
+    /// Sends an ICMP error to the sender of a datagram, if the RFCs allow it.
+    fn report<T: TxToken>(&mut self, report: Report, packet: &Packet<'_>, ip: &Ipv4, reply: T) {
+        let (own, now) = (self.own, self.now);
+        self.icmp.report(report, packet, ip, Some(reply), own, now);
     }
 
-    /// A packet for us has come from a host by this station. `answers`: it shows that the host
-    /// gets what we send.
+    /// Notes that a packet for us has come from a host by way of a station. `confirms`: the packet
+    /// shows that the host receives what we send.
     #[inline]
-    fn spoke(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
-        if !self.neighbors.is_no_news(host, station, answers, self.now) {
-            self.hear((host, station), answers);
+    fn heard_from(&mut self, host: Ipv4Addr, station: Station, confirms: bool) {
+        if !self.neighbors.is_no_news(host, station, confirms, self.now) {
+            self.note_neighbor(host, station, confirms);
         }
     }
 
     #[inline(never)]
-    fn hear(&mut self, (host, station): (Ipv4Addr, Station), answers: bool) {
+    fn note_neighbor(&mut self, host: Ipv4Addr, station: Station, confirms: bool) {
         let (own, now) = (self.own, self.now);
         if !own.contains(host) {
             if let Some(router) = own.gateway()
-                && !self.neighbors.is_no_news(router, station, answers, now)
+                && !self.neighbors.is_no_news(router, station, confirms, now)
             {
-                self.neighbors.passed_on(router, station, answers, now);
+                self.neighbors.forwarded(router, station, confirms, now);
             }
         } else if station.is_single()
             && station != own.station
             && own.can_be_neighbor(host)
-            && self.neighbors.spoke(host, station, answers, now)
+            && self.neighbors.heard_from(host, station, confirms, now)
         {
-            self.tcp.heard(host);
+            self.tcp.neighbor_resolved(host);
         }
     }
 
@@ -309,15 +303,16 @@ impl Receiver<'_> {
     fn fragment<T: TxToken>(
         &mut self,
         packet: &Packet<'_>,
-        part: (&Ipv4, &Fragment),
+        ip: &Ipv4,
+        fragment: &Fragment,
         reply: T,
     ) -> Verdict {
-        let whole = match self.fragments.add(packet, part, self.now) {
+        let whole = match self.fragments.add(packet, ip, fragment, self.now) {
             Ok(Some(whole)) => whole,
             Ok(None) => return Verdict::Kept,
             Err(reason) => return Verdict::Dropped(reason),
         };
-        // No card has verified it.
+        // No card verifies checksums over several fragments, so all of them are verified here.
         match packet::parse(&whole, self.own, &ChecksumCapabilities::default()) {
             Ok(headers) => {
                 let (frame, headers) = (&whole[..], &headers);
@@ -327,102 +322,132 @@ impl Receiver<'_> {
         }
     }
 
-    /// Processes segments that were joined, which the connection expected.
-    fn process_joined<T: TxToken>(
+    /// Processes the long segment of a run, which the connection expected.
+    fn joined<T: TxToken>(
         &mut self,
         id: ConnectionId,
         segment: &Segment,
         datagram: &[u8],
-        hurry: bool,
-        reply: Option<T>,
+        at_once: bool,
+        mut reply: Option<T>,
     ) {
-        let mut one = Arriving::new(datagram, segment.station, (self.own, reply));
-        let now = self.now;
-        self.spoke((*segment.tuple.peer.ip(), segment.station), true);
-        if hurry {
-            self.tcp.hurry(id, true);
+        self.heard_from(*segment.tuple.peer.ip(), segment.station, true);
+        if at_once {
+            self.tcp.acknowledge_at_once(id, true);
         }
-        self.engine.ingress(&mut one, self.tcp.parts(id), now);
-        if hurry {
-            self.tcp.hurry(id, false);
+        self.ingress(id, segment.station, datagram, &mut reply);
+        if at_once {
+            self.tcp.acknowledge_at_once(id, false);
         }
-        let last_word = self.tcp.after(id, segment, now, self.memory);
-        if let (Some(last_word), Some(reply)) = (last_word, one.reply) {
-            acknowledge(reply, self.own, segment, (last_word, 0));
-        }
+        self.after(id, segment, reply);
     }
 
-    /// Processes a segment. Returns what became of it, and the acknowledgement to answer
-    /// with if there is no socket to do it.
+    /// Processes a segment, which lies in this datagram and frame.
     fn segment<T: TxToken>(
         &mut self,
         segment: &Segment,
+        datagram: &[u8],
         frame: &[u8],
-        one: &mut Arriving<'_, T>,
-    ) -> (Verdict, Option<LastWord>) {
+        reply: T,
+    ) -> Verdict {
         let now = self.now;
-        if self.early.is_early(now) && self.tcp.lacks_listener(segment) && self.early.keep(frame) {
-            return (Verdict::Kept, None);
+        if self.early_syns.is_early(now)
+            && self.tcp.lacks_listener(segment)
+            && self.early_syns.keep(frame)
+        {
+            return Verdict::Kept;
         }
-        match self.tcp.before(segment, self.own, (now, self.memory)) {
-            Course::Drop(reason) => (Verdict::Dropped(reason), None),
-            Course::Repeat(last_word) => (Verdict::Delivered, Some(last_word)),
-            Course::Connection(id) => {
-                self.engine.ingress(one, self.tcp.parts(id), now);
-                let last_word = self.tcp.after(id, segment, now, self.memory);
-                (Verdict::Delivered, last_word)
+        let (own, memory) = (self.own, &mut *self.memory);
+        let mut reply = Some(reply);
+        match self.tcp.before(segment, &mut Context { own, memory, now }) {
+            Course::Process(id) => {
+                self.ingress(id, segment.station, datagram, &mut reply);
+                self.after(id, segment, reply);
             }
-            Course::Instead(id, shape, old) => {
+            Course::Substitute {
+                id,
+                substitute,
+                acknowledge,
+            } => {
                 let data = frame.get(segment.data..).unwrap_or_default();
-                let data = data.get(..shape.len).unwrap_or_default();
-                let from = (segment.tuple, segment.station);
-                if !self.present(id, from, (&shape, data), &mut one.reply) {
+                let data = data.get(..substitute.len).unwrap_or_default();
+                if !self.ingress_substitute(id, segment, &substitute, data, &mut reply) {
                     self.tcp.not_completed(id, self.memory);
-                    return (Verdict::Dropped(DropReason::NoMemory), None);
+                    return Verdict::Dropped(DropReason::NoMemory);
                 }
-                let last_word = self.tcp.after(id, &shape.of(segment), now, self.memory);
-                if let Some(old) = old {
-                    self.present(id, from, (&old, &[0]), &mut one.reply);
+                let acknowledgment =
+                    self.tcp
+                        .after(id, &substitute.apply(segment), now, self.memory);
+                if let Some(old) = acknowledge {
+                    self.ingress_substitute(id, segment, &old, &[0], &mut reply);
                 }
-                (Verdict::Delivered, last_word)
+                if let (Some(acknowledgment), Some(reply)) = (acknowledgment, reply) {
+                    emit::acknowledge(reply, own, segment, &acknowledgment);
+                }
             }
-            Course::Acknowledge(id, old, reason) => {
-                let from = (segment.tuple, segment.station);
-                self.present(id, from, (&old, &[0]), &mut one.reply);
-                (Verdict::Dropped(reason), None)
+            Course::DropAndAcknowledge(id, old, reason) => {
+                self.ingress_substitute(id, segment, &old, &[0], &mut reply);
+                return Verdict::Dropped(reason);
             }
-            Course::Challenge(last_word, window, reason) => {
-                if let Some(reply) = one.reply.take() {
-                    acknowledge(reply, self.own, segment, (last_word, window));
+            Course::Acknowledge(acknowledgment, verdict) => {
+                if let Some(reply) = reply {
+                    emit::acknowledge(reply, own, segment, &acknowledgment);
                 }
-                (Verdict::Dropped(reason), None)
+                return verdict;
             }
             Course::SynAck(answer) => {
-                if let Some(reply) = one.reply.take() {
-                    syn_ack(reply, self.own, &answer);
+                if let Some(reply) = reply {
+                    emit::syn_ack(reply, own, &answer);
                 }
-                (Verdict::Delivered, None)
             }
-            Course::Done => (Verdict::Delivered, None),
             Course::Reset(reason) => {
-                if let Some(reply) = one.reply.take() {
-                    reset(reply, self.own, segment);
+                if let Some(reply) = reply {
+                    emit::reset(reply, own, segment);
                 }
-                (Verdict::Dropped(reason), None)
+                return Verdict::Dropped(reason);
             }
+            Course::Drop(reason) => return Verdict::Dropped(reason),
+            Course::Done => {}
+        }
+        Verdict::Delivered
+    }
+
+    /// Has smoltcp process a datagram for a connection. `station`: the station that sent it.
+    fn ingress<T: TxToken>(
+        &mut self,
+        id: ConnectionId,
+        station: Station,
+        datagram: &[u8],
+        reply: &mut Option<T>,
+    ) {
+        let arriving = Arriving {
+            datagram,
+            reply_header: self.own.station.header(station, ethernet::IPV4),
+            reply,
+        };
+        self.engine.ingress(arriving, self.tcp.parts(id), self.now);
+    }
+
+    /// Notes what has become of a connection, and sends the acknowledgment that it has no socket for.
+    fn after<T: TxToken>(&mut self, id: ConnectionId, segment: &Segment, reply: Option<T>) {
+        let acknowledgment = self.tcp.after(id, segment, self.now, self.memory);
+        if let (Some(acknowledgment), Some(reply)) = (acknowledgment, reply) {
+            emit::acknowledge(reply, self.own, segment, &acknowledgment);
         }
     }
 
-    /// Gives smoltcp a segment that is made here. `false` if there is no memory for its data.
+    /// Has smoltcp process a substitute for a segment. Returns `false` if there is no memory for its
+    /// data.
     #[cold]
-    fn present<T: TxToken>(
+    fn ingress_substitute<T: TxToken>(
         &mut self,
         id: ConnectionId,
-        from: (Tuple, Station),
-        (shape, data): (&Shape, &[u8]),
+        segment: &Segment,
+        substitute: &Substitute,
+        data: &[u8],
         reply: &mut Option<T>,
     ) -> bool {
-        // With the octet of a probe.
+        // One octet of data fits the short buffer.
         let mut short = [0; FROM_PEER + 1];
         let mut long = Vec::new();
         if data.len() > 1 {
@@ -435,11 +460,8 @@ impl Receiver<'_> {
             true => &mut short[..],
             false => &mut long[..],
         };
-        let (own, (tuple, station)) = (self.own, from);
-        let datagram = from_peer(place, own, tuple, shape, data);
-        let mut one = Arriving::new(datagram, station, (own, reply.take()));
-        self.engine.ingress(&mut one, self.tcp.parts(id), self.now);
-        *reply = one.reply;
+        let datagram = emit::from_peer(place, self.own, segment.tuple, substitute, data);
+        self.ingress(id, segment.station, datagram, reply);
         if !long.is_empty() {
             self.memory.give_back_frame(long);
         }

@@ -1,103 +1,99 @@
-//! SEGMENT ARRIVES (RFC 9293 §3.10.7.3 and §3.10.7.4, with RFC 5961): what becomes of a
-//! segment for a connection, before smoltcp gets it.
+//! SEGMENT ARRIVES (RFC 9293 §3.10.7.3 and §3.10.7.4, with RFC 5961): what is to be done with a
+//! segment for a connection. It is decided before smoltcp gets the segment.
 //!
-//! smoltcp takes what is as it should be. What is not it treats more briefly than the RFCs
-//! want: it ignores SYNs and old acknowledgements without an answer, takes a FIN behind data
-//! that it cut off, and data behind a FIN. So the checks are made here, in their order, and
-//! smoltcp is given the part of a segment that is acceptable.
+//! smoltcp processes acceptable segments correctly, but treats others more briefly than the RFCs
+//! want: it ignores SYNs and old acknowledgments without an answer, and it accepts a FIN behind data
+//! that it cut off, and data behind a FIN. So all checks are made here, in the order of the RFC, and
+//! smoltcp is given the acceptable part of a segment.
 
 use crate::packet::Segment;
-use crate::tcp::tcb::{Said, Tcb};
+use crate::tcp::sequence::SequenceVariables;
 use crate::verdict::DropReason;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
 
-/// A segment that smoltcp processes instead of the one that came.
+/// The segment that smoltcp processes in the place of the received one. Its data is the beginning of
+/// the received segment's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct Substitute {
     pub seq: TcpSeqNumber,
     pub ack: TcpSeqNumber,
     pub window: u16,
     pub fin: bool,
     pub rst: bool,
-    /// Octets of the data that was there, from the first on.
+    /// Octets of data.
     pub len: usize,
 }
 
-/// What becomes of a segment.
+/// What is to be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// smoltcp processes it.
     Process,
-    /// smoltcp processes this instead.
-    Instead(Shape),
-    /// smoltcp processes this instead, and then it is answered with an acknowledgement.
-    Probe(Shape),
-    /// It is dropped and answered with an acknowledgement: with a challenge, of which only
-    /// so many are sent, unless it has data, whose sender waits for that.
-    Acknowledge(DropReason, Pace),
+    /// smoltcp processes this one in its place.
+    Substitute(Substitute),
+    /// smoltcp processes this one in its place, and then it is acknowledged: it probes a closed
+    /// window.
+    WindowProbe(Substitute),
+    /// It is dropped and acknowledged. It takes up sequence space, so that the peer sends it no
+    /// faster than its retransmission timer lets it.
+    Acknowledge(DropReason),
+    /// It is dropped and answered with a challenge ACK, if the rate of these allows (RFC 5961 §7):
+    /// otherwise two ends that disagree would answer each other for ever.
+    Challenge(DropReason),
     /// It is dropped and answered with a RST.
     Reset(DropReason),
-    /// It ends a connection that is not complete, which began with the peer's SYN.
+    /// It ends a connection in SYN-RECEIVED that the peer began.
     Forget,
     /// It is dropped.
     Drop(DropReason),
 }
 
-/// How many answers there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// One for each segment: the peer sends no faster than its timers.
-    Each,
-    /// RFC 5961 §7: so that two ends that disagree do not answer each other for ever.
-    Limited,
-}
-
-impl Segment {
-    /// What it says of the connection's variables.
-    pub fn said(&self) -> Said {
-        Said {
-            seq: self.seq,
-            ack: self.ack,
-            window: self.window,
-        }
-    }
-}
-
-/// Whether a segment is just what a synchronized connection expects next: most are. If the
-/// peer's FIN has come, only one without text is.
+/// Whether a segment is just what a synchronized connection expects next, as most segments are. Once
+/// the peer's FIN has come (`fin_received`), this is only a segment without data.
 #[inline]
-pub(super) fn is_expected(tcb: &Tcb, peer_finished: bool, segment: &Segment) -> bool {
+pub(super) fn is_expected(
+    sequence: &SequenceVariables,
+    fin_received: bool,
+    segment: &Segment,
+) -> bool {
     let len = segment.len + usize::from(segment.fin);
     let is_plain = !segment.syn && !segment.rst;
     is_plain
-        && tcb.expects(&segment.said())
-        && (len == 0 || (!peer_finished && tcb.next + len <= tcb.edge))
+        && sequence.expects(segment)
+        && (len == 0 || (!fin_received && sequence.rcv_nxt + len <= sequence.rcv_edge))
 }
 
-/// Decides on a segment for a connection that is not CLOSED or LISTEN. `passive`: it began
-/// with the peer's SYN.
+/// Decides on a segment for a connection in any state but CLOSED and LISTEN. `is_passive`: the peer
+/// began the connection, with its SYN.
 #[cold]
-pub(super) fn arrives((state, passive): (State, bool), tcb: &Tcb, segment: &Segment) -> Arrival {
+pub(super) fn arrives(
+    (state, is_passive): (State, bool),
+    sequence: &SequenceVariables,
+    segment: &Segment,
+) -> Arrival {
     match state {
-        State::SynSent => syn_sent(tcb, segment),
-        _ => synchronized((state, passive), tcb, segment),
+        State::SynSent => syn_sent(sequence, segment),
+        _ => synchronized((state, is_passive), sequence, segment),
     }
 }
 
 /// RFC 9293 §3.10.7.3.
-fn syn_sent(tcb: &Tcb, segment: &Segment) -> Arrival {
+fn syn_sent(sequence: &SequenceVariables, segment: &Segment) -> Arrival {
     // First: ACK.
-    let is_bad = |ack: TcpSeqNumber| !tcb.has_sent || ack <= tcb.una || ack > tcb.max;
+    let is_bad =
+        |ack: TcpSeqNumber| !sequence.syn_sent || ack <= sequence.snd_una || ack > sequence.snd_max;
     match segment.ack {
         Some(ack) if is_bad(ack) => match segment.rst {
             true => Arrival::Drop(DropReason::TcpBadAck),
             false => Arrival::Reset(DropReason::TcpBadAck),
         },
         // Second: RST, which must acknowledge our SYN.
-        Some(ack) if segment.rst => Arrival::Instead(Shape::reset(tcb, segment.seq, ack)),
+        Some(ack) if segment.rst => {
+            Arrival::Substitute(Substitute::reset(sequence, segment.seq, ack))
+        }
         None if segment.rst => Arrival::Drop(DropReason::TcpNoAck),
-        // Fourth: SYN. One with FIN opens nothing that could be kept.
+        // Fourth: SYN. A SYN with FIN opens no connection that could last.
         _ if segment.syn && !segment.fin => Arrival::Process,
         // Fifth.
         _ => Arrival::Drop(DropReason::TcpOutOfWindow),
@@ -105,87 +101,91 @@ fn syn_sent(tcb: &Tcb, segment: &Segment) -> Arrival {
 }
 
 /// RFC 9293 §3.10.7.4.
-fn synchronized((state, passive): (State, bool), tcb: &Tcb, segment: &Segment) -> Arrival {
-    let (seq, next, edge) = (segment.seq, tcb.next, tcb.edge);
-    let is_open = next < edge;
-    let is_inside = |seq| next <= seq && seq < edge;
-    // First: the sequence number. Second: RST, of which only that counts.
-    if segment.rst && seq == next {
-        return Arrival::Instead(Shape::reset(tcb, seq, tcb.una));
+fn synchronized(
+    (state, is_passive): (State, bool),
+    sequence: &SequenceVariables,
+    segment: &Segment,
+) -> Arrival {
+    let (seq, rcv_nxt, rcv_edge) = (segment.seq, sequence.rcv_nxt, sequence.rcv_edge);
+    let is_open = rcv_nxt < rcv_edge;
+    let is_inside = |seq| rcv_nxt <= seq && seq < rcv_edge;
+    // First, the sequence number, and second, RST: of a RST only its sequence number counts.
+    if segment.rst && seq == rcv_nxt {
+        return Arrival::Substitute(Substitute::reset(sequence, seq, sequence.snd_una));
     }
-    if !tcb.has_sent {
-        // Our SYN waits for room: the peer was told of no window yet.
+    if !sequence.syn_sent {
+        // Our SYN still waits for room at the card, so that the peer was told no window yet.
         return Arrival::Drop(DropReason::TcpOutOfWindow);
     }
     if segment.rst {
-        return match () {
-            () if is_inside(seq) => {
-                Arrival::Acknowledge(DropReason::TcpInexactReset, Pace::Limited)
-            }
-            () => Arrival::Drop(DropReason::TcpOutOfWindow),
+        return match is_inside(seq) {
+            true => Arrival::Challenge(DropReason::TcpInexactReset),
+            false => Arrival::Drop(DropReason::TcpOutOfWindow),
         };
     }
-    // Fourth: SYN, wherever it is (RFC 5961 §4.2).
+    // Fourth: SYN, whatever its sequence number (RFC 5961 §4.2).
     if segment.syn {
-        return match state == State::SynReceived && passive && is_inside(seq) {
+        return match state == State::SynReceived && is_passive && is_inside(seq) {
             true => Arrival::Forget,
-            false => Arrival::Acknowledge(DropReason::TcpSyn, Pace::Limited),
+            false => Arrival::Challenge(DropReason::TcpSyn),
         };
     }
     let len = segment.len + usize::from(segment.fin);
-    let acceptable = match len {
-        0 if !is_open => seq == next,
+    let is_acceptable = match len {
+        0 if !is_open => seq == rcv_nxt,
         0 => is_inside(seq),
         _ => is_open && (is_inside(seq) || is_inside(seq + len - 1)),
     };
-    // Probes of a closed window: valid acknowledgements are to be accepted with them.
-    let is_probe = !is_open && (seq == next || seq + 1 == next);
-    if !acceptable && !is_probe {
-        return Arrival::Acknowledge(DropReason::TcpOutOfWindow, Pace::of(len));
+    // While the window is closed, probes of it are not acceptable, but their acknowledgments are.
+    let is_probe = !is_open && (seq == rcv_nxt || seq + 1 == rcv_nxt);
+    if !is_acceptable && !is_probe {
+        return match len {
+            0 => Arrival::Challenge(DropReason::TcpOutOfWindow),
+            _ => Arrival::Acknowledge(DropReason::TcpOutOfWindow),
+        };
     }
     // Fifth: ACK.
     let Some(ack) = segment.ack else {
         return Arrival::Drop(DropReason::TcpNoAck);
     };
-    let is_new = tcb.una < ack && ack <= tcb.max;
+    let is_new = sequence.snd_una < ack && ack <= sequence.snd_max;
     if state == State::SynReceived && !is_new {
         return Arrival::Reset(DropReason::TcpBadAck);
     }
-    if ack > tcb.max || ack < tcb.una - tcb.max_wnd as usize {
-        return Arrival::Acknowledge(DropReason::TcpBadAck, Pace::Limited);
+    if ack > sequence.snd_max || ack < sequence.snd_una - sequence.max_snd_wnd as usize {
+        return Arrival::Challenge(DropReason::TcpBadAck);
     }
-    let said = segment.said();
-    let window = match ack >= tcb.una && tcb.tells_window(&said) {
+    let window = match ack >= sequence.snd_una && sequence.updates_window(segment) {
         true => segment.window,
-        false => tcb.shown(),
+        false => sequence.smoltcp_window(),
     };
-    let mut shape = Shape {
+    let mut substitute = Substitute {
         seq,
-        ack: ack.max(tcb.una),
+        ack: ack.max(sequence.snd_una),
         window,
         fin: segment.fin,
         rst: false,
         len: segment.len,
     };
-    if !acceptable {
-        (shape.seq, shape.len, shape.fin) = (next, 0, false);
-        return Arrival::Probe(shape);
+    if !is_acceptable {
+        (substitute.seq, substitute.len, substitute.fin) = (rcv_nxt, 0, false);
+        return Arrival::WindowProbe(substitute);
     }
-    // Seventh and eighth: text and FIN. What lies behind the window is cut off, FIN included.
+    // Seventh, data, and eighth, FIN: what lies behind the window is cut off, FIN included.
     let receives = matches!(
         state,
         State::SynReceived | State::Established | State::FinWait1 | State::FinWait2
     );
     match receives {
-        false => (shape.seq, shape.len, shape.fin) = (next, 0, false),
-        true if seq + len > edge => {
-            shape.fin = false;
-            // The segment begins before the edge.
-            shape.len = shape.len.min(edge - seq);
+        false => (substitute.seq, substitute.len, substitute.fin) = (rcv_nxt, 0, false),
+        true if seq + len > rcv_edge => {
+            substitute.fin = false;
+            // An acceptable segment begins before the edge, so this is not negative.
+            substitute.len = substitute.len.min(rcv_edge - seq);
         }
         true => {}
     }
-    let same = Shape {
+    let unchanged = Substitute {
         seq,
         ack,
         window: segment.window,
@@ -193,39 +193,29 @@ fn synchronized((state, passive): (State, bool), tcb: &Tcb, segment: &Segment) -
         rst: false,
         len: segment.len,
     };
-    match shape == same {
+    match substitute == unchanged {
         true => Arrival::Process,
-        false => Arrival::Instead(shape),
+        false => Arrival::Substitute(substitute),
     }
 }
 
-impl Pace {
-    /// For a segment that takes so much of the sequence space.
-    fn of(len: usize) -> Self {
-        match len {
-            0 => Pace::Limited,
-            _ => Pace::Each,
-        }
-    }
-}
-
-impl Shape {
-    fn reset(tcb: &Tcb, seq: TcpSeqNumber, ack: TcpSeqNumber) -> Self {
-        Shape {
+impl Substitute {
+    fn reset(sequence: &SequenceVariables, seq: TcpSeqNumber, ack: TcpSeqNumber) -> Self {
+        Substitute {
             seq,
             ack,
-            window: tcb.shown(),
+            window: sequence.smoltcp_window(),
             fin: false,
             rst: true,
             len: 0,
         }
     }
 
-    /// A segment that says nothing, but that it has another window.
-    pub fn window(tcb: &Tcb, window: u16) -> Self {
-        Shape {
-            seq: tcb.next,
-            ack: tcb.una,
+    /// A segment that changes nothing but the window.
+    pub fn window_update(sequence: &SequenceVariables, window: u16) -> Self {
+        Substitute {
+            seq: sequence.rcv_nxt,
+            ack: sequence.snd_una,
             window,
             fin: false,
             rst: false,
@@ -233,24 +223,24 @@ impl Shape {
         }
     }
 
-    /// A segment that smoltcp answers with an acknowledgement, in every state but SYN-SENT: an
-    /// octet that was received already.
-    pub fn old(state: State, tcb: &Tcb) -> Self {
-        Shape {
-            seq: tcb.next - 1,
+    /// One octet that was received before. smoltcp answers it with an acknowledgment in every state
+    /// but SYN-SENT.
+    pub fn old_octet(state: State, sequence: &SequenceVariables) -> Self {
+        Substitute {
+            seq: sequence.rcv_nxt - 1,
             ack: match state {
-                State::SynReceived => tcb.max,
-                _ => tcb.una,
+                State::SynReceived => sequence.snd_max,
+                _ => sequence.snd_una,
             },
-            window: tcb.shown(),
+            window: sequence.smoltcp_window(),
             fin: false,
             rst: false,
             len: 1,
         }
     }
 
-    /// The segment that it is, of the same connection as another.
-    pub fn of(&self, segment: &Segment) -> Segment {
+    /// The received segment with the fields of this one.
+    pub fn apply(&self, segment: &Segment) -> Segment {
         Segment {
             seq: self.seq,
             ack: Some(self.ack),

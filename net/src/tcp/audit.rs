@@ -1,27 +1,27 @@
-//! For the tests: whether the books agree with the sockets, by looking at all of them.
+//! For the tests: whether the tables agree with the connections, by looking at all of these.
 
 use crate::memory::Memory;
 use crate::names::ConnectionId;
-use crate::tcp::agenda::Next;
 use crate::tcp::engine::{Engine, RETRY_NEIGHBOR_NS};
+use crate::tcp::schedule::WaitsFor;
 use crate::tcp::{Connection, Holder, Role, Tcp};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::State;
 
 impl Tcp {
-    pub fn lull_all(&mut self, now: u64, memory: &mut Memory) -> usize {
+    pub fn make_all_dormant(&mut self, now: u64, memory: &mut Memory) -> usize {
         let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
-        let lulled = slots.into_iter().filter(|&slot| {
+        let dormant = slots.into_iter().filter(|&slot| {
             let id = ConnectionId(slot);
             let group = self.get(id).map_or(0, |connection| connection.group);
-            let lulled = self.lull(id, now, memory);
-            if lulled {
+            let dormant = self.make_dormant(id, now, memory);
+            if dormant {
                 self.unrank(id, group);
             }
-            lulled
+            dormant
         });
-        lulled.count()
+        dormant.count()
     }
 
     pub fn audit(&mut self, engine: &mut Engine, now: u64) {
@@ -29,8 +29,8 @@ impl Tcp {
         let (mut orphans, mut dying, mut waiting) = (0, 0, 0);
         let mut used: BTreeMap<u16, usize> = BTreeMap::new();
         for (slot, connection) in &mut self.slots {
-            if let Some(solo) = &connection.solo {
-                let octets = solo.get().recv_capacity() + solo.get().send_capacity();
+            if let Some(socket) = &connection.socket {
+                let octets = socket.buffer_octets();
                 if octets > Connection::BARE {
                     *used.entry(connection.group).or_default() += octets;
                 }
@@ -59,23 +59,23 @@ impl Tcp {
             let holder = Holder::Connection(id);
             assert_eq!(self.by_tuple.get(&connection.tuple), Some(&holder));
             *ports.entry(port).or_default() += 1;
-            let looks_at = self.agenda.looks_at(slot).unwrap_or(u64::MAX);
-            let Some(solo) = &mut connection.solo else {
+            let looks_at = self.schedule.looks_at(slot).unwrap_or(u64::MAX);
+            let Some(sole) = &mut connection.socket else {
                 assert!(
                     looks_at < u64::MAX,
                     "{id:?} is dormant, and never looked at"
                 );
                 continue;
             };
-            match engine.wants(solo.set(), now) {
-                Next::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
-                Next::Turn if self.agenda.waits(slot) => {
+            match engine.waits_for(sole.set(), now) {
+                WaitsFor::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
+                WaitsFor::Turn if self.schedule.waits(slot) => {
                     assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");
                 }
-                Next::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
+                WaitsFor::Turn => assert!(looks_at <= now, "{id:?}: {looks_at}, not now {now}"),
                 _ => {}
             }
-            let socket = solo.get();
+            let socket = sole.get();
             let over = socket.state() == State::Closed;
             let unnoticed = match connection.role {
                 Role::Dying { .. } => socket.remote_endpoint().is_none(),
@@ -91,7 +91,7 @@ impl Tcp {
             half_open += usize::from(listened);
         }
         let served = |slot| self.slots.get(slot).is_some_and(|c| !c.detached);
-        assert!(self.agenda.waiting().all(served), "somebody who is gone");
+        assert!(self.schedule.waiting().all(served), "somebody who is gone");
         assert_eq!(self.ports, ports);
         assert_eq!(self.by_tuple.len(), ports.values().sum::<usize>());
         if let Some((tuple, id)) = &self.latest {

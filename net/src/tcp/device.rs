@@ -1,23 +1,23 @@
-//! The two devices that smoltcp sees: the card, and one received datagram.
+//! The two devices that smoltcp's interface gets: the card, and one received datagram.
 //!
-//! Both carry IPv4 packets, so that smoltcp knows no stations and asks for none. The header of
-//! the frame is put in front here, in the place where the card sends from: that of an answer is
-//! turned round, that of what a connection sends names the station of its next hop
-//! ([`crate::ip::neighbors`]).
+//! Both carry IPv4 packets without a link layer (`Medium::Ip`), so that smoltcp has no neighbour
+//! table and sends no ARP requests. The Ethernet header is put in front here, in the buffer that the
+//! card sends from. A reply goes to the station that the received frame came from. What a connection
+//! sends goes to the station of its next hop ([`crate::ip::neighbors`]).
 
-use crate::ip::interface::Interface;
-use crate::link::ethernet::{self, ETHERNET, Header, Station};
-use crate::link::{Fill, Link};
-use crate::tcp::tcb::Tcb;
+use crate::link::ethernet::{ETHERNET, Header};
+use crate::link::{Link, LinkToken};
+use crate::tcp::sequence::SequenceVariables;
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-/// The card as smoltcp sees it when it may send.
+/// The card, for smoltcp to send a segment of one connection.
 pub(crate) struct Sending<'p, D> {
     pub link: &'p mut Link<D>,
     /// The variables of the connection whose turn it is.
-    pub tcb: Option<&'p mut Tcb>,
-    /// The header of its frames. Without one there is no room, whatever the card has.
+    pub sequence: Option<&'p mut SequenceVariables>,
+    /// The Ethernet header of the frames. If the next hop's station is not known, there is none, and
+    /// smoltcp is told that the card has no room.
     pub header: Option<Header>,
 }
 
@@ -27,7 +27,7 @@ impl<D: Device> Device for Sending<'_, D> {
     where
         Self: 'a;
     type TxToken<'a>
-        = Framed<Fill<'a, D::TxToken<'a>>>
+        = FramedToken<LinkToken<'a, D::TxToken<'a>>>
     where
         Self: 'a;
 
@@ -37,8 +37,8 @@ impl<D: Device> Device for Sending<'_, D> {
 
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
         let header = self.header?;
-        let room = self.link.room(now, self.tcb.as_deref_mut())?;
-        Some(Framed { header, room })
+        let token = self.link.transmit(now, self.sequence.as_deref_mut())?;
+        Some(FramedToken { header, token })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -46,16 +46,16 @@ impl<D: Device> Device for Sending<'_, D> {
     }
 }
 
-/// Room for a packet, behind the header of its frame.
-pub(crate) struct Framed<T> {
+/// A token for IPv4 packets: it puts an Ethernet header in front.
+pub(crate) struct FramedToken<T> {
     header: Header,
-    room: T,
+    token: T,
 }
 
-impl<T: TxToken> TxToken for Framed<T> {
+impl<T: TxToken> TxToken for FramedToken<T> {
     #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.room.consume(ETHERNET + len, |frame| {
+        self.token.consume(ETHERNET + len, |frame| {
             let (header, packet) = frame.split_at_mut(ETHERNET);
             header.copy_from_slice(&self.header);
             f(packet)
@@ -64,87 +64,82 @@ impl<T: TxToken> TxToken for Framed<T> {
 
     #[inline]
     fn set_meta(&mut self, meta: PacketMeta) {
-        self.room.set_meta(meta);
+        self.token.set_meta(meta);
     }
 }
 
-/// An IPv4 datagram that was parsed, on its way to smoltcp; and room for the reply, which is
-/// still there afterwards if smoltcp had none.
-pub(crate) struct Arriving<'f, T> {
-    datagram: Option<&'f [u8]>,
-    /// The header of the reply's frame: it goes where the datagram has come from.
-    header: Header,
-    pub reply: Option<T>,
-}
-
-impl<'f, T> Arriving<'f, T> {
-    /// A datagram that has come from this station.
-    pub fn new(
-        datagram: &'f [u8],
-        station: Station,
-        (own, reply): (&Interface, Option<T>),
-    ) -> Self {
-        Arriving {
-            datagram: Some(datagram),
-            header: own.station.header(station, ethernet::IPV4),
-            reply,
-        }
-    }
+/// A received IPv4 datagram for smoltcp, and the token for its reply.
+pub(crate) struct Arriving<'a, T> {
+    pub datagram: &'a [u8],
+    /// The Ethernet header of the reply.
+    pub reply_header: Header,
+    /// smoltcp takes it if it replies.
+    pub reply: &'a mut Option<T>,
 }
 
 /// The device on which such a datagram arrives, for the connection with these variables.
-pub(crate) struct Receiving<'o, 'f, T> {
-    pub arriving: &'o mut Arriving<'f, T>,
-    pub tcb: &'o mut Tcb,
+pub(crate) struct Receiving<'a, T> {
+    pub datagram: Option<&'a [u8]>,
+    pub reply_header: Header,
+    pub reply: &'a mut Option<T>,
+    pub sequence: &'a mut SequenceVariables,
 }
 
-impl<'f, T: TxToken> Device for Receiving<'_, 'f, T> {
+impl<'d, T: TxToken> Device for Receiving<'d, T> {
     type RxToken<'a>
-        = Looked<'f>
+        = ReceivedToken<'d>
     where
         Self: 'a;
     type TxToken<'a>
-        = Framed<Reply<'a, T>>
+        = FramedToken<ReplyToken<'a, T>>
     where
         Self: 'a;
 
-    fn receive(&mut self, _: Instant) -> Option<(Looked<'f>, Self::TxToken<'_>)> {
-        let datagram = self.arriving.datagram.take()?;
-        let header = self.arriving.header;
-        let room = Reply(&mut self.arriving.reply, self.tcb);
-        Some((Looked(datagram), Framed { header, room }))
+    fn receive(&mut self, _: Instant) -> Option<(ReceivedToken<'d>, Self::TxToken<'_>)> {
+        let datagram = self.datagram.take()?;
+        let header = self.reply_header;
+        let token = ReplyToken {
+            reply: self.reply,
+            sequence: self.sequence,
+        };
+        Some((ReceivedToken(datagram), FramedToken { header, token }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         None
     }
 
-    /// smoltcp has asked the card, when the interface was made.
+    /// smoltcp asked for the card's capabilities when its interface was made.
     fn capabilities(&self) -> DeviceCapabilities {
         DeviceCapabilities::default()
     }
 }
 
-pub(crate) struct Looked<'f>(&'f [u8]);
+/// The token of a received datagram.
+pub(crate) struct ReceivedToken<'f>(pub &'f [u8]);
 
-impl RxToken for Looked<'_> {
+impl RxToken for ReceivedToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(self.0)
     }
 }
 
-pub(crate) struct Reply<'a, T>(&'a mut Option<T>, &'a mut Tcb);
+/// The token for a reply. The stack has it back if smoltcp sends none.
+pub(crate) struct ReplyToken<'a, T> {
+    reply: &'a mut Option<T>,
+    sequence: &'a mut SequenceVariables,
+}
 
-impl<T: TxToken> TxToken for Reply<'_, T> {
+impl<T: TxToken> TxToken for ReplyToken<'_, T> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let make = |frame: &mut [u8]| {
             let result = f(frame);
-            self.1.leaves(frame);
+            self.sequence.note_sent(frame);
             result
         };
-        match self.0.take() {
+        match self.reply.take() {
             Some(token) => token.consume(len, make),
-            // smoltcp sends at most one reply, so this is for completeness: it is lost.
+            // smoltcp sends at most one reply. A second one would be lost.
             None => make(&mut alloc::vec![0; len]),
         }
     }

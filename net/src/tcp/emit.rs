@@ -1,13 +1,12 @@
-//! The segments that the stack makes without smoltcp. The token fills in checksums, as in
-//! smoltcp's.
+//! The segments that the stack makes without smoltcp: those that it sends, whose checksums the token
+//! fills in, and those that smoltcp gets in the place of received ones.
 
 use crate::ip::interface::Interface;
 use crate::link::ethernet::{self, ETHERNET, Station};
 use crate::names::Tuple;
 use crate::packet::Segment;
-use crate::tcp::arrives::Shape;
-use crate::tcp::handshake::{Handshake, SynAck};
-use crate::tcp::time_wait::LastWord;
+use crate::tcp::arrives::Substitute;
+use crate::tcp::handshake::{Acknowledgment, Handshake, SynAck};
 use core::net::Ipv4Addr;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
@@ -15,28 +14,23 @@ use smoltcp::wire::{
     TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
-/// Sends the acknowledgement of a connection that has no socket, offering this window.
+/// Sends an acknowledgment to the sender of a segment.
 pub(crate) fn acknowledge(
     token: impl TxToken,
     own: &Interface,
     segment: &Segment,
-    (last_word, window_len): (LastWord, u16),
+    acknowledgment: &Acknowledgment,
 ) {
     let tcp = TcpRepr {
-        seq_number: last_word.seq,
-        ack_number: Some(last_word.ack),
-        window_len,
-        ..plain(segment.tuple.port, segment.tuple.peer.port())
+        seq_number: acknowledgment.seq,
+        ack_number: Some(acknowledgment.ack),
+        window_len: acknowledgment.window,
+        ..to_peer(&segment.tuple)
     };
-    send(
-        token,
-        own,
-        &tcp,
-        (*segment.tuple.peer.ip(), segment.station),
-    );
+    send(token, own, &tcp, &segment.tuple, segment.station);
 }
 
-/// Refuses a segment with a RST (RFC 9293 §3.10.7.1).
+/// Answers a segment with a RST (RFC 9293 §3.10.7.1).
 #[cold]
 pub(crate) fn reset(token: impl TxToken, own: &Interface, segment: &Segment) {
     let (seq_number, ack_number) = match segment.ack {
@@ -47,89 +41,78 @@ pub(crate) fn reset(token: impl TxToken, own: &Interface, segment: &Segment) {
         control: TcpControl::Rst,
         seq_number,
         ack_number,
-        ..plain(segment.tuple.port, segment.tuple.peer.port())
+        ..to_peer(&segment.tuple)
     };
-    send(
-        token,
-        own,
-        &tcp,
-        (*segment.tuple.peer.ip(), segment.station),
-    );
+    send(token, own, &tcp, &segment.tuple, segment.station);
 }
 
 /// Answers a SYN.
 pub(crate) fn syn_ack(token: impl TxToken, own: &Interface, answer: &SynAck) {
     let (tuple, offer) = (&answer.tuple, &answer.offer);
-    let plain = TcpRepr {
+    let reset = TcpRepr {
         control: TcpControl::Rst,
         seq_number: answer.seq,
         ack_number: Some(answer.ack),
-        ..plain(tuple.port, tuple.peer.port())
+        ..to_peer(tuple)
     };
-    let tcp = match answer.refuses {
-        true => plain,
+    let tcp = match answer.is_reset {
+        true => reset,
         false => TcpRepr {
             control: TcpControl::Syn,
             window_len: offer.window,
             window_scale: offer.shift,
             max_seg_size: offer.mss,
             sack_permitted: offer.sack_permitted,
-            ..plain
+            ..reset
         },
     };
-    send(token, own, &tcp, (*tuple.peer.ip(), answer.station));
+    send(token, own, &tcp, tuple, answer.station);
 }
 
-/// Sends a segment without data to a host, by way of this station.
-fn send(
-    token: impl TxToken,
-    own: &Interface,
-    tcp: &TcpRepr<'_>,
-    (to, station): (Ipv4Addr, Station),
-) {
+/// Sends a segment without data to the peer of a connection, by way of a station.
+fn send(token: impl TxToken, own: &Interface, tcp: &TcpRepr<'_>, tuple: &Tuple, station: Station) {
     let len = ETHERNET + IPV4_HEADER_LEN + tcp.buffer_len();
     token.consume(len, |frame| {
         let (header, datagram) = frame.split_at_mut(ETHERNET);
         header.copy_from_slice(&own.station.header(station, ethernet::IPV4));
-        put(datagram, tcp, (own.address(), to));
+        write(datagram, tcp, own.address(), *tuple.peer.ip());
     });
 }
 
-/// Octets of the headers of what [`from_peer`] makes.
+/// Octets of the IPv4 and TCP headers that [`from_peer`] makes.
 pub(crate) const FROM_PEER: usize = IPV4_HEADER_LEN + TCP_HEADER_LEN;
 
-/// Makes the IPv4 datagram in which a peer would have sent a segment of this shape, without
-/// checksums. `place` has room for [`FROM_PEER`] octets and the data.
+/// Makes an IPv4 datagram with a substitute for a received segment, without checksums. `place` has
+/// room for [`FROM_PEER`] octets and the data.
 #[cold]
 pub(crate) fn from_peer<'a>(
     place: &'a mut [u8],
     own: &Interface,
     tuple: Tuple,
-    shape: &Shape,
+    substitute: &Substitute,
     data: &[u8],
 ) -> &'a [u8] {
     let tcp = TcpRepr {
-        control: match (shape.rst, shape.fin) {
+        control: match (substitute.rst, substitute.fin) {
             (true, _) => TcpControl::Rst,
             (false, true) => TcpControl::Fin,
             _ => TcpControl::None,
         },
-        seq_number: shape.seq,
-        ack_number: Some(shape.ack),
-        window_len: shape.window,
+        seq_number: substitute.seq,
+        ack_number: Some(substitute.ack),
+        window_len: substitute.window,
         payload: data,
-        ..plain(tuple.peer.port(), tuple.port)
+        ..empty(tuple.peer.port(), tuple.port)
     };
     let datagram = &mut place[..FROM_PEER + data.len()];
-    put(datagram, &tcp, (*tuple.peer.ip(), own.address()));
+    write(datagram, &tcp, *tuple.peer.ip(), own.address());
     datagram
 }
 
-/// Octets of the longest SYN there is, with its IPv4 header: all options of TCP's.
+/// Octets of the longest SYN, with an IPv4 header: a TCP header has at most 60.
 pub(crate) const SYN_MAX: usize = IPV4_HEADER_LEN + 60;
 
-/// Makes the IPv4 datagram in which a peer would have begun these ones' connection, without
-/// checksums.
+/// Makes an IPv4 datagram with the peer's SYN of a handshake, without checksums.
 pub(crate) fn syn_from_peer<'a>(
     place: &'a mut [u8; SYN_MAX],
     own: &Interface,
@@ -143,15 +126,20 @@ pub(crate) fn syn_from_peer<'a>(
         window_scale: offer.shift,
         max_seg_size: offer.mss,
         sack_permitted: offer.sack_permitted,
-        ..plain(tuple.peer.port(), tuple.port)
+        ..empty(tuple.peer.port(), tuple.port)
     };
     let datagram = &mut place[..IPV4_HEADER_LEN + tcp.buffer_len()];
-    put(datagram, &tcp, (*tuple.peer.ip(), own.address()));
+    write(datagram, &tcp, *tuple.peer.ip(), own.address());
     datagram
 }
 
-/// A segment that says nothing.
-fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
+/// A segment of ours to the peer of a connection, without any flag, number or option.
+fn to_peer(tuple: &Tuple) -> TcpRepr<'static> {
+    empty(tuple.port, tuple.peer.port())
+}
+
+/// A segment between two ports, without any flag, number or option.
+fn empty(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
     TcpRepr {
         src_port,
         dst_port,
@@ -168,8 +156,8 @@ fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
     }
 }
 
-/// Puts a segment into an IPv4 datagram of its length.
-fn put(buffer: &mut [u8], tcp: &TcpRepr<'_>, (from, to): (Ipv4Addr, Ipv4Addr)) {
+/// Writes an IPv4 datagram with a segment into a buffer of just its length.
+fn write(buffer: &mut [u8], tcp: &TcpRepr<'_>, from: Ipv4Addr, to: Ipv4Addr) {
     let ip = Ipv4Repr {
         src_addr: from,
         dst_addr: to,

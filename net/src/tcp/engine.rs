@@ -1,26 +1,31 @@
-//! smoltcp's interface, always with one socket or none ([`crate::tcp::solo`]): whose frame it is was
-//! decided before ([`crate::stack::receive`]), and who is asked for frames is decided by [`crate::tcp::agenda`].
+//! smoltcp's interface. It is never given more than one socket ([`crate::tcp::sole_socket`]): the
+//! socket that a frame is for was found before ([`crate::stack::receive`]), and
+//! [`crate::tcp::schedule`] knows the sockets that may have something to send.
 
 use crate::ip::interface::Interface;
 use crate::link::Link;
 use crate::link::ethernet::Header;
 use crate::phy::instant;
-use crate::tcp::agenda::Next;
 use crate::tcp::device::{Arriving, Receiving, Sending};
-use crate::tcp::tcb::Tcb;
+use crate::tcp::schedule::WaitsFor;
+use crate::tcp::sequence::SequenceVariables;
 use alloc::boxed::Box;
 use smoltcp::iface::{self, PollResult, SocketSet};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
-/// How soon to look again when smoltcp wants to send at once but could not just now.
+/// How soon a socket is looked at again that wants to send at once but could not just now.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
-/// As [`RETRY_NS`], when the next hop's station is not known: who waits for it is woken when it is.
+/// The same for a socket whose next hop's station is not known. It is looked at earlier if the
+/// station becomes known.
 pub(crate) const RETRY_NEIGHBOR_NS: u64 = 1_000_000_000;
 
-/// smoltcp's interface, and what it is asked besides.
+/// A connection as smoltcp takes it: the set with its socket, and its sequence variables.
+pub(crate) type SocketParts<'a> = (&'a mut SocketSet<'static>, &'a mut SequenceVariables);
+
+/// smoltcp's interface.
 pub(crate) struct Engine {
-    /// Boxed: it holds tables and would be moved over a small stack.
+    /// Boxed, since it is large and would otherwise be moved over a small stack.
     interface: Box<iface::Interface>,
     /// How often smoltcp was given a socket to look at.
     pub looks: u64,
@@ -28,11 +33,11 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub fn new<D: Device>(own: &Interface, link: &mut Link<D>, now: u64) -> Self {
-        // What it draws from its seed is not used: connections begin in `opening`.
+        // The random seed stays 0: connections that need random numbers begin in `opening`.
         let settings = iface::Config::new(HardwareAddress::Ip);
         let mut card = Sending {
             link,
-            tcb: None,
+            sequence: None,
             header: None,
         };
         let mut interface = Box::new(iface::Interface::new(settings, &mut card, instant(now)));
@@ -43,76 +48,87 @@ impl Engine {
         }
     }
 
-    /// Our address is another one now.
+    /// Tells smoltcp that our address has changed.
     #[cold]
     pub fn set_address(&mut self, own: &Interface) {
         set_address(&mut self.interface, own);
     }
 
-    /// Processes a datagram for a socket; nothing happens if that is gone.
+    /// Processes a datagram for a socket. If the socket is gone, nothing happens.
     pub fn ingress<T: TxToken>(
         &mut self,
-        arriving: &mut Arriving<'_, T>,
-        socket: Option<(&mut SocketSet<'static>, &mut Tcb)>,
+        arriving: Arriving<'_, T>,
+        socket: Option<SocketParts<'_>>,
         now: u64,
     ) {
-        let Some((set, tcb)) = socket else {
+        let Some((set, sequence)) = socket else {
             return;
         };
         self.looks += 1;
-        let mut receiving = Receiving { arriving, tcb };
+        let mut receiving = Receiving {
+            datagram: Some(arriving.datagram),
+            reply_header: arriving.reply_header,
+            reply: arriving.reply,
+            sequence,
+        };
         self.interface
             .poll_ingress_single(instant(now), &mut receiving, set);
     }
 
-    /// Gives the socket of `set`, with these variables, its turn: it sends one frame or long
-    /// segment at most, behind the header that `way` makes if the next hop's station is known.
-    /// Its time-outs pass all the same if it is not. Returns whether it sent one.
+    /// Gives a socket its turn: it sends at most one frame or one long segment. `header` makes the
+    /// Ethernet header, if the next hop's station is known. If it is not, nothing is sent, but the
+    /// socket's time-outs pass all the same. Returns what the socket waits for next.
     pub fn egress<D: Device>(
         &mut self,
         link: &mut Link<D>,
-        (set, tcb): (&mut SocketSet<'static>, &mut Tcb),
-        way: impl FnOnce() -> Option<Header>,
+        (set, sequence): SocketParts<'_>,
+        header: impl FnOnce() -> Option<Header>,
         now: u64,
-    ) -> (bool, Next) {
+    ) -> WaitsFor {
         self.looks += 1;
-        match self.wants(set, now) {
-            Next::Turn => {}
-            next => return (false, next),
+        match self.waits_for(set, now) {
+            WaitsFor::Turn => {}
+            next => return next,
         }
-        let (tcb, header) = (Some(tcb), way());
-        let mut sending = Sending { link, tcb, header };
+        let (sequence, header) = (Some(sequence), header());
+        let mut sending = Sending {
+            link,
+            sequence,
+            header,
+        };
         let result = self.interface.poll_egress(instant(now), &mut sending, set);
         link.finish(instant(now));
         let sent = result != PollResult::None;
-        let next = match self.wants(set, now) {
-            Next::Turn if header.is_none() => Next::Neighbor(now.saturating_add(RETRY_NEIGHBOR_NS)),
-            Next::Turn if link.full => Next::Room,
-            // It must not spin if smoltcp does not do what it wants to.
-            Next::Turn if !sent => Next::Time(now.saturating_add(RETRY_NS)),
+        match self.waits_for(set, now) {
+            WaitsFor::Turn if header.is_none() => {
+                WaitsFor::Neighbor(now.saturating_add(RETRY_NEIGHBOR_NS))
+            }
+            WaitsFor::Turn if link.full => WaitsFor::Room,
+            // smoltcp does not do what it wants to do. Without a pause this would go on for ever.
+            WaitsFor::Turn if !sent => WaitsFor::Time(now.saturating_add(RETRY_NS)),
             next => next,
-        };
-        (sent, next)
+        }
     }
 
-    pub fn wants(&mut self, set: &SocketSet<'static>, now: u64) -> Next {
+    /// What smoltcp waits for with this socket: nothing, a time, or its turn.
+    pub fn waits_for(&mut self, set: &SocketSet<'static>, now: u64) -> WaitsFor {
         let Some(at) = self.interface.poll_at(instant(now), set) else {
-            return Next::Nothing;
+            return WaitsFor::Nothing;
         };
         let at = u64::try_from(at.total_micros()).unwrap_or(0) * 1000;
         match at <= now {
-            true => Next::Turn,
-            false => Next::Time(at),
+            true => WaitsFor::Turn,
+            false => WaitsFor::Time(at),
         }
     }
 }
 
-/// Tells smoltcp our address.
+/// Gives an interface our address.
 pub(crate) fn set_address(interface: &mut iface::Interface, own: &Interface) {
     interface.update_ip_addrs(|addresses| {
         addresses.clear();
         if let Some(network) = own.network() {
-            // The list is empty and holds at least one.
+            // The list is empty, so that the address has room in it.
             let cidr = Ipv4Cidr::new(network.address, network.prefix_len);
             let _ = addresses.push(IpCidr::Ipv4(cidr));
         }

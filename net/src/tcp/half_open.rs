@@ -1,54 +1,98 @@
 //! SYN-RECEIVED without sockets.
 //!
-//! A SYN costs nothing that a flood of them could use up: it becomes an entry of a bounded table,
-//! or, if that is full, is answered with a cookie and forgotten ([`crate::tcp::numbers`], RFC
-//! 4987 §3.6). The segment that acknowledges our SYN makes the socket ([`crate::tcp::opening`]).
-//! What other segments there may be is judged as ever ([`crate::tcp::arrives`]).
+//! A flood of SYNs must not use up memory. So a SYN makes no socket, but an entry in a bounded table;
+//! or, if the table is full, it is answered with a SYN cookie and forgotten ([`crate::tcp::isn`], RFC
+//! 4987 §3.6). The socket is made by the segment that acknowledges our SYN
+//! ([`crate::tcp::opening`]). Other segments are decided on as in every other state
+//! ([`crate::tcp::arrives`]).
 //!
-//! An entry remembers all that the peer offered, and its SYN-ACK is repeated (RFC 6298 §5). One
-//! that is answered by a cookie has no scaled window, and repeats its SYN itself.
+//! An entry holds all that the peer offered, and its SYN-ACK is repeated (RFC 6298 §5). After a cookie
+//! the peer must repeat its SYN itself, and its windows cannot be scaled.
 
-use crate::deadlines::nanoseconds;
-use crate::ip::interface::Interface;
+use crate::deadlines::{Deadlines, nanoseconds};
+use crate::link::ethernet::Station;
 use crate::memory::{Memory, RECEIVE_MAX};
 use crate::names::ConnectionId;
 use crate::packet::Segment;
 use crate::tcp::arrives::{Arrival, arrives, is_expected};
-use crate::tcp::backlog::HalfOpen;
-use crate::tcp::handshake::{Handshake, Offer, SynAck};
-use crate::tcp::numbers::{COOKIE_LIFE_NS, Told};
+use crate::tcp::handshake::{Acknowledgment, Handshake, Offer, SynAck};
+use crate::tcp::isn::{COOKIE_LIFE_NS, CookieCheck};
 use crate::tcp::opening::receive_syn;
-use crate::tcp::tcb::{Challenges, Tcb};
-use crate::tcp::time_wait::LastWord;
-use crate::tcp::{Course, Holder, Role, Tcp};
-use crate::verdict::DropReason;
+use crate::tcp::sequence::{Challenges, SequenceVariables};
+use crate::tcp::{Context, Course, Holder, Role, Tcp};
+use crate::verdict::{DropReason, Verdict};
+use slab::Slab;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
 
-/// RFC 6298 §2: until a round trip was measured; each repetition waits twice as long as the last.
+/// The time until a SYN-ACK is sent again (RFC 6298 §2, as long as no round trip was measured). Each
+/// repetition waits twice as long as the one before.
 const REPEAT_NS: u64 = 1_000_000_000;
-/// SYN-ACKs in all: Linux's `tcp_synack_retries` is one less.
+/// How often a SYN-ACK is sent at most. Linux's default is the same (`tcp_synack_retries` 5).
 const SENT_MAX: u8 = 6;
 
+/// A connection in SYN-RECEIVED: the peer has not acknowledged our SYN yet.
+pub(super) struct HalfOpen {
+    pub handshake: Handshake,
+    pub station: Station,
+    /// When the peer's SYN came.
+    pub since: u64,
+    /// How often our SYN-ACK was sent.
+    pub sent: u8,
+    /// Whether the listener is gone, so that the peer gets a RST.
+    pub is_refused: bool,
+    pub challenges: Challenges,
+}
+
+/// The table of connections in SYN-RECEIVED.
+#[derive(Default)]
+pub(super) struct HalfOpens {
+    pub slots: Slab<HalfOpen>,
+    /// When each is answered again, or forgotten.
+    pub due: Deadlines,
+    /// Until this time, a segment may acknowledge a cookie that was sent.
+    pub cookies_until: u64,
+}
+
+impl HalfOpens {
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// When the next entry is due.
+    pub fn deadline(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| at)
+    }
+
+    /// Each entry: its slot, its ends, and whether its listener is still there.
+    #[cfg(test)]
+    pub fn audit(&self) -> impl Iterator<Item = (usize, crate::names::Tuple, bool)> {
+        assert_eq!(self.slots.len(), self.due.len());
+        let entries = self.slots.iter();
+        entries.map(|(slot, half)| (slot, half.handshake.tuple, !half.is_refused))
+    }
+}
+
 impl Tcp {
-    /// The window that all SYN-ACKs offer: as much as every socket has room for.
-    fn window(&self) -> u16 {
+    /// The window that all SYN-ACKs offer: the size of the smallest receive buffer.
+    fn syn_window(&self) -> u16 {
         self.limits.tcp_receive.min(RECEIVE_MAX) as u16
     }
 
-    /// What our SYN offers to a peer that offered this.
+    /// The offer of our SYN to a peer that made this one.
     fn offer(&self, peer: &Offer) -> Offer {
         Offer {
-            window: self.window(),
+            window: self.syn_window(),
             mss: Some(self.link_mss as u16),
-            // Ours are not scaled, but the peer's may be then (RFC 7323 §2.2).
+            // Our windows are not scaled. But unless we send the option, too, the peer must not scale
+            // its windows (RFC 7323 §2.2).
             shift: peer.shift.map(|_| 0),
             sack_permitted: peer.sack_permitted,
         }
     }
 
-    /// Answers a SYN to a port that has a listener. `above`: the last number of the connection that
-    /// these ends had, if it is in TIME-WAIT.
+    /// Answers a SYN to a port that has a listener. `above`: the last sequence number of an old
+    /// connection between the same ends that is in TIME-WAIT.
     pub(super) fn syn(
         &mut self,
         segment: &Segment,
@@ -66,15 +110,15 @@ impl Tcp {
         let is_kept =
             listener.half_open < listener.backlog && self.half_open.len() < self.limits.half_open;
         if !is_kept {
-            // No cookie tells it.
+            // A cookie cannot hold it.
             offer.shift = None;
         }
         let iss = match is_kept {
-            true => self.numbers.initial(&tuple, now),
-            false => self.numbers.cookie(&tuple, segment.seq, &offer, now),
+            true => self.isn.initial(&tuple, now),
+            false => self.isn.cookie(&tuple, segment.seq, &offer, now),
         };
-        // RFC 9293 §3.6.1 (1): a new connection begins behind the last one of its ends, which may
-        // have gone faster than the clock. No cookie can be told to.
+        // RFC 9293 §3.6.1 (1): a new connection must begin with a higher number than the old one had,
+        // which may have counted faster than the clock. The number of a cookie cannot be raised.
         let iss = match above {
             Some(last) if iss <= last && is_kept => last + 1,
             Some(last) if iss <= last => return self.no_room(),
@@ -128,15 +172,15 @@ impl Tcp {
         SynAck {
             tuple: handshake.tuple,
             station: half.station,
-            // A RST has the number behind our SYN.
+            // A RST has the sequence number after our SYN.
             seq: handshake.iss + usize::from(half.is_refused),
             ack: handshake.irs + 1,
-            refuses: half.is_refused,
+            is_reset: half.is_refused,
             offer: self.offer(&handshake.offer),
         }
     }
 
-    /// When an entry is looked at next: it is answered again, or its time is over.
+    /// When an entry is due next: its SYN-ACK is sent again then, or its time is over.
     fn next_look(&self, half: &HalfOpen) -> u64 {
         let end = nanoseconds(self.timers.half_open);
         let next = match half.sent {
@@ -146,8 +190,8 @@ impl Tcp {
         half.since.saturating_add(next)
     }
 
-    /// The next SYN-ACK that is to be sent again, or RST that is to be sent, and the name under
-    /// which [`Tcp::answered`] is told that it was.
+    /// The next SYN-ACK that is to be sent again, or RST that is to be sent, with the slot of its
+    /// entry. [`Tcp::answer_sent`] must follow when it was sent.
     pub fn due_answer(&mut self, now: u64) -> Option<(usize, SynAck)> {
         loop {
             let slot = self.half_open.due.due(now)?;
@@ -163,8 +207,8 @@ impl Tcp {
         }
     }
 
-    /// That was sent.
-    pub fn answered(&mut self, slot: usize) {
+    /// Notes that the answer of [`Tcp::due_answer`] was sent.
+    pub fn answer_sent(&mut self, slot: usize) {
         let Some(half) = self.half_open.slots.get_mut(slot) else {
             return;
         };
@@ -178,14 +222,14 @@ impl Tcp {
         self.half_open.due.set(slot, self.next_look(half));
     }
 
-    /// Forgets an entry.
+    /// Removes an entry.
     pub(super) fn forget_half_open(&mut self, slot: usize) {
         if let Some(half) = self.take_half_open(slot) {
             self.forget_tuple(half.handshake.tuple);
         }
     }
 
-    /// Forgets all entries.
+    /// Removes all entries.
     #[cold]
     pub(super) fn forget_all_half_open(&mut self) {
         while let Some((_, slot)) = self.half_open.due.first() {
@@ -193,7 +237,7 @@ impl Tcp {
         }
     }
 
-    /// Takes an entry out, but leaves its ends in the tables.
+    /// Takes an entry out, but leaves its ends in the index: a connection takes its place.
     fn take_half_open(&mut self, slot: usize) -> Option<HalfOpen> {
         let half = self.half_open.slots.try_remove(slot)?;
         self.half_open.due.clear(slot);
@@ -204,7 +248,7 @@ impl Tcp {
         Some(half)
     }
 
-    /// Sends a RST to all that wait for this port, whose listener is gone.
+    /// Has a RST sent for all entries of this port, whose listener is gone.
     #[cold]
     pub(super) fn refuse_half_open(&mut self, port: u16, now: u64) {
         for (slot, half) in &mut self.half_open.slots {
@@ -220,36 +264,35 @@ impl Tcp {
         &mut self,
         slot: usize,
         segment: &Segment,
-        own: &Interface,
-        (now, memory): (u64, &mut Memory),
+        cx: &mut Context<'_>,
     ) -> Course {
-        let window = self.window();
+        let (window, now) = (self.syn_window(), cx.now);
         let half = self.half_open.slots.get_mut(slot);
         let Some(half) = half.filter(|half| !half.is_refused) else {
             return Course::Drop(DropReason::TcpAborted);
         };
         let (handshake, since) = (half.handshake, half.since);
         match arrival(&handshake, window, segment) {
-            Arrival::Instead(shape) if shape.rst => {
+            Arrival::Substitute(substitute) if substitute.rst => {
                 self.forget_half_open(slot);
                 Course::Done
             }
-            arrival @ (Arrival::Process | Arrival::Instead(_) | Arrival::Probe(_)) => {
-                let from = Some(slot);
-                match self.open((&handshake, from), own, (since, now), memory) {
+            arrival @ (Arrival::Process | Arrival::Substitute(_) | Arrival::WindowProbe(_)) => {
+                match self.open(&handshake, since, Some(slot), cx) {
                     Some(id) => completed(id, arrival),
                     None => self.no_room(),
                 }
             }
-            Arrival::Acknowledge(why, pace) => {
-                let last_word = LastWord {
+            Arrival::Challenge(why) if !self.counters.challenge(&mut half.challenges, now) => {
+                Course::Drop(why)
+            }
+            Arrival::Acknowledge(why) | Arrival::Challenge(why) => {
+                let acknowledgment = Acknowledgment {
                     seq: handshake.iss + 1,
                     ack: handshake.irs + 1,
+                    window,
                 };
-                match self.counters.allow(&mut half.challenges, pace, now) {
-                    true => Course::Challenge(last_word, window, why),
-                    false => Course::Drop(why),
-                }
+                Course::Acknowledge(acknowledgment, Verdict::Dropped(why))
             }
             Arrival::Reset(why) => self.reset(why, now),
             Arrival::Forget => {
@@ -260,27 +303,29 @@ impl Tcp {
         }
     }
 
-    /// Decides on an acknowledgement that comes to a port with a listener, and for no connection
-    /// (RFC 9293 §3.10.7.2, second): whether it brings a cookie back.
+    /// Decides on an acknowledgment that is for no connection, but for a port with a listener (RFC
+    /// 9293 §3.10.7.2, second): it may acknowledge a cookie.
     #[cold]
     pub(super) fn acknowledgment(
         &mut self,
         segment: &Segment,
         ack: TcpSeqNumber,
-        own: &Interface,
-        (now, memory): (u64, &mut Memory),
+        cx: &mut Context<'_>,
     ) -> Course {
+        let now = cx.now;
         if now >= self.half_open.cookies_until {
             return self.reset(DropReason::TcpNoConnection, now);
         }
         let (tuple, irs, iss) = (segment.tuple, segment.seq - 1, ack - 1);
-        let offer = match self.numbers.read(&tuple, (irs, iss), segment.window, now) {
-            Told::Offer(offer) => offer,
-            told => {
+        let check = self.isn.check_cookie(&tuple, irs, iss, segment.window, now);
+        let offer = match check {
+            CookieCheck::Valid(offer) => offer,
+            _ => {
                 self.counters.cookies_refused += 1;
-                return match told {
-                    // A RST would end what the peer's next repetition completes.
-                    Told::Later => Course::Drop(DropReason::TcpNoConnection),
+                return match check {
+                    // The segments before it were lost. When the peer repeats them, they complete the
+                    // connection, which a RST would end.
+                    CookieCheck::NotFirst => Course::Drop(DropReason::TcpNoConnection),
                     _ => self.reset(DropReason::TcpNoConnection, now),
                 };
             }
@@ -291,9 +336,9 @@ impl Tcp {
             irs,
             offer,
         };
-        match arrival(&handshake, self.window(), segment) {
-            arrival @ (Arrival::Process | Arrival::Instead(_)) => {
-                match self.open((&handshake, None), own, (now, now), memory) {
+        match arrival(&handshake, self.syn_window(), segment) {
+            arrival @ (Arrival::Process | Arrival::Substitute(_)) => {
+                match self.open(&handshake, now, None, cx) {
                     Some(id) => {
                         self.counters.cookies_accepted += 1;
                         completed(id, arrival)
@@ -305,39 +350,39 @@ impl Tcp {
         }
     }
 
-    /// Makes the connection that a handshake is about, which the segment at hand completes; of an
-    /// entry, which is gone then, or of a cookie. `since`: when our SYN left. `None`: there is no
-    /// room for it, and nothing has changed.
+    /// Makes the connection of a handshake, which the segment at hand completes. `since`: when our SYN
+    /// was sent. `slot`: the entry of the handshake, which is removed; a cookie has none. Returns
+    /// `None` if there is no room for the connection: then nothing has changed.
     fn open(
         &mut self,
-        (handshake, half): (&Handshake, Option<usize>),
-        own: &Interface,
-        (since, now): (u64, u64),
-        memory: &mut Memory,
+        handshake: &Handshake,
+        since: u64,
+        slot: Option<usize>,
+        cx: &mut Context<'_>,
     ) -> Option<ConnectionId> {
         let tuple = handshake.tuple;
         let listener = self.listeners.get(&tuple.port)?;
         if listener.ready.len() >= listener.backlog {
             return None;
         }
-        let (window, group) = (self.window(), tuple.port);
-        let mut solo = self.new_socket(group, window.into(), now, memory)?;
-        if !receive_syn(&mut solo, own, handshake, since) {
-            self.give_back(group, Some(solo), memory);
+        let (window, group) = (self.syn_window(), tuple.port);
+        let mut socket = self.new_socket(group, window.into(), cx.now, cx.memory)?;
+        if !receive_syn(&mut socket, cx.own, handshake, since) {
+            self.give_back(group, Some(socket), cx.memory);
             return None;
         }
-        if let Some(slot) = half {
+        if let Some(slot) = slot {
             self.take_half_open(slot);
         }
-        let id = self.insert(tuple, group, solo, Role::Opening, now);
+        let id = self.insert(tuple, group, socket, Role::Opening, cx.now);
         if let Some(connection) = self.get_mut(id) {
-            connection.tcb = connection.tcb.opened(handshake, window);
+            connection.sequence = connection.sequence.after_handshake(handshake, window);
             connection.unread = Some(handshake.irs + 1);
         }
         Some(id)
     }
 
-    /// smoltcp did not get the segment that was to complete a connection.
+    /// Removes a connection if smoltcp did not get the segment that was to complete it.
     #[cold]
     pub fn not_completed(&mut self, id: ConnectionId, memory: &mut Memory) {
         if self
@@ -349,19 +394,23 @@ impl Tcp {
     }
 }
 
-/// What becomes of a segment in SYN-RECEIVED, where our SYN offered this window.
+/// Decides on a segment for a connection in SYN-RECEIVED. `window`: the window that our SYN offered.
 fn arrival(handshake: &Handshake, window: u16, segment: &Segment) -> Arrival {
-    let tcb = Tcb::default().opened(handshake, window);
-    match segment.ack == Some(tcb.max) && is_expected(&tcb, false, segment) {
+    let sequence = SequenceVariables::default().after_handshake(handshake, window);
+    match segment.ack == Some(sequence.snd_max) && is_expected(&sequence, false, segment) {
         true => Arrival::Process,
-        false => arrives((State::SynReceived, true), &tcb, segment),
+        false => arrives((State::SynReceived, true), &sequence, segment),
     }
 }
 
-/// What smoltcp gets of a segment that completed a connection.
+/// Has smoltcp process the segment that completes a connection, or the acceptable part of it.
 fn completed(id: ConnectionId, arrival: Arrival) -> Course {
     match arrival {
-        Arrival::Instead(shape) | Arrival::Probe(shape) => Course::Instead(id, shape, None),
-        _ => Course::Connection(id),
+        Arrival::Substitute(substitute) | Arrival::WindowProbe(substitute) => Course::Substitute {
+            id,
+            substitute,
+            acknowledge: None,
+        },
+        _ => Course::Process(id),
     }
 }

@@ -1,38 +1,38 @@
-//! What the two SYNs of a handshake say (RFC 9293 §3.5).
+//! What the SYNs of a connection say (RFC 9293 §3.5), and how they are acknowledged.
 
 use crate::link::ethernet::Station;
 use crate::names::Tuple;
 use smoltcp::wire::TcpSeqNumber;
 
-/// RFC 9293 §3.7.1, MUST-15: what a peer can take that does not say.
+/// The MSS of a peer that does not tell its own (RFC 9293 §3.7.1, MUST-15).
 pub(crate) const DEFAULT_MSS: u16 = 536;
 
-/// What a SYN offers.
+/// The window and the options of a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// SEG.WND: octets, not scaled.
+    /// SEG.WND in octets: the window of a SYN is not scaled.
     pub window: u16,
-    /// The MSS (RFC 9293 §3.7.1).
+    /// The MSS option (RFC 9293 §3.7.1).
     pub mss: Option<u16>,
-    /// How far later windows are shifted (RFC 7323 §2.2).
+    /// The window scale option: by how many bits later windows are shifted (RFC 7323 §2.2).
     pub shift: Option<u8>,
-    /// SACK may be sent to this end (RFC 2018 §2).
+    /// Whether selective acknowledgements may be sent to this end (RFC 2018 §2).
     pub sack_permitted: bool,
 }
 
-/// Two SYNs that passed, the peer's first.
+/// The SYN of the peer, and the sequence number of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handshake {
     pub tuple: Tuple,
-    /// ISS: the number of ours.
+    /// ISS: the initial sequence number of our side.
     pub iss: TcpSeqNumber,
-    /// IRS: the number of the peer's.
+    /// IRS: the initial sequence number of the peer.
     pub irs: TcpSeqNumber,
-    /// What the peer offered.
+    /// The peer's offer.
     pub offer: Offer,
 }
 
-/// Our answer to a SYN.
+/// The answer to a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SynAck {
     pub tuple: Tuple,
@@ -40,7 +40,18 @@ pub(crate) struct SynAck {
     pub station: Station,
     pub seq: TcpSeqNumber,
     pub ack: TcpSeqNumber,
-    /// It is a RST instead: nobody listens any more.
-    pub refuses: bool,
+    /// Whether a RST is sent instead, since the listener is gone.
+    pub is_reset: bool,
     pub offer: Offer,
+}
+
+/// A segment that only acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledgment {
+    /// SEG.SEQ: our SND.NXT.
+    pub seq: TcpSeqNumber,
+    /// SEG.ACK: our RCV.NXT.
+    pub ack: TcpSeqNumber,
+    /// SEG.WND in octets.
+    pub window: u16,
 }

@@ -1,170 +1,180 @@
-//! Connections and listeners over smoltcp's sockets.
+//! TCP over smoltcp's sockets: connections and listeners.
 //!
-//! **Listening.** smoltcp's LISTEN socket takes one connection and any SYN, so a pool of them
-//! refuses bursts with RST and lets a repeated SYN land on a second one. Here a listener is no
-//! socket at all, and SYN-RECEIVED an entry of a table, or nothing but a cookie ([`half_open`]).
-//! The segment that completes a connection makes its socket, in LISTEN just while smoltcp processes
-//! a SYN that is made for it. While as many as the backlog wait to be accepted, SYNs are dropped
-//! without a word: the peer asks again.
+//! **Listening.** smoltcp's socket in LISTEN takes any SYN and becomes that one connection. A pool of
+//! such sockets would refuse bursts of SYNs with RST, and a repeated SYN would reach a second socket.
+//! So a listener is no socket here, and a connection in SYN-RECEIVED is an entry of a table, or nothing
+//! but a SYN cookie ([`half_open`]). The segment that completes a connection makes its socket. While
+//! the backlog is full, SYNs are dropped without an answer: the peer repeats them.
 //!
-//! **Ends.** A connection that its program closed is an orphan until what was queued and
-//! the FIN are acknowledged. In TIME-WAIT it becomes an entry of [`crate::tcp::time_wait`].
-//! What a program has not read yet stays readable: the connection is detached then, which
-//! means that smoltcp is not given it any more, and kept until it is closed.
+//! **Ending.** A connection that its program has closed is an orphan until the queued octets and the
+//! FIN are acknowledged. In TIME-WAIT it becomes an entry of [`time_wait`]. If a program has not read
+//! everything yet when its connection is over, the connection is detached: smoltcp gets it no more, but
+//! it can be read until the program closes it.
 
-pub(crate) mod agenda;
 pub(crate) mod arrives;
 #[cfg(test)]
 mod audit;
-mod backlog;
+mod closing;
 pub(crate) mod device;
 mod dormant;
-pub(crate) mod early;
+pub(crate) mod early_syns;
 pub(crate) mod emit;
-mod ends;
 pub(crate) mod engine;
-mod group;
-pub(crate) mod half_open;
+mod half_open;
 pub(crate) mod handshake;
-mod listening;
-pub(crate) mod numbers;
-pub(crate) mod opening;
-pub(crate) mod path;
+mod isn;
+mod opening;
+pub(crate) mod path_mtu;
 mod pool;
-mod programs;
-mod resets;
-mod roles;
+mod schedule;
 mod segments;
-mod signs;
-pub(crate) mod solo;
-pub(crate) mod tcb;
-pub(crate) mod time_wait;
+pub(crate) mod sequence;
+pub(crate) mod sole_socket;
+mod time_wait;
 mod turns;
+mod user_calls;
 
 use crate::config::{Limits, Timers};
+use crate::counters::counters;
 use crate::deadlines::Deadlines;
 use crate::index::Index;
+use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::{Change, ConnectionId, Tuple};
 use crate::pace::Quota;
 use crate::queue::Queue;
 use crate::secret::{Purpose, Secret};
-use crate::tcp::agenda::Agenda;
-use crate::tcp::handshake::SynAck;
-use crate::tcp::numbers::Numbers;
-use crate::tcp::solo::Stream;
-use crate::tcp::time_wait::{LastWord, TimeWait};
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, Verdict};
 use abi::Error;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use arrives::Shape;
-use backlog::HalfOpens;
-pub(crate) use group::BEGAN_HERE;
-use group::Group;
-use path::Paths;
-use signs::Signs;
+use arrives::Substitute;
+use dormant::KeepAlive;
+use engine::SocketParts;
+use half_open::HalfOpens;
+use handshake::{Acknowledgment, SynAck};
+use isn::IsnGenerator;
+use path_mtu::Paths;
+pub(crate) use pool::BEGAN_HERE;
+use pool::Group;
+use schedule::Schedule;
+use sequence::SequenceVariables;
 use slab::Slab;
-use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
-use tcb::Tcb;
+use sole_socket::SoleSocket;
+use time_wait::TimeWait;
 pub(crate) use turns::Turn;
 
-/// How long the RST of an aborted connection may wait for room and a neighbour.
+/// How long the RST of an aborted connection may wait for room at the card or for the station of a
+/// neighbour.
 const DYING_NS: u64 = 1_000_000_000;
 
-/// Whose a connection is.
+/// What TCP needs of the rest of the stack.
+pub(crate) struct Context<'a> {
+    pub own: &'a Interface,
+    pub memory: &'a mut Memory,
+    /// The time in nanoseconds.
+    pub now: u64,
+}
+
+/// Who holds a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// The segment at hand completes it.
+    /// Nobody yet: the segment that is being processed completes it.
     Opening,
-    /// Complete, waiting to be accepted.
+    /// Its listener: it is complete and waits to be accepted.
     Waiting,
-    /// A program's.
+    /// A program.
     Held,
-    /// Closed by its program; what is left must progress by then.
+    /// Nobody any more: its program has closed it. It is aborted at `deadline`, unless it makes
+    /// progress: `left` is how many octets were queued last, and its state.
     Orphan { deadline: u64, left: (usize, State) },
-    /// Aborted; its RST may wait until then.
+    /// Nobody any more: it was aborted, and its RST may wait until this time.
     Dying { until: u64 },
 }
 
 struct Connection {
     tuple: Tuple,
-    /// `None`: it is dormant.
-    solo: Option<Stream>,
-    /// Whose memory its buffers are.
+    /// `None` if the connection is dormant, or detached without anything to read.
+    socket: Option<SoleSocket>,
+    /// The group whose memory its buffers are ([`pool`]).
     group: u16,
     /// When an octet was delivered or acknowledged last.
     moved_at: u64,
-    /// While it is dormant.
-    signs: Signs,
+    /// Used while it is dormant.
+    keep_alive: KeepAlive,
     role: Role,
-    /// Over, but perhaps not read to its end.
+    /// It is over, but perhaps not read to its end.
     detached: bool,
-    /// Was ever established.
+    /// It was in ESTABLISHED once.
     established: bool,
-    /// The peer's FIN has come.
-    peer_finished: bool,
-    /// Our side was closed for sending.
-    finished: bool,
-    /// What arrives is discarded.
-    deaf: bool,
-    /// Its sequence variables.
-    tcb: Tcb,
-    /// The sequence number of the first octet that was not read yet, once the peer has
-    /// told its own.
+    /// The peer's FIN was received.
+    fin_received: bool,
+    /// Its program has ended sending: our FIN was sent or will be.
+    fin_queued: bool,
+    /// Its program has ended receiving: octets that arrive are discarded.
+    receive_shut: bool,
+    sequence: SequenceVariables,
+    /// The sequence number of the first octet that was not read yet, once the peer's SYN has come.
     unread: Option<TcpSeqNumber>,
-    /// Why it failed; taken when told.
+    /// Why it failed, until its program takes the error.
     error: Option<Error>,
 }
 
 struct Listener {
     backlog: usize,
-    /// Entries of [`half_open`] that are its.
+    /// How many entries of [`half_open`] belong to it.
     half_open: usize,
+    /// Complete connections that wait to be accepted.
     ready: VecDeque<ConnectionId>,
 }
 
-/// Events, counted since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct TcpCounters {
-    pub accepted: u64,
-    pub connected: u64,
-    pub syns_dropped: u64,
-    pub half_open_expired: u64,
-    /// SYN-ACKs that were sent again.
-    pub syn_acks_repeated: u64,
-    /// SYNs that were answered by a cookie; the connections that came of them; and segments that
-    /// came while there were some, and brought none.
-    pub cookies_sent: u64,
-    pub cookies_accepted: u64,
-    pub cookies_refused: u64,
-    pub resets_received: u64,
-    pub timeouts: u64,
-    pub orphans_aborted: u64,
-    pub resets_sent: u64,
-    /// RSTs that would have been too many.
-    pub resets_held: u64,
-    pub paths_narrowed: u64,
-    pub challenges_sent: u64,
-    pub challenges_held: u64,
-    pub gave_way: u64,
-    pub wakes_refused: u64,
+counters! {
+    /// Events, counted since the start.
+    TcpCounters {
+        accepted = "tcp_accepted",
+        connected = "tcp_connects",
+        syns_dropped = "tcp_syns_dropped",
+        half_open_expired = "tcp_half_open_expired",
+        /// SYN-ACKs that were sent again.
+        syn_acks_repeated = "tcp_syn_acks_repeated",
+        /// SYNs that were answered with a cookie.
+        cookies_sent = "tcp_cookies_sent",
+        /// Connections that were made from a cookie.
+        cookies_accepted = "tcp_cookies_accepted",
+        /// Acknowledgments that came while cookies were valid, and held none.
+        cookies_refused = "tcp_cookies_refused",
+        resets_received = "tcp_resets_received",
+        timeouts = "tcp_timeouts",
+        orphans_aborted = "tcp_orphans_aborted",
+        resets_sent = "tcp_resets_sent",
+        /// RSTs that were not sent, since there were too many.
+        resets_held = "tcp_resets_held",
+        /// Segments shortened because a path has a smaller MTU.
+        paths_narrowed = "tcp_paths_narrowed",
+        /// Challenge ACKs that were sent, and those that were not, since there were too many.
+        challenges_sent = "tcp_challenges_sent",
+        challenges_held = "tcp_challenges_held",
+        /// Connections that were reset because others needed their memory.
+        gave_way = "tcp_gave_way",
+        /// Dormant connections that could not wake for lack of memory.
+        wakes_refused = "tcp_wakes_refused",
+    }
 }
 
-/// What a program can know of a connection.
+/// What a program can know of a connection's beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The peer has not answered yet.
     Connecting,
-    /// It is or was a connection.
+    /// It is or was established.
     Open,
-    /// It never came to be.
+    /// It was never established.
     Failed(Error),
 }
 
-/// Who has a connection's ends.
+/// The object that the ends of a connection belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     Connection(ConnectionId),
@@ -175,41 +185,43 @@ enum Holder {
 /// What is to be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Course {
-    /// It is for this connection.
-    Connection(ConnectionId),
-    /// It is for this connection, but smoltcp is to process this in its place; and then, if
-    /// there is one, this, which makes smoltcp acknowledge.
-    Instead(ConnectionId, Shape, Option<Shape>),
-    /// It is dropped, and smoltcp is to process this, which makes it acknowledge.
-    Acknowledge(ConnectionId, Shape, DropReason),
-    /// It is to be answered with a RST (RFC 9293 §3.5.2).
-    Reset(DropReason),
-    /// It is to be dropped.
-    Drop(DropReason),
-    /// It is to be answered with this acknowledgement.
-    Repeat(LastWord),
-    /// It is dropped and answered with this acknowledgement, which offers this window.
-    Challenge(LastWord, u16, DropReason),
-    /// It is a SYN, and this answers it.
+    /// smoltcp processes it for this connection.
+    Process(ConnectionId),
+    /// smoltcp processes `substitute` in its place, and then, if there is one, `acknowledge`, which
+    /// makes it acknowledge.
+    Substitute {
+        id: ConnectionId,
+        substitute: Substitute,
+        acknowledge: Option<Substitute>,
+    },
+    /// It is dropped, and smoltcp processes a substitute that makes it acknowledge.
+    DropAndAcknowledge(ConnectionId, Substitute, DropReason),
+    /// It has this verdict and is answered with an acknowledgment.
+    Acknowledge(Acknowledgment, Verdict),
+    /// It is a SYN and is answered with SYN and ACK.
     SynAck(SynAck),
-    /// It was all that it is for.
+    /// It is dropped and answered with a RST (RFC 9293 §3.5.2).
+    Reset(DropReason),
+    /// It is dropped.
+    Drop(DropReason),
+    /// Nothing is left to be done.
     Done,
 }
 
-/// All of TCP that smoltcp does not do.
+/// The part of TCP that smoltcp does not do.
 pub(crate) struct Tcp {
     slots: Slab<Connection>,
     by_tuple: Index<Tuple, Holder>,
-    /// The connection of the last segment: most come behind another of the same one.
+    /// The connection of the last segment, which the next segment probably belongs to.
     latest: Option<(Tuple, ConnectionId)>,
-    /// How many connections use a local port.
+    /// How many connections use each local port.
     ports: BTreeMap<u16, usize>,
     listeners: BTreeMap<u16, Listener>,
     groups: BTreeMap<u16, Group>,
     time_wait: TimeWait,
-    agenda: Agenda,
+    schedule: Schedule,
     half_open: HalfOpens,
-    /// When orphans and the dying expire.
+    /// When orphans and aborted connections expire.
     orphans: Deadlines,
     dying: Deadlines,
     limits: Limits,
@@ -217,8 +229,8 @@ pub(crate) struct Tcp {
     /// Octets of data in the longest segment that fits a frame.
     link_mss: usize,
     paths: Paths,
-    numbers: Numbers,
-    /// RSTs to segments that are for no connection.
+    isn: IsnGenerator,
+    /// Limits RSTs that answer segments for no connection.
     resets: Quota,
     pub counters: TcpCounters,
     /// Connections whose readiness may have changed, and listeners.
@@ -227,9 +239,9 @@ pub(crate) struct Tcp {
 }
 
 impl Connection {
-    /// Throws received octets away; returns how many.
+    /// Discards the received octets. Returns how many there were.
     fn discard(&mut self) -> usize {
-        let Some(socket) = self.socket() else {
+        let Some(socket) = self.socket_mut() else {
             return 0;
         };
         let mut discarded = 0;
@@ -240,7 +252,7 @@ impl Connection {
         discarded
     }
 
-    /// Octets were taken from the receive buffer.
+    /// Notes that `count` octets were taken from the receive buffer.
     fn was_read(&mut self, count: usize) {
         self.unread = self.unread.map(|unread| unread + count);
     }
@@ -258,7 +270,7 @@ impl Tcp {
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
             time_wait: TimeWait::new(limits.time_wait, timers.time_wait, key),
-            agenda: Agenda::default(),
+            schedule: Schedule::default(),
             half_open: HalfOpens::default(),
             orphans: Deadlines::default(),
             dying: Deadlines::default(),
@@ -266,7 +278,7 @@ impl Tcp {
             timers,
             link_mss,
             paths: Paths::default(),
-            numbers: Numbers::new(secret),
+            isn: IsnGenerator::new(secret),
             resets: Quota::new(secret.key(Purpose::Resets)),
             counters: TcpCounters::default(),
             changed: Queue::default(),
@@ -274,6 +286,7 @@ impl Tcp {
         }
     }
 
+    /// Takes the next listener or connection whose readiness may have changed.
     pub fn next_change(&mut self) -> Option<Change> {
         let listener = self.changed_listeners.pop_first();
         listener.map(Change::Listener).or_else(|| {
@@ -311,17 +324,17 @@ impl Tcp {
         self.slots.get_mut(id.0)
     }
 
-    /// The socket of a connection, as smoltcp takes it, and its variables.
-    pub fn parts(&mut self, id: ConnectionId) -> Option<(&mut SocketSet<'static>, &mut Tcb)> {
+    /// A connection as smoltcp takes it; `None` if it has no socket.
+    pub fn parts(&mut self, id: ConnectionId) -> Option<SocketParts<'_>> {
         let connection = self.get_mut(id)?;
-        Some((connection.solo.as_mut()?.set(), &mut connection.tcb))
+        Some((connection.socket.as_mut()?.set(), &mut connection.sequence))
     }
 
     fn insert(
         &mut self,
         tuple: Tuple,
         group: u16,
-        solo: Stream,
+        socket: SoleSocket,
         role: Role,
         now: u64,
     ) -> ConnectionId {
@@ -329,49 +342,49 @@ impl Tcp {
         let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
-            tcb: Tcb::new(solo.get().recv_capacity(), mss),
-            solo: Some(solo),
+            sequence: SequenceVariables::new(socket.get().recv_capacity(), mss),
+            socket: Some(socket),
             group,
             moved_at: now,
-            signs: Signs::default(),
+            keep_alive: KeepAlive::default(),
             role,
             detached: false,
             established: false,
-            peer_finished: false,
-            finished: false,
-            deaf: false,
+            fin_received: false,
+            fin_queued: false,
+            receive_shut: false,
             unread: None,
             error: None,
         };
         self.enter(connection)
     }
 
-    /// Gives a connection a place in all tables.
+    /// Enters a connection in all tables.
     fn enter(&mut self, connection: Connection) -> ConnectionId {
         let (tuple, role) = (connection.tuple, connection.role);
         let id = ConnectionId(self.slots.insert(connection));
         self.hold(tuple, Holder::Connection(id));
         self.latest = Some((tuple, id));
-        self.agenda.touch(id.0);
+        self.schedule.touch(id.0);
         self.enter_role(id, tuple.port, role);
         id
     }
 
-    /// Puts down who has these ends now. An entry may have had them.
+    /// Notes the object that these ends belong to. A connection may replace its half-open entry.
     fn hold(&mut self, tuple: Tuple, holder: Holder) {
         if self.by_tuple.insert(tuple, holder).is_none() {
             *self.ports.entry(tuple.port).or_default() += 1;
         }
     }
 
-    /// Forgets a connection and frees its buffers.
+    /// Removes a connection and frees its buffers.
     fn remove(&mut self, id: ConnectionId, memory: &mut Memory) {
         let Some(connection) = self.slots.try_remove(id.0) else {
             return;
         };
         self.unrank(id, connection.group);
-        self.give_back(connection.group, connection.solo, memory);
-        self.agenda.forget(id.0);
+        self.give_back(connection.group, connection.socket, memory);
+        self.schedule.forget(id.0);
         self.changed.push(id.0);
         if !connection.detached {
             self.forget_tuple(connection.tuple);
@@ -379,7 +392,7 @@ impl Tcp {
         self.leave_role(id, connection.tuple.port, connection.role);
     }
 
-    /// Takes a connection from smoltcp for good. It can still be read.
+    /// Detaches a connection that is over: smoltcp gets it no more, but it can still be read.
     fn detach(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id) else {
             return;
@@ -389,11 +402,11 @@ impl Tcp {
         }
         let (tuple, group) = (connection.tuple, connection.group);
         self.unrank(id, group);
-        self.agenda.forget(id.0);
+        self.schedule.forget(id.0);
         self.forget_tuple(tuple);
     }
 
-    /// Who has these two ends.
+    /// The object that these ends belong to.
     #[inline]
     fn find(&mut self, tuple: &Tuple) -> Option<Holder> {
         match self.latest {
@@ -411,7 +424,7 @@ impl Tcp {
         holder
     }
 
-    /// The connection of these two ends.
+    /// The connection between these ends.
     #[inline]
     fn connection_of(&mut self, tuple: &Tuple) -> Option<ConnectionId> {
         match self.find(tuple)? {
@@ -420,7 +433,7 @@ impl Tcp {
         }
     }
 
-    /// Other connections may have these ends from now on.
+    /// Frees these ends for other connections.
     fn forget_tuple(&mut self, tuple: Tuple) {
         self.by_tuple.remove(&tuple);
         self.latest = None;
@@ -433,6 +446,7 @@ impl Tcp {
     }
 }
 
-fn short(duration: core::time::Duration) -> Duration {
+/// A duration as smoltcp takes it.
+fn micros(duration: core::time::Duration) -> Duration {
     Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }

@@ -1,40 +1,41 @@
-//! Connections that begin at numbers which are chosen here.
+//! Sockets that begin at sequence numbers which are chosen here.
 //!
-//! smoltcp draws the number of each SYN from a generator whose state three of its numbers tell,
-//! and takes none from elsewhere. But its interface is given that generator's seed, and the
-//! generator (sPCG32, a linear congruence modulo 2^64 whose output is some of its state's bits)
-//! can be run backwards. So there is a seed from which a fresh interface draws any wanted number,
-//! and that interface is used for one SYN. A number that smoltcp sends all the same is compared
-//! with the wanted one, so that another generator in a later smoltcp makes connections fail, and
-//! the test below says why.
+//! smoltcp draws the sequence number of each SYN from its random number generator, and nobody can
+//! give it another number. This generator is not secure: three of its numbers tell its state. But an
+//! interface is given the generator's seed, and the generator can be run backwards: it is sPCG32, a
+//! linear congruence modulo 2^64 whose output is some bits of the state. So for every number there is
+//! a seed from which a new interface draws that number, and this interface is used for one SYN. The
+//! number of the SYN is compared with the wanted one. Should a later smoltcp have another generator,
+//! connections fail, and the tests below say why.
 //!
-//! In the same way a socket can be put where a connection is already, of which only its numbers
-//! were kept: [`synchronize`].
+//! In the same way, [`synchronize`] makes a socket for a connection that exists already and of which
+//! only the sequence variables were kept.
 
 use crate::ip::interface::Interface;
 use crate::phy::instant;
-use crate::tcp::arrives::Shape;
+use crate::tcp::arrives::Substitute;
+use crate::tcp::device::ReceivedToken;
 use crate::tcp::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
 use crate::tcp::engine::set_address;
 use crate::tcp::handshake::Handshake;
-use crate::tcp::solo::Stream;
+use crate::tcp::sole_socket::SoleSocket;
 use smoltcp::iface;
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IPV4_HEADER_LEN, TcpPacket, TcpSeqNumber};
 
-/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN at `since` and sent
-/// its own then, which smoltcp takes for the round trip's beginning. Nothing is sent. `false`, and
-/// the socket is closed or of no use, if smoltcp does not do as it is wanted.
+/// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN and sent its own at
+/// `since`; smoltcp measures the round-trip time from there. Nothing is sent. Returns `false` if
+/// smoltcp chose another number: then the socket is of no use.
 #[must_use]
 pub(crate) fn receive_syn(
-    solo: &mut Stream,
+    socket: &mut SoleSocket,
     own: &Interface,
     handshake: &Handshake,
     since: u64,
 ) -> bool {
-    if solo.get_mut().listen(handshake.tuple.port).is_err() {
+    if socket.get_mut().listen(handshake.tuple.port).is_err() {
         return false;
     }
     let mut place = [0; SYN_MAX];
@@ -42,25 +43,26 @@ pub(crate) fn receive_syn(
     let mut interface = interface(own, handshake.iss, &mut wire, since);
     wire.arriving = Some(syn_from_peer(&mut place, own, handshake));
     let now = instant(since);
-    interface.poll_ingress_single(now, &mut wire, solo.set());
-    interface.poll_egress(now, &mut wire, solo.set());
+    interface.poll_ingress_single(now, &mut wire, socket.set());
+    interface.poll_egress(now, &mut wire, socket.set());
     wire.sent == Some(handshake.iss)
 }
 
-/// As [`receive_syn`], and the peer has acknowledged our SYN, and told this window: the socket is
-/// in ESTABLISHED, where SND.UNA = SND.NXT = ISS + 1 and RCV.NXT = IRS + 1.
+/// Puts a closed socket into ESTABLISHED, where SND.UNA = SND.NXT = ISS + 1 and RCV.NXT = IRS + 1, as
+/// if the peer had acknowledged our SYN with the window field `window`. Nothing is sent. Returns
+/// `false` if smoltcp did not do so: then the socket is of no use.
 #[must_use]
 pub(crate) fn synchronize(
-    solo: &mut Stream,
+    socket: &mut SoleSocket,
     own: &Interface,
     handshake: &Handshake,
     window: u16,
     now: u64,
 ) -> bool {
-    if !receive_syn(solo, own, handshake, now) {
+    if !receive_syn(socket, own, handshake, now) {
         return false;
     }
-    let shape = Shape {
+    let substitute = Substitute {
         seq: handshake.irs + 1,
         ack: handshake.iss + 1,
         window,
@@ -71,13 +73,19 @@ pub(crate) fn synchronize(
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
     let mut interface = interface(own, handshake.iss, &mut wire, now);
-    wire.arriving = Some(from_peer(&mut place, own, handshake.tuple, &shape, &[]));
-    interface.poll_ingress_single(instant(now), &mut wire, solo.set());
-    solo.get().state() == State::Established
+    wire.arriving = Some(from_peer(
+        &mut place,
+        own,
+        handshake.tuple,
+        &substitute,
+        &[],
+    ));
+    interface.poll_ingress_single(instant(now), &mut wire, socket.set());
+    socket.get().state() == State::Established
 }
 
-/// Lets `open` begin a connection with a SYN of this number: it gets what a socket needs for
-/// [`Socket::connect`].
+/// Lets `open` call a socket's `connect`, with the context from which smoltcp draws the number `iss`
+/// for its SYN.
 pub(crate) fn send_syn<R>(
     own: &Interface,
     iss: TcpSeqNumber,
@@ -87,7 +95,7 @@ pub(crate) fn send_syn<R>(
     open(interface(own, iss, &mut Wire::default(), now).context())
 }
 
-/// An interface that draws this number next.
+/// An interface whose generator draws this number next.
 fn interface(
     own: &Interface,
     number: TcpSeqNumber,
@@ -106,18 +114,18 @@ const MULTIPLIER: u64 = 0xbb2e_fcec_3c39_611d;
 const INCREMENT: u64 = 0x7590_ef39;
 const INVERSE: u64 = inverse(MULTIPLIER);
 
-/// The seed of a generator whose second number is this one, and whose first one, of which an
-/// interface makes IPv4's identification, is one that it accepts.
+/// The seed of a generator whose second number is this one. An interface uses the first number for
+/// IPv4's identification, so that must be one that it accepts.
 fn seed(number: u32) -> u64 {
     const fn before(state: u64) -> u64 {
         state.wrapping_sub(INCREMENT).wrapping_mul(INVERSE)
     }
     let mut free = 0;
     loop {
-        // With the three highest bits 0 the output is bits 29 to 60.
+        // If the three highest bits are 0, the output is bits 29 to 60.
         let first = before(u64::from(number) << 29 | free);
         let drawn = (first >> (29 - (first >> 61))) as u32;
-        // It draws again for 0, which is one of 65,536.
+        // The interface draws again for 0, which is one of 65,536.
         if (drawn ^ drawn >> 16) as u16 != 0 {
             return before(first);
         }
@@ -125,8 +133,8 @@ fn seed(number: u32) -> u64 {
     }
 }
 
-/// The inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the bits
-/// that are right, and three are from the start.
+/// The inverse of an odd number modulo 2^64, by Newton's iteration: each step doubles the number of
+/// correct bits, of which there are three at the start.
 const fn inverse(odd: u64) -> u64 {
     let mut inverse = odd;
     let mut right = 3;
@@ -137,56 +145,49 @@ const fn inverse(odd: u64) -> u64 {
     inverse
 }
 
-/// A device on which one datagram arrives, and from which none leaves.
+/// A device on which one datagram arrives. What smoltcp sends there is lost.
 #[derive(Default)]
 struct Wire<'f> {
     arriving: Option<&'f [u8]>,
-    /// The number of the segment that was to leave.
+    /// The sequence number of the last segment that smoltcp sent.
     sent: Option<TcpSeqNumber>,
 }
 
 impl<'f> Device for Wire<'f> {
     type RxToken<'a>
-        = Arrived<'f>
+        = ReceivedToken<'f>
     where
         Self: 'a;
     type TxToken<'a>
-        = Leaving<'a>
+        = LostToken<'a>
     where
         Self: 'a;
 
-    fn receive(&mut self, _: Instant) -> Option<(Arrived<'f>, Leaving<'_>)> {
-        let arrived = Arrived(self.arriving.take()?);
-        Some((arrived, Leaving(&mut self.sent)))
+    fn receive(&mut self, _: Instant) -> Option<(ReceivedToken<'f>, LostToken<'_>)> {
+        let received = ReceivedToken(self.arriving.take()?);
+        Some((received, LostToken(&mut self.sent)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(&mut self.sent))
+    fn transmit(&mut self, _: Instant) -> Option<LostToken<'_>> {
+        Some(LostToken(&mut self.sent))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
-        // No segment with data leaves here.
+        // No segment with data is sent here.
         capabilities.max_transmission_unit = usize::from(u16::MAX);
         capabilities.checksum = ChecksumCapabilities::ignored();
         capabilities
     }
 }
 
-struct Arrived<'f>(&'f [u8]);
+/// The token of a segment that is lost, and where its sequence number is put.
+struct LostToken<'a>(&'a mut Option<TcpSeqNumber>);
 
-impl RxToken for Arrived<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-struct Leaving<'a>(&'a mut Option<TcpSeqNumber>);
-
-impl TxToken for Leaving<'_> {
+impl TxToken for LostToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        // What has no data is not longer.
+        // No segment without data is longer.
         let mut place = [0; SYN_MAX];
         let datagram = &mut place[..len];
         let result = f(datagram);
@@ -204,16 +205,14 @@ mod tests {
     use crate::tcp::handshake::Offer;
     use alloc::vec;
     use core::net::{Ipv4Addr, SocketAddrV4};
-    use smoltcp::socket::tcp::{Socket, SocketBuffer};
 
     const WHY: &str = "smoltcp's generator is not the one that `seed` runs backwards: read \
         rand.rs and Interface::new of the new version, and mend `seed`";
 
-    fn socket() -> Stream {
-        let buffer = || SocketBuffer::new(vec![0; 4096]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.set_nagle_enabled(false);
-        crate::tcp::solo::Solo::new(socket)
+    fn socket() -> SoleSocket {
+        let mut socket = SoleSocket::new(vec![0; 4096], vec![0; 4096]);
+        socket.get_mut().set_nagle_enabled(false);
+        socket
     }
 
     fn handshake(iss: u32, irs: u32) -> Handshake {
@@ -266,7 +265,7 @@ mod tests {
     }
 
     /// The number of what a socket sends.
-    fn sends(socket: &mut Stream, own: &Interface) -> Option<TcpSeqNumber> {
+    fn sends(socket: &mut SoleSocket, own: &Interface) -> Option<TcpSeqNumber> {
         let mut wire = Wire::default();
         let mut interface = interface(own, TcpSeqNumber(0), &mut wire, 0);
         interface.poll_egress(instant(0), &mut wire, socket.set());
@@ -286,7 +285,7 @@ mod tests {
                 assert_eq!(socket.get_mut().send_slice(&[0; 10]), Ok(10));
                 assert_eq!(sends(&mut socket, &own), Some(first + count));
             }
-            let shape = Shape {
+            let substitute = Substitute {
                 seq: handshake.irs + 1,
                 ack: first + 20,
                 window: 50,
@@ -297,7 +296,7 @@ mod tests {
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
             let mut interface = interface(&own, handshake.iss, &mut wire, 0);
-            let datagram = from_peer(&mut place, &own, handshake.tuple, &shape, b"hello");
+            let datagram = from_peer(&mut place, &own, handshake.tuple, &substitute, b"hello");
             wire.arriving = Some(datagram);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());
             let socket = socket.get_mut();

@@ -1,34 +1,55 @@
-//! Who gets buffers, and who gives way when there are none left.
+//! Buffers: which connections get them, and which give way when there are none left.
 //!
-//! Half of the memory is shared out among the listeners: what is left of a listener's share is for
-//! its connections alone, so that those of one cannot stop another. The other half is for all, and
-//! all that datagram ports and connections that began here may have.
-//! Buffers are long while there is plenty, and short when it gets scarce.
+//! Half of the memory is divided equally among the listeners. A listener's share is for its own
+//! connections alone, so that the connections of one listener cannot stop those of another. The other
+//! half is for everybody; connections that began here and datagram ports have only this half.
+//! Buffers are long while there is plenty of memory, and short when it becomes scarce.
 //!
-//! When a connection is to have buffers and may not, others of the same listener give way: first
-//! those on which nothing is under way become dormant ([`crate::tcp::dormant`]); then orphans and old
-//! half-open connections end; then the one that has moved no octet for longest is reset, if that
-//! is long enough. If it is others that have taken what is left of the listener's share, which they
-//! can before it listens, theirs give way. In TCP a peer that takes nothing may live for ever (RFC
-//! 9293 §3.8.6.1), but not at the cost of others.
+//! When a connection needs buffers and may not have them, others of the same listener give way, in
+//! this order:
+//!
+//! 1. A connection on which nothing is under way becomes dormant ([`crate::tcp::dormant`]).
+//! 2. The oldest orphan ends.
+//! 3. The connection that has moved no octet for longest is reset, if that is long enough.
+//!
+//! If connections of other listeners have taken what is left of this listener's share, which they can
+//! before it listens, they give way in its place. TCP lets a peer that takes no data live for ever
+//! (RFC 9293 §3.8.6.1); here it may not do so at the cost of others.
 
 use crate::deadlines::Deadlines;
 use crate::memory::{Memory, RECEIVE_MAX};
 use crate::names::ConnectionId;
-use crate::tcp::group::Group;
-use crate::tcp::solo::Stream;
-use crate::tcp::{Connection, Tcp, short};
+use crate::tcp::sole_socket::SoleSocket;
+use crate::tcp::{Connection, Tcp, micros};
 use smoltcp::socket::tcp::CongestionControl;
 
-/// Octets of both buffers of a connection when memory is scarce: a window of some segments.
+/// Octets of the receive and the transmit buffer of a connection when memory is scarce: enough for a
+/// few segments.
 const SCARCE: (usize, usize) = (4 << 10, 4 << 10);
-/// How often those that held data are looked at again: they may be at rest.
+/// How often connections that held data are looked at again, since they may be at rest by now.
 const LOOK_AGAIN_NS: u64 = 1_000_000_000;
-/// A connection that has moved an octet so lately does not give way to another of its group.
+/// A connection that has moved an octet within this time is not reset for another of its group.
 const PROTECTED_NS: u64 = 2_000_000_000;
 
+/// The group of all connections that began here, and of datagram ports. No listener has its number.
+pub(crate) const BEGAN_HERE: u16 = 0;
+
+/// The connections that share a claim to memory. A listener's group has the number of its port.
+#[derive(Default)]
+pub(super) struct Group {
+    /// Octets of their buffers.
+    pub used: usize,
+    /// Connections with buffers that may be at rest, by the time when they moved an octet. The time
+    /// may be out of date: then the connection has moved later ones since.
+    pub at_rest: Deadlines,
+    /// Connections that were found to hold data, likewise.
+    pub under_way: Deadlines,
+    /// When those that hold data were counted among those at rest last.
+    pub looked_at: u64,
+}
+
 impl Tcp {
-    /// Octets that a group's connections can count on.
+    /// Octets of memory that are for a group alone.
     fn share(&self, group: u16, limit: usize) -> usize {
         match self.listeners.contains_key(&group) {
             true => limit / 2 / self.listeners.len(),
@@ -40,7 +61,7 @@ impl Tcp {
         self.groups.get(&group).map_or(0, |group| group.used)
     }
 
-    /// Whether a group may have so many octets more.
+    /// Whether a group may have `octets` octets more.
     fn may_take(&self, group: u16, octets: usize, memory: &Memory) -> bool {
         let limit = memory.limit();
         let of_shares: usize = (self.groups.iter())
@@ -52,7 +73,7 @@ impl Tcp {
         memory.has(octets) && (own == octets || in_common + (octets - own) <= limit - limit / 2)
     }
 
-    /// The group that has most beyond its share.
+    /// The group that uses most beyond its share.
     fn greediest(&self, limit: usize) -> Option<u16> {
         let beyond = |(&port, group): (&u16, &Group)| {
             let beyond = group.used.checked_sub(self.share(port, limit))?;
@@ -62,22 +83,27 @@ impl Tcp {
         most.map(|(_, port)| port)
     }
 
-    /// A socket whose receive buffer has at least so many octets, for a connection of that group.
+    /// A socket for a connection of a group. Its receive buffer has room for the window of `offered`
+    /// octets that the peer was told.
     pub(super) fn new_socket(
         &mut self,
         group: u16,
-        promised: usize,
+        offered: usize,
         now: u64,
         memory: &mut Memory,
-    ) -> Option<Stream> {
+    ) -> Option<SoleSocket> {
         let limits = self.limits;
         let (used, limit) = (memory.used(), memory.limit());
         let long = (limits.tcp_receive_large, limits.tcp_transmit_large);
-        let usual = (limits.tcp_receive, limits.tcp_transmit);
-        let scarce = (SCARCE.0.min(usual.0), SCARCE.1.min(usual.1));
-        let sizes = [(long, limit / 4), (usual, limit / 4 * 3), (scarce, limit)];
+        let ordinary = (limits.tcp_receive, limits.tcp_transmit);
+        let scarce = (SCARCE.0.min(ordinary.0), SCARCE.1.min(ordinary.1));
+        let sizes = [
+            (long, limit / 4),
+            (ordinary, limit / 4 * 3),
+            (scarce, limit),
+        ];
         let sizes =
-            sizes.map(|(size, up_to)| ((size.0.max(promised).min(RECEIVE_MAX), size.1), up_to));
+            sizes.map(|(size, up_to)| ((size.0.max(offered).min(RECEIVE_MAX), size.1), up_to));
         let fitting = sizes.into_iter().find(|&((receive, transmit), up_to)| {
             used + receive + transmit <= up_to && self.may_take(group, receive + transmit, memory)
         });
@@ -86,40 +112,44 @@ impl Tcp {
         if fitting.is_none() && !self.make_room(group, octets, now, memory) {
             return None;
         }
-        let mut solo = memory.take_socket(receive, transmit)?;
-        let socket = solo.get_mut();
+        let mut taken = memory.take_socket(receive, transmit)?;
         self.groups.entry(group).or_default().used += octets;
+        let socket = taken.get_mut();
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(short(self.timers.ack_delay)));
-        // Now: set on an open connection it would send a probe at once.
-        socket.set_keep_alive(Some(short(self.timers.keep_alive)));
-        Some(solo)
+        socket.set_ack_delay(Some(micros(self.timers.ack_delay)));
+        // It is set now, because setting it on an open connection sends a probe at once.
+        socket.set_keep_alive(Some(micros(self.timers.keep_alive)));
+        Some(taken)
     }
 
     /// Takes a socket back.
-    pub(super) fn give_back(&mut self, group: u16, solo: Option<Stream>, memory: &mut Memory) {
-        let Some(solo) = solo else {
+    pub(super) fn give_back(
+        &mut self,
+        group: u16,
+        socket: Option<SoleSocket>,
+        memory: &mut Memory,
+    ) {
+        let Some(socket) = socket else {
             return;
         };
-        let socket = solo.get();
-        let octets = socket.recv_capacity() + socket.send_capacity();
+        let octets = socket.buffer_octets();
         if octets <= Connection::BARE {
             return;
         }
         if let Some(group) = self.groups.get_mut(&group) {
             group.used -= octets;
         }
-        memory.give_back_socket(solo);
+        memory.give_back_socket(socket);
     }
 
-    /// A connection that has buffers now takes its place among those that may give way.
+    /// Puts a connection, which has buffers now, among those that may give way.
     pub(super) fn rank(&mut self, id: ConnectionId, group: u16, now: u64) {
         let group = self.groups.entry(group).or_default();
         group.at_rest.set(id.0, now);
     }
 
-    /// A connection is over.
+    /// Takes a connection, which is over or dormant, from among those that may give way.
     pub(super) fn unrank(&mut self, id: ConnectionId, group: u16) {
         if let Some(group) = self.groups.get_mut(&group) {
             group.at_rest.clear(id.0);
@@ -127,8 +157,8 @@ impl Tcp {
         }
     }
 
-    /// Has others give way until the group may have so many octets more; group 0 for who is no
-    /// connection.
+    /// Makes others give way until a group may have `octets` octets more. Returns whether it may.
+    /// Datagram ports belong to the group [`BEGAN_HERE`].
     #[cold]
     pub fn make_room(&mut self, group: u16, octets: usize, now: u64, memory: &mut Memory) -> bool {
         while !self.may_take(group, octets, memory) {
@@ -138,8 +168,8 @@ impl Tcp {
                 Some(greediest) if is_due => (greediest, 0),
                 _ => (group, PROTECTED_NS),
             };
-            let gave_way = self.lull_one(group, now, memory)
-                || greediest.is_some_and(|greediest| self.lull_one(greediest, now, memory))
+            let gave_way = self.make_one_dormant(group, now, memory)
+                || greediest.is_some_and(|greediest| self.make_one_dormant(greediest, now, memory))
                 || self.end_orphan(payer, memory)
                 || self.reset_one(payer, protected_ns, now, memory);
             if !gave_way {
@@ -149,8 +179,9 @@ impl Tcp {
         true
     }
 
-    /// Makes the connection dormant that has been at rest for longest. `false`: there is none.
-    fn lull_one(&mut self, group: u16, now: u64, memory: &mut Memory) -> bool {
+    /// Makes the connection of a group dormant that has been at rest for longest. Returns whether
+    /// there was one.
+    fn make_one_dormant(&mut self, group: u16, now: u64, memory: &mut Memory) -> bool {
         while let Some((at, slot)) = self.first(group, |group| &group.at_rest) {
             let id = ConnectionId(slot);
             let moved = self.get(id).map_or(at, |connection| connection.moved_at);
@@ -159,7 +190,7 @@ impl Tcp {
                 continue;
             }
             self.unrank(id, group);
-            if self.lull(id, now, memory) {
+            if self.make_dormant(id, now, memory) {
                 return true;
             }
             if let Some(group) = self.groups.get_mut(&group) {
@@ -169,8 +200,8 @@ impl Tcp {
         false
     }
 
-    /// Resets the connection that has moved nothing for longest, if that is long. Returns whether
-    /// something has changed.
+    /// Resets the connection of a group that has moved no octet for longest, if that is at least
+    /// `protected_ns`. Returns whether something has changed.
     fn reset_one(&mut self, group: u16, protected_ns: u64, now: u64, memory: &mut Memory) -> bool {
         if self.look_again(group, now) {
             return true;
@@ -194,7 +225,8 @@ impl Tcp {
         true
     }
 
-    /// Counts those that held data among those at rest again, from time to time.
+    /// Counts the connections that held data among those at rest again, if this was not done lately.
+    /// Returns whether there were any.
     fn look_again(&mut self, group: u16, now: u64) -> bool {
         let Some(group) = self.groups.get_mut(&group) else {
             return false;
@@ -217,10 +249,10 @@ impl Tcp {
 }
 
 impl Connection {
-    /// Octets of the buffers of a socket that has none: see [`Connection::bare`].
+    /// Octets of both buffers of the sockets that [`Connection::bare`] makes, which are not counted.
     pub(super) const BARE: usize = 2;
 
-    /// Takes note of octets that were delivered or acknowledged.
+    /// Notes that octets were delivered or acknowledged.
     #[inline]
     pub(super) fn moved(&mut self, now: u64) {
         self.moved_at = now;

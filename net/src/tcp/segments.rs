@@ -1,66 +1,63 @@
-//! What happens before and after smoltcp processes a segment.
+//! What is done with a segment before smoltcp processes it, and afterwards.
 
-use crate::ip::interface::Interface;
 use crate::memory::Memory;
-use crate::names::{ConnectionId, Tuple};
+use crate::names::ConnectionId;
 use crate::packet::Segment;
-use crate::tcp::arrives::{Arrival, Shape, arrives, is_expected};
-use crate::tcp::path::{self, TooBig};
-use crate::tcp::tcb::Said;
-use crate::tcp::time_wait::{LastWord, Verdict};
-use crate::tcp::{Connection, Course, Holder, Role, Tcp, short};
-use crate::verdict::DropReason;
+use crate::tcp::arrives::{Arrival, Substitute, arrives, is_expected};
+use crate::tcp::handshake::Acknowledgment;
+use crate::tcp::path_mtu::{self, TooBig};
+use crate::tcp::sequence::Challenges;
+use crate::tcp::time_wait::Judgment;
+use crate::tcp::{Connection, Context, Course, Holder, Role, Tcp, TcpCounters, micros};
+use crate::verdict::{DropReason, Verdict};
 use abi::Error;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
 impl Tcp {
-    /// The connection that expects a segment that says this, and how many octets it has room
-    /// for.
-    pub fn expects(&mut self, tuple: &Tuple, said: &Said) -> Option<(ConnectionId, usize)> {
-        let id = self.connection_of(tuple)?;
+    /// The connection that expects this segment next, and how many octets it has room for. `None` if
+    /// no connection does.
+    pub fn expects(&mut self, segment: &Segment) -> Option<(ConnectionId, usize)> {
+        let id = self.connection_of(&segment.tuple)?;
         let connection = self.get(id)?;
-        let socket = connection.solo.as_ref()?.get();
+        let socket = connection.socket.as_ref()?.get();
         let receives = matches!(
             socket.state(),
             State::Established | State::FinWait1 | State::FinWait2
         );
-        let tcb = &connection.tcb;
-        let is_expected = receives && tcb.expects(said);
-        (is_expected && tcb.next < tcb.edge).then(|| (id, tcb.edge - tcb.next))
+        let sequence = &connection.sequence;
+        let is_expected = receives && sequence.expects(segment);
+        (is_expected && sequence.rcv_nxt < sequence.rcv_edge)
+            .then(|| (id, sequence.rcv_edge - sequence.rcv_nxt))
     }
 
-    /// Has what comes next acknowledged in the connection's next turn, or as ever.
-    pub fn hurry(&mut self, id: ConnectionId, hurry: bool) {
-        let delay = match hurry {
+    /// Has the segments that follow acknowledged at once (`at_once`), or with the ordinary delay.
+    pub fn acknowledge_at_once(&mut self, id: ConnectionId, at_once: bool) {
+        let delay = match at_once {
             true => Duration::ZERO,
-            false => short(self.timers.ack_delay),
+            false => micros(self.timers.ack_delay),
         };
-        if let Some(socket) = self.get_mut(id).and_then(Connection::socket) {
+        if let Some(socket) = self.get_mut(id).and_then(Connection::socket_mut) {
             socket.set_ack_delay(Some(delay));
         }
     }
 
-    /// Decides on a segment before smoltcp gets it.
-    pub fn before(
-        &mut self,
-        segment: &Segment,
-        own: &Interface,
-        (now, memory): (u64, &mut Memory),
-    ) -> Course {
+    /// Decides what is to be done with a segment, before smoltcp gets it.
+    pub fn before(&mut self, segment: &Segment, cx: &mut Context<'_>) -> Course {
+        let now = cx.now;
         let holder = self.find(&segment.tuple);
         if let Some(Holder::HalfOpen(slot)) = holder {
-            return self.half_open_arrives(slot, segment, own, (now, memory));
+            return self.half_open_arrives(slot, segment, cx);
         }
         if let Some(Holder::Connection(id)) = holder {
             let Some(connection) = self.slots.get_mut(id.0) else {
                 return Course::Drop(DropReason::TcpAborted);
             };
-            if connection.solo.is_none() {
-                return self.before_dormant(id, segment, own, (now, memory));
+            if connection.socket.is_none() {
+                return self.before_dormant(id, segment, cx);
             }
             if connection.expects(segment) {
-                return Course::Connection(id);
+                return Course::Process(id);
             }
             return match connection.arrives(segment) {
                 Some(arrival) => self.course(id, arrival, now),
@@ -68,10 +65,12 @@ impl Tcp {
             };
         }
         let above = match self.time_wait.segment(segment, now) {
-            Verdict::Pass => None,
-            Verdict::Reopen(last) => Some(last),
-            Verdict::Drop => return Course::Drop(DropReason::TcpTimeWait),
-            Verdict::Repeat(last_word) => return Course::Repeat(last_word),
+            Judgment::Unknown => None,
+            Judgment::Reopen(last) => Some(last),
+            Judgment::Drop => return Course::Drop(DropReason::TcpTimeWait),
+            Judgment::Repeat(acknowledgment) => {
+                return Course::Acknowledge(acknowledgment, Verdict::Delivered);
+            }
         };
         // RFC 9293 §3.10.7.1 and §3.10.7.2: CLOSED and LISTEN.
         let listens = self.listeners.contains_key(&segment.tuple.port);
@@ -79,22 +78,21 @@ impl Tcp {
             _ if segment.rst => Course::Drop(DropReason::TcpStrayReset),
             (true, None) if segment.opens() => self.syn(segment, above, now),
             (true, None) => Course::Drop(DropReason::TcpNoAck),
-            (true, Some(ack)) if !segment.syn => {
-                self.acknowledgment(segment, ack, own, (now, memory))
-            }
+            (true, Some(ack)) if !segment.syn => self.acknowledgment(segment, ack, cx),
             _ => self.reset(DropReason::TcpNoConnection, now),
         }
     }
 
-    /// As [`Tcp::before`], of a segment for a dormant connection, which wakes if it must.
+    /// Decides on a segment for a dormant connection, and wakes the connection if smoltcp must process
+    /// the segment.
     #[cold]
     fn before_dormant(
         &mut self,
         id: ConnectionId,
         segment: &Segment,
-        own: &Interface,
-        (now, memory): (u64, &mut Memory),
+        cx: &mut Context<'_>,
     ) -> Course {
+        let now = cx.now;
         let arrival = self.get(id).and_then(|connection| {
             let is_expected = connection.is_dormant() && connection.expects(segment);
             match is_expected {
@@ -105,68 +103,83 @@ impl Tcp {
         let Some(arrival) = arrival else {
             return Course::Drop(DropReason::TcpAborted);
         };
-        let seen = match arrival {
+        let accepted = match arrival {
             Arrival::Process => *segment,
-            Arrival::Instead(shape) | Arrival::Probe(shape) => shape.of(segment),
+            Arrival::Substitute(substitute) | Arrival::WindowProbe(substitute) => {
+                substitute.apply(segment)
+            }
             _ => return self.course(id, arrival, now),
         };
-        if !self.hears(id, &seen, now) {
+        if !self.dormant_receives(id, &accepted, now) {
             Course::Done
-        } else if self.wake(id, own, now, memory) {
+        } else if self.wake(id, cx) {
             self.course(id, arrival, now)
         } else {
             Course::Drop(DropReason::NoMemory)
         }
     }
 
-    /// What is to be done with a segment that is not what its connection expected.
+    /// Turns the decision on a segment that its connection did not expect into what is to be done.
     #[cold]
     fn course(&mut self, id: ConnectionId, arrival: Arrival, now: u64) -> Course {
         let Some(connection) = self.slots.get_mut(id.0) else {
             return Course::Drop(DropReason::TcpAborted);
         };
         match arrival {
-            Arrival::Process => Course::Connection(id),
-            Arrival::Instead(shape) => Course::Instead(id, shape, None),
-            Arrival::Probe(shape) => Course::Instead(id, shape, Some(connection.old())),
-            Arrival::Acknowledge(why, pace) => {
-                let challenges = &mut connection.tcb.challenges;
-                match self.counters.allow(challenges, pace, now) {
-                    true if connection.is_dormant() => connection.answer(why, now),
-                    true => Course::Acknowledge(id, connection.old(), why),
-                    false => Course::Drop(why),
-                }
+            Arrival::Process => Course::Process(id),
+            Arrival::Substitute(substitute) => Course::Substitute {
+                id,
+                substitute,
+                acknowledge: None,
+            },
+            Arrival::WindowProbe(substitute) => Course::Substitute {
+                id,
+                substitute,
+                acknowledge: Some(connection.old_octet()),
+            },
+            Arrival::Challenge(why)
+                if !self
+                    .counters
+                    .challenge(&mut connection.sequence.challenges, now) =>
+            {
+                Course::Drop(why)
+            }
+            Arrival::Acknowledge(why) | Arrival::Challenge(why) => {
+                connection.acknowledge(id, why, now)
             }
             Arrival::Reset(why) => {
                 self.counters.resets_sent += 1;
                 Course::Reset(why)
             }
-            // Forget: that is of connections that are no such yet.
+            // Only half-open connections, which are entries of another table, are forgotten.
             Arrival::Forget => Course::Drop(DropReason::TcpSyn),
             Arrival::Drop(why) => Course::Drop(why),
         }
     }
 
-    /// Takes note of what smoltcp made of a segment. Returns the acknowledgement that the
-    /// connection still owes and that no socket is left to send.
+    /// Notes what has become of a connection after smoltcp processed a segment. Returns the
+    /// acknowledgment that is to be sent if the connection has no socket any more that could send it.
     pub fn after(
         &mut self,
         id: ConnectionId,
         segment: &Segment,
         now: u64,
         memory: &mut Memory,
-    ) -> Option<LastWord> {
+    ) -> Option<Acknowledgment> {
         self.changed.push(id.0);
-        self.agenda.touch(id.0);
+        self.schedule.touch(id.0);
         let timers = self.timers;
         let connection = self.slots.get_mut(id.0)?;
         let (state, received) = (connection.state(), connection.received());
-        let (una, next) = (connection.tcb.una, connection.tcb.next);
+        let before = (connection.sequence.snd_una, connection.sequence.rcv_nxt);
         if connection.unread.is_some() {
-            connection.tcb.note(&segment.said());
+            connection.sequence.note_received(segment);
         } else if segment.syn && state != State::SynSent {
             connection.unread = Some(segment.seq + 1);
-            connection.tcb.begin(segment.said(), &segment.offer());
+            let offer = segment.offer();
+            connection
+                .sequence
+                .note_syn(segment.seq, segment.ack, &offer);
         }
         match state {
             State::Listen | State::SynSent | State::SynReceived => {
@@ -174,7 +187,7 @@ impl Tcp {
                 return None;
             }
             State::CloseWait | State::LastAck | State::Closing | State::TimeWait => {
-                connection.peer_finished = true;
+                connection.fin_received = true;
             }
             State::Closed if segment.rst && connection.error.is_none() => {
                 self.counters.resets_received += 1;
@@ -186,15 +199,15 @@ impl Tcp {
             _ => {}
         }
         if let Some(unread) = connection.unread {
-            connection.tcb.next = unread + received + usize::from(connection.peer_finished);
+            connection.sequence.rcv_nxt = unread + received + usize::from(connection.fin_received);
         }
-        if (una, next) != (connection.tcb.una, connection.tcb.next) {
+        if before != (connection.sequence.snd_una, connection.sequence.rcv_nxt) {
             connection.moved(now);
         }
-        if connection.deaf || matches!(connection.role, Role::Orphan { .. }) {
+        if connection.receive_shut || matches!(connection.role, Role::Orphan { .. }) {
             let discarded = connection.discard();
-            // Everything we had to say has arrived, and yet the peer goes on: it is told
-            // that nobody listens (RFC 9293 §3.10.4, and RFC 1122 §4.2.2.13).
+            // Everything that we sent has arrived, but the peer goes on sending to a program that does
+            // not receive any more. It gets a RST (RFC 9293 §3.10.4, RFC 1122 §4.2.2.13).
             let unheard = discarded > 0 && state == State::FinWait2;
             if unheard && matches!(connection.role, Role::Orphan { .. }) {
                 self.counters.orphans_aborted += 1;
@@ -205,8 +218,8 @@ impl Tcp {
         if state != State::Closed && !connection.established {
             connection.established = true;
             let (role, group) = (connection.role, connection.group);
-            if let Some(socket) = connection.socket() {
-                socket.set_timeout(Some(short(timers.silence)));
+            if let Some(socket) = connection.socket_mut() {
+                socket.set_timeout(Some(micros(timers.silence)));
             }
             self.rank(id, group, now);
             if role == Role::Opening {
@@ -215,7 +228,7 @@ impl Tcp {
         }
         match state {
             State::TimeWait => self.enter_time_wait(id, segment, now, memory),
-            // Before its program takes the reason away.
+            // This comes before the program takes the error.
             State::Closed => {
                 self.settle(id, now, memory);
                 None
@@ -224,42 +237,60 @@ impl Tcp {
         }
     }
 
-    /// Exchanges a socket in TIME-WAIT for an entry of the table.
+    /// Replaces a socket in TIME-WAIT by an entry of the table.
     fn enter_time_wait(
         &mut self,
         id: ConnectionId,
         segment: &Segment,
         now: u64,
         memory: &mut Memory,
-    ) -> Option<LastWord> {
-        // The segment that completed the exchange carries both last numbers: it ends with
-        // the peer's FIN or comes after it, and it acknowledges ours.
-        let last_word = LastWord {
+    ) -> Option<Acknowledgment> {
+        // The segment that led to TIME-WAIT acknowledges our FIN, and it ends with the peer's FIN or
+        // comes after it.
+        let acknowledgment = Acknowledgment {
             seq: segment.ack?,
             ack: segment.end(),
+            window: 0,
         };
-        self.time_wait.insert(segment.tuple, last_word, now);
+        self.time_wait.insert(segment.tuple, acknowledgment, now);
         let connection = self.get(id)?;
-        let owes = connection.tcb.acked != last_word.ack;
+        let owes = connection.sequence.last_ack_sent != acknowledgment.ack;
         match connection.role {
             Role::Held | Role::Waiting => self.detach(id),
             _ => self.remove(id, memory),
         }
-        owes.then_some(last_word)
+        owes.then_some(acknowledgment)
     }
 
-    /// A segment was too big for the path. Returns whether that is believed.
+    /// Answers a segment that is for no connection with a RST. Above a certain rate such segments are
+    /// only dropped, so that an attacker cannot make us send as many to others as he sends to us.
+    #[cold]
+    pub(super) fn reset(&mut self, why: DropReason, now: u64) -> Course {
+        match self.resets.allows(now) {
+            true => {
+                self.counters.resets_sent += 1;
+                Course::Reset(why)
+            }
+            false => {
+                self.counters.resets_held += 1;
+                Course::Drop(why)
+            }
+        }
+    }
+
+    /// Shortens the segments of a connection, one of which was too big for its path. Returns whether
+    /// the message is believed.
     #[cold]
     pub fn too_big(&mut self, told: &TooBig, now: u64) -> bool {
         let id = self.connection_of(&told.tuple);
         let Some(connection) = id.and_then(|id| self.slots.get_mut(id.0)) else {
             return false;
         };
-        let tcb = &mut connection.tcb;
-        let mss = told.mtu - path::HEADERS;
-        let is_news = tcb.is_in_flight(told.seq) && mss < tcb.mss;
+        let sequence = &mut connection.sequence;
+        let mss = told.mtu - path_mtu::HEADERS;
+        let is_news = sequence.is_in_flight(told.seq) && mss < sequence.mss;
         if is_news {
-            tcb.narrow(mss);
+            sequence.limit_mss(mss);
             self.paths.learn(*told.tuple.peer.ip(), mss, now);
             self.counters.paths_narrowed += 1;
         }
@@ -267,34 +298,50 @@ impl Tcp {
     }
 }
 
+impl TcpCounters {
+    /// Whether a challenge ACK may be sent now. It is counted.
+    #[cold]
+    pub(super) fn challenge(&mut self, challenges: &mut Challenges, now: u64) -> bool {
+        let allowed = challenges.allow(now);
+        self.challenges_sent += u64::from(allowed);
+        self.challenges_held += u64::from(!allowed);
+        allowed
+    }
+}
+
 impl Connection {
-    /// Whether the segment is just what is expected next of a connection that is complete.
+    /// Whether a segment is just what an established connection expects next.
     #[inline]
     fn expects(&self, segment: &Segment) -> bool {
         self.established
             && !matches!(self.role, Role::Dying { .. })
-            && is_expected(&self.tcb, self.peer_finished, segment)
+            && is_expected(&self.sequence, self.fin_received, segment)
     }
 
-    /// `None` for a connection that is over: its RST is about to leave.
+    /// Decides on a segment. `None`: the connection was aborted, and its RST is about to be sent.
     #[cold]
     fn arrives(&self, segment: &Segment) -> Option<Arrival> {
         let is_over = matches!(self.role, Role::Dying { .. });
-        (!is_over).then(|| arrives((self.state(), false), &self.tcb, segment))
+        (!is_over).then(|| arrives((self.state(), false), &self.sequence, segment))
     }
 
-    /// What makes smoltcp acknowledge what has come.
-    fn old(&self) -> Shape {
-        Shape::old(self.state(), &self.tcb)
+    /// A segment that makes smoltcp acknowledge what it has received.
+    fn old_octet(&self) -> Substitute {
+        Substitute::old_octet(self.state(), &self.sequence)
     }
 
-    /// An acknowledgement of what has come, of a dormant connection, whose peer lives.
-    fn answer(&mut self, why: DropReason, now: u64) -> Course {
-        self.signs.hear(now);
-        let last_word = LastWord {
-            seq: self.tcb.max,
-            ack: self.tcb.next,
+    /// Drops a segment and acknowledges what was received: by way of smoltcp, or from the sequence
+    /// variables if the connection is dormant.
+    fn acknowledge(&mut self, id: ConnectionId, why: DropReason, now: u64) -> Course {
+        if !self.is_dormant() {
+            return Course::DropAndAcknowledge(id, self.old_octet(), why);
+        }
+        self.keep_alive.heard = now;
+        let acknowledgment = Acknowledgment {
+            seq: self.sequence.snd_max,
+            ack: self.sequence.rcv_nxt,
+            window: self.sequence.offered_window() as u16,
         };
-        Course::Challenge(last_word, self.tcb.promised() as u16, why)
+        Course::Acknowledge(acknowledgment, Verdict::Dropped(why))
     }
 }

@@ -1,56 +1,49 @@
 //! TIME-WAIT without sockets (RFC 9293 §3.6.1, §3.10.7.4).
 //!
-//! The side that closes first must remember the connection's end: a peer whose last
-//! acknowledgement was lost repeats its FIN, and old duplicates must not reach a new
-//! connection of the same ports. smoltcp keeps the socket with its buffers for that.
-//! This table keeps 40 octets instead, and is consulted before smoltcp sees a segment.
+//! The side that closes a connection first must remember its end for a while: if our last
+//! acknowledgment was lost, the peer repeats its FIN, and old duplicates must not reach a new
+//! connection between the same ports. smoltcp would keep the socket with its buffers for that. This
+//! table keeps about 40 octets instead, and is asked before smoltcp sees a segment.
 
 use crate::deadlines::nanoseconds;
 use crate::index::Index;
 use crate::names::Tuple;
 use crate::packet::Segment;
 use crate::secret::Key;
-use crate::tcp::tcb::Challenges;
+use crate::tcp::handshake::Acknowledgment;
+use crate::tcp::sequence::Challenges;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 use smoltcp::wire::TcpSeqNumber;
 
-/// The acknowledgement a connection in TIME-WAIT answers with.
+/// What is to be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LastWord {
-    /// SND.NXT: after our FIN.
-    pub seq: TcpSeqNumber,
-    /// RCV.NXT: after the peer's FIN.
-    pub ack: TcpSeqNumber,
-}
-
-/// What becomes of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// No such connection ended lately.
-    Pass,
-    /// A new connection may begin above this number of ours, the last one's last (RFC 9293
-    /// §3.6.1).
+pub(crate) enum Judgment {
+    /// It belongs to no connection in TIME-WAIT.
+    Unknown,
+    /// It is a SYN that may begin a new connection, whose initial sequence number must be greater
+    /// than this one, the last of the old connection (RFC 9293 §3.6.1).
     Reopen(TcpSeqNumber),
-    /// An old duplicate.
+    /// It is an old duplicate, to be dropped.
     Drop,
-    /// The peer has not heard the last word.
-    Repeat(LastWord),
+    /// The peer has not received our last acknowledgment, so it is sent again.
+    Repeat(Acknowledgment),
 }
 
 struct Entry {
-    last_word: LastWord,
+    /// It acknowledges the peer's FIN; its sequence number is the one after our FIN.
+    acknowledgment: Acknowledgment,
     expires: u64,
-    /// How often it was repeated to segments that are no FIN.
+    /// Limits how often the acknowledgment answers segments without FIN.
     challenges: Challenges,
 }
 
-/// The connections that ended lately. The oldest makes room for the newest.
+/// The connections in TIME-WAIT. If the table is full, the oldest makes room for the newest.
 pub(crate) struct TimeWait {
     entries: Index<Tuple, Entry>,
-    /// In the order in which they expire, which is that in which they came: all are
-    /// remembered equally long. What is not an entry's time is left over from one that
-    /// was removed or began again.
+    /// When entries expire, the earliest first. All live equally long, so a new one goes to the end.
+    /// An element that differs from its entry's time is left over from an entry that was removed or
+    /// whose time began again.
     order: VecDeque<(u64, Tuple)>,
     capacity: usize,
     duration_ns: u64,
@@ -66,26 +59,26 @@ impl TimeWait {
         }
     }
 
-    /// How many are remembered.
+    /// How many connections are in TIME-WAIT.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether a new connection must not use these ports yet.
+    /// Whether these ports must not be used for a new connection yet.
     pub fn holds(&self, tuple: &Tuple, now: u64) -> bool {
         self.entries
             .get(tuple)
             .is_some_and(|entry| entry.expires > now)
     }
 
-    /// Remembers a connection's end.
-    pub fn insert(&mut self, tuple: Tuple, last_word: LastWord, now: u64) {
+    /// Adds a connection, or begins the time of one anew.
+    pub fn insert(&mut self, tuple: Tuple, acknowledgment: Acknowledgment, now: u64) {
         let until = now.saturating_add(self.duration_ns);
         let mut challenges = Challenges::default();
         if let Some(entry) = self.entries.get_mut(&tuple) {
             if entry.expires == until {
-                // Once in the order is enough.
-                entry.last_word = last_word;
+                // It is in the order with this time already.
+                entry.acknowledgment = acknowledgment;
                 return;
             }
             challenges = entry.challenges;
@@ -95,7 +88,7 @@ impl TimeWait {
             if expires > now && self.entries.len() < self.capacity {
                 break;
             }
-            if self.is_current(expires, &oldest) {
+            if is_current(&self.entries, expires, &oldest) {
                 self.entries.remove(&oldest);
             }
             self.order.pop_front();
@@ -104,15 +97,13 @@ impl TimeWait {
             return;
         }
         if self.order.len() >= 2 * self.capacity {
-            // At least every other is left over.
+            // At least every other element is left over.
             let entries = &self.entries;
-            let current = |(expires, tuple): &(u64, Tuple)| {
-                entries.get(tuple).is_some_and(|e| e.expires == *expires)
-            };
-            self.order.retain(current);
+            self.order
+                .retain(|(expires, tuple)| is_current(entries, *expires, tuple));
         }
         let entry = Entry {
-            last_word,
+            acknowledgment,
             expires: until,
             challenges,
         };
@@ -120,56 +111,59 @@ impl TimeWait {
         self.order.push_back((until, tuple));
     }
 
-    fn is_current(&self, expires: u64, tuple: &Tuple) -> bool {
-        self.entries
-            .get(tuple)
-            .is_some_and(|entry| entry.expires == expires)
-    }
-
-    /// A new connection has begun.
+    /// Removes an entry, since a new connection has begun.
     pub fn forget(&mut self, tuple: &Tuple) {
         self.entries.remove(tuple);
     }
 
-    /// Forgets all: they were another address's.
+    /// Removes all entries, since our address has changed.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.order.clear();
     }
 
-    /// Judges a segment that belongs to no open connection.
-    pub fn segment(&mut self, segment: &Segment, now: u64) -> Verdict {
+    /// Decides on a segment that belongs to no open connection.
+    pub fn segment(&mut self, segment: &Segment, now: u64) -> Judgment {
         let tuple = &segment.tuple;
         let Some(entry) = self.entries.get_mut(tuple) else {
-            return Verdict::Pass;
+            return Judgment::Unknown;
         };
-        let last_word = entry.last_word;
+        let acknowledgment = entry.acknowledgment;
         if entry.expires <= now {
             self.entries.remove(tuple);
-            return Verdict::Pass;
+            return Judgment::Unknown;
         }
         if segment.rst {
-            // Only the exact number ends it: RFC 5961 §3.2, and what RFC 1337 warns of.
-            if segment.seq == last_word.ack {
+            // Only a RST with exactly the expected number ends TIME-WAIT (RFC 5961 §3.2). RFC 1337
+            // describes what goes wrong otherwise.
+            if segment.seq == acknowledgment.ack {
                 self.entries.remove(tuple);
             }
-            return Verdict::Drop;
+            return Judgment::Drop;
         }
-        if segment.opens() && segment.seq > last_word.ack {
-            return Verdict::Reopen(last_word.seq);
+        if segment.opens() && segment.seq > acknowledgment.ack {
+            return Judgment::Reopen(acknowledgment.seq);
         }
         if segment.fin {
-            // The peer is still there: the time begins again.
-            self.insert(*tuple, last_word, now);
-            return Verdict::Repeat(last_word);
+            // RFC 9293 §3.10.7.4, eighth: the time begins again.
+            self.insert(*tuple, acknowledgment, now);
+            return Judgment::Repeat(acknowledgment);
         }
-        let nothing_new = segment.end() == segment.seq && segment.seq == last_word.ack;
-        // Two ends that disagree must not answer each other for ever (RFC 5961 §7).
+        let nothing_new = segment.end() == segment.seq && segment.seq == acknowledgment.ack;
+        // The rate is limited, so that two ends that disagree do not answer each other for ever
+        // (RFC 5961 §7).
         match nothing_new || !entry.challenges.allow(now) {
-            true => Verdict::Drop,
-            false => Verdict::Repeat(last_word),
+            true => Judgment::Drop,
+            false => Judgment::Repeat(acknowledgment),
         }
     }
+}
+
+/// Whether this is the time at which the connection's entry expires.
+fn is_current(entries: &Index<Tuple, Entry>, expires: u64, tuple: &Tuple) -> bool {
+    entries
+        .get(tuple)
+        .is_some_and(|entry| entry.expires == expires)
 }
 
 #[cfg(test)]
@@ -206,9 +200,10 @@ mod tests {
         }
     }
 
-    const LAST_WORD: LastWord = LastWord {
+    const LAST_ACK: Acknowledgment = Acknowledgment {
         seq: TcpSeqNumber(500),
         ack: TcpSeqNumber(1000),
+        window: 0,
     };
 
     fn table() -> TimeWait {
@@ -217,19 +212,19 @@ mod tests {
             Duration::from_secs(60),
             Secret::from(1).key(Purpose::Tables),
         );
-        table.insert(tuple(1), LAST_WORD, 0);
+        table.insert(tuple(1), LAST_ACK, 0);
         table
     }
 
     #[test]
-    fn a_repeated_fin_hears_the_last_word_again() {
+    fn a_repeated_fin_is_acknowledged_again() {
         let mut table = table();
         let mut fin = segment(1, 999);
         fin.fin = true;
-        assert_eq!(table.segment(&fin, SECOND), Verdict::Repeat(LAST_WORD));
+        assert_eq!(table.segment(&fin, SECOND), Judgment::Repeat(LAST_ACK));
         assert!(table.holds(&tuple(1), 60 * SECOND), "the time began again");
-        assert_eq!(table.segment(&segment(1, 1000), SECOND), Verdict::Drop);
-        assert_eq!(table.segment(&segment(2, 1000), SECOND), Verdict::Pass);
+        assert_eq!(table.segment(&segment(1, 1000), SECOND), Judgment::Drop);
+        assert_eq!(table.segment(&segment(2, 1000), SECOND), Judgment::Unknown);
     }
 
     #[test]
@@ -237,14 +232,14 @@ mod tests {
         let mut table = table();
         let mut syn = segment(1, 1000);
         (syn.syn, syn.ack) = (true, None);
-        assert_eq!(table.segment(&syn, SECOND), Verdict::Repeat(LAST_WORD));
+        assert_eq!(table.segment(&syn, SECOND), Judgment::Repeat(LAST_ACK));
         syn.seq = TcpSeqNumber(1001);
-        let reopen = Verdict::Reopen(LAST_WORD.seq);
+        let reopen = Judgment::Reopen(LAST_ACK.seq);
         assert_eq!(table.segment(&syn, SECOND), reopen);
         // It may find no room.
         assert_eq!(table.segment(&syn, SECOND), reopen);
         table.forget(&tuple(1));
-        assert_eq!(table.segment(&syn, SECOND), Verdict::Pass);
+        assert_eq!(table.segment(&syn, SECOND), Judgment::Unknown);
         assert_eq!(table.len(), 0);
     }
 
@@ -253,47 +248,50 @@ mod tests {
         let mut table = table();
         let mut reset = segment(1, 999);
         reset.rst = true;
-        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert_eq!(table.segment(&reset, SECOND), Judgment::Drop);
         assert_eq!(table.len(), 1);
         for seq in [1001, 1000 + 65_535, i32::MIN, 500] {
             reset.seq = TcpSeqNumber(seq);
-            assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+            assert_eq!(table.segment(&reset, SECOND), Judgment::Drop);
             assert_eq!(table.len(), 1, "{seq}");
         }
         // One that pretends to end or to begin something is a reset all the same.
         (reset.fin, reset.syn) = (true, true);
-        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert_eq!(table.segment(&reset, SECOND), Judgment::Drop);
         assert!(table.holds(&tuple(1), 60 * SECOND - 1) && !table.holds(&tuple(1), 60 * SECOND));
         reset.seq = TcpSeqNumber(1000);
-        assert_eq!(table.segment(&reset, SECOND), Verdict::Drop);
+        assert_eq!(table.segment(&reset, SECOND), Judgment::Drop);
         assert_eq!(table.len(), 0);
         // It is nobody's then, as is one that comes when the time is over.
-        assert_eq!(table.segment(&reset, SECOND), Verdict::Pass);
-        table.insert(tuple(1), LAST_WORD, 0);
-        assert_eq!(table.segment(&reset, 60 * SECOND), Verdict::Pass);
+        assert_eq!(table.segment(&reset, SECOND), Judgment::Unknown);
+        table.insert(tuple(1), LAST_ACK, 0);
+        assert_eq!(table.segment(&reset, 60 * SECOND), Judgment::Unknown);
     }
 
     #[test]
     fn the_oldest_gives_way_and_not_one_that_began_again() {
         let mut table = table();
-        table.insert(tuple(2), LAST_WORD, 1);
+        table.insert(tuple(2), LAST_ACK, 1);
         let mut fin = segment(1, 999);
         fin.fin = true;
-        assert_eq!(table.segment(&fin, 2), Verdict::Repeat(LAST_WORD));
-        table.insert(tuple(3), LAST_WORD, 3);
-        table.insert(tuple(4), LAST_WORD, 4);
+        assert_eq!(table.segment(&fin, 2), Judgment::Repeat(LAST_ACK));
+        table.insert(tuple(3), LAST_ACK, 3);
+        table.insert(tuple(4), LAST_ACK, 4);
         assert!(table.holds(&tuple(1), 4) && !table.holds(&tuple(2), 4));
         // Whose time is over now makes room now.
-        table.insert(tuple(5), LAST_WORD, 60 * SECOND + 4);
+        table.insert(tuple(5), LAST_ACK, 60 * SECOND + 4);
         assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn it_expires_and_it_is_bounded() {
         let mut table = table();
-        assert_eq!(table.segment(&segment(1, 5), 60 * SECOND), Verdict::Pass);
+        assert_eq!(
+            table.segment(&segment(1, 5), 60 * SECOND),
+            Judgment::Unknown
+        );
         for port in 1..100 {
-            table.insert(tuple(port), LAST_WORD, u64::from(port));
+            table.insert(tuple(port), LAST_ACK, u64::from(port));
             assert!(table.len() <= 3);
             assert!(table.order.len() <= 6);
         }
@@ -304,20 +302,20 @@ mod tests {
     #[test]
     fn what_begins_again_stays_and_leaves_nothing_behind() {
         let mut table = table();
-        table.insert(tuple(2), LAST_WORD, 1);
+        table.insert(tuple(2), LAST_ACK, 1);
         let mut fin = segment(1, 999);
         fin.fin = true;
         for now in 2..1000 {
             for _ in 0..3 {
-                assert_eq!(table.segment(&fin, now), Verdict::Repeat(LAST_WORD));
+                assert_eq!(table.segment(&fin, now), Judgment::Repeat(LAST_ACK));
             }
             assert!(table.order.len() <= 6 && table.len() == 2);
         }
-        table.insert(tuple(3), LAST_WORD, 1000);
-        table.insert(tuple(4), LAST_WORD, 1001);
+        table.insert(tuple(3), LAST_ACK, 1000);
+        table.insert(tuple(4), LAST_ACK, 1001);
         // The second has been there longest without a word.
         assert!(table.holds(&tuple(1), 1001) && !table.holds(&tuple(2), 1001));
-        table.insert(tuple(5), LAST_WORD, 200 * SECOND);
+        table.insert(tuple(5), LAST_ACK, 200 * SECOND);
         assert_eq!((table.len(), table.order.len()), (1, 1));
     }
 }

@@ -1,62 +1,61 @@
-//! What a connection does when its turn or its time has come.
+//! What a connection does in its turn, and what ends its time-outs.
 
 use crate::deadlines::{Deadlines, earlier, nanoseconds};
-use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::{ConnectionId, Tuple};
-use crate::tcp::agenda::Next;
-use crate::tcp::arrives::Shape;
-use crate::tcp::solo::Solo;
-use crate::tcp::tcb::Tcb;
-use crate::tcp::{Connection, Role, Tcp};
+use crate::tcp::arrives::Substitute;
+use crate::tcp::engine::SocketParts;
+use crate::tcp::schedule::WaitsFor;
+use crate::tcp::sequence::SequenceVariables;
+use crate::tcp::sole_socket::SoleSocket;
+use crate::tcp::{Connection, Context, Role, Tcp};
 use abi::Error;
 use core::net::Ipv4Addr;
-use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::State;
 
 /// A connection whose turn it is.
 pub(crate) struct Turn<'a> {
     pub tuple: Tuple,
-    /// A segment that smoltcp gets first: the peer's window is another than it knows.
-    pub window: Option<Shape>,
-    pub set: &'a mut SocketSet<'static>,
-    pub tcb: &'a mut Tcb,
+    /// A segment that smoltcp gets first, if it must be told another window of the peer.
+    pub window_update: Option<Substitute>,
+    /// The connection's socket and variables.
+    pub parts: SocketParts<'a>,
 }
 
 impl Connection {
-    /// What smoltcp must be told of the peer's window before it may send.
+    /// The segment that tells smoltcp another window of the peer, if it must be told one before it
+    /// sends.
     #[inline]
-    fn window_to_tell(&mut self, now: u64) -> Option<Shape> {
-        let queued = || self.solo.as_ref().map_or(0, |solo| solo.get().send_queue());
-        let window = self.tcb.window_to_tell(queued, now)?;
-        Some(Shape::window(&self.tcb, window))
+    fn window_update(&mut self, now: u64) -> Option<Substitute> {
+        let socket = self.socket.as_ref();
+        let queued = || socket.map_or(0, |socket| socket.get().send_queue());
+        let window = self.sequence.new_smoltcp_window(queued, now)?;
+        Some(Substitute::window_update(&self.sequence, window))
     }
-}
 
-impl Connection {
-    /// Whether smoltcp has a RST to send, or will have.
+    /// Whether the RST of an aborted connection was not sent yet.
     fn owes_reset(&self) -> bool {
-        let solo = self.solo.as_ref();
-        solo.is_none_or(|solo| solo.get().remote_endpoint().is_some())
+        let socket = self.socket.as_ref();
+        socket.is_none_or(|socket| socket.get().remote_endpoint().is_some())
     }
 }
 
 impl Tcp {
-    /// The time has come for some connections.
+    /// Gives a turn to the connections whose time has come.
     pub fn advance(&mut self, now: u64) {
-        self.agenda.advance(now);
+        self.schedule.advance(now);
     }
 
-    /// A neighbour was heard of.
-    pub fn heard(&mut self, neighbor: Ipv4Addr) {
-        self.agenda.heard(neighbor);
+    /// Gives a turn to the connections that wait for a neighbour, whose station is known now.
+    pub fn neighbor_resolved(&mut self, neighbor: Ipv4Addr) {
+        self.schedule.neighbor_resolved(neighbor);
     }
 
-    /// A neighbour does not answer. Who wants to connect by way of it fails; what is a connection
-    /// goes on, since that may pass (RFC 1122 §4.2.3.9), until its time is over.
+    /// Notes that a neighbour does not answer. Attempts to connect by way of it fail. Established
+    /// connections go on until their time-out, since the trouble may pass (RFC 1122 §4.2.3.9).
     #[cold]
-    pub fn give_up(&mut self, neighbor: Ipv4Addr, now: u64, memory: &mut Memory) {
-        for slot in self.agenda.waiting_for(neighbor) {
+    pub fn neighbor_failed(&mut self, neighbor: Ipv4Addr, now: u64, memory: &mut Memory) {
+        for slot in self.schedule.waiting_for(neighbor) {
             let connection = self.slots.get(slot);
             if connection.is_some_and(|connection| connection.state() == State::SynSent) {
                 self.not_reached(ConnectionId(slot), now, memory);
@@ -64,12 +63,12 @@ impl Tcp {
         }
     }
 
-    /// There is no way to a peer that has not answered yet.
+    /// Ends an attempt to connect, since there is no way to the peer.
     #[cold]
     pub(super) fn not_reached(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         if let Some(connection) = self.get_mut(id) {
             connection.error = Some(Error::Unreachable);
-            if let Some(socket) = connection.socket() {
+            if let Some(socket) = connection.socket_mut() {
                 socket.abort();
             }
             self.settle(id, now, memory);
@@ -78,28 +77,27 @@ impl Tcp {
 
     /// Whether no connection waits for its turn.
     pub fn is_idle(&self) -> bool {
-        self.agenda.is_idle()
+        self.schedule.is_idle()
     }
 
-    /// When something is due next.
+    /// When TCP has something to do next.
     pub fn deadline(&self) -> Option<u64> {
         let first = |expiries: &Deadlines| expiries.first().map(|(at, _)| at);
         earlier(
             earlier(self.half_open.deadline(), first(&self.orphans)),
-            earlier(first(&self.dying), self.agenda.deadline()),
+            earlier(first(&self.dying), self.schedule.deadline()),
         )
     }
 
-    /// Gives the next connection its turn: `turn` lets smoltcp send, and `hop` names the
-    /// neighbour that segments for a peer go to. Returns whether there was one.
+    /// Gives the next connection its turn: `turn` lets smoltcp send, and `hop` tells the neighbour that
+    /// is the next hop to a peer. Returns whether there was a connection.
     pub fn take_turn(
         &mut self,
-        (own, now): (&Interface, u64),
-        memory: &mut Memory,
-        turn: impl FnOnce(Turn<'_>) -> Next,
+        cx: &mut Context<'_>,
+        turn: impl FnOnce(Turn<'_>) -> WaitsFor,
         hop: impl FnOnce(Ipv4Addr) -> Option<Ipv4Addr>,
     ) -> bool {
-        let Some(slot) = self.agenda.next() else {
+        let Some(slot) = self.schedule.next() else {
             return false;
         };
         let Some(connection) = self.slots.get_mut(slot) else {
@@ -107,43 +105,41 @@ impl Tcp {
         };
         if !connection.detached {
             let tuple = connection.tuple;
-            let window = connection.window_to_tell(now);
-            let next = match &mut connection.solo {
-                Some(solo) => {
+            let window_update = connection.window_update(cx.now);
+            let next = match &mut connection.socket {
+                Some(socket) => {
                     let next = turn(Turn {
                         tuple,
-                        window,
-                        set: solo.set(),
-                        tcb: &mut connection.tcb,
+                        window_update,
+                        parts: (socket.set(), &mut connection.sequence),
                     });
-                    match connection.tcb.hold_until() {
+                    match connection.sequence.hold_until() {
                         Some(at) => next.or_at(at),
                         None => next,
                     }
                 }
                 None => {
-                    let send = |solo: &mut Solo<_>, tcb: &mut _| {
+                    let send = |socket: &mut SoleSocket, sequence: &mut SequenceVariables| {
                         turn(Turn {
                             tuple,
-                            window: None,
-                            set: solo.set(),
-                            tcb,
+                            window_update: None,
+                            parts: (socket.set(), sequence),
                         })
                     };
-                    self.dormant_turn(ConnectionId(slot), own, now, memory, send)
+                    self.dormant_turn(ConnectionId(slot), cx, send)
                 }
             };
             let neighbor = match next {
-                Next::Neighbor(_) => hop(*tuple.peer.ip()),
+                WaitsFor::Neighbor(_) => hop(*tuple.peer.ip()),
                 _ => None,
             };
-            self.agenda.note(slot, next, neighbor);
-            self.settle(ConnectionId(slot), now, memory);
+            self.schedule.turn_ended(slot, next, neighbor);
+            self.settle(ConnectionId(slot), cx.now, cx.memory);
         }
         true
     }
 
-    /// Ends the connections whose time is over.
+    /// Ends the orphans and the aborted connections whose time is over.
     pub fn expire(&mut self, now: u64, memory: &mut Memory) {
         while let Some(slot) = self.dying.due(now) {
             self.remove(ConnectionId(slot), memory);
@@ -153,7 +149,7 @@ impl Tcp {
         }
     }
 
-    /// Takes note of what became of a connection, and ends it if it is over.
+    /// Looks at what has become of a connection, and ends it if it is over.
     pub(super) fn settle(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         let Some(connection) = self.get(id) else {
             return;
@@ -179,13 +175,13 @@ impl Tcp {
         }
     }
 
-    /// smoltcp is through with a connection.
+    /// Ends a connection that is CLOSED.
     fn closed(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         self.changed.push(id.0);
         let Some(connection) = self.slots.get_mut(id.0) else {
             return;
         };
-        let orderly = connection.peer_finished && connection.finished;
+        let orderly = connection.fin_received && connection.fin_queued;
         if connection.error.is_none() && !orderly {
             connection.error = Some(Error::TimedOut);
             self.counters.timeouts += 1;

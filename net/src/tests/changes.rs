@@ -208,7 +208,7 @@ impl Play {
                 let id = self.any_stream()?;
                 match self.chance.below(6) {
                     0 => self.stack.finish(id),
-                    1 => self.stack.tcp.deafen(id),
+                    1 => self.stack.tcp.shut_receive(id),
                     2 if self.stack.tcp.stage(id) == Stage::Open => {
                         _ = self.stack.tcp.take_error(id)
                     }

@@ -32,7 +32,7 @@ fn asleep() -> (World, Handle, SocketHandle) {
 }
 
 fn sleep(world: &mut World) {
-    assert_eq!(world.server.sockets.stack.lull_all(world.now), 1);
+    assert_eq!(world.server.sockets.stack.make_all_dormant(world.now), 1);
     let figures = ["dormant", "connections", "buffer_octets"].map(|name| world.figure(name));
     assert_eq!(figures, [1, 1, 0]);
 }
@@ -633,7 +633,7 @@ fn who_cannot_wake_for_want_of_memory_waits_or_is_reset() {
     let (mut world, web, echo) = crowd(256 << 10);
     let [sender, closer, finisher] =
         [1024, 1025, 1026].map(|port| open(&mut world, OTHER, echo, (port, 7)));
-    assert_eq!(world.server.sockets.stack.lull_all(world.now), 3);
+    assert_eq!(world.server.sockets.stack.make_all_dormant(world.now), 3);
     exhaust(&mut world, OTHER, echo, 7);
     exhaust(&mut world, PROGRAM, web, 80);
     assert_eq!(world.figure("dormant"), 3);

@@ -47,7 +47,7 @@ impl Fragments {
         let packet = Packet { frame, headers };
         match &headers.content {
             Content::Ipv4(ip) => match &ip.payload {
-                Payload::Fragment(fragment) => self.add(&packet, (ip, fragment), now),
+                Payload::Fragment(fragment) => self.add(&packet, ip, fragment, now),
                 _ => Ok(Some(frame.to_vec())),
             },
             Content::Arp(_) => panic!("it is no datagram"),

@@ -339,7 +339,7 @@ pub struct World {
     pub slow_card: Option<usize>,
     /// How often, in percent, connections are made dormant when something happens.
     pub lull: u64,
-    pub lulled: usize,
+    pub made_dormant: usize,
 }
 
 impl World {
@@ -370,7 +370,7 @@ impl World {
             frames_sent: 0,
             slow_card: None,
             lull: 0,
-            lulled: 0,
+            made_dormant: 0,
         }
     }
 
@@ -429,7 +429,7 @@ impl World {
             assert!(rounds < 10_000, "the server never has enough");
         }
         if self.lull > 0 && self.chance.percent(self.lull) {
-            self.lulled += self.server.sockets.stack.lull_all(self.now);
+            self.made_dormant += self.server.sockets.stack.make_all_dormant(self.now);
         }
         self.server.sockets.stack.audit(self.now);
         let stamp = Instant::from_micros((self.now / 1000) as i64);

@@ -1,4 +1,4 @@
-//! As [`crate::tcp`]'s: whether the books agree with the sockets.
+//! For the tests: whether the tables agree with the sockets, by looking at all of these.
 
 use crate::ip::neighbors::Neighbors;
 use crate::ip::outbound::HEAD;

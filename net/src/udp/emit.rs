@@ -1,4 +1,4 @@
-//! Datagrams as IPv4 sends them.
+//! Datagrams that are sent, or wait to be sent.
 
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
@@ -10,12 +10,12 @@ use crate::phy::UdpPacket;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-/// A datagram, where it comes from, and where it goes.
+/// A datagram from a local port to a host.
 #[derive(Clone, Copy)]
 pub(super) struct Datagram<'a> {
     pub port: u16,
     pub to: SocketAddrV4,
-    /// The station that has or passes it on.
+    /// The station of the next hop.
     pub station: Station,
     pub octets: &'a [u8],
 }
@@ -44,7 +44,8 @@ impl<'a> Datagram<'a> {
         of_udp(sum)
     }
 
-    /// The IPv4 datagram. `sums`: whether UDP's checksum is to be filled in here.
+    /// The IPv4 datagram. `sums`: whether UDP's checksum is computed here; otherwise it is 0, and the
+    /// card fills it in.
     #[inline]
     pub fn packet(&self, own: &Interface, sums: bool) -> Outbound<'a> {
         let checksum = match sums {
@@ -61,26 +62,33 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// A datagram that waits.
-pub(super) struct Outgoing {
-    pub(super) hop: Option<Ipv4Addr>,
-    pub(super) to: SocketAddrV4,
-    pub(super) octets: Vec<u8>,
-    /// A part of it was sent.
-    pub(super) fragment: Option<Progress>,
+/// Where a datagram goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination {
+    pub to: SocketAddrV4,
+    /// The next hop; `None` if `to` is a multicast or broadcast address.
+    pub hop: Option<Ipv4Addr>,
 }
 
-impl Outgoing {
-    /// The station that it can be sent to now, if there is.
-    pub(super) fn station(&self, now: u64, neighbors: &Neighbors) -> Option<Station> {
-        match self.hop {
+/// A datagram that waits to be sent.
+pub(super) struct Waiting {
+    pub destination: Destination,
+    pub octets: Vec<u8>,
+    /// How much of it was sent, if it leaves in fragments.
+    pub progress: Option<Progress>,
+}
+
+impl Waiting {
+    /// The station that it can be sent to now, if that is known.
+    pub fn station(&self, now: u64, neighbors: &Neighbors) -> Option<Station> {
+        match self.destination.hop {
             Some(hop) => neighbors.station(hop, now),
-            None => Some(group(*self.to.ip())),
+            None => Some(group(*self.destination.to.ip())),
         }
     }
 }
 
-/// The station address of a group of hosts: everybody, or those of RFC 1112 §6.4.
+/// The station address of a multicast address (RFC 1112 §6.4) or a broadcast address.
 pub(super) fn group(address: Ipv4Addr) -> Station {
     let [_, b, c, d] = address.octets();
     match address.is_multicast() {

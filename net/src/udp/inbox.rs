@@ -1,17 +1,17 @@
-//! The datagrams that a port has received: a ring of octets, in which none is in two pieces.
+//! The received datagrams of a port: a ring of octets, in which each datagram lies in one piece.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
-/// A datagram, and where its octets are.
+/// A received datagram: its sender, and where its octets are in the ring.
 struct Head {
     from: SocketAddrV4,
     start: usize,
     len: usize,
 }
 
-/// The datagrams that wait in one port, the oldest first.
+/// The datagrams that wait to be received by a program, the oldest first.
 pub(super) struct Inbox {
     octets: Vec<u8>,
     heads: VecDeque<Head>,
@@ -20,7 +20,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// An empty one of these octets, for at most `max` datagrams.
+    /// An empty inbox with this ring, for at most `max` datagrams.
     pub fn new(octets: Vec<u8>, max: usize) -> Self {
         Inbox {
             octets,
@@ -29,7 +29,7 @@ impl Inbox {
         }
     }
 
-    /// Appends a datagram. `false` if there is no room: it is lost.
+    /// Appends a datagram. Returns `false` if there is no room: then the datagram is lost.
     pub fn push(&mut self, from: SocketAddrV4, octets: &[u8]) -> bool {
         let len = octets.len();
         let start = match self.place(len) {
@@ -44,15 +44,15 @@ impl Inbox {
         true
     }
 
-    /// Where so many octets have room.
+    /// Where a datagram of `len` octets has room.
     fn place(&self, len: usize) -> Option<usize> {
         let (Some(first), Some(last)) = (self.heads.front(), self.heads.back()) else {
             return Some(0);
         };
         let end = last.start + last.len;
         if last.start < first.start {
-            // The free octets are between. They are never all taken, so that the last
-            // datagram begins before the first.
+            // The free octets lie between the last datagram and the first. One of them always stays
+            // free, since the last datagram must begin before the first.
             return (len < first.start - end).then_some(end);
         }
         if len <= self.octets.len() - end {
@@ -61,19 +61,19 @@ impl Inbox {
         (len < first.start).then_some(0)
     }
 
-    /// The first one.
+    /// The oldest datagram: its sender and its octets.
     pub fn first(&self) -> Option<(SocketAddrV4, &[u8])> {
         let head = self.heads.front()?;
         let octets = self.octets.get(head.start..head.start + head.len)?;
         Some((head.from, octets))
     }
 
-    /// How many there are.
+    /// How many datagrams there are.
     pub fn len(&self) -> usize {
         self.heads.len()
     }
 
-    /// Drops the first one.
+    /// Removes the oldest datagram.
     pub fn pop(&mut self) {
         self.heads.pop_front();
     }

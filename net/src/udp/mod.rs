@@ -1,11 +1,13 @@
-//! Datagram sockets. smoltcp has no part in them.
+//! UDP (RFC 768). smoltcp has no part in it.
 //!
-//! A datagram was parsed when it came ([`crate::packet`]) and goes into its port's
-//! [`inbox`]. One to be sent leaves at once, if its neighbour is known and the card has
-//! room. Others wait in a queue per socket: those whose neighbour is still asked for
-//! ([`crate::ip::neighbors`]), at most [`PER_HOP`] for one neighbour, where they hold up
-//! nobody else's; those that found the card full; and those that leave in fragments, one at
-//! a turn.
+//! A received datagram goes into the [`inbox`] of its port. A datagram to be sent is sent at once, if
+//! the station of its next hop is known and the card has room. Otherwise it waits in a queue of its
+//! port:
+//!
+//! - until the station is known ([`crate::ip::neighbors`]); at most [`PER_HOP`] datagrams wait for one
+//!   neighbour, and they do not hold up datagrams to others;
+//! - until the card has room;
+//! - until its fragments are sent, one in each turn.
 
 #[cfg(test)]
 mod audit;
@@ -14,9 +16,13 @@ mod inbox;
 mod waiting;
 
 use crate::config::Limits;
+use crate::counters::counters;
 use crate::deadlines::Deadlines;
 use crate::ip::identification::Identifications;
+use crate::ip::interface::Interface;
+use crate::ip::neighbors::Neighbors;
 use crate::ip::outbound::{DATA_MAX, IPV4};
+use crate::link::Link;
 use crate::link::ethernet::ETHERNET;
 use crate::memory::Memory;
 use crate::names::{Change, DatagramId};
@@ -27,56 +33,69 @@ use crate::verdict::{DropReason, Verdict};
 use abi::{Error, Result};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddrV4;
-use emit::Outgoing;
+pub(crate) use emit::Destination;
+use emit::Waiting;
 use inbox::Inbox;
 use slab::Slab;
 
-/// Datagrams that wait for one neighbour in one socket; more push out the oldest.
+/// The most datagrams of one port that wait for one neighbour. A new one pushes out the oldest.
 pub(super) const PER_HOP: usize = 16;
-/// Datagrams that wait to be received, or to be sent.
+/// The most datagrams of a port that wait to be received, and to be sent.
 const SLOTS: usize = 64;
-/// Datagrams that leave at once between two polls; more have their turns.
+/// The most datagrams that are sent at once between two polls. More must wait for their turns.
 const AT_ONCE: usize = 64;
-/// How long the last datagrams of a closed socket may take, about: nobody wakes for that, since
-/// their neighbours answer or are given up before, and the card says when it has room.
+/// How long a closed port stays for datagrams that wait to be sent. The server does not wake for the
+/// end of this time: usually the neighbours have answered or failed before.
 const LINGER_NS: u64 = 4_000_000_000;
-/// The longest datagram's data: the most that IPv4 can carry.
+/// The most octets of data in a datagram: what IPv4 can carry.
 pub(crate) const DATAGRAM_MAX: usize = DATA_MAX;
 
+/// An open port, or a closed one from which datagrams wait to be sent.
 struct Port {
     port: u16,
     inbox: Inbox,
-    waiting: VecDeque<Outgoing>,
+    /// Datagrams that wait to be sent, and their octets.
+    waiting: VecDeque<Waiting>,
     waiting_octets: usize,
-    /// Closed by its program; gone when nothing waits.
+    /// Its program has closed it. It is removed when no datagram waits any more.
     lingers: bool,
 }
 
-/// Events, counted since the start.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct UdpCounters {
-    pub sent: u64,
-    pub received: u64,
-    /// Their neighbour did not answer, or too many waited for it.
-    pub dropped_unresolved: u64,
-    /// Their port was closed while they waited to be received or sent.
-    pub dropped_closed: u64,
+counters! {
+    /// Events, counted since the start.
+    UdpCounters {
+        sent = "udp_sent",
+        received = "udp_received",
+        /// Datagrams whose neighbour did not answer, or for whose neighbour too many waited.
+        dropped_unresolved = "udp_dropped_unresolved",
+        /// Datagrams whose port was closed while they waited to be received or sent.
+        dropped_closed = "udp_dropped_closed",
+    }
 }
 
-/// All of UDP.
+/// What UDP needs of the rest of the stack to send.
+pub(crate) struct Context<'a, D> {
+    pub own: &'a Interface,
+    pub neighbors: &'a mut Neighbors,
+    pub link: &'a mut Link<D>,
+    /// The time in nanoseconds.
+    pub now: u64,
+}
+
+/// All ports.
 pub(crate) struct Udp {
     slots: Slab<Port>,
     by_port: BTreeMap<u16, usize>,
-    /// When closed ports are given up.
+    /// When closed ports are removed at the latest.
     lingering: Deadlines,
-    /// Ports of which datagrams wait.
+    /// Ports from which datagrams wait to be sent.
     waiting: BTreeSet<usize>,
-    /// Those of them for which some may leave now, in the order of their turns.
+    /// Those of them that may have something to send now, in the order of their turns.
     turns: Queue,
     limits: Limits,
-    /// Octets of a frame behind the IPv4 header.
+    /// Octets in a frame after the IPv4 header.
     payload_max: usize,
-    /// Datagrams that have left at once since the last poll.
+    /// How many datagrams were sent at once since the last poll.
     at_once: usize,
     identifications: Identifications,
     /// Ports whose readiness may have changed.
@@ -109,12 +128,13 @@ impl Udp {
         self.slots.get_mut(id.0)
     }
 
+    /// Takes the next port whose readiness may have changed.
     pub fn next_change(&mut self) -> Option<Change> {
         let index = self.changed.pop()?;
         Some(Change::Datagrams(DatagramId(index)))
     }
 
-    /// Takes a datagram from a frame, if there is such a port and room.
+    /// Copies a received datagram into its port's inbox, if there is such a port and room.
     pub fn deliver(&mut self, datagram: &Datagram, frame: &[u8]) -> Verdict {
         let Some(&slot) = self.by_port.get(&datagram.port) else {
             return Verdict::Dropped(DropReason::UdpNoPort);
@@ -133,12 +153,16 @@ impl Udp {
         self.slots.len()
     }
 
-    /// Octets of a port's buffers.
+    /// Octets of memory that a port uses.
     fn octets(&self) -> usize {
         self.limits.udp_receive + self.limits.udp_transmit
     }
 
-    /// Opens a port, if `make_room` finds so many octets for it.
+    /// Opens a port. `make_room` is called to make memory free, with the number of octets that the port
+    /// uses, and returns whether they are free.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for port 0, [`Error::NoMemory`].
     #[cold]
     pub fn open(
         &mut self,
@@ -184,7 +208,7 @@ impl Udp {
         self.waiting.remove(&slot);
     }
 
-    /// Closes a port. Unless `now` is `None`, what waits is still sent.
+    /// Closes a port. Datagrams that wait are still sent, unless `now` is `None`.
     #[cold]
     pub fn close(&mut self, id: DatagramId, now: Option<u64>, memory: &mut Memory) {
         match (now, self.get_mut(id)) {
@@ -196,19 +220,19 @@ impl Udp {
         }
     }
 
-    /// Frees the closed ports whose time is over.
+    /// Removes the closed ports whose time is over.
     pub fn expire(&mut self, now: u64, memory: &mut Memory) {
         while let Some(slot) = self.lingering.due(now) {
             self.remove(slot, memory);
         }
     }
 
-    /// A poll begins.
+    /// Notes that a poll begins.
     pub fn begin(&mut self) {
         self.at_once = 0;
     }
 
-    /// Those that wait may have their turns.
+    /// Gives a turn to all ports from which datagrams wait.
     pub fn advance(&mut self) {
         for &slot in &self.waiting {
             self.turns.push(slot);
@@ -220,12 +244,12 @@ impl Udp {
         self.turns.is_empty()
     }
 
-    /// The next datagram that was received, with its sender.
+    /// The oldest datagram in the inbox, with its sender.
     pub fn first(&self, id: DatagramId) -> Option<(SocketAddrV4, &[u8])> {
         self.get(id)?.inbox.first()
     }
 
-    /// Drops the next datagram, which a program has.
+    /// Removes the oldest datagram from the inbox, since a program has it.
     pub fn take_first(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
             port.inbox.pop();

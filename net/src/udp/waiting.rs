@@ -1,72 +1,77 @@
-//! Datagrams on their way out: at once, or in a queue.
+//! Sending datagrams: at once, or from the queue of a port.
 
-use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
-use crate::ip::outbound::{HEAD, Progress};
-use crate::link::Link;
+use crate::ip::outbound::HEAD;
 use crate::memory::Memory;
 use crate::names::DatagramId;
 use crate::phy::Device;
-use crate::udp::emit::{Datagram, Outgoing, group};
-use crate::udp::{AT_ONCE, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
+use crate::udp::emit::{Datagram, Destination, Waiting, group};
+use crate::udp::{AT_ONCE, Context, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use abi::{Error, Result};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::Ipv4Addr;
 
 impl Port {
-    fn push(&mut self, outgoing: Outgoing) {
-        self.waiting_octets += outgoing.octets.len();
-        self.waiting.push_back(outgoing);
+    fn push(&mut self, waiting: Waiting) {
+        self.waiting_octets += waiting.octets.len();
+        self.waiting.push_back(waiting);
     }
 
-    fn remove(&mut self, index: usize) -> Option<Outgoing> {
-        let outgoing = self.waiting.remove(index)?;
-        self.waiting_octets -= outgoing.octets.len();
-        Some(outgoing)
+    fn remove(&mut self, index: usize) -> Option<Waiting> {
+        let waiting = self.waiting.remove(index)?;
+        self.waiting_octets -= waiting.octets.len();
+        Some(waiting)
     }
 
-    /// How many wait for a neighbour, or for the card, and their octets.
+    /// How many datagrams wait for the card (`for_card`) or for a neighbour, and their octets.
     fn held(&self, for_card: bool, now: u64, neighbors: &Neighbors) -> (usize, usize) {
         let held = self.waiting.iter();
-        let held = held.filter(|o| o.station(now, neighbors).is_some() == for_card);
-        held.fold((0, 0), |(count, octets), o| {
-            (count + 1, octets + o.octets.len())
+        let held = held.filter(|w| w.station(now, neighbors).is_some() == for_card);
+        held.fold((0, 0), |(count, octets), w| {
+            (count + 1, octets + w.octets.len())
         })
     }
 
+    /// How many datagrams wait that have this next hop.
     fn count(&self, hop: Option<Ipv4Addr>) -> usize {
-        self.waiting.iter().filter(|o| o.hop == hop).count()
+        let to_hop = self.waiting.iter().filter(|w| w.destination.hop == hop);
+        to_hop.count()
     }
 
-    fn remove_oldest(&mut self, hop: Option<Ipv4Addr>) -> Option<Outgoing> {
-        let index = self.waiting.iter().position(|o| o.hop == hop)?;
+    fn remove_oldest(&mut self, hop: Option<Ipv4Addr>) -> Option<Waiting> {
+        let mut waiting = self.waiting.iter();
+        let index = waiting.position(|w| w.destination.hop == hop)?;
         self.remove(index)
     }
 }
 
 impl Udp {
-    /// Sends a datagram, or queues it. `hop` is the neighbour it goes to; `None` for a group.
+    /// Sends a datagram, or queues it.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::NotConnected`] without such a port, [`Error::WouldBlock`] if there
+    /// is no room to wait, [`Error::Unreachable`] if too many other neighbours are being asked for.
     pub fn send<D: Device>(
         &mut self,
         id: DatagramId,
-        (to, hop): (SocketAddrV4, Option<Ipv4Addr>),
+        destination: Destination,
         octets: &[u8],
-        now: u64,
-        (own, neighbors, link): (&Interface, &mut Neighbors, &mut Link<D>),
+        cx: &mut Context<'_, D>,
     ) -> Result<()> {
         if octets.len() > DATAGRAM_MAX.min(self.limits.udp_transmit) {
             return Err(Error::TooLong);
         }
+        let Destination { to, hop } = destination;
         let port = self.slots.get(id.0).ok_or(Error::NotConnected)?;
         let station = match hop {
-            Some(hop) => neighbors.use_station(hop, now),
+            Some(hop) => cx.neighbors.use_station(hop, cx.now),
             None => Some(group(*to.ip())),
         };
         if let Some(station) = station
             && HEAD + octets.len() <= self.payload_max
             && self.at_once < AT_ONCE
-            && !link.full
+            && !cx.link.full
             && (port.waiting.is_empty() || port.count(hop) == 0)
-            && let Some((token, software)) = link.frame(now)
+            && let Some((token, software)) = cx.link.transmit_bare(cx.now)
         {
             let datagram = Datagram {
                 port: port.port,
@@ -74,41 +79,41 @@ impl Udp {
                 station,
                 octets,
             };
-            let packet = datagram.packet(own, software.udp.tx());
+            let packet = datagram.packet(cx.own, software.udp.tx());
             let identification = self.identifications.next();
-            packet.send(token, own, software, identification);
+            packet.send(token, cx.own, software, identification);
             self.at_once += 1;
             self.counters.sent += 1;
             return Ok(());
         }
-        self.queue(id, (to, hop), octets, (now, station.is_some()), neighbors)
+        self.queue(id, destination, octets, station.is_some(), cx)
     }
 
-    /// Queues a datagram.
+    /// Queues a datagram. `is_reachable`: the station of its next hop is known.
     #[cold]
-    fn queue(
+    fn queue<D: Device>(
         &mut self,
         id: DatagramId,
-        (to, hop): (SocketAddrV4, Option<Ipv4Addr>),
+        destination: Destination,
         octets: &[u8],
-        (now, reachable): (u64, bool),
-        neighbors: &mut Neighbors,
+        is_reachable: bool,
+        cx: &mut Context<'_, D>,
     ) -> Result<()> {
         let limit = self.limits.udp_transmit;
         let port = self.slots.get_mut(id.0).ok_or(Error::NotConnected)?;
-        // Those that wait for a neighbour do not take the place of those that need not.
-        let (held, held_octets) = port.held(reachable, now, neighbors);
-        if let Some(hop) = hop
-            && !reachable
+        // Datagrams that wait for a neighbour and those that wait for the card have room of their own.
+        let (held, held_octets) = port.held(is_reachable, cx.now, cx.neighbors);
+        if let Some(hop) = destination.hop
+            && !is_reachable
         {
-            if !neighbors.ask(hop, now) {
+            if !cx.neighbors.ask(hop, cx.now) {
                 return Err(Error::Unreachable);
             }
             let mut room = limit.saturating_sub(held_octets);
             while room < octets.len() || port.count(Some(hop)) >= PER_HOP {
                 self.counters.dropped_unresolved += 1;
                 let Some(oldest) = port.remove_oldest(Some(hop)) else {
-                    // All the room is other neighbours': it is lost itself.
+                    // Datagrams to other neighbours have all the room, so that this one is lost.
                     return Ok(());
                 };
                 room += oldest.octets.len();
@@ -118,25 +123,19 @@ impl Udp {
             return Err(Error::WouldBlock);
         }
         let octets = octets.to_vec();
-        port.push(Outgoing {
-            hop,
-            to,
+        port.push(Waiting {
+            destination,
             octets,
-            fragment: None,
+            progress: None,
         });
         self.waiting.insert(id.0);
         self.turns.push(id.0);
         Ok(())
     }
 
-    /// Gives the next port its turn: it sends a frame, if one of its datagrams can leave.
-    /// Returns whether there was such a port.
-    pub fn take_turn<D: Device>(
-        &mut self,
-        now: u64,
-        memory: &mut Memory,
-        (own, neighbors, link): (&Interface, &Neighbors, &mut Link<D>),
-    ) -> bool {
+    /// Gives the next port its turn: it sends one frame, if the station for one of its datagrams is
+    /// known. Returns whether there was a port.
+    pub fn take_turn<D: Device>(&mut self, memory: &mut Memory, cx: &mut Context<'_, D>) -> bool {
         let Some(slot) = self.turns.pop() else {
             return false;
         };
@@ -144,39 +143,35 @@ impl Udp {
             return true;
         };
         let mut waiting = port.waiting.iter_mut().enumerate();
-        let next = waiting.find_map(|(index, outgoing)| {
-            let station = outgoing.station(now, neighbors)?;
-            Some((index, outgoing, station))
+        let next = waiting.find_map(|(index, waiting)| {
+            let station = waiting.station(cx.now, cx.neighbors)?;
+            Some((index, waiting, station))
         });
-        if let Some((index, outgoing, station)) = next {
-            let Some((token, software)) = link.frame(now) else {
+        if let Some((index, waiting, station)) = next {
+            let Some((token, software)) = cx.link.transmit_bare(cx.now) else {
                 self.turns.push_front(slot);
                 return true;
             };
             let datagram = Datagram {
                 port: port.port,
-                to: outgoing.to,
+                to: waiting.destination.to,
                 station,
-                octets: &outgoing.octets,
+                octets: &waiting.octets,
             };
-            let left = if HEAD + datagram.octets.len() <= self.payload_max {
-                let packet = datagram.packet(own, software.udp.tx());
+            let is_sent = if HEAD + datagram.octets.len() <= self.payload_max {
+                let packet = datagram.packet(cx.own, software.udp.tx());
                 let identification = self.identifications.next();
-                packet.send(token, own, software, identification);
+                packet.send(token, cx.own, software, identification);
                 true
             } else {
-                let fragment = outgoing.fragment.get_or_insert_with(|| {
-                    let identification = self.identifications.next();
-                    Progress {
-                        identification,
-                        sent: 0,
-                    }
-                });
-                // The first carries the header, and so the checksum of the whole.
-                let packet = datagram.packet(own, fragment.sent == 0);
-                packet.send_fragment(token, own, software, fragment, self.payload_max)
+                let progress = waiting
+                    .progress
+                    .get_or_insert_with(|| self.identifications.begin());
+                // The first fragment carries the header, with the checksum of the whole datagram.
+                let packet = datagram.packet(cx.own, progress.sent == 0);
+                packet.send_fragment(token, cx.own, software, progress, self.payload_max)
             };
-            if left {
+            if is_sent {
                 port.remove(index);
                 self.counters.sent += 1;
                 self.changed.push(slot);
@@ -194,32 +189,28 @@ impl Udp {
         true
     }
 
-    /// A neighbour does not answer: what waits for it is dropped.
+    /// Drops the datagrams that wait for a neighbour, since it does not answer.
     #[cold]
-    pub fn give_up(&mut self, hop: Ipv4Addr) {
-        for &slot in &self.waiting {
-            let Some(port) = self.slots.get_mut(slot) else {
-                continue;
-            };
-            while port.remove_oldest(Some(hop)).is_some() {
-                self.counters.dropped_unresolved += 1;
-                self.changed.push(slot);
-                // In which it is found empty, perhaps.
-                self.turns.push(slot);
-            }
-        }
+    pub fn neighbor_failed(&mut self, hop: Ipv4Addr) {
+        self.drop_each(|port| port.remove_oldest(Some(hop)));
     }
 
-    /// Drops all that wait.
+    /// Drops all datagrams that wait.
     #[cold]
     pub fn drop_waiting(&mut self) {
+        self.drop_each(|port| port.remove(0));
+    }
+
+    /// Drops the datagrams that `remove` removes from each port, until it removes none.
+    fn drop_each(&mut self, remove: impl Fn(&mut Port) -> Option<Waiting>) {
         for &slot in &self.waiting {
             let Some(port) = self.slots.get_mut(slot) else {
                 continue;
             };
-            while port.remove(0).is_some() {
+            while remove(port).is_some() {
                 self.counters.dropped_unresolved += 1;
                 self.changed.push(slot);
+                // If nothing waits any more, this is found in the port's next turn.
                 self.turns.push(slot);
             }
         }
@@ -231,12 +222,12 @@ impl Udp {
         !self.waiting.is_empty()
     }
 
-    /// Makes sure that a neighbour that datagrams wait for is being asked for: it may
-    /// have been known when they were queued.
+    /// Asks for the neighbours that datagrams wait for, unless that is being done. Their stations may
+    /// have been known when the datagrams were queued, and be unknown now.
     pub fn ask_again(&self, now: u64, neighbors: &mut Neighbors) {
         let ports = self.waiting.iter().filter_map(|&slot| self.slots.get(slot));
-        for outgoing in ports.flat_map(|port| &port.waiting) {
-            if let Some(hop) = outgoing.hop
+        for waiting in ports.flat_map(|port| &port.waiting) {
+            if let Some(hop) = waiting.destination.hop
                 && neighbors.station(hop, now).is_none()
             {
                 neighbors.ask(hop, now);

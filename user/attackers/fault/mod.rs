@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use core::arch::asm;
-use core::str::FromStr;
 
 /// How to call the program.
 pub const USAGE: &str = "\
@@ -24,42 +23,27 @@ abi::numbered! {
     #[repr(u8)]
     pub enum Fault {
         /// Writing to address 0: page fault.
-        Null = 0,
+        Null = 0 => "null",
         /// Calling code in a page of data: page fault (NX).
-        Execute = 1,
+        Execute = 1 => "execute",
         /// Dividing by zero: divide error.
-        Divide = 2,
+        Divide = 2 => "divide",
         /// Calling without end: page fault in the guard page below the stack.
-        Stack = 3,
+        Stack = 3 => "stack",
         /// Reading kernel memory: page fault.
-        Kernel = 4,
+        Kernel = 4 => "kernel",
         /// An instruction that does not exist: invalid opcode.
-        Undefined = 5,
+        Undefined = 5 => "undefined",
         /// An instruction of ring 0: general protection fault.
-        Privileged = 6,
+        Privileged = 6 => "privileged",
         /// Writing to the program's own code: page fault (W^X).
-        Code = 7,
+        Code = 7 => "code",
         /// Not the processor but the program itself: a Rust panic, exit code 101.
-        Panic = 8,
+        Panic = 8 => "panic",
     }
 }
 
 impl Fault {
-    /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Fault::Null => "null",
-            Fault::Execute => "execute",
-            Fault::Divide => "divide",
-            Fault::Stack => "stack",
-            Fault::Kernel => "kernel",
-            Fault::Undefined => "undefined",
-            Fault::Privileged => "privileged",
-            Fault::Code => "code",
-            Fault::Panic => "panic",
-        }
-    }
-
     /// Does it. Comes back only if the system did not stop it.
     pub fn provoke(self) {
         // SAFETY: none of these is sound, and that is their purpose: each stops at an
@@ -95,15 +79,6 @@ impl Fault {
 fn descend(depth: u64) -> u64 {
     let frame = core::hint::black_box([depth; 128]);
     descend(depth + 1) + frame[0]
-}
-
-impl FromStr for Fault {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        let mut all = Fault::ALL.into_iter();
-        all.find(|fault| fault.name() == name).ok_or(())
-    }
 }
 
 #[cfg(test)]

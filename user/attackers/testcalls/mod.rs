@@ -11,7 +11,6 @@ use abi::ipc::{Call, FOREVER, wait};
 use abi::layout::{RAMDISK_START, USER_END};
 use abi::{Pid, Result, Syscall};
 use alloc::vec::Vec;
-use core::str::FromStr;
 use runtime::{sys, time};
 
 /// Bytes of the memory that calls may scribble on.
@@ -39,52 +38,22 @@ impl Tally {
     }
 }
 
-/// What kind of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any.
-    Calls,
-    /// Those of a card's owner.
-    Exchanges,
-    /// Those of one who has a part of a card.
-    Tenant,
-    /// Those of a card's owner who knows what must be answered.
-    Contract,
-    /// Those that lend memory.
-    Leases,
-    /// Those of the one that it is lent to.
-    Borrower,
-}
-
-impl Kind {
-    const ALL: [Kind; 6] = [
-        Kind::Calls,
-        Kind::Exchanges,
-        Kind::Tenant,
-        Kind::Contract,
-        Kind::Leases,
-        Kind::Borrower,
-    ];
-
-    /// Its name among a program's arguments.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Calls => "calls",
-            Kind::Exchanges => "exchanges",
-            Kind::Tenant => "tenant",
-            Kind::Contract => "contract",
-            Kind::Leases => "leases",
-            Kind::Borrower => "borrower",
-        }
-    }
-}
-
-impl FromStr for Kind {
-    type Err = ();
-
-    fn from_str(name: &str) -> core::result::Result<Self, ()> {
-        let mut all = Kind::ALL.into_iter();
-        all.find(|kind| kind.name() == name).ok_or(())
+abi::numbered! {
+    /// What kind of calls.
+    #[repr(u8)]
+    pub enum Kind {
+        /// Any.
+        Calls = 0 => "calls",
+        /// Those of a card's owner.
+        Exchanges = 1 => "exchanges",
+        /// Those of one who has a part of a card.
+        Tenant = 2 => "tenant",
+        /// Those of a card's owner who knows what must be answered.
+        Contract = 3 => "contract",
+        /// Those that lend memory.
+        Leases = 4 => "leases",
+        /// Those of the one that it is lent to.
+        Borrower = 5 => "borrower",
     }
 }
 

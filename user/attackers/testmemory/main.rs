@@ -78,7 +78,7 @@ fn main(options: Options) -> runtime::Result<()> {
         match what {
             "spawn" => {
                 let (count, free, refused) = strain::spawn_without_end(&mut children)?;
-                let why = refused.map_or("", |error| error.as_str());
+                let why = refused.map_or("", |error| error.name());
                 told = alloc::format!(", {count} started, then {free} free, then: {why}");
             }
             "mutual" => strain::call_each_other()?,

@@ -5,10 +5,9 @@
 //! a card may attach it and register as its server, which nobody else may.
 
 use super::{NETWORK_SERVER, SERVICES};
-use abi::limits::{Limits, Resource, spawn};
+use abi::limits::{Grant, Limits, Resource, spawn};
 use alloc::string::String;
 use runtime::args::Args;
-use runtime::sys::Grant;
 
 /// The programs that drive a card themselves.
 const RAW: [&str; 5] = [
@@ -43,10 +42,8 @@ pub struct Share {
     pub names: String,
     /// The cards that it may attach, a bit each.
     pub cards: u64,
-    /// It may attach parts of these only.
-    pub parts_only: bool,
-    /// Whether it serves others.
-    pub is_server: bool,
+    /// Bits of [`spawn`].
+    pub flags: u64,
 }
 
 impl Share {
@@ -58,17 +55,18 @@ impl Share {
             limits: Limits::PROGRAM,
             names: String::new(),
             cards: 0,
-            parts_only: false,
-            is_server: false,
+            flags: 0,
         };
         let limits = Limits::PROGRAM;
         if name == NETWORK_SERVER {
             let card = Args::new(args).next().unwrap_or("0").parse().unwrap_or(0u8);
             let stack = super::stack_of(args);
             share.names = stack.service().as_str().into();
-            share.parts_only = stack.card().is_none();
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
-            share.is_server = true;
+            share.flags = match stack.card() {
+                Some(_) => spawn::SERVER,
+                None => spawn::SERVER | spawn::PARTS,
+            };
             let handles = all.get(Resource::Processes) * 2;
             let handles = handles.min(all.get(Resource::Handles) / 2);
             share.limits = limits
@@ -77,7 +75,7 @@ impl Share {
                 .with(Resource::Handles, handles)
                 .with(Resource::Sockets, 0);
         } else if SERVICES.contains(&name) {
-            share.is_server = true;
+            share.flags = spawn::SERVER;
             // Clients of an echo server stay; a web server's come and go.
             let sixteenths = if name == ECHO { 14 } else { 1 };
             let sockets = all.get(Resource::Sockets) / 16 * sixteenths;
@@ -85,7 +83,7 @@ impl Share {
                 .with(Resource::Memory, service)
                 .with(Resource::Sockets, sockets);
         } else if name == CHAT {
-            share.is_server = true;
+            share.flags = spawn::SERVER;
             share.limits = limits
                 .with(Resource::Memory, service.max(limits.get(Resource::Memory)))
                 .with(Resource::Sockets, CHAT_SOCKETS);
@@ -117,39 +115,33 @@ impl Share {
     pub fn change<'a>(&mut self, words: &'a str) -> Result<(), &'a str> {
         for word in Args::new(words) {
             let (name, amount) = word.split_once(':').ok_or(word)?;
-            let resource = Resource::ALL.into_iter().find(|known| known.name() == name);
+            let resource = name.parse::<Resource>().map_err(|()| word)?;
             let amount = amount_of(amount).ok_or(word)?;
-            self.limits = self.limits.with(resource.ok_or(word)?, amount);
+            self.limits = self.limits.with(resource, amount);
         }
         Ok(())
     }
 
-    /// As far as it goes of what is left, of which nobody but a server gets the last quarter.
+    /// Cuts its limits down to what is left. Only a server may have the last quarter of that.
     pub fn of_what_is_left(&mut self, left: &Limits) {
-        let most = match self.is_server {
+        let most = match self.is_server() {
             true => *left,
             false => left.minus(&left.quarter()),
         };
         self.limits = self.limits.at_most(&most);
     }
 
-    /// It as the kernel wants it.
+    fn is_server(&self) -> bool {
+        self.flags & spawn::SERVER != 0
+    }
+
+    /// It in the words of the kernel.
     pub fn grant(&self, is_mute: bool) -> Grant<'_> {
-        let mut flags = 0;
-        if self.is_server {
-            flags |= spawn::SERVER;
-        }
-        if self.parts_only {
-            flags |= spawn::PARTS;
-        }
-        if is_mute {
-            flags |= spawn::MUTE;
-        }
         Grant {
             limits: self.limits,
             names: &self.names,
             cards: self.cards,
-            flags,
+            flags: self.flags | if is_mute { spawn::MUTE } else { 0 },
         }
     }
 }
@@ -192,7 +184,7 @@ mod tests {
         let services = SERVICES.map(|name| Share::of(name, "", &MACHINE));
         let all = services.iter().chain([&server]);
         let sum = all.fold(Limits::NONE, |sum, share| {
-            assert!(share.is_server);
+            assert!(share.is_server());
             sum.plus(&share.limits).unwrap()
         });
         // They fit, and leave something to others.
@@ -202,7 +194,7 @@ mod tests {
         assert!(left.get(Resource::Sockets) >= MACHINE.get(Resource::Sockets) / 16);
         let other = Share::of("hello", "", &MACHINE);
         assert_eq!(other.limits, Limits::PROGRAM);
-        assert!(!other.is_server && other.names.is_empty() && other.cards == 0);
+        assert!(other.flags == 0 && other.names.is_empty() && other.cards == 0);
         assert_eq!(Share::of("rawsend", "", &MACHINE).cards, u64::MAX);
         assert!(services[0].names.is_empty() && services[0].cards == 0);
     }

@@ -466,9 +466,9 @@ fn stacks_have_servers_and_programs_of_their_own_and_no_others_run() {
     let shares = &supervisor.system.shares;
     let names: Vec<&str> = shares.iter().map(|share| share.names.as_str()).collect();
     assert_eq!(names, ["netweb", "", "netlab", ""]);
-    let parts = shares
-        .iter()
-        .map(|share| share.parts_only && share.cards == 1);
+    let parts = shares.iter().map(|share| {
+        share.flags == abi::limits::spawn::SERVER | abi::limits::spawn::PARTS && share.cards == 1
+    });
     assert!(parts.eq([true, false, true, false]));
     // Each has a half.
     let whole = Share::of("netd", "0", &Limits::of_machine(58 << 20)).limits;

@@ -7,7 +7,7 @@
 extern crate alloc;
 
 use alloc::string::String;
-use programs::netd::{Network, Own};
+use programs::netd::{Network, Own, Settings};
 use programs::{echosrv, httpd};
 use runtime::args::Args;
 use runtime::socket::{Server, own};
@@ -31,8 +31,7 @@ usage: netd[,CARD][,WORD...][,stack=NAME]
 
 struct Options {
     card: u8,
-    /// The words that the network server understands, separated by spaces.
-    words: String,
+    settings: Settings,
     service: Option<Service>,
 }
 
@@ -44,17 +43,14 @@ enum Service {
 fn options(args: &mut Args<'_>) -> Result<Options, String> {
     let mut options = Options {
         card: args.parsed("card number", 0)?,
-        words: String::new(),
+        settings: Settings::default(),
         service: None,
     };
     while let Some(word) = args.next() {
         match word.split_once('=') {
-            Some(("ip" | "gw" | "mac" | "vlan", _)) => {
-                options.words.push_str(word);
-                options.words.push(' ');
-            }
             Some(("with", "echosrv")) => options.service = Some(Service::Echo),
             Some(("with", "httpd")) => options.service = Some(Service::Web),
+            _ if options.settings.take(word)? => {}
             _ => return Err(args.unknown(word)),
         }
     }
@@ -64,7 +60,7 @@ fn options(args: &mut Args<'_>) -> Result<Options, String> {
 fn main(options: Options) -> Result<(), Failure> {
     let Options {
         card,
-        words,
+        settings,
         service,
     } = options;
     let stack = match start::stack() {
@@ -72,7 +68,7 @@ fn main(options: Options) -> Result<(), Failure> {
         Stack::FIRST => Stack::from(card),
         named => named,
     };
-    let mut network = Network::start(card, stack, &words)?;
+    let mut network = Network::start(card, stack, &settings)?;
     let find = move || Server::of(stack);
     let result = match service {
         None => network.serve().context("the card failed"),

@@ -33,6 +33,43 @@ const UNKNOWN: MacAddress = [2, 0, 0, 0, 0, 0];
 /// Programs open their sockets within this time of a start of the server.
 const OPENING: Duration = Duration::from_secs(1);
 
+/// What the arguments of a network server say of its network.
+#[derive(Default)]
+pub struct Settings {
+    /// The words `ip=A.B.C.D/BITS` and `gw=A.B.C.D`, each with a space behind it.
+    words: String,
+    /// A station address of its own on a card that it shares.
+    station: Option<MacAddress>,
+    /// The VLAN whose tag all its frames have.
+    vlan: Option<u16>,
+}
+
+impl Settings {
+    /// Takes a word of the arguments in, if it is `ip=`, `gw=`, `mac=` or `vlan=`; returns whether it is.
+    ///
+    /// # Errors
+    /// In words, if what is behind it makes no sense.
+    pub fn take(&mut self, word: &str) -> core::result::Result<bool, String> {
+        match word.split_once('=') {
+            Some(("ip" | "gw", _)) => {
+                self.words.push_str(word);
+                self.words.push(' ');
+            }
+            Some(("mac", text)) => {
+                let wanted = "mac= wants 02:00:00:00:00:01 or the like";
+                self.station = Some(nic::station(text).ok_or(wanted)?);
+            }
+            Some(("vlan", text)) => {
+                let number = text.parse().ok();
+                let number = number.filter(|number| (1..=4094).contains(number));
+                self.vlan = Some(number.ok_or("vlan= wants a number from 1 to 4094")?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 /// A network server and the card it serves.
 pub struct Network {
     /// Apart, because it is large, and moving it is copying.
@@ -47,19 +84,27 @@ pub struct Network {
 
 impl Network {
     /// Attaches card `number`, of which a stack with a name takes the frames to its address only, and
-    /// registers as the stack's server. Of `words` it takes `ip=A.B.C.D/BITS`, `gw=A.B.C.D`,
-    /// `mac=STATION` and `vlan=NUMBER`.
+    /// registers as the stack's server.
     ///
     /// # Errors
     /// In words; [`Failure::Always`] if there is no such card, or the address is another stack's.
-    pub fn start(number: u8, stack: Stack, words: &str) -> core::result::Result<Self, Failure> {
+    pub fn start(
+        number: u8,
+        stack: Stack,
+        settings: &Settings,
+    ) -> core::result::Result<Self, Failure> {
+        let Settings {
+            words,
+            station,
+            vlan,
+        } = settings;
         let secret = random::secret().context("no random numbers")?;
         let mut config =
             Config::from_command_line(words, UNKNOWN, secret).unwrap_or_else(|error| {
                 println!("{}: {error}; going on without", start::name());
                 Config::new(UNKNOWN, secret)
             });
-        let card = attach(number, stack, words, &config)?;
+        let card = attach(number, stack, *station, &config)?;
         let info = card.info().context("cannot describe the card")?;
         config.mac = info.mac;
         config.timers.opening = OPENING;
@@ -67,7 +112,7 @@ impl Network {
         let left = own.own_limits().minus(&own.used);
         let memory = memory(left.get(Resource::Memory));
         config.limits = Limits::of_memory(memory);
-        let device = Frames::new(card, &info, vlan(words)?)?;
+        let device = Frames::new(card, &info, *vlan)?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
 
@@ -191,11 +236,11 @@ impl Network {
 fn attach(
     number: u8,
     stack: Stack,
-    words: &str,
+    station: Option<MacAddress>,
     config: &Config,
 ) -> core::result::Result<Card, Failure> {
     let mut filters = [Filter {
-        station: station(words)?,
+        station,
         address: Some(config.address.into()),
         ..Filter::default()
     }];
@@ -215,20 +260,6 @@ fn attach(
     })
 }
 
-/// The station that the words name, if they do.
-fn station(words: &str) -> core::result::Result<Option<MacAddress>, String> {
-    let mut words = words.split(' ');
-    let Some(text) = words.find_map(|word| word.strip_prefix("mac=")) else {
-        return Ok(None);
-    };
-    match nic::station(text) {
-        Some(station) => Ok(Some(station)),
-        None => Err(alloc::format!(
-            "mac= wants 02:00:00:00:00:01 or the like, not `{text}`"
-        )),
-    }
-}
-
 /// How much of the memory that this program may still have, in bytes, may be buffers: half, and
 /// what all sockets could use at the most. Tables are the other half.
 fn memory(left: u64) -> usize {
@@ -236,17 +267,27 @@ fn memory(left: u64) -> usize {
     usize::try_from((left / 2).min(MOST)).unwrap_or(0)
 }
 
-/// The VLAN that the words name, if they do.
-fn vlan(words: &str) -> core::result::Result<Option<u16>, String> {
-    let mut words = words.split(' ');
-    let Some(number) = words.find_map(|word| word.strip_prefix("vlan=")) else {
-        return Ok(None);
-    };
-    let number = number
-        .parse()
-        .ok()
-        .filter(|number| (1..=4094).contains(number));
-    number
-        .map(Some)
-        .ok_or("vlan= wants a number from 1 to 4094".into())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_make_no_sense_are_named() {
+        let mut settings = Settings::default();
+        for word in [
+            "ip=10.0.2.16/24",
+            "mac=02:00:00:00:00:07",
+            "vlan=4094",
+            "gw=none",
+        ] {
+            assert_eq!(settings.take(word), Ok(true));
+        }
+        assert_eq!(settings.words, "ip=10.0.2.16/24 gw=none ");
+        assert_eq!(settings.station, Some([2, 0, 0, 0, 0, 7]));
+        assert_eq!(settings.vlan, Some(4094));
+        assert_eq!(settings.take("with=httpd"), Ok(false));
+        for wrong in ["mac=02:00", "vlan=0", "vlan=4095", "vlan="] {
+            assert!(settings.take(wrong).is_err(), "{wrong}");
+        }
+    }
 }

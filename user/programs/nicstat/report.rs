@@ -53,7 +53,7 @@ pub fn describe(info: &NicInfo, counters: &[Counter]) -> String {
     // Writing to a string does not fail.
     let _ = write_info(&mut text, info);
     for counter in counters {
-        let _ = writeln!(text, "{} {}", counter.name(), counter.value);
+        let _ = writeln!(text, "{} {}", counter.name, counter.value);
     }
     text
 }
@@ -62,8 +62,8 @@ fn write_info(text: &mut String, info: &NicInfo) -> fmt::Result {
     let [a, b, c, d, e, f] = info.mac;
     let pci = info.pci_address;
     let (bus, device, function) = (pci >> 8, pci >> 3 & 31, pci & 7);
-    writeln!(text, "driver {}", info.driver_name())?;
-    writeln!(text, "chip {}", info.chip_name())?;
+    writeln!(text, "driver {}", info.driver)?;
+    writeln!(text, "chip {}", info.chip)?;
     writeln!(text, "pci {bus:02x}:{device:02x}.{function}")?;
     writeln!(text, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")?;
     writeln!(text, "link {}", LinkWords(info.link))?;

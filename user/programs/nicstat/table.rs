@@ -188,11 +188,11 @@ fn counters(
     if rows.is_empty() {
         // That nothing was lost is worth a line.
         return match group {
-            Group::Losses => writeln!(text, "\n{}\n  none", group.title()),
+            Group::Losses => writeln!(text, "\n{}\n  none", group.name()),
             _ => Ok(()),
         };
     }
-    writeln!(text, "\n{}", group.title())?;
+    writeln!(text, "\n{}", group.name())?;
     let columns = Columns::of(rows.iter().map(|(_, count)| count), before.is_some());
     for (name, count) in &rows {
         let mut line = alloc::format!("  {name:<23}");
@@ -233,7 +233,7 @@ fn queues(text: &mut String, report: &Report, before: Option<&Report>, all: bool
     }
     rows.sort_by_key(|(number, _)| *number);
     let columns = Columns::of(rows.iter().flat_map(|(_, counts)| counts), before.is_some());
-    let title = Group::Queues.title();
+    let title = Group::Queues.name();
     let width = columns.total;
     let gap = match columns.change {
         0 => 0,

@@ -1,12 +1,13 @@
 //! The arguments, the text, and the table.
 
 use super::*;
+use abi::wire::Name;
 use runtime::nic::{Counter, Features, Link, NicInfo, Segmentation};
 
 fn info() -> NicInfo {
     NicInfo {
-        driver: *b"igb\0\0\0\0\0",
-        chip: *b"Intel 82576\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        driver: Name::new("igb"),
+        chip: Name::new("Intel 82576"),
         pci_address: 1 << 8 | 3 << 3 | 1,
         mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
         link: Link {

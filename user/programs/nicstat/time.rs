@@ -83,7 +83,7 @@ impl Look {
                 ..
             } = account;
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{kind} {} {user} {kernel} {count}", account.name());
+            let _ = writeln!(text, "{kind} {} {user} {kernel} {count}", account.name);
         }
         text
     }
@@ -119,7 +119,7 @@ impl Look {
             writeln!(
                 text,
                 "  {:<10} {:>15} {:>7} {:>11} {:>15} {:>13}",
-                account.name(),
+                account.name,
                 cycles(account),
                 Share(cycles(account), all),
                 account.count,
@@ -141,7 +141,7 @@ impl Look {
                 writeln!(
                     text,
                     "  {:<16} {:>15} {:>15} {:>14} {:>11}",
-                    account.name(),
+                    account.name,
                     account.user,
                     account.kernel,
                     Microseconds(cycles(account), clock),
@@ -220,6 +220,7 @@ mod tests {
     use super::super::table::WIDTH;
     use super::*;
     use abi::Pid;
+    use abi::wire::Name;
 
     /// 2 GHz.
     fn clock() -> Clock {
@@ -244,11 +245,23 @@ mod tests {
             Stage::User => (cycles, 0),
             _ => (0, cycles),
         };
-        Account::new(Holder::Stage(stage), stage.name(), user, kernel, count)
+        Account {
+            holder: Holder::Stage(stage),
+            name: Name::new(stage.name()),
+            user,
+            kernel,
+            count,
+        }
     }
 
     fn process(pid: u32, name: &str, [user, kernel, count]: [u64; 3]) -> Account {
-        Account::new(Holder::Process(Pid(pid)), name, user, kernel, count)
+        Account {
+            holder: Holder::Process(Pid(pid)),
+            name: Name::new(name),
+            user,
+            kernel,
+            count,
+        }
     }
 
     fn before() -> Look {

@@ -8,30 +8,17 @@ abi::numbered! {
     #[repr(u8)]
     pub enum Group {
         /// What came.
-        Receive = 0,
+        Receive = 0 => "receive",
         /// What went.
-        Transmit = 1,
+        Transmit = 1 => "transmit",
         /// One counter for each queue and direction.
-        Queues = 2,
+        Queues = 2 => "queues",
         /// How often the card asked for attention.
-        Interrupts = 3,
+        Interrupts = 3 => "interrupts",
         /// The card itself.
-        Card = 4,
+        Card = 4 => "card",
         /// What did not get through, and why.
-        Losses = 5,
-    }
-}
-
-impl Group {
-    pub fn title(self) -> &'static str {
-        match self {
-            Group::Receive => "receive",
-            Group::Transmit => "transmit",
-            Group::Queues => "queues",
-            Group::Interrupts => "interrupts",
-            Group::Card => "card",
-            Group::Losses => "drops and errors",
-        }
+        Losses = 5 => "drops and errors",
     }
 }
 

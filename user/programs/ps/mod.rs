@@ -27,7 +27,7 @@ fn write_table(text: &mut String, processes: &[ProcessInfo]) -> fmt::Result {
         "PID", "PPID", "NAME", "STATE", "CPU", "MEMORY", "PROCS", "HANDLES", "SOCKETS"
     )?;
     for process in processes {
-        let (name, state) = (process.name(), process.activity.name());
+        let (name, state) = (process.name.as_str(), process.activity.name());
         let mark = if process.is_server { '+' } else { ' ' };
         let cpu = process.cpu_ns / 1_000_000;
         write!(
@@ -58,6 +58,7 @@ mod tests {
     use super::*;
     use abi::Pid;
     use abi::limits::{Activity, Limits};
+    use abi::wire::Name;
 
     #[test]
     fn a_line_tells_what_a_process_has_of_what_it_may_have() {
@@ -76,7 +77,7 @@ mod tests {
             parent: Pid(0),
             activity: Activity::Waiting,
             is_server: true,
-            name: *b"init\0\0\0\0\0\0\0\0\0\0\0\0",
+            name: Name::new("init"),
             limits: all,
             given,
             used,

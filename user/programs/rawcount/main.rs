@@ -58,6 +58,6 @@ fn lost(card: &Card) -> runtime::Result<u64> {
     let counters = card.statistics()?;
     let losses = counters
         .iter()
-        .filter(|counter| raw::is_loss(counter.name()));
+        .filter(|counter| raw::is_loss(counter.name.as_str()));
     Ok(losses.map(|counter| counter.value).sum())
 }

@@ -118,13 +118,7 @@ impl Card {
     /// # Errors
     /// As [`sys::nic_statistics`].
     pub fn statistics(&self) -> Result<Vec<Counter>> {
-        let mut bytes = alloc::vec![0; Counter::COUNT_MAX * Counter::SIZE];
-        let count = sys::nic_statistics(self.number, &mut bytes)?;
-        bytes
-            .chunks_exact(Counter::SIZE)
-            .take(count)
-            .map(Counter::from_bytes)
-            .collect()
+        sys::nic_statistics(self.number)
     }
 }
 

@@ -1,14 +1,14 @@
 //! Children, and the ends of other processes.
 
 use crate::{Error, Result};
-use abi::account::Account;
 use abi::ipc::{FOREVER, Received, wait};
 use abi::limits::ProcessInfo;
 use alloc::vec::Vec;
 
-pub use crate::sys::{Grant, kill, mute, watch};
+pub use crate::sys::{accounts, kill, mute, watch};
 pub use abi::Pid;
 pub use abi::ipc::Exit;
+pub use abi::limits::Grant;
 
 /// The folder of the ramdisk that holds the programs.
 pub const FOLDER: &str = "bin/";
@@ -26,10 +26,7 @@ pub fn spawn(name: &str, args: &str, grant: &Grant<'_>) -> Result<Pid> {
 /// # Errors
 /// [`Error::Malformed`] from another version's kernel.
 pub fn all() -> Result<Vec<ProcessInfo>> {
-    let mut bytes = alloc::vec![0; ProcessInfo::COUNT_MAX * ProcessInfo::SIZE];
-    let count = crate::sys::processes(&mut bytes)?;
-    let infos = bytes.chunks_exact(ProcessInfo::SIZE).take(count);
-    infos.map(ProcessInfo::from_bytes).collect()
+    crate::sys::processes(ProcessInfo::COUNT_MAX)
 }
 
 /// This process: what it may have, and what it has.
@@ -37,23 +34,8 @@ pub fn all() -> Result<Vec<ProcessInfo>> {
 /// # Errors
 /// As [`all`].
 pub fn own() -> Result<ProcessInfo> {
-    let mut bytes = [0; ProcessInfo::SIZE];
-    match crate::sys::processes(&mut bytes)? {
-        1 => ProcessInfo::from_bytes(&bytes),
-        _ => Err(Error::Malformed),
-    }
-}
-
-/// Where the processor's time has gone since the start, stage by stage and process by
-/// process.
-///
-/// # Errors
-/// [`Error::Malformed`] from another version's kernel.
-pub fn accounts() -> Result<Vec<Account>> {
-    let mut bytes = alloc::vec![0; Account::COUNT_MAX * Account::SIZE];
-    let count = crate::sys::accounts(&mut bytes)?;
-    let lines = bytes.chunks_exact(Account::SIZE).take(count);
-    lines.map(Account::from_bytes).collect()
+    let own = crate::sys::processes(1)?;
+    own.into_iter().next().ok_or(Error::Malformed)
 }
 
 /// Waits for the end of any child or watched process.

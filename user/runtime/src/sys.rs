@@ -10,8 +10,10 @@ use abi::clock::Clock;
 use abi::error::from_register;
 use abi::exchange;
 use abi::ipc::Received;
-use abi::limits::{Limits, ProcessInfo, Spawn};
+use abi::limits::{Grant, ProcessInfo, Spawn};
+use abi::wire::{Reader, Wire};
 use abi::{Error, Pid, Result, Syscall};
+use alloc::vec::Vec;
 
 mod nic;
 
@@ -27,31 +29,6 @@ pub enum Lent<'a> {
     Read(&'a [u8]),
     /// The server may read and write it.
     Write(&'a mut [u8]),
-}
-
-/// What a child may have and do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant<'a> {
-    /// What it may have, taken from what the caller has left.
-    pub limits: Limits,
-    /// The service names that it may register, separated by spaces.
-    pub names: &'a str,
-    /// The cards that it may attach, a bit each.
-    pub cards: u64,
-    /// Bits of [`abi::limits::spawn`].
-    pub flags: u64,
-}
-
-impl Default for Grant<'_> {
-    /// What is enough for a program that serves nobody, and no right.
-    fn default() -> Self {
-        Grant {
-            limits: Limits::PROGRAM,
-            names: "",
-            cards: 0,
-            flags: 0,
-        }
-    }
 }
 
 unsafe extern "Rust" {
@@ -449,30 +426,39 @@ pub fn lookup(name: &str) -> Result<Pid> {
     call4(Syscall::Lookup, [address(name), name.len() as u64, 0, 0]).and_then(pid)
 }
 
-/// Writes [`Account`]s of [`Account::SIZE`] bytes each into `buffer`; returns how many.
+/// The account of the processor's time: its stages, then all processes.
 ///
 /// # Errors
-/// None, of a buffer of this program.
-pub fn accounts(buffer: &mut [u8]) -> Result<usize> {
-    call_filling_with::<{ Account::SIZE }>(Syscall::Accounts, buffer)
+/// [`Error::Malformed`] from another version's kernel.
+pub fn accounts() -> Result<Vec<Account>> {
+    records(Syscall::Accounts, [0; 4], 0, Account::COUNT_MAX)
 }
 
-/// Writes [`ProcessInfo`]s of [`ProcessInfo::SIZE`] bytes each into `buffer`, this process's first;
-/// returns how many.
+/// The first `count` processes, of which this one comes before the others.
 ///
 /// # Errors
-/// None, of a buffer of this program.
-pub fn processes(buffer: &mut [u8]) -> Result<usize> {
-    call_filling_with::<{ ProcessInfo::SIZE }>(Syscall::Processes, buffer)
+/// [`Error::Malformed`] from another version's kernel.
+pub fn processes(count: usize) -> Result<Vec<ProcessInfo>> {
+    records(Syscall::Processes, [0; 4], 0, count)
 }
 
-/// A call that makes the kernel fill `buffer` with records of that size; returns how many.
-fn call_filling_with<const SIZE: usize>(call: Syscall, buffer: &mut [u8]) -> Result<usize> {
-    let room = buffer.len() / SIZE;
-    let arguments = [buffer.as_mut_ptr() as u64, room as u64, 0, 0];
+/// A call that makes the kernel write up to `capacity` records, to an address and for a capacity that are
+/// arguments `at` and `at + 1`; returns those that it wrote.
+fn records<T: Wire>(
+    call: Syscall,
+    mut arguments: [u64; 4],
+    at: usize,
+    capacity: usize,
+) -> Result<Vec<T>> {
+    let mut bytes = alloc::vec![0; capacity * T::SIZE];
+    arguments[at] = bytes.as_mut_ptr() as u64;
+    arguments[at + 1] = capacity as u64;
     // SAFETY: the buffer is borrowed exclusively until the call returns, and holds that many.
-    let count = from_register(unsafe { enter(call, arguments) })?;
-    Ok((count as usize).min(room))
+    let count = from_register(unsafe { enter(call, arguments) })? as usize;
+    let mut reader = Reader::new(&bytes);
+    (0..count.min(capacity))
+        .map(|_| T::read(&mut reader))
+        .collect()
 }
 
 /// Says how many sockets a client has at this server.

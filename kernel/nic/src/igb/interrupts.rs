@@ -50,7 +50,7 @@ pub struct Interrupts {
     armed: u32,
     /// The receive rings that would not, one bit each.
     silent: u32,
-    /// The causes of receive rings, and the rings of each vector, one bit each.
+    /// The causes of receive rings, and the rings of each cause, one bit each.
     receive_causes: u32,
     rings: [u32; VECTORS as usize],
     /// Messages, or interrupts of the line, by vector.
@@ -74,9 +74,9 @@ impl Interrupts {
             wakes_for_nothing: 0,
         };
         for queue in 0..interrupts.queues {
-            interrupts.receive_causes |= interrupts.receive_cause(queue);
-            let vector = interrupts.receive_vector(queue);
-            interrupts.rings[usize::from(vector)] |= 1 << queue;
+            let cause = interrupts.receive_cause(queue);
+            interrupts.receive_causes |= cause;
+            interrupts.rings[cause.trailing_zeros() as usize] |= 1 << queue;
         }
         interrupts
     }
@@ -115,18 +115,11 @@ impl Interrupts {
         }
     }
 
-    /// Tells a card that was just reset which cause has which vector, and lets it say that the link
-    /// changed. No ring interrupts yet.
-    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+    /// Tells a card that was just reset which cause has which vector. No ring interrupts yet.
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) {
         self.armed = 0;
         self.note_silent();
         let many = self.many();
-        let mode = if many {
-            regs::GPIE_MSIX | regs::GPIE_EIAME | regs::GPIE_PBA
-        } else {
-            0
-        };
-        csr.write(regs::GPIE, mode | regs::GPIE_NSICR);
         // QEMU says nothing of transmission, with whatever kind of interrupt, without an entry.
         for low in 0..self.queues.min(8) {
             let mut entries = 0;
@@ -155,9 +148,6 @@ impl Interrupts {
             csr.write(regs::EICR, u32::MAX);
             csr.write(regs::EIMS, 1 << OTHER);
         }
-        csr.read(regs::ICR)?;
-        csr.write(regs::IMS, regs::ICR_LSC);
-        Ok(())
     }
 
     /// Arms all receive rings that are silent; false if none was. The caller looks again then.
@@ -194,13 +184,7 @@ impl Interrupts {
 
     fn note_silent(&mut self) {
         let silent = self.receive_causes & !self.armed;
-        self.silent = if self.many() {
-            bits(silent).fold(0, |all, vector| all | self.rings[vector])
-        } else if silent != 0 {
-            self.rings[usize::from(OTHER)]
-        } else {
-            0
-        };
+        self.silent = bits(silent).fold(0, |all, cause| all | self.rings[cause]);
     }
 
     /// The receive rings to be polled, one bit each: those that would not interrupt, or all if
@@ -244,11 +228,8 @@ impl Interrupts {
 
     /// The receive rings that share a vector.
     pub fn rings_of(&self, vector: u16) -> impl Iterator<Item = usize> + use<> {
-        bits(
-            self.rings
-                .get(usize::from(vector))
-                .map_or(0, |&rings| rings),
-        )
+        let rings = self.rings.get(usize::from(vector));
+        bits(rings.copied().unwrap_or_default())
     }
 
     /// A message of the card's own came. `None` if the card has no such message.
@@ -270,7 +251,7 @@ impl Interrupts {
         })
     }
 
-    /// The line, or a message that does not say whose, came: asks the card. `None` if it did not.
+    /// The line, or the only message, came: asks the card. `None` if the card did not interrupt.
     pub fn asked<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Causes>, Error> {
         if self.many() {
             // The messages have cleared their causes: it may be any of them.
@@ -298,13 +279,5 @@ impl Interrupts {
             transmit: silenced & regs::ICR_TXDW != 0,
             other: causes & regs::ICR_LSC != 0,
         }))
-    }
-
-    /// What the card says of itself, rings apart: whether its link changed. Clears it.
-    pub fn link_changed<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
-        if !self.many() {
-            return Ok(true);
-        }
-        Ok(csr.read(regs::ICR)? & regs::ICR_LSC != 0)
     }
 }

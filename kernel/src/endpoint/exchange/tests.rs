@@ -447,8 +447,8 @@ fn no_two_statistics_of_an_endpoint_have_one_name_and_there_is_room_for_all() {
                 world.table.read(pid, from, &mut bytes).expect("its own");
                 abi::nic::Counter::from_bytes(&bytes)
                     .expect("well formed")
-                    .name()
-                    .into()
+                    .name
+                    .to_string()
             })
             .collect();
         assert_eq!(names.len() as u64, count, "{kind}: {names:?}");

@@ -2,7 +2,9 @@
 //! documentation says.
 
 use super::*;
-use crate::endpoint::headers::End;
+use crate::endpoint::headers::{
+    End, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_SOLICITATION,
+};
 use crate::endpoint::tests::frames::{
     self, ADDRESSES, EVERYBODY, GROUP, ICMP, OTHER, PORTS, Packet, STATIONS, arp, v4, v6,
 };
@@ -247,17 +249,24 @@ impl Naive {
 
     fn receivers(&mut self, headers: &Headers) -> Receivers {
         let (source, target) = (headers.source.address, headers.destination.address);
-        if headers.ethertype == ARP {
+        if headers.resolves {
+            let types = match headers.ethertype {
+                ARP => [ARP, IPV4],
+                _ => [IPV6, IPV6],
+            };
             return self.each(|filter| {
-                let announces = target.is_some() && source == target;
-                let address = filter.address;
-                (headers.is_to_group() || filter.station == Some(headers.destination.station))
-                    && matches!(filter.ethertype, None | Some(ARP | IPV4))
-                    && match address {
-                        None => true,
-                        Some(IpAddr::V6(_)) => false,
-                        Some(_) => announces || address == target,
+                let of_family = |address: IpAddr| address.is_ipv6() == (types[0] == IPV6);
+                let address = match (filter.address, headers.resolution) {
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (own, Some(Resolution { concerns, .. })) => {
+                        concerns.is_none() || concerns == own
                     }
+                };
+                (headers.is_to_group() || filter.station == Some(headers.destination.station))
+                    && filter.ethertype.is_none_or(|it| types.contains(&it))
+                    && filter.address.is_none_or(of_family)
+                    && address
             });
         }
         if headers.is_to_group() {
@@ -356,7 +365,9 @@ fn frames_go_where_a_matcher_without_tables_sends_them() {
             // What the tables forget, the other remembers; so few packets they do not forget.
             if naive.firsts.len() == PACKETS_MAX {
                 naive.firsts.clear();
-                filters.forget(|_| true);
+                for (_, packets) in &mut filters.followed {
+                    packets.clear();
+                }
             }
             let frame = frames::any(&mut rng);
             let headers = Headers::read(&frame).expect("an Ethernet header");
@@ -522,6 +533,13 @@ fn later_fragments_follow_the_first() {
             assert_eq!(send(&mut filters, 1, 0, number), Receivers::One(1));
         }
         assert!(last < numbers.end);
+        // But only for the endpoint that is sent so many.
+        filters.add(0, &[of(53)], OWN).expect("it is free again");
+        send(&mut filters, 0, 53, number);
+        for number in last + 1..=last + 2 * PACKETS_MAX as u32 {
+            send(&mut filters, 0, 80, number);
+        }
+        assert_eq!(send(&mut filters, 1, 0, number), Receivers::One(0));
         // Who takes all ports needs no first one.
         let mut filters = with(&[(
             5,
@@ -591,6 +609,10 @@ fn nobody_sends_what_would_be_answered_to_another() {
                     destination: source,
                     source: headers.destination,
                     part: Part::Whole,
+                    resolution: headers.resolution.map(|said| Resolution {
+                        concerns: said.claimed,
+                        ..said
+                    }),
                     ..headers
                 };
                 let ports = match headers.part {
@@ -674,6 +696,122 @@ fn what_a_tenant_may_send_and_what_not() {
     // What is no packet at all: by who gets the answer.
     let raw = [&peer[..], &OWN, &OTHER.to_be_bytes(), &[0; 46]].concat();
     assert!(may(2, &raw) && !may(1, &raw) && !may(0, &raw));
+}
+
+/// Neighbour discovery (RFC 4861), as ARP: nobody says that another's address is his, nor that his own is at
+/// another's station.
+#[test]
+fn what_a_tenant_may_say_of_neighbours_and_what_not() {
+    let at = |host, port| Filter {
+        station: Some(OWN),
+        address: Some(v6(host)),
+        port,
+        ..Filter::default()
+    };
+    let owns = [at(1, Some(80)), at(2, None)].map(|filter| vec![filter]);
+    let mut filters = Filters::default();
+    for (endpoint, own) in (0..).zip(&owns) {
+        filters.add(endpoint, own, OWN).expect("nobody has it");
+    }
+    let [nodes, routers, nobody] = ["ff02::1", "ff02::2", "::"].map(|it| it.parse().expect("good"));
+    let may = |endpoint: usize, kind, source, target, options: &[(u8, MacAddress)]| {
+        let stations = [OWN, [0x33, 0x33, 0, 0, 0, 1]];
+        let frame = frames::neighbour(kind, stations, [source, nodes], target, options);
+        let headers = Headers::read(&frame).expect("an Ethernet header");
+        filters.may_send(&owns[endpoint], &headers)
+    };
+    let asks = |endpoint, source, target| {
+        may(
+            endpoint,
+            NEIGHBOUR_SOLICITATION,
+            source,
+            target,
+            &[(1, OWN)],
+        )
+    };
+    // Whatever the port: it concerns who has the address.
+    assert!(asks(0, v6(1), v6(9)) && asks(1, v6(2), v6(1)));
+    assert!(!asks(0, v6(2), v6(9)) && !asks(1, v6(9), v6(1)));
+    // Who has no address yet asks whether it may have its own.
+    let wants = |endpoint, target| may(endpoint, NEIGHBOUR_SOLICITATION, nobody, target, &[]);
+    assert!(wants(0, v6(1)) && wants(1, v6(2)));
+    assert!(!wants(0, v6(2)) && !wants(1, v6(1)) && !wants(1, v6(9)));
+    let says = |endpoint, source, target, station| {
+        may(
+            endpoint,
+            NEIGHBOUR_ADVERTISEMENT,
+            source,
+            target,
+            &[(2, station)],
+        )
+    };
+    assert!(says(0, v6(1), v6(1), OWN));
+    assert!(!says(0, v6(1), v6(2), OWN) && !says(0, v6(2), v6(1), OWN));
+    assert!(!says(0, v6(1), v6(1), STATIONS[1]));
+    let router = |kind, source| may(1, kind, source, routers, &[]);
+    assert!(router(ROUTER_SOLICITATION, v6(2)) && router(ROUTER_SOLICITATION, nobody));
+    assert!(!router(ROUTER_SOLICITATION, v6(1)));
+    // A tenant is a host: it advertises no routes, and redirects nobody.
+    assert!(!router(ROUTER_SOLICITATION + 1, v6(2)) && !router(REDIRECT, v6(2)));
+    // What is behind more headers than are read may be anything.
+    let mut hidden = Packet::new([v6(2), v6(1)], UDP, [1, 2]).between(OWN, STATIONS[1]);
+    let may_hide = |packet: &Packet| {
+        // So much of a frame is looked at.
+        let mut bytes = packet.bytes();
+        bytes.truncate(128);
+        let headers = Headers::read(&bytes).expect("an Ethernet header");
+        filters.may_send(&owns[1], &headers)
+    };
+    assert!(may_hide(&hidden));
+    hidden.extension = 80;
+    assert!(!may_hide(&hidden));
+}
+
+#[test]
+fn neighbour_discovery_goes_to_whom_it_concerns() {
+    let at = |host, port| Filter {
+        address: Some(v6(host)),
+        port,
+        ..Filter::default()
+    };
+    let other = Filter {
+        address: Some(v4(1)),
+        ..Filter::default()
+    };
+    let mut filters = with(&[
+        (0, at(1, None)),
+        (1, at(2, Some(53))),
+        (2, at(2, Some(80))),
+        (3, other),
+    ]);
+    let peer = [2, 9, 9, 9, 9, 9];
+    let nodes: IpAddr = "ff02::1".parse().expect("an address");
+    let nobody: IpAddr = "::".parse().expect("an address");
+    let mut to = |kind, station, [source, destination]: [IpAddr; 2], target| {
+        let frame = frames::neighbour(kind, [peer, station], [source, destination], target, &[]);
+        receivers(&mut filters, &frame)
+    };
+    let group = [0x33, 0x33, 0, 0, 0, 1];
+    for (source, target, concerned) in [
+        (v6(9), v6(1), Receivers::Each(0b1)),
+        (nobody, v6(2), Receivers::Each(0b110)),
+        (v6(9), v6(3), Receivers::Nobody),
+    ] {
+        let asked = to(NEIGHBOUR_SOLICITATION, group, [source, nodes], target);
+        assert_eq!(asked, concerned);
+    }
+    // Somebody looks whether it is still there, and answers who has asked.
+    let probes = to(NEIGHBOUR_SOLICITATION, OWN, [v6(9), v6(2)], v6(2));
+    assert_eq!(probes, Receivers::Each(0b110));
+    let answers = to(NEIGHBOUR_ADVERTISEMENT, OWN, [v6(9), v6(2)], v6(9));
+    assert_eq!(answers, Receivers::Each(0b110));
+    let elsewhere = to(NEIGHBOUR_ADVERTISEMENT, peer, [v6(9), v6(2)], v6(9));
+    assert_eq!(elsewhere, Receivers::Nobody);
+    // A neighbour, or a router, tells all.
+    for kind in [NEIGHBOUR_ADVERTISEMENT, ROUTER_SOLICITATION + 1] {
+        let told = to(kind, group, [v6(9), nodes], v6(9));
+        assert_eq!(told, Receivers::Each(0b111));
+    }
 }
 
 /// A frame costs by the sets of fields that are given, and hardly by the number of filters.

@@ -28,7 +28,7 @@ fn both_ends_are_read_of_either_family_whatever_lies_between() {
                     ethertype,
                     protocol: Some(protocol),
                     part: Part::Whole,
-                    arp_sender: None,
+                    ..Headers::default()
                 };
                 assert_eq!(headers, expected, "{packet:?}");
             }
@@ -114,7 +114,12 @@ fn what_makes_no_sense_is_not_there() {
     }
     let arp = frames::arp([STATIONS[0], STATIONS[1]], v4(1), v4(2));
     let headers = read(&arp);
-    assert_eq!(headers.arp_sender, Some(STATIONS[0]));
+    let said = Resolution {
+        claimed: Some(v4(1)),
+        station: Some(STATIONS[0]),
+        concerns: Some(v4(2)),
+    };
+    assert_eq!((headers.resolves, headers.resolution), (true, Some(said)));
     let addresses = [headers.source.address, headers.destination.address];
     assert_eq!(addresses, [Some(v4(1)), Some(v4(2))]);
     // Of another hardware, protocol, or length of addresses.
@@ -122,8 +127,96 @@ fn what_makes_no_sense_is_not_there() {
         let mut frame = arp.clone();
         frame[at] ^= 7;
         let headers = read(&frame);
-        assert_eq!((headers.arp_sender, headers.source.address), (None, None));
+        assert_eq!((headers.resolution, headers.source.address), (None, None));
+        assert!(headers.resolves);
     }
+}
+
+#[test]
+fn what_neighbour_discovery_says_is_read() {
+    let nodes: IpAddr = "ff02::1".parse().expect("an address");
+    let nobody: IpAddr = "::".parse().expect("an address");
+    let own = [STATIONS[0], STATIONS[1]];
+    let said = |kind, source, destination, options: &[(u8, MacAddress)]| {
+        let frame = frames::neighbour(kind, own, [source, destination], v6(3), options);
+        let headers = read(&frame);
+        assert_eq!(headers.protocol, Some(ICMPV6));
+        assert!(headers.resolves);
+        let said = headers.resolution.expect("whole");
+        (said.claimed, said.station, said.concerns)
+    };
+    let source = [(1, STATIONS[0])];
+    let target = [(2, STATIONS[2])];
+    let is_mine = (Some(v6(1)), Some(STATIONS[0]), None);
+    assert_eq!(said(ROUTER_SOLICITATION, v6(1), nodes, &source), is_mine);
+    let asks = (Some(v6(1)), Some(STATIONS[0]), Some(v6(3)));
+    assert_eq!(said(NEIGHBOUR_SOLICITATION, v6(1), nodes, &source), asks);
+    let wants = (Some(v6(3)), None, Some(v6(3)));
+    assert_eq!(said(NEIGHBOUR_SOLICITATION, nobody, nodes, &[]), wants);
+    let announces = (Some(v6(3)), Some(STATIONS[2]), None);
+    assert_eq!(
+        said(NEIGHBOUR_ADVERTISEMENT, v6(1), nodes, &target),
+        announces
+    );
+    let answers = (Some(v6(3)), Some(STATIONS[2]), Some(v6(2)));
+    assert_eq!(
+        said(NEIGHBOUR_ADVERTISEMENT, v6(1), v6(2), &target),
+        answers
+    );
+    for of_routers in [ROUTER_SOLICITATION + 1, REDIRECT] {
+        assert_eq!(said(of_routers, v6(1), nodes, &[]).0, None);
+    }
+    // Options of other kinds are passed; all that name a station name the same.
+    let both = [(14, STATIONS[1]), (1, STATIONS[0]), (2, STATIONS[0])];
+    assert_eq!(said(ROUTER_SOLICITATION, v6(1), nodes, &both), is_mine);
+    let differ = [(1, STATIONS[0]), (1, STATIONS[1])];
+    assert_eq!(said(ROUTER_SOLICITATION, v6(1), nodes, &differ).0, None);
+    // Other messages are as all packets.
+    let echo = read(&frames::neighbour(128, own, [v6(1), v6(2)], v6(3), &[]));
+    assert_eq!((echo.resolves, echo.resolution), (false, None));
+}
+
+#[test]
+fn neighbour_discovery_that_is_not_whole_claims_nothing() {
+    let addresses = [v6(1), v6(2)];
+    let options = [(1, STATIONS[0])];
+    let frame = frames::neighbour(
+        NEIGHBOUR_SOLICITATION,
+        [STATIONS[0], STATIONS[1]],
+        addresses,
+        v6(3),
+        &options,
+    );
+    let claimed = |frame: &[u8]| read(frame).resolution.and_then(|said| said.claimed);
+    assert_eq!(claimed(&frame), Some(v6(1)));
+    for len in 54..frame.len() {
+        let cut = read(&frame[..len]);
+        assert!(cut.resolves, "{len}");
+        assert_eq!(claimed(&frame[..len]), None, "{len}");
+    }
+    // What is behind the packet in its frame is not its.
+    let padded = [&frame[..], &[1, 1, 9, 9, 9, 9, 9, 9]].concat();
+    assert_eq!(read(&padded), read(&frame));
+    let changed = |at: usize, byte: u8| {
+        let mut frame = frame.clone();
+        frame[at] = byte;
+        claimed(&frame)
+    };
+    // The packet's length, and that of the option.
+    for (at, byte) in [(19, 31), (19, 33), (79, 0), (79, 2)] {
+        assert_eq!(changed(at, byte), None, "{at}");
+    }
+    // In fragments there is none (RFC 6980), but there may be what looks like it.
+    let fragment = |offset, more, kind: u8| {
+        let packet = Packet::new(addresses, ICMPV6, [0, 0]).with_fragment(offset, more, 1);
+        let mut frame = packet.bytes();
+        frame[14 + 40 + 8] = kind;
+        let headers = read(&frame);
+        (headers.resolves, headers.resolution)
+    };
+    assert_eq!(fragment(0, true, NEIGHBOUR_SOLICITATION), (true, None));
+    assert_eq!(fragment(0, true, 128), (false, None));
+    assert_eq!(fragment(5, true, NEIGHBOUR_SOLICITATION), (false, None));
 }
 
 /// Whatever is cut off or overwritten, what is read is in the bytes that are there.

@@ -1,7 +1,10 @@
 //! Frames of a few stations, addresses and ports, made by the standards and with no code of what is
 //! tested.
 
-use crate::endpoint::headers::{ARP, IPV4, IPV6, TCP, UDP};
+use crate::endpoint::headers::{
+    ARP, ICMPV6, IPV4, IPV6, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, ROUTER_SOLICITATION,
+    TCP, UDP,
+};
 use abi::nic::MacAddress;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use nic::model::Rng;
@@ -130,6 +133,31 @@ pub fn arp(stations: [MacAddress; 2], source: IpAddr, target: IpAddr) -> Vec<u8>
     bytes
 }
 
+/// A message of neighbour discovery (RFC 4861 §4) about `target`, if that kind has one, from one station
+/// and address to others, with options of these kinds that name a station.
+pub fn neighbour(
+    kind: u8,
+    stations: [MacAddress; 2],
+    addresses: [IpAddr; 2],
+    target: IpAddr,
+    options: &[(u8, MacAddress)],
+) -> Vec<u8> {
+    let packet = Packet::new(addresses, ICMPV6, [0, 0]).between(stations[0], stations[1]);
+    let mut bytes = packet.bytes();
+    bytes.truncate(14 + 40);
+    bytes.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+    if let (NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT, IpAddr::V6(target)) = (kind, target) {
+        bytes.extend(target.octets());
+    }
+    for (kind, station) in options {
+        bytes.extend([*kind, 1]);
+        bytes.extend(station);
+    }
+    let len = (bytes.len() - 14 - 40) as u16;
+    bytes[14 + 4..14 + 6].copy_from_slice(&len.to_be_bytes());
+    bytes
+}
+
 /// A frame of any kind.
 pub fn any(rng: &mut Rng) -> Vec<u8> {
     let source = STATIONS[rng.below(3)];
@@ -158,6 +186,13 @@ pub fn any(rng: &mut Rng) -> Vec<u8> {
             bytes
         }
         1 if family == 0 => arp(stations, addresses[0], addresses[1]),
+        1 | 3 if family != 0 => {
+            let kind = ROUTER_SOLICITATION + rng.below(5) as u8;
+            let target = ADDRESSES[family + rng.below(3)];
+            let option = [(1 + rng.below(2) as u8, STATIONS[rng.below(3)])];
+            let options = &option[..rng.below(2)];
+            neighbour(kind, stations, addresses, target, options)
+        }
         2 => {
             // Nothing but what the EtherType says.
             let mut bytes = [destination, source].concat();

@@ -126,10 +126,10 @@ fn the_rules_of_the_table() {
             B::Wanted => {
                 assert!(table.ask(address, now));
                 assert_eq!(table.due(now), Some((address, Station::BROADCAST)));
-                table.sent(address, now);
+                table.request_sent(address, now);
             }
-            B::Heard => assert!(!table.spoke(address, HERE, false, now)),
-            B::Confirmed | B::Old => assert!(!table.spoke(address, HERE, true, now)),
+            B::Heard => assert!(!table.heard_from(address, HERE, false, now)),
+            B::Confirmed | B::Old => assert!(!table.heard_from(address, HERE, true, now)),
         }
         now += match before {
             B::Old => IDLE_NS,
@@ -140,16 +140,16 @@ fn the_rules_of_the_table() {
         table.audit();
         match event {
             Ip(answers) => {
-                let wanted = table.spoke(address, THERE, answers, now);
+                let wanted = table.heard_from(address, THERE, answers, now);
                 assert_eq!(wanted, before == B::Wanted);
             }
-            Same(answers) => assert!(!table.spoke(address, HERE, answers, now)),
+            Same(answers) => assert!(!table.heard_from(address, HERE, answers, now)),
             Arp(to_us, replies) => {
-                let told = table.told(address, THERE, (to_us, replies), now);
+                let told = table.learn(address, THERE, to_us, replies, now);
                 let expected = match before {
-                    B::None if !to_us => Told::Nothing,
-                    B::None | B::Wanted => Told::Known,
-                    _ => Told::Moved,
+                    B::None if !to_us => Learned::Nothing,
+                    B::None | B::Wanted => Learned::Station,
+                    _ => Learned::Moved,
                 };
                 assert_eq!(told, expected);
             }
@@ -169,14 +169,14 @@ fn a_flood_of_invented_senders_leaves_who_has_answered_in_place() {
     let mut table = table();
     let mut now = START;
     for number in 0..500 {
-        table.spoke(host(number), station(number), true, now);
+        table.heard_from(host(number), station(number), true, now);
     }
     for number in 500..100_500 {
         now += 50_000;
         match number % 3 {
-            0 => drop(table.told(host(number), station(number), (true, false), now)),
-            1 => drop(table.told(host(number), station(number), (true, true), now)),
-            _ => drop(table.spoke(host(number), station(number), false, now)),
+            0 => drop(table.learn(host(number), station(number), true, false, now)),
+            1 => drop(table.learn(host(number), station(number), true, true, now)),
+            _ => drop(table.heard_from(host(number), station(number), false, now)),
         }
         if number % 1000 == 0 {
             table.audit();
@@ -187,12 +187,12 @@ fn a_flood_of_invented_senders_leaves_who_has_answered_in_place() {
     }
     // Nor does one under their names, which only has them asked, once in a while.
     for round in 0..100_000 {
-        table.spoke(host(round % 500), station(round), false, now);
+        table.heard_from(host(round % 500), station(round), false, now);
         while let Some((address, to)) = table.due(now) {
             assert_eq!(to, Station::BROADCAST);
             let number = address.to_bits() & 0xffff;
-            table.sent(address, now);
-            table.told(address, station(number), (true, true), now);
+            table.request_sent(address, now);
+            table.learn(address, station(number), true, true, now);
         }
         now += 10_000;
     }
@@ -203,7 +203,7 @@ fn a_flood_of_invented_senders_leaves_who_has_answered_in_place() {
     // The inventions that are too old go as others come.
     now += IDLE_NS;
     for number in 0..3000 {
-        table.spoke(host(1_000_000 + number), HERE, false, now);
+        table.heard_from(host(1_000_000 + number), HERE, false, now);
     }
     assert!(table.len() <= table.heard_max, "{}", table.len());
     table.audit();
@@ -220,10 +220,10 @@ fn the_table_is_bounded_and_who_was_heard_of_last_stays() {
         let most = (memory / MEMORY_PER_ENTRY).clamp(ENTRIES_MIN, 4096);
         for number in 0..10_000 {
             let now = START + u64::from(number) * 1_000_000;
-            table.spoke(host(number), HERE, true, now);
+            table.heard_from(host(number), HERE, true, now);
             // The first one goes on.
-            table.spoke(host(0), HERE, true, now);
-            table.spoke(host(100_000 + number), HERE, false, now);
+            table.heard_from(host(0), HERE, true, now);
+            table.heard_from(host(100_000 + number), HERE, false, now);
             table.ask(host(200_000 + number), now);
         }
         let now = START + 10 * SECOND;
@@ -253,13 +253,13 @@ fn each_is_asked_for_at_its_own_pace_and_given_up() {
                 assert!(table.ask(host(number), now) && table.ask(host(number), now));
             }
         }
-        while let Some(address) = table.given_up(now) {
+        while let Some(address) = table.take_failed(now) {
             over.push((address.to_bits() & 0xff, now));
         }
         while let Some((address, to)) = table.due(now) {
             assert_eq!(to, Station::BROADCAST);
             asked.push((address.to_bits() & 0xff, now));
-            table.sent(address, now);
+            table.request_sent(address, now);
         }
         assert!(table.deadline().is_none_or(|at| at > now));
     }
@@ -287,7 +287,7 @@ fn a_stale_entry_is_used_and_its_station_is_asked() {
     for answered in [None, Some(false), Some(true)] {
         let mut table = table();
         let address = host(7);
-        table.spoke(address, HERE, true, START);
+        table.heard_from(address, HERE, true, START);
         let fresh = START + REACHABLE_NS - 1;
         assert_eq!(table.use_station(address, fresh), Some(HERE));
         assert_eq!(table.deadline(), None);
@@ -299,15 +299,15 @@ fn a_stale_entry_is_used_and_its_station_is_asked() {
             (Some(used + DELAY_NS), None)
         );
         if answered == Some(false) {
-            table.spoke(address, HERE, false, used + SECOND);
+            table.heard_from(address, HERE, false, used + SECOND);
             assert_eq!(table.deadline(), None);
             continue;
         }
         let mut now = used + DELAY_NS;
         for _ in 0..TRIES {
-            assert_eq!(table.given_up(now), None);
+            assert_eq!(table.take_failed(now), None);
             assert_eq!(table.due(now), Some((address, HERE)));
-            table.sent(address, now);
+            table.request_sent(address, now);
             assert_eq!(
                 (table.due(now), table.use_station(address, now)),
                 (None, Some(HERE))
@@ -315,18 +315,21 @@ fn a_stale_entry_is_used_and_its_station_is_asked() {
             now += INTERVAL_NS;
         }
         if answered == Some(true) {
-            assert_eq!(table.told(address, HERE, (true, true), now), Told::Known);
-            assert_eq!((table.given_up(now), table.deadline()), (None, None));
+            assert_eq!(
+                table.learn(address, HERE, true, true, now),
+                Learned::Station
+            );
+            assert_eq!((table.take_failed(now), table.deadline()), (None, None));
             assert_eq!(table.use_station(address, now + SECOND), Some(HERE));
         } else {
-            assert_eq!(table.given_up(now), Some(address));
+            assert_eq!(table.take_failed(now), Some(address));
             assert_eq!((table.use_station(address, now), table.len()), (None, 0));
         }
         table.audit();
     }
     // Who is not sent to is not asked, and is unknown after a while.
     let mut table = table();
-    table.spoke(host(7), HERE, true, START);
+    table.heard_from(host(7), HERE, true, START);
     assert_eq!(table.station(host(7), START + IDLE_NS - 1), Some(HERE));
     assert_eq!(table.use_station(host(7), START + IDLE_NS), None);
     assert_eq!(table.deadline(), None);
@@ -339,18 +342,21 @@ fn a_stale_entry_is_used_and_its_station_is_asked() {
 fn two_stations_of_one_neighbour_are_a_question_once_in_a_while() {
     let mut table = table();
     let address = host(7);
-    table.spoke(address, HERE, true, START);
+    table.heard_from(address, HERE, true, START);
     let mut asked = 0;
     for tick in 0..2000 {
         let now = START + tick * SECOND / 100;
-        table.spoke(address, THERE, true, now);
-        table.spoke(address, HERE, true, now);
-        table.spoke(address, THERE, true, now);
+        table.heard_from(address, THERE, true, now);
+        table.heard_from(address, HERE, true, now);
+        table.heard_from(address, THERE, true, now);
         if let Some((_, to)) = table.due(now) {
             asked += 1;
-            table.sent(address, now);
+            table.request_sent(address, now);
             assert_eq!(to, Station::BROADCAST);
-            assert_eq!(table.told(address, HERE, (true, true), now), Told::Known);
+            assert_eq!(
+                table.learn(address, HERE, true, true, now),
+                Learned::Station
+            );
         }
         assert_eq!(table.station(address, now), Some(HERE));
     }
@@ -362,8 +368,8 @@ fn two_stations_of_one_neighbour_are_a_question_once_in_a_while() {
 fn a_neighbour_that_has_answered_is_doubted_again_after_that_time() {
     for (later, doubted) in [(DOUBT_NS - 1, false), (DOUBT_NS, true)] {
         let mut table = table();
-        table.told(host(7), HERE, (true, true), START);
-        table.spoke(host(7), THERE, true, START + later);
+        table.learn(host(7), HERE, true, true, START);
+        table.heard_from(host(7), THERE, true, START + later);
         assert_eq!(table.due(START + later).is_some(), doubted);
     }
 }
@@ -372,17 +378,17 @@ fn a_neighbour_that_has_answered_is_doubted_again_after_that_time() {
 fn a_router_is_heard_by_what_it_passes_on() {
     let mut table = table();
     let router = host(1);
-    table.passed_on(router, HERE, true, START);
+    table.forwarded(router, HERE, true, START);
     assert_eq!(table.len(), 0, "which of its stations that is nobody knows");
-    table.told(router, HERE, (true, true), START);
+    table.learn(router, HERE, true, true, START);
     let late = START + IDLE_NS - SECOND;
     // Another router may pass packets on, too.
-    table.passed_on(router, THERE, true, late);
+    table.forwarded(router, THERE, true, late);
     assert_eq!(
         (table.class(router), table.deadline()),
         (Some(Class::Heard), None)
     );
-    table.passed_on(router, HERE, true, late);
+    table.forwarded(router, HERE, true, late);
     assert_eq!(table.class(router), Some(Class::Confirmed));
     assert_eq!(table.station(router, late + SECOND), Some(HERE));
     table.audit();
@@ -402,15 +408,15 @@ fn anything_in_any_order_keeps_the_books() {
         let from = station(chance.below(2) as u32);
         let (one, other) = (chance.percent(50), chance.percent(50));
         match chance.below(9) {
-            0 => drop(table.spoke(address, from, one, now)),
-            1 => table.passed_on(address, from, one, now),
-            2 => drop(table.told(address, from, (one, one && other), now)),
+            0 => drop(table.heard_from(address, from, one, now)),
+            1 => table.forwarded(address, from, one, now),
+            2 => drop(table.learn(address, from, one, one && other, now)),
             3 => drop(table.ask(address, now)),
             4 => drop(table.use_station(address, now)),
-            5 => drop(table.given_up(now)),
+            5 => drop(table.take_failed(now)),
             6 => {
                 if let Some((address, _)) = table.due(now) {
-                    table.sent(address, now);
+                    table.request_sent(address, now);
                 }
             }
             7 => drop(table.may_be_answered(address, |pace| pace.allows(now, 9, 9))),
@@ -426,7 +432,7 @@ fn anything_in_any_order_keeps_the_books() {
 #[test]
 fn no_news_is_what_would_change_nothing() {
     let mut neighbors = table();
-    neighbors.spoke(host(1), station(1), false, START);
+    neighbors.heard_from(host(1), station(1), false, START);
     let is_no_news = |neighbors: &Neighbors, answers, at| {
         [(1, 1), (1, 2), (2, 1)]
             .map(|(at_host, at)| (host(at_host), station(at)))
@@ -435,7 +441,7 @@ fn no_news_is_what_would_change_nothing() {
     // That it gets what we send would be news of one that was only heard.
     assert_eq!(is_no_news(&neighbors, false, START), [true, false, false]);
     assert_eq!(is_no_news(&neighbors, true, START), [false; 3]);
-    neighbors.spoke(host(1), station(1), true, START);
+    neighbors.heard_from(host(1), station(1), true, START);
     for answers in [false, true] {
         let at = START + NOTE_NS - 1;
         assert_eq!(is_no_news(&neighbors, answers, at), [true, false, false]);
@@ -447,16 +453,16 @@ fn no_news_is_what_would_change_nothing() {
 fn only_who_was_asked_confirms_by_a_reply() {
     let mut neighbors = table();
     let (to_us, replies) = (true, true);
-    neighbors.told(host(1), station(1), (to_us, replies), START);
+    neighbors.learn(host(1), station(1), to_us, replies, START);
     // The request has not left yet.
     neighbors.ask(host(2), START);
-    neighbors.told(host(2), station(2), (to_us, replies), START);
+    neighbors.learn(host(2), station(2), to_us, replies, START);
     neighbors.ask(host(3), START);
-    neighbors.sent(host(3), START);
-    neighbors.told(host(3), station(3), (to_us, !replies), START);
+    neighbors.request_sent(host(3), START);
+    neighbors.learn(host(3), station(3), to_us, !replies, START);
     neighbors.ask(host(4), START);
-    neighbors.sent(host(4), START);
-    neighbors.told(host(4), station(4), (to_us, replies), START);
+    neighbors.request_sent(host(4), START);
+    neighbors.learn(host(4), station(4), to_us, replies, START);
     let is_confirmed = [1, 2, 3, 4, 5].map(|n| neighbors.is_confirmed(host(n)));
     assert_eq!(is_confirmed, [false, false, false, true, false]);
 }
@@ -467,13 +473,16 @@ fn who_does_not_answer_is_asked_so_often_and_given_up() {
     let mut now = START;
     neighbors.ask(host(1), now);
     for _ in 0..TRIES {
-        assert_eq!(neighbors.given_up(now), None);
+        assert_eq!(neighbors.take_failed(now), None);
         assert_eq!(neighbors.due(now), Some((host(1), Station::BROADCAST)));
-        neighbors.sent(host(1), now);
-        assert_eq!((neighbors.due(now), neighbors.given_up(now)), (None, None));
+        neighbors.request_sent(host(1), now);
+        assert_eq!(
+            (neighbors.due(now), neighbors.take_failed(now)),
+            (None, None)
+        );
         now += INTERVAL_NS;
     }
     assert_eq!(neighbors.due(now), None);
-    assert_eq!(neighbors.given_up(now), Some(host(1)));
+    assert_eq!(neighbors.take_failed(now), Some(host(1)));
     assert_eq!(neighbors.deadline(), None);
 }

@@ -118,10 +118,10 @@ fn a_run_takes_what_there_is_room_for() {
     let software = ChecksumCapabilities::default();
     let one = frame(1000, 100);
     let mut run = run(&first(&one), 300);
-    assert!(run.takes(&frame(1100, 50), &software));
-    assert!(!run.takes(&frame(1150, 151), &software));
-    assert!(run.takes(&frame(1150, 150), &software));
-    assert!(!run.takes(&frame(1300, 1), &software));
+    assert!(run.join(&frame(1100, 50), &software));
+    assert!(!run.join(&frame(1150, 151), &software));
+    assert!(run.join(&frame(1150, 150), &software));
+    assert!(!run.join(&frame(1300, 1), &software));
     assert_eq!((run.octets(), run.datagram().len()), (300, 340));
     let octets: Vec<u8> = [(1000, 100), (1100, 50), (1150, 150)]
         .into_iter()
@@ -140,8 +140,8 @@ fn what_is_damaged_is_not_taken_if_software_is_to_tell() {
         for tcp in [Checksum::Both, Checksum::None] {
             let mut software = ChecksumCapabilities::default();
             (software.ipv4, software.tcp) = (ip, tcp);
-            let takes = |frame: &[u8]| run(&first(&one), 1000).takes(frame, &software);
-            let took = [&next, &bad_ip, &bad_tcp].map(|frame| takes(frame));
+            let joins = |frame: &[u8]| run(&first(&one), 1000).join(frame, &software);
+            let took = [&next, &bad_ip, &bad_tcp].map(|frame| joins(frame));
             assert_eq!(took, [true, !software.ipv4.rx(), !software.tcp.rx()]);
         }
     }
@@ -163,8 +163,8 @@ fn two_full_segments_are_owed_an_answer() {
         let one = frame(0, len);
         let mut run = run(&first(&one), FRAME_MAX);
         for n in 1..count {
-            assert!(run.takes(&frame((n * len) as u32, len), &software));
+            assert!(run.join(&frame((n * len) as u32, len), &software));
         }
-        assert_eq!(run.is_owed_an_answer(1460), is_owed, "{count} of {len}");
+        assert_eq!(run.must_be_acknowledged(1460), is_owed, "{count} of {len}");
     }
 }

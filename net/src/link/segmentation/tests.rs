@@ -242,7 +242,7 @@ fn what_is_no_segment_with_data_is_not_cut() {
 }
 
 fn send(port: &mut Link<Nic>, sent: &Sent, size: usize) -> bool {
-    let Some(mut token) = port.room(Instant::ZERO, None) else {
+    let Some(mut token) = port.transmit(Instant::ZERO, None) else {
         return false;
     };
     let frame = sent.frame(&ChecksumCapabilities::ignored());
@@ -297,7 +297,7 @@ fn it_never_holds_more_than_one_segment() {
     assert!(send(&mut port, &sent, 1000));
     for _ in 0..10 {
         assert!(!port.finish(Instant::ZERO) && !send(&mut port, &sent, 1000));
-        assert!(port.room(Instant::ZERO, None).is_none());
+        assert!(port.transmit(Instant::ZERO, None).is_none());
     }
     assert_eq!(port.device.sent.len(), 3);
 }

@@ -49,7 +49,7 @@ fn with(change: impl FnOnce(&mut Segment)) -> Segment {
 }
 
 /// An open connection, whose window is so large.
-fn open(window: usize) -> Tcb {
+fn open(window: usize) -> SequenceVariables {
     let handshake = Handshake {
         tuple: tuple(),
         iss: UNA - 1,
@@ -61,14 +61,15 @@ fn open(window: usize) -> Tcb {
             sack_permitted: false,
         },
     };
-    let mut tcb = Tcb::new(1 << 14, 1460).opened(&handshake, window as u16);
-    (tcb.una, tcb.max) = (UNA, UNA + SENT);
-    tcb
+    let mut sequence =
+        SequenceVariables::new(1 << 14, 1460).after_handshake(&handshake, window as u16);
+    (sequence.snd_una, sequence.snd_max) = (UNA, UNA + SENT);
+    sequence
 }
 
 /// The segment as smoltcp gets it if nothing is changed in it.
-fn shape(segment: &Segment) -> Shape {
-    Shape {
+fn unchanged(segment: &Segment) -> Substitute {
+    Substitute {
         seq: segment.seq,
         ack: segment.ack.unwrap(),
         window: segment.window,
@@ -80,7 +81,7 @@ fn shape(segment: &Segment) -> Shape {
 
 #[test]
 fn what_comes_next_is_expected() {
-    let tcb = open(WINDOW);
+    let sequence = open(WINDOW);
     for (change, expected, when_finished) in [
         ((|_| {}) as fn(&mut Segment), true, true),
         (|s| s.ack = Some(UNA + SENT), true, true),
@@ -98,9 +99,13 @@ fn what_comes_next_is_expected() {
         (|s| (s.len, s.fin) = (WINDOW, true), false, false),
     ] {
         let segment = with(change);
-        assert_eq!(is_expected(&tcb, false, &segment), expected, "{segment:?}");
         assert_eq!(
-            is_expected(&tcb, true, &segment),
+            is_expected(&sequence, false, &segment),
+            expected,
+            "{segment:?}"
+        );
+        assert_eq!(
+            is_expected(&sequence, true, &segment),
             when_finished,
             "{segment:?}"
         );
@@ -109,10 +114,10 @@ fn what_comes_next_is_expected() {
 
 #[test]
 fn a_syn_is_answered_by_what_acknowledges_it() {
-    let mut tcb = open(WINDOW);
-    tcb.max = UNA + 1;
+    let mut sequence = open(WINDOW);
+    sequence.snd_max = UNA + 1;
     let bad = DropReason::TcpBadAck;
-    let reset = |s: &Segment| Arrival::Instead(Shape::reset(&tcb, s.seq, UNA + 1));
+    let reset = |s: &Segment| Arrival::Substitute(Substitute::reset(&sequence, s.seq, UNA + 1));
     for (ack, syn, fin, rst, arrival) in [
         (Some(1), true, false, false, Arrival::Process),
         (None, true, false, false, Arrival::Process),
@@ -161,20 +166,20 @@ fn a_syn_is_answered_by_what_acknowledges_it() {
             s.ack = ack.map(|ack| UNA + ack);
             (s.syn, s.fin, s.rst) = (syn, fin, rst);
         });
-        let arrived = arrives((State::SynSent, false), &tcb, &segment);
+        let arrived = arrives((State::SynSent, false), &sequence, &segment);
         assert_eq!(arrived, arrival, "{segment:?}");
     }
     // One that waits for room has not been sent, so that nothing acknowledges it.
-    tcb.has_sent = false;
+    sequence.syn_sent = false;
     let segment = with(|s| (s.ack, s.syn) = (Some(UNA + 1), true));
-    let arrived = arrives((State::SynSent, false), &tcb, &segment);
+    let arrived = arrives((State::SynSent, false), &sequence, &segment);
     assert_eq!(arrived, Arrival::Reset(bad));
 }
 
 #[test]
 fn only_the_syn_of_the_peer_that_began_takes_back_a_connection() {
-    let tcb = open(WINDOW);
-    let challenge = Arrival::Acknowledge(DropReason::TcpSyn, Pace::Limited);
+    let sequence = open(WINDOW);
+    let challenge = Arrival::Challenge(DropReason::TcpSyn);
     for (state, passive, seq, arrival) in [
         (State::SynReceived, true, NEXT, Arrival::Forget),
         (State::SynReceived, true, NEXT - 1, challenge),
@@ -183,13 +188,13 @@ fn only_the_syn_of_the_peer_that_began_takes_back_a_connection() {
         (State::Established, false, NEXT, challenge),
     ] {
         let segment = with(|s| (s.seq, s.syn) = (seq, true));
-        assert_eq!(arrives((state, passive), &tcb, &segment), arrival);
+        assert_eq!(arrives((state, passive), &sequence, &segment), arrival);
     }
 }
 
 #[test]
 fn a_connection_is_completed_by_a_new_acknowledgement() {
-    let tcb = open(WINDOW);
+    let sequence = open(WINDOW);
     for (ack, arrival) in [
         (UNA - 1, Arrival::Reset(DropReason::TcpBadAck)),
         (UNA, Arrival::Reset(DropReason::TcpBadAck)),
@@ -198,15 +203,15 @@ fn a_connection_is_completed_by_a_new_acknowledgement() {
         (UNA + SENT + 1, Arrival::Reset(DropReason::TcpBadAck)),
     ] {
         let segment = with(|s| s.ack = Some(ack));
-        let arrived = arrives((State::SynReceived, true), &tcb, &segment);
+        let arrived = arrives((State::SynReceived, true), &sequence, &segment);
         assert_eq!(arrived, arrival);
     }
 }
 
 #[test]
 fn acknowledgements_may_be_as_old_as_the_window_is_large() {
-    let tcb = open(WINDOW);
-    let bad = Arrival::Acknowledge(DropReason::TcpBadAck, Pace::Limited);
+    let sequence = open(WINDOW);
+    let bad = Arrival::Challenge(DropReason::TcpBadAck);
     for (ack, is_bad) in [
         (UNA - usize::from(THEIRS) - 1, true),
         (UNA - usize::from(THEIRS), false),
@@ -214,53 +219,53 @@ fn acknowledgements_may_be_as_old_as_the_window_is_large() {
         (UNA + SENT + 1, true),
     ] {
         let segment = with(|s| s.ack = Some(ack));
-        let arrived = arrives((State::Established, false), &tcb, &segment);
+        let arrived = arrives((State::Established, false), &sequence, &segment);
         assert_eq!(arrived == bad, is_bad, "{arrived:?}");
     }
 }
 
 #[test]
 fn an_open_window_ends_before_its_edge() {
-    let tcb = open(WINDOW);
-    let outside = |pace| Arrival::Acknowledge(DropReason::TcpOutOfWindow, pace);
+    let sequence = open(WINDOW);
+    let outside = DropReason::TcpOutOfWindow;
     for (seq, len, arrival) in [
-        (NEXT - 1, 0, outside(Pace::Limited)),
-        (NEXT - 1, 1, outside(Pace::Each)),
+        (NEXT - 1, 0, Arrival::Challenge(outside)),
+        (NEXT - 1, 1, Arrival::Acknowledge(outside)),
         (NEXT - 1, 2, Arrival::Process),
         (NEXT + WINDOW - 1, 0, Arrival::Process),
         (NEXT + WINDOW - 1, 1, Arrival::Process),
-        (NEXT + WINDOW, 0, outside(Pace::Limited)),
-        (NEXT + WINDOW, 1, outside(Pace::Each)),
+        (NEXT + WINDOW, 0, Arrival::Challenge(outside)),
+        (NEXT + WINDOW, 1, Arrival::Acknowledge(outside)),
     ] {
         let segment = with(|s| (s.seq, s.len) = (seq, len));
-        let arrived = arrives((State::Established, false), &tcb, &segment);
+        let arrived = arrives((State::Established, false), &sequence, &segment);
         assert_eq!(arrived, arrival, "{segment:?}");
     }
 }
 
 #[test]
 fn a_closed_window_takes_acknowledgements_and_no_text() {
-    let tcb = open(0);
-    let probe = Arrival::Probe(shape(&segment()));
-    let outside = |pace| Arrival::Acknowledge(DropReason::TcpOutOfWindow, pace);
+    let sequence = open(0);
+    let probe = Arrival::WindowProbe(unchanged(&segment()));
+    let outside = DropReason::TcpOutOfWindow;
     for (seq, len, arrival) in [
         (NEXT, 0, Arrival::Process),
         (NEXT, 1, probe),
         (NEXT - 1, 0, probe),
         (NEXT - 1, 1, probe),
-        (NEXT - 2, 0, outside(Pace::Limited)),
-        (NEXT - 2, 1, outside(Pace::Each)),
-        (NEXT + 1, 0, outside(Pace::Limited)),
+        (NEXT - 2, 0, Arrival::Challenge(outside)),
+        (NEXT - 2, 1, Arrival::Acknowledge(outside)),
+        (NEXT + 1, 0, Arrival::Challenge(outside)),
     ] {
         let segment = with(|s| (s.seq, s.len) = (seq, len));
-        let arrived = arrives((State::Established, false), &tcb, &segment);
+        let arrived = arrives((State::Established, false), &sequence, &segment);
         assert_eq!(arrived, arrival, "{segment:?}");
     }
 }
 
 #[test]
 fn what_lies_behind_the_window_is_cut_off_and_no_octet_before() {
-    let tcb = open(WINDOW);
+    let sequence = open(WINDOW);
     for (seq, len, fin, kept) in [
         (NEXT, WINDOW, false, (WINDOW, false)),
         (NEXT, WINDOW - 1, true, (WINDOW - 1, true)),
@@ -270,33 +275,30 @@ fn what_lies_behind_the_window_is_cut_off_and_no_octet_before() {
         (NEXT - 10, WINDOW + 10, false, (WINDOW + 10, false)),
     ] {
         let segment = with(|s| (s.seq, s.len, s.fin) = (seq, len, fin));
-        let mut cut = shape(&segment);
+        let mut cut = unchanged(&segment);
         (cut.len, cut.fin) = kept;
-        let arrival = match cut == shape(&segment) {
+        let arrival = match cut == unchanged(&segment) {
             true => Arrival::Process,
-            false => Arrival::Instead(cut),
+            false => Arrival::Substitute(cut),
         };
-        let arrived = arrives((State::Established, false), &tcb, &segment);
+        let arrived = arrives((State::Established, false), &sequence, &segment);
         assert_eq!(arrived, arrival, "{segment:?}");
     }
 }
 
 #[test]
 fn an_old_segment_tells_no_window_and_no_acknowledgement() {
-    let mut tcb = open(WINDOW);
-    tcb.note(&Said {
-        seq: NEXT + 10,
-        ack: Some(UNA + 20),
-        window: THEIRS,
-    });
+    let mut sequence = open(WINDOW);
+    let newer = with(|s| (s.seq, s.ack) = (NEXT + 10, Some(UNA + 20)));
+    sequence.note_received(&newer);
     let wanted = |seq, ack, window| {
         let segment = with(|s| (s.seq, s.ack, s.window) = (seq, Some(ack), 5));
-        let arrived = arrives((State::Established, false), &tcb, &segment);
-        let mut shape = shape(&segment);
-        (shape.ack, shape.window) = (ack.max(UNA + 20), window);
+        let arrived = arrives((State::Established, false), &sequence, &segment);
+        let mut substitute = unchanged(&segment);
+        (substitute.ack, substitute.window) = (ack.max(UNA + 20), window);
         let arrival = match (ack, window) {
             (_, 5) => Arrival::Process,
-            _ => Arrival::Instead(shape),
+            _ => Arrival::Substitute(substitute),
         };
         assert_eq!(arrived, arrival);
     };
@@ -308,8 +310,8 @@ fn an_old_segment_tells_no_window_and_no_acknowledgement() {
 }
 
 #[test]
-fn the_segment_of_a_shape_says_what_the_shape_says() {
-    let expected = Shape {
+fn a_substitute_is_applied_in_all_fields() {
+    let expected = Substitute {
         seq: NEXT + 7,
         ack: UNA + 8,
         window: 9,
@@ -317,20 +319,20 @@ fn the_segment_of_a_shape_says_what_the_shape_says() {
         rst: true,
         len: 10,
     };
-    let segment = expected.of(&with(|s| (s.ack, s.syn) = (None, true)));
-    assert_eq!(shape(&segment), expected);
+    let segment = expected.apply(&with(|s| (s.ack, s.syn) = (None, true)));
+    assert_eq!(unchanged(&segment), expected);
     assert!(!segment.syn && segment.tuple == tuple());
 }
 
 #[test]
 fn what_is_old_is_acknowledged_in_every_state() {
-    let tcb = open(WINDOW);
+    let sequence = open(WINDOW);
     for (state, ack) in [
         (State::SynReceived, UNA + SENT),
         (State::Established, UNA),
         (State::LastAck, UNA),
     ] {
-        let expected = Shape {
+        let expected = Substitute {
             seq: NEXT - 1,
             ack,
             window: THEIRS,
@@ -338,6 +340,6 @@ fn what_is_old_is_acknowledged_in_every_state() {
             rst: false,
             len: 1,
         };
-        assert_eq!(Shape::old(state, &tcb), expected);
+        assert_eq!(Substitute::old_octet(state, &sequence), expected);
     }
 }

@@ -370,7 +370,7 @@ impl Owner {
     /// What the driver has counted.
     pub fn counter(&self, name: &str) -> Result<u64> {
         let counters = self.card.statistics()?;
-        let mut named = counters.iter().filter(|one| one.name() == name);
+        let mut named = counters.iter().filter(|one| one.name.as_str() == name);
         named.next().map(|one| one.value).ok_or(Error::NotFound)
     }
 

@@ -1,12 +1,13 @@
 //! The system calls on cards and on parts of them.
 #![allow(unsafe_code)]
 
-use super::{address, call_filling, call4, enter};
+use super::{address, call_filling, call4, enter, records};
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::error::from_register;
 use abi::exchange;
 use abi::nic::{Counter, FrameMemory, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result, Syscall};
+use alloc::vec::Vec;
 
 /// Takes an endpoint of a card for this process: the frames that the filters describe, or without any
 /// the whole card. Returns its number, which the calls below take.
@@ -102,17 +103,11 @@ pub fn nic_exchange(endpoint: u8, area: &mut [u32; exchange::WORDS]) -> Result<(
     from_register(unsafe { enter(Syscall::NicExchange, arguments) }).map(|_| ())
 }
 
-/// Writes [`Counter`]s of [`Counter::SIZE`] bytes each into `buffer`; returns how many.
+/// The counters of an endpoint and of its card.
 ///
 /// # Errors
 /// [`Error::BadHandle`], [`Error::DeviceFailed`].
-pub fn nic_statistics(endpoint: u8, buffer: &mut [u8]) -> Result<usize> {
-    let room = buffer.len() / Counter::SIZE;
-    call_filling(
-        Syscall::NicStatistics,
-        [endpoint.into(), 0, 0, 0],
-        1,
-        buffer,
-    )
-    .map(|count| (count as usize).min(room))
+pub fn nic_statistics(endpoint: u8) -> Result<Vec<Counter>> {
+    let arguments = [endpoint.into(), 0, 0, 0];
+    records(Syscall::NicStatistics, arguments, 1, Counter::COUNT_MAX)
 }

@@ -1,18 +1,18 @@
-//! Connections that their programs let go of, and those that have to give way.
+//! How connections end: closed or aborted by their programs, or reset because they must give way. And
+//! the lists that a connection is in because of its role.
 
 use crate::deadlines::nanoseconds;
-use crate::ip::interface::Interface;
 use crate::memory::Memory;
 use crate::names::ConnectionId;
-use crate::tcp::signs::Signs;
-use crate::tcp::{Connection, DYING_NS, Role, Tcp};
+use crate::tcp::dormant::KeepAlive;
+use crate::tcp::{Connection, Context, DYING_NS, Role, Tcp};
 use abi::Error;
 use alloc::vec::Vec;
 use smoltcp::socket::tcp::State;
 
 impl Tcp {
-    /// Aborts the oldest orphans if there are too many. Returns whether there were, so
-    /// that RSTs want to leave.
+    /// Aborts the oldest orphans if there are too many. Returns whether there were: then RSTs wait to
+    /// be sent.
     pub fn bound_orphans(&mut self, now: u64) -> bool {
         let mut aborted = false;
         while self.orphans.len() > self.limits.orphans
@@ -25,8 +25,8 @@ impl Tcp {
         aborted
     }
 
-    /// Ends the orphan of the group that has waited longest, to make room: its buffers are freed
-    /// at once, and no RST is sent.
+    /// Ends the oldest orphan of a group, to make room: its buffers are freed at once, and no RST is
+    /// sent. Returns whether there was one.
     #[cold]
     pub(super) fn end_orphan(&mut self, group: u16, memory: &mut Memory) -> bool {
         let is_of_group = |slot: usize| (self.slots.get(slot)).is_some_and(|c| c.group == group);
@@ -39,82 +39,83 @@ impl Tcp {
         true
     }
 
-    /// The program lets go: what is queued is still sent, then FIN.
-    pub fn close(&mut self, id: ConnectionId, own: &Interface, now: u64, memory: &mut Memory) {
-        let deadline = now.saturating_add(nanoseconds(self.timers.orphan));
+    /// Closes a connection (RFC 9293 §3.9.1.4): queued octets are still sent, and then FIN. Its
+    /// program can use it no more.
+    pub fn close(&mut self, id: ConnectionId, cx: &mut Context<'_>) {
+        let deadline = cx.now.saturating_add(nanoseconds(self.timers.orphan));
         let Some(connection) = self.get_mut(id) else {
             return;
         };
         if connection.detached {
-            return self.remove(id, memory);
+            return self.remove(id, cx.memory);
         }
-        if connection.is_dormant() && !self.wake(id, own, now, memory) {
+        if connection.is_dormant() && !self.wake(id, cx) {
             self.counters.gave_way += 1;
-            return self.abort(id, now);
+            return self.abort(id, cx.now);
         }
         let Some(connection) = self.get_mut(id) else {
             return;
         };
         connection.discard();
-        connection.finished = true;
-        if let Some(socket) = connection.socket() {
+        connection.fin_queued = true;
+        if let Some(socket) = connection.socket_mut() {
             socket.close();
         }
         let (state, queued) = (connection.state(), connection.queued());
         if state == State::Closed {
-            // It was not connected yet: its peer is owed no RST before its next segment.
-            return self.remove(id, memory);
+            // It was not established yet. Its peer gets a RST if it sends another segment.
+            return self.remove(id, cx.memory);
         }
         let left = (queued, state);
         self.set_role(id, Role::Orphan { deadline, left });
-        self.agenda.touch(id.0);
+        self.schedule.touch(id.0);
     }
 
-    /// Ends a connection now, with a RST.
+    /// Ends a connection with a RST.
     #[cold]
     pub(super) fn abort(&mut self, id: ConnectionId, now: u64) {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        // Without a socket it gets one for that.
-        if let Some(socket) = connection.socket() {
+        // A dormant connection gets a socket for the RST in its next turn.
+        if let Some(socket) = connection.socket_mut() {
             socket.abort();
         }
         let until = now.saturating_add(DYING_NS);
         self.set_role(id, Role::Dying { until });
         self.changed.push(id.0);
-        self.agenda.touch(id.0);
+        self.schedule.touch(id.0);
     }
 
-    /// Ends an established connection now, with a RST, and frees its buffers. Its program, if one
-    /// holds it, is told: the RST is another connection's, which has nothing else to say.
+    /// Ends an established connection with a RST and frees its buffers at once. If a program holds the
+    /// connection, it stays there with its error, and a second connection in its place sends the RST.
     #[cold]
     pub(super) fn reset_held(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         let until = now.saturating_add(DYING_NS);
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let solo = connection.solo.take();
+        let socket = connection.socket.take();
         let (group, role) = (connection.group, connection.role);
         let dying = Connection {
             tuple: connection.tuple,
-            tcb: connection.tcb,
-            solo: None,
+            sequence: connection.sequence,
+            socket: None,
             group,
             moved_at: now,
-            signs: Signs::default(),
+            keep_alive: KeepAlive::default(),
             role: Role::Dying { until },
             detached: false,
             established: true,
-            peer_finished: connection.peer_finished,
-            finished: true,
-            deaf: true,
+            fin_received: connection.fin_received,
+            fin_queued: true,
+            receive_shut: true,
             unread: connection.unread,
             error: None,
         };
         connection.error = Some(Error::ConnectionReset);
         self.changed.push(id.0);
-        self.give_back(group, solo, memory);
+        self.give_back(group, socket, memory);
         match role {
             Role::Held => self.detach(id),
             _ => self.remove(id, memory),
@@ -122,8 +123,8 @@ impl Tcp {
         self.enter(dying);
     }
 
-    /// Our address goes, and with it all connections: those that were established are reset. RSTs
-    /// that cannot leave before [`Tcp::forget_all`] never do.
+    /// Ends all connections, since our address changes. Those that were established are reset. RSTs
+    /// that cannot be sent before [`Tcp::forget_all`] are never sent.
     #[cold]
     pub fn reset_all(&mut self, now: u64, memory: &mut Memory) {
         let all = self
@@ -142,7 +143,7 @@ impl Tcp {
         }
     }
 
-    /// Forgets what is no program's.
+    /// Forgets everything that no program holds.
     #[cold]
     pub fn forget_all(&mut self, memory: &mut Memory) {
         while let Some((_, slot)) = self.dying.first() {
@@ -152,11 +153,50 @@ impl Tcp {
         self.time_wait.clear();
     }
 
-    /// As [`Tcp::abort`], of a connection that may be over.
+    /// Ends a connection with a RST, if it is not over already. Its program can use it no more.
     pub fn drop_held(&mut self, id: ConnectionId, now: u64, memory: &mut Memory) {
         match self.get(id).is_some_and(|connection| connection.detached) {
             true => self.remove(id, memory),
             false => self.abort(id, now),
+        }
+    }
+
+    /// Gives a connection another role, and enters it in the list of that role.
+    pub(super) fn set_role(&mut self, id: ConnectionId, role: Role) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let old = core::mem::replace(&mut connection.role, role);
+        let port = connection.tuple.port;
+        self.leave_role(id, port, old);
+        self.enter_role(id, port, role);
+    }
+
+    pub(super) fn enter_role(&mut self, id: ConnectionId, port: u16, role: Role) {
+        match role {
+            Role::Waiting => {
+                if let Some(listener) = self.listeners.get_mut(&port) {
+                    listener.ready.push_back(id);
+                    self.changed_listeners.insert(port);
+                }
+            }
+            Role::Opening | Role::Held => {}
+            Role::Orphan { deadline, .. } => self.orphans.set(id.0, deadline),
+            Role::Dying { until } => self.dying.set(id.0, until),
+        }
+    }
+
+    pub(super) fn leave_role(&mut self, id: ConnectionId, port: u16, role: Role) {
+        match role {
+            Role::Waiting => {
+                if let Some(listener) = self.listeners.get_mut(&port) {
+                    listener.ready.retain(|&ready| ready != id);
+                    self.changed_listeners.insert(port);
+                }
+            }
+            Role::Opening | Role::Held => {}
+            Role::Orphan { .. } => self.orphans.clear(id.0),
+            Role::Dying { .. } => self.dying.clear(id.0),
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Path MTU discovery (RFC 1191): what is too long for a network on the way comes shorter.
+//! Path MTU discovery (RFC 1191): segments that are too long for a network on the way are sent again
+//! in shorter pieces.
 //!
-//! All segments say that they must not be fragmented. A router that has a narrower network
-//! before it drops them and tells so, by ICMP; the MTU of that network is in the message, or
-//! the next lower one of a list is assumed. It is believed only if it quotes a segment that is
-//! on its way (RFC 5927 §4.1, §7.2), and only ever to lower what is sent. smoltcp sends what
-//! was lost again when its timer says so, and [`crate::link`] cuts that.
+//! All our segments have the DF bit, so that no router may fragment them. A router that cannot pass
+//! one on drops it and sends an ICMP message with the MTU of the next network. Old routers leave the
+//! MTU out: then the next lower one of a list is assumed. The message is believed only if it quotes a
+//! segment that is in flight (RFC 5927 §4.1, §7.2), and it can only shorten segments. smoltcp's
+//! retransmission timer sends the lost segment again, and [`crate::link`] cuts it.
 //!
-//! What was learnt holds for the connection as long as it lives, and for later ones to the same
-//! host for ten minutes (§6.3).
+//! The MTU holds for the connection as long as it lives, and for later connections to the same host
+//! for ten minutes (§6.3).
 
 use crate::ip::interface::Interface;
 use crate::ip::outbound::IPV4;
@@ -17,19 +18,19 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::wire::TcpSeqNumber;
 
-/// Hosts whose path is remembered; more push out the oldest.
+/// The most hosts whose path MTU is remembered. A new one pushes out the oldest.
 const PATHS_MAX: usize = 64;
 const LIFETIME_NS: u64 = 600_000_000_000;
-/// Octets of both headers of a segment without options.
+/// Octets of the IPv4 and TCP headers without options.
 pub(super) const HEADERS: u16 = 40;
-/// Every link takes so many octets (RFC 791 §3.2).
+/// The MTU that every link must have at least, in octets (RFC 791 §3.2).
 const MTU_MIN: u16 = 68;
-/// RFC 1191 §7.1: the MTUs that are usual, for routers that do not say theirs.
+/// The MTUs that are common (RFC 1191 §7.1), for routers that do not tell theirs.
 const PLATEAUS: [u16; 11] = [
     65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, MTU_MIN,
 ];
 
-/// What a message that a datagram was too big says.
+/// An ICMP message that a segment was too big: the segment, and the MTU in octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooBig {
     pub tuple: Tuple,
@@ -38,8 +39,8 @@ pub(crate) struct TooBig {
 }
 
 impl TooBig {
-    /// Takes it from the datagram that is quoted and the MTU in the message, 0 if there is none.
-    /// `None`: it is about no segment of ours, or says nothing that helps.
+    /// Parses the quoted datagram. `mtu`: the MTU in the message, 0 if it has none. Returns `None` if
+    /// the message is about no segment of ours, or its MTU is no smaller than the segment.
     #[cold]
     pub fn parse(quoted: &[u8], mtu: u16, own: &Interface) -> Option<Self> {
         let ip = quoted.first_chunk::<IPV4>()?;
@@ -68,15 +69,15 @@ impl TooBig {
     }
 }
 
-/// The hosts to which the path is narrower than the link.
+/// The hosts whose path MTU is smaller than the link's.
 #[derive(Default)]
 pub(super) struct Paths {
-    /// The oldest first: the host, the MSS, and until when that is believed.
+    /// The host, the MSS in octets, and the time until which it holds; the oldest entry first.
     known: Vec<(Ipv4Addr, u16, u64)>,
 }
 
 impl Paths {
-    /// The MSS of the path to a host, if it was learnt.
+    /// The MSS of the path to a host, if it is known.
     pub fn mss(&self, to: Ipv4Addr, now: u64) -> Option<u16> {
         let entry = self.known.iter().find(|&&(host, _, _)| host == to);
         entry

@@ -1,76 +1,78 @@
 //! Initial sequence numbers (RFC 6528), and those of them that are SYN cookies (RFC 4987 §3.6).
 //!
 //! ```text
-//!   number = hash(key, both ends) + clock of 4 us
-//!   cookie = hash(key, both ends) + clock of 4 us but for its 24 low bits
+//!   number = hash(key, both ends) + clock that ticks every 4 us
+//!   cookie = hash(key, both ends) + the same clock without its 24 low bits
 //!                                 + 24 bits of hash(other key, both ends, IRS, clock) + offer
 //! ```
 //!
-//! So nobody who does not see a connection's segments can tell its numbers from those of others,
-//! and a connection between the same ends begins behind the last one. The clock's upper bits
-//! count periods of 67 s.
+//! An attacker who does not see the segments of a connection cannot compute its numbers from those of
+//! his own connections. A new connection between the same ends begins with a higher number than the
+//! last one. The upper 8 bits of the clock count periods of 67 s.
 //!
-//! A cookie is a number that tells, when the peer acknowledges it, that it was sent to that
-//! peer in answer to that SYN, in this period or the last, and what the SYN offered. Sixteen offers
-//! and two periods make that true of one number of 2^27 by chance.
+//! A SYN cookie is an initial sequence number that replaces an entry in a table. When a segment
+//! acknowledges it, the number shows that it was sent to that peer in answer to that SYN, in this
+//! period or the last, and what the SYN offered. Two of 256 periods and 16 of 2^24 values are valid at
+//! a time, so that one invented number of 2^27 passes for a cookie.
 
 use crate::names::Tuple;
 use crate::secret::{Key, Purpose, Secret};
 use crate::tcp::handshake::{DEFAULT_MSS, Offer};
 use smoltcp::wire::TcpSeqNumber;
 
-/// RFC 9293 §3.4.1: the clock's step.
+/// The time between two ticks of the clock (RFC 9293 §3.4.1).
 const STEP_NS: u64 = 4_000;
-/// Bits of the clock that a cookie has not.
+/// Low bits of the clock, which a cookie lacks.
 const LOW: u32 = 24;
 const LOW_MASK: u32 = (1 << LOW) - 1;
-/// How long a cookie is good for at the most: its own period and the next.
+/// The longest time for which a cookie is valid: the period in which it was made and the next.
 pub(crate) const COOKIE_LIFE_NS: u64 = 2 * (STEP_NS << LOW);
-/// What a cookie can tell of the peer's MSS: the largest of these that is not greater. They are the
-/// least there is, and the most usual of those that hosts offer.
+/// The MSSs that a cookie can hold: it holds the largest of these that is not greater than the peer's.
+/// They are the smallest one possible and those that hosts offer most often.
 const MSS: [u16; 8] = [48, 216, 536, 1200, 1360, 1400, 1452, 1460];
-/// Offers that a cookie can tell: an MSS, and whether SACK may be sent.
+/// How many different offers a cookie can hold: each is an MSS and whether SACK is permitted.
 const OFFERS: u32 = 2 * MSS.len() as u32;
 
-/// What an acknowledged number is.
+/// What the check of an acknowledged number as a cookie has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// A cookie for this segment's connection. The peer had offered this.
-    Offer(Offer),
-    /// It may be a cookie of this time that is for these ends, but this segment is not the first
-    /// behind the handshake.
-    Later,
-    /// No cookie.
-    Nothing,
+pub(crate) enum CookieCheck {
+    /// It is a cookie for this connection. The peer's SYN made this offer.
+    Valid(Offer),
+    /// It is of the right time and perhaps a cookie for these ends, but the segment is not the first
+    /// one after the handshake, so that the check cannot tell.
+    NotFirst,
+    /// It is no cookie.
+    Invalid,
 }
 
-/// Where numbers come from.
-pub(crate) struct Numbers {
+/// Makes initial sequence numbers, and checks cookies.
+pub(crate) struct IsnGenerator {
     ends: Key,
     cookies: Key,
 }
 
-impl Numbers {
+impl IsnGenerator {
     #[cold]
     pub fn new(secret: &Secret) -> Self {
-        Numbers {
+        IsnGenerator {
             ends: secret.key(Purpose::SequenceNumbers),
             cookies: secret.key(Purpose::Cookies),
         }
     }
 
-    /// The part of all numbers of a connection's. This host has one address.
+    /// The part that all numbers for these ends have in common. Our address is not part of it, since
+    /// this host has only one.
     fn base(&self, tuple: &Tuple) -> u32 {
         self.ends.hash(&[tuple.word()]) as u32
     }
 
-    /// The number for a connection that begins now.
+    /// The initial sequence number for a connection that begins now.
     pub fn initial(&self, tuple: &Tuple, now: u64) -> TcpSeqNumber {
         let clock = (now / STEP_NS) as u32;
         TcpSeqNumber(self.base(tuple).wrapping_add(clock) as i32)
     }
 
-    /// The cookie that answers a SYN of this number now.
+    /// The cookie that answers a SYN now. `irs`: the sequence number of the SYN.
     pub fn cookie(
         &self,
         tuple: &Tuple,
@@ -84,25 +86,27 @@ impl Numbers {
         TcpSeqNumber(self.base(tuple).wrapping_add(clock).wrapping_add(sum) as i32)
     }
 
-    /// What a number tells that is acknowledged by a segment of the number after `irs`.
-    pub fn read(
+    /// Checks whether `iss` is a cookie, which a segment with the sequence number after `irs` has
+    /// acknowledged. `window`: the window of that segment in octets.
+    pub fn check_cookie(
         &self,
         tuple: &Tuple,
-        (irs, number): (TcpSeqNumber, TcpSeqNumber),
+        irs: TcpSeqNumber,
+        iss: TcpSeqNumber,
         window: u16,
         now: u64,
-    ) -> Told {
-        let told = (number.0 as u32).wrapping_sub(self.base(tuple));
+    ) -> CookieCheck {
+        let cookie = (iss.0 as u32).wrapping_sub(self.base(tuple));
         let now = period(now);
-        let age = (now as u32).wrapping_sub(told >> LOW) & (u32::MAX >> LOW);
+        let age = (now as u32).wrapping_sub(cookie >> LOW) & (u32::MAX >> LOW);
         let Some(period) = now.checked_sub(age.into()).filter(|_| age <= 1) else {
-            return Told::Nothing;
+            return CookieCheck::Invalid;
         };
-        let index = told.wrapping_sub(self.proof(tuple, irs, period)) & LOW_MASK;
+        let index = cookie.wrapping_sub(self.proof(tuple, irs, period)) & LOW_MASK;
         if index >= OFFERS {
-            return Told::Later;
+            return CookieCheck::NotFirst;
         }
-        Told::Offer(Offer {
+        CookieCheck::Valid(Offer {
             window,
             mss: MSS.get(index as usize / 2).copied(),
             shift: None,
@@ -110,7 +114,7 @@ impl Numbers {
         })
     }
 
-    /// What only we can know of a cookie.
+    /// The part of a cookie that nobody without the key can compute.
     fn proof(&self, tuple: &Tuple, irs: TcpSeqNumber, period: u64) -> u32 {
         let irs = u64::from(irs.0 as u32);
         self.cookies.hash(&[tuple.word(), irs, period]) as u32
@@ -122,7 +126,7 @@ fn period(now: u64) -> u64 {
     (now / STEP_NS) >> LOW
 }
 
-/// What of an offer a cookie tells.
+/// The number of the offer that a cookie holds for this one.
 fn index(offer: &Offer) -> u32 {
     let mss = offer.mss.filter(|&mss| mss > 0).unwrap_or(DEFAULT_MSS);
     let kind = MSS.iter().rposition(|&known| known <= mss).unwrap_or(0);
@@ -139,8 +143,8 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
     const PERIOD: u64 = STEP_NS << LOW;
 
-    fn numbers(seed: u64) -> Numbers {
-        Numbers::new(&Secret::from(seed))
+    fn numbers(seed: u64) -> IsnGenerator {
+        IsnGenerator::new(&Secret::from(seed))
     }
 
     fn tuple(n: u32) -> Tuple {
@@ -232,16 +236,16 @@ mod tests {
                 let (tuple, irs) = (tuple(told.into()), TcpSeqNumber(-7));
                 let sent = 10 * PERIOD + 3;
                 let cookie = numbers.cookie(&tuple, irs, &offer(mss, sack), sent);
-                let read = |now| numbers.read(&tuple, (irs, cookie), 77, now);
+                let read = |now| numbers.check_cookie(&tuple, irs, cookie, 77, now);
                 let expected = Offer {
                     window: 77,
                     ..offer(Some(told), sack)
                 };
                 for now in [sent, sent + PERIOD, 12 * PERIOD - 1] {
-                    assert_eq!(read(now), Told::Offer(expected));
+                    assert_eq!(read(now), CookieCheck::Valid(expected));
                 }
                 for now in [12 * PERIOD, sent + 3 * PERIOD, sent + 100 * PERIOD] {
-                    assert_eq!(read(now), Told::Nothing);
+                    assert_eq!(read(now), CookieCheck::Invalid);
                 }
             }
         }
@@ -253,11 +257,11 @@ mod tests {
         let (offer, now) = (offer(Some(1460), true), SECOND);
         let irs = TcpSeqNumber(1000);
         let cookie = numbers.cookie(&tuple(1), irs, &offer, now);
-        let read = |tuple, irs, number| numbers.read(&tuple, (irs, number), 1000, now);
-        let is_offer = |told| matches!(told, Told::Offer(_));
+        let read = |tuple, irs, number| numbers.check_cookie(&tuple, irs, number, 1000, now);
+        let is_offer = |told| matches!(told, CookieCheck::Valid(_));
         assert!(is_offer(read(tuple(1), irs, cookie)));
         // Data behind the first: perhaps the peer's, whose first segment was lost.
-        assert_eq!(read(tuple(1), irs + 1460, cookie), Told::Later);
+        assert_eq!(read(tuple(1), irs + 1460, cookie), CookieCheck::NotFirst);
         // Of all others that acknowledge it, and of all other numbers, next to none.
         let others = (2..100_000).filter(|&n| is_offer(read(tuple(n), irs, cookie)));
         assert!(others.count() < 3);
@@ -266,6 +270,6 @@ mod tests {
         assert!(guessed.count() < 3);
         // In the first period there is none from before.
         let old = cookie - (1 << LOW);
-        assert_eq!(read(tuple(1), irs, old), Told::Nothing);
+        assert_eq!(read(tuple(1), irs, old), CookieCheck::Invalid);
     }
 }
