@@ -1,9 +1,9 @@
-//! The account of the processor's time: a stopwatch that is always running for someone.
+//! The account of the processor's time: a stopwatch that always runs, for one stage and one payer.
 //!
 //! ```text
 //!           begin(Message)  enter(Switch)      end(netd)        begin(Device)
 //!   program ......|..............|.................|..................|.....
-//!   echosrv: user | kernel of echosrv              | netd: user       | nobody's
+//!   echosrv: user | kernel of echosrv              | netd: user       | no process
 //!   stage:   User |   Message    |    Switch       |     User         | Device
 //! ```
 //!
@@ -34,14 +34,14 @@ pub trait Counter {
     fn now() -> u64;
 }
 
-/// Cycles and how often they began.
+/// The cycles of a stage, and how often it was entered.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     cycles: u64,
     count: u64,
 }
 
-/// What one process has had.
+/// The cycles of one process.
 #[derive(Clone, Copy)]
 struct Usage {
     pid: Pid,
@@ -65,14 +65,14 @@ pub struct Accounts<C: Counter> {
     stages: [Sum; Stage::COUNT],
     /// By slot of the process table; a new process in a slot starts from nothing.
     usages: [Usage; PROCESS_MAX],
-    /// What goes on, and since when.
+    /// The present stage, and since when.
     stage: Stage,
     since: u64,
     /// When the kernel was entered, and whether for the program whose turn it is.
     entered: u64,
     own: bool,
-    /// Whose turn it is. What it has in it is settled at its end: so a trap that changes
-    /// nothing, as most, costs a few additions.
+    /// The process that runs. Its cycles are added to its usage when another process runs: so most traps,
+    /// after which the same process goes on, cost a few additions.
     payer: Option<Pid>,
     user_before: u64,
     kernel: u64,
@@ -100,8 +100,8 @@ impl<C: Counter> Accounts<C> {
         }
     }
 
-    /// The kernel is entered, for `stage`. What it does is on account of the program that
-    /// ran, unless that only happened to be there: then `own` is false.
+    /// The kernel is entered, for `stage`. With `own`, its cycles are charged to the process that ran;
+    /// without, as for an interrupt, to no process.
     pub fn begin(&mut self, stage: Stage, own: bool) {
         self.enter(stage);
         self.entered = self.since;
@@ -129,7 +129,7 @@ impl<C: Counter> Accounts<C> {
         before
     }
 
-    /// The kernel goes back to a stage from [`Stage::Idle`]: that was on nobody's account.
+    /// The kernel goes back to a stage from [`Stage::Idle`], whose cycles are charged to no process.
     pub fn back_from_idle(&mut self, stage: Stage) {
         let began = self.since;
         self.back(stage);
@@ -151,7 +151,7 @@ impl<C: Counter> Accounts<C> {
         }
     }
 
-    /// Ends a turn.
+    /// Adds what the process that ran has used since it began to run.
     fn settle(&mut self) {
         if let Some(pid) = self.payer {
             let turn = self.turn(pid);
@@ -162,7 +162,7 @@ impl<C: Counter> Accounts<C> {
         self.traps = 0;
     }
 
-    /// The usage of the process whose turn it is, with that.
+    /// The usage of the process that runs, with its cycles until now.
     fn turn(&self, pid: Pid) -> Usage {
         let mut usage = self.usage(pid);
         usage.user += self.stages[Stage::User as usize].cycles - self.user_before;

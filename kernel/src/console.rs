@@ -57,7 +57,7 @@ pub fn write_bytes(mut bytes: &[u8]) {
     }
 }
 
-/// For a panic: the console is taken even from whoever holds it, who will not come back.
+/// Frees the console for a panic: the code that holds its lock will not go on.
 pub fn seize() {
     // SAFETY: the kernel has one processor and runs with interrupts off; whoever held the
     // lock is the code that panicked.

@@ -15,8 +15,8 @@ use x86_64::PhysAddr;
 /// Cards with 32-bit addresses reach the memory below 4 GiB.
 const BELOW_4_GIB: u64 = 1 << 32;
 
-/// An arena, zeroed at first. Who drops it has seen to it that its card does not write to it any
-/// more, or was never told of it.
+/// An arena, zeroed at first. It may be dropped only when its card writes to it no more, or was never told
+/// of it.
 pub struct Arena {
     physical: u64,
     base: NonNull<u8>,
@@ -58,7 +58,7 @@ impl Arena {
     /// Whether an arena of `len` bytes would leave three quarters of the free memory to
     /// programs.
     pub fn is_affordable(len: usize) -> bool {
-        let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE;
+        let free = paging::free_frames() * PAGE_SIZE;
         free.saturating_sub(len as u64) >= (free / 4 * 3).max(FREE_FOR_SERVERS)
     }
 

@@ -22,6 +22,7 @@ mod filters;
 mod headers;
 mod interrupts;
 pub mod memory;
+mod passing;
 mod switch;
 mod tenant;
 mod wake;
@@ -59,6 +60,32 @@ struct Endpoint<M> {
     expects: bool,
     /// Its buffers, if it is a part of a card; the driver has those of a whole one.
     tenant: Option<Tenant<M>>,
+}
+
+/// All endpoints but one.
+struct Others<'a, M>([&'a mut [Option<Endpoint<M>>]; 2]);
+
+impl<'a, M> Others<'a, M> {
+    /// The endpoint at this place, and the others.
+    #[inline]
+    fn than(
+        place: usize,
+        endpoints: &'a mut [Option<Endpoint<M>>],
+    ) -> Option<(&'a mut Endpoint<M>, Self)> {
+        let (before, rest) = endpoints.split_at_mut_checked(place)?;
+        let (endpoint, after) = rest.split_first_mut()?;
+        Some((endpoint.as_mut()?, Others([before, after])))
+    }
+
+    /// The tenant at this place, if it is another's.
+    fn tenant(&mut self, place: usize) -> Option<&mut Tenant<M>> {
+        let Others([before, after]) = self;
+        let endpoint = match place.checked_sub(before.len()) {
+            None => before.get_mut(place),
+            Some(distance) => after.get_mut(distance.checked_sub(1)?),
+        };
+        endpoint?.as_mut()?.tenant.as_mut()
+    }
 }
 
 /// Events of an endpoint as notification bits.

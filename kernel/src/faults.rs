@@ -1,9 +1,10 @@
-//! What a program did wrong, told so that its author can mend it; and the kernel's own end.
+//! Reports of a program's exception, by which its author can mend it, and of the kernel's own panics.
 
 use crate::arch::cpu;
 use crate::arch::frame::{self, Frame};
 use crate::console;
 use crate::user_memory::UserMemory;
+use abi::exit::exception_name;
 use abi::ipc::Pid;
 use abi::layout::IMAGE_END;
 use core::fmt::{self, Display, Write};
@@ -34,36 +35,6 @@ pub fn init(ramdisk: &Ramdisk<'static>) {
     }
 }
 
-/// The exceptions, as the manual names them (Intel SDM vol. 3, table 6-1).
-fn exception_name(vector: u64) -> &'static str {
-    match vector {
-        0 => "divide error",
-        1 => "debug exception",
-        2 => "non-maskable interrupt",
-        3 => "breakpoint",
-        4 => "overflow",
-        5 => "bound range exceeded",
-        6 => "invalid opcode",
-        7 => "device not available",
-        8 => "double fault",
-        10 => "invalid TSS",
-        11 => "segment not present",
-        12 => "stack segment fault",
-        13 => "general protection fault",
-        14 => "page fault",
-        16 => "x87 floating-point error",
-        17 => "alignment check",
-        18 => "machine check",
-        19 => "SIMD floating-point exception",
-        20 => "virtualization exception",
-        21 => "control protection exception",
-        28 => "hypervisor injection exception",
-        29 => "VMM communication exception",
-        30 => "security exception",
-        _ => "reserved exception",
-    }
-}
-
 /// The cause in words: which exception, and for a page fault, what touched which address.
 struct Cause<'a>(&'a Registers);
 
@@ -74,7 +45,7 @@ impl Display for Cause<'_> {
         let Registers {
             vector, error_code, ..
         } = *self.0;
-        f.write_str(exception_name(vector))?;
+        f.write_str(exception_name(vector as u8))?;
         if vector == PAGE_FAULT {
             let access = match error_code {
                 code if code & FETCH != 0 => "execution of",
@@ -144,7 +115,7 @@ pub fn report(
         process.name,
         Cause(registers)
     );
-    // As the file has it, and gdb, and nm.
+    // Addresses are shown as they are in the ELF file, where gdb and nm find them.
     let image = process.places.image;
     let place = |at: u64| Place {
         file,

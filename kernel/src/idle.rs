@@ -1,17 +1,17 @@
-//! Whether to watch before halting.
+//! Whether an idle processor polls the cards before it halts.
 //!
 //! A processor that halts takes a while to wake: some 20 microseconds under an emulator, where a
 //! thread of the host has to be woken, and less on silicon. Where the next frame is about to come,
-//! that is most of the time an answer takes. So an idle processor watches for as long as the last
-//! pauses were, and halts at once where those were long. This is what Linux's `haltpoll` governor
+//! that is most of the time that an answer takes. So an idle processor polls for as long as the last
+//! pauses were, and halts at once if they were long. This is what Linux's `haltpoll` governor
 //! does for its guests (`drivers/cpuidle/governors/haltpoll.c`), with its figures.
 
-/// The longest watch, and the longest pause that is worth one, in nanoseconds.
+/// The longest time that is polled, and the longest pause that is worth it, in nanoseconds.
 pub const LONGEST_NS: u64 = 200_000;
-/// The first watch after long pauses.
+/// How long is polled first after long pauses, in nanoseconds.
 const FIRST_NS: u64 = 50_000;
 
-/// How long to watch, from how long the pauses were.
+/// How long to poll, from how long the last pauses were.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HaltPoll {
     window_ns: u64,
@@ -20,12 +20,12 @@ pub struct HaltPoll {
 }
 
 impl HaltPoll {
-    /// A pause begins, or goes on; returns until when to watch.
+    /// A pause begins, or goes on; returns until when to poll.
     pub fn begin(&mut self, now: u64) -> u64 {
         *self.since.get_or_insert(now) + self.window_ns
     }
 
-    /// Something is to be done, and the pause over.
+    /// There is something to do, so the pause is over.
     pub fn end(&mut self, now: u64) {
         let Some(since) = self.since.take() else {
             return;
@@ -42,32 +42,33 @@ impl HaltPoll {
     }
 }
 
-/// How long a program may run before frames interrupt it that another one sleeps for. Most
-/// run shorter, and to arm a card and silence it again costs more than they do: a register
-/// is a call of the emulator's, for which it needs its lock.
+/// How long a program may run before frames for a sleeping program may interrupt it, in nanoseconds. Most
+/// programs run for a shorter time, in which arming a card and silencing it again would cost more
+/// than the program does: under an emulator each access to a register takes the emulator's lock.
 pub const ARM_NS: u64 = 1_000_000;
 
-/// When the idle kernel looked for frames. While it does so often, no card needs to be armed for
-/// programs that run in between, and the timer, which would do it, is put off before it fires:
-/// that is a register's write now and then, and not an interrupt, another one by the card that
-/// it arms, and what both cost to be silenced.
+/// When the idle kernel last polled the cards. While it polls often, no card needs to be armed for the
+/// programs that run in between. The timer, at which the cards would be armed, is then put off before
+/// it fires: a write to its register now and then is cheaper than its interrupt, the interrupt of the card
+/// that it arms, and silencing that card again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastPoll {
     last: u64,
 }
 
 impl LastPoll {
-    /// It has looked.
+    /// The kernel has polled the cards.
     pub fn polled(&mut self, now: u64) {
         self.last = now;
     }
 
-    /// Whether it has looked so lately that a program may go on with silent cards.
+    /// Whether the kernel has polled so lately that a program may go on with silent cards.
     pub fn is_recent(&self, now: u64) -> bool {
         now < self.last + ARM_NS / 2
     }
 
-    /// Whether the interrupt that is due then can come later, and it is time to say so.
+    /// Whether the timer's interrupt that is due at `due` can come later, and is so near that it is time
+    /// to put it off.
     pub fn can_put_off(&self, due: u64, now: u64) -> bool {
         self.is_recent(now) && (now..now + ARM_NS / 2).contains(&due)
     }

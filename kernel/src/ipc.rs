@@ -8,7 +8,7 @@ use abi::ipc::{Call, Exit, LEASES_MAX, LeaseInfo, MESSAGE_MAX, Message, Pid, Rec
 use abi::syscall::LEASE_MAX;
 use abi::{Error, Result, error};
 
-/// A [`Received`], of a message only whose.
+/// A [`Received`]; of a message it has only the caller, with which the message is kept.
 #[derive(Clone, Copy)]
 enum Event {
     TimedOut,

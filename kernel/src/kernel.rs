@@ -19,8 +19,8 @@ use kernel::ramdisk::Ramdisk;
 use kernel::random::Random;
 use spin::Mutex;
 
-/// Everything the kernel knows. One processor, interrupts off: whoever has the guard is
-/// the only one, and a second taker is a bug that is found at once.
+/// The kernel's state. There is one processor, and interrupts are off in the kernel, so nobody ever waits
+/// for this lock: a second attempt to take it is a bug, which is found at once.
 static KERNEL: Mutex<Option<Kernel>> = Mutex::new(None);
 
 /// Vectors of the exceptions that may strike the kernel itself without being its fault.
@@ -34,7 +34,7 @@ const DEADLINE: u64 = timer::DEADLINE_VECTOR as u64;
 pub struct Kernel {
     /// Processes, and messages between them.
     pub table: Table<UserMemory>,
-    /// The cards, and who has what of them.
+    /// The cards, and their endpoints.
     pub cards: Cards<Arena>,
     /// The files.
     pub ramdisk: Ramdisk<'static>,
@@ -44,15 +44,15 @@ pub struct Kernel {
     pub pic: Pic,
     /// When the cards are to be looked after next.
     pub next_tick: u64,
-    /// How long to watch before halting.
+    /// How long to poll before halting.
     pub halt_poll: HaltPoll,
-    /// When frames were last looked for.
+    /// When the cards were last polled.
     pub last_poll: LastPoll,
     /// What [`abi::Syscall::Random`] gives.
     pub random: Random,
-    /// Programs are at the same places always.
+    /// Every program is always at the same places (`layout=fixed`).
     pub fixed_layout: bool,
-    /// Where time goes.
+    /// Where the processor's time goes.
     pub accounts: Accounts<Tsc>,
 }
 
@@ -69,7 +69,7 @@ impl Counter for Tsc {
 pub enum Outcome {
     /// The caller goes on with this in `rax`.
     Return(abi::Result<u64>),
-    /// So it does, unless the call made somebody ready who is more urgent.
+    /// The caller goes on with this in `rax`, unless the call has woken a process that is more urgent.
     Reschedule(abi::Result<u64>),
     /// The caller goes on after the others.
     Yield,
@@ -84,11 +84,11 @@ pub fn install(kernel: Kernel) {
     *KERNEL.lock() = Some(kernel);
 }
 
-/// Handles one trap. Leaves in `frame` whoever runs next; returns how it goes on.
+/// Handles one trap. Leaves in `frame` the process that runs next; returns how the frame is left.
 pub fn trap(frame: &mut Frame) -> TrapReturn {
     let vector = frame.registers.vector;
     if vector == NON_MASKABLE {
-        // It can come at any time, in the middle of the kernel too: then it is lost.
+        // An NMI can come at any time. One that comes in the middle of the kernel is lost.
         if let Some(Some(kernel)) = KERNEL.try_lock().as_deref_mut() {
             kernel.report();
         }
@@ -156,7 +156,7 @@ impl Kernel {
         }
     }
 
-    /// Handles an interrupt; returns whether somebody else should have the processor.
+    /// Handles an interrupt; returns whether another process of the same urgency should have the processor.
     fn interrupt(&mut self, vector: u64) -> bool {
         self.random.happened(self.accounts.since());
         match vector {
@@ -186,7 +186,7 @@ impl Kernel {
         }
     }
 
-    /// A deadline has passed: of a sleeper, of the program that runs, or of the cards.
+    /// The timer has fired: for a sleeping process, for the program that runs, or for the cards.
     #[inline(never)]
     fn on_deadline(&mut self) {
         let now = self.timer.now();
@@ -210,11 +210,6 @@ impl Kernel {
         self.timer.arm(next, now);
     }
 
-    /// Milliseconds since the kernel started.
-    pub fn time_msec(&self) -> u64 {
-        self.timer.now() / 1_000_000
-    }
-
     /// Ends the program whose exception this is.
     #[cold]
     fn fault(&mut self, frame: &Frame) {
@@ -225,7 +220,7 @@ impl Kernel {
         self.end(pid, Exit::Fault(frame.registers.vector as u8));
     }
 
-    /// Ends a process: its cards are free for the next owner, its callers are told.
+    /// Ends a process: its endpoints are free for other processes, and its callers are told.
     #[cold]
     pub fn end(&mut self, pid: Pid, exit: Exit) {
         self.cards.release(pid, &mut self.table);
@@ -269,13 +264,12 @@ impl Kernel {
         self.accounts.end(current);
     }
 
-    /// Nobody wants the processor: looks after the cards for a while, which tell of frames
-    /// without interrupts then. Returns whether that woke somebody; if not, they interrupt.
+    /// No process is ready: polls the cards for a while, which do not interrupt meanwhile. Returns whether
+    /// that woke a process; if not, the cards are armed, so that they interrupt.
     ///
-    /// Other interrupts wait meanwhile: not longer than that while, nor past a deadline. An
-    /// interrupt costs more than itself: an emulator that raises one has its own lock, for which
-    /// the processor has to wait, asleep.
-    fn watch(&mut self) -> bool {
+    /// Other interrupts wait meanwhile, but not past a deadline. To poll is cheaper than an
+    /// interrupt: an emulator raises one under its own lock, for which the processor has to sleep.
+    fn poll(&mut self) -> bool {
         let mut now = self.timer.now();
         let until = self.halt_poll.begin(now).min(self.timer.armed());
         let mut woke = false;
@@ -292,26 +286,26 @@ impl Kernel {
             self.cards.arm(&mut self.table);
             woke = self.table.has_ready();
             if !woke && self.cards.is_unarmed() {
-                // More came all the time, for nobody who waits for it.
+                // Frames come all the time for processes that do not wait for them: the cards are armed later.
                 self.timer.arm(now + ARM_NS, now);
             }
         }
         woke
     }
 
-    /// Chooses who runs next and leaves it in the frame.
+    /// Chooses the process that runs next and leaves it in the frame.
     fn resume(&mut self, frame: &mut Frame, rotate: bool) -> TrapReturn {
         let before = self.table.current();
         let mut next = self.table.schedule(rotate);
         let goes_on = next.is_some() && next == before;
         if !goes_on {
-            // Who sleeps finds its result in `rax` later: nobody sets it before this.
+            // The result of a sleeping process's call is put into `rax` later, never before this.
             self.keep(before, frame);
         }
         let mut paused = before.is_none();
         if next.is_none() {
             paused = true;
-            if self.watch() {
+            if self.poll() {
                 self.table.set_now(cpu::timestamp());
                 next = self.table.schedule(false);
             }
@@ -356,11 +350,11 @@ impl Kernel {
         }
     }
 
-    /// Sees to it that frames for a sleeper are not forgotten while another program runs.
+    /// Sees to it that the cards are armed in time for a sleeping process, while another one runs.
     fn arm_for(&mut self, next: Option<Pid>) {
         let process = next.and_then(|pid| self.table.get(pid));
         if process.is_some_and(|process| process.vectors.state().is_ok()) {
-            // It computes: it was interrupted.
+            // It was interrupted before, so it computes, and may go on for long.
             self.cards.arm(&mut self.table);
         } else {
             let now = self.timer.now();

@@ -1,4 +1,4 @@
-//! Who may have how much: the limits of each process, and what it may do.
+//! Quotas and rights: how much each process may have, and what it may do.
 //!
 //! ```text
 //!   init        limit 100 = 10 used + 60 given + 30 left
@@ -7,11 +7,11 @@
 //!       hog         limit  10 = 10 used: the next page is refused
 //! ```
 //!
-//! A child's limits are taken from its parent's at its start, and come back at its end. So the
-//! sum of what was given is never more than there was, and what a process was given is there for
-//! it, whatever the others do. Nothing here allocates: the table has a place for each process.
+//! The limits of a child are taken from those of its parent at its start, and come back at its end. So the
+//! limits of all processes together are never more than the machine has, and what a process was given is
+//! there for it, whatever the others do. Nothing here allocates: the table has a place for each process.
 
-use abi::limits::{Limits, Resource};
+use abi::limits::{Grant, Limits, Resource, spawn};
 use abi::{Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ pub const PROCESS_MAX: usize = 64;
 /// Servers at which a process may have sockets.
 pub const SERVERS_MAX: usize = 4;
 
-/// What remains of a process that has ended, until its parent has heard of it.
+/// What a process that has ended still has, until its parent has been told: its place in the table.
 const ENDED: Limits = Limits::NONE.with(Resource::Processes, 1);
 
 /// The limits of a process.
@@ -31,12 +31,12 @@ pub struct Quota {
     pub limit: Limits,
     /// What of that its children may have.
     pub given: Limits,
-    /// The slot of whom it was taken from; `None` for the first process.
+    /// The slot of the process that the limits were taken from; `None` for the first process.
     payer: Option<usize>,
 }
 
 impl Quota {
-    /// What it may have itself.
+    /// What the process may have itself.
     pub fn own(&self) -> Limits {
         self.limit.minus(&self.given)
     }
@@ -83,9 +83,9 @@ impl Quotas {
         Ok(())
     }
 
-    /// The process in a slot has ended: whom its limits were taken from has them again, but for
-    /// its place in the table, and for what its children have, which were given theirs by that
-    /// process from now on.
+    /// The process in a slot has ended: its limits go back to the process that they were taken from. Two
+    /// parts do not: its place in the table, and the limits of its children. The children count as that
+    /// process's from now on.
     pub fn end(&mut self, slot: usize) {
         let Some(quota) = self.0[slot] else { return };
         for child in self.0.iter_mut().flatten() {
@@ -102,7 +102,7 @@ impl Quotas {
         self.give_back(quota.payer, &quota.limit.minus(&kept));
     }
 
-    /// Nothing remains of the process in a slot.
+    /// The process in a slot is forgotten, and its place in the table is free.
     pub fn forget(&mut self, slot: usize) {
         if let Some(quota) = self.0[slot].take() {
             self.give_back(quota.payer, &quota.limit);
@@ -116,7 +116,7 @@ impl Quotas {
     }
 }
 
-/// What a process may do that not everybody may. The kernel keeps it, so it cannot be forged.
+/// What a process may do that not every process may. The kernel keeps it, so no process can forge it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// The service names that it may register, separated by spaces.
@@ -153,12 +153,26 @@ impl Rights {
         card < 64 && self.cards >> card & 1 == 1 && !(is_whole && self.parts_only)
     }
 
-    /// Whether it may give these rights to a child.
-    pub fn covers(&self, names: &str, cards: u64, is_server: bool) -> bool {
-        words(names).all(|word| self.allows_name(word))
-            && (self.all_names || !means_all(names))
-            && cards & !self.cards == 0
-            && (self.is_server || !is_server)
+    /// Whether a process with these rights may give those of `grant` to a child.
+    pub fn covers(&self, grant: &Grant<'_>) -> bool {
+        words(grant.names).all(|word| self.allows_name(word))
+            && (self.all_names || !means_all(grant.names))
+            && grant.cards & !self.cards == 0
+            && (self.is_server || grant.flags & spawn::SERVER == 0)
+    }
+
+    /// The rights of a child that is granted these by a process with rights to them.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`]
+    pub fn granted(&self, grant: &Grant<'_>) -> Result<Self> {
+        Ok(Rights {
+            names: owned(grant.names)?,
+            all_names: means_all(grant.names),
+            cards: grant.cards,
+            parts_only: grant.flags & spawn::PARTS != 0 || self.parts_only,
+            is_server: grant.flags & spawn::SERVER != 0,
+        })
     }
 }
 
@@ -168,8 +182,20 @@ fn words(names: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a text of names has `*`, which stands for all.
-pub fn means_all(names: &str) -> bool {
+fn means_all(names: &str) -> bool {
     words(names).any(|word| word == "*")
+}
+
+/// A copy of a name, which the kernel keeps.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub(crate) fn owned(text: &str) -> Result<String> {
+    let mut owned = String::new();
+    let reserved = owned.try_reserve_exact(text.len());
+    reserved.map_err(|_| Error::NoMemory)?;
+    owned.push_str(text);
+    Ok(owned)
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let mut pic = Pic::new();
     log::info!(
         "memory: {} KiB free; ramdisk: {} KiB; protections: {}",
-        paging::with_frames(|frames| frames.free_count()) * 4,
+        paging::free_frames() * 4,
         files.len() / 1024,
         protections.join(" ").trim_end(),
     );
@@ -163,8 +163,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
 
 /// Bytes of memory that programs may have: what the kernel has not taken, nor may need.
 fn free_for_programs() -> u64 {
-    let frames = paging::with_frames(|frames| frames.free_count());
-    frames.saturating_sub(RESERVE_FRAMES) * abi::layout::PAGE_SIZE
+    paging::free_frames().saturating_sub(RESERVE_FRAMES) * abi::layout::PAGE_SIZE
 }
 
 /// What the boot cannot go on without.

@@ -657,9 +657,9 @@ fn a_part_of_a_card_is_given_whole_or_not_at_all() {
             refused += 1;
         }
     });
-    // Two for buffers to send from and two for those to receive into; room for filters, and for
-    // packets that come in fragments, which the other tenants have brought along.
-    assert_eq!(counts, [4, 4 + 2]);
+    // Two for buffers to send from and two for those to receive into; room for filters, for stations,
+    // and for packets that come in fragments, which the other tenants have brought along.
+    assert_eq!(counts, [4, 4 + 3]);
     let pid = world.start(PLENTY);
     let (attached, has_failed) = with_allocations(0, || {
         world.cards.attach(0, pid, &[], &mut world.table, |_| ())

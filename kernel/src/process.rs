@@ -1,10 +1,10 @@
-//! Processes: the table and their states. What happens when one ends is in `end`, what they may
-//! have in `quota`.
+//! Processes: the table and their states. What happens when a process ends is in `end`, what processes
+//! may have is in `quota`.
 //!
 //! The table is generic over [`Machine`], the seam to page tables: the ring 0 shell has
 //! the real one, the tests a vector of bytes.
 
-use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX};
+use crate::limits::{PROCESS_MAX, Quotas, Rights, SERVERS_MAX, owned};
 use crate::schedule::{Scheduler, SleepCredit};
 use crate::space::{Region, Shown};
 use abi::endpoint::ENDPOINTS_MAX;
@@ -73,13 +73,13 @@ pub trait Machine {
     /// How many bytes of memory an address space takes.
     fn memory(&self, space: &Self::Space) -> u64;
 
-    /// Has an address space take so many bytes at the most.
+    /// Limits how many bytes of memory an address space may take.
     fn set_limit(&self, space: &mut Self::Space, bytes: u64);
 
-    /// Shows a process memory that stays somebody else's: see [`crate::space::Space::show`].
+    /// Shows a process memory that is not its own: see [`crate::space::Space::show`].
     ///
     /// # Errors
-    /// As there.
+    /// [`Error::QuotaExceeded`], [`Error::NoMemory`], [`Error::InvalidArgument`].
     fn show(&self, space: &mut Self::Space, pieces: [Shown; 3]) -> Result<()>;
 
     /// Counts memory that is no part of an address space, for its process.
@@ -136,7 +136,7 @@ pub struct Outgoing {
 
 /// A process.
 pub struct Process<S> {
-    /// Its number.
+    /// Its number in the table, with the generation.
     pub pid: Pid,
     /// The program's name, for people.
     pub name: &'static str,
@@ -152,30 +152,30 @@ pub struct Process<S> {
     pub heap_end: u64,
     /// What it prints is dropped: see [`abi::Syscall::Mute`].
     pub is_mute: bool,
-    /// What it may do that not everybody may.
+    /// What it may do that not every process may.
     pub rights: Rights,
     /// What it is doing.
     pub state: State,
     pub(crate) parent: Option<Pid>,
     pub(crate) outgoing: Option<Outgoing>,
     pub(crate) calls_made: u32,
-    /// Processes whose calls wait to be received, in order. Each is in one such queue at the most.
+    /// The callers whose calls it has not received yet, in order. A process is in one such queue at the most.
     pub(crate) callers: Deque<Pid, PROCESS_MAX>,
     pub(crate) notifications: u32,
     /// Slots of the processes whose notifications it has not looked at.
     pub(crate) notified_by: u64,
     pub(crate) prefer_message: bool,
-    /// Slots whose end it wants to hear of; not those of its children, whose end it hears of
-    /// anyway.
+    /// The slots of the processes whose ends it has asked to be told of. Its children are not among them,
+    /// since it is told of their ends anyway.
     pub(crate) watching: u64,
     /// Watched processes that have ended and that it has not been told of yet. There is room for
-    /// all that it watches.
+    /// all processes that it watches.
     pub(crate) deaths: VecDeque<(Pid, Exit)>,
     /// Slots of children that have ended and that it has not been told of yet.
     pub(crate) ended_children: u64,
-    /// How many sockets it has, by the servers that have told.
+    /// How many sockets it has at each server, as the servers say.
     pub(crate) sockets: [Option<(Pid, u32)>; SERVERS_MAX],
-    /// Its endpoints, by their numbers: each is a place among those of all.
+    /// Its endpoints, by their numbers: each is a place in the list of all endpoints.
     pub(crate) endpoints: heapless::Vec<u8, ENDPOINTS_MAX>,
     pub(crate) credit: SleepCredit,
 }
@@ -207,7 +207,7 @@ pub struct Start<S> {
     pub is_mute: bool,
 }
 
-/// All processes, and who wants the processor.
+/// All processes, and the scheduler.
 pub struct Table<M: Machine> {
     pub(crate) machine: M,
     pub(crate) slots: Vec<Option<Process<M::Space>>>,
@@ -218,7 +218,7 @@ pub struct Table<M: Machine> {
 }
 
 impl<M: Machine> Table<M> {
-    /// An empty table, by a clock of so many counts in a millisecond.
+    /// An empty table; its clock has `millisecond` counts in a millisecond.
     pub fn new(machine: M, millisecond: u64) -> Self {
         Table {
             machine,
@@ -295,7 +295,7 @@ impl<M: Machine> Table<M> {
         (process.pid == pid).then_some(process)
     }
 
-    /// The same, to change.
+    /// A process that has not been forgotten, to change.
     pub fn get_mut(&mut self, pid: Pid) -> Option<&mut Process<M::Space>> {
         let process = self.slots.get_mut(pid.slot())?.as_mut()?;
         (process.pid == pid).then_some(process)
@@ -335,7 +335,7 @@ impl<M: Machine> Table<M> {
         self.scheduler.current()
     }
 
-    /// Tells the table the time, as its clock counts: it stands still until the next such call.
+    /// Sets the table's clock, which stands still until the next such call.
     pub fn set_now(&mut self, now: u64) {
         self.scheduler.set_now(now);
     }
@@ -346,7 +346,7 @@ impl<M: Machine> Table<M> {
         processes.filter(|process| process.space.is_some())
     }
 
-    /// Chooses who runs next: see [`Scheduler::choose`].
+    /// Chooses the process that runs next: see [`Scheduler::choose`].
     pub fn schedule(&mut self, rotate: bool) -> Option<Pid> {
         let current = self.current();
         if let Some(process) = current.and_then(|pid| self.slots[pid.slot()].as_mut()) {
@@ -359,13 +359,13 @@ impl<M: Machine> Table<M> {
         self.scheduler.choose(rotate)
     }
 
-    /// Whether somebody wants the processor, or goes on with it.
+    /// Whether any process is ready, the running one included.
     pub fn has_ready(&self) -> bool {
         let current = self.current().and_then(|current| self.get(current));
         self.has_others_ready() || current.is_some_and(|process| process.state == State::Ready)
     }
 
-    /// Whether processes wait for the processor.
+    /// Whether other processes are ready than the running one.
     pub fn has_others_ready(&self) -> bool {
         self.scheduler.has_ready()
     }
@@ -375,8 +375,8 @@ impl<M: Machine> Table<M> {
         self.scheduler.slice_ms(quantum_ms)
     }
 
-    /// Makes a process ready that was not. With `first`, before all others as urgent as it: it
-    /// was woken by a device, which does not wait.
+    /// Makes a process ready that was not. With `first` it comes before all others that are as urgent:
+    /// it was woken by a device, which does not wait.
     pub(crate) fn make_ready(&mut self, pid: Pid, first: bool) {
         if let Some(process) = self.slots.get_mut(pid.slot()).and_then(Option::as_mut)
             && process.pid == pid
@@ -422,7 +422,8 @@ impl<M: Machine> Table<M> {
     /// Has `watcher` told when `pid` ends. A parent is told anyway.
     ///
     /// # Errors
-    /// As [`Table::alive`]; [`Error::QuotaExceeded`] if the watcher has too many handles.
+    /// [`Error::PeerDied`] if `pid` has ended, [`Error::NotFound`] if there never was such a process,
+    /// [`Error::QuotaExceeded`] if the watcher has too many handles, [`Error::NoMemory`].
     pub fn watch(&mut self, watcher: Pid, pid: Pid) -> Result<()> {
         let bit = 1 << pid.slot();
         let is_child = self.alive(pid)?.parent == Some(watcher);
@@ -431,7 +432,7 @@ impl<M: Machine> Table<M> {
         }
         self.check_handle(watcher)?;
         let process = self.get_mut(watcher).ok_or(Error::NotFound)?;
-        // So that a death needs no memory.
+        // Memory is reserved now, so that the death itself needs none.
         let room = process.watching.count_ones() as usize + 1;
         let reserved = process.deaths.try_reserve(room);
         reserved.map_err(|_| Error::NoMemory)?;
@@ -442,7 +443,7 @@ impl<M: Machine> Table<M> {
     /// Whether `child` is a living child of `parent`.
     ///
     /// # Errors
-    /// As [`Table::alive`], or [`Error::NotPermitted`].
+    /// [`Error::PeerDied`], [`Error::NotFound`], or [`Error::NotPermitted`] if it is somebody else's child.
     pub fn check_child(&self, parent: Pid, child: Pid) -> Result<()> {
         if self.alive(child)?.parent == Some(parent) {
             Ok(())
@@ -451,7 +452,7 @@ impl<M: Machine> Table<M> {
         }
     }
 
-    /// The earliest deadline of those who wait; [`abi::ipc::FOREVER`] if there is none.
+    /// The earliest deadline of all sleeping processes; [`abi::ipc::FOREVER`] if there is none.
     pub fn next_deadline(&self) -> u64 {
         let deadlines = self.slots.iter().flatten().map(|p| match p.state {
             State::Waiting { deadline, .. } | State::Calling { deadline, .. } => deadline,
@@ -459,18 +460,6 @@ impl<M: Machine> Table<M> {
         });
         deadlines.min().unwrap_or(abi::ipc::FOREVER)
     }
-}
-
-/// A copy of a text.
-///
-/// # Errors
-/// [`Error::NoMemory`]
-pub(crate) fn owned(text: &str) -> Result<String> {
-    let mut owned = String::new();
-    let reserved = owned.try_reserve_exact(text.len());
-    reserved.map_err(|_| Error::NoMemory)?;
-    owned.push_str(text);
-    Ok(owned)
 }
 
 /// The positions of the set bits.

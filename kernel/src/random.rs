@@ -11,8 +11,8 @@
 //! H is BLAKE2s with its key (RFC 7693), which is a pseudo-random function of 256 bits. So
 //! the output is as unpredictable as the best of what was mixed in, whatever the rest is:
 //! a source that an attacker knows, or has even chosen, takes nothing away, as long as it does
-//! not depend on the key. And since the key is replaced by a hash of itself, who reads the
-//! kernel's memory later does not learn what was given out before.
+//! not depend on the key. And since the key is replaced by a hash of itself, an attacker who reads
+//! the kernel's memory later does not learn what was given out before.
 //!
 //! Why BLAKE2s and not ChaCha20, too, which Linux has for the output: one primitive does for
 //! both, a request is 64 bytes at most, and its code is 3 KiB.

@@ -1,4 +1,4 @@
-//! Who has the processor next.
+//! Which process has the processor next.
 //!
 //! ```text
 //!   Server        served at once            ready when a message or a frame comes
@@ -6,16 +6,16 @@
 //!   Computing     what is left, in turns    has used its credit up
 //! ```
 //!
-//! Servers, which their parents have started as such, come first; what they compute is not counted,
-//! and their children begin without credit. A program that is none has credit: it earns as much as
-//! it sleeps, up to `CREDIT_MS`, and pays for the time in which it runs, in the kernel as well. It
-//! computes from when it has none until it has `RISE_MS`. So one that waits for people or for
-//! messages comes before one that computes; and one that calls `wait` again and again without
-//! sleeping, or prints without end, computes. A child begins with half of its parent's credit, so
-//! that to start children makes none.
+//! Servers come first: their parents have started them as such. Their time is not counted, and their
+//! children begin without credit. Every other program has a credit: it earns as much time as it sleeps, up
+//! to `CREDIT_MS`, and pays for the time in which it runs, in the kernel as well. A program whose credit is
+//! used up counts as computing until it has earned `RISE_MS`. So a program that waits for people or for
+//! messages comes before one that computes, and a program that calls `wait` again and again without
+//! sleeping, or prints without end, counts as computing. A child begins with half of its parent's credit,
+//! so that no program gains credit by starting children.
 //!
-//! Nobody is shut out for ever: a level that had its turn `PATIENCE_MS` ago the last time, and
-//! has wanted it since, has one of `TURN_MS`, in which it is not interrupted for those above.
+//! No level is shut out for ever: a level that has wanted the processor for `PATIENCE_MS` since its last
+//! turn has a turn of `TURN_MS`, in which the levels above do not interrupt it.
 //!
 //! Times are counts of any clock that runs on; the kernel's is the time-stamp counter.
 
@@ -25,8 +25,8 @@ use abi::Pid;
 /// The most that a program can have computed without having slept, before it is taken for one that
 /// computes, in milliseconds.
 const CREDIT_MS: u64 = 10;
-/// How much more it must have slept than computed to be taken for one that sleeps again, in
-/// milliseconds: who sleeps a microsecond now and then is not.
+/// How much more a program must have slept than computed to be taken for one that sleeps again, in
+/// milliseconds: a microsecond of sleep now and then is not enough.
 const RISE_MS: u64 = 1;
 /// How long a level waits for those above it at the most, in milliseconds.
 const PATIENCE_MS: u64 = 20;
@@ -48,7 +48,7 @@ impl Level {
     const ALL: [Level; 3] = [Level::Server, Level::Sleeper, Level::Computing];
 }
 
-/// What a process has slept and computed. All counts of the clock.
+/// How much more a process has slept than computed lately, in counts of the clock.
 #[derive(Clone, Copy, Debug)]
 pub struct SleepCredit {
     is_server: bool,
@@ -59,7 +59,7 @@ pub struct SleepCredit {
 }
 
 impl SleepCredit {
-    /// That of a process whose parent has none.
+    /// The credit of a process that has no parent to take it from.
     pub fn new(is_server: bool) -> Self {
         SleepCredit {
             is_server,
@@ -79,7 +79,7 @@ impl SleepCredit {
         }
     }
 
-    /// Where it stands.
+    /// The level that follows from it.
     pub fn level(&self) -> Level {
         match (self.is_server, self.is_sleeper) {
             (true, _) => Level::Server,
@@ -88,14 +88,14 @@ impl SleepCredit {
         }
     }
 
-    /// It has run for so long, until now.
+    /// The process has run for `time`, until now.
     fn pay(&mut self, time: u64, now: u64) {
         self.credit = self.credit.saturating_sub(time);
         self.is_sleeper &= self.credit > 0;
         self.since = now;
     }
 
-    /// It has slept until now.
+    /// The process has slept until now.
     fn earn(&mut self, now: u64, millisecond: u64) {
         let slept = now.wrapping_sub(self.since);
         self.credit = self.credit.saturating_add(slept);
@@ -105,19 +105,20 @@ impl SleepCredit {
     }
 }
 
-/// Those who want the processor at one level: a bit for each slot of the table of processes.
+/// The processes that want the processor at one level: a bit for each slot of the table of processes.
 #[derive(Clone, Copy, Default)]
 struct Queue {
     all: u64,
-    /// Those of them who come before the others.
+    /// The processes among them that come before the others.
     first: u64,
-    /// Where the next turn of those and of the others is looked for: behind the last one's slot.
+    /// The slots from which on the next of `first`, and of the others, is looked for: each is behind the
+    /// slot that had the last turn.
     next_first: u32,
     next_other: u32,
 }
 
 impl Queue {
-    /// Takes out whose turn it is. There must be somebody.
+    /// Takes the process out that has the next turn. There must be one.
     fn take(&mut self) -> usize {
         let (slots, next) = match self.first {
             0 => (self.all, &mut self.next_other),
@@ -132,7 +133,7 @@ impl Queue {
     }
 }
 
-/// Who wants the processor, and who has it.
+/// The processes that want the processor, and the one that has it.
 pub struct Scheduler {
     /// The process that each slot has.
     pids: [Pid; PROCESS_MAX],
@@ -142,7 +143,7 @@ pub struct Scheduler {
     current: Option<(Pid, Level)>,
     /// Until when the process that has the processor has paid for it.
     paid: u64,
-    /// Until when the present turn is not interrupted for who is more urgent; 0 if it is none.
+    /// Until when a level below others has its turn, uninterrupted by them; 0 if there is no such turn.
     turn_ends: u64,
     now: u64,
     /// Counts of the clock in a millisecond.
@@ -208,7 +209,7 @@ impl Scheduler {
     /// A process wakes. With `first`, before all others of its level: it was woken by a device,
     /// which does not wait.
     pub fn wake(&mut self, pid: Pid, pace: &mut SleepCredit, first: bool) {
-        // Who has not stopped meanwhile has not slept.
+        // A process that still has the processor has not slept.
         if self.current() != Some(pid) {
             if !pace.is_server {
                 pace.earn(self.now, self.millisecond);
@@ -259,8 +260,8 @@ impl Scheduler {
         }
     }
 
-    /// Chooses who runs next. Who has the processor keeps it, if it can run on, but for who is
-    /// more urgent, and, with `rotate`, for who is as urgent.
+    /// Chooses the process that runs next. The one that has the processor keeps it, if it can run on and
+    /// none is more urgent; with `rotate`, one that is as urgent takes its turn, too.
     pub fn choose(&mut self, rotate: bool) -> Option<Pid> {
         if self.is_protected() {
             return self.current();
@@ -279,12 +280,13 @@ impl Scheduler {
             self.turn_ends = 0;
             return Some(pid);
         }
-        // Who makes way for another level goes on soon; else it is the others' turn first.
+        // A process that makes way for another level goes on before the others of its own; one whose turn is
+        // over comes after them.
         self.push(pid, level, level != next);
         Some(self.begin(next, overdue.is_some()))
     }
 
-    /// Gives the processor to whose turn it is at a level that somebody waits at.
+    /// Gives the processor to the next process of a level at which one waits.
     fn begin(&mut self, level: Level, is_turn: bool) -> Pid {
         let pid = self.pids[self.ready[level as usize].take()];
         self.turn_ends = match is_turn {

@@ -21,7 +21,7 @@ pub const KERNEL_HALF: usize = 256;
 pub const RAMDISK_ENTRY: usize = (RAMDISK_START >> 39) as usize;
 /// Level of a top-level table; one of level 1 has the entries of pages.
 const TOP: u32 = 4;
-/// Marks a page whose frame is somebody else's: it is not freed with the space.
+/// Marks a page whose frame is not the space's own, so that it is not freed with the space.
 const BORROWED: Flags = Flags::BIT_9;
 /// Where an entry's address is (Intel SDM vol. 3, table 4-20).
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -93,7 +93,7 @@ impl Region<'_> {
     }
 }
 
-/// Memory of somebody else that a program is shown; whole pages.
+/// Memory that a program is shown although it is not the program's own; whole pages.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     /// Where the program sees it.
@@ -158,12 +158,12 @@ impl<P: Physical> Space<P> {
         self.taken * PAGE_SIZE
     }
 
-    /// Has it take so many bytes at the most from now on. What it has it keeps.
+    /// Limits how many bytes it may take from now on. It keeps what it has.
     pub fn set_limit(&mut self, bytes: u64) {
         self.limit = bytes / PAGE_SIZE;
     }
 
-    /// Counts memory that is not in it, which the program has none the less.
+    /// Counts memory for the program that is not in its address space.
     ///
     /// # Errors
     /// [`Error::QuotaExceeded`] over its limit.
@@ -202,11 +202,12 @@ impl<P: Physical> Space<P> {
         Ok(())
     }
 
-    /// Shows the program memory that stays somebody else's, all of it or none. It must not
-    /// outlive the memory.
+    /// Shows the program memory that is not its own, all of it or none. The space must be dropped before
+    /// that memory is freed.
     ///
     /// # Errors
-    /// As [`Space::add_memory`].
+    /// [`Error::QuotaExceeded`] and [`Error::NoMemory`] for the tables that it takes,
+    /// [`Error::InvalidArgument`] if a page of it is there already.
     pub fn show<const N: usize>(&mut self, regions: [Shown; N]) -> Result<()> {
         let ranges = regions.map(|region| Range {
             first: region.address,
@@ -299,8 +300,8 @@ impl<P: Physical> Space<P> {
         self.walk(page, write).map(|frame| frame + offset)
     }
 
-    /// Finds a page in the tables, and remembers it. Apart, so that what is known is found in few
-    /// instructions.
+    /// Finds a page in the tables, and remembers it. This is a function of its own so that
+    /// [`Space::user_page`] finds a remembered page in few instructions.
     #[inline(never)]
     fn walk(&self, page: u64, write: bool) -> Option<u64> {
         let entry = self.entry(page)?;
@@ -317,8 +318,8 @@ impl<P: Physical> Space<P> {
         Some(frame)
     }
 
-    /// As [`Space::user_page`], of `len` bytes from `address` on: how many of them, at least, lie
-    /// in a row there, too. One walk through the tables finds all pages of a row.
+    /// Where `len` bytes from `address` on are in physical memory, and how many of them lie in a row there,
+    /// at least; otherwise as [`Space::user_page`]. One walk through the tables finds all pages of a row.
     pub fn user_run(&self, address: u64, len: u64, write: bool) -> Option<(u64, u64)> {
         let offset = address % PAGE_SIZE;
         if offset + len <= PAGE_SIZE {

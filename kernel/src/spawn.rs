@@ -5,8 +5,8 @@
 //! there is no memory has changed nothing.
 
 use crate::elf::Program;
-use crate::limits::{Rights, means_all};
-use crate::process::{Machine, Registers, Start, Table, owned};
+use crate::limits::Rights;
+use crate::process::{Machine, Registers, Start, Table};
 use crate::ramdisk::Ramdisk;
 use crate::space::Region;
 use abi::ipc::Pid;
@@ -35,21 +35,9 @@ impl<M: Machine> Table<M> {
         parent: Option<Pid>,
         (grant, places): (&Grant<'_>, Places),
     ) -> Result<Pid> {
-        let Grant { limits, names, .. } = *grant;
-        let is_server = grant.flags & spawn::SERVER != 0;
         let rights = match parent {
             None => Rights::all(),
-            Some(parent) => {
-                self.check_start(parent, &limits, (names, grant.cards, is_server))?;
-                Rights {
-                    names: owned(names)?,
-                    all_names: means_all(names),
-                    cards: grant.cards,
-                    parts_only: grant.flags & spawn::PARTS != 0
-                        || self.alive(parent)?.rights.parts_only,
-                    is_server,
-                }
-            }
+            Some(parent) => self.rights_of_child(parent, grant)?,
         };
         let file = ramdisk.find(path).ok_or(Error::NotFound)?;
         let program = Program::parse(file.data).map_err(|error| {
@@ -58,7 +46,7 @@ impl<M: Machine> Table<M> {
         })?;
         let mut space = self.machine.new_space()?;
         self.machine
-            .set_limit(&mut space, limits.get(Resource::Memory));
+            .set_limit(&mut space, grant.limits.get(Resource::Memory));
         for segment in program.segments() {
             let placed = Region {
                 address: places.image + segment.address,
@@ -93,7 +81,7 @@ impl<M: Machine> Table<M> {
             registers,
             places,
             parent,
-            limits,
+            limits: grant.limits,
             rights,
             is_mute: grant.flags & spawn::MUTE != 0,
         })

@@ -1,4 +1,4 @@
-//! The system calls: from registers to typed arguments, and to whoever does the work.
+//! The system calls: from registers to typed arguments, and to the part of the kernel that does the work.
 //!
 //! Every number, pointer and length comes from a program and is checked here or where it
 //! is used; the worst a program can do is to be told [`Error`].
@@ -14,6 +14,7 @@ use abi::limits::{Grant, Spawn, spawn};
 use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
+use kernel::clock::MILLISECOND_NS;
 use kernel::endpoint::Refusal;
 use kernel::process::Registers;
 use placement::Places;
@@ -67,8 +68,8 @@ impl Kernel {
         Outcome::Return(result)
     }
 
-    /// Does those that no message and no frame in place needs: apart, so that the code of
-    /// the others is on few pages.
+    /// Does the system calls that are not needed for each message or frame. They are apart, so that the
+    /// code of the others is on few pages.
     #[inline(never)]
     fn other_syscall(&mut self, pid: Pid, call: Syscall, [a, b, c, d]: [u64; 4]) -> Outcome {
         let result = match call {
@@ -77,14 +78,12 @@ impl Kernel {
                 return Outcome::Ended;
             }
             Syscall::Print => self.print(pid, a, b),
-            Syscall::TimeMsec => Ok(self.time_msec()),
+            Syscall::TimeMsec => Ok(self.timer.now() / MILLISECOND_NS),
             Syscall::Clock => {
                 let clock = self.timer.clock().to_bytes();
                 self.write(pid, a, &clock).map(|()| 0)
             }
-            Syscall::FreeMemory => {
-                Ok(paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE)
-            }
+            Syscall::FreeMemory => Ok(paging::free_frames() * PAGE_SIZE),
             Syscall::ClockNs => Ok(self.timer.now()),
             Syscall::Random => self.random(pid, a, b),
             Syscall::GrowHeap => self.table.grow_heap(pid, a),
@@ -284,7 +283,7 @@ impl Kernel {
     /// of its own.
     ///
     /// # Errors
-    /// As [`kernel::process::Table::spawn`].
+    /// Those of [`kernel::process::Table::spawn`].
     pub fn spawn(
         &mut self,
         path: &str,

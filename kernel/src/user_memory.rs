@@ -41,7 +41,7 @@ fn pieces(
     }))
 }
 
-/// As [`pieces`], of what is in one page, as most is.
+/// Where `address..address + len` is, if it is all in one page, as most is.
 fn one_page(space: &Space, address: u64, len: usize, write: bool) -> Option<NonNull<u8>> {
     let fits = address % PAGE_SIZE + len as u64 <= PAGE_SIZE && address < USER_END;
     fits.then(|| space::user_page(space, address, write))

@@ -11,6 +11,8 @@ use core::time::Duration;
 pub struct Config {
     /// The card's station address; must be unicast.
     pub mac: MacAddress,
+    /// Other stacks have the same station, with other addresses: what is sent to it may be for them.
+    pub shares_station: bool,
     /// The server's address.
     pub address: Ipv4Addr,
     /// Bits of the address that name the network, 1 to 30.
@@ -191,6 +193,7 @@ impl Config {
     pub fn new(mac: MacAddress, secret: impl Into<Secret>) -> Self {
         Config {
             mac,
+            shares_station: false,
             address: Self::DEFAULT_ADDRESS,
             prefix_len: Self::DEFAULT_PREFIX_LEN,
             gateway: Some(Self::DEFAULT_GATEWAY),

@@ -133,8 +133,7 @@ mod tests {
             let (vendor, device) = nic.id.split_once(':').unwrap();
             for (file, words) in [
                 (&attach, format!("name: \"{name}\"")),
-                (&attach, format!("vendor: 0x{vendor}")),
-                (&attach, format!("device: 0x{device}")),
+                (&attach, format!("id: (0x{vendor}, 0x{device})")),
                 (&library, format!("pub mod {name};")),
                 (&model, format!("pub mod {name};")),
             ] {

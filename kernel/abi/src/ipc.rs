@@ -170,7 +170,7 @@ pub struct LeaseInfo {
 pub struct Message {
     /// Names this call in the answer and in lease copies. Never 0.
     pub token: u64,
-    /// Who called.
+    /// The caller.
     pub sender: Pid,
     /// How many leases came with it.
     pub lease_count: u32,

@@ -4,33 +4,32 @@
 //! takes them from the parent, which has so much less while the child lives, and they come back
 //! with the child's end. So what all programs may have together is never more than there is, and
 //! what a program was given is there when it wants it. The first program begins with all that
-//! the kernel does not keep for itself. Who asks for more than is left is told
-//! [`Error::QuotaExceeded`](crate::Error::QuotaExceeded). `docs/limits.md` tells it for people.
+//! the kernel does not keep for itself. To ask for more than is left is
+//! [`Error::QuotaExceeded`](crate::Error::QuotaExceeded). `docs/limits.md` describes limits for users.
 
 use crate::socket::Handle;
 use crate::wire::{Name, Reader, Wire, Writer};
 use crate::{Pid, Result};
 
 crate::numbered! {
-    /// What there is not enough of for everybody.
+    /// A resource that programs share, and of which each has a limit.
     #[repr(u8)]
     pub enum Resource {
         /// Bytes of memory: pages and the tables that lead to them.
         Memory = 0 => "memory",
-        /// The process itself and its descendants, until their ends are heard of.
+        /// The process itself and its descendants, until their parents have been told of their ends.
         Processes = 1 => "processes",
-        /// Attached cards, registered names, and processes that are watched, or whose end has
-        /// not been heard of.
+        /// Endpoints, registered names, and watched processes, until the program has been told of their
+        /// ends.
         Handles = 2 => "handles",
         /// Sockets of network servers.
         Sockets = 3 => "sockets",
-        /// Processes that have been notified and have not looked since.
+        /// Processes that the program has notified and that have not looked at it since.
         Notifications = 4 => "notifications",
     }
 }
 
-/// There is a socket for each so many bytes of memory: a network server that has half of it can
-/// have so many.
+/// Bytes of memory for each socket of the machine: with half of its memory a network server can have as many.
 const MEMORY_PER_SOCKET: u64 = 4 << 10;
 /// The least number of sockets.
 const SOCKETS_MIN: u64 = 512;
@@ -211,7 +210,7 @@ crate::record! {
     pub struct ProcessInfo {
         /// Its number.
         pub pid: Pid,
-        /// Who hears of its end; the first program's own number for itself.
+        /// The process that is told of its end; for the first program its own number.
         pub parent: Pid,
         /// What it is doing.
         pub activity: Activity,

@@ -42,7 +42,7 @@ impl Display for TooLittle {
 /// # Errors
 /// In words.
 pub fn check_enough() -> Result<(), TooLittle> {
-    let free = paging::with_frames(|frames| frames.free_count()) * PAGE_SIZE / 1024;
+    let free = paging::free_frames() * PAGE_SIZE / 1024;
     match free {
         FREE_MIN_KIB.. => Ok(()),
         _ => Err(TooLittle(free)),

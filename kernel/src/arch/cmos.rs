@@ -6,8 +6,8 @@ use x86_64::instructions::port::Port;
 const INDEX: u16 = 0x70;
 const DATA: u16 = 0x71;
 
-/// Seconds, minutes, hours, day, month, year, and register A, as they are: perhaps while they
-/// change, for who wants them to be unlike those of the boot before only.
+/// Seconds, minutes, hours, day, month, year, and register A, as the clock has them, perhaps while they
+/// change: they are good only for being unlike those of the boot before.
 pub fn date() -> [u8; 7] {
     let mut index = Port::<u8>::new(INDEX);
     let mut data = Port::<u8>::new(DATA);

@@ -1,4 +1,4 @@
-//! What a trap saves, and how it goes on.
+//! What a trap saves, and how the kernel returns from it.
 
 use super::gdt;
 use kernel::process::{FpuState, Registers};
@@ -25,18 +25,18 @@ pub struct Frame {
 // trap_common and syscall_entry build it with 16-byte alignment for the call.
 const _: () = assert!(size_of::<Frame>() == 688 && size_of::<Frame>().is_multiple_of(16));
 
-/// How a trap goes on: which of what is in its [`Frame`] counts.
+/// How the kernel returns from a trap: which parts of its [`Frame`] are restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum TrapReturn {
     /// The system call returns at once. The program has kept its x87 registers; the kernel
     /// has used the others.
     Returning = 0,
-    /// Somebody goes on who was interrupted, or is new, with all registers.
+    /// A program that was interrupted, or is new, goes on with all its registers.
     Interrupted = 1,
-    /// A program goes on that slept in a system call: of vector state it has control words only.
+    /// A program that slept in a system call goes on; of its vector state the control words are restored.
     Woken = 2,
-    /// The idle loop, which has nothing.
+    /// The idle loop goes on, which has no vector state.
     Idle = 3,
 }
 

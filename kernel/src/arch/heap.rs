@@ -2,7 +2,7 @@
 //!
 //! Cards, names, and what the boot finds out are in it; frames, rings and page tables are not.
 //! Where it is full it takes frames in a row, and gives them back when nothing is left in them. When
-//! there are none, an allocation fails: who allocates for a program or a card asks fallibly.
+//! there are no frames an allocation fails, so what is allocated for a program or a card must be allowed to fail.
 
 use super::paging;
 use abi::layout::PAGE_SIZE;

@@ -89,8 +89,13 @@ pub fn init_frames(
 ///
 /// # Panics
 /// Before [`init_frames`].
-pub fn with_frames<R>(ask: impl FnOnce(&mut Frames) -> R) -> R {
+pub(super) fn with_frames<R>(ask: impl FnOnce(&mut Frames) -> R) -> R {
     ask(FRAMES.lock().as_mut().expect("frames are set up"))
+}
+
+/// How many frames are free.
+pub fn free_frames() -> u64 {
+    with_frames(|frames| frames.free_count())
 }
 
 /// Takes a frame for a table and clears it.
@@ -274,19 +279,20 @@ pub(super) fn activate(table: PhysFrame) {
     }
 }
 
+/// Where the byte at `address` of the kernel's half is in physical memory; `None` if nothing is mapped there.
+pub(super) fn translate(address: u64) -> Option<PhysAddr> {
+    let address = VirtAddr::try_new(address).ok()?;
+    if usize::from(address.p4_index()) < KERNEL_HALF {
+        return None;
+    }
+    // SAFETY: only read here; no other reference lives.
+    let table = unsafe { mapper(*KERNEL_TABLE.get()?) };
+    table.translate_addr(address)
+}
+
 /// Whether the kernel's half has a page at `address`.
 pub fn is_mapped(address: u64) -> bool {
-    let Ok(address) = VirtAddr::try_new(address) else {
-        return false;
-    };
-    if usize::from(address.p4_index()) < KERNEL_HALF {
-        return false;
-    }
-    KERNEL_TABLE.get().is_some_and(|&table| {
-        // SAFETY: only read here; no other reference lives.
-        let table = unsafe { mapper(table) };
-        table.translate_addr(address).is_some()
-    })
+    translate(address).is_some()
 }
 
 /// Where memory that the kernel sees is physically; empty if a part of it is not mapped.
@@ -297,12 +303,7 @@ pub fn physical_runs(memory: &'static [u8]) -> Runs {
     while offset < memory.len() {
         let here = start + offset as u64;
         let len = ((PAGE_SIZE - here % PAGE_SIZE) as usize).min(memory.len() - offset);
-        let address = KERNEL_TABLE.get().and_then(|&table| {
-            // SAFETY: only read here; no other reference lives.
-            let table = unsafe { mapper(table) };
-            table.translate_addr(VirtAddr::new(here))
-        });
-        let Some(address) = address else {
+        let Some(address) = translate(here) else {
             return Runs::default();
         };
         runs.push(address.as_u64(), len);
@@ -318,12 +319,8 @@ pub fn read_physical(address: u64, buffer: &mut [u8]) -> bool {
     };
     let first = address - address % PAGE_SIZE;
     let limit = IMAGE_START - PHYSICAL_START;
-    let pages = (first..end.min(limit)).step_by(PAGE_SIZE as usize);
-    if end > limit
-        || !pages
-            .into_iter()
-            .all(|page| is_mapped(PHYSICAL_START + page))
-    {
+    let mut pages = (first..end.min(limit)).step_by(PAGE_SIZE as usize);
+    if end > limit || !pages.all(|page| is_mapped(PHYSICAL_START + page)) {
         return false;
     }
     let source = physical(PhysAddr::new(address));

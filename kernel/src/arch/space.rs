@@ -9,10 +9,9 @@ use abi::{Error, Result};
 use core::ptr::NonNull;
 use kernel::space::{ENTRIES, KERNEL_HALF, Physical, RAMDISK_ENTRY, Shown};
 use spin::Once;
+use x86_64::PhysAddr;
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::mapper::Translate;
 use x86_64::structures::paging::{PageTableFlags as Flags, PhysFrame};
-use x86_64::{PhysAddr, VirtAddr};
 
 /// A program's address space on the machine.
 pub type Space = kernel::space::Space<Machine>;
@@ -32,14 +31,11 @@ pub fn share_ramdisk(ramdisk: &'static [u8]) -> Result<()> {
     let start = ramdisk.as_ptr() as u64;
     let first = start - start % PAGE_SIZE;
     let end = start + ramdisk.len() as u64;
-    let kernel = paging::kernel_table().ok_or(Error::NoMemory)?;
     for page in (first..end).step_by(PAGE_SIZE as usize) {
-        // SAFETY: read-only use of the kernel's table; no other reference lives.
-        let table = unsafe { paging::mapper(kernel) };
-        let memory = table.translate_addr(VirtAddr::new(page));
+        let memory = paging::translate(page).ok_or(Error::NoMemory)?;
         space.show([Shown {
             address: RAMDISK_START + (page - first),
-            memory: memory.ok_or(Error::NoMemory)?.as_u64(),
+            memory: memory.as_u64(),
             len: PAGE_SIZE,
             writable: false,
         }])?;
@@ -73,7 +69,7 @@ fn frame(address: u64) -> PhysFrame {
 
 impl Physical for Machine {
     fn available(&self) -> u64 {
-        with_frames(|frames| frames.free_count())
+        paging::free_frames()
     }
 
     fn take(&self, page: Option<u64>) -> Option<u64> {

@@ -57,7 +57,7 @@ pub const SPURIOUS_VECTOR: u8 = 255;
 /// The time-stamp counter as a clock, once it is measured.
 static CLOCK: Once<Clock> = Once::new();
 
-/// All of it, calibrated.
+/// The clock and the timer, calibrated.
 pub struct Timer {
     clock: Clock,
     apic: Mmio,
@@ -67,8 +67,8 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Measures the clocks. How long each look at them takes is nobody's to know, so `random`
-    /// is told.
+    /// Measures the clocks. Nobody outside can know how long each look at them takes, so `random` absorbs
+    /// these times.
     ///
     /// # Errors
     /// In words, if the machine has no working 8254 or no memory to map the APIC.

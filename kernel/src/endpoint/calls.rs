@@ -5,7 +5,7 @@ use super::cards::Cards;
 use super::memory::Shared;
 use super::switch::Switch;
 use super::tenant::{AtWork, RECEIVED, Tenant};
-use super::{Driver, Endpoint, exchange, to_abi};
+use super::{Driver, Endpoint, Others, exchange, to_abi};
 use crate::account::{Accounts, Counter as Clock};
 use crate::process::{Machine, Table};
 use crate::space::Shown;
@@ -20,6 +20,9 @@ use nic::FrameBuffers;
 struct Found<'a, M> {
     attached: &'a mut Attached<M>,
     endpoint: &'a mut Endpoint<M>,
+    /// Where that is among all, and the others.
+    place: u8,
+    others: Others<'a, M>,
     /// What the card needs if several have it.
     switch: Option<&'a mut Switch>,
 }
@@ -37,8 +40,8 @@ fn at<'a, M>(
     endpoints: &'a mut [Option<Endpoint<M>>],
     place: u8,
 ) -> Result<Found<'a, M>> {
-    let endpoint = endpoints.get_mut(usize::from(place));
-    let endpoint = endpoint.and_then(Option::as_mut).ok_or(Error::BadHandle)?;
+    let found = Others::than(place.into(), endpoints);
+    let (endpoint, others) = found.ok_or(Error::BadHandle)?;
     let card = cards.get_mut(usize::from(endpoint.card));
     let Card {
         attached, holder, ..
@@ -46,6 +49,8 @@ fn at<'a, M>(
     Ok(Found {
         attached,
         endpoint,
+        place,
+        others,
         switch: match holder {
             Holder::Tenants(switch) => Some(switch),
             _ => None,
@@ -377,7 +382,9 @@ impl<'a, M: Shared> Found<'a, M> {
         let Attached { nic, memory, .. } = self.attached;
         let part = match (&mut self.endpoint.tenant, self.switch) {
             (Some(tenant), Some(switch)) => Part::Tenant(AtWork {
+                place: self.place,
                 tenant,
+                others: self.others,
                 nic: *nic,
                 memory,
                 switch,

@@ -428,7 +428,14 @@ impl<M: Shared> Cards<M> {
 
     /// Tells of what a call has found out, which no interrupt will announce.
     pub(super) fn tell_own_events<T: Machine>(&mut self, index: usize, table: &mut Table<T>) {
-        let events = self.card(index).attached.nic.take_events();
+        let Card {
+            attached, holder, ..
+        } = self.card(index);
+        let mut events = attached.nic.take_events();
+        if matches!(holder, Holder::Tenants(switch) if switch.owed != 0) {
+            // A tenant has sent something to another.
+            events |= Events::RECEIVE;
+        }
         if !events.is_empty() {
             self.tell(index, events, table);
         }

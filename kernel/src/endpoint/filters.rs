@@ -31,6 +31,8 @@ pub type Own = heapless::Vec<Filter, FILTERS_MAX>;
 pub struct Filters {
     /// By their keys.
     sorted: Vec<Entry>,
+    /// The stations that they give, sorted.
+    stations: Vec<MacAddress>,
     /// For each set of fields that some filter gives: the bits of a key that they are.
     sets: heapless::Vec<Key, SETS_MAX>,
     /// For each endpoint, packets whose first fragment had what the others do not have.
@@ -103,6 +105,7 @@ impl Filters {
             added.map_err(|_| Refusal::Wrong(Error::TooLong))?;
         }
         let room = self.sorted.try_reserve(own.len());
+        let room = room.and_then(|()| self.stations.try_reserve(own.len()));
         let room = room.and_then(|()| self.followed.try_reserve(1));
         room.map_err(|_| Refusal::Wrong(Error::NoMemory))?;
         self.followed.push((endpoint, Deque::new()));
@@ -124,6 +127,11 @@ impl Filters {
 
     fn sort(&mut self) {
         self.sorted.sort_unstable_by_key(|entry| entry.key);
+        self.stations.clear();
+        let stations = self.sorted.iter().filter_map(|entry| entry.filter.station);
+        self.stations.extend(stations);
+        self.stations.sort_unstable();
+        self.stations.dedup();
         self.sets.clear();
         for entry in &self.sorted {
             let mask = mask(&entry.filter);
@@ -165,6 +173,25 @@ impl Filters {
             }
         };
         receiver.map_or(Receivers::Nobody, Receivers::One)
+    }
+
+    /// Where a frame goes that this endpoint sends: whether it goes to the card, and the others whom it is
+    /// for. What goes to a station of theirs does not leave.
+    pub fn way(&mut self, endpoint: u8, headers: &Headers) -> (bool, u64) {
+        let leaves = headers.is_to_group()
+            || self
+                .stations
+                .binary_search(&headers.destination.station)
+                .is_err();
+        if leaves && !headers.is_to_group() {
+            return (true, 0);
+        }
+        let receivers = match self.receivers(headers) {
+            Receivers::Nobody => 0,
+            Receivers::One(receiver) => 1 << receiver,
+            Receivers::Each(receivers) => receivers,
+        };
+        (leaves, receivers & !(1 << endpoint))
     }
 
     /// The filter that describes a frame to a station.

@@ -24,9 +24,9 @@ pub const REDIRECT: u8 = 137;
 const LINK_LAYER_ADDRESS: [u8; 2] = [1, 2];
 
 /// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
-/// Bytes of headers that are looked at, at the most.
-const HEADERS_MAX: usize = 128;
+pub const ETHERNET: usize = 14;
+/// Bytes of headers that are looked at, at the most: Ethernet, IPv4 and TCP with all options fit.
+pub const HEADERS_MAX: usize = 144;
 /// Extension headers of IPv6 that are gone through before the frame is taken for one of an unknown
 /// protocol.
 const EXTENSIONS_MAX: usize = 8;

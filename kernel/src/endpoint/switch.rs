@@ -5,7 +5,7 @@ use super::headers::Headers;
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
-use super::{Driver, Endpoint, bits, exchange};
+use super::{Driver, Endpoint, Others, bits, exchange};
 use crate::process::{Machine, Table};
 use nic::{Events, FrameArea, Piece};
 
@@ -23,18 +23,21 @@ pub struct Switch {
     pub filters: Filters,
     /// The endpoints, a bit each.
     pub tenants: u64,
-    /// Those that sleep and expect frames, and that have some.
+    /// Those that have frames of which they were not told.
     pub owed: u64,
     /// Where the card's buffers are in its arena.
     pub area: FrameArea,
     /// A frame of which not all pieces have come yet.
     pieces: heapless::Vec<Piece, PIECES_MAX>,
-    counters: Counters,
+    pub counters: Counters,
 }
 
+/// What is counted of frames that no endpoint counts, or several do.
 #[derive(Default)]
-struct Counters {
-    unmatched: u64,
+pub struct Counters {
+    pub unmatched: u64,
+    /// Frames from one tenant to others.
+    pub passed: u64,
     tagged: u64,
     broken: u64,
 }
@@ -56,9 +59,11 @@ impl Switch {
     pub fn statistics(&self, visit: &mut dyn FnMut(&str, u64)) {
         let Counters {
             unmatched,
+            passed,
             tagged,
             broken,
         } = self.counters;
+        visit("switch_passed_on", passed);
         visit("switch_dropped_unmatched", unmatched);
         visit("switch_dropped_vlan", tagged);
         visit("switch_dropped_piece", broken);
@@ -196,7 +201,7 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
 
     /// Gives an endpoint whose owner sleeps what has come for it, and tells the owner.
     fn offer(&mut self, index: usize) {
-        let Some(endpoint) = self.endpoints.get_mut(index).and_then(Option::as_mut) else {
+        let Some((endpoint, others)) = Others::than(index, self.endpoints) else {
             return;
         };
         let Some(tenant) = endpoint.tenant.as_mut() else {
@@ -206,7 +211,9 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
         if endpoint.expects && self.table.is_waiting(endpoint.owner) && tenant.has_received() {
             endpoint.expects = false;
             let mut at_work = AtWork {
+                place: index as u8,
                 tenant,
+                others,
                 nic: self.nic,
                 memory: self.memory,
                 switch: self.switch,

@@ -1,6 +1,7 @@
 //! Cards, endpoints and their owners over models of cards and of programs' memory.
 
 mod attach;
+mod between;
 mod calls;
 pub mod frames;
 mod many;

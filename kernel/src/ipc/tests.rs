@@ -6,7 +6,7 @@ use crate::limits::{Rights, SERVERS_MAX};
 use crate::process::{Machine, Registers, Start, State, Table};
 use crate::space::{Region, Shown};
 use abi::ipc::{Call, Exit, FOREVER, Lease, MESSAGE_MAX, Message, Pid, Received, wait};
-use abi::limits::{Limits, Resource};
+use abi::limits::{Grant, Limits, Resource};
 use abi::{Error, Result, error};
 use placement::Places;
 use std::cell::{Cell, RefCell};
@@ -729,8 +729,12 @@ fn a_name_is_registered_by_right_only() {
         Err(Error::NotPermitted)
     );
     assert_eq!(world.table.lookup("net0"), Err(Error::NotFound));
-    let rights = ("net0", 0, false);
-    let given = world.table.check_start(imposter, &Limits::NONE, rights);
+    let grant = Grant {
+        limits: Limits::NONE,
+        names: "net0",
+        ..Grant::default()
+    };
+    let given = world.table.rights_of_child(imposter, &grant);
     assert_eq!(given, Err(Error::NotPermitted));
 }
 

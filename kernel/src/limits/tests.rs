@@ -183,7 +183,7 @@ fn rights_are_passed_on_in_part_and_never_made() {
     let all = Rights::all();
     assert!(all.allows_name("net0"));
     assert!(all.allows_card(63, true) && !all.allows_card(64, false));
-    assert!(all.covers("net0 web", 0b11, true) && all.covers("*", u64::MAX, true));
+    assert!(all.covers(&grant("net0 web", 0b11, true)) && all.covers(&grant("*", u64::MAX, true)));
     let some = Rights {
         names: "net0 web".into(),
         all_names: false,
@@ -198,8 +198,17 @@ fn rights_are_passed_on_in_part_and_never_made() {
     }
     assert!(some.allows_card(1, false) && !some.allows_card(0, false));
     assert!(!some.allows_card(1, true));
-    assert!(some.covers("", 0, false) && some.covers(" web  net0", 0b10, false));
-    assert!(!some.covers("init", 0, false) && !some.covers("*", 0, false));
-    assert!(!some.covers("", 0b1, false) && !some.covers("", 0, true));
-    assert!(!Rights::default().covers("net0", 0, false));
+    assert!(some.covers(&grant("", 0, false)) && some.covers(&grant(" web  net0", 0b10, false)));
+    assert!(!some.covers(&grant("init", 0, false)) && !some.covers(&grant("*", 0, false)));
+    assert!(!some.covers(&grant("", 0b1, false)) && !some.covers(&grant("", 0, true)));
+    assert!(!Rights::default().covers(&grant("net0", 0, false)));
+}
+
+fn grant(names: &str, cards: u64, is_server: bool) -> Grant<'_> {
+    Grant {
+        names,
+        cards,
+        flags: if is_server { spawn::SERVER } else { 0 },
+        ..Grant::default()
+    }
 }

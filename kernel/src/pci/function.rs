@@ -94,7 +94,7 @@ pub struct BusNumbers {
 pub struct Function {
     /// Where it is.
     pub address: Address,
-    /// Who made it.
+    /// Vendor id of its maker.
     pub vendor: u16,
     /// The vendor's number for it.
     pub device: u16,

@@ -7,11 +7,10 @@ use abi::{Error, Result};
 
 impl<M: Machine> Table<M> {
     /// Ends a process: answers its callers, withdraws its calls, tells its watchers, frees
-    /// its memory, and gives what it was given back. The caller of this has taken its devices
-    /// away.
+    /// its memory, and gives its limits back. Its endpoints must have been taken from it before.
     ///
     /// # Errors
-    /// As [`Table::alive`].
+    /// [`Error::PeerDied`] if it has ended before, [`Error::NotFound`] if there never was such a process.
     pub fn end(&mut self, pid: Pid, exit: Exit) -> Result<()> {
         self.alive(pid)?;
         let process = self.get_mut(pid).ok_or(Error::NotFound)?;
@@ -40,7 +39,7 @@ impl<M: Machine> Table<M> {
         self.adopt_children_of(pid);
         self.quotas.end(pid.slot());
         for slot in 0..PROCESS_MAX {
-            // Somebody has more now; who it is only the shares know.
+            // Its limits went back to a process that only the quotas know.
             self.limit_memory(slot);
         }
         for slot in slots_of(owed) {
@@ -64,7 +63,7 @@ impl<M: Machine> Table<M> {
         }
     }
 
-    /// Nobody's notifications are owed to the dead, nor by it.
+    /// Forgets that the process has notified others, and that others have notified it.
     fn forget_notifications_of(&mut self, dead: Pid) {
         for process in self.slots.iter_mut().flatten() {
             process.notified_by &= match process.pid == dead {
@@ -87,12 +86,12 @@ impl<M: Machine> Table<M> {
             }
         }
         if let Some(heir) = heir.and_then(|heir| self.get_mut(heir)) {
-            // It hears of them as of its own.
+            // It is told of their ends as of its own children's, without watching them.
             heir.watching &= !adopted;
         }
     }
 
-    /// Tells the parent, for which the slot is kept, and who else wants to know.
+    /// Tells the parent, for which the slot is kept, and the watchers.
     fn tell_watchers_of(&mut self, dead: Pid, exit: Exit) {
         let bit = 1 << dead.slot();
         let parent = self.get(dead).and_then(|process| process.parent);

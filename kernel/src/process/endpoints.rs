@@ -1,4 +1,4 @@
-//! What processes have of cards, and their memory as the calls about cards need it.
+//! The endpoints of processes, and the access to their memory that the calls about cards need.
 
 use super::{Machine, Table};
 use crate::space::Shown;
@@ -28,7 +28,8 @@ impl<M: Machine> Table<M> {
     /// The number that the next endpoint of a process has.
     ///
     /// # Errors
-    /// As [`Table::alive`], or [`Error::QuotaExceeded`] if it has as many as there can be.
+    /// [`Error::QuotaExceeded`] if the process has as many as there can be, [`Error::PeerDied`] and
+    /// [`Error::NotFound`] if it has ended.
     pub fn check_endpoint(&self, pid: Pid) -> Result<u8> {
         let number = self.alive(pid)?.endpoints.len();
         match number < ENDPOINTS_MAX {
@@ -58,10 +59,10 @@ impl<M: Machine> Table<M> {
         self.get(pid).is_some_and(|process| process.is_waiting())
     }
 
-    /// Shows a process memory that stays somebody else's.
+    /// Shows a process memory that is not its own.
     ///
     /// # Errors
-    /// As [`Machine::show`]; [`Error::NotFound`] if it has ended.
+    /// Those of [`Machine::show`]; [`Error::NotFound`] if it has ended.
     pub fn show(&mut self, pid: Pid, pieces: [Shown; 3]) -> Result<()> {
         let (machine, space) = self.space_mut(pid)?;
         machine.show(space, pieces)
@@ -70,7 +71,7 @@ impl<M: Machine> Table<M> {
     /// Counts memory for a process, until its end, that is not in its address space.
     ///
     /// # Errors
-    /// As [`Machine::charge`]; [`Error::NotFound`] if it has ended.
+    /// [`Error::QuotaExceeded`] over its limit; [`Error::NotFound`] if it has ended.
     pub fn charge_memory(&mut self, pid: Pid, bytes: usize) -> Result<()> {
         let (machine, space) = self.space_mut(pid)?;
         machine.charge(space, bytes as u64)
@@ -79,7 +80,7 @@ impl<M: Machine> Table<M> {
     /// Copies out of a process's memory.
     ///
     /// # Errors
-    /// As [`Table::alive`] and [`Machine::read`].
+    /// [`Error::BadAddress`]; [`Error::PeerDied`] or [`Error::NotFound`] if there is no such process.
     pub fn read(&self, pid: Pid, from: u64, buffer: &mut [u8]) -> Result<()> {
         let space = self.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
         self.machine.read(space, from, buffer)
@@ -88,7 +89,7 @@ impl<M: Machine> Table<M> {
     /// Copies into a process's memory.
     ///
     /// # Errors
-    /// As [`Table::alive`] and [`Machine::write`].
+    /// [`Error::BadAddress`]; [`Error::PeerDied`] or [`Error::NotFound`] if there is no such process.
     pub fn write(&self, pid: Pid, to: u64, bytes: &[u8]) -> Result<()> {
         let space = self.alive(pid)?.space.as_ref().ok_or(Error::NotFound)?;
         self.machine.write(space, to, bytes)

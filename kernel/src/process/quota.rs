@@ -1,9 +1,9 @@
-//! What processes have of what they may have, and the questions about it.
+//! How much of its quota each process uses, and whether it may have more.
 
 use super::{Machine, State, Table};
-use crate::limits::Quota;
+use crate::limits::{Quota, Rights};
 use abi::ipc::Pid;
-use abi::limits::{Activity, Limits, ProcessInfo, Resource};
+use abi::limits::{Activity, Grant, Limits, ProcessInfo, Resource};
 use abi::wire::Name;
 use abi::{Error, Result};
 
@@ -34,31 +34,27 @@ impl<M: Machine> Table<M> {
             .with(Resource::Notifications, notified.count() as u64)
     }
 
-    /// What a process may still have, or give.
+    /// What a process may still use itself, or give to its children.
     pub fn left(&self, pid: Pid) -> Limits {
         let quota = self.quotas.get(pid.slot());
         let own = quota.map_or(Limits::NONE, Quota::own);
         own.minus(&self.used(pid))
     }
 
-    /// Whether `parent` may start a child with these limits and rights.
+    /// The rights of a child that `parent` starts with this grant, if it may.
     ///
     /// # Errors
-    /// [`Error::QuotaExceeded`], [`Error::NotPermitted`].
-    pub fn check_start(
-        &self,
-        parent: Pid,
-        limits: &Limits,
-        (names, cards, is_server): (&str, u64, bool),
-    ) -> Result<()> {
+    /// [`Error::NotPermitted`] if the parent has not such rights, [`Error::QuotaExceeded`] if it has not so
+    /// much left, [`Error::NoMemory`].
+    pub fn rights_of_child(&self, parent: Pid, grant: &Grant<'_>) -> Result<Rights> {
         let rights = &self.alive(parent)?.rights;
-        if !rights.covers(names, cards, is_server) {
+        if !rights.covers(grant) {
             return Err(Error::NotPermitted);
         }
-        match self.left(parent).covers(limits) {
-            true => Ok(()),
-            false => Err(Error::QuotaExceeded),
+        if !self.left(parent).covers(&grant.limits) {
+            return Err(Error::QuotaExceeded);
         }
+        rights.granted(grant)
     }
 
     /// Whether a process may have one more handle.
@@ -86,8 +82,8 @@ impl<M: Machine> Table<M> {
     /// `server` says how many sockets `client` has at it.
     ///
     /// # Errors
-    /// As [`Table::alive`]; [`Error::NotPermitted`] to who is no server,
-    /// [`Error::QuotaExceeded`] if the client may not have so many, or not at so many servers.
+    /// [`Error::NotPermitted`] if `server` is no server, [`Error::QuotaExceeded`] if the client may not have
+    /// so many, or not at so many servers, [`Error::PeerDied`] and [`Error::NotFound`] if there is no client.
     pub fn charge(&mut self, server: Pid, client: Pid, count: u64) -> Result<()> {
         if !self.alive(server)?.rights.is_server {
             return Err(Error::NotPermitted);
@@ -109,7 +105,7 @@ impl<M: Machine> Table<M> {
         Ok(())
     }
 
-    /// A server is gone, and with it the sockets at it.
+    /// A server has ended, and with it the sockets that processes had there.
     pub(super) fn forget_charges_of(&mut self, server: Pid) {
         for process in self.slots.iter_mut().flatten() {
             for entry in &mut process.sockets {
@@ -121,8 +117,8 @@ impl<M: Machine> Table<M> {
     /// A process sets notification bits of another.
     ///
     /// # Errors
-    /// As [`Table::notify`]; [`Error::QuotaExceeded`] if too many that it has notified have not
-    /// looked.
+    /// [`Error::PeerDied`], [`Error::NotFound`]; [`Error::QuotaExceeded`] if too many processes that the
+    /// sender has notified have not looked at their notifications.
     pub fn notify_from(&mut self, sender: Pid, pid: Pid, bits: u32) -> Result<()> {
         let bit = 1 << sender.slot();
         let is_new = self.alive(pid)?.notified_by & bit == 0;
@@ -135,7 +131,7 @@ impl<M: Machine> Table<M> {
         self.notify(pid, bits, false).map(|_| ())
     }
 
-    /// Tells an address space how large it may be.
+    /// Limits the address space of the process in a slot to what its quota says.
     pub(crate) fn limit_memory(&mut self, slot: usize) {
         if let Some(quota) = self.quotas.get(slot)
             && let Some(process) = self.slots[slot].as_mut()
@@ -146,13 +142,13 @@ impl<M: Machine> Table<M> {
         }
     }
 
-    /// All processes in words of the ABI. `cpu_ns` says how long one has had the processor.
+    /// A description of each process. `cpu_ns` says how long a process has had the processor.
     pub fn infos(&self, cpu_ns: impl Fn(Pid) -> u64) -> impl Iterator<Item = ProcessInfo> {
         let all = self.slots.iter().flatten();
         all.filter_map(move |process| self.info(process.pid, &cpu_ns))
     }
 
-    /// One of them.
+    /// A description of one process.
     pub fn info(&self, pid: Pid, cpu_ns: impl Fn(Pid) -> u64) -> Option<ProcessInfo> {
         let process = self.get(pid)?;
         let quota = self.quotas.get(pid.slot())?;

@@ -31,7 +31,7 @@ impl FpuState {
     }
 }
 
-/// What of the vector state a system call keeps (abi::syscall).
+/// The part of the vector state that a system call preserves (see [`abi::syscall`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlWords {
     /// The x87 control word.
@@ -50,8 +50,8 @@ impl ControlWords {
 
 /// The vector state of a process that does not run.
 ///
-/// Most sleep in a system call, which keeps the control words only: a switch from one such
-/// process to the next copies nothing.
+/// Most processes sleep in a system call, which preserves the control words only. So a switch from one such
+/// process to the next copies no registers.
 pub struct Vectors {
     area: FpuState,
     words: ControlWords,
@@ -59,8 +59,8 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// That of a new process: as if interrupted before its first instruction, since it is to
-    /// find all its general registers, too.
+    /// The state of a new process. It counts as interrupted before its first instruction, so that all its
+    /// general registers are restored, too.
     pub(super) fn new() -> Self {
         Vectors {
             area: FpuState::CLEAR,
@@ -81,7 +81,7 @@ impl Vectors {
         self.is_kept = false;
     }
 
-    /// What it goes on with: all of it, or clear data registers and these control words.
+    /// What the process goes on with: its whole state, or clear data registers and these control words.
     pub fn state(&self) -> core::result::Result<&FpuState, ControlWords> {
         match self.is_kept {
             true => Ok(&self.area),

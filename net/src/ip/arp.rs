@@ -101,7 +101,7 @@ impl Arp {
         if own.has(sender) {
             return dropped(self.claim(station, own, now, reply));
         }
-        if station == own.station {
+        if own.is_ours_alone(station) {
             // Datagrams for that host would come back to us.
             return dropped(DropReason::ArpSender);
         }

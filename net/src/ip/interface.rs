@@ -12,6 +12,8 @@ use core::net::Ipv4Addr;
 pub(crate) struct Interface {
     /// The station address of the card.
     pub station: Station,
+    /// Others have it, too.
+    shares_station: bool,
     network: Option<Network>,
     /// The network mask; all ones without a network.
     mask: u32,
@@ -21,11 +23,17 @@ impl Interface {
     pub fn new(config: &Config) -> Self {
         let mut interface = Interface {
             station: Station(config.mac),
+            shares_station: config.shares_station,
             network: None,
             mask: u32::MAX,
         };
         interface.set_network(Some(config.network()));
         interface
+    }
+
+    /// Whether what is sent to this station would come back to us.
+    pub fn is_ours_alone(&self, station: Station) -> bool {
+        station == self.station && !self.shares_station
     }
 
     pub fn network(&self) -> Option<Network> {

@@ -290,7 +290,7 @@ impl Receiver<'_> {
                 self.neighbors.forwarded(router, station, confirms, now);
             }
         } else if station.is_single()
-            && station != own.station
+            && !own.is_ours_alone(station)
             && own.can_be_neighbor(host)
             && self.neighbors.heard_from(host, station, confirms, now)
         {

@@ -1,7 +1,8 @@
 //! RFC 826's reception algorithm and RFC 5227's defence of an address, by frames.
 
 use super::world::*;
-use crate::tests::frames::{Segment, arp_reply, segments};
+use crate::Config;
+use crate::tests::frames::{Segment, arp_reply, segments, udp};
 use abi::Pid;
 use abi::socket::Handle;
 use smoltcp::wire::{EthernetAddress, TcpControl};
@@ -200,6 +201,23 @@ fn a_moved_neighbour_gets_what_is_queued_at_its_new_station() {
     answers(&mut world, arp(REQUEST, (THERE, HOST), OTHER));
     assert_eq!(stations(&mut world, socket, HOST), [Some(THERE); 2]);
     assert_eq!(world.figure("arp_moved"), 1);
+}
+
+/// Two stacks of one card may have its station, each with an address of its own.
+#[test]
+fn another_stack_at_our_station_is_a_neighbour_if_the_card_is_shared() {
+    let mut config = Config::new(SERVER_MAC, 60);
+    config.shares_station = true;
+    let mut world = World::with(config);
+    let answered = answers(&mut world, arp(REQUEST, (SERVER_MAC, HOST), SERVER_IP));
+    assert_eq!((answered[0].operation, answered[0].to), (REPLY, SERVER_MAC));
+    assert_eq!(world.figure("neighbors"), 1);
+    world.datagrams(PROGRAM, 7);
+    let mut datagram = udp((OTHER, 9), 7, b"x");
+    datagram[6..12].copy_from_slice(&SERVER_MAC);
+    world.inject(&datagram);
+    world.frames();
+    assert_eq!(world.figure("neighbors"), 2);
 }
 
 #[test]

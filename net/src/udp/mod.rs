@@ -249,7 +249,7 @@ impl Udp {
         self.get(id)?.inbox.first()
     }
 
-    /// Removes the oldest datagram from the inbox, since a program has it.
+    /// Removes the oldest datagram from the inbox, after a program got it.
     pub fn take_first(&mut self, id: DatagramId) {
         if let Some(port) = self.get_mut(id) {
             port.inbox.pop();

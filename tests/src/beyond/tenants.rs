@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case::new("two stacks of one card serve at once", two),
     Case::new("sixteen stacks of one card serve at once", sixteen),
     Case::new("one stack dies, and the other's connections stay", death),
+    Case::new("a program of one stack talks to another stack", between),
     Case::new("a stack is found by its own address and station", addresses),
     Case::new("an address that another stack has is told", taken),
 ];
@@ -195,6 +196,32 @@ fn death(bench: &Bench) -> Outcome {
         longest.as_millis()
     ));
     Ok(())
+}
+
+/// Programs of stacks of one card, with one station and with another, speak to each other. Nothing of that
+/// is seen on the wire but what is for all.
+fn between(bench: &Bench) -> Outcome {
+    let [shared, also, apart] = [address(0), address(1), address(2)];
+    let mut machine = bench.boot(&Setup::on_wire(&format!(
+        "stack=a,ip={}/24,run=echosrv stack=b,ip={}/24,run=echosrv \
+         stack=c,ip={}/24,mac=02:00:00:00:00:07,run=echosrv \
+         run=echotest,{0},7,stack=b run=echotest,{1},7,stack=c run=echotest,{2},7,stack=a",
+        dotted(shared),
+        dotted(also),
+        dotted(apart)
+    )))?;
+    machine
+        .console
+        .wait_times("echotest: the same", 3, PATIENCE)?;
+    let wire = machine.wire()?;
+    let soon = Instant::now() + Duration::from_millis(100);
+    let seen = wire.receive_where(soon, |packet| match packet {
+        Packet::Segment { .. } => Some(()),
+        _ => None,
+    })?;
+    ensure(seen.is_none(), || {
+        "a segment between two stacks was on the wire".to_owned()
+    })
 }
 
 /// Who answers for which address, from which station, and that nobody does for others.

@@ -52,17 +52,17 @@ pub trait System {
     /// Starts a program, whose output is dropped if it is to be mute, with what it may have.
     ///
     /// # Errors
-    /// As [`runtime::process::spawn`].
+    /// Those of [`runtime::process::spawn`].
     fn spawn(&mut self, name: &str, args: &str, is_mute: bool, share: &Share) -> Result<Pid>;
     /// What the machine has for all programs, and what of that is not given to one.
     ///
     /// # Errors
-    /// As [`runtime::process::own`].
+    /// Those of [`runtime::process::own`].
     fn limits(&self) -> Result<(Limits, Limits)>;
     /// Finds a service.
     ///
     /// # Errors
-    /// As [`runtime::sys::lookup`].
+    /// [`Error::NotFound`]
     fn lookup(&mut self, name: &str) -> Result<Pid>;
     /// Answers a request.
     fn reply(&mut self, token: u64, answer: Result<Pid>);
@@ -71,12 +71,12 @@ pub trait System {
     /// Lets a program that was started mute be heard.
     ///
     /// # Errors
-    /// As [`runtime::sys::mute`].
+    /// [`Error::NotFound`], [`Error::PeerDied`], [`Error::NotPermitted`].
     fn unmute(&mut self, program: Pid) -> Result<()>;
     /// The names of the programs there are.
     ///
     /// # Errors
-    /// As [`runtime::ramdisk::ramdisk`].
+    /// [`Error::Malformed`] if the ramdisk is damaged.
     fn programs(&self) -> Result<Vec<String>>;
 }
 
@@ -195,7 +195,7 @@ impl<S: System> Supervisor<S> {
         self.say_end(at, exit, is_vain, now);
         match stack {
             Some(stack) if is_vain => self.answer(stack, Err(Error::NotFound)),
-            // Who has noticed before us waits for the next server, which is about to start.
+            // Clients that have noticed earlier wait for the next server, which is about to start.
             Some(_) if is_kept => {}
             Some(stack) => self.answer(stack, Err(Error::PeerDied)),
             None => {}
@@ -219,7 +219,7 @@ impl<S: System> Supervisor<S> {
         let program = &self.programs[at];
         let says_so = matches!(exit, Exit::Code(exit::BAD_USAGE | exit::IN_VAIN));
         match program.role {
-            // Only a stack's server would be started again, for who asks for it.
+            // Of these only a stack's server would be started again, when a program asks for it.
             Role::Run => says_so && program.serves().is_some(),
             Role::Network => says_so,
             Role::Service => says_so || self.is_given_up(program.stack),

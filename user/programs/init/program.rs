@@ -35,7 +35,7 @@ pub(super) struct Program {
     /// Words that change its limits.
     pub(super) limits: String,
     pub(super) role: Role,
-    /// The stack whose server it is, or uses.
+    /// The stack that it serves, or uses.
     pub(super) stack: Stack,
     /// It is started again when it ends.
     pub(super) is_kept: bool,
@@ -63,7 +63,7 @@ pub(super) fn stack_of(args: &str) -> Stack {
 }
 
 impl Program {
-    /// The stack whose server it is.
+    /// The stack that it serves, if it is a network server.
     pub(super) fn serves(&self) -> Option<Stack> {
         (self.name == NETWORK_SERVER).then_some(self.stack)
     }

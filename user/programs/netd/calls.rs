@@ -1,4 +1,5 @@
-//! The kernel's part in serving a call; and this process's own, which needs none.
+//! Calls that the network server serves: those of other processes, by the kernel; and one of this process
+//! itself, without it.
 
 use super::frames::Frames;
 use crate::nicstat;
@@ -12,7 +13,7 @@ use runtime::{Error, Pid, Result};
 
 /// Names the call of this process. The kernel's tokens are never 0.
 const OWN_TOKEN: u64 = 0;
-/// Who calls then: no process has this number, whose slot is beyond the kernel's table.
+/// The caller of that call: a number that no process has, as its slot is beyond the kernel's table.
 const OWN_PID: Pid = Pid(u32::MAX);
 
 /// Calls that are being served.
@@ -33,7 +34,7 @@ impl<'l, 'm> Calls<'l, 'm> {
     /// Calls of other processes, and one of this. Returns also its message.
     ///
     /// # Errors
-    /// As [`sys::call`].
+    /// [`Error::TooLong`], [`Error::InvalidArgument`] for too many leases.
     pub fn with_own(request: &[u8], leases: &'l mut [Lent<'m>]) -> Result<(Self, Message)> {
         let mut message = Message {
             token: OWN_TOKEN,

@@ -82,7 +82,7 @@ impl Frames {
     /// The card's and the driver's counters, and those of what ended between the driver and the stack.
     ///
     /// # Errors
-    /// As [`Card::statistics`].
+    /// [`Error::BadHandle`], [`Error::DeviceFailed`].
     pub fn counters(&self) -> Result<Vec<Counter>> {
         let mut counters = self.card().statistics()?;
         let Drops {
@@ -249,10 +249,10 @@ impl Frames {
 }
 
 impl phy::Device for Frames {
-    type RxToken<'a> = Frame<'a>;
-    type TxToken<'a> = Room<'a>;
+    type RxToken<'a> = RxFrame<'a>;
+    type TxToken<'a> = TxFrame<'a>;
 
-    fn receive(&mut self, _: phy::Instant) -> Option<(Frame<'_>, Room<'_>)> {
+    fn receive(&mut self, _: phy::Instant) -> Option<(RxFrame<'_>, TxFrame<'_>)> {
         // smoltcp must not fail to answer what it was given.
         if !self.has_room() {
             return None;
@@ -261,18 +261,21 @@ impl phy::Device for Frames {
         let Mapped {
             receiving, sending, ..
         } = &mut self.mapped;
-        let frame = Frame {
+        let frame = RxFrame {
             receiving,
             frame: Some(frame),
         };
         let drops = &mut self.drops;
-        Some((frame, Room::new(sending, drops, self.features, self.vlan)))
+        Some((
+            frame,
+            TxFrame::new(sending, drops, self.features, self.vlan),
+        ))
     }
 
-    fn transmit(&mut self, _: phy::Instant) -> Option<Room<'_>> {
+    fn transmit(&mut self, _: phy::Instant) -> Option<TxFrame<'_>> {
         let has_room = self.has_room();
         let (sending, drops) = (&mut self.mapped.sending, &mut self.drops);
-        has_room.then(|| Room::new(sending, drops, self.features, self.vlan))
+        has_room.then(|| TxFrame::new(sending, drops, self.features, self.vlan))
     }
 
     fn capabilities(&self) -> phy::DeviceCapabilities {
@@ -309,12 +312,12 @@ impl phy::LookAhead for Frames {
 }
 
 /// A received frame, where the card has put it.
-pub struct Frame<'a> {
+pub struct RxFrame<'a> {
     receiving: &'a mut Receiving,
     frame: Option<Incoming>,
 }
 
-impl phy::RxToken for Frame<'_> {
+impl phy::RxToken for RxFrame<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(match &self.frame {
             Some(frame) => self.receiving.bytes(frame),
@@ -323,7 +326,7 @@ impl phy::RxToken for Frame<'_> {
     }
 }
 
-impl Drop for Frame<'_> {
+impl Drop for RxFrame<'_> {
     fn drop(&mut self) {
         if let Some(frame) = self.frame.take() {
             self.receiving.give_back(frame);
@@ -331,8 +334,8 @@ impl Drop for Frame<'_> {
     }
 }
 
-/// Room for one frame, where the card sends it from.
-pub struct Room<'a> {
+/// A frame to be sent, built in a buffer that the card sends from.
+pub struct TxFrame<'a> {
     sending: &'a mut Sending,
     drops: &'a mut Drops,
     /// The card fills in the checksums of TCP.
@@ -340,14 +343,14 @@ pub struct Room<'a> {
     options: SendOptions,
 }
 
-impl<'a> Room<'a> {
+impl<'a> TxFrame<'a> {
     fn new(
         sending: &'a mut Sending,
         drops: &'a mut Drops,
         features: Features,
         vlan: Option<u16>,
     ) -> Self {
-        Room {
+        TxFrame {
             sending,
             drops,
             checksums: features.checksums,
@@ -359,7 +362,7 @@ impl<'a> Room<'a> {
     }
 }
 
-impl phy::TxToken for Room<'_> {
+impl phy::TxToken for TxFrame<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let Some(mut buffer) = self.sending.take(len) else {
             // There was one of each size, and smoltcp knows the longest: it is lost.

@@ -1,7 +1,7 @@
 //! The network server of one stack: the loop around the state machine of the `net` package.
 //!
-//! It is all of the program `netd`, which serves others; and part of a program that has a server
-//! of its own ([`Own`]), whose calls it serves besides.
+//! The program `netd` is this and nothing else, and serves other programs. With `with=` it has a service
+//! in the same process, and serves the calls of that, too ([`Own`]).
 
 mod calls;
 mod frames;
@@ -107,6 +107,7 @@ impl Network {
         let card = attach(number, stack, *station, &config)?;
         let info = card.info().context("cannot describe the card")?;
         config.mac = info.mac;
+        config.shares_station = stack.card().is_none();
         config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
@@ -137,7 +138,7 @@ impl Network {
     /// Serves other processes until the card is taken away.
     ///
     /// # Errors
-    /// As [`Network::wait`].
+    /// [`Error::BadHandle`] if the card is not ours any more.
     pub fn serve(&mut self) -> Result<()> {
         let mut calls = Calls::default();
         loop {

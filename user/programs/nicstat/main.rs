@@ -56,7 +56,7 @@ fn card(options: &Options, before: Option<&Report>) -> Result<Report, String> {
         true => server.status().context("cannot ask the network server")?,
         false => String::new(),
     };
-    if options.raw {
+    if options.plain {
         println!("{text}{status}{END}");
     } else {
         println!("{}{status}", table(&report, before, options.all));
@@ -69,7 +69,7 @@ fn time_goes(options: &Options, before: Option<&Look>) -> Result<Look, String> {
     let accounts = process::accounts().context("no account")?;
     // Without a network server, and in plain lines, there is nothing to divide by.
     let mut texts = [String::new(), String::new()];
-    if !options.raw {
+    if !options.plain {
         match Server::running(options.stack.unwrap_or_else(start::stack)) {
             Ok(server) => {
                 for (text, told) in texts.iter_mut().zip([server.card(), server.status()]) {
@@ -82,8 +82,8 @@ fn time_goes(options: &Options, before: Option<&Look>) -> Result<Look, String> {
     }
     let look = Look::new(accounts, &[&texts[0], &texts[1]]);
     let shown = before.map_or_else(|| look.clone(), |before| look.since(before));
-    if options.raw {
-        println!("{}{END}", shown.raw());
+    if options.plain {
+        println!("{}{END}", shown.plain());
     } else {
         let clock = time::clock().context("no clock")?;
         println!("{}", shown.table(clock));

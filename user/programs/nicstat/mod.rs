@@ -43,7 +43,7 @@ pub struct Options {
     /// Show counters that are zero.
     pub all: bool,
     /// Print the text as the server wrote it.
-    pub raw: bool,
+    pub plain: bool,
     /// Tell also what the network server has counted, each with its verdict.
     pub server: bool,
     /// Tell where time goes, and not of the card.
@@ -63,7 +63,7 @@ impl Options {
         while let Some(word) = args.next() {
             match word {
                 "-a" => options.all = true,
-                "-r" => options.raw = true,
+                "-r" => options.plain = true,
                 "-s" => options.server = true,
                 "-t" => options.time = true,
                 "-w" => {

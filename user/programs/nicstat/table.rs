@@ -13,8 +13,8 @@ use core::fmt::{self, Write};
 /// Columns of a line.
 pub const WIDTH: usize = 80;
 
-/// Lays a report out, as lines. `before` is the one whose differences are wanted; `all`
-/// shows counters that are zero.
+/// Lays a report out, as lines. With `before`, an earlier report, what has changed since is shown, too; with
+/// `all`, also counters that are zero.
 pub fn table(report: &Report, before: Option<&Report>, all: bool) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.

@@ -64,7 +64,7 @@ fn arguments_are_read() {
         Ok(Options {
             stack: Some(1.into()),
             all: true,
-            raw: true,
+            plain: true,
             server: true,
             time: true,
             interval_s: Some(5),

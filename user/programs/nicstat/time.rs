@@ -69,7 +69,7 @@ impl Look {
     }
 
     /// Lines of `stage NAME USER KERNEL COUNT`, or `process`.
-    pub fn raw(&self) -> String {
+    pub fn plain(&self) -> String {
         let mut text = String::new();
         for account in &self.accounts {
             let kind = match account.holder {
@@ -293,10 +293,10 @@ mod tests {
     #[test]
     fn a_difference_is_of_the_same_process() {
         let since = now().since(&before());
-        let raw = since.raw();
+        let plain = since.plain();
         let expected = "stage idle 0 900 2\nstage user 40080 0 8\nstage device 0 20 2\n\
             stage tick 0 0 0\nprocess netd 50 10 4\nprocess httpd 30 9 4\n";
-        assert_eq!(raw, expected);
+        assert_eq!(plain, expected);
         assert_eq!(since.counts, [Some(200), None, Some(0), None, Some(1)]);
         // A counter that begins anew is not a negative one.
         let restarted = Look::new(Vec::new(), &["rx_frames 3\n"]);

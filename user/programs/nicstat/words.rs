@@ -175,7 +175,7 @@ pub enum Direction {
     Transmit,
 }
 
-/// The queue whose frames a counter counts: `rx_queue_N`, `tx_queue_N`.
+/// The queue of a counter that counts the frames of one queue: `rx_queue_N`, `tx_queue_N`.
 pub fn queue(name: &str) -> Option<(Direction, u16)> {
     let receive = numbered(name, "rx_queue_").map(|number| (Direction::Receive, number));
     receive.or_else(|| Some((Direction::Transmit, numbered(name, "tx_queue_")?)))

@@ -8,7 +8,7 @@ use core::ops::Range;
 /// Ethernet, IPv4 and UDP.
 pub const HEADERS: usize = 14 + 20 + 8;
 
-/// Whom the frames are for: a station that there is not, so that who gets them drops them.
+/// The station that the frames are sent to. There is none with this address, so every receiver drops them.
 const NOBODY: MacAddress = [2, 0, 0, 0, 0, 1];
 
 /// A frame of `size` bytes, but at least its headers and at most 1514: a UDP datagram

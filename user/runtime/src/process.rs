@@ -1,6 +1,7 @@
 //! Children, and the ends of other processes.
 
 use crate::{Error, Result};
+use abi::exit::exception_name;
 use abi::ipc::{FOREVER, Received, wait};
 use abi::limits::ProcessInfo;
 use alloc::vec::Vec;
@@ -57,31 +58,11 @@ impl core::fmt::Display for Describe {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
             Exit::Code(code) => write!(f, "exit code {code}"),
-            Exit::Fault(vector) => write!(f, "{} (exception {vector})", exception(vector)),
+            Exit::Fault(vector) => {
+                write!(f, "{} (exception {vector})", exception_name(vector))
+            }
             Exit::Killed => f.write_str("killed"),
         }
-    }
-}
-
-/// The processor's name for an exception (Intel SDM volume 3, table 7-1).
-fn exception(vector: u8) -> &'static str {
-    match vector {
-        0 => "divide error",
-        1 => "debug exception",
-        3 => "breakpoint",
-        4 => "overflow",
-        5 => "bound range exceeded",
-        6 => "invalid opcode",
-        7 => "device not available",
-        10 => "invalid TSS",
-        11 => "segment not present",
-        12 => "stack-segment fault",
-        13 => "general protection fault",
-        14 => "page fault",
-        16 => "x87 floating-point error",
-        17 => "alignment check",
-        19 => "SIMD floating-point exception",
-        _ => "fault",
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::endpoint::headers::{
-    End, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_SOLICITATION,
+    End, HEADERS_MAX, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT,
+    ROUTER_SOLICITATION,
 };
 use crate::endpoint::tests::frames::{
     self, ADDRESSES, EVERYBODY, GROUP, ICMP, OTHER, PORTS, Packet, STATIONS, arp, v4, v6,
@@ -758,12 +759,12 @@ fn what_a_tenant_may_say_of_neighbours_and_what_not() {
     let may_hide = |packet: &Packet| {
         // So much of a frame is looked at.
         let mut bytes = packet.bytes();
-        bytes.truncate(128);
+        bytes.truncate(HEADERS_MAX);
         let headers = Headers::read(&bytes).expect("an Ethernet header");
         filters.may_send(&owns[1], &headers)
     };
     assert!(may_hide(&hidden));
-    hidden.extension = 80;
+    hidden.extension = 96;
     assert!(!may_hide(&hidden));
 }
 
