@@ -63,9 +63,26 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         (handle, id): (Handle, ConnectionId),
     ) -> Result<Served> {
         let pid = client.pid;
+        let armed = self.armed(handle, pid)?;
+        let is_owed = armed.connecting || armed.send.is_some() || armed.room;
+        if is_owed && let Some(served) = self.serve_owed(client, turn, (handle, id))? {
+            return Ok(served);
+        }
+        self.deliver(turn, (handle, id), pid)
+    }
+
+    /// Says how a connection or a send goes, and of room; returns what became of the socket unless it
+    /// is still there and may receive.
+    fn serve_owed(
+        &mut self,
+        client: &mut Client,
+        turn: &mut Turn,
+        (handle, id): (Handle, ConnectionId),
+    ) -> Result<Option<Served>> {
+        let pid = client.pid;
         if self.armed(handle, pid)?.connecting {
             let event = match self.sockets.stack.tcp.stage(id) {
-                Stage::Connecting => return Ok(Served::Done),
+                Stage::Connecting => return Ok(Some(Served::Done)),
                 Stage::Open => Event::Connected { socket: handle },
                 Stage::Failed(error) => Event::Failed {
                     socket: handle,
@@ -74,14 +91,14 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 },
             };
             if !turn.events.tell(&event) {
-                return Ok(Served::Full);
+                return Ok(Some(Served::Full));
             }
             self.armed(handle, pid)?.connecting = false;
         }
         if let Some(sending) = self.armed(handle, pid)?.send {
             let stays = self.serve_send(client, turn, (handle, id), sending)?;
             if let Some(served) = stays {
-                return Ok(served);
+                return Ok(Some(served));
             }
         }
         if self.armed(handle, pid)?.room {
@@ -94,12 +111,12 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 .is_none_or(|room| room >= worth)
             {
                 if !turn.events.tell(&Event::Room { socket: handle }) {
-                    return Ok(Served::Full);
+                    return Ok(Some(Served::Full));
                 }
                 self.armed(handle, pid)?.room = false;
             }
         }
-        self.deliver(turn, (handle, id), pid)
+        Ok(None)
     }
 
     /// Goes on with a send; returns what became of the socket unless that is over and the

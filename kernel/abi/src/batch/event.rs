@@ -5,10 +5,7 @@ use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
 
 /// What has happened.
-// The variant's number has a place of its own: kept in values that an address does not use, it is lost to
-// the compiler where it is known, and each event costs a jump by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Event {
     /// A socket was made.
     Opened {

@@ -58,10 +58,7 @@ pub struct Send {
 }
 
 /// What a program wants done.
-// The variant's number has a place of its own: kept in values that an address does not use, it is lost to
-// the compiler where it is known, and each operation costs a jump by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Operation {
     /// Makes a stream socket that takes connections: answered by [`super::Event::Opened`].
     Listen {
@@ -250,6 +247,8 @@ impl Operation {
     /// # Errors
     /// [`Error::NoSuchCall`] for an unknown operation, [`Error::InvalidArgument`] for an
     /// unknown end, direction or [`Tell`].
+    // So that its kind leads straight to what is done.
+    #[inline(always)]
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         let (kind, detail, short) = (reader.u8()?, reader.u8()?, reader.u16()?);
