@@ -78,7 +78,7 @@ QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
 ANNOUNCE = @DEBUG='$(DEBUGGED)' scripts/announce '$(NIC)' '$(ECHO_PORT)' '$(HTTP_PORT)' '$(CMDLINE)' '$(1)' '$(FORWARD)'
 
 # ---------------------------------------------------------------------- verbs
-.PHONY: help setup image qemu qemu-gdb gdb grade test soak bench bench-guests bench-icount check nc-7 nc-80 nc-6667 which-ports clean
+.PHONY: help setup image qemu qemu-gdb gdb grade test soak bench bench-guests bench-icount placement check nc-7 nc-80 nc-6667 which-ports clean
 
 help:
 	@echo 'make qemu          boot Wharf in the foreground: echo server and web server'
@@ -87,6 +87,7 @@ help:
 	@echo 'make test          host tests, and on all cards the grade and what goes beyond it'
 	@echo 'make soak          attacks by a seed on all cards, for less than 30 minutes'
 	@echo 'make bench-icount  guest instructions per operation, against tests/icount.baseline'
+	@echo 'make placement     counts which functions are busy, and lists them in placement/ for the linker'
 	@echo 'make bench         measures it beside Linux; BENCH="--quick --card igb ...", BENCH=--help'
 	@echo 'make check         formatting, clippy and documentation, without warnings'
 	@echo 'make image         only build $(BUILD)/boot.elf, $(BUILD)/wharf.tar and attackers.tar'
@@ -149,6 +150,10 @@ soak: image
 
 bench-icount: image
 	@$(CARGO) run -q -p tests -- icount --nic '$(TESTED)' $(if $(BLESS),--bless) $(if $(STAGES),--stages) $(HARNESS)
+
+# A list that is out of date costs nothing but speed.
+placement: image
+	@$(CARGO) run -q -p tests -- placement $(HARNESS)
 
 # Wharf, Linux (from Debian's packages, once) and the bare guest.
 bench-guests: image

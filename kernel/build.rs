@@ -1,9 +1,11 @@
-//! Links the kernel's binary by its own script and nothing else; the library is untouched.
+//! Links the kernel's binary by its own script, which includes a list of `placement`, and nothing
+//! else; the library is untouched.
 
 fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let script = format!("{folder}/kernel.ld");
     println!("cargo:rerun-if-changed={script}");
+    println!("cargo:rerun-if-changed={folder}/../placement/kernel.ld");
     for argument in [
         "-nostartfiles",
         "-nostdlib",
@@ -18,5 +20,5 @@ fn main() {
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
-    println!("cargo:rustc-link-arg-bins=-Wl,-T,{script}");
+    println!("cargo:rustc-link-arg-bins=-Wl,-L,{folder}/..,-T,{script}");
 }

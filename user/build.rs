@@ -22,6 +22,7 @@ fn main() {
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
-    println!("cargo:rustc-link-arg-bins=-Wl,-T,{script}");
+    println!("cargo:rustc-link-arg-bins=-Wl,-L,{folder}/../..,-T,{script}");
     println!("cargo:rerun-if-changed={script}");
+    println!("cargo:rerun-if-changed={folder}/../../placement/programs.ld");
 }

@@ -7,7 +7,7 @@
 //! once, QEMU holds them back and delivers them together. An NMI has the kernel print its
 //! account before and after, once all is quiet; what clocks and idleness took is left out.
 
-mod workloads;
+pub(crate) mod workloads;
 
 use crate::account::Account;
 use crate::baseline::{Baseline, Middle, change, grouped, middle};
@@ -18,7 +18,7 @@ use crate::suite::{self, Bench, repository};
 use crate::wire::Wire;
 use crate::{During, Outcome, ensure};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,8 @@ const FILE: &str = "tests/icount.baseline";
 
 /// Instructions of some operations.
 #[derive(Clone, Debug)]
-struct Cost {
-    operations: u64,
+pub(crate) struct Cost {
+    pub operations: u64,
     account: Account,
     /// Something had to be repeated, since this machine was slow: does not count.
     disturbed: bool,
@@ -65,13 +65,15 @@ impl Cost {
 }
 
 /// A machine that counts, with both servers in it.
-struct Scene {
+pub(crate) struct Scene {
     machine: Machine,
     port: u16,
+    /// Where QEMU logs the blocks of code that count, if anywhere.
+    pub blocks: Option<PathBuf>,
 }
 
 impl Scene {
-    fn boot(bench: &Bench, setup: &Setup) -> Outcome<Scene> {
+    pub fn boot(bench: &Bench, setup: &Setup) -> Outcome<Scene> {
         let mut machine = bench.boot(setup)?;
         machine.wait_servers(true, true)?;
         machine.wire()?.resolve()?;
@@ -80,6 +82,7 @@ impl Scene {
         let mut scene = Scene {
             machine,
             port: 20000,
+            blocks: None,
         };
         scene.beat(BEAT_US)?;
         Ok(scene)
@@ -98,14 +101,22 @@ impl Scene {
         (warm_up, times): (u64, u64),
         mut operation: impl FnMut(&Wire, bool) -> Outcome,
     ) -> Outcome<Cost> {
-        let mut all = |machine: &mut Machine, times| -> Outcome<Account> {
-            for number in 1..=times {
-                operation(machine.wire()?, number == times)?;
-            }
-            settled(machine)
+        let mut all = |machine: &mut Machine, times| -> Outcome {
+            (1..=times).try_for_each(|number| operation(machine.wire()?, number == times))
         };
-        let before = all(&mut self.machine, warm_up)?;
-        let after = all(&mut self.machine, times)?;
+        all(&mut self.machine, warm_up)?;
+        let before = settled(&mut self.machine)?;
+        if let Some(log) = &self.blocks {
+            let log = format!("logfile {}", log.display());
+            self.machine.monitor.command(&log)?;
+            self.machine.monitor.command("log exec,nochain")?;
+        }
+        all(&mut self.machine, times)?;
+        if self.blocks.is_some() {
+            thread::sleep(QUIET); // The guest's last acknowledgement belongs to an operation, too.
+            self.machine.monitor.command("log none")?;
+        }
+        let after = settled(&mut self.machine)?;
         Ok(Cost {
             operations: times,
             account: after.since(&before)?,

@@ -31,6 +31,7 @@ pub mod nic;
 pub mod options;
 pub mod pcap;
 pub mod peer;
+pub mod placement;
 pub mod qtest;
 pub mod report;
 pub mod soak;

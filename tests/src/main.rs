@@ -5,7 +5,7 @@ use tests::nic::Nic;
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
 use tests::suite::{self, Case};
-use tests::{Failure, beyond, grade, host, icount, soak};
+use tests::{Failure, beyond, grade, host, icount, placement, soak};
 
 fn main() -> ExitCode {
     let options = match options::parse(std::env::args().skip(1)) {
@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     let report = Report::new();
     if options.verb == Verb::Icount {
         return end(icount::run(&options, &report));
+    }
+    if options.verb == Verb::Placement {
+        return end(placement::run(&options, &report));
     }
     if options.verb == Verb::Soak {
         return end(soak::run(&options, &report));

@@ -20,6 +20,8 @@ whose name contains one of them.
   all      the host tests of every package, the grade, and beyond
   soak     attacks by a seed, for as long as --minutes says
   icount   guest instructions per operation, held against tests/icount.baseline
+  placement  counts which functions are busy on all cards, and lists them for the
+           linker scripts, in placement/
   list     the names of all cases
 
   --nic NAME    CARDS: the card, of which the first is the default, or all,
@@ -51,6 +53,8 @@ pub enum Verb {
     All,
     /// Instructions per operation.
     Icount,
+    /// The lists of busy functions.
+    Placement,
     /// Attacks, for a long time.
     Soak,
     /// Only tell the names.
@@ -142,6 +146,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
                     "beyond" => Verb::Beyond,
                     "all" => Verb::All,
                     "icount" => Verb::Icount,
+                    "placement" => Verb::Placement,
                     "soak" => Verb::Soak,
                     "list" => Verb::List,
                     _ => return Err(format!("unknown verb {word}")),
@@ -151,8 +156,8 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Optio
         }
     }
     options.verb = verb.ok_or("no verb")?;
-    if options.verb == Verb::Icount && !options.names.is_empty() {
-        return Err("icount counts everything: it takes no names".to_owned());
+    if matches!(options.verb, Verb::Icount | Verb::Placement) && !options.names.is_empty() {
+        return Err("icount and placement count everything: they take no names".to_owned());
     }
     Ok(Some(options))
 }
@@ -203,7 +208,10 @@ mod tests {
         assert!(read("frob").unwrap_err().contains("frob"));
         assert!(read("grade --frob").unwrap_err().contains("--frob"));
         assert!(read("grade --nic").unwrap_err().contains("needs a value"));
-        assert!(read("icount udp").unwrap_err().contains("no names"));
+        for verb in ["icount", "placement"] {
+            let words = read(&format!("{verb} udp")).unwrap_err();
+            assert!(words.contains("no names"), "{words}");
+        }
         for minutes in ["0", "ten", "-1", "99999999"] {
             let words = read(&format!("soak --minutes {minutes}")).unwrap_err();
             assert!(words.contains("--minutes"), "{words}");

@@ -102,7 +102,7 @@ extern "C" fn trap_entry(frame: &mut Frame) -> TrapReturn {
 
 global_asm!(
     r#"
-    .pushsection .text.trap, "ax", @progbits
+    .pushsection .text.trap_stubs, "ax", @progbits
 
     // One stub a vector, 16 bytes apart. Each leaves vector and error code on the stack.
     .balign 16
@@ -121,6 +121,12 @@ trap_stubs:
     jmp trap_common
     .set vector, vector + 1
     .endr
+    .cfi_endproc
+    .popsection
+
+    .pushsection .text.trap, "ax", @progbits
+    .cfi_startproc
+    .cfi_undefined rip
 
     .macro push_general
     pushq %rax
