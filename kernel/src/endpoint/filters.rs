@@ -9,7 +9,8 @@
 //! ARP packets, messages of neighbour discovery and frames to groups go to everybody whom they concern,
 //! and all filters are gone through.
 
-use super::headers::{ARP, Headers, IPV4, IPV6, Part, Resolution, TCP, UDP, is_group};
+use super::headers::{ARP, Flow, Headers, IPV4, IPV6, Part, Resolution, TCP, UDP, is_group};
+use super::memory::Shared;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::nic::MacAddress;
 use abi::{Error, Result};
@@ -18,6 +19,8 @@ use core::cmp::Ordering;
 use core::net::{IpAddr, Ipv6Addr};
 use heapless::Deque;
 
+/// What a VLAN tag begins with (IEEE 802.1Q, 802.1ad): behind one may be anything.
+const TAGS: [u16; 2] = [0x8100, 0x88a8];
 /// The most sets of fields that can be given: the station always is.
 const SETS_MAX: usize = 16;
 /// Packets whose fragments are followed at the same time for one endpoint. Its oldest is forgotten.
@@ -35,6 +38,10 @@ pub struct Filters {
     stations: Vec<MacAddress>,
     /// For each set of fields that some filter gives: the bits of a key that they are.
     sets: heapless::Vec<Key, SETS_MAX>,
+    /// The flow of which a frame was looked up last, and for whom that was.
+    received: Option<(Flow, Receivers)>,
+    /// The flow of which an endpoint sent a frame last, that endpoint, and where the frame went.
+    sent: Option<(u8, Flow, Way)>,
     /// For each endpoint, packets whose first fragment had what the others do not have.
     followed: Vec<(u8, Deque<Packet, PACKETS_MAX>)>,
 }
@@ -68,6 +75,15 @@ pub enum Receivers {
     One(u8),
     /// For all of these, a bit each.
     Each(u64),
+}
+
+/// Where a frame goes that an endpoint sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// It goes to the card.
+    pub leaves: bool,
+    /// The other endpoints that it is for, a bit each.
+    pub receivers: u64,
 }
 
 /// Why filters were refused.
@@ -127,6 +143,7 @@ impl Filters {
 
     fn sort(&mut self) {
         self.sorted.sort_unstable_by_key(|entry| entry.key);
+        (self.received, self.sent) = (None, None);
         self.stations.clear();
         let stations = self.sorted.iter().filter_map(|entry| entry.filter.station);
         self.stations.extend(stations);
@@ -142,8 +159,52 @@ impl Filters {
         }
     }
 
+    /// For whom the received frame of `len` bytes is that is in memory at `start`.
+    #[inline]
+    pub fn receivers_of(&mut self, memory: &impl Shared, start: usize, len: usize) -> Receivers {
+        let flow = Flow::load(memory, start, len);
+        if let (Some(flow), Some((latest, receivers))) = (flow, self.received)
+            && flow == latest
+        {
+            return receivers;
+        }
+        let headers = Headers::load(memory, start, len);
+        let receivers = headers.map_or(Receivers::Nobody, |headers| self.receivers(&headers));
+        self.received = flow.map(|flow| (flow, receivers));
+        receivers
+    }
+
+    /// Where the frame of `len` bytes goes that is in memory at `start`, and that an endpoint with the
+    /// filters `own` sends. What goes to a station of others does not leave.
+    ///
+    /// # Errors
+    /// [`nic::Error::BadHeaders`]; [`nic::Error::BadSource`] if it may not.
+    #[inline]
+    pub fn way_of(
+        &mut self,
+        (endpoint, own): (u8, &[Filter]),
+        memory: &impl Shared,
+        start: usize,
+        len: usize,
+    ) -> core::result::Result<Way, nic::Error> {
+        let flow = Flow::load(memory, start, len);
+        if let (Some(flow), Some((sender, latest, way))) = (flow, self.sent)
+            && flow == latest
+            && sender == endpoint
+        {
+            return Ok(way);
+        }
+        let headers = Headers::load(memory, start, len).ok_or(nic::Error::BadHeaders)?;
+        if !self.may_send(own, &headers) {
+            return Err(nic::Error::BadSource);
+        }
+        let way = self.way(endpoint, &headers);
+        self.sent = flow.map(|flow| (endpoint, flow, way));
+        Ok(way)
+    }
+
     /// For whom a frame is.
-    pub fn receivers(&mut self, headers: &Headers) -> Receivers {
+    fn receivers(&mut self, headers: &Headers) -> Receivers {
         if headers.resolves {
             return self.each(|filter| resolution_concerns(filter, headers));
         }
@@ -175,23 +236,23 @@ impl Filters {
         receiver.map_or(Receivers::Nobody, Receivers::One)
     }
 
-    /// Where a frame goes that this endpoint sends: whether it goes to the card, and the others whom it is
-    /// for. What goes to a station of theirs does not leave.
-    pub fn way(&mut self, endpoint: u8, headers: &Headers) -> (bool, u64) {
-        let leaves = headers.is_to_group()
-            || self
-                .stations
-                .binary_search(&headers.destination.station)
-                .is_err();
-        if leaves && !headers.is_to_group() {
-            return (true, 0);
-        }
-        let receivers = match self.receivers(headers) {
+    fn way(&mut self, endpoint: u8, headers: &Headers) -> Way {
+        let station = &headers.destination.station;
+        let is_to_group = is_group(station);
+        let leaves = is_to_group || self.stations.binary_search(station).is_err();
+        let receivers = match leaves && !is_to_group {
+            true => Receivers::Nobody,
+            false => self.receivers(headers),
+        };
+        let receivers = match receivers {
             Receivers::Nobody => 0,
             Receivers::One(receiver) => 1 << receiver,
             Receivers::Each(receivers) => receivers,
         };
-        (leaves, receivers & !(1 << endpoint))
+        Way {
+            leaves,
+            receivers: receivers & !(1 << endpoint),
+        }
     }
 
     /// The filter that describes a frame to a station.
@@ -203,17 +264,19 @@ impl Filters {
             protocol: headers.protocol,
             port: headers.destination.port,
         });
-        // The sets that give nothing which the frame does not have.
-        let sets = self
-            .sets
-            .iter()
-            .filter(|set| given(set) & !given(&all) == 0);
-        let places = sets.map(|set| {
-            let key = core::array::from_fn(|word| all[word] & set[word]);
-            self.sorted
-                .binary_search_by(|entry| compare(&entry.key, &key))
-        });
-        places.flatten().next().map(|place| &self.sorted[place])
+        for set in &self.sets {
+            // A set that gives what the frame does not have describes it not.
+            if given(set) & !given(&all) == 0 {
+                let key = core::array::from_fn(|word| all[word] & set[word]);
+                let place = self
+                    .sorted
+                    .binary_search_by(|entry| compare(&entry.key, &key));
+                if let Ok(place) = place {
+                    return self.sorted.get(place);
+                }
+            }
+        }
+        None
     }
 
     /// The later fragments of a packet go where the first one went: to this endpoint, or to nobody.
@@ -243,13 +306,13 @@ impl Filters {
     /// Whether the endpoint with the filters `own` may send a frame: whether an answer to it would be
     /// the endpoint's. A packet may come from no address yet, as those that ask for one do. What cannot
     /// be read may not be sent: a peer might read it.
-    pub fn may_send(&self, own: &[Filter], headers: &Headers) -> bool {
+    fn may_send(&self, own: &[Filter], headers: &Headers) -> bool {
         let source = &headers.source;
         let is_readable = match headers.ethertype {
             ARP | IPV4 => source.address.is_some(),
             // A message of neighbour discovery may be behind any number of headers.
             IPV6 => source.address.is_some() && headers.protocol.is_some(),
-            _ => true,
+            ethertype => !TAGS.contains(&ethertype),
         };
         let resolution = headers.resolution.unwrap_or_default();
         let says_itself = resolution.claimed.is_some()
@@ -264,18 +327,19 @@ impl Filters {
 
     /// Whether the endpoint with the filters `own` may send a frame that says it has this address.
     fn may_claim(&self, own: &[Filter], headers: &Headers, address: Option<IpAddr>) -> bool {
-        let is_own = own.iter().any(|filter| {
-            let is_right = match headers.resolves {
-                true => resolves(filter, headers),
-                false => agrees(filter, headers, headers.source.port),
-            };
-            is_right
-                && filter.station == Some(headers.source.station)
-                && may_come_from(filter, address)
-        });
-        // Who gives no address may not take one that another gives.
         let takes = |filter: &Filter| filter.address.is_some() && filter.address == address;
-        is_own && (own.iter().any(takes) || !self.sorted.iter().any(|entry| takes(&entry.filter)))
+        let (mut is_own, mut is_taken) = (false, false);
+        for filter in own {
+            is_taken |= takes(filter);
+            is_own |= filter.station == Some(headers.source.station)
+                && may_come_from(filter, address)
+                && match headers.resolves {
+                    true => resolves(filter, headers),
+                    false => agrees(filter, headers, headers.source.port),
+                };
+        }
+        // Who gives no address may not take one that another gives.
+        is_own && (is_taken || !self.sorted.iter().any(|entry| takes(&entry.filter)))
     }
 }
 

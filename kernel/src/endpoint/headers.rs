@@ -258,6 +258,42 @@ pub fn is_group(station: &MacAddress) -> bool {
     station[0] & 1 == 1
 }
 
+/// What is alike in all whole IPv4 packets without options of a flow, of stations, addresses and ports: all
+/// that [`Headers`] says of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Flow([u32; 9]);
+
+impl Flow {
+    /// Of the frame of `len` bytes that is in memory at `start`; `None` if it has no such packet.
+    #[inline]
+    pub fn load(memory: &impl Shared, start: usize, len: usize) -> Option<Flow> {
+        // Up to the ports; rounded up.
+        const WORDS: usize = 10;
+        if len < WORDS * size_of::<u32>() || !start.is_multiple_of(size_of::<u32>()) {
+            return None;
+        }
+        let words: [u32; WORDS] = memory.load_words(start);
+        let bytes = |word: u32, mask: [u8; 4]| word & u32::from_le_bytes(mask);
+        // Without the type of service, and the time to live.
+        let kind = bytes(words[3], [0xff, 0xff, 0xff, 0]);
+        let protocol = bytes(words[5], [0xff, 0xff, 0, 0xff]);
+        let is_plain = kind == u32::from_le_bytes([8, 0, 0x45, 0]);
+        let is_whole = bytes(protocol, [0x3f, 0xff, 0, 0]) == 0;
+        (is_plain && is_whole).then_some(Flow([
+            words[0],
+            words[1],
+            words[2],
+            kind,
+            protocol,
+            // Without the checksum.
+            bytes(words[6], [0, 0, 0xff, 0xff]),
+            words[7],
+            words[8],
+            bytes(words[9], [0xff, 0xff, 0, 0]),
+        ]))
+    }
+}
+
 /// Options that end early, contradict each other, or are of no Ethernet.
 struct Unreadable;
 

@@ -1,7 +1,6 @@
 //! A card that several have: each received frame goes to the one whom a filter names.
 
 use super::filters::{Filters, Receivers};
-use super::headers::Headers;
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
@@ -174,14 +173,14 @@ impl<M: Shared, T: Machine> Switching<'_, M, T> {
             return 0;
         }
         // A piece that others follow is longer than all headers.
-        let headers = Headers::load(self.memory, area.receive.start + first.offset, first.len);
-        let receivers = match headers.map(|headers| filters.receivers(&headers)) {
-            None | Some(Receivers::Nobody) => {
+        let start = area.receive.start + first.offset;
+        let receivers = match filters.receivers_of(self.memory, start, first.len) {
+            Receivers::Nobody => {
                 counters.unmatched += 1;
                 0
             }
-            Some(Receivers::One(endpoint)) => 1 << endpoint,
-            Some(Receivers::Each(endpoints)) => endpoints,
+            Receivers::One(endpoint) => 1 << endpoint,
+            Receivers::Each(endpoints) => endpoints,
         };
         let len = pieces.iter().map(|piece| piece.len).sum();
         for endpoint in each(receivers) {

@@ -46,9 +46,10 @@ pub const SCENES: [(&str, &[Workload]); 6] = [
 ];
 
 /// Counts that must not be more than so many times others.
-pub const RATIOS: [(&str, &str, f64); 3] = [
+pub const RATIOS: [(&str, &str, f64); 4] = [
     // A frame of a part of a card is copied, each way.
     ("udp-echo-shared", "udp-echo", 1.35),
+    ("download-mib-shared", "download-mib", 1.35),
     // What others have declared costs a frame next to nothing.
     ("udp-echo-shared-16", "udp-echo-shared", 1.1),
     ("udp-echo-shared-64", "udp-echo-shared", 1.1),

@@ -2,7 +2,7 @@
 
 use super::Tenant;
 use crate::account::{Accounts, Counter as Clock};
-use crate::endpoint::headers::Headers;
+use crate::endpoint::filters::Way;
 use crate::endpoint::memory::Shared;
 use crate::endpoint::passing::Passing;
 use crate::endpoint::switch::{Switch, each};
@@ -13,9 +13,6 @@ use nic::{Error, FrameArea, FrameBuffers, Nic, Outgoing, Piece, ReceiveInfo};
 
 /// Frames that are copied and sent together.
 const AT_ONCE: usize = 16;
-
-/// What a VLAN tag begins with (IEEE 802.1Q, 802.1ad).
-const TAGS: [u16; 2] = [0x8100, 0x88a8];
 
 /// A tenant at work: what it exchanges passes between its buffers and the card's.
 pub struct AtWork<'a, M> {
@@ -74,7 +71,10 @@ impl<M: Shared> AtWork<'_, M> {
             looked_at += 1;
             let frame = Outgoing { buffer, ..*frame };
             let passed = match self.way(at, &frame) {
-                Ok((true, 0)) => {
+                Ok(Way {
+                    leaves: true,
+                    receivers: 0,
+                }) => {
                     // There is room for all.
                     let _ = queued.push(frame);
                     continue;
@@ -125,22 +125,17 @@ impl<M: Shared> AtWork<'_, M> {
         }
     }
 
-    /// Where a frame goes that the tenant wants to send, and that is in the card's buffer: see
-    /// [`crate::endpoint::filters::Filters::way`].
+    /// Where a frame goes that the tenant wants to send, and that is in the card's buffer.
     ///
     /// # Errors
     /// Why the tenant may not: [`Error::Unsupported`], [`Error::BadHeaders`], [`Error::BadSource`].
-    fn way(&mut self, at: usize, frame: &Outgoing) -> Result<(bool, u64), Error> {
+    fn way(&mut self, at: usize, frame: &Outgoing) -> Result<Way, Error> {
         if frame.options.vlan.is_some() {
             return Err(Error::Unsupported);
         }
-        let headers = Headers::load(self.memory, at, frame.len).ok_or(Error::BadHeaders)?;
+        let sender = (self.place, &self.tenant.filters[..]);
         let filters = &mut self.switch.filters;
-        let is_own = filters.may_send(&self.tenant.filters, &headers);
-        match is_own && !TAGS.contains(&headers.ethertype) {
-            true => Ok(filters.way(self.place, &headers)),
-            false => Err(Error::BadSource),
-        }
+        filters.way_of(sender, self.memory, at, frame.len)
     }
 
     /// Passes a frame on to other tenants and, if it `leaves`, to the card too: says whether its buffer is
@@ -153,7 +148,7 @@ impl<M: Shared> AtWork<'_, M> {
         &mut self,
         at: usize,
         frame: &Outgoing,
-        (leaves, receivers): (bool, u64),
+        Way { leaves, receivers }: Way,
     ) -> Result<bool, Error> {
         let passing = Passing::new(self.memory, at, frame, self.nic.facts());
         if leaves {
