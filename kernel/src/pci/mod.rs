@@ -7,6 +7,7 @@
 //! function    one function described from its header; enabling it
 //! scan        every bus from bus 0 through every bridge
 //! driver      the attach table: which driver for which function
+//! sriov       virtual functions: turned on, placed in memory, and described
 //! network     what is said of network controllers that no driver takes
 //! ```
 //!
@@ -32,6 +33,7 @@ mod function;
 mod msi;
 mod network;
 mod scan;
+mod sriov;
 #[cfg(test)]
 mod tests;
 
@@ -45,3 +47,4 @@ pub use function::{
 pub use msi::{Message, Msi, MsiX};
 pub use network::{Drives, NETWORK, NoDriver};
 pub use scan::{Scan, scan};
+pub use sriov::{SR_IOV, SrIov, SrIovError, Virtual, bridge_windows, forward_ari};
