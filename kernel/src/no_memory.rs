@@ -559,7 +559,7 @@ fn works_without_memory(nic: &mut dyn Nic, arrive: impl Fn(&[u8]), settle: impl 
             if round % 50 == 0 {
                 settle();
             }
-            without("interrupt", &mut |nic| _ = nic.on_interrupt());
+            without("interrupt", &mut |nic| _ = nic.on_interrupt(None));
             without("receive", &mut |nic| {
                 let mut buffer = [0; 2048];
                 if round % 2 == 0 {

@@ -2,8 +2,9 @@
 
 use crate::bus::Bus;
 use crate::error::Error;
-use crate::in_place::{FrameArea, Outgoing, Piece};
+use crate::in_place::{Outgoing, Piece};
 use crate::interface::Events;
+use crate::pool::Buffers;
 use crate::refusals::Refusals;
 use abi::nic::{Filters, Link};
 
@@ -12,84 +13,90 @@ const STUCK_TICKS: u32 = 3;
 
 /// What only the driver of one kind of card knows.
 ///
-/// Methods for work are called while the card runs and is sound, unless they say otherwise. Their errors
-/// are what the hardware did, or what the calls of [`crate::Nic`] and [`crate::FrameBuffers`] name that
-/// are made of them. One that [`Error::breaks_card`] ends all work until [`Chip::bring_up`] has
-/// succeeded again.
+/// The driver calls these methods while the card runs and is sound, unless they say otherwise. Their
+/// errors are what the hardware did, or those that the calls of [`crate::Nic`] and
+/// [`crate::FrameBuffers`] name that are made of them. After one that [`Error::breaks_card`] no work is
+/// done until [`Chip::bring_up`] has succeeded again.
 pub trait Chip {
-    /// How it reaches the world.
+    /// How the chip reaches the world.
     type Bus: Bus;
-    /// Whether it has a [`Chip::loop_back`].
-    const HAS_LOOPBACK: bool = false;
 
-    /// Its bus.
+    /// The chip's bus.
     fn bus(&mut self) -> &mut Self::Bus;
 
-    /// Where its buffers are.
-    fn frame_area(&self) -> &FrameArea;
-
-    /// From any state to running, with empty rings, as is noted in [`Status::are_rings_laid`]. Buffers
-    /// that somebody holds stay with their holder.
+    /// From any state to running, with empty rings. Received buffers that somebody holds stay with
+    /// their holder.
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error>;
 
-    /// The same, but what is sent is received by the card itself, and not put on the wire.
+    /// The same, but the card receives what it sends, and puts nothing on the wire.
     fn loop_back(&mut self, status: &mut Status) -> Result<(), Error> {
         let _ = status;
         Err(Error::Unsupported)
     }
 
-    /// Ends the work of a card, as far as that goes without a reset.
+    /// Ends the work of the card, as far as that goes without a reset.
     fn quiesce(&mut self);
 
     /// From any state to one without DMA and interrupts.
     fn halt(&mut self, status: &mut Status) -> Result<(), Error>;
 
-    /// Frames in the rings, sent and received ones, which a reset will lose. In any state.
+    /// How many frames are in the rings, sent and received ones, which a reset will lose. In any state.
     fn in_rings(&mut self) -> (u64, u64);
 
-    /// Takes all buffers of a halted card back: whoever held them is gone.
+    /// Takes all received buffers of a halted card back: whoever held them is gone.
     fn forget(&mut self);
 
-    /// Once a second: looks at the link, and after work that an interrupt should have announced. True
-    /// if a transmit ring is stuck, by its [`Watchdog`].
-    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error>;
+    /// Once a second: looks at the link, and whether frames have come that an interrupt should have
+    /// announced.
+    fn look_after(&mut self, status: &mut Status) -> Result<(), Error>;
 
-    /// The line that the card may share, or its only message, interrupts.
-    fn on_interrupt(&mut self, status: &mut Status) -> Result<Option<Events>, Error>;
+    /// Once a second: whether a transmit ring is stuck, by its [`Watchdog`].
+    fn is_stuck(&mut self, has_link: bool) -> bool;
 
-    /// A message of its own interrupts.
-    fn on_vector(&mut self, vector: u16, status: &mut Status) -> Result<Option<Events>, Error> {
-        let _ = vector;
-        self.on_interrupt(status)
-    }
+    /// The card interrupts: by this one of its messages, or by the line that it may share. `None` if the
+    /// card did not ask for attention. [`Events::TRANSMIT_SPACE`] means that the card has sent frames.
+    fn on_interrupt(
+        &mut self,
+        message: Option<u16>,
+        status: &mut Status,
+    ) -> Result<Option<Events>, Error>;
 
-    /// Chooses frames: for a card that `is_at_work` at once, for any other when it is brought up. True
-    /// if this one must be brought up anew for it. In any state.
+    /// Chooses frames: at once for a card that `is_at_work`, and otherwise when it is brought up. True
+    /// if this card must be brought up anew for it. In any state.
     fn set_filters(&mut self, filters: &Filters<'_>, is_at_work: bool) -> Result<bool, Error>;
 
     /// Adds up what the card has counted.
     fn harvest(&mut self) -> Result<(), Error>;
 
-    /// Visits the counters of card and rings, and those of [`Status::counters`]. In any state.
-    fn visit(&mut self, status: &Status, visit: &mut dyn FnMut(&str, u64));
+    /// Visits the counters of the card and of its rings, which do not know what became of the frames
+    /// that they handed over. In any state.
+    fn visit(&mut self, common: &Counters, visit: &mut dyn FnMut(&str, u64));
 
-    /// Gives buffers away. [`Chip::await_room`] follows if they are fewer than were asked for.
-    fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error>;
-
-    /// Takes a buffer back that was given away. In any state.
-    fn put_back(&mut self, buffer: u16) -> Result<(), Error>;
-
-    /// Puts frames into the ring. [`Chip::await_room`] follows on [`Error::WouldBlock`].
-    fn queue(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>);
+    /// Puts frames into the ring, in order, until one fails, and notes their buffers as being there.
+    /// Returns how many frames there were, and why the next was refused.
+    fn queue(&mut self, frames: &[Outgoing], buffers: &mut Buffers) -> (usize, Result<(), Error>);
 
     /// Tells the card of the frames in the ring.
     fn kick(&mut self) -> Result<(), Error>;
 
-    /// A sender was refused for lack of room, and all frames are on their way. True if there is room by
-    /// now; otherwise the card interrupts when there is.
-    fn await_room(&mut self) -> Result<bool, Error>;
+    /// Takes frames that were sent out of the ring, and their buffers back. In any state.
+    fn reclaim(&mut self, buffers: &mut Buffers);
 
-    /// Whether whatever has come interrupts, or has already, so that its reader may sleep without a
+    /// Whether no frame is in a transmit ring.
+    fn is_idle(&self) -> bool;
+
+    /// Whether the ring that refused a frame last has so much room again that it is worth waking the
+    /// sender.
+    fn has_room(&self, buffers: &mut Buffers) -> bool;
+
+    /// Has the card interrupt, once, when it has sent some of the frames that it was told of.
+    fn arm_transmit(&mut self) -> Result<(), Error>;
+
+    /// Nobody waits any more for what [`Chip::arm_transmit`] has asked for. The interrupt may come all the
+    /// same.
+    fn silence_transmit(&mut self) {}
+
+    /// Whether whatever has come interrupts, or has already, so that the reader may sleep without a
     /// look at the rings.
     fn will_interrupt(&mut self) -> bool {
         false
@@ -99,22 +106,13 @@ pub trait Chip {
     fn lend(&mut self, arm: bool, max: usize, take: &mut dyn FnMut(&Piece))
     -> Result<usize, Error>;
 
-    /// A lent frame of `len` bytes, with this piece in it, was too long for its reader: it counts as
-    /// dropped.
-    fn count_unread(&mut self, piece: &Piece, len: usize);
-
-    /// Takes lent buffers back. In any state.
-    fn give_back(&mut self, buffers: &[u16]) -> Result<(), Error>;
-
-    /// Has a card that ran out of buffers go on with those that were given back.
-    fn go_on(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
+    /// Takes lent buffers back. In any state; a card that `is_at_work` goes on if it ran out of them.
+    fn give_back(&mut self, buffers: &[u16], is_at_work: bool) -> Result<(), Error>;
 
     /// Whether something has come, by a look at memory alone.
     fn has_received(&mut self) -> bool;
 
-    /// Silences what [`Chip::lend`] has armed.
+    /// Takes back that [`Chip::lend`] has armed the interrupt.
     fn silence_receive(&mut self);
 }
 
@@ -127,8 +125,6 @@ pub struct Status {
     pub pending: Events,
     /// What every card counts.
     pub counters: Counters,
-    /// The rings hold frames that were not counted as lost.
-    pub are_rings_laid: bool,
 }
 
 /// What every card counts.
@@ -140,6 +136,9 @@ pub struct Counters {
     pub tx_dropped: u64,
     /// Frames that were refused, by reason.
     pub tx_refused: Refusals,
+    /// Frames, and their bytes, that the rings handed over, but that were too long for their reader.
+    pub rx_unread: u64,
+    pub rx_unread_octets: u64,
     /// What was in the rings at resets.
     pub tx_lost: u64,
     pub rx_lost: u64,
@@ -149,6 +148,26 @@ pub struct Counters {
     pub resets: u64,
     /// Descriptors, or places in a ring, that cannot be.
     pub bad_descriptors: u64,
+}
+
+impl Counters {
+    /// Visits the counters by name.
+    pub fn visit(&self, visit: &mut dyn FnMut(&str, u64)) {
+        for (name, value) in [
+            ("tx_ring_full", self.tx_ring_full),
+            ("tx_dropped", self.tx_dropped),
+            ("tx_lost_in_reset", self.tx_lost),
+            ("tx_hangs", self.tx_hangs),
+            ("rx_dropped_small_buffer", self.rx_unread),
+            ("rx_lost_in_reset", self.rx_lost),
+            ("link_changes", self.link_changes),
+            ("resets", self.resets),
+            ("bad_descriptors", self.bad_descriptors),
+        ] {
+            visit(name, value);
+        }
+        self.tx_refused.visit(visit);
+    }
 }
 
 impl Status {
@@ -170,7 +189,7 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A ring of which so many frames were sent so far.
+    /// The watchdog of a ring of which so many frames were sent so far.
     pub fn new(completed: u64) -> Self {
         Watchdog {
             completed,

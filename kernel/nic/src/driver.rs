@@ -8,16 +8,17 @@
 //!        `------------------------+----------------------------'
 //! ```
 //!
-//! A [`Driver`] keeps that state, tells events, counts what every card counts, and copies frames for
-//! callers that want no buffers of their own. It has all of that from a [`Chip`], which knows
-//! registers, rings and descriptors of one kind of card, and which is asked for work only while it
-//! runs and is sound.
+//! A [`Driver`] keeps that state, knows who has which buffer to send from, wakes senders that wait for
+//! room, tells events, counts what every card counts, and copies frames for callers that want no buffers
+//! of their own. A [`Chip`] knows registers, rings and descriptors of one kind of card. The driver asks it
+//! for work only while the card runs and is sound.
 
 use crate::bus::Bus;
 use crate::chip::{Chip, Status};
 use crate::error::Error;
 use crate::in_place::{FrameArea, Outgoing, Piece, ReceiveInfo};
 use crate::interface::{Events, Facts, FrameBuffers, Nic};
+use crate::pool::Buffers;
 use crate::reserve;
 use abi::nic::{Filters, Link, SendOptions};
 
@@ -26,30 +27,60 @@ const LOOPBACK_US: u32 = 100_000;
 const POLL_US: u32 = 1_000;
 /// EtherType for experiments (IEEE 802, local experimental 1).
 const ETHERTYPE_EXPERIMENT: [u8; 2] = [0x88, 0xb5];
+/// Buffers that are out before it is worth a look which of them are free again.
+const REUSED: usize = 64;
+
+/// What a sender waits for.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Buffers for frames of that length.
+    Buffers(usize),
+    /// Room in the ring that refused its frame.
+    Ring,
+}
 
 /// The driver of a card with such a chip.
 pub struct Driver<C> {
     chip: C,
     facts: Facts,
+    area: FrameArea,
+    buffers: Buffers,
+    /// What the sender waits for that was refused last.
+    wanted: Option<Wanted>,
     status: Status,
     running: bool,
+    /// The rings hold frames that were not counted as lost.
+    are_rings_laid: bool,
     /// What broke the card; `tick` tries to mend it.
     fault: Option<Error>,
 }
 
 impl<C: Chip> Driver<C> {
-    /// The driver of a card that is halted.
-    pub(crate) fn stopped(chip: C, facts: Facts, link: Link) -> Self {
-        Driver {
+    /// The driver of a card that is halted, with its buffers there.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(crate) fn stopped(
+        chip: C,
+        facts: Facts,
+        area: FrameArea,
+        link: Link,
+    ) -> Result<Self, Error> {
+        let status = Status {
+            link,
+            ..Status::default()
+        };
+        Ok(Driver {
             chip,
             facts,
-            status: Status {
-                link,
-                ..Status::default()
-            },
+            buffers: Buffers::new(area.memory)?,
+            area,
+            wanted: None,
+            status,
             running: false,
+            are_rings_laid: false,
             fault: None,
-        }
+        })
     }
 
     /// Refuses work while stopped or broken.
@@ -89,13 +120,22 @@ impl<C: Chip> Driver<C> {
     #[cold]
     fn mend(&mut self) {
         self.count_lost();
-        match self.chip.bring_up(&mut self.status) {
+        match self.bring_up(C::bring_up) {
             Ok(()) => {
                 self.fault = None;
                 self.status.pending |= Events::all();
             }
             Err(error) => self.break_down(error),
         }
+    }
+
+    /// Has the chip bring itself up, with empty rings.
+    fn bring_up(&mut self, by: fn(&mut C, &mut Status) -> Result<(), Error>) -> Result<(), Error> {
+        self.wanted = None;
+        self.buffers.empty_rings();
+        by(&mut self.chip, &mut self.status)?;
+        self.are_rings_laid = true;
+        Ok(())
     }
 
     fn halt(&mut self) -> Result<(), Error> {
@@ -110,7 +150,8 @@ impl<C: Chip> Driver<C> {
 
     /// Counts the frames in the rings, which a reset follows: once, however often that is tried.
     fn count_lost(&mut self) {
-        if core::mem::take(&mut self.status.are_rings_laid) {
+        if core::mem::take(&mut self.are_rings_laid) {
+            self.chip.reclaim(&mut self.buffers);
             let (sent, received) = self.chip.in_rings();
             self.status.counters.tx_lost += sent;
             self.status.counters.rx_lost += received;
@@ -137,7 +178,8 @@ impl<C: Chip> Driver<C> {
             } else if fits {
                 return Ok((len, piece.info));
             } else {
-                self.chip.count_unread(&piece, len);
+                self.status.counters.rx_unread += 1;
+                self.status.counters.rx_unread_octets += len as u64;
                 return Err(Error::BufferTooSmall { len });
             }
         }
@@ -149,11 +191,11 @@ impl<C: Chip> Driver<C> {
         for (index, byte) in frame.iter_mut().enumerate() {
             *byte = (index * 7 + index / 256) as u8;
         }
-        frame[..6].copy_from_slice(&self.mac());
-        frame[6..12].copy_from_slice(&self.mac());
+        frame[..6].copy_from_slice(&self.facts.mac);
+        frame[6..12].copy_from_slice(&self.facts.mac);
         frame[12..14].copy_from_slice(&ETHERTYPE_EXPERIMENT);
         self.send(&frame, &SendOptions::default(), false)?;
-        let mut received = reserve::filled(0, self.frame_max())?;
+        let mut received = reserve::filled(0, self.facts.frame_max)?;
         for _ in 0..LOOPBACK_US / POLL_US {
             match self.receive_piece(false) {
                 Err(Error::WouldBlock) => self.chip.bus().delay_us(POLL_US),
@@ -169,29 +211,61 @@ impl<C: Chip> Driver<C> {
         Err(Error::SelfTest)
     }
 
-    /// What an interrupt brought, with what was found before; `None` if the card did not ask.
-    fn interrupted(&mut self, result: Result<Option<Events>, Error>) -> Option<Events> {
-        match self.note(result) {
-            Ok(events) => events.map(|events| events | self.take_events()),
-            Err(_) => Some(self.take_events()),
-        }
+    /// Looks after a running card; whether it is stuck.
+    fn look_after(&mut self) -> Result<bool, Error> {
+        self.chip.look_after(&mut self.status)?;
+        self.chip.kick()?;
+        self.chip.reclaim(&mut self.buffers);
+        self.look_for_room();
+        Ok(self.chip.is_stuck(self.status.link.up))
     }
 
     /// A sender finds no room: has all that is queued sent, and sees to the event.
-    fn want_room(&mut self) -> Result<(), Error> {
+    fn want_room(&mut self, wanted: Wanted) -> Result<(), Error> {
         self.status.counters.tx_ring_full += 1;
         self.chip.kick()?;
-        if self.chip.await_room()? {
-            self.status.pending |= Events::TRANSMIT_SPACE;
+        self.wanted = Some(wanted);
+        self.await_room()
+    }
+
+    /// Tells a sender that waits of room, or has the card interrupt when there may be some.
+    fn await_room(&mut self) -> Result<(), Error> {
+        self.look_for_room();
+        if self.wanted.is_some() {
+            self.chip.arm_transmit()?;
+            self.look_for_room();
         }
         Ok(())
+    }
+
+    /// Tells a sender that waits if there is room for it: a quarter of what there is, since a wake-up is
+    /// worth it for that.
+    fn look_for_room(&mut self) {
+        let Some(wanted) = self.wanted else {
+            return;
+        };
+        self.chip.reclaim(&mut self.buffers);
+        let ring = self.facts.transmit_ring;
+        let has_room = match wanted {
+            Wanted::Ring => self.chip.has_room(&mut self.buffers),
+            Wanted::Buffers(len) => self.buffers.that_hold(len).is_ok_and(|pool| {
+                let quarter = pool.capacity().min(ring) / 4;
+                pool.free_count() >= quarter.max(1)
+            }),
+        };
+        // With nothing in flight no more comes free but what the sender has himself.
+        if has_room || self.chip.is_idle() {
+            self.wanted = None;
+            self.chip.silence_transmit();
+            self.status.pending |= Events::TRANSMIT_SPACE;
+        }
     }
 
     /// Why a sender is refused, which is counted.
     #[cold]
     fn refused(&mut self, mut error: Error) -> Error {
         if matches!(error, Error::WouldBlock)
-            && let Err(worse) = self.want_room()
+            && let Err(worse) = self.want_room(Wanted::Ring)
         {
             error = worse;
         }
@@ -205,15 +279,23 @@ impl<C: Chip> Driver<C> {
 
 impl<C: Chip> FrameBuffers for Driver<C> {
     fn frame_area(&self) -> FrameArea {
-        self.chip.frame_area().clone()
+        self.area.clone()
     }
 
     fn take_buffers(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
         self.ready()?;
-        let taken = self.chip.take(len, into);
-        let taken = taken.map_err(|error| self.refused(error))?;
+        let pool = match self.buffers.that_hold(len) {
+            Ok(pool) => pool,
+            Err(error) => return Err(self.refused(error)),
+        };
+        // Those that were in use a moment ago are at hand in the processor's caches.
+        let (free, all) = (pool.free_count(), pool.capacity());
+        if free < into.len() || free + REUSED < all {
+            self.chip.reclaim(&mut self.buffers);
+        }
+        let taken = self.buffers.that_hold(len)?.take_all(into);
         if taken < into.len()
-            && let Err(error) = self.want_room()
+            && let Err(error) = self.want_room(Wanted::Buffers(len))
         {
             return Err(self.refused(error));
         }
@@ -221,7 +303,7 @@ impl<C: Chip> FrameBuffers for Driver<C> {
     }
 
     fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.chip.put_back(buffer)
+        self.buffers.of(buffer).put_back(buffer)
     }
 
     fn drop_buffer(&mut self, buffer: u16) -> Result<(), Error> {
@@ -234,7 +316,7 @@ impl<C: Chip> FrameBuffers for Driver<C> {
         if let Err(error) = self.ready() {
             return (0, Err(self.refused(error)));
         }
-        let (sent, result) = self.chip.queue(frames);
+        let (sent, result) = self.chip.queue(frames, &mut self.buffers);
         (sent, result.map_err(|error| self.refused(error)))
     }
 
@@ -254,12 +336,9 @@ impl<C: Chip> FrameBuffers for Driver<C> {
     }
 
     fn return_buffers(&mut self, buffers: &[u16]) -> Result<(), Error> {
-        let returned = self.chip.give_back(buffers);
-        if self.ready().is_ok() {
-            let result = self.chip.go_on();
-            self.note(result)?;
-        }
-        returned
+        let is_at_work = self.ready().is_ok();
+        let result = self.chip.give_back(buffers, is_at_work);
+        self.note(result)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -269,14 +348,14 @@ impl<C: Chip> FrameBuffers for Driver<C> {
     }
 
     fn fill_buffer(&mut self, buffer: u16, bytes: &[u8]) {
-        if let Some((offset, room)) = self.chip.frame_area().buffer(buffer) {
+        if let Some((offset, room)) = self.area.buffer(buffer) {
             let len = bytes.len().min(room);
             self.chip.bus().copy_in(offset, &bytes[..len]);
         }
     }
 
     fn read_received(&mut self, offset: usize, into: &mut [u8]) {
-        let start = self.chip.frame_area().receive.start + offset;
+        let start = self.area.receive.start + offset;
         self.chip.bus().copy_out(start, into);
     }
 }
@@ -299,9 +378,9 @@ impl<C: Chip> Nic for Driver<C> {
         self.fault = None;
         // Whoever has buffers is gone, and what is in them was theirs.
         self.chip.forget();
-        let frames = self.chip.frame_area().clone();
-        let cleared = stopped.map(|()| frames.clear(self.chip.bus()));
-        if let Err(error) = cleared.and_then(|()| self.chip.bring_up(&mut self.status)) {
+        self.buffers.refill();
+        let cleared = stopped.map(|()| self.area.clear(self.chip.bus()));
+        if let Err(error) = cleared.and_then(|()| self.bring_up(C::bring_up)) {
             self.stop();
             return Err(error);
         }
@@ -344,24 +423,28 @@ impl<C: Chip> Nic for Driver<C> {
         }
     }
 
-    fn on_interrupt(&mut self) -> Option<Events> {
+    fn on_interrupt(&mut self, message: Option<u16>) -> Option<Events> {
         // A stopped card is masked: it does not ask, and no register needs to be read.
         self.ready().ok()?;
-        let result = self.chip.on_interrupt(&mut self.status);
-        self.interrupted(result)
-    }
-
-    fn on_vector(&mut self, vector: u16) -> Option<Events> {
-        self.ready().ok()?;
-        let result = self.chip.on_vector(vector, &mut self.status);
-        self.interrupted(result)
+        let result = self.chip.on_interrupt(message, &mut self.status);
+        let mut events = match self.note(result) {
+            Ok(events) => events?,
+            Err(_) => Events::empty(),
+        };
+        if events.contains(Events::TRANSMIT_SPACE) {
+            events -= Events::TRANSMIT_SPACE;
+            let result = self.await_room();
+            // The event tells of an error, too.
+            let _ = self.note(result);
+        }
+        Some(events | self.take_events())
     }
 
     fn tick(&mut self) -> Events {
         if self.running && self.fault.is_some() {
             self.mend();
         } else if self.running {
-            let result = self.chip.look_after(&mut self.status);
+            let result = self.look_after();
             // An error is kept in `fault`, told by the next call, and mended at the next tick.
             if let Ok(true) = self.note(result) {
                 self.status.counters.tx_hangs += 1;
@@ -384,18 +467,16 @@ impl<C: Chip> Nic for Driver<C> {
     }
 
     fn self_test(&mut self) -> Result<(), Error> {
-        if !C::HAS_LOOPBACK {
-            return Err(Error::Unsupported);
-        }
         self.stop();
         self.fault = None;
-        let result = self.chip.loop_back(&mut self.status).and_then(|()| {
+        let result = self.bring_up(C::loop_back).and_then(|()| {
             self.running = true;
-            self.send_to_itself(60)?;
-            self.send_to_itself(self.frame_max())
+            let sent = self.send_to_itself(60);
+            let sent = sent.and_then(|()| self.send_to_itself(self.facts.frame_max));
+            // The driver has counted its frames too. Without the card's, the sums are right so far.
+            let _ = self.chip.harvest();
+            sent
         });
-        // The driver has counted its frames too. Without the card's, the sums are right so far.
-        let _ = self.chip.harvest();
         // Not as a sound card, which would keep its link.
         (self.running, self.fault) = (false, None);
         self.stop();
@@ -408,6 +489,7 @@ impl<C: Chip> Nic for Driver<C> {
             // The sums so far are still worth telling.
             let _ = self.note(result);
         }
-        self.chip.visit(&self.status, visit);
+        self.chip.visit(&self.status.counters, visit);
+        self.status.counters.visit(visit);
     }
 }

@@ -9,7 +9,7 @@ use core::fmt;
 pub enum Error {
     /// Nothing to receive, or no room to send; the matching event follows.
     WouldBlock,
-    /// A frame of no bytes, or longer than [`crate::Nic::frame_max`]; refused.
+    /// A frame of no bytes, or longer than [`crate::Facts::frame_max`]; refused.
     BadLength {
         /// What was asked for, in bytes.
         len: usize,

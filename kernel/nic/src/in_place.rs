@@ -70,8 +70,6 @@ pub struct ReceiveInfo {
     pub vlan: Option<u16>,
     /// The receive queue it came by.
     pub queue: u16,
-    /// Hash of its flow (Toeplitz, over addresses and ports), if the card computed one.
-    pub hash: Option<u32>,
 }
 
 /// A received frame, or a part of one.

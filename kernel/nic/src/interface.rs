@@ -168,16 +168,6 @@ pub trait Nic: FrameBuffers {
     /// What never changes.
     fn facts(&self) -> &Facts;
 
-    /// The station address.
-    fn mac(&self) -> MacAddress {
-        self.facts().mac
-    }
-
-    /// Longest frame in bytes, header included and checksum not.
-    fn frame_max(&self) -> usize {
-        self.facts().frame_max
-    }
-
     /// The link, as last seen by [`Nic::start`] or [`Nic::tick`].
     fn link(&self) -> Link;
 
@@ -208,7 +198,7 @@ pub trait Nic: FrameBuffers {
     fn send(&mut self, frame: &[u8], options: &SendOptions, more: bool) -> Result<(), Error>;
 
     /// Copies the next frame, without checksum, to the start of `buffer`. Returns its length in
-    /// bytes, at most [`Nic::frame_max`], and what the card found out about it.
+    /// bytes, at most [`Facts::frame_max`], and what the card found out about it.
     ///
     /// # Errors
     /// [`Error::WouldBlock`] if there is none (an [`Events::RECEIVE`] follows),
@@ -223,9 +213,10 @@ pub trait Nic: FrameBuffers {
     /// [`Nic::has_received`] all the time wants no interrupts.
     fn silence_receive(&mut self);
 
-    /// To be called when the card's line, which it may share, interrupts. `None`: the card did not
-    /// ask. `Some`: it did, and its request is acknowledged.
-    fn on_interrupt(&mut self) -> Option<Events>;
+    /// To be called when the card sends this one of its messages (MSI, MSI-X), or when its line
+    /// interrupts, which it may share. `None`: the card did not ask for attention. `Some`: it did, and its
+    /// request is acknowledged.
+    fn on_interrupt(&mut self, message: Option<u16>) -> Option<Events>;
 
     /// To be called about once a second: looks at the link, and after work that an interrupt should
     /// have announced.
@@ -234,10 +225,6 @@ pub trait Nic: FrameBuffers {
     /// Takes the events that `send`, `flush` and `receive` found themselves, which no interrupt
     /// will announce.
     fn take_events(&mut self) -> Events;
-
-    /// To be called when the card sends the message `vector` of its own (MSI-X), which tells which
-    /// part of it asks. Otherwise as [`Nic::on_interrupt`].
-    fn on_vector(&mut self, vector: u16) -> Option<Events>;
 
     /// Chooses which frames are received besides those to the station and to all; stays across
     /// [`Nic::stop`] and [`Nic::start`].

@@ -35,8 +35,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-#[cfg(test)]
-mod alike;
 mod bus;
 mod chip;
 mod driver;
@@ -49,6 +47,8 @@ pub mod model;
 mod pool;
 mod refusals;
 mod reserve;
+#[cfg(test)]
+mod tests;
 
 pub use abi::nic::{Features, Filters, FrameMemory, Link, MacAddress, Segmentation, SendOptions};
 pub use bus::{Bus, BusAddr};

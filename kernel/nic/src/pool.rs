@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::reserve;
+use abi::nic::FrameMemory;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -142,6 +143,62 @@ impl Pool {
 
     fn place(&mut self, buffer: u16) -> Option<&mut Place> {
         self.places.get_mut(index(self.first, buffer))
+    }
+}
+
+/// The buffers to send from, small and large ones.
+pub struct Buffers {
+    pub small: Pool,
+    pub large: Pool,
+    memory: FrameMemory,
+}
+
+impl Buffers {
+    /// All buffers of this memory, free.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn new(memory: FrameMemory) -> Result<Self, Error> {
+        let ((small, _), (large, _)) = (memory.small, memory.large);
+        Ok(Buffers {
+            small: Pool::new(0..small)?,
+            large: Pool::new(small..small + large)?,
+            memory,
+        })
+    }
+
+    /// Takes all buffers back, whoever has them.
+    pub fn refill(&mut self) {
+        self.small.refill();
+        self.large.refill();
+    }
+
+    /// Takes the buffers back that were in rings, which are no more.
+    pub fn empty_rings(&mut self) {
+        self.small.empty_rings();
+        self.large.empty_rings();
+    }
+
+    /// The pool that the buffer of this number belongs to.
+    pub fn of(&mut self, buffer: u16) -> &mut Pool {
+        match buffer < self.memory.small.0 {
+            true => &mut self.small,
+            false => &mut self.large,
+        }
+    }
+
+    /// The pool of the buffers for frames of `len` bytes.
+    ///
+    /// # Errors
+    /// [`Error::BadLength`] if no buffer is that long.
+    pub fn that_hold(&mut self, len: usize) -> Result<&mut Pool, Error> {
+        let FrameMemory { small, large, .. } = self.memory;
+        match len {
+            0 => Err(Error::BadLength { len }),
+            _ if len <= small.1 as usize => Ok(&mut self.small),
+            _ if len <= large.1 as usize && large.0 > 0 => Ok(&mut self.large),
+            _ => Err(Error::BadLength { len }),
+        }
     }
 }
 

@@ -84,9 +84,9 @@ impl<M: Shared> Cards<M> {
             pci_address: u16::from(address.bus()) << 8
                 | u16::from(address.device()) << 3
                 | u16::from(address.function()),
-            mac: nic.mac(),
+            mac: nic.facts().mac,
             link: nic.link(),
-            frame_max: nic.frame_max() as u16,
+            frame_max: nic.facts().frame_max as u16,
             transmit_ring: nic.facts().transmit_ring as u16,
             receive_ring: nic.facts().receive_ring as u16,
             features: nic.facts().features,
@@ -404,7 +404,7 @@ impl<'a, M: Shared> Found<'a, M> {
     ) -> Result<()> {
         let nic = &self.attached.nic;
         let longest = match options.segment_size {
-            0 => nic.frame_max(),
+            0 => nic.facts().frame_max,
             _ => nic.facts().features.segmentation.frame_max as usize,
         };
         if len == 0 || len > longest as u64 {

@@ -53,7 +53,7 @@ pub enum Holder {
 /// The longest frame that is handed over by copying, in bytes: perhaps one that the card cuts.
 pub fn longest_frame(nic: &dyn Nic) -> usize {
     let cut = nic.facts().features.segmentation.frame_max as usize;
-    nic.frame_max().max(cut)
+    nic.facts().frame_max.max(cut)
 }
 
 impl<M> Card<M> {
@@ -65,7 +65,7 @@ impl<M> Card<M> {
         log::info!(
             "card {number}: {}, MAC {}, {}; rings of {} and {} frames; {interrupts}",
             nic.facts().name,
-            DisplayMac(nic.mac()),
+            DisplayMac(nic.facts().mac),
             DisplayLink(nic.link()),
             nic.facts().transmit_ring,
             nic.facts().receive_ring,

@@ -75,7 +75,7 @@ impl<M: Shared> Cards<M> {
 
     /// The cards' addresses.
     pub fn macs(&self) -> impl Iterator<Item = [u8; 6]> {
-        self.cards.iter().map(|card| card.attached.nic.mac())
+        self.cards.iter().map(|card| card.attached.nic.facts().mac)
     }
 
     /// The interrupt lines in use.
@@ -95,7 +95,7 @@ impl<M: Shared> Cards<M> {
             } = &mut self.card(card).attached;
             let vectors = interrupts.vectors();
             let index = vectors.and_then(|vectors| vectors.index_of(vector));
-            let events = index.and_then(|index| nic.on_vector(index));
+            let events = index.and_then(|index| nic.on_interrupt(Some(index)));
             events.is_some_and(|events| self.tell(card, events, table))
         })
     }
@@ -109,7 +109,7 @@ impl<M: Shared> Cards<M> {
                 nic, interrupts, ..
             } = &mut self.card(card).attached;
             if *interrupts == Interrupts::Line(irq)
-                && let Some(events) = nic.on_interrupt()
+                && let Some(events) = nic.on_interrupt(None)
             {
                 claimed = true;
                 woke |= self.tell(card, events, table);
@@ -248,7 +248,7 @@ impl<M: Shared> Cards<M> {
         let (area, tenant) = match &mut card.holder {
             Holder::Tenants(switch) => {
                 let nic = &*card.attached.nic;
-                let own = switch.filters.add(place, filters, nic.mac())?;
+                let own = switch.filters.add(place, filters, nic.facts().mac)?;
                 let made = M::allocate(PAGE_SIZE as usize)
                     .ok_or(no_memory)
                     .and_then(|area| {

@@ -71,7 +71,7 @@ impl<M: Shared> Tenant<M> {
         let transmit =
             usize::from(small.0) * small.1 as usize + usize::from(large.0) * large.1 as usize;
         let transmit = transmit.next_multiple_of(page);
-        let receive_len = nic.frame_max().next_multiple_of(page / 2);
+        let receive_len = nic.facts().frame_max.next_multiple_of(page / 2);
         let receive = usize::from(RECEIVED) * receive_len;
         let end = transmit + receive.next_multiple_of(page);
         let memory = M::allocate(end).ok_or(Error::NoMemory)?;

@@ -85,6 +85,13 @@ impl<B: Bus> Csr<B> {
         self.bus.write8(regs::MASK, mask);
     }
 
+    /// Masks these causes, too, if they are not masked.
+    pub fn mask_more(&mut self, causes: u8) {
+        if self.mask & causes != causes {
+            self.set_mask(self.mask | causes);
+        }
+    }
+
     /// Acknowledges causes, and changes the mask.
     pub fn acknowledge_and_mask(&mut self, causes: u8, mask: u8) {
         self.bus.write8(regs::ACK, causes);

@@ -58,15 +58,14 @@ mod transmit;
 mod tests;
 
 use self::csr::Csr;
-use self::layout::{BUFFER, FRAMES, cb};
+use self::layout::{FRAMES, cb};
 use self::receive::Receive;
 use self::statistics::Statistics;
 use self::transmit::Transmit;
-use crate::chip::{Chip, Status, Watchdog};
+use crate::chip::{self, Chip, Status, Watchdog};
 use crate::driver::Driver;
-use crate::{
-    Bus, Error, Events, Facts, Features, Filters, FrameArea, MacAddress, Outgoing, Piece, Tail,
-};
+use crate::pool::Buffers;
+use crate::{Bus, Error, Events, Facts, Features, Filters, MacAddress, Outgoing, Piece, Tail};
 
 pub use self::layout::{ARENA_SIZE, FRAME_MAX};
 
@@ -105,8 +104,8 @@ const MULTICAST_ALL: u8 = 1 << 3;
 /// MULTICAST SETUP (§6.4.2.4): a list of no bytes, which clears the filter.
 const NO_MULTICASTS: [u8; 2] = [0, 0];
 
-/// Interrupt causes that are let through when no sender waits.
-const QUIET: u8 = regs::CX | regs::CNA;
+/// Interrupt causes of the command ring. They are masked unless a sender waits.
+const TRANSMIT: u8 = regs::CX | regs::CNA;
 
 /// The driver of an 82559ER.
 pub type E100<B> = Driver<I82559<B>>;
@@ -161,7 +160,7 @@ impl<B: Bus> E100<B> {
         let chip = I82559 {
             csr,
             mac,
-            transmit: Transmit::new()?,
+            transmit: Transmit::default(),
             receive: Receive::default(),
             statistics: Statistics::default(),
             configure: CONFIGURE,
@@ -176,20 +175,20 @@ impl<B: Bus> E100<B> {
             receive_ring: layout::RFDS,
             features: Features::default(),
         };
-        Ok(Driver::stopped(chip, facts, link))
+        Driver::stopped(chip, facts, FRAMES, link)
     }
 }
 
 impl<B: Bus> I82559<B> {
     /// Puts a frame of any kind into the ring; how long it is.
-    fn queue_any(&mut self, frame: &Outgoing) -> Result<usize, Error> {
+    fn queue_any(&mut self, frame: &Outgoing, buffers: &mut Buffers) -> Result<usize, Error> {
         let &Outgoing {
             buffer,
             len,
             options,
             tail,
         } = frame;
-        self.transmit.pool.check_held(buffer)?;
+        buffers.small.check_held(buffer)?;
         if !options.is_none() {
             return Err(Error::Unsupported);
         }
@@ -206,7 +205,7 @@ impl<B: Bus> I82559<B> {
         {
             return Err(Error::ArenaUnreachable { start });
         }
-        match self.transmit.queue(&mut self.csr, frame) {
+        match self.transmit.queue(&mut self.csr, frame, buffers) {
             true => Ok(whole),
             false => Err(Error::WouldBlock),
         }
@@ -218,10 +217,6 @@ impl<B: Bus> Chip for I82559<B> {
 
     fn bus(&mut self) -> &mut B {
         &mut self.csr.bus
-    }
-
-    fn frame_area(&self) -> &FrameArea {
-        &FRAMES
     }
 
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error> {
@@ -241,8 +236,7 @@ impl<B: Bus> Chip for I82559<B> {
         self.transmit.start(csr, &commands)?;
         self.receive.start(csr)?;
         self.watchdog = Watchdog::new(self.transmit.completed);
-        csr.set_mask(QUIET);
-        status.are_rings_laid = true;
+        csr.set_mask(TRANSMIT);
         Ok(())
     }
 
@@ -252,7 +246,6 @@ impl<B: Bus> Chip for I82559<B> {
     }
 
     fn in_rings(&mut self) -> (u64, u64) {
-        self.transmit.reclaim(&mut self.csr);
         let received = self.receive.waiting(&mut self.csr);
         (self.transmit.in_flight() as u64, received as u64)
     }
@@ -264,10 +257,9 @@ impl<B: Bus> Chip for I82559<B> {
 
     fn forget(&mut self) {
         self.receive.forget();
-        self.transmit.pool.refill();
     }
 
-    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error> {
+    fn look_after(&mut self, status: &mut Status) -> Result<(), Error> {
         match mdi::link(&mut self.csr) {
             Ok(link) => status.see_link(link),
             Err(Error::MdiTimeout) => self.counters.mdi_timeouts += 1,
@@ -277,17 +269,16 @@ impl<B: Bus> Chip for I82559<B> {
         if self.receive.overlooked(&mut self.csr)? {
             status.pending |= Events::RECEIVE;
         }
-        self.transmit.kick(&mut self.csr)?;
-        self.transmit.reclaim(&mut self.csr);
-        if self.transmit.has_space(&mut self.csr) {
-            status.pending |= Events::TRANSMIT_SPACE;
-        }
-        // Without a link the card may rightly hold its frames back.
-        let should_move = self.transmit.is_busy() && status.link.up;
-        Ok(self.watchdog.is_stuck(should_move, self.transmit.completed))
+        Ok(())
     }
 
-    fn on_interrupt(&mut self, _: &mut Status) -> Result<Option<Events>, Error> {
+    /// Without a link the card may rightly hold its frames back.
+    fn is_stuck(&mut self, has_link: bool) -> bool {
+        let should_move = !self.is_idle() && has_link;
+        self.watchdog.is_stuck(should_move, self.transmit.completed)
+    }
+
+    fn on_interrupt(&mut self, _: Option<u16>, _: &mut Status) -> Result<Option<Events>, Error> {
         let (ours, all) = self.csr.causes()?;
         if ours == 0 {
             return Ok(None);
@@ -295,15 +286,17 @@ impl<B: Bus> Chip for I82559<B> {
         self.counters.interrupts += 1;
         let mut events = Events::empty();
         let mut mask = self.csr.mask();
-        if let Some(causes) = Receive::interrupted(ours) {
-            mask |= causes;
-            events |= Events::RECEIVE;
+        for (causes, event) in [
+            (receive::CAUSES, Events::RECEIVE),
+            (TRANSMIT, Events::TRANSMIT_SPACE),
+        ] {
+            if ours & causes != 0 {
+                mask |= causes;
+                events |= event;
+            }
         }
         // All that was read and no more: what comes up from here on interrupts again.
         self.csr.acknowledge_and_mask(all, mask);
-        if self.transmit.has_space(&mut self.csr) {
-            events |= Events::TRANSMIT_SPACE;
-        }
         Ok(Some(events))
     }
 
@@ -327,63 +320,40 @@ impl<B: Bus> Chip for I82559<B> {
         self.statistics.harvest(&mut self.csr)
     }
 
-    fn visit(&mut self, status: &Status, visit: &mut dyn FnMut(&str, u64)) {
+    fn visit(&mut self, common: &chip::Counters, visit: &mut dyn FnMut(&str, u64)) {
         self.statistics.visit(visit);
         let waiting = self.receive.waiting(&mut self.csr);
-        let (own, common) = (&self.counters, &status.counters);
-        let (transmit, receive) = (&self.transmit, &self.receive);
+        let (own, transmit, receive) = (&self.counters, &self.transmit, &self.receive);
         for (name, value) in [
             ("tx_frames", own.tx_frames),
             ("tx_octets", own.tx_octets),
             ("tx_completed", transmit.completed),
             ("tx_doorbells", transmit.kicks),
-            ("tx_ring_full", common.tx_ring_full),
             ("rx_waiting", waiting as u64),
-            ("tx_dropped", common.tx_dropped),
-            ("tx_lost_in_reset", common.tx_lost),
-            ("tx_hangs", common.tx_hangs),
-            ("rx_frames", receive.frames),
-            ("rx_octets", receive.octets),
+            ("rx_frames", receive.frames - common.rx_unread),
+            ("rx_octets", receive.octets - common.rx_unread_octets),
             ("rx_batches", receive.batches),
             ("rx_restarts", receive.restarts),
             ("rx_dropped_errors", receive.dropped_errors),
             ("rx_dropped_long", receive.dropped_long),
-            ("rx_dropped_small_buffer", receive.dropped_small_buffer),
-            ("rx_lost_in_reset", common.rx_lost),
             ("interrupts", own.interrupts),
-            ("resets", common.resets),
             ("mdi_timeouts", own.mdi_timeouts),
             ("statistics_timeouts", self.statistics.timeouts),
         ] {
             visit(name, value);
         }
-        common.tx_refused.visit(visit);
     }
 
-    fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
-        if len == 0 || len > BUFFER {
-            return Err(Error::BadLength { len });
-        }
-        if self.transmit.pool.free_count() < into.len() {
-            self.transmit.reclaim(&mut self.csr);
-        }
-        Ok(self.transmit.pool.take_all(into))
-    }
-
-    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.transmit.pool.put_back(buffer)
-    }
-
-    fn queue(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
+    fn queue(&mut self, frames: &[Outgoing], buffers: &mut Buffers) -> (usize, Result<(), Error>) {
         let mut sent = 0;
         let mut octets = 0;
         let mut result = Ok(());
         for frame in frames {
             let is_plain = frame.options.is_none();
-            if is_plain && self.transmit.queue_short(&mut self.csr, frame) {
+            if is_plain && self.transmit.queue_short(&mut self.csr, frame, buffers) {
                 octets += frame.len;
             } else {
-                match self.queue_any(frame) {
+                match self.queue_any(frame, buffers) {
                     Ok(len) => octets += len,
                     Err(error) => {
                         result = Err(error);
@@ -402,8 +372,28 @@ impl<B: Bus> Chip for I82559<B> {
         self.transmit.kick(&mut self.csr)
     }
 
-    fn await_room(&mut self) -> Result<bool, Error> {
-        self.transmit.want(&mut self.csr)
+    fn reclaim(&mut self, buffers: &mut Buffers) {
+        self.transmit.reclaim(&mut self.csr, buffers);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.transmit.in_flight() == 0
+    }
+
+    fn has_room(&self, _: &mut Buffers) -> bool {
+        self.transmit.has_room()
+    }
+
+    fn arm_transmit(&mut self) -> Result<(), Error> {
+        // Causes of the past go first, so that none of them interrupts for nothing. What completed
+        // before the acknowledgement is visible after the register read: no wake-up is lost.
+        let unmasked = self.csr.mask() & !TRANSMIT;
+        self.csr.acknowledge_and_mask(TRANSMIT, unmasked);
+        self.csr.status().map(drop)
+    }
+
+    fn silence_transmit(&mut self) {
+        self.csr.mask_more(TRANSMIT);
     }
 
     fn lend(
@@ -415,16 +405,8 @@ impl<B: Bus> Chip for I82559<B> {
         self.receive.lend(&mut self.csr, arm, max, take)
     }
 
-    fn count_unread(&mut self, _: &Piece, len: usize) {
-        self.receive.count_unread(len);
-    }
-
-    fn give_back(&mut self, buffers: &[u16]) -> Result<(), Error> {
-        self.receive.give_back(&mut self.csr, buffers)
-    }
-
-    fn go_on(&mut self) -> Result<(), Error> {
-        self.receive.go_on(&mut self.csr)
+    fn give_back(&mut self, buffers: &[u16], is_at_work: bool) -> Result<(), Error> {
+        self.receive.give_back(&mut self.csr, buffers, is_at_work)
     }
 
     fn has_received(&mut self) -> bool {
@@ -432,6 +414,6 @@ impl<B: Bus> Chip for I82559<B> {
     }
 
     fn silence_receive(&mut self) {
-        self.receive.silence(&mut self.csr);
+        self.csr.mask_more(receive::CAUSES);
     }
 }

@@ -35,8 +35,8 @@ const TAGGED_LEAST: usize = ETHERTYPE + TAG + 2;
 const RESTART: usize = RFDS / 4;
 /// Microseconds from a descriptor that is seen complete to the next access of a register.
 const SETTLE_US: u32 = 2;
-/// Interrupt causes of this ring.
-const CAUSES: u8 = regs::FR | regs::RNR;
+/// Interrupt causes of this ring. They are masked from an interrupt on until the ring is found empty.
+pub const CAUSES: u8 = regs::FR | regs::RNR;
 
 /// Where the driver stands in the ring, and what became of the frames.
 pub struct Receive {
@@ -53,11 +53,9 @@ pub struct Receive {
     /// Frames and octets handed over.
     pub frames: u64,
     pub octets: u64,
-    /// Frames dropped: received with errors or empty, longer than a frame may be, longer than the
-    /// caller's buffer.
+    /// Frames dropped: received with errors or empty, longer than a frame may be.
     pub dropped_errors: u64,
     pub dropped_long: u64,
-    pub dropped_small_buffer: u64,
     /// Batches, and restarts after "no resources".
     pub batches: u64,
     pub restarts: u64,
@@ -75,7 +73,6 @@ impl Default for Receive {
             octets: 0,
             dropped_errors: 0,
             dropped_long: 0,
-            dropped_small_buffer: 0,
             batches: 0,
             restarts: 0,
         }
@@ -104,13 +101,6 @@ impl Receive {
         }
         self.ready = 0;
         self.start_unit(csr)
-    }
-
-    /// A frame of `len` bytes was lent, but too long for its reader.
-    pub fn count_unread(&mut self, len: usize) {
-        self.frames -= 1;
-        self.octets -= len as u64;
-        self.dropped_small_buffer += 1;
     }
 
     /// Lends the next frames, up to `max`, each of which `take` is told; returns how many. If they
@@ -168,15 +158,19 @@ impl Receive {
                 continue;
             }
             bad += 1;
-            self.give_back(csr, &[index as u16])?;
-            self.go_on(csr)?;
+            self.give_back(csr, &[index as u16], true)?;
         }
         Ok(lent)
     }
 
     /// Takes lent frames back, and gives the card the descriptors that can be given; a number that
-    /// is not lent ends it. To be followed by [`Receive::go_on`], if the card works.
-    pub fn give_back<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &[u16]) -> Result<(), Error> {
+    /// is not lent ends it. Restarts a card that `is_at_work` and has stopped, if that is worth it by now.
+    pub fn give_back<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        buffers: &[u16],
+        is_at_work: bool,
+    ) -> Result<(), Error> {
         let mut result = Ok(());
         for &buffer in buffers {
             match self.out.get_mut(usize::from(buffer)) {
@@ -192,19 +186,14 @@ impl Receive {
         if count > 0 {
             self.recycle(csr, count);
         }
-        result
-    }
-
-    /// Restarts a card that has stopped, if that is worth it by now.
-    pub fn go_on<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
-        if self.stopped {
+        if self.stopped && is_at_work {
             let complete = self.complete(csr, self.ready);
             // With nothing left to read, nobody may come to look.
             if complete == 0 || self.beyond() - complete >= RESTART {
                 self.restart(csr)?;
             }
         }
-        Ok(())
+        result
     }
 
     /// The oldest descriptor that is lent, perhaps a ring ahead: it is less than twice [`RFDS`].
@@ -335,18 +324,6 @@ impl Receive {
         has_come
     }
 
-    /// Masks what [`Receive::lend`] with `arm` has unmasked.
-    pub fn silence<B: Bus>(&mut self, csr: &mut Csr<B>) {
-        if csr.mask() & CAUSES == 0 {
-            csr.set_mask(csr.mask() | CAUSES);
-        }
-    }
-
-    /// To be called for an interrupt of this ring: it is masked until the ring is found empty.
-    pub fn interrupted(causes: u8) -> Option<u8> {
-        (causes & CAUSES != 0).then_some(CAUSES)
-    }
-
     /// Whether there is work that an interrupt should have announced; it counts as announced then.
     pub fn overlooked<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
         if csr.mask() & CAUSES != 0 {
@@ -356,7 +333,7 @@ impl Receive {
         if !self.stopped && self.complete(csr, self.ready) == 0 {
             return Ok(false);
         }
-        csr.set_mask(csr.mask() | CAUSES);
+        csr.mask_more(CAUSES);
         Ok(true)
     }
 }

@@ -17,9 +17,9 @@
 //! has a descriptor, and the card fetches block, descriptor and frame.
 
 use super::csr::Csr;
-use super::layout::{self, BLOCKS, BUFFERS, NIL, SHORT, SHORT_QUADS, cb};
+use super::layout::{self, BLOCKS, NIL, SHORT, SHORT_QUADS, cb};
 use super::regs;
-use crate::pool::Pool;
+use crate::pool::Buffers;
 use crate::{Bus, Error, Outgoing};
 
 /// Frames in flight at most. The block at which the card is suspended is still its own (it looks at
@@ -35,6 +35,7 @@ const BLOCK_BOUND_US: u32 = 20_000;
 const POLL_US: u32 = 5;
 
 /// Where the driver stands in the ring.
+#[derive(Default)]
 pub struct Transmit {
     /// The block to fill next.
     next: usize,
@@ -48,10 +49,7 @@ pub struct Transmit {
     suspending: usize,
     /// Blocks in flight that send from a buffer, one bit each.
     lent: u32,
-    /// A sender waits for space.
-    wanted: bool,
-    /// Who has the buffers, and which of them is in each lent block.
-    pub pool: Pool,
+    /// The buffer in each of those.
     buffers: [u16; BLOCKS],
     /// Blocks completed so far.
     pub completed: u64,
@@ -60,27 +58,6 @@ pub struct Transmit {
 }
 
 impl Transmit {
-    /// A ring without frames.
-    ///
-    /// # Errors
-    /// [`Error::NoMemory`].
-    #[cold]
-    pub fn new() -> Result<Self, Error> {
-        Ok(Transmit {
-            next: 0,
-            clean: 0,
-            in_flight: 0,
-            told: 0,
-            suspending: 0,
-            lent: 0,
-            wanted: false,
-            pool: Pool::new(0..BUFFERS as u16)?,
-            buffers: [0; BLOCKS],
-            completed: 0,
-            kicks: 0,
-        })
-    }
-
     /// Lays out the ring, executes the set-up commands in its first blocks, and leaves the command
     /// unit suspended after them, so that all that follows is started by RESUME.
     pub fn start<B: Bus>(
@@ -106,9 +83,8 @@ impl Transmit {
             set_status(csr, index, u32::from(command | suspend) << 16);
         }
         (self.next, self.clean) = (commands.len(), commands.len());
-        (self.in_flight, self.told, self.wanted) = (0, 0, false);
+        (self.in_flight, self.told) = (0, 0);
         (self.suspending, self.lent) = (before(self.next), 0);
-        self.pool.empty_rings();
         csr.bus.fence();
         let first = csr.address(layout::block(0));
         csr.command_with(regs::CUC_START, first)?;
@@ -124,12 +100,17 @@ impl Transmit {
     /// Puts a frame into the ring, without telling the card, if it is short and in one piece, there is
     /// room, and its buffer is held, which then is free. Otherwise does nothing.
     #[inline]
-    pub fn queue_short<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> bool {
+    pub fn queue_short<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+        buffers: &mut Buffers,
+    ) -> bool {
         let &Outgoing {
             buffer, len, tail, ..
         } = frame;
         let is_short = len.wrapping_sub(1) < SHORT && tail.is_none();
-        if !is_short || !self.has_room(csr) || self.pool.put_back(buffer).is_err() {
+        if !is_short || !self.has_block(csr, buffers) || buffers.small.put_back(buffer).is_err() {
             return false;
         }
         let block = layout::block(self.next);
@@ -144,20 +125,25 @@ impl Transmit {
 
     /// Whether there is a free block.
     #[inline]
-    fn has_room<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
+    fn has_block<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &mut Buffers) -> bool {
         if self.in_flight >= CAPACITY {
-            self.reclaim(csr);
+            self.reclaim(csr, buffers);
         }
         self.in_flight < CAPACITY
     }
 
     /// Puts a frame, whose buffer was taken from the pool, into the ring, without telling the card.
     /// False if the ring is full.
-    pub fn queue<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> bool {
+    pub fn queue<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+        buffers: &mut Buffers,
+    ) -> bool {
         let &Outgoing {
             buffer, len, tail, ..
         } = frame;
-        if !self.has_room(csr) {
+        if !self.has_block(csr, buffers) {
             return false;
         }
         let block = layout::block(self.next);
@@ -178,7 +164,7 @@ impl Transmit {
             }
         }
         self.lent |= 1 << self.next;
-        self.pool.enter_ring(buffer);
+        buffers.small.enter_ring(buffer);
         self.buffers[self.next] = buffer;
         // SF because of the manual; QEMU looks at the TBD array address alone.
         self.finish(csr, cb::TRANSMIT | cb::SF);
@@ -238,7 +224,7 @@ impl Transmit {
     }
 
     /// Takes back the blocks that the card has completed.
-    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>) {
+    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &mut Buffers) {
         // In the order of the ring: if the last that it was told of is complete, all are.
         let at = |ahead: usize| (self.clean + ahead) % BLOCKS;
         let complete = match self.told.checked_sub(1) {
@@ -251,8 +237,8 @@ impl Transmit {
         let blocks = ((1 << complete) - 1_u32).rotate_left(self.clean as u32);
         let mut back = self.lent & blocks;
         while back != 0 {
-            self.pool
-                .leave_ring(self.buffers[back.trailing_zeros() as usize]);
+            let buffer = self.buffers[back.trailing_zeros() as usize];
+            buffers.small.leave_ring(buffer);
             back &= back - 1;
         }
         self.lent &= !blocks;
@@ -262,49 +248,14 @@ impl Transmit {
         self.completed += complete as u64;
     }
 
-    /// Remembers that a sender waits, and has the card interrupt when it completes blocks. True if
-    /// there is space already.
-    pub fn want<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
-        self.wanted = true;
-        if self.has_space(csr) {
-            return Ok(true);
-        }
-        // Causes of the past go first, so that none of them interrupts for nothing. What completed
-        // before the acknowledgement is visible after the register read: no wake-up is lost.
-        let unmasked = csr.mask() & !(regs::CX | regs::CNA);
-        csr.acknowledge_and_mask(regs::CX | regs::CNA, unmasked);
-        csr.status()?;
-        Ok(self.has_space(csr))
-    }
-
-    /// Whether a sender waits and now has space; it waits no longer then.
-    pub fn has_space<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
-        if !self.wanted {
-            return false;
-        }
-        self.reclaim(csr);
-        let blocks = CAPACITY - self.in_flight >= SPACE;
-        // With nothing in flight no more buffers come free but those that the sender has.
-        let buffers = self.pool.free_count() >= SPACE || self.in_flight == 0;
-        if !blocks || !buffers {
-            return false;
-        }
-        self.wanted = false;
-        let masked = csr.mask() | regs::CX | regs::CNA;
-        if masked != csr.mask() {
-            csr.set_mask(masked);
-        }
-        true
+    /// Whether there are so many free blocks that a sender is worth waking.
+    pub fn has_room(&self) -> bool {
+        CAPACITY - self.in_flight >= SPACE
     }
 
     /// Blocks in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
-    }
-
-    /// Whether blocks are in flight.
-    pub fn is_busy(&self) -> bool {
-        self.in_flight > 0
     }
 }
 

@@ -1,17 +1,12 @@
-//! What the kernel chooses about a card, and the map of the DMA arena that follows from it.
+//! What the kernel chooses about a card, and the map of the DMA arena that follows from it: all transmit
+//! rings, all receive rings; then, on pages of their own, the buffers to send from, small and large, and
+//! those of the receive rings.
 
 use super::descriptor::SIZE;
 use crate::{Error, FrameArea, FrameMemory};
-use core::ops::Range;
 
 /// Entries in the card's MSI-X table.
 pub const VECTORS: u16 = 10;
-/// The key in Microsoft's specification of receive-side scaling, for which test vectors exist.
-pub const MICROSOFT_KEY: [u8; 40] = [
-    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0,
-    0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
-    0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
-];
 /// Bytes of a buffer of a receive ring, and of a small one to send from.
 pub const BUFFER: usize = 2048;
 /// Bytes of a large buffer to send from: a frame to be cut into segments, or a jumbo frame.
@@ -69,10 +64,6 @@ pub struct Config {
     /// Least time between two interrupts of a receive vector, in microseconds, up to 8191; with
     /// MSI-X only. QEMU waits four times as long, and then interrupts for nothing.
     pub moderation_us: u16,
-    /// Take VLAN tags out of received frames ([`crate::ReceiveInfo::vlan`]).
-    pub vlan_strip: bool,
-    /// Key of the hash that spreads flows over the receive queues.
-    pub hash_key: [u8; 40],
 }
 
 impl Config {
@@ -88,8 +79,6 @@ impl Config {
             large_buffers: 16,
             frame_max: FRAME_USUAL,
             moderation_us: 0,
-            vlan_strip: true,
-            hash_key: MICROSOFT_KEY,
         }
     }
 
@@ -129,10 +118,6 @@ impl Config {
     /// # Errors
     /// [`Error::BadConfig`].
     pub fn arena_size(&self) -> Result<usize, Error> {
-        self.layout().map(|layout| layout.size())
-    }
-
-    pub(super) fn layout(&self) -> Result<Layout, Error> {
         let ring =
             |descriptors: usize| RING.contains(&descriptors) && descriptors.is_power_of_two();
         let buffers = self
@@ -168,54 +153,21 @@ impl Config {
                 return Err(Error::BadConfig { what });
             }
         }
-        Ok(Layout {
-            queues: self.queues,
-            receive_ring: self.receive_ring,
-            receive_buffers: self.receive_buffers,
-            transmit_ring: self.transmit_ring,
-            transmit_buffers: self.transmit_buffers,
-            large_buffers: self.large_buffers,
-            // Nothing is divided by it but numbers of 16 bits, for which this is exact.
-            per_receive_buffers: (1 << 32) / self.receive_buffers as u64 + 1,
-        })
+        Ok(self.frames().receive.end)
     }
 
-    /// Vectors in use.
-    pub(super) fn vectors(&self) -> u16 {
-        match self.interrupts {
-            InterruptMode::MsiX { vectors } if vectors >= 3 => vectors.min(VECTORS),
-            _ => 1,
-        }
-    }
-}
-
-/// The arena: all transmit rings, all receive rings; then, on pages of their own, the buffers to
-/// send from, small and large, and those of the receive rings.
-#[derive(Clone, Copy, Debug)]
-pub struct Layout {
-    pub queues: usize,
-    pub receive_ring: usize,
-    pub receive_buffers: usize,
-    pub transmit_ring: usize,
-    pub transmit_buffers: usize,
-    pub large_buffers: usize,
-    /// 1 / `receive_buffers`, in units of 2^-32, rounded up: an emulator divides slowly.
-    per_receive_buffers: u64,
-}
-
-impl Layout {
-    /// Offset of a transmit ring.
-    pub fn tx_ring(&self, queue: usize) -> usize {
+    /// Offset of a transmit ring of a sound configuration.
+    pub(super) fn tx_ring(&self, queue: usize) -> usize {
         queue * self.transmit_ring * SIZE
     }
 
     /// Offset of a receive ring.
-    pub fn rx_ring(&self, queue: usize) -> usize {
+    pub(super) fn rx_ring(&self, queue: usize) -> usize {
         self.tx_ring(self.queues) + queue * self.receive_ring * SIZE
     }
 
-    /// What the card's owner is shown.
-    pub fn frames(&self) -> FrameArea {
+    /// What the card's owner is shown. No buffer crosses a page that need not.
+    pub(super) fn frames(&self) -> FrameArea {
         let transmit = self.rx_ring(self.queues).next_multiple_of(PAGE);
         let buffers = self.transmit_buffers * BUFFER + self.large_buffers * LARGE;
         let receive = (transmit + buffers).next_multiple_of(PAGE);
@@ -232,64 +184,11 @@ impl Layout {
         }
     }
 
-    /// Offset of a buffer of the receive rings, from the start of what they receive into. Buffers
-    /// do not cross pages.
-    pub fn rx_buffer(&self, buffer: u16) -> usize {
-        usize::from(buffer) * BUFFER
-    }
-
-    /// The buffers of a receive ring.
-    pub fn rx_buffers(&self, queue: usize) -> Range<u16> {
-        let first = queue * self.receive_buffers;
-        first as u16..(first + self.receive_buffers) as u16
-    }
-
-    /// The receive ring of a buffer; `None` if there is no such buffer.
-    pub fn queue_of(&self, buffer: u16) -> Option<usize> {
-        let queue = ((u64::from(buffer) * self.per_receive_buffers) >> 32) as usize;
-        (queue < self.queues).then_some(queue)
-    }
-
-    /// Small buffers to send from.
-    pub fn small_buffers(&self) -> Range<u16> {
-        0..self.transmit_buffers as u16
-    }
-
-    /// Large buffers to send from.
-    pub fn large_buffers(&self) -> Range<u16> {
-        let first = self.transmit_buffers as u16;
-        first..first + self.large_buffers as u16
-    }
-
-    /// Bytes of all.
-    pub fn size(&self) -> usize {
-        self.frames().receive.end
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_queue_of_a_buffer_is_found_without_dividing() {
-        for receive_buffers in (1..64).chain([100, 112, 255, 1000, 4095]) {
-            let config = Config {
-                receive_ring: 4096,
-                receive_buffers,
-                ..Config::new(InterruptMode::Intx)
-            };
-            // As many queues as there are numbers for.
-            let queues = (60_000 / receive_buffers).clamp(1, QUEUES);
-            let config = Config { queues, ..config };
-            let Ok(layout) = config.layout() else {
-                continue;
-            };
-            for buffer in 0..=u16::MAX {
-                let queue = usize::from(buffer) / receive_buffers;
-                let expected = (queue < queues).then_some(queue);
-                assert_eq!(layout.queue_of(buffer), expected);
-            }
+    /// Vectors in use.
+    pub(super) fn vectors(&self) -> u16 {
+        match self.interrupts {
+            InterruptMode::MsiX { vectors } if vectors >= 3 => vectors.min(VECTORS),
+            _ => 1,
         }
     }
 }

@@ -6,16 +6,16 @@ use super::receive;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::transmit::{self, Transmit};
-use crate::chip::Status;
+use crate::chip::Counters;
 
 /// Visits the sums over all queues, and then each vector and queue.
 pub fn visit(
-    status: &Status,
+    common: &Counters,
     (sender, receiver): (&Sender, &Receiver),
     interrupts: &Interrupts,
     visit: &mut dyn FnMut(&str, u64),
 ) {
-    let (sending, receiving) = (sender.rings(), receiver.rings());
+    let (sending, receiving) = (&sender.rings, &receiver.rings);
     let sent = |count: fn(&Transmit) -> u64| -> u64 { sending.iter().map(count).sum() };
     let tx = |count: fn(&transmit::Counters) -> u64| -> u64 {
         sending.iter().map(|ring| count(&ring.counters)).sum()
@@ -23,7 +23,6 @@ pub fn visit(
     let rx = |count: fn(&receive::Counters) -> u64| -> u64 {
         receiving.iter().map(|ring| count(&ring.counters)).sum()
     };
-    let common = &status.counters;
     for (name, value) in [
         ("tx_frames", sent(Transmit::frames)),
         ("tx_octets", tx(|queue| queue.octets)),
@@ -32,12 +31,11 @@ pub fn visit(
         ("tx_descriptors", sent(Transmit::descriptors)),
         ("tx_contexts", tx(|queue| queue.contexts)),
         ("tx_doorbells", tx(|queue| queue.doorbells)),
-        ("tx_ring_full", common.tx_ring_full),
-        ("tx_dropped", common.tx_dropped),
-        ("tx_lost_in_reset", common.tx_lost),
-        ("tx_hangs", common.tx_hangs),
-        ("rx_frames", rx(|queue| queue.frames)),
-        ("rx_octets", rx(|queue| queue.octets)),
+        ("rx_frames", rx(|queue| queue.frames) - common.rx_unread),
+        (
+            "rx_octets",
+            rx(|queue| queue.octets) - common.rx_unread_octets,
+        ),
         ("rx_descriptors", rx(|queue| queue.descriptors)),
         ("rx_doorbells", rx(|queue| queue.tail_writes)),
         ("rx_arms", receiver.arms),
@@ -45,19 +43,10 @@ pub fn visit(
         ("rx_dropped_errors", rx(|queue| queue.dropped_errors)),
         ("rx_checksum_errors", rx(|queue| queue.checksum_errors)),
         ("rx_dropped_long", rx(|queue| queue.dropped_long)),
-        (
-            "rx_dropped_small_buffer",
-            rx(|queue| queue.dropped_small_buffer),
-        ),
-        ("rx_lost_in_reset", common.rx_lost),
-        ("link_changes", common.link_changes),
-        ("resets", common.resets),
-        ("bad_descriptors", common.bad_descriptors),
         ("interrupts", interrupts.counts.iter().sum()),
     ] {
         visit(name, value);
     }
-    common.tx_refused.visit(visit);
     let vectors = usize::from(interrupts.vectors());
     for (name, &count) in VECTOR_NAMES.iter().zip(&interrupts.counts).take(vectors) {
         visit(name, count);

@@ -3,7 +3,6 @@
 //! Each wait here has a bound. QEMU never sets some of the bits that silicon's manual has us wait
 //! for; where that is known, the end of the wait is no failure.
 
-use super::config::Layout;
 use super::regs;
 use crate::{Bus, Error, FrameArea, Link, MacAddress};
 
@@ -35,24 +34,14 @@ const BMCR_RESTART: u16 = 0x1340;
 /// The first half of its identity.
 const PHY_ID: u32 = 2;
 
-/// The card's registers, and the map of its memory.
+/// The card's registers, and its memory.
 pub struct Csr<B> {
     pub bus: B,
-    pub layout: Layout,
-    /// Where the buffers are, of the layout.
+    /// Where the buffers are.
     pub frames: FrameArea,
 }
 
 impl<B: Bus> Csr<B> {
-    pub fn new(bus: B, layout: Layout) -> Self {
-        let frames = layout.frames();
-        Csr {
-            bus,
-            layout,
-            frames,
-        }
-    }
-
     /// Reads a register of which all ones cannot be the value.
     pub fn read(&mut self, register: u32) -> Result<u32, Error> {
         match self.bus.read32(register) {
@@ -68,11 +57,6 @@ impl<B: Bus> Csr<B> {
     /// State of the card. A read, so all writes before it have arrived after it.
     pub fn status(&mut self) -> Result<u32, Error> {
         self.read(regs::STATUS)
-    }
-
-    /// Offset of a buffer of the receive rings.
-    pub fn rx_buffer(&self, buffer: u16) -> usize {
-        self.frames.receive.start + self.layout.rx_buffer(buffer)
     }
 
     /// The card's address of an offset, low and high half.

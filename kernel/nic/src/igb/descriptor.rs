@@ -12,10 +12,7 @@ pub mod rx {
         [address, 0]
     }
 
-    /// Written back, the first quadword: packet type, and which hash was computed (3:0); the hash
-    /// (63:32).
-    pub const HASH_SHIFT: u32 = 32;
-    /// Written back, the second: status (19:0) and errors (31:20); length in bytes (47:32), VLAN tag
+    /// Written back, the second quadword: status (19:0) and errors (31:20); length in bytes (47:32), VLAN tag
     /// (63:48).
     pub const LENGTH_SHIFT: u32 = 32;
     pub const TAG_SHIFT: u32 = 48;
@@ -38,8 +35,6 @@ pub mod rx {
     pub const IPE: u32 = 1 << 30;
     /// The frame was received with errors.
     pub const RXE: u32 = 1 << 31;
-    /// Which hash was computed.
-    pub const HASH_TYPE: u32 = 0xf;
 }
 
 /// A transmit descriptor: a context for frames that follow, or one piece of a frame. A piece is

@@ -115,18 +115,11 @@ impl Interrupts {
         }
     }
 
-    /// Tells a card that was just reset which cause has which vector, and lets it say that the link
-    /// changed. No ring interrupts yet.
-    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
+    /// Tells a card that was just reset which cause has which vector. No ring interrupts yet.
+    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) {
         self.armed = 0;
         self.note_silent();
         let many = self.many();
-        let mode = if many {
-            regs::GPIE_MSIX | regs::GPIE_EIAME | regs::GPIE_PBA
-        } else {
-            0
-        };
-        csr.write(regs::GPIE, mode | regs::GPIE_NSICR);
         // QEMU says nothing of transmission, with whatever kind of interrupt, without an entry.
         for low in 0..self.queues.min(8) {
             let mut entries = 0;
@@ -155,9 +148,6 @@ impl Interrupts {
             csr.write(regs::EICR, u32::MAX);
             csr.write(regs::EIMS, 1 << OTHER);
         }
-        csr.read(regs::ICR)?;
-        csr.write(regs::IMS, regs::ICR_LSC);
-        Ok(())
     }
 
     /// Arms all receive rings that are silent; false if none was. The caller looks again then.
@@ -298,13 +288,5 @@ impl Interrupts {
             transmit: silenced & regs::ICR_TXDW != 0,
             other: causes & regs::ICR_LSC != 0,
         }))
-    }
-
-    /// What the card says of itself, rings apart: whether its link changed. Clears it.
-    pub fn link_changed<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<bool, Error> {
-        if !self.many() {
-            return Ok(true);
-        }
-        Ok(csr.read(regs::ICR)? & regs::ICR_LSC != 0)
     }
 }

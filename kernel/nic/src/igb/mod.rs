@@ -50,7 +50,6 @@
 //! without header are dropped though reported as sent; segments without FIN; no legacy descriptors.
 
 mod bits;
-mod buffers;
 mod config;
 mod counters;
 mod csr;
@@ -76,16 +75,17 @@ use self::config::BUFFER;
 use self::csr::Csr;
 use self::filters::FilterState;
 use self::interrupts::{Causes, Interrupts};
+use self::receive::Receive;
 use self::receiver::Receiver;
 use self::sender::Sender;
 use self::statistics::Statistics;
-use crate::chip::{Chip, Status};
+use self::transmit::Transmit;
+use crate::chip::{self, Chip, Status};
 use crate::driver::Driver;
-use crate::{
-    Bus, Error, Events, Facts, Features, Filters, FrameArea, Link, MacAddress, Outgoing, Piece,
-};
+use crate::pool::Buffers;
+use crate::{Bus, Error, Events, Facts, Features, Filters, Link, MacAddress, Outgoing, Piece};
 
-pub use self::config::{Config, FRAME_JUMBO, InterruptMode, MICROSOFT_KEY, QUEUES, VECTORS};
+pub use self::config::{Config, FRAME_JUMBO, InterruptMode, QUEUES, VECTORS};
 
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;
@@ -126,8 +126,7 @@ impl<B: Bus> Igb<B> {
     /// [`Error::EepromChecksum`], [`Error::MacMismatch`], [`Error::BadMacAddress`],
     /// [`Error::MdiTimeout`], [`Error::NoMemory`].
     pub fn new(bus: B, config: Config) -> Result<Self, Error> {
-        let layout = config.layout()?;
-        let (needed, found) = (layout.size(), bus.arena_len());
+        let (needed, found) = (config.arena_size()?, bus.arena_len());
         if found < needed {
             return Err(Error::ArenaTooSmall { needed, found });
         }
@@ -136,20 +135,24 @@ impl<B: Bus> Igb<B> {
         if !start.0.is_multiple_of(BUFFER as u64) {
             return Err(Error::ArenaUnreachable { start });
         }
-        let mut csr = Csr::new(bus, layout);
+        let frames = config.frames();
+        let mut csr = Csr {
+            bus,
+            frames: frames.clone(),
+        };
         csr.reset()?;
         let mac = csr.identify()?;
-        let sender = Sender::new(&config, &layout)?;
+        let sender = Sender::new(regs::QUEUES, &config)?;
         let queues = config.queues as u16;
         let facts = Facts {
             name: "igb",
             mac,
             frame_max: config.frame_max,
-            transmit_ring: sender.capacity(),
+            transmit_ring: (config.transmit_ring - 1).min(config.transmit_buffers),
             receive_ring: config.queues * config.receive_buffers,
             features: Features {
                 checksums: true,
-                segmentation: sender.segmentation(),
+                segmentation: sender.segmentation,
                 vlan: true,
                 filters: true,
                 receive_queues: queues,
@@ -161,7 +164,7 @@ impl<B: Bus> Igb<B> {
             csr,
             mac,
             sender,
-            receiver: Receiver::new(&config, &layout)?,
+            receiver: Receiver::new(regs::QUEUES, &config)?,
             interrupts: Interrupts::new(&config),
             filters: FilterState::default(),
             statistics: Statistics::default(),
@@ -169,7 +172,7 @@ impl<B: Bus> Igb<B> {
             ticks: 0,
             config,
         };
-        Ok(Driver::stopped(chip, facts, Link::default()))
+        Driver::stopped(chip, facts, frames, Link::default())
     }
 }
 
@@ -184,15 +187,18 @@ impl<B: Bus> I82576<B> {
         }
         self.statistics.discard(csr)?;
         self.filters.apply(csr, self.mac);
-        self.interrupts.start(csr)?;
-        rss::spread(csr, &self.config);
-        let control = csr.read(regs::CTRL)?;
-        let strip = if self.config.vlan_strip {
-            regs::CTRL_VME
+        let mode = if self.interrupts.many() {
+            regs::GPIE_MSIX | regs::GPIE_EIAME | regs::GPIE_PBA
         } else {
             0
         };
-        csr.write(regs::CTRL, control & !regs::CTRL_VME | strip);
+        csr.write(regs::GPIE, mode | regs::GPIE_NSICR);
+        self.interrupts.start(csr);
+        csr.read(regs::ICR)?;
+        csr.write(regs::IMS, regs::ICR_LSC);
+        rss::spread(csr, self.config.queues);
+        let control = csr.read(regs::CTRL)?;
+        csr.write(regs::CTRL, control | regs::CTRL_VME);
         csr.write(regs::VET, 0x8100_8100);
         // With its checksum, and a VLAN tag.
         csr.write(regs::RLPML, self.config.frame_max as u32 + 8);
@@ -205,9 +211,10 @@ impl<B: Bus> I82576<B> {
         // It has no descriptor before it is told a tail.
         let receive = self.receive_control();
         self.csr.write(regs::RCTL, receive | loopback);
-        self.receiver.tell(&mut self.csr);
+        for ring in &mut self.receiver.rings {
+            ring.tell(&mut self.csr);
+        }
         status.link = self.csr.link()?;
-        status.are_rings_laid = true;
         Ok(())
     }
 
@@ -217,10 +224,19 @@ impl<B: Bus> I82576<B> {
         let csr = &mut self.csr;
         csr.mask_all();
         csr.write(regs::RCTL, 0);
-        self.sender.drain(csr)?;
+        let (sending, receiving) = (&self.sender.rings, &self.receiver.rings);
+        sending.iter().try_for_each(|ring| ring.drain(csr))?;
         csr.write(regs::TCTL, regs::TCTL_PSP);
-        self.receiver.disable(csr)?;
-        self.sender.disable(csr)
+        let sending = sending.iter().map(|ring| ring.queue);
+        let mut queues = receiving.iter().map(|ring| ring.queue).chain(sending);
+        queues.try_for_each(|queue| queue.disable(csr))
+    }
+
+    /// Received frames that nobody has read, in descriptors.
+    fn waiting(&mut self) -> u64 {
+        let csr = &mut self.csr;
+        let rings = self.receiver.rings.iter();
+        rings.map(|ring| ring.waiting(csr) as u64).sum()
     }
 
     /// RCTL of a running card.
@@ -238,11 +254,16 @@ impl<B: Bus> I82576<B> {
         if causes.receive {
             events |= Events::RECEIVE;
         }
-        if causes.transmit && self.await_room()? {
+        if causes.transmit {
             events |= Events::TRANSMIT_SPACE;
         }
-        if causes.other && self.interrupts.link_changed(&mut self.csr)? {
-            status.see_link(self.csr.link()?);
+        if causes.other {
+            // With messages for the parts of the card, the one of what belongs to no ring does not say
+            // what it is about.
+            let csr = &mut self.csr;
+            if !self.interrupts.many() || csr.read(regs::ICR)? & regs::ICR_LSC != 0 {
+                status.see_link(csr.link()?);
+            }
         }
         Ok(events)
     }
@@ -250,14 +271,9 @@ impl<B: Bus> I82576<B> {
 
 impl<B: Bus> Chip for I82576<B> {
     type Bus = B;
-    const HAS_LOOPBACK: bool = true;
 
     fn bus(&mut self) -> &mut B {
         &mut self.csr.bus
-    }
-
-    fn frame_area(&self) -> &FrameArea {
-        &self.csr.frames
     }
 
     fn bring_up(&mut self, status: &mut Status) -> Result<(), Error> {
@@ -289,9 +305,8 @@ impl<B: Bus> Chip for I82576<B> {
     }
 
     fn in_rings(&mut self) -> (u64, u64) {
-        self.sender.reclaim(&mut self.csr);
-        let received = self.receiver.waiting(&mut self.csr);
-        (self.sender.unreported(), received)
+        let sent = self.sender.rings.iter().map(Transmit::in_flight);
+        (sent.sum(), self.waiting())
     }
 
     fn halt(&mut self, status: &mut Status) -> Result<(), Error> {
@@ -305,50 +320,50 @@ impl<B: Bus> Chip for I82576<B> {
     }
 
     fn forget(&mut self) {
-        self.sender.forget();
-        self.receiver.forget();
+        self.receiver.rings.iter_mut().for_each(Receive::forget);
     }
 
-    fn look_after(&mut self, status: &mut Status) -> Result<bool, Error> {
+    fn look_after(&mut self, status: &mut Status) -> Result<(), Error> {
         let csr = &mut self.csr;
         status.see_link(csr.link()?);
-        self.receiver.check(csr)?;
-        self.sender.check(csr)?;
+        let (sending, receiving) = (&self.sender.rings, &self.receiver.rings);
+        receiving.iter().try_for_each(|ring| ring.check(csr))?;
+        sending.iter().try_for_each(|ring| ring.check(csr))?;
         if self.receiver.overlooked(csr, &mut self.interrupts) {
             status.pending |= Events::RECEIVE;
-        }
-        self.sender.kick(csr);
-        self.sender.reclaim(csr);
-        if self.sender.has_space(csr) {
-            status.pending |= Events::TRANSMIT_SPACE;
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(HARVEST_TICKS) {
             self.harvest()?;
         }
-        Ok(self.sender.is_stuck(status.link.up))
+        Ok(())
     }
 
-    fn on_interrupt(&mut self, status: &mut Status) -> Result<Option<Events>, Error> {
-        match self.interrupts.asked(&mut self.csr)? {
-            Some(causes) => self.serve(causes, status).map(Some),
-            None => Ok(None),
-        }
+    fn is_stuck(&mut self, has_link: bool) -> bool {
+        let stuck = |any, ring: &mut Transmit| ring.is_stuck(has_link) | any;
+        self.sender.rings.iter_mut().fold(false, stuck)
     }
 
-    fn on_vector(&mut self, vector: u16, status: &mut Status) -> Result<Option<Events>, Error> {
-        if !self.interrupts.many() {
-            return self.on_interrupt(status);
-        }
-        let csr = &mut self.csr;
-        let Some(mut causes) = self.interrupts.message(csr, vector) else {
+    fn on_interrupt(
+        &mut self,
+        message: Option<u16>,
+        status: &mut Status,
+    ) -> Result<Option<Events>, Error> {
+        let (csr, interrupts) = (&mut self.csr, &mut self.interrupts);
+        let Some(vector) = message.filter(|_| interrupts.many()) else {
+            return match interrupts.asked(csr)? {
+                Some(causes) => self.serve(causes, status).map(Some),
+                None => Ok(None),
+            };
+        };
+        let Some(mut causes) = interrupts.message(csr, vector) else {
             return Ok(None);
         };
-        let rings = self.interrupts.rings_of(vector);
+        let rings = interrupts.rings_of(vector);
         if causes.receive && !self.receiver.has_frame(csr, rings) {
             // About frames that were read already.
-            self.interrupts.wakes_for_nothing += 1;
-            self.interrupts.arm_vector(csr, vector)?;
+            interrupts.wakes_for_nothing += 1;
+            interrupts.arm_vector(csr, vector)?;
             causes.receive = false;
         }
         self.serve(causes, status).map(Some)
@@ -368,23 +383,15 @@ impl<B: Bus> Chip for I82576<B> {
         self.statistics.harvest(&mut self.csr)
     }
 
-    fn visit(&mut self, status: &Status, visit: &mut dyn FnMut(&str, u64)) {
+    fn visit(&mut self, common: &chip::Counters, visit: &mut dyn FnMut(&str, u64)) {
         self.statistics.visit(visit);
-        visit("rx_waiting", self.receiver.waiting(&mut self.csr));
+        visit("rx_waiting", self.waiting());
         let rings = (&self.sender, &self.receiver);
-        counters::visit(status, rings, &self.interrupts, visit);
+        counters::visit(common, rings, &self.interrupts, visit);
     }
 
-    fn take(&mut self, len: usize, into: &mut [u16]) -> Result<usize, Error> {
-        self.sender.take(&mut self.csr, len, into)
-    }
-
-    fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.sender.put_back(buffer)
-    }
-
-    fn queue(&mut self, frames: &[Outgoing]) -> (usize, Result<(), Error>) {
-        self.sender.queue(&mut self.csr, frames)
+    fn queue(&mut self, frames: &[Outgoing], buffers: &mut Buffers) -> (usize, Result<(), Error>) {
+        self.sender.queue(&mut self.csr, frames, buffers)
     }
 
     fn kick(&mut self) -> Result<(), Error> {
@@ -392,15 +399,20 @@ impl<B: Bus> Chip for I82576<B> {
         Ok(())
     }
 
-    fn await_room(&mut self) -> Result<bool, Error> {
-        if self.sender.has_space(&mut self.csr) {
-            return Ok(true);
-        }
-        if !self.sender.is_awaited() {
-            return Ok(false);
-        }
-        self.interrupts.arm_transmit(&mut self.csr)?;
-        Ok(self.sender.has_space(&mut self.csr))
+    fn reclaim(&mut self, buffers: &mut Buffers) {
+        self.sender.reclaim(&mut self.csr, buffers);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sender.is_idle()
+    }
+
+    fn has_room(&self, buffers: &mut Buffers) -> bool {
+        self.sender.has_room(buffers)
+    }
+
+    fn arm_transmit(&mut self) -> Result<(), Error> {
+        self.interrupts.arm_transmit(&mut self.csr)
     }
 
     fn will_interrupt(&mut self) -> bool {
@@ -422,13 +434,7 @@ impl<B: Bus> Chip for I82576<B> {
         self.receiver.lend(csr, interrupts, (arm, max), take)
     }
 
-    fn count_unread(&mut self, piece: &Piece, len: usize) {
-        if let Some(ring) = self.csr.layout.queue_of(piece.buffer) {
-            self.receiver.count_unread(ring, len);
-        }
-    }
-
-    fn give_back(&mut self, buffers: &[u16]) -> Result<(), Error> {
+    fn give_back(&mut self, buffers: &[u16], _: bool) -> Result<(), Error> {
         self.receiver.give_back(&mut self.csr, buffers)
     }
 

@@ -5,7 +5,8 @@
 //! and the checksum of the IPv4 header, must be zero. QEMU's card finds all this out for itself.
 //!
 //! It also clears FIN and PSH in all segments that it cuts, where silicon leaves them in the last.
-//! PSH is advice; but FIN is not, so the last segment of a frame with FIN is sent by itself.
+//! PSH is advice; but FIN is not, so the last segment of a frame with FIN is a frame by itself, which is
+//! copied into a buffer of its own.
 
 use super::descriptor::tx;
 use super::packet::{self, FIN, Headers, Network, PSH, Transport};
@@ -31,21 +32,14 @@ const PIECE: usize = 1 << 15;
 
 /// A frame as it goes into a ring: bytes of the sender's buffer, and what is done to them.
 pub struct Frame {
-    /// Headers that come first, in a buffer of their own: so many bytes from the start of the
-    /// sender's. 0: there are none.
-    pub header: usize,
-    /// The bytes that are sent from the sender's buffer, zeros behind them included.
-    pub body: Range<usize>,
-    /// Bytes that follow from elsewhere.
+    /// How many bytes are sent from the start of the sender's buffer, zeros behind the frame included.
+    pub own: usize,
+    /// How many bytes follow from elsewhere.
     pub tail: usize,
-    /// Zeros at the end of the body.
+    /// Zeros at the end of its own bytes.
     padding: usize,
     /// 16-bit fields of the headers to be overwritten, by offset.
-    patches: [Option<(usize, u16)>; PATCHES],
-    /// The 8 bits of TCP flags, by offset.
-    flags: Option<(usize, u8)>,
-    /// The TCP sequence number, by offset.
-    sequence: Option<(usize, u32)>,
+    patches: [Option<(usize, u16)>; 4],
     /// Context descriptor that it needs, with number 0.
     pub context: Option<[u32; 4]>,
     /// Its data descriptors' command, without length.
@@ -54,25 +48,19 @@ pub struct Frame {
     pub options: u32,
 }
 
-const PATCHES: usize = 4;
-
 impl Frame {
     /// A frame of `len` bytes, the last `tail` of which are elsewhere, that is sent as it is.
     pub fn plain(len: usize, tail: usize) -> Self {
-        let own = len - tail;
         let padding = if len < TAKEN && tail == 0 {
             WIRE - len
         } else {
             0
         };
         Frame {
-            header: 0,
-            body: 0..own + padding,
+            own: len - tail + padding,
             tail,
             padding,
-            patches: [None; PATCHES],
-            flags: None,
-            sequence: None,
+            patches: [None; 4],
             context: None,
             command: tx::DATA,
             options: 0,
@@ -88,45 +76,31 @@ impl Frame {
     }
 
     pub fn len(&self) -> usize {
-        self.header + self.body.len() + self.tail
+        self.own + self.tail
     }
 
     /// Descriptors it needs at most.
     pub fn descriptors(&self) -> usize {
-        let pieces = self.body.len().div_ceil(PIECE) + self.tail.div_ceil(PIECE);
-        usize::from(self.context.is_some()) + usize::from(self.header > 0) + pieces
+        let pieces = self.own.div_ceil(PIECE) + self.tail.div_ceil(PIECE);
+        usize::from(self.context.is_some()) + pieces
     }
 
-    /// Writes what differs from the sender's bytes: fields of the headers, which start at `headers`
-    /// in the arena, and zeros behind the body, which starts at `body`.
-    pub fn patch<B: Bus>(&self, bus: &mut B, headers: usize, body: usize) {
+    /// Writes what differs from the sender's bytes, which start at `offset` in the arena.
+    pub fn patch<B: Bus>(&self, bus: &mut B, offset: usize) {
         if self.padding > 0 {
-            let end = body + self.body.len();
+            let end = offset + self.own;
             bus.copy_in(end - self.padding, &ZEROS[..self.padding]);
         }
         for (at, value) in self.patches.iter().flatten() {
-            bus.copy_in(headers + at, &value.to_be_bytes());
-        }
-        if let Some((at, flags)) = self.flags {
-            bus.copy_in(headers + at, &[flags]);
-        }
-        if let Some((at, sequence)) = self.sequence {
-            bus.copy_in(headers + at, &sequence.to_be_bytes());
+            bus.copy_in(offset + at, &value.to_be_bytes());
         }
     }
 }
 
-/// The pieces of a run of bytes that have descriptors of their own.
-pub fn pieces(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = run.end;
-    run.step_by(PIECE)
-        .map(move |start| start..end.min(start + PIECE))
-}
-
-/// What the card can be asked for.
-pub struct Limits {
-    pub frame_max: usize,
-    pub segmentation: Segmentation,
+/// The pieces of so many bytes that have descriptors of their own.
+pub fn pieces(len: usize) -> impl Iterator<Item = Range<usize>> {
+    let starts = (0..len).step_by(PIECE);
+    starts.map(move |start| start..len.min(start + PIECE))
 }
 
 /// What a card with frames of up to `frame_max` bytes cuts of frames of up to `longest`.
@@ -150,7 +124,7 @@ pub struct Whole<'a> {
     pub tail: usize,
 }
 
-/// What to send for a frame: one, or the second as well.
+/// What to send for a frame by a card that cuts so, and what must be sent by itself after that.
 ///
 /// # Errors
 /// [`Error::BadLength`], [`Error::BadHeaders`], [`Error::BadVlan`].
@@ -158,8 +132,8 @@ pub fn plan(
     whole: Whole<'_>,
     headers: Option<&Headers>,
     wanted: &SendOptions,
-    limits: &Limits,
-) -> Result<(Frame, Option<Frame>), Error> {
+    segmentation: &Segmentation,
+) -> Result<(Frame, Option<LastSegment>), Error> {
     let Whole { head, len, tail } = whole;
     if let Some(tag) = wanted.vlan {
         if tag & 0xfff > VLAN_MAX {
@@ -172,9 +146,9 @@ pub fn plan(
     }
     let cut = wanted.segment_size > 0;
     let longest = if cut {
-        limits.segmentation.frame_max as usize
+        segmentation.frame_max as usize
     } else {
-        limits.frame_max
+        segmentation.segment_max.into()
     };
     if len == 0 || len > longest {
         return Err(Error::BadLength { len });
@@ -205,7 +179,7 @@ pub fn plan(
     let Some((Transport::Tcp, payload)) = headers.transport else {
         return Err(Error::BadHeaders);
     };
-    if !limits.segmentation.takes(payload, segment_size) || whole.len < payload {
+    if !segmentation.takes(payload, segment_size) || whole.len < payload {
         return Err(Error::BadLength {
             len: payload + segment_size,
         });
@@ -214,22 +188,70 @@ pub fn plan(
     if data <= segment_size {
         return Ok((checksummed(whole, headers, wanted)?, None));
     }
-    if head[headers.body + 13] & FIN == 0 {
+    let flags = headers.body + 12;
+    let word = packet::word(head, flags).ok_or(Error::BadHeaders)?;
+    if word & FIN == 0 {
         return Ok((segmented(whole, headers, payload, wanted), None));
     }
     if tail > 0 {
         return Err(Error::BadHeaders);
     }
-    let cut_at = payload + (data - 1) / segment_size * segment_size;
+    let done = (data - 1) / segment_size * segment_size;
     let most = Whole {
-        len: cut_at,
+        len: payload + done,
         ..whole
     };
     let mut most = segmented(most, headers, payload, wanted);
-    let flags = headers.body + 13;
-    most.flags = Some((flags, head[flags] & !(FIN | PSH)));
-    let last = last_segment(whole, headers, payload, cut_at, wanted)?;
+    most.patches[3] = Some((flags, word & !(FIN | PSH)));
+    let last = LastSegment {
+        headers: *headers,
+        payload,
+        from: payload + done,
+        len: whole.len - done,
+        number: (done / segment_size) as u16,
+    };
     Ok((most, Some(last)))
+}
+
+/// The last segment of a frame that is cut.
+pub struct LastSegment {
+    headers: Headers,
+    /// Where the frame's payload starts, and where that of the last segment does.
+    pub payload: usize,
+    pub from: usize,
+    /// Bytes of the segment, headers included.
+    pub len: usize,
+    /// How many segments are before it.
+    number: u16,
+}
+
+impl LastSegment {
+    /// Makes of the frame's headers those of the segment, as the card would have.
+    pub fn renumber(&self, head: &mut [u8; HEAD]) -> Result<(), Error> {
+        let Headers {
+            network, ip, body, ..
+        } = self.headers;
+        let mut add = |at: usize, more: u32| {
+            let word = packet::word(&head[..], at).ok_or(Error::BadHeaders)?;
+            let sum = u32::from(word) + more;
+            head[at..at + 2].copy_from_slice(&(sum as u16).to_be_bytes());
+            Ok(sum >> 16)
+        };
+        let done = self.from - self.payload;
+        // The lengths are those of the whole frame, so that less is more, modulo 2^16.
+        let shorter = (done as u32).wrapping_neg() & 0xffff;
+        match network {
+            Network::Ipv4 => {
+                add(ip + 2, shorter)?;
+                add(ip + 4, self.number.into())?;
+            }
+            Network::Ipv6 => {
+                add(ip + 4, shorter)?;
+            }
+        }
+        let carry = add(body + 6, done as u32)?;
+        add(body + 4, carry).map(drop)
+    }
 }
 
 /// A frame whose checksums the card fills in.
@@ -272,38 +294,6 @@ fn segmented(whole: Whole<'_>, headers: &Headers, payload: usize, wanted: &SendO
     let seed = headers.pseudo_sum(whole.head, 0);
     frame.patches[1] = Some((checksum_at(headers, Transport::Tcp), seed));
     tagged(frame, wanted.vlan, Some((headers, wanted.segment_size)))
-}
-
-/// The last segment of a frame, from `cut_at` on, as the card would have made it.
-fn last_segment(
-    whole: Whole<'_>,
-    headers: &Headers,
-    payload: usize,
-    cut_at: usize,
-    wanted: &SendOptions,
-) -> Result<Frame, Error> {
-    let head = whole.head;
-    let len = payload + whole.len - cut_at;
-    let alone = Whole { len, ..whole };
-    let mut frame = checksummed(alone, headers, wanted)?;
-    frame.header = payload;
-    frame.body = cut_at..whole.len;
-    let done = (cut_at - payload) as u32;
-    match headers.network {
-        Network::Ipv4 => {
-            let segments = done / u32::from(wanted.segment_size);
-            let number = packet::word(head, headers.ip + 4).ok_or(Error::BadHeaders)?;
-            frame.patches[2] = Some((headers.ip + 2, (len - headers.ip) as u16));
-            frame.patches[3] = Some((headers.ip + 4, number.wrapping_add(segments as u16)));
-        }
-        Network::Ipv6 => frame.patches[2] = Some((headers.ip + 4, (len - headers.body) as u16)),
-    }
-    let at = headers.body + 4;
-    let high = packet::word(head, at).ok_or(Error::BadHeaders)?;
-    let low = packet::word(head, at + 2).ok_or(Error::BadHeaders)?;
-    let sequence = u32::from(high) << 16 | u32::from(low);
-    frame.sequence = Some((at, sequence.wrapping_add(done)));
-    Ok(frame)
 }
 
 fn checksum_at(headers: &Headers, transport: Transport) -> usize {

@@ -19,8 +19,8 @@ const UDP_HEADER: usize = 8;
 const PORTS: usize = 4;
 
 /// TCP flags: no more data, and hand over what is there.
-pub const FIN: u8 = 1;
-pub const PSH: u8 = 8;
+pub const FIN: u16 = 1;
+pub const PSH: u16 = 8;
 
 /// What carries a packet over the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

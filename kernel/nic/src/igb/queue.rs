@@ -16,12 +16,20 @@ const DRAIN_BOUND_US: u32 = 5_000;
 #[derive(Clone, Copy)]
 pub struct Queue {
     /// Where its registers start.
-    pub registers: u32,
-    /// Its number in the card.
+    registers: u32,
+    /// Its number among those of its function.
     pub number: u8,
 }
 
 impl Queue {
+    /// The queue of this number, whose function has the registers of its first queue at `first`.
+    pub fn new(first: u32, stride: u32, number: usize) -> Self {
+        Queue {
+            registers: first + stride * number as u32,
+            number: number as u8,
+        }
+    }
+
     /// Tells the card where the ring of a disabled queue is in the arena, and that it is empty.
     pub fn place<B: Bus>(self, csr: &mut Csr<B>, at: usize, descriptors: usize) {
         let [low, high] = csr.address(at);

@@ -19,7 +19,7 @@
 //! card about a frame that it may not have understood is no reason to drop it. Whoever reads it is
 //! told that nobody vouches for it, and verifies it as with a card that never does.
 
-use super::config::{BUFFER, Layout};
+use super::config::{BUFFER, Config};
 use super::csr::Csr;
 use super::descriptor::{SIZE, rx};
 use super::queue::Queue;
@@ -34,15 +34,6 @@ const BATCH_MAX: usize = 64;
 const TAG: usize = 4;
 /// Descriptors that are looked at ahead, for one fence.
 const AHEAD: usize = 16;
-
-/// What may be taken of a receive queue.
-#[derive(Clone, Copy)]
-pub struct Share {
-    /// At most.
-    pub most: usize,
-    /// Before another queue has its turn; a frame that was begun is ended.
-    pub turn: usize,
-}
 
 /// Where the driver stands in a ring, and what became of its frames.
 pub struct Receive {
@@ -81,51 +72,39 @@ pub struct Counters {
     /// Frames in which the card found a checksum wrong; they are among `frames`.
     pub checksum_errors: u64,
     pub dropped_long: u64,
-    pub dropped_small_buffer: u64,
 }
 
-/// What is not lent yet of a frame.
+/// What is not lent yet of the frame at the head of a ring.
 #[derive(Clone, Copy)]
 struct Rest {
     descriptors: usize,
     len: usize,
     /// Some of it is lent.
     is_begun: bool,
-    info: ReceiveInfo,
-}
-
-/// A whole frame at the head of a ring.
-struct Frame {
-    descriptors: usize,
-    len: usize,
+    /// The status in its last descriptor.
     status: u32,
     info: ReceiveInfo,
 }
 
 impl Receive {
-    /// The ring of a queue, which has the place and the buffers of this `index` in the layout.
+    /// The ring of a queue, which has the place and the buffers of this `index` in the arena.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(
-        queue: Queue,
-        index: usize,
-        layout: &Layout,
-        frame_max: usize,
-    ) -> Result<Self, Error> {
-        let buffers = layout.receive_buffers;
+    pub fn new(queue: Queue, index: usize, config: &Config) -> Result<Self, Error> {
+        let buffers = config.receive_buffers;
         Ok(Receive {
             queue,
-            base: layout.rx_ring(index),
-            ring: layout.receive_ring,
+            base: config.rx_ring(index),
+            ring: config.receive_ring,
             batch: (buffers / 4).clamp(1, BATCH_MAX),
-            frame_max,
+            frame_max: config.frame_max,
             head: 0,
             tail: 0,
             given: 0,
             ready: 0,
-            buffers: reserve::filled(0, layout.receive_ring)?,
-            first: layout.rx_buffers(index).start,
+            buffers: reserve::filled(0, config.receive_ring)?,
+            first: (index * buffers) as u16,
             lent: reserve::filled(false, buffers)?,
             rest: None,
             counters: Counters::default(),
@@ -171,25 +150,20 @@ impl Receive {
         self.counters.tail_writes += 1;
     }
 
-    /// A frame of `len` bytes was lent, but too long for its reader.
-    pub fn count_unread(&mut self, len: usize) {
-        self.counters.frames -= 1;
-        self.counters.octets -= len as u64;
-        self.counters.dropped_small_buffer += 1;
-    }
-
-    /// Lends pieces of frames, each of which `take` is told; returns how many. Apart, so that a look at
-    /// empty rings, which is more frequent, is short.
+    /// Lends pieces of frames, each of which `take` is told: `most` at the most, and no other frame after
+    /// `turn` of them. Returns how many. Apart, so that a look at empty rings, which is more frequent, is
+    /// short.
     #[inline(never)]
     pub fn lend<B: Bus>(
         &mut self,
         csr: &mut Csr<B>,
-        share: Share,
+        most: usize,
+        turn: usize,
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
-        let usual = share.most.min(share.turn);
+        let usual = most.min(turn);
         let mut lent = 0;
-        while lent < share.most {
+        while lent < most {
             if self.rest.is_none() {
                 lent += self.lend_usual(csr, usual.saturating_sub(lent), take);
                 if lent >= usual || !self.is_known_or_done(csr) {
@@ -197,7 +171,7 @@ impl Receive {
                 }
                 self.next(csr)?;
             }
-            let Some(piece) = self.lend_rest(csr) else {
+            let Some(piece) = self.lend_rest() else {
                 break;
             };
             take(&piece);
@@ -226,7 +200,7 @@ impl Receive {
             if !is_whole || len == 0 || len > longest {
                 break;
             }
-            take(&self.lend_at(csr, slot, len, (false, false), self.info(written)));
+            take(&self.lend_at(slot, len, (false, false), self.info(written)));
             octets += len as u64;
             lent += 1;
         }
@@ -244,27 +218,21 @@ impl Receive {
             let Some(frame) = self.look(csr)? else {
                 break;
             };
-            let len = frame.len;
+            self.rest = Some(frame);
             let counters = &mut self.counters;
             counters.descriptors += frame.descriptors as u64;
-            self.rest = Some(Rest {
-                descriptors: frame.descriptors,
-                len,
-                is_begun: false,
-                info: frame.info,
-            });
             if frame.status & rx::RXE != 0 {
                 counters.dropped_errors += 1;
-            } else if len > self.frame_max {
+            } else if frame.len > self.frame_max {
                 counters.dropped_long += 1;
             } else {
                 let is_wrong = frame.status & (rx::IPE | rx::L4E) != 0;
                 counters.checksum_errors += u64::from(is_wrong);
                 counters.frames += 1;
-                counters.octets += len as u64;
+                counters.octets += frame.len as u64;
                 break;
             }
-            while let Some(piece) = self.lend_rest(csr) {
+            while let Some(piece) = self.lend_rest() {
                 self.give_back(csr, &[piece.buffer])?;
             }
         }
@@ -272,7 +240,7 @@ impl Receive {
     }
 
     /// The next piece of the frame at the head.
-    fn lend_rest<B: Bus>(&mut self, csr: &Csr<B>) -> Option<Piece> {
+    fn lend_rest(&mut self) -> Option<Piece> {
         let rest = self.rest?;
         let len = rest.len.min(BUFFER);
         let more = rest.descriptors > 1;
@@ -283,14 +251,13 @@ impl Receive {
             ..rest
         });
         let slot = self.head & (self.ring - 1);
-        Some(self.lend_at(csr, slot, len, (more, rest.is_begun), rest.info))
+        Some(self.lend_at(slot, len, (more, rest.is_begun), rest.info))
     }
 
     /// Lends the buffer at the head.
     #[inline]
-    fn lend_at<B: Bus>(
+    fn lend_at(
         &mut self,
-        csr: &Csr<B>,
         slot: usize,
         len: usize,
         (more, continues): (bool, bool),
@@ -302,7 +269,7 @@ impl Receive {
         self.ready -= 1;
         Piece {
             buffer,
-            offset: csr.layout.rx_buffer(buffer),
+            offset: usize::from(buffer) * BUFFER,
             len,
             more,
             continues,
@@ -396,7 +363,7 @@ impl Receive {
     }
 
     /// The frame at the head, if all of it is there. Believes nothing.
-    fn look<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Frame>, Error> {
+    fn look<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<Option<Rest>, Error> {
         let longest = self.frame_max + TAG;
         let mut len = 0;
         for count in 0..self.tail - self.head {
@@ -420,9 +387,10 @@ impl Receive {
             }
             len += piece;
             if last {
-                return Ok(Some(Frame {
+                return Ok(Some(Rest {
                     descriptors: count + 1,
                     len,
+                    is_begun: false,
                     status,
                     info: self.info(written),
                 }));
@@ -442,23 +410,22 @@ impl Receive {
 
     /// What a frame's last descriptor says.
     #[inline]
-    fn info(&self, [first, second]: [u64; 2]) -> ReceiveInfo {
+    fn info(&self, [_, second]: [u64; 2]) -> ReceiveInfo {
         let status = second as u32;
         let good = |verified, error| status & (verified | error) == verified;
-        let hashed = first as u32 & rx::HASH_TYPE != 0;
         ReceiveInfo {
             ipv4_checksum: good(rx::IPCS, rx::IPE),
             transport_checksum: good(rx::L4CS, rx::L4E),
             vlan: (status & rx::VP != 0).then_some((second >> rx::TAG_SHIFT) as u16),
             queue: self.queue.number.into(),
-            hash: hashed.then_some((first >> rx::HASH_SHIFT) as u32),
         }
     }
 
     /// Puts a buffer into the descriptor at the tail, without telling the card.
     #[inline]
     fn give<B: Bus>(&mut self, csr: &mut Csr<B>, buffer: u16) {
-        let BusAddr(address) = csr.bus.bus_addr(csr.rx_buffer(buffer));
+        let offset = csr.frames.receive.start + usize::from(buffer) * BUFFER;
+        let BusAddr(address) = csr.bus.bus_addr(offset);
         let slot = self.tail & (self.ring - 1);
         csr.bus
             .store_quads(self.base + slot * SIZE, rx::empty(address));

@@ -1,12 +1,12 @@
-//! All receive rings of a card. They have turns, so that a busy one does not starve the others.
+//! All receive rings of a function. They have turns, so that a busy one does not starve the others.
 
 use super::bits::bits;
-use super::config::{Config, Layout};
+use super::config::Config;
 use super::csr::Csr;
 use super::interrupts::Interrupts;
 use super::queue::Queue;
-use super::receive::{Receive, Share};
-use super::regs;
+use super::receive::Receive;
+use super::regs::Queues;
 use crate::reserve;
 use crate::{Bus, Error, Piece};
 use alloc::vec::Vec;
@@ -16,59 +16,42 @@ const TURN: usize = 16;
 
 /// The receive rings.
 pub struct Receiver {
-    rings: Vec<Receive>,
+    pub rings: Vec<Receive>,
     /// Those with buffers that the card was not told of, one bit each.
     owing: u32,
-    /// The ring whose turn it is, and how many frames it gave in it.
-    turn: (usize, usize),
+    /// The ring whose turn it is.
+    turn: usize,
+    /// Which ring has a buffer: see [`reciprocal`].
+    per_ring: u64,
     /// How often the interrupt was armed since all rings were empty.
     pub arms: u64,
 }
 
 impl Receiver {
-    /// The rings of this layout.
+    /// The rings of these queues.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(config: &Config, layout: &Layout) -> Result<Self, Error> {
+    pub fn new(queues: Queues, config: &Config) -> Result<Self, Error> {
         let ring = |index| {
-            let queue = Queue {
-                registers: regs::rx(index as u32),
-                number: index as u8,
-            };
-            Receive::new(queue, index, layout, config.frame_max)
+            let queue = Queue::new(queues.receive, queues.stride, index);
+            Receive::new(queue, index, config)
         };
         Ok(Receiver {
             rings: reserve::each(config.queues, ring)?,
             owing: 0,
-            turn: (0, 0),
+            turn: 0,
+            per_ring: reciprocal(config.receive_buffers),
             arms: 0,
         })
     }
 
     /// Lays out all rings: see [`Receive::start`].
     pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
-        (self.turn, self.owing) = ((0, 0), 0);
+        (self.turn, self.owing) = (0, 0);
         let many = self.rings.len() > 1;
         let mut rings = self.rings.iter_mut();
         rings.try_for_each(|ring| ring.start(csr, many))
-    }
-
-    /// Gives the card all buffers: see [`Receive::tell`].
-    pub fn tell<B: Bus>(&mut self, csr: &mut Csr<B>) {
-        self.rings.iter_mut().for_each(|ring| ring.tell(csr));
-    }
-
-    /// Disables all queues.
-    pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings
-            .iter()
-            .try_for_each(|ring| ring.queue.disable(csr))
-    }
-
-    /// Forgets which buffers are lent: whoever had them is gone.
-    pub fn forget(&mut self) {
-        self.rings.iter_mut().for_each(Receive::forget);
     }
 
     /// Lends up to `max` pieces of frames, each of which `take` is told; how many there were. If they
@@ -106,51 +89,34 @@ impl Receiver {
         take: &mut dyn FnMut(&Piece),
     ) -> Result<usize, Error> {
         let polled = polled & ((1 << self.rings.len()) - 1);
-        let (mut queue, mut given) = self.turn;
-        // Rings in a row that were found empty. All are looked at anew after one gave something,
-        // but that one, unless its turn was over.
-        let mut empty = 0;
+        let before = (1 << self.turn) - 1;
         let mut taken = 0;
-        loop {
-            let ring = &mut self.rings[queue];
-            // A frame that was begun is ended.
-            let is_polled = polled & 1 << queue != 0;
-            if ring.is_amid_frame() || is_polled && given < TURN && ring.is_done(csr) {
-                let share = Share {
-                    most: max - taken,
-                    turn: if is_polled {
-                        TURN.saturating_sub(given)
-                    } else {
-                        0
-                    },
-                };
-                let lent = ring.lend(csr, share, take);
+        let mut has_more = true;
+        while has_more {
+            has_more = false;
+            for queue in bits(polled & !before).chain(bits(polled & before)) {
+                let ring = &mut self.rings[queue];
+                if !ring.is_amid_frame() && !ring.is_done(csr) {
+                    continue;
+                }
+                let lent = ring.lend(csr, max - taken, TURN, take);
                 self.owing |= u32::from(ring.owes()) << queue;
                 let lent = lent?;
-                given += lent;
+                has_more |= lent >= TURN;
                 taken += lent;
                 if taken == max {
-                    self.turn = (queue, given);
+                    // A frame that was begun is ended before another one has its turn.
+                    self.turn = match self.rings[queue].is_amid_frame() {
+                        true => queue,
+                        false => (queue + 1) % self.rings.len(),
+                    };
                     return Ok(taken);
                 }
-                if lent > 0 {
-                    empty = 0;
-                }
             }
-            if is_polled && given < TURN {
-                empty += 1;
-            }
-            if empty >= polled.count_ones() {
-                break;
-            }
-            // The next of them, in a circle.
-            let after = polled & !1 << queue;
-            queue = if after == 0 { polled } else { after }.trailing_zeros() as usize;
-            given = 0;
         }
         // What belongs to no flow comes by the first queue, as the answer to who has an address: so
         // it is the first to be looked at when something comes.
-        self.turn = (0, 0);
+        self.turn = 0;
         Ok(taken)
     }
 
@@ -171,11 +137,12 @@ impl Receiver {
         mut buffers: &[u16],
     ) -> Result<(), Error> {
         while let Some(&buffer) = buffers.first() {
-            let queue = csr.layout.queue_of(buffer);
-            let queue = queue.ok_or(Error::BadBuffer { buffer })?;
+            let queue = ring_of(buffer, self.per_ring);
+            let ring = self.rings.get_mut(queue);
+            let ring = ring.ok_or(Error::BadBuffer { buffer })?;
             self.owing |= 1 << queue;
             // The first is of this ring, and mostly all are.
-            let count = self.rings[queue].give_back(csr, buffers)?;
+            let count = ring.give_back(csr, buffers)?;
             buffers = &buffers[count..];
         }
         Ok(())
@@ -209,25 +176,31 @@ impl Receiver {
         }
         overlooked
     }
+}
 
-    /// Descriptors that the card has filled and nobody has read.
-    pub fn waiting<B: Bus>(&self, csr: &mut Csr<B>) -> u64 {
-        let waiting = self.rings.iter().map(|ring| ring.waiting(csr) as u64);
-        waiting.sum()
-    }
+/// 1 / `buffers`, in units of 2^-32, rounded up: an emulator divides slowly. Nothing is divided by it but
+/// numbers of 16 bits, for which it is exact.
+fn reciprocal(buffers: usize) -> u64 {
+    (1 << 32) / buffers as u64 + 1
+}
 
-    /// Whether the card's places in the rings are such.
-    pub fn check<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings.iter().try_for_each(|ring| ring.check(csr))
-    }
+/// The receive ring of a buffer, where each ring has as many; perhaps one that there is not.
+fn ring_of(buffer: u16, per_ring: u64) -> usize {
+    ((u64::from(buffer) * per_ring) >> 32) as usize
+}
 
-    /// A frame of `len` bytes was lent by a ring, but too long for its reader.
-    pub fn count_unread(&mut self, ring: usize, len: usize) {
-        self.rings[ring].count_unread(len);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The rings, to be counted up.
-    pub fn rings(&self) -> &[Receive] {
-        &self.rings
+    #[test]
+    fn the_ring_of_a_buffer_is_found_without_dividing() {
+        for buffers in (1..64).chain([100, 112, 255, 1000, 4095]) {
+            let per_ring = reciprocal(buffers);
+            for buffer in 0..=u16::MAX {
+                let expected = usize::from(buffer) / buffers;
+                assert_eq!(ring_of(buffer, per_ring), expected);
+            }
+        }
     }
 }

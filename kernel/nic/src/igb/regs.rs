@@ -80,15 +80,21 @@ pub const fn rah(n: u32) -> u32 {
 /// Receive addresses: the station's, and 23 more.
 pub const RECEIVE_ADDRESSES: u32 = 24;
 
-/// The registers of a receive queue, from its base.
-pub const fn rx(queue: u32) -> u32 {
-    0xc000 + 0x40 * queue
+/// Where the registers of a function's queues are: those of its first queue for each direction, and how
+/// far those of the next are from them.
+#[derive(Clone, Copy)]
+pub struct Queues {
+    pub receive: u32,
+    pub transmit: u32,
+    pub stride: u32,
 }
 
-/// The registers of a transmit queue, from its base.
-pub const fn tx(queue: u32) -> u32 {
-    0xe000 + 0x40 * queue
-}
+/// The queues of the physical function.
+pub const QUEUES: Queues = Queues {
+    receive: 0xc000,
+    transmit: 0xe000,
+    stride: 0x40,
+};
 
 /// Ring address, low half; from the base of a queue.
 pub const DBAL: u32 = 0x00;

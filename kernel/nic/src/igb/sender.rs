@@ -1,61 +1,58 @@
-//! All transmit rings of a card, and the buffers to send from.
-//!
-//! Descriptors are each ring's own, buffers are for all rings. A sender that finds too few of
-//! either is refused, and told when a quarter of both is free again.
+//! All transmit rings of a function: which frame goes into which ring, and as what.
 
 use super::bits::bits;
-use super::buffers::Buffers;
-use super::config::{BUFFER, Config, FRAME_JUMBO, LARGE, Layout};
+use super::config::{BUFFER, Config, FRAME_JUMBO, LARGE};
 use super::csr::Csr;
 use super::fast_path;
-use super::offload::{self, Frame, HEAD, Limits, TAKEN, Whole};
+use super::offload::{self, Frame, HEAD, LastSegment, TAKEN, Whole};
 use super::packet;
 use super::queue::Queue;
-use super::regs;
-use super::transmit::{Source, Transmit};
+use super::regs::Queues;
+use super::transmit::Transmit;
+use crate::pool::Buffers;
 use crate::reserve;
-use crate::{Bus, BusAddr, Error, Outgoing, Segmentation, Tail};
+use crate::{Bus, BusAddr, Error, Outgoing, Segmentation, SendOptions, Tail};
 use alloc::vec::Vec;
 
-/// Buffers that are out before it is worth a look which of them are free again.
-const REUSED: usize = 64;
+/// Descriptors of a frame that is sent as it is, at the most: its context, and the frame.
+const UNCUT: usize = 2;
+/// Bytes that are copied at a time.
+const CHUNK: usize = 256;
 
-/// Room that a sender waits for.
-#[derive(Clone, Copy, Default)]
-struct Wanted {
-    queue: usize,
-    descriptors: usize,
-    small: usize,
-    large: usize,
-}
-
-/// The transmit rings, and the buffers.
+/// The transmit rings.
 pub struct Sender {
-    rings: Vec<Transmit>,
+    pub rings: Vec<Transmit>,
     /// Descriptors of each.
     descriptors: usize,
     /// Those with frames that the card was not told of, and those with frames that it was, one bit
     /// each.
     to_kick: u32,
     in_flight: u32,
-    buffers: Buffers,
-    limits: Limits,
-    /// What a sender waits for.
-    wanted: Option<Wanted>,
+    /// What the card cuts, and how long the frames are that it does not cut.
+    pub segmentation: Segmentation,
+    /// What the frame wanted that was refused last.
+    refused: Wanted,
+}
+
+/// What a frame needs to be sent.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// So many descriptors of that ring.
+    queue: usize,
+    descriptors: usize,
+    /// A buffer of that length besides its own, if not 0.
+    buffer: usize,
 }
 
 impl Sender {
-    /// The rings and buffers of this layout.
+    /// The rings of these queues.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(config: &Config, layout: &Layout) -> Result<Self, Error> {
+    pub fn new(queues: Queues, config: &Config) -> Result<Self, Error> {
         let ring = |index| {
-            let queue = Queue {
-                registers: regs::tx(index as u32),
-                number: index as u8,
-            };
-            Transmit::new(queue, layout.tx_ring(index), config.transmit_ring)
+            let queue = Queue::new(queues.transmit, queues.stride, index);
+            Transmit::new(queue, config.tx_ring(index), config.transmit_ring)
         };
         let longest = match config.large_buffers {
             0 => 0,
@@ -66,84 +63,15 @@ impl Sender {
             descriptors: config.transmit_ring,
             to_kick: 0,
             in_flight: 0,
-            buffers: Buffers::new(layout)?,
-            limits: Limits {
-                frame_max: config.frame_max,
-                segmentation: offload::segmentation(longest, config.frame_max),
-            },
-            wanted: None,
+            segmentation: offload::segmentation(longest, config.frame_max),
+            refused: Wanted::default(),
         })
-    }
-
-    /// Frames that fit in.
-    pub fn capacity(&self) -> usize {
-        (self.descriptors - 1).min(self.buffers.capacity())
-    }
-
-    /// What the card cuts into segments.
-    pub fn segmentation(&self) -> Segmentation {
-        self.limits.segmentation
     }
 
     /// Lays out all rings: see [`Transmit::start`].
     pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
-        (self.to_kick, self.in_flight, self.wanted) = (0, 0, None);
-        self.buffers.empty_rings();
+        (self.to_kick, self.in_flight) = (0, 0);
         self.rings.iter_mut().try_for_each(|ring| ring.start(csr))
-    }
-
-    /// Waits until the card has sent what it was told of.
-    pub fn drain<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings.iter().try_for_each(|ring| ring.drain(csr))
-    }
-
-    /// Disables all queues.
-    pub fn disable<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings
-            .iter()
-            .try_for_each(|ring| ring.queue.disable(csr))
-    }
-
-    /// Takes all buffers back, whoever has them.
-    pub fn forget(&mut self) {
-        self.buffers.refill();
-    }
-
-    /// Gives buffers for frames of `len` bytes away: how many there were. A sender that gets fewer than
-    /// `into` has room for waits.
-    pub fn take<B: Bus>(
-        &mut self,
-        csr: &mut Csr<B>,
-        len: usize,
-        into: &mut [u16],
-    ) -> Result<usize, Error> {
-        let longest = match self.buffers.large.capacity() {
-            0 => BUFFER,
-            _ => LARGE,
-        };
-        if len == 0 || len > longest {
-            return Err(Error::BadLength { len });
-        }
-        let pool = self.buffers.that_hold(len);
-        // Those that were in use a moment ago are at hand in the processor's caches.
-        if pool.free_count() < into.len() || pool.free_count() + REUSED < pool.capacity() {
-            self.reclaim(csr);
-        }
-        let taken = self.buffers.that_hold(len).take_all(into);
-        if taken < into.len() {
-            let is_small = len <= BUFFER;
-            self.want(Wanted {
-                small: is_small.into(),
-                large: (!is_small).into(),
-                ..Wanted::default()
-            });
-        }
-        Ok(taken)
-    }
-
-    /// Takes a buffer back that was given away.
-    pub fn put_back(&mut self, buffer: u16) -> Result<(), Error> {
-        self.buffers.put_back(buffer)
     }
 
     /// Puts frames into the rings, until one fails: how many there were, and why.
@@ -152,10 +80,11 @@ impl Sender {
         &mut self,
         csr: &mut Csr<B>,
         frames: &[Outgoing],
+        buffers: &mut Buffers,
     ) -> (usize, Result<(), Error>) {
         for (sent, frame) in frames.iter().enumerate() {
-            if !self.queue_fast(csr, frame)
-                && let Err(error) = self.queue_any(csr, frame)
+            if !self.queue_fast(csr, frame, buffers)
+                && let Err(error) = self.queue_any(csr, frame, buffers)
             {
                 return (sent, Err(error));
             }
@@ -172,7 +101,12 @@ impl Sender {
     /// Puts a frame into its ring, if that is no trouble and there is room at once. Otherwise does
     /// nothing.
     #[inline]
-    fn queue_fast<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> bool {
+    fn queue_fast<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+        buffers: &mut Buffers,
+    ) -> bool {
         let &Outgoing {
             buffer,
             len,
@@ -190,9 +124,9 @@ impl Sender {
             Some(tail) => tail.len,
             None => 0,
         };
-        let small = &mut self.buffers.small;
-        let fits = (TAKEN..=BUFFER).contains(&len) && len + tail_len <= self.limits.frame_max;
-        if small.check_held(buffer).is_err() || !fits {
+        let longest = self.segmentation.segment_max.into();
+        let fits = (TAKEN..=BUFFER).contains(&len) && len + tail_len <= longest;
+        if buffers.small.check_held(buffer).is_err() || !fits {
             return false;
         }
         let offset = csr.frames.transmit.start + usize::from(buffer) * BUFFER;
@@ -201,8 +135,7 @@ impl Sender {
         };
         let queue = self.ring_of(flow);
         let ring = &mut self.rings[queue];
-        // A frame and its context, or its tail.
-        if ring.free() < 2 {
+        if ring.free() < UNCUT {
             return false;
         }
         let work = match options.checksums {
@@ -212,7 +145,7 @@ impl Sender {
             },
             false => None,
         };
-        self.buffers.small.enter_ring(buffer);
+        buffers.small.enter_ring(buffer);
         ring.queue_uncut(csr, (buffer, offset), len, tail, work);
         self.to_kick |= 1 << queue;
         true
@@ -220,14 +153,54 @@ impl Sender {
 
     /// Puts a frame into its ring, whatever it is.
     #[cold]
-    fn queue_any<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Outgoing) -> Result<(), Error> {
+    fn queue_any<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+        buffers: &mut Buffers,
+    ) -> Result<(), Error> {
+        buffers.of(frame.buffer).check_held(frame.buffer)?;
+        let (queue, first, last) = self.plan(csr, frame)?;
+        let last_len = last.as_ref().map_or(0, |last| last.len);
+        let wanted = Wanted {
+            queue,
+            descriptors: first.descriptors() + if last_len > 0 { UNCUT } else { 0 },
+            buffer: last_len,
+        };
+        if !self.has_room_for(wanted, buffers) {
+            self.reclaim(csr, buffers);
+            if !self.has_room_for(wanted, buffers) {
+                let Wanted { descriptors, .. } = wanted;
+                self.refused = Wanted {
+                    descriptors: descriptors.max(self.descriptors / 4),
+                    ..wanted
+                };
+                return Err(Error::WouldBlock);
+            }
+        }
+        let last = match last {
+            Some(last) => Some(self.copy_last(csr, frame, &last, buffers)?),
+            None => None,
+        };
+        self.enqueue(csr, frame, queue, &first, buffers);
+        if let Some((last, planned)) = last {
+            self.enqueue(csr, &last, queue, &planned, buffers);
+        }
+        Ok(())
+    }
+
+    /// By which ring to send a frame, as what, and what by itself after that.
+    fn plan<B: Bus>(
+        &self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+    ) -> Result<(usize, Frame, Option<LastSegment>), Error> {
         let &Outgoing {
             buffer,
             len,
             ref options,
             tail,
         } = frame;
-        self.buffers.of(buffer).check_held(buffer)?;
         let found = csr.frames.buffer(buffer);
         let (offset, _) = found
             .filter(|(_, room)| len <= *room)
@@ -246,81 +219,100 @@ impl Sender {
         }
         let headers = packet::parse(head)?;
         let flow = headers.map_or(0, |headers| headers.flow(head));
-        let queue = self.ring_of(flow);
-        let (first, second) = offload::plan(whole, headers.as_ref(), options, &self.limits)?;
-        let source = Source {
-            buffer,
-            offset,
-            header: None,
-            tail: tail.map_or(BusAddr(0), |tail| tail.address),
-            last: second.is_none(),
-        };
-        self.enqueue(csr, queue, &first, second.as_ref(), source)
+        let planned = offload::plan(whole, headers.as_ref(), options, &self.segmentation);
+        planned.map(|(first, last)| (self.ring_of(flow), first, last))
     }
 
-    /// Puts the frames that `plan` made of one into the queue, all or none.
+    /// Copies the last segment of a frame into a buffer of its own, for which there is room; and how it
+    /// is to be sent.
+    fn copy_last<B: Bus>(
+        &self,
+        csr: &mut Csr<B>,
+        frame: &Outgoing,
+        last: &LastSegment,
+        buffers: &mut Buffers,
+    ) -> Result<(Outgoing, Frame), Error> {
+        let buffer = buffers.that_hold(last.len)?.take();
+        let buffer = buffer.ok_or(Error::WouldBlock)?;
+        let own = Outgoing {
+            buffer,
+            len: last.len,
+            options: SendOptions {
+                segment_size: 0,
+                checksums: true,
+                ..frame.options
+            },
+            tail: None,
+        };
+        let [from, to] = [frame.buffer, buffer].map(|buffer| csr.frames.buffer(buffer));
+        let copied = from.zip(to).ok_or(Error::BadHeaders);
+        let copied = copied.and_then(|((from, _), (to, _))| {
+            let mut head = [0; HEAD];
+            csr.bus.copy_out(from, &mut head);
+            last.renumber(&mut head)?;
+            csr.bus.copy_in(to, &head[..last.payload]);
+            let mut chunk = [0; CHUNK];
+            for at in (last.payload..last.len).step_by(CHUNK) {
+                let chunk = &mut chunk[..CHUNK.min(last.len - at)];
+                csr.bus
+                    .copy_out(from + last.from - last.payload + at, chunk);
+                csr.bus.copy_in(to + at, chunk);
+            }
+            self.plan(csr, &own)
+        });
+        match copied {
+            Ok((_, planned, _)) => Ok((own, planned)),
+            // Its sender changes it meanwhile.
+            Err(error) => {
+                buffers.of(buffer).put_back(buffer)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a frame that was planned into its ring, where there is room.
     fn enqueue<B: Bus>(
         &mut self,
         csr: &mut Csr<B>,
+        frame: &Outgoing,
         queue: usize,
-        first: &Frame,
-        second: Option<&Frame>,
-        source: Source,
-    ) -> Result<(), Error> {
-        let both = || core::iter::once(first).chain(second);
-        let wanted = Wanted {
-            queue,
-            descriptors: both().map(Frame::descriptors).sum(),
-            // For the headers of the second.
-            small: second.map_or(0, |_| 1),
-            large: 0,
-        };
-        if !self.has_room(wanted) {
-            self.reclaim(csr);
-            if !self.has_room(wanted) {
-                self.want(wanted);
-                return Err(Error::WouldBlock);
-            }
-        }
-        self.buffers.of(source.buffer).enter_ring(source.buffer);
+        planned: &Frame,
+        buffers: &mut Buffers,
+    ) {
+        let buffer = frame.buffer;
+        buffers.of(buffer).enter_ring(buffer);
         self.to_kick |= 1 << queue;
-        let ring = &mut self.rings[queue];
-        if let Some(second) = second {
-            let Some(own) = self.buffers.small.take() else {
-                // There was one above.
-                return Err(Error::WouldBlock);
-            };
-            self.buffers.small.enter_ring(own);
-            let bus = &mut csr.bus;
-            let at = csr.frames.buffer(own).map_or(0, |(at, _)| at);
-            let mut headers = [0; HEAD];
-            let headers = &mut headers[..second.header.min(HEAD)];
-            bus.copy_out(source.offset, headers);
-            bus.copy_in(at, headers);
-            ring.queue(csr, first, source);
-            let source = Source {
-                header: Some((own, at)),
-                last: true,
-                ..source
-            };
-            ring.queue(csr, second, source);
-        } else {
-            ring.queue(csr, first, source);
-        }
-        Ok(())
+        let offset = csr.frames.buffer(buffer).map_or(0, |(offset, _)| offset);
+        let tail = frame.tail.map_or(BusAddr(0), |tail| tail.address);
+        self.rings[queue].queue(csr, planned, (buffer, offset), tail);
     }
 
-    fn has_room(&self, wanted: Wanted) -> bool {
-        self.rings[wanted.queue].free() >= wanted.descriptors
-            && self.buffers.small.free_count() >= wanted.small
-            && self.buffers.large.free_count() >= wanted.large
+    fn has_room_for(&self, wanted: Wanted, buffers: &mut Buffers) -> bool {
+        let Wanted {
+            queue,
+            descriptors,
+            buffer,
+        } = wanted;
+        let pool = buffers.that_hold(buffer);
+        self.rings[queue].free() >= descriptors
+            && (buffer == 0 || pool.is_ok_and(|pool| pool.free_count() > 0))
+    }
+
+    /// Whether a quarter of the ring that refused a frame last is free, and what else that wanted.
+    pub fn has_room(&self, buffers: &mut Buffers) -> bool {
+        self.has_room_for(self.refused, buffers)
+    }
+
+    /// Whether no frame is in a ring.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight | self.to_kick == 0
     }
 
     /// Takes back what the card has reported.
-    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>) {
+    pub fn reclaim<B: Bus>(&mut self, csr: &mut Csr<B>, buffers: &mut Buffers) {
         for queue in bits(self.in_flight) {
             let ring = &mut self.rings[queue];
-            ring.reclaim(csr, &mut self.buffers);
+            ring.reclaim(csr, buffers);
             if !ring.is_busy() {
                 self.in_flight &= !(1 << queue);
             }
@@ -334,57 +326,5 @@ impl Sender {
             self.rings[queue].kick(csr);
             self.in_flight |= 1 << queue;
         }
-    }
-
-    /// Remembers that a sender waits, for a quarter of what there is: a waker is worth it for that.
-    fn want(&mut self, wanted: Wanted) {
-        let (small, large) = (&self.buffers.small, &self.buffers.large);
-        let quarter = |wanted: usize, of: usize| if wanted > 0 { wanted.max(of / 4) } else { 0 };
-        self.wanted = Some(Wanted {
-            queue: wanted.queue,
-            descriptors: quarter(wanted.descriptors, self.descriptors),
-            small: quarter(wanted.small, small.capacity()),
-            large: quarter(wanted.large, large.capacity()),
-        });
-    }
-
-    /// Whether a sender waits.
-    pub fn is_awaited(&self) -> bool {
-        self.wanted.is_some()
-    }
-
-    /// Whether a sender waits and now has room; it waits no longer then.
-    pub fn has_space<B: Bus>(&mut self, csr: &mut Csr<B>) -> bool {
-        let Some(wanted) = self.wanted else {
-            return false;
-        };
-        self.reclaim(csr);
-        // With nothing in flight no more comes free but what the sender has himself.
-        let room = self.has_room(wanted) || self.in_flight | self.to_kick == 0;
-        if room {
-            self.wanted = None;
-        }
-        room
-    }
-
-    /// Frames that the card has not reported.
-    pub fn unreported(&self) -> u64 {
-        self.rings.iter().map(Transmit::in_flight).sum()
-    }
-
-    /// Whether the card's places in the rings are such.
-    pub fn check<B: Bus>(&self, csr: &mut Csr<B>) -> Result<(), Error> {
-        self.rings.iter().try_for_each(|ring| ring.check(csr))
-    }
-
-    /// Once a second: whether a ring is stuck.
-    pub fn is_stuck(&mut self, has_link: bool) -> bool {
-        let stuck = |any, ring: &mut Transmit| ring.is_stuck(has_link) | any;
-        self.rings.iter_mut().fold(false, stuck)
-    }
-
-    /// The rings, to be counted up.
-    pub fn rings(&self) -> &[Transmit] {
-        &self.rings
     }
 }

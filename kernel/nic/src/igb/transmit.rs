@@ -13,13 +13,13 @@
 //! done with a descriptor only where RS asks for it: at the last of each batch, and each eighth of
 //! the ring. One write of the tail starts a batch.
 
-use super::buffers::Buffers;
 use super::csr::Csr;
 use super::descriptor::{SIZE, tx};
 use super::offload::{self, Frame};
 use super::queue::Queue;
 use super::regs;
 use crate::chip::Watchdog;
+use crate::pool::Buffers;
 use crate::reserve;
 use crate::{Bus, BusAddr, Error, Tail};
 use alloc::collections::VecDeque;
@@ -29,20 +29,6 @@ use alloc::vec::Vec;
 const NONE: u16 = u16::MAX;
 /// Contexts that the card remembers for a queue.
 const CONTEXTS: usize = 2;
-
-/// Where the bytes of a frame are.
-#[derive(Clone, Copy)]
-pub struct Source {
-    /// The sender's buffer, and where that is in the arena.
-    pub buffer: u16,
-    pub offset: usize,
-    /// A buffer for headers of the frame's own, and where that is; for a frame that has such.
-    pub header: Option<(u16, usize)>,
-    /// Where its tail is on the bus.
-    pub tail: BusAddr,
-    /// The sender's buffer is free when this frame is sent; otherwise another one follows from it.
-    pub last: bool,
-}
 
 /// A descriptor at which the card reports.
 struct Report {
@@ -167,37 +153,33 @@ impl Transmit {
         self.next != self.clean
     }
 
-    /// Puts a frame into the ring, without telling the card. The caller has seen to it that there
-    /// are enough descriptors: see [`Frame::descriptors`].
-    pub fn queue<B: Bus>(&mut self, csr: &mut Csr<B>, frame: &Frame, source: Source) {
+    /// Puts a frame into the ring, without telling the card. It was built in `buffer`, which is at
+    /// `offset` in the arena; its tail is at `tail` on the bus. The caller has seen to it that there are
+    /// enough descriptors: see [`Frame::descriptors`].
+    pub fn queue<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        frame: &Frame,
+        (buffer, offset): (u16, usize),
+        BusAddr(tail): BusAddr,
+    ) {
         let mut options = frame.options;
         if let Some(context) = frame.context {
             options |= self.context(csr, context) << tx::INDEX_SHIFT;
         }
-        let headers = source.header.map_or(source.offset, |(_, offset)| offset);
-        frame.patch(&mut csr.bus, headers, source.offset);
+        frame.patch(&mut csr.bus, offset);
+        let BusAddr(own) = csr.bus.bus_addr(offset);
+        let own = offload::pieces(frame.own).map(|run| (own + run.start as u64, run.len()));
+        let tail = offload::pieces(frame.tail).map(|run| (tail + run.start as u64, run.len()));
         let mut left = frame.len();
-        let mut piece = |this: &mut Self, csr: &mut Csr<B>, at: BusAddr, len: usize, buffer| {
+        for (at, len) in own.chain(tail) {
             left -= len;
-            let last = if left == 0 { tx::EOP } else { 0 };
+            let (last, buffer) = match left {
+                0 => (tx::EOP, buffer),
+                _ => (0, NONE),
+            };
             let command = frame.command | last | len as u32;
-            this.push(csr, at, command, options, buffer);
-        };
-        if let Some((buffer, offset)) = source.header {
-            let at = csr.bus.bus_addr(offset);
-            piece(self, csr, at, frame.header, buffer);
-        }
-        for run in offload::pieces(frame.body.clone()) {
-            let at = csr.bus.bus_addr(source.offset + run.start);
-            let ends = source.last && run.end == frame.body.end && frame.tail == 0;
-            let buffer = if ends { source.buffer } else { NONE };
-            piece(self, csr, at, run.len(), buffer);
-        }
-        for run in offload::pieces(0..frame.tail) {
-            let at = BusAddr(source.tail.0 + run.start as u64);
-            let ends = source.last && run.end == frame.tail;
-            let buffer = if ends { source.buffer } else { NONE };
-            piece(self, csr, at, run.len(), buffer);
+            self.push(csr, BusAddr(at), command, options, buffer);
         }
         self.counters.segmented += u64::from(frame.command & tx::TSE != 0);
         self.queued(csr, frame.len());
@@ -317,7 +299,8 @@ impl Transmit {
             self.reports.pop_front();
             for slot in self.clean..end {
                 // NONE is no buffer's number, and leaves nothing.
-                buffers.leave_ring(self.buffers[slot & (self.ring - 1)]);
+                let buffer = self.buffers[slot & (self.ring - 1)];
+                buffers.of(buffer).leave_ring(buffer);
             }
             self.clean = end;
         }

@@ -124,7 +124,7 @@ impl Kernel {
         let mut received = 0;
         let wanted = area[exchange::RECEIVE_WANTED] as usize;
         // A driver looks for frames once its card has interrupted for them.
-        self.nic.on_interrupt();
+        self.nic.on_interrupt(None);
         let (model, frames, shown) = (&self.model, &self.area, self.receive);
         let mut take = |piece: &nic::Piece| {
             let mut bytes = vec![0; piece.len];
@@ -194,7 +194,7 @@ impl Host {
             |len: usize| NonNull::from(Box::leak(vec![0_u8; len].into_boxed_slice())).cast();
         let (transmit, receive) = (shown(frames.transmit.len()), shown(frames.receive.len()));
         let area = NonNull::from(Box::leak(Box::new([0; WORDS])));
-        let frame_max = nic.frame_max();
+        let frame_max = nic.facts().frame_max;
         model.settle();
         let kernel = Rc::new(RefCell::new(Kernel {
             nic,

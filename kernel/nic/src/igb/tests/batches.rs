@@ -269,7 +269,7 @@ fn a_reader_who_has_all_buffers_of_a_ring_finds_no_frame_there() {
         assert_eq!(kernel.nic.tick() | kernel.take(), Events::empty());
         if kernel.place.mode == MODES[0] {
             // A message that was on its way is about nothing.
-            assert_eq!(kernel.nic.on_vector(2), Some(Events::empty()));
+            assert_eq!(kernel.nic.on_interrupt(Some(2)), Some(Events::empty()));
         }
         kernel.nic.return_buffers(&held).unwrap();
         kernel.receive().unwrap_err();

@@ -147,11 +147,14 @@ impl Kernel {
         for _ in 0..1000 {
             if self.model.line() {
                 // A mask that was on its way may have arrived with the look at the causes.
-                let asked = self.nic.on_interrupt();
+                let asked = self.nic.on_interrupt(None);
                 assert!(asked.is_some() || self.place.behaviour == Behaviour::Silicon);
                 self.events |= asked.unwrap_or_default();
             } else if let Some(vector) = self.model.take_message() {
-                self.events |= self.nic.on_vector(vector).expect("it was its message");
+                self.events |= self
+                    .nic
+                    .on_interrupt(Some(vector))
+                    .expect("it was its message");
             } else {
                 return;
             }
@@ -181,7 +184,7 @@ impl Kernel {
     }
 
     fn receive(&mut self) -> Result<(Vec<u8>, ReceiveInfo), Error> {
-        let mut buffer = vec![0; self.nic.frame_max()];
+        let mut buffer = vec![0; self.nic.facts().frame_max];
         let (len, info) = self.nic.receive(&mut buffer)?;
         buffer.truncate(len);
         Ok((buffer, info))

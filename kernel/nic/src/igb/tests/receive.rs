@@ -95,10 +95,10 @@ fn an_interrupt_for_nothing_does_no_harm() {
                 kernel.drain();
             }
             match place.mode {
-                InterruptMode::Intx => assert_eq!(kernel.nic.on_interrupt(), None),
+                InterruptMode::Intx => assert_eq!(kernel.nic.on_interrupt(None), None),
                 _ => {
                     for vector in 0..12 {
-                        let events = kernel.nic.on_vector(vector);
+                        let events = kernel.nic.on_interrupt(Some(vector));
                         assert!(events.is_none_or(|events| !events.contains(Events::LINK)));
                     }
                 }
@@ -123,7 +123,7 @@ fn messages_may_all_come_the_same_way() {
             kernel.model.arrive(&frame(number, 60));
             let mut messages = kernel.counters()["interrupts"];
             while kernel.model.take_message().is_some() {
-                kernel.events |= kernel.nic.on_interrupt().unwrap();
+                kernel.events |= kernel.nic.on_interrupt(None).unwrap();
                 messages += 1;
             }
             assert_eq!(kernel.counters()["interrupts"], messages);
@@ -367,44 +367,31 @@ fn filters_let_through_what_was_asked_for() {
 #[test]
 fn tags_are_taken_out_and_filtered() {
     everywhere(1, |place| {
-        for strip in [true, false] {
-            let config = Config {
-                vlan_strip: strip,
-                ..tiny(place.mode)
-            };
-            let mut kernel = Kernel::new(place, config);
-            let whole = tagged(&frame(1, 1514), 0x6abc);
-            kernel.model.arrive(&whole);
-            kernel.model.settle();
-            if strip {
-                let (received, info) = kernel.receive().unwrap();
-                assert_eq!((received, info.vlan), (frame(1, 1514), Some(0x6abc)));
-            } else {
-                // Longer than a frame may be without its tag.
-                assert_eq!(kernel.receive(), Err(Error::WouldBlock));
-                assert_eq!(kernel.counters()["rx_dropped_long"], 1);
-            }
-            kernel.model.arrive(&frame(2, 100));
-            kernel.model.settle();
-            assert_eq!(kernel.receive().unwrap().1.vlan, None);
-            let filters = Filters {
-                vlans: Some(&[5, 0xabc]),
-                ..Filters::default()
-            };
-            kernel.nic.set_filters(&filters).unwrap();
-            for tag in [5, 6, 0xabc, 0xabd] {
-                kernel.model.arrive(&tagged(&frame(tag.into(), 100), tag));
-            }
-            kernel.model.arrive(&frame(3, 100));
-            kernel.model.settle();
-            assert_eq!(kernel.drain().len(), 3);
-            let bad = Filters {
-                vlans: Some(&[4095]),
-                ..Filters::default()
-            };
-            let error = kernel.nic.set_filters(&bad);
-            assert_eq!(error, Err(Error::BadVlan { vlan: 4095 }));
+        let mut kernel = Kernel::tiny(place);
+        kernel.model.arrive(&tagged(&frame(1, 1514), 0x6abc));
+        kernel.model.settle();
+        let (received, info) = kernel.receive().unwrap();
+        assert_eq!((received, info.vlan), (frame(1, 1514), Some(0x6abc)));
+        kernel.model.arrive(&frame(2, 100));
+        kernel.model.settle();
+        assert_eq!(kernel.receive().unwrap().1.vlan, None);
+        let filters = Filters {
+            vlans: Some(&[5, 0xabc]),
+            ..Filters::default()
+        };
+        kernel.nic.set_filters(&filters).unwrap();
+        for tag in [5, 6, 0xabc, 0xabd] {
+            kernel.model.arrive(&tagged(&frame(tag.into(), 100), tag));
         }
+        kernel.model.arrive(&frame(3, 100));
+        kernel.model.settle();
+        assert_eq!(kernel.drain().len(), 3);
+        let bad = Filters {
+            vlans: Some(&[4095]),
+            ..Filters::default()
+        };
+        let error = kernel.nic.set_filters(&bad);
+        assert_eq!(error, Err(Error::BadVlan { vlan: 4095 }));
     });
 }
 
@@ -560,7 +547,7 @@ fn an_interrupt_tells_what_it_is_about_and_nothing_else() {
         );
         // Nor is one about something that the driver did not ask for.
         let before = kernel.model.register_accesses();
-        kernel.nic.on_vector(0);
+        kernel.nic.on_interrupt(Some(0));
         assert_eq!(kernel.model.register_accesses().0, before.0 + 1);
     }
 }
@@ -573,7 +560,7 @@ fn a_message_that_was_on_its_way_when_it_was_silenced_wakes_nobody() {
     kernel.nic.silence_receive();
     let before = kernel.model.register_accesses();
     for vector in 1..10 {
-        assert_eq!(kernel.nic.on_vector(vector), Some(Events::empty()));
+        assert_eq!(kernel.nic.on_interrupt(Some(vector)), Some(Events::empty()));
     }
     assert_eq!(kernel.model.register_accesses(), before);
     assert_eq!(kernel.drain().len(), 1);

@@ -189,8 +189,8 @@ fn an_interrupt_from_a_card_that_left_is_an_event() {
             gone: true,
             ..Defects::default()
         });
-        assert_eq!(kernel.nic.on_interrupt(), Some(Events::all()));
-        assert_eq!(kernel.nic.on_interrupt(), None);
+        assert_eq!(kernel.nic.on_interrupt(None), Some(Events::all()));
+        assert_eq!(kernel.nic.on_interrupt(None), None);
     }
 }
 

@@ -50,7 +50,7 @@ impl Card {
     fn reads(&mut self, frame: &[u8]) -> Option<Seen> {
         self.model.arrive(frame);
         self.model.settle();
-        let mut buffer = vec![0; self.nic.frame_max()];
+        let mut buffer = vec![0; self.nic.facts().frame_max];
         let read = match self.nic.receive(&mut buffer) {
             Ok((len, info)) => {
                 buffer.truncate(len);
