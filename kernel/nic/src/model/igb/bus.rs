@@ -37,9 +37,7 @@ impl IgbBus {
     fn at_register(&mut self) -> RefMut<'_, Card> {
         let mut card = self.model.card();
         card.moments(1);
-        if self.function == Function::Physical || !card.is_off(self.function) {
-            card.arena_mut(self.function).memory.order_loads();
-        }
+        card.arena_mut(self.function).memory.order_loads();
         card
     }
 

@@ -43,7 +43,6 @@ impl Arena {
 /// A VF that is on.
 #[derive(Debug)]
 pub(super) struct Vf {
-    pub arena: Arena,
     /// Its own command register lets it read and write memory.
     pub is_master: bool,
     /// Somebody else has reset it, or the whole card: it cannot know yet.
@@ -63,14 +62,14 @@ impl Card {
     pub(super) fn arena(&self, function: Function) -> &Arena {
         match function {
             Function::Physical => &self.pf,
-            Function::Virtual(vf) => &self.vfs[vf].arena,
+            Function::Virtual(vf) => &self.vf_arenas[vf],
         }
     }
 
     pub(super) fn arena_mut(&mut self, function: Function) -> &mut Arena {
         match function {
             Function::Physical => &mut self.pf,
-            Function::Virtual(vf) => &mut self.vfs[vf].arena,
+            Function::Virtual(vf) => &mut self.vf_arenas[vf],
         }
     }
 
@@ -88,8 +87,7 @@ impl Card {
     }
 
     pub(super) fn all_arenas(&mut self) -> impl Iterator<Item = &mut Arena> {
-        let vfs = self.vfs.iter_mut().map(|vf| &mut vf.arena);
-        core::iter::once(&mut self.pf).chain(vfs)
+        core::iter::once(&mut self.pf).chain(&mut self.vf_arenas)
     }
 
     /// A VF is reset: by itself, by a function level reset, or as it is turned on. Its queues are off,
@@ -102,9 +100,8 @@ impl Card {
             self.tx[queue] = TxQueue::default();
             self.rx[queue] = super::RxQueue::default();
         }
-        let state = &mut self.vfs[vf];
-        state.arena.owners.release_all();
-        state.messages.clear();
+        self.vf_arenas[vf].owners.release_all();
+        self.vfs[vf].messages.clear();
         for allows in [VFRE, VFTE] {
             *self.register_mut(allows) &= !(1 << vf);
         }
@@ -129,18 +126,21 @@ impl IgbModel {
             card.reset_vf(vf);
         }
         let (pace, seed) = (card.pace, card.rng.next());
-        let make = |vf: u64| Vf {
-            arena: Arena::new(
-                BusAddr(Self::ARENA_BASE.0 + (vf + 1) * APART),
-                arena,
-                pace,
-                seed.wrapping_add(vf),
-            ),
+        for vf in 0..count as u64 {
+            let base = BusAddr(Self::ARENA_BASE.0 + (vf + 1) * APART);
+            let memory = Arena::new(base, arena, pace, seed.wrapping_add(vf));
+            // Memory stays, whether or not the VF is on that was given it.
+            match card.vf_arenas.get_mut(vf as usize) {
+                Some(place) => *place = memory,
+                None => card.vf_arenas.push(memory),
+            }
+        }
+        let make = |_| Vf {
             is_master: false,
             is_lost: false,
             messages: VecDeque::new(),
         };
-        card.vfs = (0..count as u64).map(make).collect();
+        card.vfs = (0..count).map(make).collect();
         for vf in 0..count {
             card.reset_vf(vf);
         }
@@ -159,7 +159,7 @@ impl IgbModel {
     /// The next message that a VF has sent.
     pub fn take_vf_message(&self, vf: usize) -> Option<u16> {
         let mut card = self.card();
-        card.vfs[vf].arena.memory.order_loads();
+        card.vf_arenas[vf].memory.order_loads();
         let message = card.vfs[vf].messages.pop_front();
         assert!(message.is_none_or(|vector| vector < VF_VECTORS as u16));
         message
@@ -172,6 +172,13 @@ impl IgbModel {
         card.reset_vf(vf);
         card.vfs[vf].is_lost = true;
         card.vfs[vf].is_master = false;
+    }
+
+    /// The vectors of the PF that are not masked, one bit each.
+    pub fn unmasked(&self) -> u32 {
+        let mut card = self.card();
+        card.apply_all();
+        card.interrupts.unmasked() & ((1 << (25 - VF_VECTORS * card.vfs.len() as u32)) - 1)
     }
 
     /// Frames of a pool that pretended to come from another station or VLAN.

@@ -88,6 +88,10 @@ impl Interrupts {
         self.ims == 0 && self.eims & ((1 << (25 - VF_VECTORS * vfs as u32)) - 1) == 0
     }
 
+    pub(super) fn unmasked(&self) -> u32 {
+        self.eims
+    }
+
     pub(super) fn line(&self) -> bool {
         self.mode == InterruptMode::Intx && self.icr & self.ims != 0
     }
@@ -291,6 +295,8 @@ impl Card {
 
     /// Registers of this part; false if it is none.
     pub(super) fn write_interrupts(&mut self, register: u32, value: u32) -> bool {
+        let own = (1 << (25 - VF_VECTORS * self.vfs.len() as u32)) - 1;
+        let are_own = value & !own == 0 || self.vfs.is_empty();
         let interrupts = &mut self.interrupts;
         match register {
             0xc0 => interrupts.icr &= !value,
@@ -314,7 +320,13 @@ impl Card {
                 interrupts.eiac |= value;
             }
             0x1530 => interrupts.eiam = value,
-            0x1580 => interrupts.eicr &= !value,
+            0x1580 => {
+                assert!(
+                    are_own,
+                    "causes of a VF cleared by the PF (on QEMU they are)"
+                );
+                interrupts.eicr &= !value;
+            }
             0x1680..=0x16e0 => interrupts.eitr[(register as usize - 0x1680) / 4] = value,
             0x1700..=0x171c => interrupts.ivar[(register as usize - 0x1700) / 4] = value,
             0x1740 => interrupts.ivar_misc = value,

@@ -120,6 +120,7 @@ struct Card {
     pace: Pace,
     rng: Rng,
     pf: Arena,
+    vf_arenas: Vec<Arena>,
     vfs: Vec<Vf>,
     now_us: u64,
     /// Moments for which it will do nothing.
@@ -329,6 +330,7 @@ impl IgbModel {
             pace,
             rng: Rng::new(seed),
             pf: Arena::new(Self::ARENA_BASE, arena, pace, seed),
+            vf_arenas: Vec::new(),
             vfs: Vec::new(),
             now_us: 0,
             frozen: 0,

@@ -237,7 +237,7 @@ impl Card {
             UTA..=0xa1ff => {}
             _ => return false,
         }
-        assert!(!self.vfs.is_empty(), "pools of a card without VFs");
+        assert!(!self.vf_arenas.is_empty(), "pools of a card without VFs");
         *self.register_mut(register) = value;
         true
     }

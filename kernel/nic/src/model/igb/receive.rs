@@ -189,6 +189,11 @@ impl Card {
         // Queue 0 is enabled by every reset of the card, though it has no ring then.
         let works = self.enabled(base) && self.ring_len(base) > 0 && self.is_master(queue);
         if pool.is_some() && !works {
+            let is_vf = self.owner(queue) != Function::Physical;
+            assert!(
+                is_vf,
+                "the PF's pool receives (VFRE), but its queue does not"
+            );
             self.dropped += 1;
             return;
         }
