@@ -121,6 +121,11 @@ impl SrIov {
         })
     }
 
+    /// Where the physical function is.
+    pub fn function(&self) -> Address {
+        self.function
+    }
+
     /// Turns `count` VFs on. `windows` are the ranges of memory that lead to the card's bus, of which
     /// `taken` is in use; `ari` says that the way to the card knows ARI. `delay_us` waits.
     ///
@@ -263,26 +268,17 @@ impl SrIov {
         bars: Bars,
     ) -> (Function, Vec<ListProblem>) {
         let mut problems = Vec::new();
-        let command_status = config.read32(address, register::COMMAND_STATUS);
-        let status = (command_status >> 16) as u16;
-        let [revision, interface, subclass, class] = config
+        let status = (config.read32(address, register::COMMAND_STATUS) >> 16) as u16;
+        let [_, _, subclass, class] = config
             .read32(address, register::CLASS_REVISION)
             .to_le_bytes();
-        let subsystem = config.read32(address, register::SUBSYSTEM);
         let function = Function {
             address,
             vendor: self.vendor,
             device: self.device,
             class,
             subclass,
-            interface,
-            revision,
-            command: super::config::Command::from_bits_retain(command_status as u16),
-            status,
-            header: Header::Device {
-                subsystem_vendor: subsystem as u16,
-                subsystem: (subsystem >> 16) as u16,
-            },
+            header: Header::Device,
             interrupt_pin: 0,
             interrupt_line: 0,
             bars,
