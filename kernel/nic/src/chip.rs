@@ -61,6 +61,13 @@ pub trait Chip {
         status: &mut Status,
     ) -> Result<Option<Events>, Error>;
 
+    /// While the card is stopped: it has interrupted, or a second is over. Serves what goes on without its
+    /// owner: other functions of the card.
+    fn attend(&mut self, is_tick: bool) -> Result<(), Error> {
+        let _ = is_tick;
+        Ok(())
+    }
+
     /// Chooses frames: at once for a card that `is_at_work`, and otherwise when it is brought up. True
     /// if this card must be brought up anew for it. In any state.
     fn set_filters(&mut self, filters: &Filters<'_>, is_at_work: bool) -> Result<bool, Error>;

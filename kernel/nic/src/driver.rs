@@ -79,6 +79,11 @@ impl<C: Chip> Driver<C> {
         })
     }
 
+    /// The chip.
+    pub(crate) fn chip(&mut self) -> &mut C {
+        &mut self.chip
+    }
+
     /// What it reaches its card by.
     pub fn bus(&mut self) -> &mut C::Bus {
         self.chip.bus()
@@ -395,7 +400,10 @@ impl<C: Chip> Nic for Driver<C> {
     }
 
     fn on_interrupt(&mut self, message: Option<u16>) -> Option<Events> {
-        // A stopped card is masked: it does not ask, and no register needs to be read.
+        if !self.running {
+            // A stopped card is masked, and asks for nothing on its own behalf.
+            let _ = self.chip.attend(false);
+        }
         self.ready().ok()?;
         let result = self.chip.on_interrupt(message, &mut self.status);
         let mut events = match self.note(result) {
@@ -421,6 +429,9 @@ impl<C: Chip> Nic for Driver<C> {
                 self.status.counters.tx_hangs += 1;
                 self.mend();
             }
+        } else {
+            // What is wrong with a stopped card, `start` reports.
+            let _ = self.chip.attend(true);
         }
         self.take_events()
     }

@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// The frame comes from a station or an address that is not its sender's.
     BadSource,
-    /// A VLAN number above 4094.
+    /// A VLAN number above 4094, or one that another function of the card has.
     BadVlan {
         /// The number.
         vlan: u16,
@@ -107,6 +107,15 @@ pub enum Error {
     },
     /// The transceiver did not answer over the management interface.
     MdiTimeout,
+    /// The physical function does not answer a virtual one.
+    HostSilent,
+    /// The card, or this virtual function, was reset by somebody else.
+    HostReset,
+    /// The physical function refuses what a virtual one needs.
+    HostRefused {
+        /// The kind of request.
+        request: u16,
+    },
     /// The DMA arena is too small.
     ArenaTooSmall {
         /// Bytes needed.
@@ -130,6 +139,8 @@ impl Error {
                 | Error::CommandTimeout { .. }
                 | Error::BadDescriptor { .. }
                 | Error::BadHead { .. }
+                | Error::HostSilent
+                | Error::HostReset
         )
     }
 }
@@ -220,6 +231,16 @@ impl fmt::Display for Error {
             Error::MdiTimeout => {
                 f.write_str("the transceiver does not answer: stop the card and start it again")
             }
+            Error::HostSilent => f.write_str(
+                "the card's physical function does not answer: see that it has a driver",
+            ),
+            Error::HostReset => f.write_str(
+                "the card was reset by its physical function: this one is set up anew in a moment",
+            ),
+            Error::HostRefused { request } => write!(
+                f,
+                "the card's physical function refuses request {request}: compare both configurations"
+            ),
             Error::ArenaTooSmall { needed, found } => write!(
                 f,
                 "the DMA arena has {found} bytes: allocate {needed} contiguous bytes"

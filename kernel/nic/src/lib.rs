@@ -7,7 +7,7 @@
 //!    |  driver: what does not depend on the chip           |
 //!    |   |  Chip          rings, registers, link           |   this crate: no unsafe,
 //!    |  e100: Intel 82559ER    (one folder per chip)       |   runs under `cargo test`
-//!    |  igb:  Intel 82576                                  |
+//!    |  igb:  Intel 82576; igbvf: a virtual function of it  |
 //!    +---+-------------------------------------------------+
 //!        |  Bus                registers, DMA arena, delay
 //!    the machine (kernel glue)      or      model: software devices that act when they like
@@ -41,6 +41,7 @@ mod driver;
 pub mod e100;
 mod error;
 pub mod igb;
+pub mod igbvf;
 mod in_place;
 mod interface;
 pub mod model;

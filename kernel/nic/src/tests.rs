@@ -1,8 +1,9 @@
-//! Both cards beside each other: whatever comes by the wire, a program reads the same from both, and
+//! All cards beside each other: whatever comes by the wire, a program reads the same from each, and
 //! of each frame a counter tells what became of it.
 
 use crate::e100::E100;
 use crate::igb::{Config, Igb, InterruptMode};
+use crate::igbvf;
 use crate::model::traffic::{self, Ends, Seen};
 use crate::model::{Model, Pace, e100, igb};
 use crate::{BusAddr, Error, MacAddress, Nic, Outgoing, SendOptions, Tail};
@@ -38,6 +39,13 @@ impl Card {
         let model = igb::IgbModel::new(behaviour, pace, seed, MAC, arena, mode);
         let nic = Igb::new(model.bus(), config).expect("a sound card");
         Card::started(Box::new(nic), Box::new(model))
+    }
+
+    fn igbvf(behaviour: igb::Behaviour, pace: Pace, seed: u64) -> Card {
+        // Those that samples are tagged with.
+        let vlans = [1, 7, 2048, 4094];
+        let (nic, model) = igbvf::tests::guest(behaviour, pace, seed, &vlans);
+        Card::started(nic, model)
     }
 
     fn started(mut nic: Box<dyn Nic>, model: Box<dyn Model>) -> Card {
@@ -79,7 +87,7 @@ impl Card {
 }
 
 #[test]
-fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
+fn a_program_reads_the_same_from_all_cards_and_each_frame_is_accounted_for() {
     for pace in Pace::ALL {
         for seed in 0..4 {
             for silicon in [true, false] {
@@ -87,10 +95,12 @@ fn a_program_reads_the_same_from_both_cards_and_each_frame_is_accounted_for() {
                     true => [
                         Card::e100(e100::Behaviour::Silicon, pace, seed),
                         Card::igb(igb::Behaviour::Silicon, pace, seed),
+                        Card::igbvf(igb::Behaviour::Silicon, pace, seed),
                     ],
                     false => [
                         Card::e100(e100::Behaviour::Qemu, pace, seed),
                         Card::igb(igb::Behaviour::Qemu, pace, seed),
+                        Card::igbvf(igb::Behaviour::Qemu, pace, seed),
                     ],
                 };
                 let (mut sent, mut read) = (0, 0);
@@ -126,6 +136,7 @@ fn what_is_not_sent_or_not_read_is_counted_with_its_reason() {
     for mut card in [
         Card::e100(e100::Behaviour::Qemu, Pace::Doorbell, 0),
         Card::igb(igb::Behaviour::Qemu, Pace::Doorbell, 0),
+        Card::igbvf(igb::Behaviour::Qemu, Pace::Doorbell, 0),
     ] {
         let name = card.nic.facts().name;
         let plain = SendOptions::default();
@@ -223,6 +234,7 @@ fn the_next_owner_finds_nothing_of_the_last_ones_frames() {
         let cards = [
             Card::e100(e100::Behaviour::Silicon, pace, 1),
             Card::igb(igb::Behaviour::Silicon, pace, 1),
+            Card::igbvf(igb::Behaviour::Silicon, pace, 1),
         ];
         for mut card in cards {
             let name = card.nic.facts().name;

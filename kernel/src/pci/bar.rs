@@ -113,18 +113,31 @@ pub(super) fn read_bars(
     if !decoding {
         (command - Command::IO - Command::MEMORY).write(config, address);
     }
+    let bars = size_bars(config, address, register::BAR0, count, problems);
+    if !decoding {
+        command.write(config, address);
+    }
+    bars
+}
+
+/// Reads and sizes `count` BARs that begin at the register `first` and decode nothing meanwhile.
+pub(super) fn size_bars(
+    config: &mut impl ConfigSpace,
+    address: Address,
+    first: u16,
+    count: usize,
+    problems: &mut Vec<(u8, BarProblem)>,
+) -> Bars {
     let mut bars = Bars::default();
     let mut index = 0;
     while index < count {
-        let probe = Probe::new(config, address, index);
-        match probe.bar(config, address, index, count) {
+        let probe = Probe::new(config, address, first + 4 * index as u16);
+        let mut upper = || Probe::new(config, address, first + 4 * (index as u16 + 1));
+        match probe.bar(index, count, &mut upper) {
             Ok(bar) => bars[index] = bar,
             Err(problem) => problems.push((index as u8, problem)),
         }
         index += probe.width(index, count);
-    }
-    if !decoding {
-        command.write(config, address);
     }
     bars
 }
@@ -136,8 +149,7 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(config: &mut impl ConfigSpace, address: Address, index: usize) -> Self {
-        let offset = register::BAR0 + 4 * index as u16;
+    fn new(config: &mut impl ConfigSpace, address: Address, offset: u16) -> Self {
         let value = config.read32(address, offset);
         config.write32(address, offset, !0);
         let ones = config.read32(address, offset);
@@ -160,10 +172,9 @@ impl Probe {
 
     fn bar(
         &self,
-        config: &mut impl ConfigSpace,
-        address: Address,
         index: usize,
         count: usize,
+        upper: &mut impl FnMut() -> Probe,
     ) -> Result<Option<Bar>, BarProblem> {
         if self.ones == !0 {
             return Err(BarProblem::AllOnes);
@@ -183,7 +194,7 @@ impl Probe {
             ),
             Some(0b10) if index + 1 == count => return Err(BarProblem::NoUpperHalf),
             Some(0b10) => {
-                let upper = Probe::new(config, address, index + 1);
+                let upper = upper();
                 (
                     BarKind::Memory64 { prefetchable },
                     u64::from(upper.value) << 32 | u64::from(self.value & !0xf),

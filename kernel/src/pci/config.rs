@@ -59,6 +59,11 @@ impl Address {
         self.0 as u8 & 7
     }
 
+    /// The function so many routing ids further on (PCIe 6.0 §9.2.1.2); none behind the last one.
+    pub fn checked_add(self, count: u16) -> Option<Self> {
+        self.0.checked_add(count).map(Address)
+    }
+
     /// What to write to port 0xcf8 so that port 0xcfc is the register at byte `offset`
     /// (PCI 3.0 §3.2.2.3.2), or nothing if mechanism 1 cannot reach that far.
     pub const fn mechanism_1(self, offset: u16) -> Option<u32> {

@@ -114,6 +114,8 @@ pub struct Function {
     pub capabilities: Vec<Capability>,
     /// Its extended capabilities; empty without ECAM.
     pub extended_capabilities: Vec<ExtendedCapability>,
+    /// It is a virtual function, which its physical function turned on ([`super::SrIov`]).
+    pub is_virtual: bool,
 }
 
 impl Function {
@@ -186,6 +188,7 @@ impl Function {
             bars,
             capabilities,
             extended_capabilities,
+            is_virtual: false,
         })
     }
 
@@ -225,10 +228,12 @@ impl Function {
             if !bar.is_assigned() {
                 return Err(EnableError::Unassigned(bar.index));
             }
-            needed |= if bar.is_io() {
-                Command::IO
-            } else {
-                Command::MEMORY
+            // A virtual function's ranges are let through by its physical function; its own bit is wired to
+            // 0 (PCIe 6.0 §9.3.4.1.3), but QEMU 10.0 wants it set.
+            needed |= match bar.is_io() {
+                true => Command::IO,
+                false if self.is_virtual => Command::empty(),
+                false => Command::MEMORY,
             };
         }
         let all = Command::IO | Command::MEMORY | Command::BUS_MASTER;

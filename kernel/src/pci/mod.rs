@@ -7,6 +7,7 @@
 //! function    one function described from its header; enabling it
 //! scan        every bus from bus 0 through every bridge
 //! driver      the attach table: which driver takes which function, and what none takes
+//! sriov       virtual functions: turned on, placed in memory, and described
 //! ```
 //!
 //! Everything reaches the hardware through [`ConfigSpace`], which has two real
@@ -30,6 +31,7 @@ mod driver;
 mod function;
 mod msi;
 mod scan;
+mod sriov;
 #[cfg(test)]
 mod tests;
 
@@ -40,3 +42,4 @@ pub use driver::{Driver, Drives, NETWORK, NoDriver, driver};
 pub use function::{BusNumbers, EnableError, FUNCTIONS_MAX, Function, Header, Problem};
 pub use msi::{Message, Msi, MsiX};
 pub use scan::{Scan, scan};
+pub use sriov::{SR_IOV, SrIov, SrIovError, Virtual, bridge_windows, forward_ari};

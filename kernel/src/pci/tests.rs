@@ -7,6 +7,8 @@ use std::format;
 use super::config::register;
 use super::*;
 
+mod sriov;
+
 const PC: &str = include_str!("fixtures/pc.txt");
 const Q35: &str = include_str!("fixtures/q35.txt");
 

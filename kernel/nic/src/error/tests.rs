@@ -41,6 +41,9 @@ fn an_error_says_what_to_do_and_names_what_it_is_about() {
             "1234 bytes: allocate 4321",
         ),
         (Error::ArenaUnreachable { start }, "0xabcd"),
+        (Error::HostSilent, "driver"),
+        (Error::HostReset, "anew"),
+        (Error::HostRefused { request: 5 }, "request 5"),
     ] {
         let text = error.to_string();
         assert!(text.contains(names), "{text}");

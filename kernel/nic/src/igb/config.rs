@@ -8,6 +8,12 @@ use core::ops::RangeInclusive;
 
 /// Entries in the card's MSI-X table.
 pub const VECTORS: u16 = 10;
+/// Entries of a VF's, and causes of all functions together.
+pub const VF_VECTORS: u16 = 3;
+pub const CAUSES: u16 = 25;
+/// VFs that there can be beside the PF, which needs a pool, too; queues of a pool.
+pub const VFS_MAX: usize = 7;
+const POOL_QUEUES: usize = 2;
 /// Bytes of a buffer of a receive ring, and of a small one to send from.
 pub const BUFFER: usize = 2048;
 /// Bytes of a large buffer to send from: a frame to be cut into segments, or a jumbo frame.
@@ -67,6 +73,10 @@ pub struct Config {
     /// Least time between two interrupts of a receive vector, in microseconds, up to 8191; with
     /// MSI-X only. QEMU waits four times as long, and then interrupts for nothing.
     pub moderation_us: u16,
+    /// Virtual functions that the physical one is the host of: 0 to 7. With any it has one pool of queues:
+    /// 1 or 2 of them, and messages for the parts of the card. Frames with a VLAN tag then come from
+    /// VLANs alone that were asked for, whatever the filters; of number 0 they always come.
+    pub vfs: usize,
 }
 
 impl Config {
@@ -82,6 +92,7 @@ impl Config {
             large_buffers: 16,
             frame_max: FRAME_USUAL,
             moderation_us: 0,
+            vfs: 0,
         }
     }
 
@@ -130,8 +141,11 @@ impl Config {
         // A frame fits into the buffers of a ring, and into one to send from.
         let hold_frame = self.receive_buffers.saturating_mul(BUFFER) >= self.frame_max;
         let holds_frame = self.large_buffers > 0 || self.frame_max <= BUFFER;
+        let queues = if self.vfs == 0 { QUEUES } else { POOL_QUEUES };
         let sound = [
-            ((1..=QUEUES).contains(&self.queues), "queues"),
+            (self.vfs <= VFS_MAX, "vfs"),
+            (self.vfs == 0 || self.vectors() > 1, "interrupts"),
+            ((1..=queues).contains(&self.queues), "queues"),
             (ring(self.receive_ring), "receive_ring"),
             (ring(self.transmit_ring), "transmit_ring"),
             (are_fewer && hold_frame, "receive_buffers"),
@@ -147,17 +161,17 @@ impl Config {
     }
 
     /// Offset of a transmit ring of a sound configuration.
-    pub(super) fn tx_ring(&self, queue: usize) -> usize {
+    pub(crate) fn tx_ring(&self, queue: usize) -> usize {
         queue * self.transmit_ring * SIZE
     }
 
     /// Offset of a receive ring.
-    pub(super) fn rx_ring(&self, queue: usize) -> usize {
+    pub(crate) fn rx_ring(&self, queue: usize) -> usize {
         self.tx_ring(self.queues) + queue * self.receive_ring * SIZE
     }
 
     /// What the card's owner is shown. No buffer crosses a page that need not.
-    pub(super) fn frames(&self) -> FrameArea {
+    pub(crate) fn frames(&self) -> FrameArea {
         let transmit = self.rx_ring(self.queues).next_multiple_of(PAGE);
         let buffers = self.transmit_buffers * BUFFER + self.large_buffers * LARGE;
         let receive = (transmit + buffers).next_multiple_of(PAGE);
@@ -175,9 +189,12 @@ impl Config {
     }
 
     /// Vectors in use.
-    pub(super) fn vectors(&self) -> u16 {
+    pub(crate) fn vectors(&self) -> u16 {
         match self.interrupts {
-            InterruptMode::MsiX { vectors } if vectors >= 3 => vectors.min(VECTORS),
+            // The VFs' vectors are the last of the card's 25 causes (§7.3.2.11).
+            InterruptMode::MsiX { vectors } if vectors >= 3 => vectors
+                .min(VECTORS)
+                .min(CAUSES - VF_VECTORS * self.vfs.min(VFS_MAX) as u16),
             _ => 1,
         }
     }

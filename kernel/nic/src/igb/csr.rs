@@ -3,6 +3,7 @@
 //! Each wait here has a bound. QEMU never sets some of the bits that silicon's manual has us wait
 //! for; where that is known, the end of the wait is no failure.
 
+use super::mail;
 use super::regs;
 use crate::{Bus, Error, FrameArea, Link, MacAddress};
 
@@ -63,6 +64,18 @@ impl<B: Bus> Csr<B> {
     pub fn address(&self, offset: usize) -> [u32; 2] {
         let address = self.bus.bus_addr(offset).0;
         [address as u32, (address >> 32) as u32]
+    }
+
+    /// Puts an address into a receive address register, with these bits of pools, or takes it out.
+    pub fn set_address(&mut self, number: u32, address: Option<MacAddress>, pools: u32) {
+        let [low, high] = address.map_or([0; 2], |address| {
+            let [low, high] = mail::address_words(address);
+            [low, high | pools | regs::RAH_AV]
+        });
+        // Never half an address that counts.
+        self.write(regs::rah(number), 0);
+        self.write(regs::ral(number), low);
+        self.write(regs::rah(number), high);
     }
 
     /// Masks all interrupts.

@@ -1,5 +1,6 @@
 //! Which frames the card takes: address registers, multicast table, VLAN table (§7.1.1).
 
+use super::bits::bits;
 use super::csr::Csr;
 use super::regs;
 use crate::{Bus, Error, Filters, MacAddress};
@@ -7,7 +8,7 @@ use crate::{Bus, Error, Filters, MacAddress};
 /// Addresses besides the station's.
 const ADDRESSES: usize = regs::RECEIVE_ADDRESSES as usize - 1;
 /// Words of the multicast table and of the VLAN table: a bit for each of 4096.
-const TABLE: usize = 128;
+pub const TABLE: usize = 128;
 /// The highest VLAN number.
 const VLAN_MAX: u16 = 4094;
 
@@ -78,26 +79,61 @@ impl FilterState {
         self.control
     }
 
+    /// The multicast table.
+    pub fn groups(&self) -> &[u32; TABLE] {
+        &self.multicast
+    }
+
+    /// Which bits of the multicast table are set.
+    pub fn group_bits(&self) -> impl Iterator<Item = u16> {
+        ones(&self.multicast)
+    }
+
+    /// The VLANs that were asked for.
+    pub fn vlans(&self) -> impl Iterator<Item = u16> {
+        ones(&self.vlans)
+    }
+
+    /// Whether so many address registers fewer would do.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn check_addresses(&self, fewer: usize) -> Result<(), Error> {
+        let (count, max) = (self.unicast.iter().flatten().count(), ADDRESSES - fewer);
+        match count > max {
+            true => Err(Error::TooMany { count, max }),
+            false => Ok(()),
+        }
+    }
+
     /// Tells the card of all but the bits of RCTL, and of its station address.
     pub fn apply<B: Bus>(&self, csr: &mut Csr<B>, station: MacAddress) {
-        let all = core::iter::once(Some(station)).chain(self.unicast);
-        for (number, address) in (0..).zip(all) {
-            let (low, high) = match address {
-                Some([a, b, c, d, e, f]) => (
-                    u32::from_le_bytes([a, b, c, d]),
-                    u32::from(e) | u32::from(f) << 8 | regs::RAH_AV,
-                ),
-                None => (0, 0),
-            };
-            // Never half an address that counts.
-            csr.write(regs::rah(number), 0);
-            csr.write(regs::ral(number), low);
-            csr.write(regs::rah(number), high);
-        }
+        self.apply_addresses(csr, station, regs::RECEIVE_ADDRESSES, 0);
         for (table, words) in [(regs::MTA, &self.multicast), (regs::VFTA, &self.vlans)] {
             for (address, word) in (table..).step_by(4).zip(words) {
                 csr.write(address, *word);
             }
         }
     }
+
+    /// Tells the card of its station address and the others, in the first `count` registers, with these
+    /// bits of pools.
+    pub fn apply_addresses<B: Bus>(
+        &self,
+        csr: &mut Csr<B>,
+        station: MacAddress,
+        count: u32,
+        pools: u32,
+    ) {
+        let all = core::iter::once(Some(station)).chain(self.unicast);
+        for (number, address) in (0..count).zip(all) {
+            csr.set_address(number, address, pools);
+        }
+    }
+}
+
+/// The numbers of the bits that are set in a table.
+fn ones(table: &[u32; TABLE]) -> impl Iterator<Item = u16> {
+    let words = (0..).zip(table);
+    words.flat_map(|(number, &word)| bits(word).map(move |bit| 32 * number + bit as u16))
 }

@@ -18,10 +18,10 @@
 //! frame that came meanwhile would be lost to a look that came too early.
 
 use super::bits::bits;
-use super::config::{Config, InterruptMode, VECTORS};
+use super::config::{CAUSES, Config, InterruptMode, VECTORS, VF_VECTORS};
 use super::csr::Csr;
 use super::regs;
-use crate::{Bus, Error};
+use crate::{Bus, Error, Events};
 
 /// Vector of what belongs to no ring.
 const OTHER: u16 = 0;
@@ -32,6 +32,35 @@ const RECEIVE: u16 = 2;
 /// Units of EITR's interval field in a microsecond, and the field's position.
 const EITR_SHIFT: u32 = 2;
 
+/// The function that interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// The physical one, beside so many virtual ones.
+    Physical { vfs: usize },
+    /// A virtual one.
+    Virtual,
+}
+
+impl Function {
+    /// The bits of EICR that are its own. (To QEMU, those of the whole card are the PF's.)
+    pub fn causes(self) -> u32 {
+        match self {
+            Function::Physical { vfs: 0 } => u32::MAX,
+            Function::Physical { vfs } => (1 << (CAUSES - VF_VECTORS * vfs as u16)) - 1,
+            Function::Virtual => (1 << VF_VECTORS) - 1,
+        }
+    }
+
+    /// The card's number for its queue of this number, of which there is one or, in the pool of a PF that has
+    /// VFs, two.
+    fn number(self, queue: u16) -> u16 {
+        match self {
+            Function::Physical { vfs } if vfs > 0 => vfs as u16 + 8 * queue,
+            _ => queue,
+        }
+    }
+}
+
 /// Parts of the card that ask for attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
@@ -40,8 +69,26 @@ pub struct Causes {
     pub other: bool,
 }
 
+impl Causes {
+    /// What they are to a driver, but for what belongs to no ring.
+    pub fn events(self) -> Events {
+        let receive = if self.receive {
+            Events::RECEIVE
+        } else {
+            Events::empty()
+        };
+        let transmit = if self.transmit {
+            Events::TRANSMIT_SPACE
+        } else {
+            Events::empty()
+        };
+        receive | transmit
+    }
+}
+
 /// Which causes are armed.
 pub struct Interrupts {
+    function: Function,
     mode: InterruptMode,
     vectors: u16,
     queues: u16,
@@ -60,8 +107,9 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(function: Function, config: &Config) -> Self {
         let mut interrupts = Interrupts {
+            function,
             mode: config.interrupts,
             vectors: config.vectors(),
             queues: config.queues as u16,
@@ -121,17 +169,23 @@ impl Interrupts {
         self.note_silent();
         let many = self.many();
         // QEMU says nothing of transmission, with whatever kind of interrupt, without an entry.
-        for low in 0..self.queues.min(8) {
-            let mut entries = 0;
-            for queue in (low..self.queues).step_by(8) {
-                let transmit = if many { TRANSMIT } else { OTHER };
-                let receive = u32::from(self.receive_vector(queue)) | regs::IVAR_VALID;
-                let transmit = u32::from(transmit) | regs::IVAR_VALID;
-                entries |= (receive | transmit << 8) << (queue / 8 * 16);
-            }
-            csr.write(regs::ivar(low.into()), entries);
+        let mut entries = [0; 8];
+        for queue in 0..self.queues {
+            let transmit = if many { TRANSMIT } else { OTHER };
+            let receive = u32::from(self.receive_vector(queue)) | regs::IVAR_VALID;
+            let transmit = u32::from(transmit) | regs::IVAR_VALID;
+            let number = self.function.number(queue);
+            entries[usize::from(number % 8)] |= (receive | transmit << 8) << (number / 8 * 16);
         }
-        csr.write(regs::IVAR_MISC, (u32::from(OTHER) | regs::IVAR_VALID) << 8);
+        for (low, &entries) in (0..).zip(&entries).filter(|(_, entries)| **entries != 0) {
+            csr.write(regs::ivar(low), entries);
+        }
+        let other = u32::from(OTHER) | regs::IVAR_VALID;
+        let misc = match self.function {
+            Function::Physical { .. } => other << 8,
+            Function::Virtual => other,
+        };
+        csr.write(regs::IVAR_MISC, misc);
         if many {
             let rings = self.receive_causes | self.transmit_cause();
             csr.write(regs::EIAC, rings | 1 << OTHER);
@@ -145,7 +199,7 @@ impl Interrupts {
                 };
                 csr.write(regs::eitr(vector.into()), u32::from(us) << EITR_SHIFT);
             }
-            csr.write(regs::EICR, u32::MAX);
+            csr.write(regs::EICR, self.function.causes());
             csr.write(regs::EIMS, 1 << OTHER);
         }
     }
@@ -217,6 +271,11 @@ impl Interrupts {
         if armed != 0 {
             self.mask(csr, armed);
         }
+    }
+
+    /// Masks all rings; the rest of the card may interrupt.
+    pub fn silence_rings<B: Bus>(&mut self, csr: &mut Csr<B>) {
+        self.mask(csr, self.receive_causes | self.transmit_cause());
     }
 
     fn mask<B: Bus>(&mut self, csr: &mut Csr<B>, causes: u32) {

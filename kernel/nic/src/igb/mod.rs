@@ -40,6 +40,9 @@
 //! **Link** (`csr.rs`): negotiation starts with each reset and is never waited for; the card
 //! interrupts when the link comes or goes, and `tick` looks too.
 //!
+//! **Virtual functions** (`host/`): with [`Config::vfs`] the driver is also the host of so many: it answers
+//! their mailboxes and tells the card which pool gets which frame, whether or not it is started.
+//!
 //! **Recovery**: a descriptor that cannot be, a head outside its ring, a transmit queue that stands
 //! still, or a card that reads as all ones ends all work with a typed error, until `tick` has reset
 //! the card. What was in the rings is lost.
@@ -49,24 +52,27 @@
 //! by messages; descriptors without address eat the ring; frames below 14 bytes and IPv4 packets
 //! without header are dropped though reported as sent; segments without FIN; no legacy descriptors.
 
-mod bits;
-mod config;
-mod counters;
-mod csr;
+pub(crate) mod bits;
+mod card;
+pub(crate) mod config;
+pub(crate) mod counters;
+pub(crate) mod csr;
 mod descriptor;
 mod fast_path;
-mod filters;
-mod interrupts;
+pub(crate) mod filters;
+mod host;
+pub(crate) mod interrupts;
+pub(crate) mod mail;
 mod offload;
 mod packet;
-mod queue;
-mod receive;
-mod receiver;
-mod regs;
+pub(crate) mod queue;
+pub(crate) mod receive;
+pub(crate) mod receiver;
+pub(crate) mod regs;
 mod rss;
-mod sender;
+pub(crate) mod sender;
 mod statistics;
-mod transmit;
+pub(crate) mod transmit;
 
 #[cfg(test)]
 mod tests;
@@ -74,8 +80,8 @@ mod tests;
 use self::config::BUFFER;
 use self::csr::Csr;
 use self::filters::FilterState;
-use self::interrupts::{Causes, Interrupts};
-use self::receive::Receive;
+use self::host::Host;
+use self::interrupts::{Function, Interrupts};
 use self::receiver::Receiver;
 use self::sender::Sender;
 use self::statistics::Statistics;
@@ -83,9 +89,11 @@ use self::transmit::Transmit;
 use crate::chip::{self, Chip, Status};
 use crate::driver::Driver;
 use crate::pool::Buffers;
-use crate::{Bus, Error, Events, Facts, Features, Filters, Link, MacAddress, Outgoing, Piece};
+use crate::{Bus, Error, Events, Facts, Features, Filters, Link, Outgoing, Piece};
 
+pub use self::card::I82576;
 pub use self::config::{Config, FRAME_JUMBO, InterruptMode, QUEUES, VECTORS};
+pub use self::host::vf_address;
 
 /// Bytes of registers that the driver uses.
 pub const REGISTERS: usize = 0x1_0000;
@@ -98,21 +106,6 @@ const POLL_US: u32 = 1_000;
 
 /// The driver of an 82576: of its physical function.
 pub type Igb<B> = Driver<I82576<B>>;
-
-/// An 82576 on its bus.
-pub struct I82576<B: Bus> {
-    csr: Csr<B>,
-    config: Config,
-    mac: MacAddress,
-    sender: Sender,
-    receiver: Receiver,
-    interrupts: Interrupts,
-    filters: FilterState,
-    statistics: Statistics,
-    /// The card was reset and not touched since, or its queues are disabled and it has its link.
-    is_at_rest: bool,
-    ticks: u32,
-}
 
 impl<B: Bus> Igb<B> {
     /// Resets the card, starts its link, reads its EEPROM; leaves it stopped.
@@ -142,7 +135,12 @@ impl<B: Bus> Igb<B> {
         };
         csr.reset()?;
         let mac = csr.identify()?;
-        let sender = Sender::new(regs::QUEUES, &config)?;
+        // Those of the pool behind the VFs', or all.
+        let place = match config.vfs {
+            0 => regs::QUEUES,
+            vfs => regs::queues_of(vfs),
+        };
+        let sender = Sender::new(place, &config)?;
         let queues = config.queues as u16;
         let facts = Facts {
             name: "igb",
@@ -160,112 +158,34 @@ impl<B: Bus> Igb<B> {
                 vectors: config.vectors(),
             },
         };
-        let chip = I82576 {
+        let host = match config.vfs {
+            0 => None,
+            vfs => Some(Host::new(vfs, mac, (config.queues, config.frame_max))?),
+        };
+        let function = Function::Physical { vfs: config.vfs };
+        let mut chip = I82576 {
             csr,
             mac,
             sender,
-            receiver: Receiver::new(regs::QUEUES, &config)?,
-            interrupts: Interrupts::new(&config),
+            receiver: Receiver::new(place, &config)?,
+            interrupts: Interrupts::new(function, &config),
             filters: FilterState::default(),
             statistics: Statistics::default(),
+            host,
             is_at_rest: true,
             ticks: 0,
             config,
         };
+        chip.open_for_others()?;
         Driver::stopped(chip, facts, frames, Link::default())
     }
 }
 
-impl<B: Bus> I82576<B> {
-    /// From any state to running, with empty rings, and these bits of RCTL set.
-    fn set_up(&mut self, status: &mut Status, loopback: u32) -> Result<(), Error> {
-        let csr = &mut self.csr;
-        if !core::mem::replace(&mut self.is_at_rest, false) {
-            // Each reset costs half a second of link, and more on a wire.
-            csr.reset()?;
-            status.counters.resets += 1;
-        }
-        self.statistics.discard(csr)?;
-        self.filters.apply(csr, self.mac);
-        let mode = if self.interrupts.many() {
-            regs::GPIE_MSIX | regs::GPIE_EIAME | regs::GPIE_PBA
-        } else {
-            0
-        };
-        csr.write(regs::GPIE, mode | regs::GPIE_NSICR);
-        self.interrupts.start(csr);
-        csr.read(regs::ICR)?;
-        csr.write(regs::IMS, regs::ICR_LSC);
-        rss::spread(csr, self.config.queues);
-        let control = csr.read(regs::CTRL)?;
-        csr.write(regs::CTRL, control | regs::CTRL_VME);
-        csr.write(regs::VET, 0x8100_8100);
-        // With its checksum, and a VLAN tag.
-        csr.write(regs::RLPML, self.config.frame_max as u32 + 8);
-        self.receiver.start(csr)?;
-        self.sender.start(csr)?;
-        let control = csr.read(regs::TCTL)?;
-        csr.write(regs::TCTL, control | regs::TCTL_EN | regs::TCTL_PSP);
-        // Before the first frame can come: what comes is told.
-        self.interrupts.arm_receive(csr)?;
-        // It has no descriptor before it is told a tail.
-        let receive = self.receive_control();
-        self.csr.write(regs::RCTL, receive | loopback);
-        for ring in &mut self.receiver.rings {
-            ring.tell(&mut self.csr);
-        }
-        status.link = self.csr.link()?;
-        Ok(())
-    }
-
-    /// Ends reception and transmission and disables all queues, without a reset (§4.5.9,
-    /// §4.5.10): there is no DMA then, and no interrupt.
-    fn disable(&mut self) -> Result<(), Error> {
-        let csr = &mut self.csr;
-        csr.mask_all();
-        csr.write(regs::RCTL, 0);
-        let (sending, receiving) = (&self.sender.rings, &self.receiver.rings);
-        sending.iter().try_for_each(|ring| ring.drain(csr))?;
-        csr.write(regs::TCTL, regs::TCTL_PSP);
-        let sending = sending.iter().map(|ring| ring.queue);
-        let mut queues = receiving.iter().map(|ring| ring.queue).chain(sending);
-        queues.try_for_each(|queue| queue.disable(csr))
-    }
-
-    /// Received frames that nobody has read, in descriptors.
-    fn waiting(&mut self) -> u64 {
-        let csr = &mut self.csr;
-        let rings = self.receiver.rings.iter();
-        rings.map(|ring| ring.waiting(csr) as u64).sum()
-    }
-
-    /// RCTL of a running card.
-    fn receive_control(&self) -> u32 {
-        let long = if self.config.frame_max > 1514 {
-            regs::RCTL_LPE
-        } else {
-            0
-        };
-        regs::RCTL_EN | regs::RCTL_BAM | regs::RCTL_SECRC | long | self.filters.control()
-    }
-
-    fn serve(&mut self, causes: Causes, status: &mut Status) -> Result<Events, Error> {
-        let mut events = Events::empty();
-        if causes.receive {
-            events |= Events::RECEIVE;
-        }
-        if causes.transmit {
-            events |= Events::TRANSMIT_SPACE;
-        }
-        if causes.other {
-            // With messages for the parts of the card, the one of what belongs to no ring does not say
-            // what it is about.
-            let csr = &mut self.csr;
-            if !self.interrupts.many() || csr.read(regs::ICR)? & regs::ICR_LSC != 0 {
-                status.see_link(csr.link()?);
-            }
-        }
-        Ok(events)
+impl<B: Bus> Igb<B> {
+    /// Serves what the virtual functions have asked for, at any time. What goes wrong shows again, and is
+    /// told, at the next tick.
+    pub fn serve_functions(&mut self) {
+        let _ = self.chip().serve_others(false);
     }
 }
 
@@ -282,6 +202,10 @@ impl<B: Bus> Chip for I82576<B> {
 
     /// Past the wire, by the MAC (§3.5.6.2).
     fn loop_back(&mut self, status: &mut Status) -> Result<(), Error> {
+        if self.host.is_some() {
+            // It would cut the VFs off.
+            return Err(Error::Unsupported);
+        }
         self.set_up(status, regs::RCTL_LBM_MAC)?;
         let mut waited_us = 0;
         while !self.csr.link()?.up && waited_us < LINK_US {
@@ -306,7 +230,7 @@ impl<B: Bus> Chip for I82576<B> {
 
     fn in_rings(&mut self) -> (u64, u64) {
         let sent = self.sender.rings.iter().map(Transmit::in_flight);
-        (sent.sum(), self.waiting())
+        (sent.sum(), self.receiver.waiting(&mut self.csr))
     }
 
     fn halt(&mut self, status: &mut Status) -> Result<(), Error> {
@@ -314,13 +238,14 @@ impl<B: Bus> Chip for I82576<B> {
         if !self.is_at_rest {
             status.counters.resets += 1;
             self.csr.reset()?;
+            self.open_for_others()?;
             self.is_at_rest = true;
         }
         Ok(())
     }
 
     fn forget(&mut self) {
-        self.receiver.rings.iter_mut().for_each(Receive::forget);
+        self.receiver.forget();
     }
 
     fn look_after(&mut self, status: &mut Status) -> Result<(), Error> {
@@ -332,6 +257,7 @@ impl<B: Bus> Chip for I82576<B> {
         if self.receiver.overlooked(csr, &mut self.interrupts) {
             status.pending |= Events::RECEIVE;
         }
+        self.serve_others(true)?;
         self.ticks += 1;
         if self.ticks.is_multiple_of(HARVEST_TICKS) {
             self.harvest()?;
@@ -339,9 +265,19 @@ impl<B: Bus> Chip for I82576<B> {
         Ok(())
     }
 
+    fn attend(&mut self, is_tick: bool) -> Result<(), Error> {
+        if self.host.is_none() {
+            return Ok(());
+        }
+        if is_tick {
+            return self.serve_others(true);
+        }
+        let causes = self.csr.read(regs::ICR)?;
+        self.serve_others_by(causes)
+    }
+
     fn is_stuck(&mut self, has_link: bool) -> bool {
-        let stuck = |any, ring: &mut Transmit| ring.is_stuck(has_link) | any;
-        self.sender.rings.iter_mut().fold(false, stuck)
+        self.sender.is_stuck(has_link)
     }
 
     fn on_interrupt(
@@ -350,29 +286,23 @@ impl<B: Bus> Chip for I82576<B> {
         status: &mut Status,
     ) -> Result<Option<Events>, Error> {
         let (csr, interrupts) = (&mut self.csr, &mut self.interrupts);
-        let Some(vector) = message.filter(|_| interrupts.many()) else {
-            return match interrupts.asked(csr)? {
-                Some(causes) => self.serve(causes, status).map(Some),
-                None => Ok(None),
-            };
-        };
-        let Some(mut causes) = interrupts.message(csr, vector) else {
-            return Ok(None);
-        };
-        let rings = interrupts.rings_of(vector);
-        if causes.receive && !self.receiver.has_frame(csr, rings) {
-            // About frames that were read already.
-            interrupts.wakes_for_nothing += 1;
-            interrupts.arm_vector(csr, vector)?;
-            causes.receive = false;
+        match self.receiver.caused(csr, interrupts, message)? {
+            Some(causes) => self.serve(causes, status).map(Some),
+            None => Ok(None),
         }
-        self.serve(causes, status).map(Some)
     }
 
     fn set_filters(&mut self, filters: &Filters<'_>, is_at_work: bool) -> Result<bool, Error> {
-        self.filters = FilterState::new(filters)?;
+        let filters = FilterState::new(filters)?;
+        if let Some(host) = &self.host {
+            host.check(&filters)?;
+        }
+        self.filters = filters;
         if is_at_work {
-            self.filters.apply(&mut self.csr, self.mac);
+            match &mut self.host {
+                None => self.filters.apply(&mut self.csr, self.mac),
+                Some(host) => host.apply(&mut self.csr, &self.filters, self.mac),
+            }
             let control = self.receive_control();
             self.csr.write(regs::RCTL, control);
         }
@@ -385,9 +315,12 @@ impl<B: Bus> Chip for I82576<B> {
 
     fn visit(&mut self, common: &chip::Counters, visit: &mut dyn FnMut(&str, u64)) {
         self.statistics.visit(visit);
-        visit("rx_waiting", self.waiting());
+        visit("rx_waiting", self.receiver.waiting(&mut self.csr));
         let rings = (&self.sender, &self.receiver);
         counters::visit(common, rings, &self.interrupts, visit);
+        if let Some(host) = &self.host {
+            host.visit(visit);
+        }
     }
 
     fn queue(&mut self, frames: &[Outgoing], buffers: &mut Buffers) -> (usize, Result<(), Error>) {

@@ -67,6 +67,11 @@ impl Queue {
         })
     }
 
+    /// Whether the queue is enabled.
+    pub fn is_enabled<B: Bus>(self, csr: &mut Csr<B>) -> Result<bool, Error> {
+        Ok(csr.read(self.registers + regs::DCTL)? & regs::DCTL_ENABLE != 0)
+    }
+
     fn wait<B: Bus>(
         self,
         csr: &mut Csr<B>,

@@ -3,7 +3,7 @@
 use super::bits::bits;
 use super::config::Config;
 use super::csr::Csr;
-use super::interrupts::Interrupts;
+use super::interrupts::{Causes, Interrupts};
 use super::queue::Queue;
 use super::receive::Receive;
 use super::regs::Queues;
@@ -52,6 +52,40 @@ impl Receiver {
         let many = self.rings.len() > 1;
         let mut rings = self.rings.iter_mut();
         rings.try_for_each(|ring| ring.start(csr, many))
+    }
+
+    /// What an interrupt, by this message or by the line, is about. `None` if it is not this function's.
+    pub fn caused<B: Bus>(
+        &mut self,
+        csr: &mut Csr<B>,
+        interrupts: &mut Interrupts,
+        message: Option<u16>,
+    ) -> Result<Option<Causes>, Error> {
+        let Some(vector) = message.filter(|_| interrupts.many()) else {
+            return interrupts.asked(csr);
+        };
+        let Some(mut causes) = interrupts.message(csr, vector) else {
+            return Ok(None);
+        };
+        let rings = interrupts.rings_of(vector);
+        if causes.receive && !self.has_frame(csr, rings) {
+            // About frames that were read already.
+            interrupts.wakes_for_nothing += 1;
+            interrupts.arm_vector(csr, vector)?;
+            causes.receive = false;
+        }
+        Ok(Some(causes))
+    }
+
+    /// Forgets which buffers are lent: whoever had them is gone.
+    pub fn forget(&mut self) {
+        self.rings.iter_mut().for_each(Receive::forget);
+    }
+
+    /// Received frames that nobody has read, in descriptors.
+    pub fn waiting<B: Bus>(&self, csr: &mut Csr<B>) -> u64 {
+        let waiting = self.rings.iter().map(|ring| ring.waiting(csr) as u64);
+        waiting.sum()
     }
 
     /// Lends up to `max` pieces of frames, each of which `take` is told; how many there were. If they

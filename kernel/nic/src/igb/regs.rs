@@ -53,6 +53,118 @@ pub const RETA: u32 = 0x5c00;
 /// Key of the hash, 40 bytes.
 pub const RSSRK: u32 = 0x5c80;
 
+/// Extended device control.
+pub const CTRL_EXT: u32 = 0x0018;
+/// Mailbox events of the VFs: requests (7:0), acknowledgements (23:16); write 1 to clear.
+pub const MBVFICR: u32 = 0x0c80;
+/// Whose mailbox events interrupt.
+pub const MBVFIMR: u32 = 0x0c84;
+/// VFs that were reset; write 1 to clear.
+pub const VFLRE: u32 = 0x0c88;
+/// Pools that receive.
+pub const VFRE: u32 = 0x0c8c;
+/// Pools that send.
+pub const VFTE: u32 = 0x0c90;
+/// Queues that drop frames when they are full.
+pub const QDE: u32 = 0x2408;
+/// Switch between the pools; sources that are watched: MAC (7:0), VLAN (15:8).
+pub const DTXSWC: u32 = 0x3500;
+/// Transmit control of the DMA engine.
+pub const DTXCTL: u32 = 0x3590;
+/// How pools work.
+pub const VT_CTL: u32 = 0x581c;
+/// What is done to frames that go to several pools: the bits of VMOLR.
+pub const RPLOLR: u32 = 0x5af0;
+/// Unicast table, 128 words.
+pub const UTA: u32 = 0xa000;
+/// A VF's side of its mailbox, as the VF sees it, and the mailbox.
+pub const V2P_MAILBOX: u32 = 0x0c40;
+pub const VF_VMBMEM: u32 = 0x0800;
+
+/// Pools of queues: each of a VF, or of the PF.
+pub const POOLS: usize = 8;
+
+/// The PF's side of a VF's mailbox.
+pub const fn p2v_mailbox(vf: usize) -> u32 {
+    0x0c00 + 4 * vf as u32
+}
+
+/// A word of a VF's mailbox, as the PF sees it.
+pub const fn vmbmem(vf: usize, word: usize) -> u32 {
+    0x0800 + 64 * vf as u32 + 4 * word as u32
+}
+
+/// What a pool receives, and what is done to it.
+pub const fn vmolr(pool: usize) -> u32 {
+    0x5ad0 + 4 * pool as u32
+}
+
+/// A VLAN (11:0), and the pools that are in it.
+pub const fn vlvf(entry: u32) -> u32 {
+    0x5d00 + 4 * entry
+}
+
+/// CTRL_EXT: the PF's reset is done.
+pub const CTRL_EXT_PFRSTD: u32 = 1 << 14;
+/// MBVFICR: where the acknowledgements are.
+pub const MBVFICR_ACK_SHIFT: u32 = 16;
+/// P2VMAILBOX: a message is there.
+pub const P2V_STS: u32 = 1;
+/// P2VMAILBOX: the VF's message was read.
+pub const P2V_ACK: u32 = 1 << 1;
+/// P2VMAILBOX: the PF has the lock.
+pub const P2V_PFU: u32 = 1 << 3;
+/// P2VMAILBOX: the VF loses the lock, and what it has asked for is forgotten.
+pub const P2V_RVFU: u32 = 1 << 4;
+/// V2PMAILBOX: a message is there.
+pub const V2P_REQ: u32 = 1;
+/// V2PMAILBOX: the PF's message was read.
+pub const V2P_ACK: u32 = 1 << 1;
+/// V2PMAILBOX: the VF has the lock.
+pub const V2P_VFU: u32 = 1 << 2;
+/// V2PMAILBOX: the PF has sent a message; a read clears it.
+pub const V2P_PFSTS: u32 = 1 << 4;
+/// V2PMAILBOX: the PF has read the VF's message; a read clears it.
+pub const V2P_PFACK: u32 = 1 << 5;
+/// V2PMAILBOX: the PF is in reset.
+pub const V2P_RSTI: u32 = 1 << 6;
+/// V2PMAILBOX: the PF's reset is done; a read clears it.
+pub const V2P_RSTD: u32 = 1 << 7;
+/// DTXSWC: frames between pools do not go out and come back.
+pub const DTXSWC_LOOPBACK: u32 = 1 << 31;
+/// DTXCTL: the MAC adds tags.
+pub const DTXCTL_ADDS_VLAN: u32 = 1 << 4;
+/// VT_CTL: position of the pool that gets what is for none.
+pub const VT_CTL_DEF_POOL_SHIFT: u32 = 7;
+/// VT_CTL: what is for none is dropped.
+pub const VT_CTL_DIS_DEF_POOL: u32 = 1 << 29;
+/// VT_CTL: frames for several pools are stored several times.
+pub const VT_CTL_REPLICATES: u32 = 1 << 30;
+/// VMOLR: longer frames, up to bits 13:0.
+pub const VMOLR_LPE: u32 = 1 << 16;
+/// VMOLR: spread by hash over the two queues of the pool.
+pub const VMOLR_RSSE: u32 = 1 << 17;
+/// VMOLR: frames to groups by table.
+pub const VMOLR_ROMPE: u32 = 1 << 25;
+/// VMOLR: take tags out.
+pub const VMOLR_STRVLAN: u32 = 1 << 30;
+/// VMOLR: strip the checksum of the frame.
+pub const VMOLR_STRCRC: u32 = 1 << 31;
+/// VMOLR: those two, frames without a tag, and frames to all.
+pub const VMOLR_USUAL: u32 = VMOLR_STRVLAN | VMOLR_STRCRC | 1 << 24 | 1 << 27;
+/// VLVF: the entry counts; where its pools are.
+pub const VLVF_ENABLE: u32 = 1 << 31;
+pub const VLVF_POOLS_SHIFT: u32 = 12;
+/// RAH: the first pool of the address.
+pub const RAH_POOL: u32 = 1 << 18;
+/// DCA control of a queue; from the base of a queue.
+pub const DCA_CTRL: u32 = 0x14;
+/// Where heads are written back to (transmit).
+pub const TDWBAL: u32 = 0x38;
+pub const TDWBAH: u32 = 0x3c;
+/// ICR: a mailbox, or the reset of a VF.
+pub const ICR_VMMB: u32 = 1 << 8;
+
 /// Moderation of a vector.
 pub const fn eitr(vector: u32) -> u32 {
     0x1680 + 4 * vector
@@ -94,6 +206,23 @@ pub const QUEUES: Queues = Queues {
     receive: 0xc000,
     transmit: 0xe000,
     stride: 0x40,
+};
+
+/// The queues of a pool.
+pub const fn queues_of(pool: usize) -> Queues {
+    let first = QUEUES.stride * pool as u32;
+    Queues {
+        receive: QUEUES.receive + first,
+        transmit: QUEUES.transmit + first,
+        stride: QUEUES.stride * POOLS as u32,
+    }
+}
+
+/// The queues of a virtual function, as it sees them.
+pub const VF_QUEUES: Queues = Queues {
+    receive: 0x2800,
+    transmit: 0x3800,
+    stride: 0x100,
 };
 
 /// Ring address, low half; from the base of a queue.
@@ -216,6 +345,9 @@ pub const RXCSUM_PCSD: u32 = 1 << 13;
 
 /// MRQC: spread by hash.
 pub const MRQC_RSS: u32 = 2;
+/// MRQC: to pools by address and VLAN; and spread by hash over the two queues of each, too.
+pub const MRQC_VMDQ: u32 = 3;
+pub const MRQC_VMDQ_RSS: u32 = 5;
 /// MRQC: hash TCP/IPv4, IPv4, TCP/IPv6 with extensions, IPv6, TCP/IPv6, UDP/IPv4, UDP/IPv6.
 pub const MRQC_FIELDS: u32 = 1 << 16 | 1 << 17 | 1 << 18 | 1 << 20 | 1 << 21 | 1 << 22 | 1 << 23;
 

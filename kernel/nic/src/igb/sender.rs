@@ -74,6 +74,12 @@ impl Sender {
         self.rings.iter_mut().try_for_each(|ring| ring.start(csr))
     }
 
+    /// Once a second: whether a ring is stuck.
+    pub fn is_stuck(&mut self, has_link: bool) -> bool {
+        let stuck = |any, ring: &mut Transmit| ring.is_stuck(has_link) | any;
+        self.rings.iter_mut().fold(false, stuck)
+    }
+
     /// Puts frames into the rings, until one fails: how many there were, and why.
     #[inline]
     pub fn queue<B: Bus>(

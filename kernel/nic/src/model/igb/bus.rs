@@ -1,5 +1,8 @@
 //! The driver's side of the model: the registers, and what is checked on the way.
 
+use super::functions::{Arena, Function, POOLS, VFRE, VFTE};
+use super::resets::RST;
+use super::rings::queue_of;
 use super::{Behaviour, Card, IgbModel};
 use crate::{Bus, BusAddr};
 use core::cell::RefMut;
@@ -11,32 +14,38 @@ const MDIC_ERROR: u32 = 1 << 30;
 const EERD_US: u64 = 20;
 const MDIC_US: u64 = 64;
 
-/// The driver's side of an [`IgbModel`].
-#[derive(Debug)]
-pub struct IgbBus(IgbModel);
+/// The side of an [`IgbModel`] that the driver of one of its functions has.
+#[derive(Clone, Debug)]
+pub struct IgbBus {
+    model: IgbModel,
+    function: Function,
+}
 
 impl IgbBus {
-    pub(super) fn new(model: IgbModel) -> Self {
-        IgbBus(model)
+    pub(super) fn new(model: IgbModel, function: Function) -> Self {
+        IgbBus { model, function }
     }
 
-    fn memory(&mut self) -> RefMut<'_, Card> {
-        let mut card = self.0.card();
+    /// This function's memory, after a moment in which the card may act.
+    fn arena(&mut self) -> RefMut<'_, Arena> {
+        let mut card = self.model.card();
         card.moments(1);
+        RefMut::map(card, |card| card.arena_mut(self.function))
+    }
+
+    /// The card, at an access to a register.
+    fn at_register(&mut self) -> RefMut<'_, Card> {
+        let mut card = self.model.card();
+        card.moments(1);
+        card.arena_mut(self.function).memory.order_loads();
         card
     }
 
     fn store(&mut self, offset: usize, bytes: &[u8]) {
-        let mut card = self.memory();
-        card.owners.check(offset, bytes.len());
-        card.memory.driver_store(offset, bytes);
+        let mut arena = self.arena();
+        arena.owners.check(offset, bytes.len());
+        arena.memory.driver_store(offset, bytes);
     }
-}
-
-/// Which register of a queue this is: the queue's base, and the offset from it.
-fn of_queue(register: u32) -> Option<(u32, u32)> {
-    let base = register & !0x3f;
-    matches!(register, 0xc000..=0xc3ff | 0xe000..=0xe3ff).then_some((base, register - base))
 }
 
 impl Card {
@@ -47,18 +56,36 @@ impl Card {
         0x8000_0400 | master | port | self.agreed | link
     }
 
-    fn read(&mut self, register: u32) -> u32 {
-        if let Some((base, offset)) = of_queue(register) {
+    /// Whether this is a VF that is not there.
+    fn is_off(&self, function: Function) -> bool {
+        matches!(function, Function::Virtual(vf) if vf >= self.vfs.len())
+    }
+
+    fn read(&mut self, function: Function, register: u32) -> u32 {
+        if let Some((base, offset)) = Self::seen_by(function, register) {
             return match offset {
                 0x10 => match self.defects.head {
                     Some((head, transmit)) if transmit == (base >= 0xe000) => head,
                     _ => self.head(base),
                 },
-                0x28 => self.register(register),
+                0x28 => self.register(base + 0x28),
                 other => panic!("read of {other:#x} of a queue"),
             };
         }
+        if let Some(value) = self.read_mailbox(function, register) {
+            return value;
+        }
+        if let Function::Virtual(vf) = function {
+            let counter = self.pool_counters[vf].read(register);
+            return match register {
+                0x08 => self.status(),
+                other => {
+                    counter.unwrap_or_else(|| panic!("a VF reads {other:#x}, which is the PF's"))
+                }
+            };
+        }
         match register {
+            0x18 | 0x3590 => self.register(register),
             0x00 => self.control(),
             0x10 => self.eeprom_control(),
             0x400 => self.register(register),
@@ -90,7 +117,7 @@ impl Card {
     }
 
     fn head(&self, base: u32) -> u32 {
-        let queue = (base as usize & 0xfff) / 0x40;
+        let queue = queue_of(base);
         if base >= 0xe000 {
             self.tx[queue].head
         } else {
@@ -115,12 +142,31 @@ impl Card {
     }
 
     /// A write has arrived.
-    fn apply(&mut self, register: u32, value: u32) {
-        if self.write_interrupts(register, value) {
+    fn apply(&mut self, function: Function, register: u32, value: u32) {
+        if self.is_off(function) {
             return;
         }
-        if let Some((base, offset)) = of_queue(register) {
-            self.write_queue(base, offset, value);
+        if let Some((base, offset)) = Self::seen_by(function, register) {
+            self.write_queue(function, base, offset, value);
+            return;
+        }
+        if self.write_mailbox(function, register, value) {
+            return;
+        }
+        if let Function::Virtual(vf) = function {
+            let is_reset = register == 0 && value & RST != 0;
+            if is_reset {
+                self.vfs[vf].is_lost = false;
+                self.reset_vf(vf);
+            }
+            let is_known = is_reset || self.write_vf_interrupts(vf, register, value);
+            assert!(
+                is_known,
+                "a VF writes {value:#x} to {register:#x}, which is the PF's"
+            );
+            return;
+        }
+        if self.write_interrupts(register, value) || self.write_pools(register, value) {
             return;
         }
         match register {
@@ -144,9 +190,19 @@ impl Card {
         }
     }
 
-    fn write_queue(&mut self, base: u32, offset: u32, value: u32) {
-        let queue = (base as usize & 0xfff) / 0x40;
+    fn write_queue(&mut self, function: Function, base: u32, offset: u32, value: u32) {
+        let queue = queue_of(base);
         let enabled = self.register(base + 0x28) & 1 << 25 != 0;
+        if let Function::Virtual(vf) = function
+            && self.vfs[vf].is_lost
+        {
+            // Somebody else has reset it, and nothing that it does starts a queue before it has noticed.
+            return;
+        }
+        if function != self.owner(queue) {
+            let cleans = value == 0 && matches!(offset, 0x0c | 0x14 | 0x38 | 0x3c);
+            assert!(cleans && !enabled, "{offset:#x} of a VF's queue, by the PF");
+        }
         match offset {
             0x00 | 0x04 | 0x08 | 0x0c | 0x10 => {
                 assert!(!enabled, "a ring changed while it is in use");
@@ -167,9 +223,15 @@ impl Card {
                     return;
                 }
                 self.check_ring(base);
+                let allows = if base < 0xe000 { VFRE } else { VFTE };
+                let may = !self.has_pools() || self.register(allows) >> (queue % POOLS) & 1 != 0;
+                assert!(
+                    may || function == Function::Physical,
+                    "a queue enabled before the PF lets its pool work"
+                );
             }
             0x28 if enabled => self.disable(base),
-            0x28 => {}
+            0x28 | 0x14 | 0x38 | 0x3c => {}
             other => panic!("write to {other:#x} of a queue"),
         }
         *self.register_mut(base + offset) = value;
@@ -220,15 +282,15 @@ impl Card {
 
     /// The oldest write on its way arrives.
     pub(super) fn apply_one(&mut self) {
-        if let Some((register, value)) = self.posted.pop_front() {
-            self.apply(register, value);
+        if let Some((function, register, value)) = self.posted.pop_front() {
+            self.apply(function, register, value);
         }
     }
 
     /// All writes on their way arrive.
     pub(super) fn apply_all(&mut self) {
-        while let Some((register, value)) = self.posted.pop_front() {
-            self.apply(register, value);
+        while let Some((function, register, value)) = self.posted.pop_front() {
+            self.apply(function, register, value);
         }
     }
 }
@@ -243,16 +305,18 @@ impl Bus for IgbBus {
     }
 
     fn read32(&mut self, register: u32) -> u32 {
-        let mut card = self.0.card();
-        card.moments(1);
-        card.register_reads += 1;
-        card.memory.order_loads();
-        if card.defects.gone {
+        let function = self.function;
+        let mut card = self.at_register();
+        if card.defects.gone || card.is_off(function) {
+            card.register_reads += 1;
             return u32::MAX;
         }
-        card.check_recovered(register);
+        if function == Function::Physical {
+            card.register_reads += 1;
+            card.check_recovered(register);
+        }
         card.apply_all();
-        card.read(register)
+        card.read(function, register)
     }
 
     fn write8(&mut self, register: u32, _: u8) {
@@ -264,17 +328,21 @@ impl Bus for IgbBus {
     }
 
     fn write32(&mut self, register: u32, value: u32) {
-        let mut card = self.0.card();
-        card.moments(1);
-        card.register_writes += 1;
-        card.memory.order_loads();
-        if card.defects.gone {
+        let function = self.function;
+        let mut card = self.at_register();
+        if card.defects.gone || card.is_off(function) {
+            card.register_writes += 1;
             return;
         }
-        card.check_recovered(register);
-        if let Some((base, 0x18)) = of_queue(register) {
-            let set_up = |&(register, _): &(u32, u32)| {
-                of_queue(register).is_some_and(|(other, offset)| other == base && offset != 0x18)
+        if function == Function::Physical {
+            card.register_writes += 1;
+            card.check_recovered(register);
+        }
+        if let Some((base, 0x18)) = Card::seen_by(function, register) {
+            let set_up = |&(by, register, _): &(Function, u32, u32)| {
+                Card::seen_by(by, register)
+                    .is_some_and(|(other, offset)| other == base && offset != 0x18)
+                    || register == 0
             };
             if card.posted.iter().any(set_up) {
                 card.apply_all();
@@ -284,29 +352,33 @@ impl Bus for IgbBus {
             }
         }
         if card.behaviour == Behaviour::Silicon && card.moves_by_itself() {
-            card.posted.push_back((register, value));
+            card.posted.push_back((function, register, value));
             return;
         }
-        card.apply(register, value);
+        card.apply(function, register, value);
         if !card.moves_by_itself() {
             card.run();
         }
     }
 
     fn arena_len(&self) -> usize {
-        self.0.card().memory.len()
+        self.model.card().arena(self.function).memory.len()
     }
 
     fn bus_addr(&self, offset: usize) -> BusAddr {
-        self.0.card().memory.bus_addr(offset)
+        self.model
+            .card()
+            .arena(self.function)
+            .memory
+            .bus_addr(offset)
     }
 
     fn load16(&mut self, offset: usize) -> u16 {
-        u16::from_le_bytes(self.memory().memory.driver_load(offset))
+        u16::from_le_bytes(self.arena().memory.driver_load(offset))
     }
 
     fn load32(&mut self, offset: usize) -> u32 {
-        u32::from_le_bytes(self.memory().memory.driver_load(offset))
+        u32::from_le_bytes(self.arena().memory.driver_load(offset))
     }
 
     fn store16(&mut self, offset: usize, value: u16) {
@@ -322,23 +394,23 @@ impl Bus for IgbBus {
     }
 
     fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
-        let mut card = self.memory();
-        card.owners.check(offset, bytes.len());
-        card.memory.driver_copy_out(offset, bytes);
+        let mut arena = self.arena();
+        arena.owners.check(offset, bytes.len());
+        arena.memory.driver_copy_out(offset, bytes);
     }
 
     fn fence(&mut self) {
-        self.memory().memory.fence();
+        self.arena().memory.fence();
     }
 
     fn delay_us(&mut self, us: u32) {
-        let mut card = self.0.card();
+        let mut card = self.model.card();
         // No write is on its way for so long.
         if us >= 1000 {
             card.apply_all();
         }
         card.elapse(us.into());
         card.moments(us.into());
-        card.memory.order_loads();
+        card.arena_mut(self.function).memory.order_loads();
     }
 }

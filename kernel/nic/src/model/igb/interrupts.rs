@@ -1,11 +1,14 @@
 //! Causes, masks, vectors (datasheet §7.3, §8.8).
 
+use super::functions::{Function, POOLS};
 use super::{Behaviour, Card};
 use crate::igb::InterruptMode;
 use alloc::collections::VecDeque;
 
 /// The link changed.
 pub(super) const LSC: u32 = 1 << 2;
+/// A mailbox, or the reset of a VF.
+pub(super) const VMMB: u32 = 1 << 8;
 const TXDW: u32 = 1;
 const RXDW: u32 = 1 << 7;
 /// A frame was dropped because its queue was full.
@@ -17,6 +20,13 @@ const EIAME: u32 = 1 << 30;
 const PBA: u32 = 1 << 31;
 /// Entries of the MSI-X table.
 const VECTORS: u32 = 10;
+/// Entries of a VF's, and the bits of EICR that are its own.
+pub(super) const VF_VECTORS: u32 = 3;
+
+/// The first of a VF's bits among those of the whole card.
+const fn first(vf: usize) -> u32 {
+    22 - VF_VECTORS * vf as u32
+}
 
 /// The interrupt part of the card.
 #[derive(Debug)]
@@ -31,6 +41,9 @@ pub(super) struct Interrupts {
     gpie: u32,
     ivar: [u32; 8],
     ivar_misc: u32,
+    /// Those of the VFs: VTIVAR and VTIVAR_MISC.
+    vtivar: [u32; POOLS],
+    vtivar_misc: [u32; POOLS],
     /// Outlives a reset.
     eitr: [u32; 25],
     messages: VecDeque<u16>,
@@ -49,6 +62,8 @@ impl Interrupts {
             gpie: 0,
             ivar: [0; 8],
             ivar_misc: 0,
+            vtivar: [0; POOLS],
+            vtivar_misc: [0; POOLS],
             eitr: [0; 25],
             messages: VecDeque::new(),
         }
@@ -68,8 +83,13 @@ impl Interrupts {
         self.eitr[2] = 0x1000;
     }
 
-    pub(super) fn masked(&self) -> bool {
-        self.ims == 0 && self.eims == 0
+    /// Whether all is masked that belongs to the PF of a card with so many VFs.
+    pub(super) fn masked(&self, vfs: usize) -> bool {
+        self.ims == 0 && self.eims & ((1 << (25 - VF_VECTORS * vfs as u32)) - 1) == 0
+    }
+
+    pub(super) fn unmasked(&self) -> u32 {
+        self.eims
     }
 
     pub(super) fn line(&self) -> bool {
@@ -88,10 +108,18 @@ impl Interrupts {
         self.gpie & MSIX != 0
     }
 
-    fn entry(&self, queue: usize, transmit: bool) -> Option<u32> {
+    /// The bit of EICR of a queue, which belongs to a VF or not.
+    fn entry(&self, queue: usize, transmit: bool, is_virtual: bool) -> Option<u32> {
         let byte = queue / 8 * 2 + usize::from(transmit);
-        let entry = self.ivar[queue % 8] >> (8 * byte) & 0xff;
-        (entry & 0x80 != 0).then_some(entry & 0x1f)
+        let vf = queue % POOLS;
+        let entries = if is_virtual {
+            self.vtivar[vf]
+        } else {
+            self.ivar[vf]
+        };
+        let entry = entries >> (8 * byte) & 0xff;
+        let first = if is_virtual { first(vf) } else { 0 };
+        (entry & 0x80 != 0).then_some(first + (entry & 0x1f))
     }
 }
 
@@ -105,11 +133,81 @@ impl Card {
             InterruptMode::Msi => 1,
             InterruptMode::Intx => return,
         };
+        let vf =
+            (0..self.vfs.len()).find(|&vf| (first(vf)..first(vf) + VF_VECTORS).contains(&vector));
+        if let Some(vf) = vf {
+            let messages = &mut self.vfs[vf].messages;
+            // A VF that never looks: a message that is pending is sent once (PBA).
+            if messages.len() < 64 {
+                messages.push_back((vector - first(vf)) as u16);
+            }
+            return;
+        }
         assert!(
             vector < vectors.min(VECTORS),
             "vector {vector} is not in the table"
         );
         self.interrupts.messages.push_back(vector as u16);
+    }
+
+    /// Interrupts a VF for its mailbox.
+    pub(super) fn mail_for_vf(&mut self, vf: usize) {
+        let entry = self.interrupts.vtivar_misc[vf];
+        if entry & 0x80 == 0 {
+            return;
+        }
+        let bits = match self.behaviour {
+            Behaviour::Silicon => 1 << (entry & 3),
+            // It takes the number for a set.
+            Behaviour::Qemu => entry & 3,
+        };
+        self.raise_extended(bits << first(vf));
+    }
+
+    /// A VF is reset: its causes are masked and cleared, but on QEMU.
+    pub(super) fn reset_vf_interrupts(&mut self, vf: usize) {
+        if self.behaviour == Behaviour::Silicon {
+            let interrupts = &mut self.interrupts;
+            let own = 7 << first(vf);
+            interrupts.eims &= !own;
+            interrupts.eicr &= !own;
+            (interrupts.vtivar[vf], interrupts.vtivar_misc[vf]) = (0, 0);
+        }
+    }
+
+    /// Registers of this part as a VF sees them; false if it is none.
+    pub(super) fn write_vf_interrupts(&mut self, vf: usize, register: u32, value: u32) -> bool {
+        let own = (value & 7) << first(vf);
+        let interrupts = &mut self.interrupts;
+        match register {
+            0x1524 => {
+                let before = interrupts.eicr & interrupts.eims;
+                interrupts.eims |= own;
+                self.extended_edges(before);
+            }
+            0x1528 => interrupts.eims &= !own,
+            0x152c => interrupts.eiac |= if interrupts.many() { own } else { 0 },
+            0x1530 => interrupts.eiam = interrupts.eiam & !(7 << first(vf)) | own,
+            0x1580 => interrupts.eicr &= !own,
+            0x1680..=0x1688 => {
+                let vector = first(vf) + (register - 0x1680) / 4;
+                interrupts.eitr[vector as usize] = value;
+            }
+            0x1700 => {
+                interrupts.vtivar[vf] = value;
+                // QEMU has but the PF's register, into which this is ORed.
+                let entry = |byte: u32| match value >> (8 * byte) & 0xff {
+                    entry if entry & 0x80 != 0 => (0x80 | (first(vf) + (entry & 7))) << (8 * byte),
+                    _ => 0,
+                };
+                if self.behaviour == Behaviour::Qemu {
+                    interrupts.ivar[vf] |= entry(0) | entry(1);
+                }
+            }
+            0x1740 => interrupts.vtivar_misc[vf] = value,
+            _ => return false,
+        }
+        true
     }
 
     /// Causes come up, or are unmasked: sends what must be sent.
@@ -164,10 +262,15 @@ impl Card {
 
     /// A descriptor of a queue was written back, and the driver shall hear of it.
     pub(super) fn written_back(&mut self, queue: usize, transmit: bool) {
-        let entry = self.interrupts.entry(queue, transmit);
+        let is_virtual = self.owner(queue) != Function::Physical;
+        let has_own = is_virtual && self.behaviour == Behaviour::Silicon;
+        let entry = self.interrupts.entry(queue, transmit, has_own);
         if self.interrupts.many() {
-            let entry = entry.expect("a queue without a vector");
-            self.raise_extended(1 << entry);
+            assert!(entry.is_some() || is_virtual, "a queue without a vector");
+            self.raise_extended(entry.map_or(0, |entry| 1 << entry));
+        }
+        if has_own {
+            return;
         }
         let cause = if transmit { TXDW } else { RXDW };
         // QEMU forgets transmission without a vector, whatever the kind of interrupt.
@@ -192,6 +295,8 @@ impl Card {
 
     /// Registers of this part; false if it is none.
     pub(super) fn write_interrupts(&mut self, register: u32, value: u32) -> bool {
+        let own = (1 << (25 - VF_VECTORS * self.vfs.len() as u32)) - 1;
+        let are_own = value & !own == 0 || self.vfs.is_empty();
         let interrupts = &mut self.interrupts;
         match register {
             0xc0 => interrupts.icr &= !value,
@@ -215,7 +320,13 @@ impl Card {
                 interrupts.eiac |= value;
             }
             0x1530 => interrupts.eiam = value,
-            0x1580 => interrupts.eicr &= !value,
+            0x1580 => {
+                assert!(
+                    are_own,
+                    "causes of a VF cleared by the PF (on QEMU they are)"
+                );
+                interrupts.eicr &= !value;
+            }
             0x1680..=0x16e0 => interrupts.eitr[(register as usize - 0x1680) / 4] = value,
             0x1700..=0x171c => interrupts.ivar[(register as usize - 0x1700) / 4] = value,
             0x1740 => interrupts.ivar_misc = value,

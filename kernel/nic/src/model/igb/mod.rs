@@ -10,20 +10,25 @@
 
 mod bus;
 mod frames;
+mod functions;
 mod interrupts;
+mod mailbox;
+mod pools;
 mod receive;
 mod resets;
 mod rings;
 mod transmit;
 
 pub use self::bus::IgbBus;
+pub use self::functions::Function;
 
+use self::functions::{Arena, POOLS, Vf};
 use self::interrupts::Interrupts;
+use self::mailbox::Mailboxes;
 use self::receive::{Incoming, RxQueue};
 use self::resets::Resets;
-use self::rings::Owners;
 use self::transmit::TxQueue;
-use super::{Memory, Pace, Rng};
+use super::{Pace, Rng};
 use crate::igb::{InterruptMode, QUEUES};
 use crate::{BusAddr, MacAddress};
 use alloc::boxed::Box;
@@ -114,15 +119,16 @@ struct Card {
     behaviour: Behaviour,
     pace: Pace,
     rng: Rng,
-    memory: Memory,
-    owners: Owners,
+    pf: Arena,
+    vf_arenas: Vec<Arena>,
+    vfs: Vec<Vf>,
     now_us: u64,
     /// Moments for which it will do nothing.
     frozen: u64,
     /// Registers without life of their own, by offset / 4.
     registers: Box<[u32]>,
     /// Writes on their way.
-    posted: VecDeque<(u32, u32)>,
+    posted: VecDeque<(Function, u32, u32)>,
     resets: Resets,
     mac: MacAddress,
     eeprom: Vec<u16>,
@@ -139,6 +145,7 @@ struct Card {
     negotiated_at_us: Option<u64>,
     negotiations: u64,
     interrupts: Interrupts,
+    mailbox: Mailboxes,
     tx: Vec<TxQueue>,
     rx: Vec<RxQueue>,
     incoming: VecDeque<Incoming>,
@@ -151,6 +158,8 @@ struct Card {
     /// Counters of 32 bits, by (offset - 0x4000) / 4, and of 64 bits.
     counters: [u32; 0x44],
     octets: [u64; 4],
+    pool_counters: [pools::Counters; POOLS],
+    spoofed: u64,
     /// Transmit descriptors written back.
     reports: u64,
     register_reads: u64,
@@ -256,7 +265,22 @@ impl Card {
         self.interrupts.reset();
         self.tx = (0..QUEUES).map(|_| TxQueue::default()).collect();
         self.rx = (0..QUEUES).map(|_| RxQueue::default()).collect();
-        self.owners.release_all();
+        for arena in self.all_arenas() {
+            arena.owners.release_all();
+        }
+        for vf in &mut self.vfs {
+            vf.is_lost = true;
+        }
+        self.mailbox = Mailboxes::new();
+        self.pool_counters = Default::default();
+        for allows in [functions::VFRE, functions::VFTE] {
+            *self.register_mut(allows) = 0xff;
+        }
+        // Of each pool: the checksum is taken off, and no frame is longer than usual.
+        for pool in 0..POOLS as u32 {
+            *self.register_mut(0x5ad0 + 4 * pool) = 0x8000_2600;
+        }
+        *self.register_mut(0x5af0) = 0x8000_0000;
         self.link_up = false;
         self.negotiated_at_us = None;
         self.counters = [0; 0x44];
@@ -265,6 +289,17 @@ impl Card {
             // Without a link, noise on the wire counts as errors.
             self.count(0x4004, 3);
         }
+    }
+
+    /// All that any driver has stored is there.
+    fn fence(&mut self) {
+        self.all_arenas().for_each(|arena| arena.memory.fence());
+    }
+
+    /// What any driver loads from now on is not older than this.
+    fn order_loads(&mut self) {
+        self.all_arenas()
+            .for_each(|arena| arena.memory.order_loads());
     }
 
     fn count(&mut self, register: u32, by: u32) {
@@ -294,8 +329,9 @@ impl IgbModel {
             behaviour,
             pace,
             rng: Rng::new(seed),
-            memory: Memory::paced(Self::ARENA_BASE, arena, pace, seed),
-            owners: Owners::new(arena),
+            pf: Arena::new(Self::ARENA_BASE, arena, pace, seed),
+            vf_arenas: Vec::new(),
+            vfs: Vec::new(),
             now_us: 0,
             frozen: 0,
             registers: vec![0; REGISTERS / 4].into_boxed_slice(),
@@ -315,6 +351,7 @@ impl IgbModel {
             negotiated_at_us: None,
             negotiations: 0,
             interrupts: Interrupts::new(mode),
+            mailbox: Mailboxes::new(),
             tx: Vec::new(),
             rx: Vec::new(),
             incoming: VecDeque::new(),
@@ -325,6 +362,8 @@ impl IgbModel {
             defects: Defects::default(),
             counters: [0; 0x44],
             octets: [0; 4],
+            pool_counters: Default::default(),
+            spoofed: 0,
             reports: 0,
             register_reads: 0,
             register_writes: 0,
@@ -344,7 +383,7 @@ impl IgbModel {
 
     /// The card's bus, for its driver.
     pub fn bus(&self) -> IgbBus {
-        IgbBus::new(self.clone())
+        IgbBus::new(self.clone(), Function::Physical)
     }
 
     /// A frame comes in from the wire. At [`Pace::Doorbell`] it is stored at once.
@@ -371,16 +410,15 @@ impl IgbModel {
     pub fn replace_arena(&self, base: BusAddr, len: usize) {
         let mut card = self.card();
         let seed = card.rng.next();
-        card.memory = Memory::paced(base, len, card.pace, seed);
-        card.owners = Owners::new(len);
+        card.pf = Arena::new(base, len, card.pace, seed);
     }
 
     /// Time passes without the driver: so many moments in which the card may act.
     pub fn idle(&self, moments: u64) {
         let mut card = self.card();
-        card.memory.fence();
+        card.fence();
         card.moments(moments);
-        card.memory.order_loads();
+        card.order_loads();
     }
 
     /// So many microseconds pass.
@@ -395,10 +433,10 @@ impl IgbModel {
             return;
         }
         card.frozen = 0;
-        card.memory.fence();
+        card.fence();
         card.apply_all();
         card.run();
-        card.memory.order_loads();
+        card.order_loads();
     }
 
     /// The frames that the card has sent since the last call.
@@ -438,14 +476,14 @@ impl IgbModel {
     pub fn line(&self) -> bool {
         let mut card = self.card();
         // Whoever is interrupted has done nothing early.
-        card.memory.order_loads();
+        card.pf.memory.order_loads();
         !card.defects.line_cut && !card.defects.gone && card.interrupts.line()
     }
 
     /// The next message that the card has sent.
     pub fn take_message(&self) -> Option<u16> {
         let mut card = self.card();
-        card.memory.order_loads();
+        card.pf.memory.order_loads();
         card.interrupts.take_message()
     }
 
@@ -544,7 +582,9 @@ impl IgbModel {
     pub fn is_quiet(&self) -> bool {
         let mut card = self.card();
         card.apply_all();
-        card.register(0x100) & 2 == 0 && card.register(0x400) & 2 == 0 && card.interrupts.masked()
+        card.register(0x100) & 2 == 0
+            && card.register(0x400) & 2 == 0
+            && card.interrupts.masked(card.vfs.len())
     }
 }
 

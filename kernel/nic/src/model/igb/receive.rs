@@ -1,7 +1,9 @@
 //! Reception: which frames are wanted, by which queue, and how they are stored.
 
 use super::frames::{self, be16, view};
+use super::functions::{Function, POOLS};
 use super::interrupts::RXO;
+use super::pools::receive_addresses;
 use super::rings::{SIZE, bin, rx_base};
 use super::{Behaviour, Card, Lie};
 use crate::igb::QUEUES;
@@ -11,14 +13,20 @@ use core::mem::take;
 /// A frame on its way in.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    bytes: Vec<u8>,
-    damaged: bool,
+    pub bytes: Vec<u8>,
+    pub damaged: bool,
+    /// The pool that has sent it; `None` if it came by the wire.
+    pub from: Option<usize>,
 }
 
 impl Incoming {
     pub(super) fn new(bytes: &[u8], damaged: bool) -> Self {
         let bytes = bytes.to_vec();
-        Incoming { bytes, damaged }
+        Incoming {
+            bytes,
+            damaged,
+            from: None,
+        }
     }
 }
 
@@ -95,7 +103,11 @@ impl Card {
     }
 
     fn accept(&mut self, incoming: Incoming) {
-        let Incoming { mut bytes, damaged } = incoming;
+        let Incoming {
+            mut bytes,
+            damaged,
+            from,
+        } = incoming;
         if bytes.len() < 60 {
             self.count(0x40a4, 1);
             if self.behaviour == Behaviour::Silicon {
@@ -104,10 +116,23 @@ impl Card {
             }
             bytes.resize(60, 0);
         }
-        if !self.wanted(&bytes) {
-            self.dropped += 1;
-            return;
+        let pools = match self.has_pools() && self.is_let_in(&bytes) {
+            true => self.pools(&bytes, from),
+            false => 0,
+        };
+        for pool in (0..POOLS).filter(|pool| pools >> pool & 1 != 0) {
+            self.begin(&bytes, damaged, Some(pool));
         }
+        if !self.has_pools() && self.wanted(&bytes) {
+            self.begin(&bytes, damaged, None);
+        } else if pools == 0 && from.is_none() {
+            self.dropped += 1;
+        }
+    }
+
+    /// Begins to store a frame in a queue: of this pool, if there are pools.
+    fn begin(&mut self, bytes: &[u8], damaged: bool, pool: Option<usize>) {
+        let mut bytes = bytes.to_vec();
         let mut current = Current {
             bytes: Vec::new(),
             done: 0,
@@ -117,7 +142,7 @@ impl Card {
             status: 0x03,
             tag: 0,
         };
-        let mut queue = 0;
+        let mut queue = pool.unwrap_or(0);
         if let Some(view) = view(&bytes) {
             let verifies = self.register(0x5000);
             if verifies & 1 << 8 != 0 {
@@ -128,20 +153,31 @@ impl Card {
             }
             let (kind, input) = view.hash_input(&bytes);
             let spreads = self.register(0x5818);
-            let is_hashed = spreads & 7 == 2 && spreads >> self.field(kind) & 1 != 0;
+            let can = match pool {
+                None => spreads & 7 == 2,
+                // QEMU does not hash for pools.
+                Some(_) => spreads & 7 == 5 && self.behaviour == Behaviour::Silicon,
+            };
+            let is_hashed = can && spreads >> self.field(kind) & 1 != 0;
             if is_hashed && verifies & 1 << 13 != 0 {
                 current.info = kind;
                 current.hash = frames::toeplitz(&self.hash_key(), &input);
                 let entry = current.hash & 0x7f;
                 let word = self.register(0x5c00 + (entry & !3));
-                queue = (word >> (8 * (entry & 3)) & 0xf) as usize;
+                let entry = (word >> (8 * (entry & 3)) & 0xf) as usize;
+                queue = pool.map_or(entry, |pool| self.queue_in_pool(pool, entry));
             }
         }
         if damaged {
             current.status |= 1 << 31;
         }
         let counted = bytes.len();
-        if self.register(0) & 1 << 30 != 0 && be16(&bytes, 12) == 0x8100 {
+        let strips = match pool {
+            None => self.register(0) & 1 << 30 != 0,
+            Some(pool) => self.strips(pool, &bytes),
+        };
+        let whole = bytes.clone();
+        if strips && be16(&bytes, 12) == 0x8100 {
             current.tag = be16(&bytes, 14);
             current.status |= 1 << 3;
             bytes.drain(12..16);
@@ -150,6 +186,17 @@ impl Card {
             bytes.extend([0; 4]);
         }
         let base = rx_base(queue);
+        // Queue 0 is enabled by every reset of the card, though it has no ring then.
+        let works = self.enabled(base) && self.ring_len(base) > 0 && self.is_master(queue);
+        if pool.is_some() && !works {
+            let is_vf = self.owner(queue) != Function::Physical;
+            assert!(
+                is_vf,
+                "the PF's pool receives (VFRE), but its queue does not"
+            );
+            self.dropped += 1;
+            return;
+        }
         assert!(
             self.enabled(base),
             "a frame for queue {queue}, which is not enabled"
@@ -159,7 +206,7 @@ impl Card {
             .count()
             > 1
         {
-            let drops = self.register(base + 0xc) & 1 << 31 != 0;
+            let drops = self.register(base + 0xc) & 1 << 31 != 0 || self.drops_by_pf(queue);
             assert!(drops, "a full queue would hold up the others (DROP_EN)");
         }
         let len = self.ring_len(base);
@@ -172,6 +219,9 @@ impl Card {
             }
             self.raise(RXO);
             return;
+        }
+        if let Some(pool) = pool {
+            self.pool_counters[pool].received(&whole);
         }
         self.count(0x4074, 1);
         self.count(0x40d0, 1);
@@ -215,7 +265,8 @@ impl Card {
         key
     }
 
-    fn wanted(&self, bytes: &[u8]) -> bool {
+    /// Whether the card takes a frame of this length, and with this tag.
+    fn is_let_in(&self, bytes: &[u8]) -> bool {
         let control = self.register(0x100);
         let tagged = be16(bytes, 12) == 0x8100;
         let longest = match control & 1 << 5 {
@@ -232,6 +283,15 @@ impl Card {
                 return false;
             }
         }
+        true
+    }
+
+    /// Whether the card takes this frame, if it has no pools.
+    fn wanted(&self, bytes: &[u8]) -> bool {
+        if !self.is_let_in(bytes) {
+            return false;
+        }
+        let control = self.register(0x100);
         let everybody = bytes[..6] == [0xff; 6];
         let group = bytes[0] & 1 != 0;
         if everybody && control & 1 << 15 != 0
@@ -246,9 +306,7 @@ impl Card {
         }
         let low = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         let high = u32::from_le_bytes([bytes[4], bytes[5], 0, 0x80]);
-        (0..16)
-            .map(|number| 0x5400 + 8 * number)
-            .chain((0..8).map(|number| 0x54e0 + 8 * number))
+        receive_addresses()
             .any(|at| self.register(at) == low && self.register(at + 4) & 0x8000_ffff == high)
     }
 
@@ -284,15 +342,18 @@ impl Card {
             };
         match current.stage {
             Stage::Data => {
-                let buffer = self.buffer(self.words(descriptor), 2048);
+                let buffer = self.buffer(queue, self.words(queue, descriptor), 2048);
                 let piece = &current.bytes[start..start + len];
-                self.memory.bytes_mut(buffer, len).copy_from_slice(piece);
-                self.owners.release(buffer, 2048);
+                self.of(queue)
+                    .memory
+                    .bytes_mut(buffer, len)
+                    .copy_from_slice(piece);
+                self.of(queue).owners.release(buffer, 2048);
                 current.stage = Stage::Fields;
             }
             Stage::Fields => {
                 for (at, word) in [(0, info), (4, hash), (8, status & !1), (12, length)] {
-                    self.memory.store32(descriptor + at, word);
+                    self.of(queue).memory.store32(descriptor + at, word);
                 }
                 current.stage = Stage::Done;
             }
@@ -301,12 +362,14 @@ impl Card {
                     self.lie(queue, lie, descriptor);
                     return;
                 }
-                self.memory.store32(descriptor + 8, status);
-                self.owners.release(descriptor, SIZE);
+                self.of(queue).memory.store32(descriptor + 8, status);
+                self.of(queue).owners.release(descriptor, SIZE);
                 let ring = self.ring_len(base);
                 self.rx[queue].head = (index + 1) % ring;
                 if last {
-                    self.delivered.push(current.bytes);
+                    if self.owner(queue) == Function::Physical {
+                        self.delivered.push(current.bytes);
+                    }
                     self.written_back(queue, false);
                     return;
                 }
@@ -329,12 +392,12 @@ impl Card {
         if lie == Lie::Endless {
             for index in 0..self.ring_len(base) {
                 let descriptor = self.descriptor(base, index);
-                self.memory.store32(descriptor + 8, status);
-                self.memory.store32(descriptor + 12, length);
+                self.of(queue).memory.store32(descriptor + 8, status);
+                self.of(queue).memory.store32(descriptor + 12, length);
             }
         }
-        self.memory.store32(descriptor + 8, status);
-        self.memory.store32(descriptor + 12, length);
+        self.of(queue).memory.store32(descriptor + 8, status);
+        self.of(queue).memory.store32(descriptor + 12, length);
         self.written_back(queue, false);
     }
 }

@@ -8,7 +8,8 @@ pub(super) const MASTER_DISABLE: u32 = 1 << 2;
 pub(super) const ENABLE: u32 = 1 << 1;
 const SET_LINK_UP: u32 = 1 << 6;
 const FORCE: u32 = 3 << 11;
-const RST: u32 = 1 << 26;
+/// CTRL: reset.
+pub(super) const RST: u32 = 1 << 26;
 /// EECD: the card has loaded itself.
 const AUTO_RD: u32 = 1 << 9;
 
@@ -81,7 +82,7 @@ impl Card {
 
     fn check_at_rest(&self, control: u32) {
         assert!(
-            self.interrupts.masked(),
+            self.interrupts.masked(self.vfs.len()),
             "a reset with interrupts on (4.5.4)"
         );
         let on = (self.register(0x100) | self.register(0x400)) & ENABLE != 0;

@@ -74,6 +74,11 @@ pub(super) const fn tx_base(queue: usize) -> u32 {
     0xe000 + 0x40 * queue as u32
 }
 
+/// The queue whose registers start there.
+pub(super) const fn queue_of(base: u32) -> usize {
+    (base as usize & 0xfff) / 0x40
+}
+
 impl Card {
     pub(super) fn enabled(&self, base: u32) -> bool {
         self.register(base + 0x28) & 1 << 25 != 0
@@ -85,19 +90,23 @@ impl Card {
 
     pub(super) fn descriptor(&self, base: u32, index: u32) -> usize {
         let start = u64::from(self.register(base)) | u64::from(self.register(base + 4)) << 32;
-        self.memory
+        self.arena(self.owner(queue_of(base)))
+            .memory
             .offset(start + u64::from(index) * SIZE as u64, SIZE)
     }
 
-    pub(super) fn words(&self, descriptor: usize) -> [u32; 4] {
-        [0, 4, 8, 12].map(|at| self.memory.load32(descriptor + at))
+    /// A descriptor of this queue.
+    pub(super) fn words(&self, queue: usize, descriptor: usize) -> [u32; 4] {
+        let memory = &self.arena(self.owner(queue)).memory;
+        [0, 4, 8, 12].map(|at| memory.load32(descriptor + at))
     }
 
     /// The offset of the buffer in a descriptor.
-    pub(super) fn buffer(&self, words: [u32; 4], len: usize) -> usize {
+    pub(super) fn buffer(&self, queue: usize, words: [u32; 4], len: usize) -> usize {
         let address = u64::from(words[0]) | u64::from(words[1]) << 32;
         assert_ne!(address, 0, "a descriptor without buffer");
-        self.memory.offset(address, len)
+        let memory = &self.arena(self.owner(queue)).memory;
+        memory.offset(address, len)
     }
 
     /// Whether a queue may be enabled like this.
@@ -128,7 +137,7 @@ impl Card {
     /// of the queue is the card's any more (4.5.9.2, 4.5.10.2).
     pub(super) fn disable(&mut self, base: u32) {
         let transmit = base >= 0xe000;
-        let queue = (base as usize & 0xfff) / 0x40;
+        let queue = queue_of(base);
         let (head, told) = if transmit {
             let state = core::mem::take(&mut self.tx[queue]);
             assert_eq!(
@@ -144,9 +153,9 @@ impl Card {
         let mut index = head;
         while index != told {
             let descriptor = self.descriptor(base, index);
-            let buffer = self.buffer(self.words(descriptor), 2048);
-            self.owners.release(buffer, 2048);
-            self.owners.release(descriptor, SIZE);
+            let buffer = self.buffer(queue, self.words(queue, descriptor), 2048);
+            self.of(queue).owners.release(buffer, 2048);
+            self.of(queue).owners.release(descriptor, SIZE);
             index = (index + 1) % self.ring_len(base);
         }
     }
@@ -154,7 +163,7 @@ impl Card {
     /// The driver has written a tail, which may be on its way: what is before it is the card's.
     pub(super) fn tail_written(&mut self, base: u32, tail: u32) {
         let transmit = base >= 0xe000;
-        let queue = (base as usize & 0xfff) / 0x40;
+        let queue = queue_of(base);
         let len = self.ring_len(base);
         assert!(self.enabled(base), "a tail for a queue that is not enabled");
         assert!(tail < len, "tail {tail} is outside a ring of {len}");
@@ -166,20 +175,20 @@ impl Card {
         let mut index = core::mem::replace(told, tail);
         while index != tail {
             let descriptor = self.descriptor(base, index);
-            let words = self.words(descriptor);
-            self.owners.give(descriptor, SIZE);
+            let words = self.words(queue, descriptor);
+            self.of(queue).owners.give(descriptor, SIZE);
             if !transmit {
                 assert_eq!(
                     words[2] | words[3],
                     0,
                     "a descriptor that was not rewritten"
                 );
-                let buffer = self.buffer(words, 2048);
-                self.owners.give(buffer, 2048);
+                let buffer = self.buffer(queue, words, 2048);
+                self.of(queue).owners.give(buffer, 2048);
             } else if words[2] >> 20 & 15 == 3 {
                 let len = words[2] as usize & 0xffff;
-                let buffer = self.buffer(words, len);
-                self.owners.show(buffer, len);
+                let buffer = self.buffer(queue, words, len);
+                self.of(queue).owners.show(buffer, len);
             }
             index = (index + 1) % len;
         }
@@ -193,7 +202,7 @@ impl Card {
         };
         let given = (0..len).any(|index| {
             let descriptor = self.descriptor(base, index);
-            self.owners.card[descriptor / UNIT] > 0
+            self.arena(self.owner(queue)).owners.card[descriptor / UNIT] > 0
         });
         assert!(!given || head != tail, "{full}");
     }

@@ -33,13 +33,13 @@ impl Card {
         let first = self.rng.below(QUEUES);
         let queue = (0..QUEUES)
             .map(|ahead| (first + ahead) % QUEUES)
-            .find(|&queue| self.tx[queue].head != self.tx[queue].tail);
+            .find(|&queue| self.tx[queue].head != self.tx[queue].tail && self.may_send(queue));
         let Some(queue) = queue else {
             return false;
         };
         let base = tx_base(queue);
         let descriptor = self.descriptor(base, self.tx[queue].head);
-        let words = self.words(descriptor);
+        let words = self.words(queue, descriptor);
         let command = words[2];
         assert_ne!(command & 1 << 29, 0, "a legacy descriptor");
         match command >> 20 & 15 {
@@ -51,10 +51,10 @@ impl Card {
             3 => self.piece(queue, words),
             other => panic!("transmit descriptor of type {other}"),
         }
-        self.owners.release(descriptor, SIZE);
+        self.of(queue).owners.release(descriptor, SIZE);
         self.tx[queue].head = (self.tx[queue].head + 1) % self.ring_len(base);
         if command & 1 << 27 != 0 {
-            self.memory.store32(descriptor + 12, 1);
+            self.of(queue).memory.store32(descriptor + 12, 1);
             self.reports += 1;
             self.written_back(queue, true);
         }
@@ -66,9 +66,9 @@ impl Card {
         let len = command as usize & 0xffff;
         assert!(len > 0, "a piece of nothing");
         assert_ne!(command & 1 << 25, 0, "a frame without its checksum (IFCS)");
-        let buffer = self.buffer(words, len);
-        let bytes = self.memory.bytes(buffer, len).to_vec();
-        self.owners.release(buffer, len);
+        let buffer = self.buffer(queue, words, len);
+        let bytes = self.of(queue).memory.bytes(buffer, len).to_vec();
+        self.of(queue).owners.release(buffer, len);
         let state = &mut self.tx[queue];
         state.packet.extend(bytes);
         state.pieces += 1;
@@ -125,7 +125,7 @@ impl Card {
             self.count(0x40f8, 1);
             if self.behaviour == Behaviour::Qemu {
                 let tag = if vlan { 4 } else { 0 };
-                self.count_sent(&packet, packet.len() + tag);
+                self.count_sent(queue, &packet, packet.len() + tag);
             }
         } else {
             assert_eq!(paylen, packet.len(), "PAYLEN");
@@ -165,7 +165,7 @@ impl Card {
             }
             if !(cut && self.behaviour == Behaviour::Qemu) {
                 let len = self.padded(frame.len());
-                self.count_sent(&frame, len);
+                self.count_sent(queue, &frame, len);
             }
             self.out(queue, frame);
         }
@@ -243,7 +243,8 @@ impl Card {
     }
 
     /// Counts a frame as sent: with what is on the wire, or, where QEMU cuts it, once as a whole.
-    fn count_sent(&mut self, bytes: &[u8], len: usize) {
+    fn count_sent(&mut self, queue: usize, bytes: &[u8], len: usize) {
+        self.pool_counters[queue % 8].sent(len + 4);
         self.count(0x4080, 1);
         self.count(0x40d4, 1);
         for sum in [1, 3] {
@@ -265,7 +266,7 @@ impl Card {
                 bytes[20] ^= 1;
             }
             self.incoming.push_back(Incoming::new(&bytes, false));
-        } else {
+        } else if self.switch(queue, &bytes) {
             self.sent.push(Sent { queue, bytes });
         }
     }
