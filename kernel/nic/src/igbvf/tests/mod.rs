@@ -8,7 +8,9 @@ use super::{Config, Igbvf, InterruptMode};
 use crate::igb::{Igb, vf_address};
 use crate::model::igb::{Behaviour, IgbBus, IgbModel};
 use crate::model::{Model, Pace, Rng};
-use crate::{Bus, BusAddr, Error, Events, Filters, MacAddress, Nic, ReceiveInfo, SendOptions};
+use crate::{
+    Bus, BusAddr, Error, Events, Filters, Link, MacAddress, Nic, ReceiveInfo, SendOptions,
+};
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -75,6 +77,18 @@ fn everywhere(seeds: u64, test: impl Fn(Place)) {
 }
 
 type Pf = Rc<RefCell<Igb<IgbBus>>>;
+
+/// How a function is.
+trait Health: Nic {
+    fn fault(&self) -> Option<Error> {
+        self.state().err()
+    }
+    fn link(&self) -> Link {
+        self.state().unwrap_or_default()
+    }
+}
+
+impl<N: Nic> Health for N {}
 
 /// A VF of a card whose PF is stopped but hosts, and what both are on: for tests about all kinds of cards. Its
 /// station address is [`MAC`], and it is in the VLANs of these tests.

@@ -165,6 +165,7 @@ fn the_link_is_reported_to_every_function() {
         let before = notices(&mut lab);
         assert!(before > 2);
         // If no interrupt comes, the PF's tick looks.
+        lab.settle();
         lab.model.set_defects(Defects {
             line_cut: true,
             ..Defects::default()
