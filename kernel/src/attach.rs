@@ -10,7 +10,7 @@ use crate::dma::Arena;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::endpoint::{Attached, Cards, Interrupts};
-use kernel::host::{SharedPf, VfBus};
+use kernel::host::SharedPf;
 use kernel::options::{Irq, Options};
 use kernel::pci::{self, Driver, Drives, Function, Header, NoDriver, SrIov};
 use nic::Nic;
@@ -155,7 +155,7 @@ impl Attaching {
         });
         let Some(port) = port else {
             log::warn!(
-                "{}: virtual functions are turned on behind a root port only",
+                "{}: no root port, so no virtual functions",
                 function.address
             );
             return;
@@ -374,8 +374,8 @@ fn attach_igbvf(
     }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
     let bus = attaching.bus(function, igbvf::REGISTERS, bytes)?;
-    let mut nic = Igbvf::new(VfBus::new(bus, pf), config).map_err(AttachError::Driver)?;
-    let memory = nic.bus().inner().arena();
+    let mut nic = Igbvf::new(bus.hosted_by(pf), config).map_err(AttachError::Driver)?;
+    let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, interrupts))
 }
 

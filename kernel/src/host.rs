@@ -2,14 +2,14 @@
 //!
 //! A VF asks its PF for what belongs to the whole card, by a mailbox in the card, and waits for the answer
 //! (82576 datasheet §7.8.2). Here one processor runs both drivers, and an interrupt of the PF would be
-//! served only when the driver of the VF has returned. So the bus of a VF lets the PF look at its mailboxes
-//! whenever the VF's driver waits.
+//! served only when the driver of the VF has returned. So the bus of a VF has the PF look at its mailboxes
+//! ([`SharedPf::serve`]) whenever the VF's driver waits.
 
 use alloc::sync::Arc;
 use nic::igb::Igb;
 use nic::{
-    Bus, BusAddr, Error, Events, Facts, Filters, FrameArea, FrameBuffers, Link, Nic, Outgoing,
-    Piece, ReceiveInfo, SendOptions,
+    Bus, Error, Events, Facts, Filters, FrameArea, FrameBuffers, Link, Nic, Outgoing, Piece,
+    ReceiveInfo, SendOptions,
 };
 use spin::Mutex;
 
@@ -25,6 +25,13 @@ impl<B: Bus> SharedPf<B> {
         SharedPf {
             facts: *driver.facts(),
             driver: Arc::new(Mutex::new(driver)),
+        }
+    }
+
+    /// Lets the PF serve what its VFs have asked for.
+    pub fn serve(&self) {
+        if let Some(mut driver) = self.driver.try_lock() {
+            driver.serve_functions();
         }
     }
 }
@@ -140,105 +147,5 @@ impl<B: Bus> Nic for SharedPf<B> {
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<(usize, ReceiveInfo), Error> {
         self.driver.lock().receive(buffer)
-    }
-}
-
-/// The bus of a VF.
-pub struct VfBus<B, P: Bus> {
-    bus: B,
-    pf: SharedPf<P>,
-}
-
-impl<B: Bus, P: Bus> VfBus<B, P> {
-    /// A VF's registers and arena, and the driver of its PF.
-    pub fn new(bus: B, pf: SharedPf<P>) -> Self {
-        VfBus { bus, pf }
-    }
-
-    /// The registers and the arena.
-    pub fn inner(&mut self) -> &mut B {
-        &mut self.bus
-    }
-}
-
-impl<B: Bus, P: Bus> Bus for VfBus<B, P> {
-    fn read8(&mut self, register: u32) -> u8 {
-        self.bus.read8(register)
-    }
-
-    fn read16(&mut self, register: u32) -> u16 {
-        self.bus.read16(register)
-    }
-
-    fn read32(&mut self, register: u32) -> u32 {
-        self.bus.read32(register)
-    }
-
-    fn write8(&mut self, register: u32, value: u8) {
-        self.bus.write8(register, value);
-    }
-
-    fn write16(&mut self, register: u32, value: u16) {
-        self.bus.write16(register, value);
-    }
-
-    fn write32(&mut self, register: u32, value: u32) {
-        self.bus.write32(register, value);
-    }
-
-    fn arena_len(&self) -> usize {
-        self.bus.arena_len()
-    }
-
-    fn bus_addr(&self, offset: usize) -> BusAddr {
-        self.bus.bus_addr(offset)
-    }
-
-    fn load16(&mut self, offset: usize) -> u16 {
-        self.bus.load16(offset)
-    }
-
-    fn load32(&mut self, offset: usize) -> u32 {
-        self.bus.load32(offset)
-    }
-
-    fn store16(&mut self, offset: usize, value: u16) {
-        self.bus.store16(offset, value);
-    }
-
-    fn store32(&mut self, offset: usize, value: u32) {
-        self.bus.store32(offset, value);
-    }
-
-    fn load_quads<const N: usize>(&mut self, offset: usize) -> [u64; N] {
-        self.bus.load_quads(offset)
-    }
-
-    fn store_quads<const N: usize>(&mut self, offset: usize, quads: [u64; N]) {
-        self.bus.store_quads(offset, quads);
-    }
-
-    fn copy_quads<const N: usize>(&mut self, from: usize, to: usize) {
-        self.bus.copy_quads::<N>(from, to);
-    }
-
-    fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
-        self.bus.copy_in(offset, bytes);
-    }
-
-    fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
-        self.bus.copy_out(offset, bytes);
-    }
-
-    fn fence(&mut self) {
-        self.bus.fence();
-    }
-
-    /// Waits, and lets the PF serve the mailboxes meanwhile.
-    fn delay_us(&mut self, us: u32) {
-        self.bus.delay_us(us);
-        if let Some(mut pf) = self.pf.driver.try_lock() {
-            pf.serve_functions();
-        }
     }
 }

@@ -386,13 +386,8 @@ impl fmt::Display for SrIovError {
             }
             SrIovError::PageSize => f.write_str("it knows no pages of 4 KiB"),
             SrIovError::Bar(index) => write!(f, "VF BAR{index} makes no sense"),
-            SrIovError::NoRoom { bytes } => write!(
-                f,
-                "no free {bytes:#x} bytes below 4 GiB in the memory that leads to it"
-            ),
-            SrIovError::Addresses => {
-                f.write_str("its virtual functions would be where nothing can reach them")
-            }
+            SrIovError::NoRoom { bytes } => write!(f, "no room for {bytes:#x} bytes"),
+            SrIovError::Addresses => f.write_str("they would be out of reach"),
             SrIovError::Refused => f.write_str("it does not turn them on"),
         }
     }
