@@ -2,7 +2,7 @@
 //! listed for the linker scripts, which put them on few pages. The crate `placement` says why.
 //!
 //! QEMU logs the address of each block of code that it enters. Programs are somewhere else at each
-//! start, so whose code it was is told by [`functions`].
+//! start, so whose code it was is told by `functions.rs`.
 
 mod functions;
 mod list;
