@@ -4,7 +4,7 @@
 use super::*;
 use crate::endpoint::headers::{
     End, HEADERS_MAX, NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT,
-    ROUTER_SOLICITATION,
+    ROUTER_SOLICITATION, Resolution, TCP, UDP,
 };
 use crate::endpoint::tests::Area;
 use crate::endpoint::tests::frames::{
