@@ -41,14 +41,9 @@ const DRIVERS: &[Driver<Attach>] = &[
     },
 ];
 
-/// The virtual functions of an 82576 (82576EB datasheet §9.6): a scan finds none of them.
-const VIRTUAL: Driver<()> = Driver {
-    name: "igbvf",
-    chip: "Intel 82576 VF",
-    qemu: "igb",
-    id: (0x8086, 0x10ca),
-    attach: (),
-};
+/// What takes the virtual functions of an 82576 (82576EB datasheet §9.6), of which a scan finds none.
+const VIRTUAL_DRIVER: &str = "igbvf";
+const VIRTUAL_CHIP: &str = "Intel 82576 VF";
 
 type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
 
@@ -210,13 +205,13 @@ impl Attaching {
         match attach_igbvf(self, function, pf) {
             Ok((nic, memory, interrupts)) => Some(Attached {
                 nic,
-                chip: VIRTUAL.chip,
+                chip: VIRTUAL_CHIP,
                 address: function.address,
                 memory,
                 interrupts,
             }),
             Err(error) => {
-                log::error!("{} at {}: {error}", VIRTUAL.name, function.address);
+                log::error!("{} at {}: {error}", VIRTUAL_DRIVER, function.address);
                 None
             }
         }

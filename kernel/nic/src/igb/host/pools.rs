@@ -270,7 +270,6 @@ impl Pools {
             let receive = Queue::new(queues.receive, queues.stride, number);
             let transmit = Queue::new(queues.transmit, queues.stride, number);
             receive.write(csr, regs::SRRCTL, 0);
-            receive.write(csr, regs::DCA_CTRL, 0);
             transmit.write(csr, regs::DCA_CTRL, 0);
             transmit.write(csr, regs::TDWBAL, 0);
             transmit.write(csr, regs::TDWBAH, 0);
