@@ -5,18 +5,15 @@ use crate::arch::bus::{MachineBus, Window};
 use crate::arch::messages::Messages;
 use crate::arch::paging;
 use crate::arch::pci::Config;
-use crate::arch::timer;
 use crate::dma::Arena;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
 use kernel::endpoint::{Attached, Cards, Interrupts};
-use kernel::host::SharedPf;
 use kernel::options::{Irq, Options};
-use kernel::pci::{self, Driver, Drives, Function, Header, NoDriver, SrIov};
+use kernel::pci::{self, Driver, Drives, Function, NoDriver};
 use nic::Nic;
 use nic::e100::{self, E100};
 use nic::igb::{self, Igb};
-use nic::igbvf::{self, Igbvf};
 
 /// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
 const CSR_SIZE: usize = 64;
@@ -41,10 +38,6 @@ const DRIVERS: &[Driver<Attach>] = &[
     },
 ];
 
-/// What takes the virtual functions of an 82576 (82576EB datasheet §9.6), of which a scan finds none.
-const VIRTUAL_DRIVER: &str = "igbvf";
-const VIRTUAL_CHIP: &str = "Intel 82576 VF";
-
 type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
 
 /// A driver that has taken a card, its arena, and how it interrupts.
@@ -62,10 +55,6 @@ pub struct Attaching {
     pub has_lines: bool,
     /// No card is attached yet: the first one gets memory as long as there is any.
     pub is_first: bool,
-    /// The virtual functions of the card that is attached next.
-    pub virtuals: Vec<Function>,
-    /// Virtual functions whose physical function has a driver.
-    pub hosted: Vec<(Function, SharedPf<MachineBus>)>,
 }
 
 /// Why a card was not attached.
@@ -84,23 +73,12 @@ pub fn attach_all(
 ) -> Cards<Arena> {
     say_what_lacks(functions);
     let mut cards = Cards::new(paging::physical_runs(ramdisk));
-    let self_test = attaching.options.self_test;
-    let mut add = |attached: Attached<Arena>| {
-        let (chip, address) = (attached.chip, attached.address);
-        if let Err(error) = cards.add(attached, self_test) {
-            log::error!("{chip} at {address}: {error}: start with more");
-        }
-    };
     for function in functions {
-        attaching.turn_on(functions, function);
         if let Some(attached) = attaching.attach(function) {
-            add(attached);
-        }
-    }
-    // They come behind all others, so that those keep their numbers.
-    for (function, pf) in core::mem::take(&mut attaching.hosted) {
-        if let Some(attached) = attaching.attach_virtual(&function, pf) {
-            add(attached);
+            let chip = attached.chip;
+            if let Err(error) = cards.add(attached, attaching.options.self_test) {
+                log::error!("{chip} at {}: {error}: start with more", function.address);
+            }
         }
     }
     cards
@@ -131,92 +109,6 @@ fn say_what_lacks(functions: &[Function]) {
 }
 
 impl Attaching {
-    /// Turns on as many virtual functions of a card as the command line says.
-    fn turn_on(&mut self, functions: &[Function], function: &Function) {
-        let Attaching {
-            config, options, ..
-        } = self;
-        self.virtuals = Vec::new();
-        let has_driver = pci::driver(DRIVERS, function).is_some();
-        if options.vfs == 0 || !has_driver {
-            return;
-        }
-        let Some(capability) = SrIov::of(config, function) else {
-            return;
-        };
-        let port = functions.iter().find(|port| match port.header {
-            Header::Bridge(buses) => buses.secondary == function.address.bus(),
-            _ => false,
-        });
-        let Some(port) = port else {
-            log::warn!(
-                "{}: no root port, so no virtual functions",
-                function.address
-            );
-            return;
-        };
-        let windows = pci::bridge_windows(config, port.address);
-        let windows: Vec<_> = windows.into_iter().flatten().collect();
-        let behind = functions
-            .iter()
-            .filter(|other| other.address.bus() == function.address.bus());
-        let taken: Vec<_> = behind
-            .flat_map(|other| other.bars.iter().flatten())
-            .filter(|bar| !bar.is_io())
-            .map(|bar| bar.address..bar.address + bar.size)
-            .collect();
-        let ari = pci::forward_ari(config, port);
-        let mut wait = |us| timer::delay_us(us);
-        match capability.enable(
-            config,
-            options.vfs.into(),
-            (&windows, &taken),
-            ari,
-            &mut wait,
-        ) {
-            Ok(on) => {
-                for (number, function) in on.functions.iter().enumerate() {
-                    log::info!(
-                        "{function}: virtual function {number} of {}",
-                        capability.function()
-                    );
-                    log::info!("    {}", function.resources());
-                }
-                for (address, problem) in on.problems {
-                    log::warn!("{address}: list of capabilities cut short: it {problem}");
-                }
-                self.virtuals = on.functions;
-            }
-            Err(error) => log::error!("{}: no virtual functions: {error}", function.address),
-        }
-    }
-
-    /// Has the driver of virtual functions take one.
-    fn attach_virtual(
-        &mut self,
-        function: &Function,
-        pf: SharedPf<MachineBus>,
-    ) -> Option<Attached<Arena>> {
-        if let Err(error) = function.enable(&mut self.config) {
-            log::error!("PCI function {} not enabled: {error}", function.label());
-            return None;
-        }
-        log::info!("PCI function {} enabled", function.label());
-        match attach_igbvf(self, function, pf) {
-            Ok((nic, memory, interrupts)) => Some(Attached {
-                nic,
-                chip: VIRTUAL_CHIP,
-                address: function.address,
-                memory,
-                interrupts,
-            }),
-            Err(error) => {
-                log::error!("{} at {}: {error}", VIRTUAL_DRIVER, function.address);
-                None
-            }
-        }
-    }
-
     /// Has a driver take the function. `None` if no driver knows it or, after a line that says why, the driver could
     /// not take it.
     fn attach(&mut self, function: &Function) -> Option<Attached<Arena>> {
@@ -334,42 +226,9 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
     if jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }
-    let virtuals = core::mem::take(&mut attaching.virtuals);
-    if !virtuals.is_empty() {
-        // The other queues are theirs.
-        config.vfs = virtuals.len();
-        config.queues = config.queues.min(2);
-    }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
     let bus = attaching.bus(function, igb::REGISTERS, bytes)?;
     let mut nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
-    let memory = nic.bus().arena();
-    if virtuals.is_empty() {
-        return Ok((for_ever(nic)?, memory, interrupts));
-    }
-    let pf = SharedPf::new(nic);
-    let hosted = virtuals.into_iter().map(|function| (function, pf.clone()));
-    attaching.hosted.extend(hosted);
-    Ok((for_ever(pf)?, memory, interrupts))
-}
-
-fn attach_igbvf(
-    attaching: &mut Attaching,
-    function: &Function,
-    pf: SharedPf<MachineBus>,
-) -> Result<Taken, AttachError> {
-    let interrupts = attaching.interrupts(function, igbvf::VECTORS);
-    let vectors = match interrupts {
-        Interrupts::MsiX(vectors) => vectors.count.into(),
-        _ => 0,
-    };
-    let mut config = igb::Config::small(igb::InterruptMode::MsiX { vectors });
-    if attaching.options.jumbo {
-        config.frame_max = igb::FRAME_JUMBO;
-    }
-    let bytes = config.arena_size().map_err(AttachError::Driver)?;
-    let bus = attaching.bus(function, igbvf::REGISTERS, bytes)?;
-    let mut nic = Igbvf::new(bus.hosted_by(pf), config).map_err(AttachError::Driver)?;
     let memory = nic.bus().arena();
     Ok((for_ever(nic)?, memory, interrupts))
 }

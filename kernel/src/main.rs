@@ -117,8 +117,6 @@ fn main(boot: &'static mut BootInfo) -> ! {
             options,
             has_lines: pic.is_there(),
             is_first: true,
-            virtuals: Vec::new(),
-            hosted: Vec::new(),
         },
         files,
     );

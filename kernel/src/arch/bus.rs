@@ -5,7 +5,6 @@ use super::ports::PortWindow;
 use super::timer;
 use crate::dma::Arena;
 use crate::mmio::{Mmio, Register};
-use kernel::host::SharedPf;
 use kernel::pci::{Bar, Function};
 use nic::{Bus, BusAddr};
 use x86_64::PhysAddr;
@@ -56,26 +55,12 @@ impl Window {
 pub struct MachineBus {
     window: Window,
     arena: Arena,
-    /// Of a virtual function: the driver of its physical function.
-    pf: Option<SharedPf<MachineBus>>,
 }
 
 impl MachineBus {
     /// Registers and arena of one card.
     pub fn new(window: Window, arena: Arena) -> Self {
-        MachineBus {
-            window,
-            arena,
-            pf: None,
-        }
-    }
-
-    /// The same of a virtual function, whose driver's waits are for its physical function to work.
-    pub fn hosted_by(self, pf: SharedPf<MachineBus>) -> Self {
-        MachineBus {
-            pf: Some(pf),
-            ..self
-        }
+        MachineBus { window, arena }
     }
 
     /// Its arena, for whoever copies frames: never freed from now on.
@@ -159,8 +144,5 @@ impl Bus for MachineBus {
 
     fn delay_us(&mut self, us: u32) {
         timer::delay_us(us);
-        if let Some(pf) = &self.pf {
-            pf.serve();
-        }
     }
 }
