@@ -122,7 +122,7 @@ impl Passing {
             let count = self.size.min(self.rest - done);
             let head = self.head_of(done, count);
             let changed = self.changed;
-            tenant.deliver(changed + count, self.info, |to, at| {
+            tenant.deliver_passed(changed + count, self.info, |to, at| {
                 to.put(at, &head[..changed]);
                 to.copy(at + changed, memory, start + changed + done, count);
             });

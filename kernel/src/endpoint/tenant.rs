@@ -19,6 +19,8 @@ use nic::{Error, Events, FrameArea, Nic, Outgoing, Piece, Pool, ReceiveInfo, Ref
 const SMALL: u16 = 64;
 const LARGE: u16 = 4;
 pub const RECEIVED: u16 = 64;
+/// So many of those to receive into are for frames from the wire only, which other tenants cannot crowd out.
+pub const FOR_WIRE: u16 = RECEIVED / 2;
 
 /// The buffers of a part of a card.
 pub struct Tenant<M> {
@@ -47,6 +49,7 @@ struct Counts {
     rx_frames: u64,
     rx_octets: u64,
     rx_dropped: u64,
+    rx_dropped_passed: u64,
     tx_frames: u64,
     tx_octets: u64,
     tx_dropped: u64,
@@ -125,6 +128,19 @@ impl<M: Shared> Tenant<M> {
         }
     }
 
+    /// A frame of another tenant has come for it, as [`Tenant::deliver`] takes it.
+    pub fn deliver_passed(
+        &mut self,
+        len: usize,
+        info: ReceiveInfo,
+        copy: impl FnOnce(&mut M, usize),
+    ) {
+        match self.receive.free_count() > FOR_WIRE.into() {
+            true => self.deliver(len, info, copy),
+            false => self.counters.rx_dropped_passed += 1,
+        }
+    }
+
     /// A frame of `len` bytes has come for it, which `copy` puts where it is told to. If all its buffers
     /// are in use, it is lost.
     pub fn deliver(&mut self, len: usize, info: ReceiveInfo, copy: impl FnOnce(&mut M, usize)) {
@@ -182,6 +198,7 @@ impl<M: Shared> Tenant<M> {
             rx_frames,
             rx_octets,
             rx_dropped,
+            rx_dropped_passed,
             tx_frames,
             tx_octets,
             tx_dropped,
@@ -191,6 +208,7 @@ impl<M: Shared> Tenant<M> {
             ("rx_frames", *rx_frames),
             ("rx_octets", *rx_octets),
             ("rx_dropped_no_buffer", *rx_dropped),
+            ("rx_dropped_passed", *rx_dropped_passed),
             ("tx_frames", *tx_frames),
             ("tx_octets", *tx_octets),
             ("tx_dropped", *tx_dropped),

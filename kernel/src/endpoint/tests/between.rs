@@ -3,7 +3,7 @@
 use super::frames::{ADDRESSES, EVERYBODY, Packet, arp, v4};
 use super::*;
 use crate::endpoint::headers::{TCP, UDP};
-use crate::endpoint::tenant::RECEIVED;
+use crate::endpoint::tenant::{FOR_WIRE, RECEIVED};
 use abi::nic::SendOptions;
 
 /// The first two have the card's station, the third one its own.
@@ -199,15 +199,27 @@ fn a_sleeper_wakes_with_what_another_tenant_has_sent() {
 }
 
 #[test]
-fn who_does_not_read_loses_what_others_send_too() {
+fn others_cannot_take_the_room_of_what_comes_by_the_wire() {
     for mut tenants in Tenants::both() {
-        for _ in 0..RECEIVED + 10 {
+        for _ in 0..RECEIVED - FOR_WIRE + 10 {
             assert_eq!(tenants.send(0, &between(0, 1).bytes(), |_| ()), Ok(0));
+        }
+        let wire = Packet::new([v4(77), v4(2)], UDP, [7, 9]).between(PEER, MAC);
+        let mut wire = wire.bytes();
+        wire.resize(60, 0);
+        for _ in 0..RECEIVED {
+            tenants.world.model.arrive(&wire);
+            tenants.world.settle();
         }
         assert_eq!(tenants.got(1).len(), usize::from(RECEIVED));
         let pid = tenants.pids[1];
-        let dropped = tenants.world.count(pid, "endpoint_rx_dropped_no_buffer");
-        assert_eq!(dropped, 10);
+        let count = |name| tenants.world.count(pid, name);
+        let dropped = [
+            "endpoint_rx_dropped_passed",
+            "endpoint_rx_dropped_no_buffer",
+        ]
+        .map(count);
+        assert_eq!(dropped, [10, (RECEIVED - FOR_WIRE).into()]);
         // Neither the card nor the sender has lost a buffer.
         assert_eq!(tenants.send(0, &between(0, 1).bytes(), |_| ()), Ok(0));
         assert_eq!(tenants.got(1).len(), 1);
