@@ -21,8 +21,8 @@ impl<M: Machine> Table<M> {
     /// `Syscall::Call`: `caller` sends `call` and sleeps until the answer.
     ///
     /// # Errors
-    /// As [`Table::alive`] for the server, [`Error::TooLong`] for a request
-    /// over [`MESSAGE_MAX`], [`Error::InvalidArgument`] for a call to oneself or too many
+    /// [`Error::PeerDied`] if the server has ended, [`Error::NotFound`] if there never was one of that
+    /// number, [`Error::TooLong`] for a request over [`MESSAGE_MAX`], [`Error::InvalidArgument`] for a call to oneself or too many
     /// leases, [`Error::BadAddress`] for a bad request pointer, [`Error::Deadlock`] if the server
     /// waits for the caller's answer, [`Error::TimedOut`] if the deadline has passed at `now`: then
     /// nothing was sent.
@@ -117,7 +117,9 @@ impl<M: Machine> Table<M> {
     /// end of the lease, and [`LEASE_MAX`] at the most.
     ///
     /// # Errors
-    /// As [`Table::reply`]; [`Error::NotPermitted`] to write a lease that is not writable,
+    /// [`Error::PeerDied`] if the caller is gone, [`Error::BadHandle`] if the token is not of a call that
+    /// this server has received, [`Error::BadAddress`] for memory that one of them does not have,
+    /// [`Error::NotPermitted`] to write a lease that is not writable,
     /// [`Error::InvalidArgument`] for a lease that did not come with the call.
     pub fn lease_copy(
         &mut self,

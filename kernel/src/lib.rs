@@ -16,7 +16,6 @@ pub mod clock;
 pub mod elf;
 pub mod endpoint;
 pub mod frames;
-pub mod host;
 pub mod idle;
 pub mod ipc;
 pub mod limits;

@@ -19,7 +19,8 @@ pub trait Ipc {
     /// Copies `from` into lease 0 from `offset` on; returns how many bytes.
     ///
     /// # Errors
-    /// As [`Ipc::read`]; also if the lease is not writable.
+    /// [`abi::Error::BadAddress`] outside of the lease, [`abi::Error::NotPermitted`] if the lease is not
+    /// writable, [`abi::Error::PeerDied`] if the caller has ended.
     fn write(&mut self, token: u64, offset: usize, from: &[u8]) -> Result<usize>;
 
     /// Answers the call. The token means nothing afterwards.

@@ -79,11 +79,6 @@ impl<C: Chip> Driver<C> {
         })
     }
 
-    /// The chip.
-    pub(crate) fn chip(&mut self) -> &mut C {
-        &mut self.chip
-    }
-
     /// What it reaches its card by.
     pub fn bus(&mut self) -> &mut C::Bus {
         self.chip.bus()

@@ -90,7 +90,7 @@ pub trait FrameBuffers {
     /// Gives one buffer, as [`FrameBuffers::take_buffers`] does.
     ///
     /// # Errors
-    /// The same, and [`Error::WouldBlock`] if there is none.
+    /// The errors of [`FrameBuffers::take_buffers`], and [`Error::WouldBlock`] if there is none.
     fn take_buffer(&mut self, len: usize) -> Result<u16, Error> {
         let mut buffer = [0];
         match self.take_buffers(len, &mut buffer)? {
@@ -103,7 +103,7 @@ pub trait FrameBuffers {
     /// `tail` behind them.
     ///
     /// # Errors
-    /// The same.
+    /// The errors of [`FrameBuffers::send_buffers`].
     fn send_buffer(
         &mut self,
         buffer: u16,
@@ -124,7 +124,7 @@ pub trait FrameBuffers {
     /// Receives one piece, as [`FrameBuffers::receive_pieces`] does.
     ///
     /// # Errors
-    /// The same, and [`Error::WouldBlock`] if there is none.
+    /// The errors of [`FrameBuffers::receive_pieces`], and [`Error::WouldBlock`] if there is none.
     fn receive_piece(&mut self, arm: bool) -> Result<Piece, Error> {
         let mut taken = None;
         self.receive_pieces(arm, 1, &mut |piece| taken = Some(*piece))?;
@@ -134,7 +134,7 @@ pub trait FrameBuffers {
     /// Gives one received piece's buffer back, as [`FrameBuffers::return_buffers`] does.
     ///
     /// # Errors
-    /// The same.
+    /// The errors of [`FrameBuffers::return_buffers`].
     fn return_buffer(&mut self, buffer: u16) -> Result<(), Error> {
         self.return_buffers(&[buffer])
     }

@@ -144,7 +144,7 @@ unsafe impl FrameAllocator<Size4KiB> for TableFrames {
 /// The page table at `frame`.
 ///
 /// # Safety
-/// It is one, and no other reference to it lives.
+/// There is a page table at `frame`, and no other reference to it lives.
 pub(super) unsafe fn table_at<'a>(frame: PhysFrame) -> &'a mut PageTable {
     // SAFETY: as promised; all physical memory is mapped.
     unsafe { &mut *physical(frame.start_address()).cast() }
@@ -153,7 +153,7 @@ pub(super) unsafe fn table_at<'a>(frame: PhysFrame) -> &'a mut PageTable {
 /// The mapper of the table at `frame`.
 ///
 /// # Safety
-/// As [`table_at`].
+/// There is a page table at `frame`, and no other reference to it lives.
 pub(super) unsafe fn mapper<'a>(frame: PhysFrame) -> OffsetPageTable<'a> {
     // SAFETY: as promised; all physical memory is mapped at PHYSICAL_START.
     unsafe { OffsetPageTable::new(table_at(frame), VirtAddr::new(PHYSICAL_START)) }

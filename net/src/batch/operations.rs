@@ -262,7 +262,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
         {
             turn.events.outcome(&send.cut(socket));
         }
-        self.sockets.free(&closed, self.now, false);
+        self.sockets.free(closed.kind, self.now, false);
         self.batches.moved = true;
         Ok(())
     }

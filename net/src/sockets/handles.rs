@@ -223,7 +223,10 @@ impl Handles {
             .ok_or(Error::BadHandle)
     }
 
-    /// As [`Handles::get`].
+    /// The socket with this number, to be changed.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] if the owner has no such socket.
     pub fn get_mut(&mut self, handle: Handle, owner: Pid) -> Result<&mut Socket> {
         self.slots
             .get_mut(handle.slot())

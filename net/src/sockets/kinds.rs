@@ -8,7 +8,6 @@ use crate::names::{Change, ConnectionId, DatagramId, Tuple};
 use crate::phy::Device;
 use crate::sockets::Sockets;
 use crate::sockets::addresses::ipv4;
-use crate::sockets::handles::Socket;
 use abi::socket::{Address, Handle};
 use abi::{Error, Pid, Result};
 use core::net::SocketAddrV4;
@@ -138,9 +137,9 @@ impl<D: Device> Sockets<D> {
         }
     }
 
-    /// Frees what a socket held that is not in the table any more.
-    pub fn free(&mut self, socket: &Socket, now: u64, abort: bool) {
-        match (socket.kind, abort) {
+    /// Frees what a socket of this kind held that is not in the table any more.
+    pub fn free(&mut self, kind: Kind, now: u64, abort: bool) {
+        match (kind, abort) {
             (Kind::Listener(port), _) => self.stack.unlisten(port, now),
             (Kind::Stream(id), true) => self.stack.abort(id, now),
             (Kind::Stream(id), false) => self.stack.close(id, now),

@@ -63,7 +63,7 @@ impl<D: Device> Sockets<D> {
         let handles: Vec<_> = self.handles.of(client).collect();
         for handle in handles {
             if let Ok(socket) = self.handles.remove(handle, client) {
-                self.free(&socket, now, true);
+                self.free(socket.kind, now, true);
             }
         }
     }

@@ -181,14 +181,6 @@ impl<B: Bus> Igb<B> {
     }
 }
 
-impl<B: Bus> Igb<B> {
-    /// Serves what the virtual functions have asked for, at any time. What goes wrong shows again, and is
-    /// told, at the next tick.
-    pub fn serve_functions(&mut self) {
-        let _ = self.chip().serve_others(false);
-    }
-}
-
 impl<B: Bus> Chip for I82576<B> {
     type Bus = B;
 

@@ -1,4 +1,4 @@
-//! A virtual function of Intel's 82576 ("igbvf").
+//! A virtual function of Intel's 82576 ("igbvf"). Wharf's kernel does not attach any yet.
 //!
 //! Manual: as [`crate::igb`], with whose rings it works.
 //!

@@ -92,13 +92,14 @@ impl Model for igb::IgbModel {
 /// When a model acts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// At once when told, and then to the end.
+    /// The card acts at once when it is told to, and then to the end.
     Doorbell,
-    /// A few steps, or none, between any two accesses of the driver.
+    /// The card takes a few steps, or none, between any two accesses of the driver.
     Anytime,
-    /// The same, but it often does nothing for a long while, and takes its time with commands.
+    /// The card acts as by [`Pace::Anytime`], but often does nothing for a long while, and takes its time with
+    /// commands.
     Stalling,
-    /// As [`Pace::Anytime`], but the card sees what the driver stores in any order and late, even
+    /// The card acts as by [`Pace::Anytime`], but it sees what the driver stores in any order and late, even
     /// later than registers that are written after, and the driver sees what the card stores in any
     /// order, unless a [`Bus::fence`] stands between.
     Reordering,

@@ -3,6 +3,26 @@
 
 use alloc::vec::Vec;
 
+/// A frame on its way in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub bytes: Vec<u8>,
+    pub damaged: bool,
+    /// The pool that has sent it; `None` if it came by the wire.
+    pub from: Option<usize>,
+}
+
+impl Incoming {
+    pub(super) fn new(bytes: &[u8], damaged: bool) -> Self {
+        let bytes = bytes.to_vec();
+        Incoming {
+            bytes,
+            damaged,
+            from: None,
+        }
+    }
+}
+
 /// A frame taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {

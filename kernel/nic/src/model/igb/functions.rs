@@ -3,13 +3,14 @@
 //! Each has an arena of its own. A queue belongs to one function: queues n and n + 8 to VF n, if that is
 //! on, and all others to the PF (§7.8.2.1).
 
-use super::interrupts::VF_VECTORS;
 use super::rings::{Owners, rx_base, tx_base};
 use super::{Card, IgbBus, IgbModel, TxQueue};
 use crate::model::{Memory, Pace};
 use crate::{BusAddr, MacAddress};
 use alloc::collections::VecDeque;
 
+/// Entries of a VF's, and the bits of EICR that are its own.
+pub(super) const VF_VECTORS: u32 = 3;
 /// Pools of queues, and VFs that there can be.
 pub(super) const POOLS: usize = 8;
 /// How far the arenas of two functions are from each other on the bus.

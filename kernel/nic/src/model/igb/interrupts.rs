@@ -1,6 +1,6 @@
 //! Causes, masks, vectors (datasheet §7.3, §8.8).
 
-use super::functions::{Function, POOLS};
+use super::functions::{Function, POOLS, VF_VECTORS};
 use super::{Behaviour, Card};
 use crate::igb::InterruptMode;
 use alloc::collections::VecDeque;
@@ -20,8 +20,6 @@ const EIAME: u32 = 1 << 30;
 const PBA: u32 = 1 << 31;
 /// Entries of the MSI-X table.
 const VECTORS: u32 = 10;
-/// Entries of a VF's, and the bits of EICR that are its own.
-pub(super) const VF_VECTORS: u32 = 3;
 
 /// The first of a VF's bits among those of the whole card.
 const fn first(vf: usize) -> u32 {

@@ -22,10 +22,11 @@ mod transmit;
 pub use self::bus::IgbBus;
 pub use self::functions::Function;
 
+use self::frames::Incoming;
 use self::functions::{Arena, POOLS, Vf};
 use self::interrupts::Interrupts;
 use self::mailbox::Mailboxes;
-use self::receive::{Incoming, RxQueue};
+use self::receive::RxQueue;
 use self::resets::Resets;
 use self::transmit::TxQueue;
 use super::{Pace, Rng};

@@ -8,9 +8,8 @@
 //!                    the wire
 //! ```
 
-use super::frames::be16;
+use super::frames::{Incoming, be16};
 use super::functions::{Function, POOLS, VFRE, VFTE};
-use super::receive::Incoming;
 use super::{Behaviour, Card};
 use crate::MacAddress;
 

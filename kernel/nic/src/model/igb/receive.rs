@@ -1,6 +1,6 @@
 //! Reception: which frames are wanted, by which queue, and how they are stored.
 
-use super::frames::{self, be16, view};
+use super::frames::{self, Incoming, be16, view};
 use super::functions::{Function, POOLS};
 use super::interrupts::RXO;
 use super::pools::receive_addresses;
@@ -9,26 +9,6 @@ use super::{Behaviour, Card, Lie};
 use crate::igb::QUEUES;
 use alloc::vec::Vec;
 use core::mem::take;
-
-/// A frame on its way in.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    pub bytes: Vec<u8>,
-    pub damaged: bool,
-    /// The pool that has sent it; `None` if it came by the wire.
-    pub from: Option<usize>,
-}
-
-impl Incoming {
-    pub(super) fn new(bytes: &[u8], damaged: bool) -> Self {
-        let bytes = bytes.to_vec();
-        Incoming {
-            bytes,
-            damaged,
-            from: None,
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct RxQueue {

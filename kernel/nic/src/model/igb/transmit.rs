@@ -1,7 +1,6 @@
 //! Transmission: what the card does with descriptors, one at a time.
 
-use super::frames::{self, be16, put16, view};
-use super::receive::Incoming;
+use super::frames::{self, Incoming, be16, put16, view};
 use super::rings::{SIZE, bin, tx_base};
 use super::{Behaviour, Card, Sent};
 use crate::igb::QUEUES;
