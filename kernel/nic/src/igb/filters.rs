@@ -13,6 +13,7 @@ pub const TABLE: usize = 128;
 const VLAN_MAX: u16 = 4094;
 
 /// The filters, kept here since a reset clears those of the card.
+#[derive(Clone, Copy)]
 pub struct FilterState {
     unicast: [Option<MacAddress>; ADDRESSES],
     multicast: [u32; TABLE],

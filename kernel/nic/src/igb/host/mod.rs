@@ -23,7 +23,7 @@ mod request;
 use self::pools::Pools;
 use self::request::{Refusal, Request};
 use super::bits::bits;
-use super::config::VFS_MAX;
+use super::config::{Config, VFS_MAX};
 use super::csr::Csr;
 use super::filters::FilterState;
 use super::mail;
@@ -31,6 +31,7 @@ use super::regs;
 use crate::reserve;
 use crate::{Bus, Error, Link, MacAddress};
 use alloc::vec::Vec;
+use spin::Mutex;
 
 /// Requests of a VF that are answered in a tick.
 const BUDGET: u32 = 64;
@@ -71,10 +72,19 @@ struct Guest {
     muted: u64,
 }
 
+/// The host of a card, which the driver of its PF and those who wait for it share: the PF's driver works with
+/// it whenever the card interrupts, and a VF's driver that waits for an answer has it work at once
+/// ([`Host::attend`]), since one processor runs both.
+pub type SharedHost<B> = &'static Mutex<Host<B>>;
+
 /// The host.
-pub struct Host {
+pub struct Host<B> {
+    csr: Csr<B>,
+    station: MacAddress,
     guests: Vec<Guest>,
     pools: Pools,
+    /// The PF's filters, as the card was told.
+    filters: FilterState,
     /// The link that the VFs know of.
     link: Link,
     vain: u32,
@@ -83,26 +93,29 @@ pub struct Host {
     silenced: u64,
 }
 
-impl Host {
-    /// The host of so many VFs.
+impl<B: Bus> Host<B> {
+    /// The host of as many VFs as the card's configuration says, which has yet to meet its card
+    /// ([`super::Igb::hosting`]). `bus` has the card's registers; no memory is needed.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
-    pub fn new(
-        vfs: usize,
-        station: MacAddress,
-        (queues, frame_max): (usize, usize),
-    ) -> Result<Self, Error> {
-        let guest = |vf| {
+    pub fn new(bus: B, config: &Config) -> Result<Self, Error> {
+        let guest = |_| {
             Ok(Guest {
-                mac: vf_address(station, vf),
                 budget: BUDGET,
                 ..Guest::default()
             })
         };
+        let vfs = config.vfs.min(VFS_MAX);
         Ok(Host {
+            csr: Csr {
+                bus,
+                frames: config.frames(),
+            },
+            station: [0; 6],
             guests: reserve::each(vfs, guest)?,
-            pools: Pools::new(vfs, queues, frame_max),
+            pools: Pools::new(vfs, config.queues, config.frame_max),
+            filters: FilterState::default(),
             link: Link::default(),
             vain: 0,
             refusals: [0; Refusal::NAMES.len()],
@@ -111,63 +124,83 @@ impl Host {
         })
     }
 
+    /// How many VFs it is the host of.
+    pub(super) fn vfs(&self) -> usize {
+        self.guests.len()
+    }
+
+    /// The card has this station address; those of the VFs follow from it.
+    pub(super) fn meet(&mut self, station: MacAddress) {
+        self.station = station;
+        for (vf, guest) in self.guests.iter_mut().enumerate() {
+            guest.mac = vf_address(station, vf);
+        }
+    }
+
     /// The card was reset: no VF works before it has asked again. Tells the card how its pools work.
-    pub fn start<B: Bus>(&mut self, csr: &mut Csr<B>) {
+    pub(super) fn start(&mut self) {
         for guest in &mut self.guests {
             guest.is_clear = false;
             // The VF resets itself when it notices.
             guest.is_reset = false;
             guest.asks = false;
         }
-        self.pools.start(csr);
-        self.listen(csr);
+        self.pools.start(&mut self.csr);
+        self.listen();
     }
 
     /// Tells the card of the PF's filters, and the VFs' along with them.
     ///
     /// The address registers that the VFs have are the last ones.
-    pub fn apply<B: Bus>(&mut self, csr: &mut Csr<B>, filters: &FilterState, station: MacAddress) {
+    pub(super) fn apply(&mut self, filters: &FilterState) {
+        self.filters = *filters;
         let own = regs::RECEIVE_ADDRESSES - self.guests.len() as u32;
-        filters.apply_addresses(csr, station, own, self.pools.own_bit());
-        self.pools.apply(csr, filters);
+        let pool = self.pools.own_bit();
+        filters.apply_addresses(&mut self.csr, self.station, own, pool);
+        self.pools.apply(&mut self.csr, filters);
     }
 
     /// Whether the card can do what these filters of the PF ask for.
     ///
     /// # Errors
     /// [`Error::TooMany`], and [`Error::BadVlan`] for one that a VF has.
-    pub fn check(&self, filters: &FilterState) -> Result<(), Error> {
+    pub(super) fn check(&self, filters: &FilterState) -> Result<(), Error> {
         filters.check_addresses(self.guests.len())?;
         self.pools.check(filters)
     }
 
     /// Lets the PF's own pool receive and send, or not.
-    pub fn let_pf<B: Bus>(&mut self, csr: &mut Csr<B>, works: bool) {
+    pub(super) fn let_pf(&mut self, works: bool) {
         let own = self.pools.own;
-        self.pools.let_work(csr, own, works);
+        self.pools.let_work(&mut self.csr, own, works);
+    }
+
+    /// Serves its VFs for somebody who waits for that. A card that is gone, the PF's driver notices itself.
+    pub fn attend(&mut self) {
+        let _ = self.serve();
     }
 
     /// All mailboxes may interrupt.
-    fn listen<B: Bus>(&mut self, csr: &mut Csr<B>) {
+    fn listen(&mut self) {
         self.vain = 0;
-        csr.write(regs::MBVFIMR, (1 << self.guests.len()) - 1);
-        csr.write(regs::IMS, regs::ICR_VMMB);
+        self.csr.write(regs::MBVFIMR, (1 << self.guests.len()) - 1);
+        self.csr.write(regs::IMS, regs::ICR_VMMB);
     }
 
     /// Once a second.
-    pub fn tick<B: Bus>(&mut self, csr: &mut Csr<B>, filters: &FilterState) -> Result<(), Error> {
+    pub(super) fn tick(&mut self) -> Result<(), Error> {
         for guest in &mut self.guests {
             guest.budget = BUDGET;
             guest.is_answered = false;
         }
-        self.listen(csr);
-        self.see_link(csr)?;
-        self.work(csr, filters, true)
+        self.listen();
+        self.see_link()?;
+        self.work(true)
     }
 
     /// The link has changed, or may have.
-    pub fn see_link<B: Bus>(&mut self, csr: &mut Csr<B>) -> Result<(), Error> {
-        let link = csr.link()?;
+    pub(super) fn see_link(&mut self) -> Result<(), Error> {
+        let link = self.csr.link()?;
         if link != self.link {
             self.link = link;
             for guest in &mut self.guests {
@@ -178,26 +211,21 @@ impl Host {
     }
 
     /// A mailbox, or the reset of a VF, has interrupted.
-    pub fn serve<B: Bus>(&mut self, csr: &mut Csr<B>, filters: &FilterState) -> Result<(), Error> {
-        self.work(csr, filters, false)
+    pub(super) fn serve(&mut self) -> Result<(), Error> {
+        self.work(false)
     }
 
     /// Does all that the mailboxes ask for. In a tick, a VF that has the lock of its mailbox loses it.
-    fn work<B: Bus>(
-        &mut self,
-        csr: &mut Csr<B>,
-        filters: &FilterState,
-        is_tick: bool,
-    ) -> Result<(), Error> {
+    fn work(&mut self, is_tick: bool) -> Result<(), Error> {
         let known = (1 << self.guests.len()) - 1;
         // What comes after these writes interrupts anew.
-        let resets = csr.read(regs::VFLRE)? & known;
-        csr.write(regs::VFLRE, resets);
-        let mail = csr.read(regs::MBVFICR)?;
-        csr.write(regs::MBVFICR, mail);
+        let resets = self.csr.read(regs::VFLRE)? & known;
+        self.csr.write(regs::VFLRE, resets);
+        let mail = self.csr.read(regs::MBVFICR)?;
+        self.csr.write(regs::MBVFICR, mail);
         let mut is_vain = true;
         for vf in bits(resets) {
-            is_vain &= !self.reset(csr, vf, filters);
+            is_vain &= !self.reset(vf);
         }
         for vf in bits(mail >> regs::MBVFICR_ACK_SHIFT & known) {
             self.guests[vf].is_answered = false;
@@ -205,63 +233,52 @@ impl Host {
         for vf in 0..self.guests.len() {
             self.guests[vf].asks |= mail >> vf & 1 != 0;
             if self.guests[vf].asks {
-                is_vain &= !self.hear(csr, vf, filters, is_tick)?;
+                is_vain &= !self.hear(vf, is_tick)?;
             }
             if self.guests[vf].is_owed_notice && !self.guests[vf].is_answered {
-                self.notify(csr, vf, is_tick)?;
+                self.notify(vf, is_tick)?;
             }
         }
         self.vain += u32::from(is_vain);
         if self.vain > VAIN {
-            csr.write(regs::IMC, regs::ICR_VMMB);
+            self.csr.write(regs::IMC, regs::ICR_VMMB);
             self.silenced += 1;
         }
         Ok(())
     }
 
     /// A VF was reset. True if that was some work.
-    fn reset<B: Bus>(&mut self, csr: &mut Csr<B>, vf: usize, filters: &FilterState) -> bool {
+    fn reset(&mut self, vf: usize) -> bool {
         let guest = &mut self.guests[vf];
         guest.is_reset = true;
         guest.resets += 1;
         let has_worked = core::mem::take(&mut guest.is_clear);
         if has_worked {
-            self.pools.dismiss(csr, vf, filters);
+            self.pools.dismiss(&mut self.csr, vf, &self.filters);
         }
         has_worked
     }
 
     /// Locks a mailbox; in a tick, by force if need be.
-    fn lock<B: Bus>(
-        &mut self,
-        csr: &mut Csr<B>,
-        vf: usize,
-        is_tick: bool,
-    ) -> Result<Option<mailbox::Locked>, Error> {
-        let locked = mailbox::lock(csr, vf, false)?;
+    fn lock(&mut self, vf: usize, is_tick: bool) -> Result<Option<mailbox::Locked>, Error> {
+        let locked = mailbox::lock(&mut self.csr, vf, false)?;
         if locked.is_some() || !is_tick {
             return Ok(locked);
         }
         self.locks_taken += 1;
-        mailbox::lock(csr, vf, true)
+        mailbox::lock(&mut self.csr, vf, true)
     }
 
     /// A VF asks for something. True if it is answered.
-    fn hear<B: Bus>(
-        &mut self,
-        csr: &mut Csr<B>,
-        vf: usize,
-        filters: &FilterState,
-        is_tick: bool,
-    ) -> Result<bool, Error> {
+    fn hear(&mut self, vf: usize, is_tick: bool) -> Result<bool, Error> {
         if self.guests[vf].budget == 0 {
             self.guests[vf].muted += 1;
             let loud = self.guests.iter().map(|guest| u32::from(guest.budget > 0));
             let loud = loud.rev().fold(0, |all, bit| all << 1 | bit);
-            csr.write(regs::MBVFIMR, loud);
+            self.csr.write(regs::MBVFIMR, loud);
             return Ok(false);
         }
-        let Some(locked) = self.lock(csr, vf, is_tick)? else {
+        let Some(locked) = self.lock(vf, is_tick)? else {
             // It has lost its lock by now, or at the next tick. On QEMU the request is then no more.
             self.guests[vf].asks = !is_tick;
             return Ok(false);
@@ -270,14 +287,13 @@ impl Host {
         guest.asks = false;
         guest.budget -= 1;
         guest.messages += 1;
-        let words = locked.read(csr, request::len);
+        let words = locked.read(&mut self.csr, request::len);
         if words[0] & (mail::ACK | mail::NACK) != 0 {
             // Not a request.
-            locked.ignore(csr);
+            locked.ignore(&mut self.csr);
             return Ok(true);
         }
-        let result =
-            request::parse(&words).and_then(|request| self.grant(csr, vf, request, filters));
+        let result = request::parse(&words).and_then(|request| self.grant(vf, request));
         let guest = &mut self.guests[vf];
         let clear = if guest.is_clear {
             mail::CLEAR_TO_SEND
@@ -286,12 +302,12 @@ impl Host {
         };
         let [low, high] = mail::address_words(guest.mac);
         match result {
-            Ok(Request::Reset) => locked.answer(csr, &[words[0] | mail::ACK, low, high]),
-            Ok(_) => locked.answer(csr, &[words[0] | mail::ACK | clear]),
+            Ok(Request::Reset) => locked.answer(&mut self.csr, &[words[0] | mail::ACK, low, high]),
+            Ok(_) => locked.answer(&mut self.csr, &[words[0] | mail::ACK | clear]),
             Err(reason) => {
                 guest.refused += 1;
                 self.refusals[reason as usize] += 1;
-                locked.answer(csr, &[words[0] | mail::NACK | clear]);
+                locked.answer(&mut self.csr, &[words[0] | mail::NACK | clear]);
             }
         }
         self.guests[vf].is_answered = true;
@@ -299,13 +315,7 @@ impl Host {
     }
 
     /// Does what a VF asks for.
-    fn grant<B: Bus>(
-        &mut self,
-        csr: &mut Csr<B>,
-        vf: usize,
-        request: Request,
-        filters: &FilterState,
-    ) -> Result<Request, Refusal> {
+    fn grant(&mut self, vf: usize, request: Request) -> Result<Request, Refusal> {
         let guest = &mut self.guests[vf];
         let may = if request == Request::Reset {
             guest.is_reset
@@ -319,12 +329,13 @@ impl Host {
             Request::Reset => {
                 guest.is_reset = false;
                 guest.is_clear = true;
-                self.pools.admit(csr, vf, guest.mac);
+                self.pools.admit(&mut self.csr, vf, guest.mac);
                 (true, Refusal::NotReset)
             }
             Request::SetMac(mac) => (mac == guest.mac, Refusal::Mac),
             Request::Multicast(groups, count) => {
-                self.pools.set_groups(csr, vf, (groups, count), filters);
+                self.pools
+                    .set_groups(&mut self.csr, vf, (groups, count), &self.filters);
                 (true, Refusal::Multicast)
             }
             Request::Vlan { number: 0, .. } => (true, Refusal::Vlan),
@@ -334,18 +345,21 @@ impl Host {
                     false => self.pools.leave(number, vf),
                 };
                 if granted {
-                    self.pools.tell_vlans(csr);
+                    self.pools.tell_vlans(&mut self.csr);
                 }
                 (granted, Refusal::Vlan)
             }
-            Request::Long(longest) => (self.pools.limit(csr, vf, longest), Refusal::Length),
+            Request::Long(longest) => (
+                self.pools.limit(&mut self.csr, vf, longest),
+                Refusal::Length,
+            ),
         };
         if granted { Ok(request) } else { Err(refusal) }
     }
 
     /// Tells a VF that something has changed, unless it has the lock; in a tick, at all events once.
-    fn notify<B: Bus>(&mut self, csr: &mut Csr<B>, vf: usize, is_tick: bool) -> Result<(), Error> {
-        let locked = self.lock(csr, vf, is_tick)?;
+    fn notify(&mut self, vf: usize, is_tick: bool) -> Result<(), Error> {
+        let locked = self.lock(vf, is_tick)?;
         let guest = &mut self.guests[vf];
         guest.is_owed_notice = locked.is_none() && !is_tick;
         let clear = if guest.is_clear {
@@ -354,13 +368,13 @@ impl Host {
             0
         };
         if let Some(locked) = locked {
-            locked.send(csr, &[mail::NOTICE | clear]);
+            locked.send(&mut self.csr, &[mail::NOTICE | clear]);
         }
         Ok(())
     }
 
     /// Visits what is counted.
-    pub fn visit(&self, visit: &mut dyn FnMut(&str, u64)) {
+    pub(super) fn visit(&self, visit: &mut dyn FnMut(&str, u64)) {
         for (name, &count) in Refusal::NAMES.iter().zip(&self.refusals) {
             visit(name, count);
         }

@@ -45,7 +45,7 @@ fn with_stranger(place: Place) -> (Lab, IgbBus) {
     let host = Config { vfs: 3, ..tiny(10) };
     let mut lab = Lab::hosted(place, 3, host, tiny(3).arena_size().unwrap());
     for vf in 0..2 {
-        let mut nic = Igbvf::new(lab.bus(vf), tiny(3)).unwrap();
+        let mut nic = igbvf(lab.bus(vf), tiny(3)).unwrap();
         nic.start().unwrap();
         lab.vfs.push(nic);
     }
@@ -360,7 +360,7 @@ fn vectors_of_the_last_owner_do_not_mix_with_those_of_the_next() {
         assert_eq!(reset(&lab, &mut bus), 1 | ACK);
         bus.write32(0x1700, 0x8081);
         bus.write32(0x1740, 0x82);
-        let mut nic = Igbvf::new(lab.bus(2), tiny(3)).unwrap();
+        let mut nic = igbvf(lab.bus(2), tiny(3)).unwrap();
         nic.start().unwrap();
         lab.vfs.push(nic);
         lab.connect();

@@ -4,13 +4,14 @@ mod hostile;
 mod recovery;
 mod switch;
 
-use super::{Config, Igbvf, InterruptMode};
-use crate::igb::{Igb, vf_address};
+use super::{Config, InterruptMode, driver as igbvf};
+use crate::igb::{Host, Igb, vf_address};
 use crate::model::igb::{Behaviour, IgbBus, IgbModel};
 use crate::model::{Model, Pace, Rng};
 use crate::{
     Bus, BusAddr, Error, Events, Filters, Link, MacAddress, Nic, ReceiveInfo, SendOptions,
 };
+use spin::Mutex;
 use std::boxed::Box;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -78,6 +79,13 @@ fn everywhere(seeds: u64, test: impl Fn(Place)) {
 
 type Pf = Rc<RefCell<Igb<IgbBus>>>;
 
+/// The driver of a card's PF, with its host.
+fn pf(model: &IgbModel, config: Config) -> Igb<IgbBus> {
+    let host = Host::new(model.bus(), &config).unwrap();
+    let host = Box::leak(Box::new(Mutex::new(host)));
+    Igb::hosting(model.bus(), config, host).unwrap()
+}
+
 /// How a function is.
 trait Health: Nic {
     fn fault(&self) -> Option<Error> {
@@ -109,7 +117,7 @@ pub(crate) fn guest(
     let model = IgbModel::new(behaviour, pace, seed, pf_mac, arena, host.interrupts);
     model.set_vfs(5, guest.arena_size().unwrap());
     model.set_vf_master(VF, true);
-    let pf = Igb::new(model.bus(), host).unwrap();
+    let pf = pf(&model, host);
     let world = Guest {
         model: model.clone(),
         pf: Rc::new(RefCell::new(pf)),
@@ -119,7 +127,7 @@ pub(crate) fn guest(
         model,
         pf: world.pf.clone(),
     };
-    let mut nic = Igbvf::new(bus, guest).unwrap();
+    let mut nic = igbvf(bus, guest).unwrap();
     let filters = Filters {
         vlans: Some(vlans),
         ..Filters::default()
@@ -240,7 +248,7 @@ fn serve(model: &IgbModel, pf: &Pf) -> Events {
 struct Lab {
     model: IgbModel,
     pf: Pf,
-    vfs: Vec<Igbvf<Shared>>,
+    vfs: Vec<Igb<Shared>>,
 }
 
 impl Lab {
@@ -253,7 +261,7 @@ impl Lab {
         let mut lab = Lab::hosted(place, count, host, guest.arena_size().unwrap());
         for vf in 0..count {
             let bus = lab.bus(vf);
-            let nic = Igbvf::new(bus, guest).unwrap();
+            let nic = igbvf(bus, guest).unwrap();
             lab.vfs.push(nic);
             lab.vfs[vf].start().unwrap();
         }
@@ -268,7 +276,7 @@ impl Lab {
         let model = IgbModel::new(place.behaviour, place.pace, place.seed, MAC, arena, mode);
         model.set_vfs(vfs, guest_arena);
         (0..vfs).for_each(|vf| model.set_vf_master(vf, true));
-        let mut pf = Igb::new(model.bus(), host).unwrap();
+        let mut pf = pf(&model, host);
         pf.start().unwrap();
         let pf = Rc::new(RefCell::new(pf));
         let vfs = Vec::new();

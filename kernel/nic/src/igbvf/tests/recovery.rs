@@ -189,18 +189,18 @@ fn a_vf_without_host_is_an_error_within_a_bound() {
         model.set_vfs(1, arena);
         model.set_vf_master(0, true);
         let before = model.now_us();
-        let error = Igbvf::new(model.vf_bus(0), tiny(3)).err();
+        let error = igbvf(model.vf_bus(0), tiny(3)).err();
         assert_eq!(error, Some(Error::HostSilent));
         assert!(model.now_us() - before < 100_000);
         // A host that is there, but never looks.
         let mut lab = Lab::hosted(at(behaviour), 1, Config { vfs: 1, ..tiny(10) }, arena);
         let before = lab.model.now_us();
-        let error = Igbvf::new(lab.model.vf_bus(0), tiny(3)).err();
+        let error = igbvf(lab.model.vf_bus(0), tiny(3)).err();
         assert_eq!(error, Some(Error::HostSilent));
         assert!(lab.model.now_us() - before < 100_000);
         // The next one succeeds, whatever was left in the mailbox.
         lab.pf.borrow_mut().tick();
-        let mut vf = Igbvf::new(lab.bus(0), tiny(3)).unwrap();
+        let mut vf = igbvf(lab.bus(0), tiny(3)).unwrap();
         vf.start().unwrap();
         lab.vfs.push(vf);
         lab.connect();
@@ -240,7 +240,7 @@ fn a_configuration_that_cannot_be_is_refused() {
             "vfs",
         ),
     ] {
-        let error = Igbvf::new(lab.bus(0), config).err();
+        let error = igbvf(lab.bus(0), config).err();
         assert_eq!(error, Some(Error::BadConfig { what }));
     }
     let (found, needed) = (1 << 20, Config::new(tiny(3).interrupts));
@@ -254,7 +254,7 @@ fn a_configuration_that_cannot_be_is_refused() {
         queues: 1,
         ..Config::new(tiny(3).interrupts)
     };
-    let error = Igbvf::new(lab.bus(0), config).err();
+    let error = igbvf(lab.bus(0), config).err();
     assert_eq!(error, Some(Error::ArenaTooSmall { needed, found }));
     for (config, what) in [
         (Config { vfs: 8, ..tiny(10) }, "vfs"),
@@ -459,7 +459,7 @@ fn an_answer_is_told_from_a_notice_and_from_a_refusal() {
             pf: lab.model.bus(),
             script,
         };
-        match Igbvf::new(bus, tiny(3)) {
+        match igbvf(bus, tiny(3)) {
             Ok(mut nic) => {
                 assert_eq!((nic.facts().mac, error), (mac, None));
                 // What it was is what it stays.

@@ -313,7 +313,7 @@ fn long_frames_pass_where_both_functions_take_them() {
         // A host that takes none gives none.
         let host = Config { vfs: 1, ..tiny(10) };
         let lab = Lab::hosted(at(behaviour), 1, host, long.arena_size().unwrap());
-        let mut vf = Igbvf::new(lab.bus(0), long).unwrap();
+        let mut vf = igbvf(lab.bus(0), long).unwrap();
         assert_eq!(vf.start(), Err(Error::HostRefused { request: 5 }));
     }
 }
