@@ -13,7 +13,10 @@ use kernel::options::{Irq, Options};
 use kernel::pci::{self, Driver, Drives, Function, NoDriver};
 use nic::Nic;
 use nic::e100::{self, E100};
-use nic::igb::{self, Igb};
+use nic::igb::{self, Host, Igb, SharedHost};
+use spin::Mutex;
+
+mod virtual_functions;
 
 /// Control/status registers of the 82559ER, in bytes (8255x OSDM §6.3).
 const CSR_SIZE: usize = 64;
@@ -41,7 +44,13 @@ const DRIVERS: &[Driver<Attach>] = &[
 type Attach = fn(&mut Attaching, &Function) -> Result<Taken, AttachError>;
 
 /// A driver that has taken a card, its arena, and how it interrupts.
-type Taken = (&'static mut (dyn Nic + Send), Arena, Interrupts);
+struct Taken {
+    nic: &'static mut (dyn Nic + Send),
+    memory: Arena,
+    interrupts: Interrupts,
+    /// What serves the card's virtual functions, if it has any.
+    host: Option<SharedHost<MachineBus>>,
+}
 
 /// What drivers need to take a card.
 pub struct Attaching {
@@ -55,6 +64,8 @@ pub struct Attaching {
     pub has_lines: bool,
     /// No card is attached yet: the first one gets memory as long as there is any.
     pub is_first: bool,
+    /// How many virtual functions the card has that is attached next.
+    pub vfs: usize,
 }
 
 /// Why a card was not attached.
@@ -73,12 +84,35 @@ pub fn attach_all(
 ) -> Cards<Arena> {
     say_what_lacks(functions);
     let mut cards = Cards::new(paging::physical_runs(ramdisk));
+    let self_test = attaching.options.self_test;
+    let mut add = |attached: Attached<Arena>| {
+        let (chip, address) = (attached.chip, attached.address);
+        if let Err(error) = cards.add(attached, self_test) {
+            log::error!("{chip} at {address}: {error}: start with more");
+        }
+    };
+    let mut hosted = Vec::new();
     for function in functions {
-        if let Some(attached) = attaching.attach(function) {
-            let chip = attached.chip;
-            if let Err(error) = cards.add(attached, attaching.options.self_test) {
-                log::error!("{chip} at {}: {error}: start with more", function.address);
-            }
+        let Some(driver) = pci::driver(DRIVERS, function) else {
+            continue;
+        };
+        let virtuals = attaching.turn_on_virtual(functions, function);
+        attaching.vfs = virtuals.len();
+        let names = (driver.name, driver.chip);
+        let Some((attached, host)) = attaching.attach(function, names, &mut driver.attach.clone())
+        else {
+            continue;
+        };
+        attaching.is_first = false;
+        add(attached);
+        if let Some(host) = host {
+            hosted.extend(virtuals.into_iter().map(|function| (function, host)));
+        }
+    }
+    // They come behind all others, so that those keep their numbers.
+    for (function, host) in hosted {
+        if let Some(attached) = attaching.attach_virtual(&function, host) {
+            add(attached);
         }
     }
     cards
@@ -109,28 +143,31 @@ fn say_what_lacks(functions: &[Function]) {
 }
 
 impl Attaching {
-    /// Has a driver take the function. `None` if no driver knows it or, after a line that says why, the driver could
-    /// not take it.
-    fn attach(&mut self, function: &Function) -> Option<Attached<Arena>> {
-        let driver = pci::driver(DRIVERS, function)?;
+    /// Has a driver take the function. `None`, after a line that says why, if it could not.
+    fn attach(
+        &mut self,
+        function: &Function,
+        (driver, chip): (&str, &'static str),
+        take: &mut dyn FnMut(&mut Self, &Function) -> Result<Taken, AttachError>,
+    ) -> Option<(Attached<Arena>, Option<SharedHost<MachineBus>>)> {
         if let Err(error) = function.enable(&mut self.config) {
             log::error!("PCI function {} not enabled: {error}", function.label());
             return None;
         }
         log::info!("PCI function {} enabled", function.label());
-        match (driver.attach)(self, function) {
-            Ok((nic, memory, interrupts)) => {
-                self.is_first = false;
-                Some(Attached {
-                    nic,
-                    chip: driver.chip,
+        match take(self, function) {
+            Ok(taken) => {
+                let attached = Attached {
+                    nic: taken.nic,
+                    chip,
                     address: function.address,
-                    memory,
-                    interrupts,
-                })
+                    memory: taken.memory,
+                    interrupts: taken.interrupts,
+                };
+                Some((attached, taken.host))
             }
             Err(error) => {
-                log::error!("{} at {}: {error}", driver.name, function.address);
+                log::error!("{driver} at {}: {error}", function.address);
                 None
             }
         }
@@ -194,7 +231,12 @@ fn attach_e100(attaching: &mut Attaching, function: &Function) -> Result<Taken, 
     let bus = attaching.bus(function, CSR_SIZE, e100::ARENA_SIZE)?;
     let mut nic = E100::new(bus).map_err(AttachError::Driver)?;
     let memory = nic.bus().arena();
-    Ok((for_ever(nic)?, memory, attaching.line(function)))
+    Ok(Taken {
+        nic: for_ever(nic)?,
+        memory,
+        interrupts: attaching.line(function),
+        host: None,
+    })
 }
 
 fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, AttachError> {
@@ -226,23 +268,41 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
     if jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }
+    config.vfs = attaching.vfs;
+    if config.vfs > 0 {
+        // The other queues are theirs.
+        config.queues = config.queues.min(2);
+    }
     let bytes = config.arena_size().map_err(AttachError::Driver)?;
     let bus = attaching.bus(function, igb::REGISTERS, bytes)?;
-    let mut nic = Igb::new(bus, config).map_err(AttachError::Driver)?;
+    let (nic, host) = match config.vfs {
+        0 => (Igb::new(bus, config), None),
+        _ => {
+            let host = Host::new(bus.registers(), &config).map_err(AttachError::Driver)?;
+            let host: SharedHost<_> = for_ever(Mutex::new(host))?;
+            (Igb::hosting(bus, config, host), Some(host))
+        }
+    };
+    let mut nic = nic.map_err(AttachError::Driver)?;
     let memory = nic.bus().arena();
-    Ok((for_ever(nic)?, memory, interrupts))
+    Ok(Taken {
+        nic: for_ever(nic)?,
+        memory,
+        interrupts,
+        host,
+    })
 }
 
-/// A driver's own memory. Cards are never detached, so it is not given back.
-fn for_ever<N: Nic + Send + 'static>(nic: N) -> Result<&'static mut (dyn Nic + Send), AttachError> {
+/// The memory of a driver, or of what it shares. Cards are never detached, so it is not given back.
+fn for_ever<T: Send + 'static>(value: T) -> Result<&'static mut T, AttachError> {
     let mut place = Vec::new();
     let reserved = place.try_reserve_exact(1);
     reserved.map_err(|_| AttachError::Driver(nic::Error::NoMemory))?;
-    place.push(nic);
-    let [nic] = place.leak() else {
+    place.push(value);
+    let [value] = place.leak() else {
         return Err(AttachError::Driver(nic::Error::NoMemory));
     };
-    Ok(nic)
+    Ok(value)
 }
 
 impl Display for AttachError {

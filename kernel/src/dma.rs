@@ -49,6 +49,16 @@ impl Arena {
         })
     }
 
+    /// No memory.
+    pub fn none() -> Self {
+        Arena {
+            physical: 0,
+            base: NonNull::dangling(),
+            len: 0,
+            is_own: false,
+        }
+    }
+
     /// The same memory once more, which is never freed from now on.
     pub fn for_ever(&mut self) -> Self {
         self.is_own = false;

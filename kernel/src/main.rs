@@ -117,6 +117,7 @@ fn main(boot: &'static mut BootInfo) -> ! {
             options,
             has_lines: pic.is_there(),
             is_first: true,
+            vfs: 0,
         },
         files,
     );

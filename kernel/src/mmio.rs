@@ -30,6 +30,11 @@ impl Mmio {
         Mmio { base, len }
     }
 
+    /// The same window once more, for another part of the same driver.
+    pub fn again(&self) -> Self {
+        Mmio { ..*self }
+    }
+
     /// Reads a register of the size of `T`.
     pub fn read<T: Register>(&mut self, offset: usize) -> T {
         self.register(offset).read()

@@ -14,6 +14,9 @@ pub enum Irq {
     Intx,
 }
 
+/// The 82576 has 8 pools of queues, of which the physical function needs one.
+const VFS_MAX: u8 = 7;
+
 /// The options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -26,6 +29,8 @@ pub struct Options {
     /// `nic.moderation=US`: least time between two interrupts of a card that can moderate
     /// them, in microseconds. 0, the default, moderates nothing.
     pub moderation_us: u16,
+    /// `nic.vfs=N`: how many virtual functions each card that has some turns on, 0 to 7.
+    pub vfs: u8,
     /// `layout=fixed`: programs are where they were linked, and the rest always at the same
     /// places, for a debugger.
     pub fixed_layout: bool,
@@ -45,6 +50,9 @@ impl Options {
                 ("nic.jumbo", "") => options.jumbo = true,
                 ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
                     options.moderation_us = value.parse().unwrap_or(0);
+                }
+                ("nic.vfs", value) if value.parse::<u8>().is_ok_and(|count| count <= VFS_MAX) => {
+                    options.vfs = value.parse().unwrap_or(0);
                 }
                 ("layout", "fixed") => options.fixed_layout = true,
                 _ if is_kernels(word) => complain(word),
@@ -74,14 +82,16 @@ mod tests {
 
     #[test]
     fn what_is_said_is_done() {
-        let (options, complaints) =
-            read("nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx layout=fixed");
+        let (options, complaints) = read(
+            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx nic.vfs=7 layout=fixed",
+        );
         assert!(complaints.is_empty());
         let said = Options {
             irq: Irq::Intx,
             self_test: true,
             jumbo: true,
             moderation_us: 250,
+            vfs: 7,
             fixed_layout: true,
         };
         assert_eq!(options, said);
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_complained_of_and_changes_nothing() {
-        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.x=1 \
+        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.vfs=8 nic.vfs nic.x=1 \
                     layout=random layout";
         let (options, complaints) = read(line);
         assert_eq!(options, Options::default());

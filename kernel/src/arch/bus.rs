@@ -6,6 +6,7 @@ use super::timer;
 use crate::dma::Arena;
 use crate::mmio::{Mmio, Register};
 use kernel::pci::{Bar, Function};
+use nic::igb::SharedHost;
 use nic::{Bus, BusAddr};
 use x86_64::PhysAddr;
 
@@ -36,6 +37,14 @@ impl Window {
         Some(Window::Memory(memory))
     }
 
+    /// The same registers once more.
+    fn again(&self) -> Self {
+        match self {
+            Window::Ports(ports) => Window::Ports(ports.again()),
+            Window::Memory(memory) => Window::Memory(memory.again()),
+        }
+    }
+
     fn read<T: Register>(&mut self, register: u32) -> T {
         match self {
             Window::Ports(ports) => ports.read(register),
@@ -55,12 +64,31 @@ impl Window {
 pub struct MachineBus {
     window: Window,
     arena: Arena,
+    /// Of a virtual function: what serves it.
+    host: Option<SharedHost<MachineBus>>,
 }
 
 impl MachineBus {
     /// Registers and arena of one card.
     pub fn new(window: Window, arena: Arena) -> Self {
-        MachineBus { window, arena }
+        MachineBus {
+            window,
+            arena,
+            host: None,
+        }
+    }
+
+    /// The same of a virtual function. While its driver waits, this host works.
+    pub fn hosted_by(self, host: SharedHost<MachineBus>) -> Self {
+        MachineBus {
+            host: Some(host),
+            ..self
+        }
+    }
+
+    /// The same registers once more, for another part of the card's driver, with no memory.
+    pub fn registers(&self) -> Self {
+        MachineBus::new(self.window.again(), Arena::none())
     }
 
     /// Its arena, for whoever copies frames: never freed from now on.
@@ -144,5 +172,8 @@ impl Bus for MachineBus {
 
     fn delay_us(&mut self, us: u32) {
         timer::delay_us(us);
+        if let Some(mut host) = self.host.and_then(|host| host.try_lock()) {
+            host.attend();
+        }
     }
 }

@@ -20,6 +20,11 @@ impl PortWindow {
         PortWindow { base, len }
     }
 
+    /// The same window once more, for another part of the same driver.
+    pub fn again(&self) -> Self {
+        PortWindow { ..*self }
+    }
+
     /// Reads a register of the size of `T`.
     ///
     /// # Panics

@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     Case::new("two stacks of one card serve at once", two),
+    Case::new(
+        "two virtual functions serve, a stack on each",
+        virtual_functions,
+    )
+    .only("igb"),
     Case::new("sixteen stacks of one card serve at once", sixteen),
     Case::new("one stack dies, and the other's connections stay", death),
     Case::new("a program of one stack talks to another stack", between),
@@ -58,13 +63,26 @@ fn echo(machine: &Machine, ip: Ip, octets: &[u8]) -> Outcome {
 }
 
 fn two(bench: &Bench) -> Outcome {
+    serve_two(bench, "", [0, 0])
+}
+
+/// The functions are behind the card, and work though nobody has that one (82576 datasheet §7.8).
+fn virtual_functions(bench: &Bench) -> Outcome {
+    serve_two(bench, "nic.vfs=2 ", [1, 2])
+}
+
+/// Has a web server and an echo server serve at once, by stacks of these cards.
+fn serve_two(bench: &Bench, options: &str, [web_card, lab_card]: [u8; 2]) -> Outcome {
     let page = pattern(3, 300_000);
     let image = bench.image_serving(&[("index.html", &page)])?;
     let [web, lab] = [address(1), address(2)];
     let machine = bench.boot(&Setup {
         stacks: vec![web, lab],
+        // The registers of virtual functions are placed in the window of a root port.
+        behind_port: web_card > 0,
         ..Setup::new(&format!(
-            "stack=web,card=0,ip={}/24,run=httpd stack=lab,ip={}/24,run=echosrv",
+            "{options}stack=web,card={web_card},ip={}/24,run=httpd \
+             stack=lab,card={lab_card},ip={}/24,run=echosrv",
             dotted(web),
             dotted(lab)
         ))
