@@ -40,14 +40,15 @@ $(error make $(MEASURING) measures what is optimised: leave DEBUG=1 out)
 endif
 
 # Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
-CARDS := $(shell awk 'NF >= 8 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
-column = $(shell awk 'NF >= 8 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
+CARDS := $(shell awk 'NF >= 9 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
+column = $(shell awk 'NF >= 9 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
 CARD = $(CARD_$(call column,5)),netdev=n0,romfile=
 CARD_slot = -device $(call column,2),addr=3
 CARD_port = -device pcie-root-port,id=rp0,chassis=1,addr=3 -device $(call column,2),bus=rp0
 ifeq ($(filter $(NIC),$(CARDS)),)
 $(error NIC=$(NIC): Wharf drives no such card; it knows: $(CARDS))
 endif
+override CMDLINE := $(strip $(patsubst -,,$(call column,8)) $(CMDLINE))
 # `make test` takes all cards, unless it is given one.
 TESTED := $(if $(filter file,$(origin NIC)),all,$(NIC))
 

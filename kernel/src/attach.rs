@@ -85,13 +85,7 @@ pub fn attach_all(
     say_what_lacks(functions);
     let mut cards = Cards::new(paging::physical_runs(ramdisk));
     let self_test = attaching.options.self_test;
-    let mut add = |attached: Attached<Arena>| {
-        let (chip, address) = (attached.chip, attached.address);
-        if let Err(error) = cards.add(attached, self_test) {
-            log::error!("{chip} at {address}: {error}: start with more");
-        }
-    };
-    let mut hosted = Vec::new();
+    let (mut physical, mut hosted) = (Vec::new(), Vec::new());
     for function in functions {
         let Some(driver) = pci::driver(DRIVERS, function) else {
             continue;
@@ -104,15 +98,23 @@ pub fn attach_all(
             continue;
         };
         attaching.is_first = false;
-        add(attached);
+        physical.push(attached);
         if let Some(host) = host {
             hosted.extend(virtuals.into_iter().map(|function| (function, host)));
         }
     }
-    // They come behind all others, so that those keep their numbers.
-    for (function, host) in hosted {
-        if let Some(attached) = attaching.attach_virtual(&function, host) {
-            add(attached);
+    let virtuals = hosted.into_iter();
+    let virtuals: Vec<_> = virtuals
+        .filter_map(|(function, host)| attaching.attach_virtual(&function, host))
+        .collect();
+    let (first, then) = match attaching.options.vfs_first {
+        true => (virtuals, physical),
+        false => (physical, virtuals),
+    };
+    for attached in first.into_iter().chain(then) {
+        let (chip, address) = (attached.chip, attached.address);
+        if let Err(error) = cards.add(attached, self_test) {
+            log::error!("{chip} at {address}: {error}: start with more");
         }
     }
     cards

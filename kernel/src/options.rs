@@ -29,8 +29,11 @@ pub struct Options {
     /// `nic.moderation=US`: least time between two interrupts of a card that can moderate
     /// them, in microseconds. 0, the default, moderates nothing.
     pub moderation_us: u16,
-    /// `nic.vfs=N`: how many virtual functions each card that has some turns on, 0 to 7.
+    /// `nic.vfs=N[,first]`: how many virtual functions each card that has some turns on, 0 to 7.
     pub vfs: u8,
+    /// With `first` they are counted before all other cards, and not behind them: what runs on card 0
+    /// runs on a virtual function then.
+    pub vfs_first: bool,
     /// `layout=fixed`: programs are where they were linked, and the rest always at the same
     /// places, for a debugger.
     pub fixed_layout: bool,
@@ -51,9 +54,10 @@ impl Options {
                 ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
                     options.moderation_us = value.parse().unwrap_or(0);
                 }
-                ("nic.vfs", value) if value.parse::<u8>().is_ok_and(|count| count <= VFS_MAX) => {
-                    options.vfs = value.parse().unwrap_or(0);
-                }
+                ("nic.vfs", value) => match vfs(value) {
+                    Some(vfs) => (options.vfs, options.vfs_first) = vfs,
+                    None => complain(word),
+                },
                 ("layout", "fixed") => options.fixed_layout = true,
                 _ if is_kernels(word) => complain(word),
                 _ => {}
@@ -61,6 +65,17 @@ impl Options {
         }
         options
     }
+}
+
+/// How many virtual functions, and whether they come first.
+fn vfs(value: &str) -> Option<(u8, bool)> {
+    let (count, is_first) = match value.split_once(',') {
+        None => (value, false),
+        Some((count, "first")) => (count, true),
+        Some(_) => return None,
+    };
+    let count = count.parse().ok()?;
+    (count <= VFS_MAX).then_some((count, is_first))
 }
 
 #[cfg(test)]
@@ -83,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_said_is_done() {
         let (options, complaints) = read(
-            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx nic.vfs=7 layout=fixed",
+            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx nic.vfs=7,first layout=fixed",
         );
         assert!(complaints.is_empty());
         let said = Options {
@@ -92,6 +107,7 @@ mod tests {
             jumbo: true,
             moderation_us: 250,
             vfs: 7,
+            vfs_first: true,
             fixed_layout: true,
         };
         assert_eq!(options, said);
@@ -99,7 +115,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_complained_of_and_changes_nothing() {
-        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.vfs=8 nic.vfs nic.x=1 \
+        let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.vfs=8 nic.vfs nic.vfs=2,last nic.x=1 \
                     layout=random layout";
         let (options, complaints) = read(line);
         assert_eq!(options, Options::default());

@@ -110,6 +110,10 @@ impl Kernel {
             Syscall::NicStatistics => self.cards.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.cards.map(a, pid, &mut self.table, b),
             Syscall::NicFilter => self.cards.filter(a, pid, &self.table, (b, c)),
+            Syscall::Cards => {
+                let cards = self.cards.infos().map(|info| info.to_bytes());
+                self.write_records(pid, (a, b), cards)
+            }
             Syscall::Accounts => {
                 let lines = self.account().map(|line| line.to_bytes());
                 self.write_records(pid, (a, b), lines)

@@ -242,6 +242,7 @@ mod tests {
             id: "0:0",
             machine: "pc",
             padded_to,
+            words: "",
             tells_link: false,
         };
         let (plain, pads) = (&card(0), &card(60));

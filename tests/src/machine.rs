@@ -231,7 +231,8 @@ impl Machine {
             command.arg("-chardev");
             command.arg(format!("socket,id=gdb,host=127.0.0.1,port={port}"));
         }
-        let slot = if setup.behind_port {
+        // The registers of virtual functions are placed in a root port's window.
+        let slot = if setup.behind_port || place.nic.is_virtual() {
             command.args(["-device", "pcie-root-port,id=rp0,chassis=1,addr=3"]);
             "bus=rp0"
         } else {
@@ -264,7 +265,8 @@ impl Machine {
         if let Some(module) = &image.module {
             command.arg("-initrd").arg(module);
         }
-        command.args(["-append", &setup.append]);
+        let append = format!("{} {}", place.nic.words, setup.append);
+        command.args(["-append", append.trim_start()]);
         let mut wire = None;
         match setup.net {
             Net::User => {

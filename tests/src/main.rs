@@ -1,7 +1,7 @@
 //! `cargo run -p tests -- VERB`: see [`tests::options::usage`].
 
 use std::process::ExitCode;
-use tests::nic::Nic;
+use tests::nic::{FUNCTIONS, Nic};
 use tests::options::{self, Options, Verb};
 use tests::report::{Points, Report, Tally};
 use tests::suite::{self, Case};
@@ -58,6 +58,11 @@ fn main() -> ExitCode {
                     tally += suite::run(cases, nic, &options, &report).0;
                 }
             }
+        }
+    }
+    if options.nics.len() > 1 && options.verb != Verb::Beyond {
+        for nic in FUNCTIONS.iter() {
+            tally += run_grade(nic, &options, &report);
         }
     }
     if options.verb == Verb::Grade {

@@ -20,20 +20,29 @@ pub struct Nic {
     pub padded_to: usize,
     /// Whether QEMU's card tells its driver when the cable is pulled.
     pub tells_link: bool,
+    /// What the kernel command line says so that a virtual function is card 0; nothing for a card.
+    pub words: &'static str,
 }
 
-/// All of them, in the order in which they are tested: those of `scripts/cards`.
-pub static ALL: LazyLock<Vec<Nic>> = LazyLock::new(|| {
-    include_str!("../../scripts/cards")
-        .lines()
+/// All cards, in the order in which they are tested: those of `scripts/cards`.
+pub static ALL: LazyLock<Vec<Nic>> = LazyLock::new(|| rows(|nic| !nic.is_virtual()));
+
+/// The virtual functions of `scripts/cards`, which `all` does not mean.
+pub static FUNCTIONS: LazyLock<Vec<Nic>> = LazyLock::new(|| rows(Nic::is_virtual));
+
+fn rows(wanted: impl Fn(&Nic) -> bool) -> Vec<Nic> {
+    let lines = include_str!("../../scripts/cards").lines();
+    lines
         .filter(|line| !line.starts_with('#'))
         .map(|line| Nic::read(line).unwrap_or_else(|| panic!("scripts/cards: {line:?}")))
+        .filter(wanted)
         .collect()
-});
+}
 
 /// What `--nic` can be, for a person: the cards' names, and `all`.
 pub fn names() -> String {
-    let names = ALL.iter().map(|nic| nic.name).chain(["all"]);
+    let names = ALL.iter().chain(FUNCTIONS.iter()).map(|nic| nic.name);
+    let names = names.chain(["all"]);
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -47,7 +56,7 @@ impl Nic {
             Some(word)
         };
         let (name, device, id, machine) = (column()?, column()?, column()?, column()?);
-        let (place, padded_to, link) = (column()?, column()?, column()?);
+        let (place, padded_to, link, words) = (column()?, column()?, column()?, column()?);
         let padded_to = padded_to.parse().ok()?;
         let known = ["slot", "port"].contains(&place) && ["told", "silent"].contains(&link);
         known.then_some(Nic {
@@ -58,6 +67,7 @@ impl Nic {
             machine,
             padded_to,
             tells_link: link == "told",
+            words: if words == "-" { "" } else { words },
         })
     }
 
@@ -67,20 +77,39 @@ impl Nic {
             "all" => Some(&ALL),
             _ => ALL
                 .iter()
+                .chain(FUNCTIONS.iter())
                 .find(|nic| nic.name == name)
                 .map(std::slice::from_ref),
         }
     }
 
-    /// The line that a boot prints when it switches the card on, in the lab's slot.
-    pub fn enabled(&self) -> String {
-        format!("PCI function 00:03.0 ({}) enabled", self.id)
+    /// Whether it is a virtual function of a card.
+    pub fn is_virtual(&self) -> bool {
+        !self.words.is_empty()
     }
 
-    /// The line that tells of the card among the PCI functions, in the lab's slot.
+    /// Where it is on PCI: in the lab's slot, or as the first virtual function of the card behind the root
+    /// port there.
+    fn address(&self) -> &'static str {
+        if self.is_virtual() {
+            "01:10.0"
+        } else {
+            "00:03.0"
+        }
+    }
+
+    /// The line that a boot prints when it switches the card on.
+    pub fn enabled(&self) -> String {
+        let (id, address) = (self.id, self.address());
+        format!("PCI function {address} ({id}) enabled")
+    }
+
+    /// The line that tells of the card among the PCI functions.
     pub fn found(&self) -> String {
-        let id = self.id;
-        format!("PCI: 00:03.0: {id}: class: 2.0 (Network controller) irq: 11")
+        let (id, address) = (self.id, self.address());
+        // A virtual function has no line to interrupt by.
+        let irq = if self.is_virtual() { "" } else { " irq: 11" };
+        format!("PCI: {address}: {id}: class: 2.0 (Network controller){irq}")
     }
 }
 
@@ -91,7 +120,7 @@ mod tests {
 
     #[test]
     fn cards_are_found_by_name_and_introduce_themselves() {
-        for nic in ALL.iter() {
+        for nic in ALL.iter().chain(FUNCTIONS.iter()) {
             assert_eq!(Nic::named(nic.name), Some(std::slice::from_ref(nic)));
             assert!(names().contains(nic.name), "{}", names());
             assert!(nic.found().contains(nic.id) && nic.enabled().contains(nic.id));
@@ -105,15 +134,17 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_card_is_none() {
-        let card = Nic::read("x  y 1:2 pc slot 60 told  Some chip").unwrap();
+        let card = Nic::read("x  y 1:2 pc slot 60 told -  Some chip").unwrap();
         assert_eq!((card.padded_to, card.chip), (60, "Some chip"));
-        assert!(card.tells_link);
+        assert!(card.tells_link && !card.is_virtual());
+        let function = Nic::read("x y 1:2 pc port 60 told nic.x Some chip").unwrap();
+        assert_eq!((function.words, function.is_virtual()), ("nic.x", true));
         for line in [
             "",
-            "x y 1:2 pc slot 60 told",
-            "x y 1:2 pc door 60 told z",
-            "x y 1:2 pc slot sixty told z",
-            "x y 1:2 pc slot 60 tells z",
+            "x y 1:2 pc slot 60 told -",
+            "x y 1:2 pc door 60 told - z",
+            "x y 1:2 pc slot sixty told - z",
+            "x y 1:2 pc slot 60 tells - z",
         ] {
             assert!(Nic::read(line).is_none(), "{line}");
         }
@@ -139,6 +170,11 @@ mod tests {
             ] {
                 assert!(file.contains(&words), "{name}: no {words:?}");
             }
+        }
+        let virtuals = read("kernel/src/attach/virtual_functions.rs");
+        for Nic { name, chip, .. } in FUNCTIONS.iter() {
+            assert!(virtuals.contains(&format!("(\"{name}\", \"{chip}\")")));
+            assert!(library.contains(&format!("pub mod {name};")));
         }
     }
 }

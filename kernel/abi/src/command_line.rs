@@ -10,5 +10,5 @@ pub fn is_kernels(word: &str) -> bool {
 
 /// All words there are, for people: what is said of a word that is none of them.
 pub const WORDS: &str = "run=NAME[,ARG...], limits=RESOURCE:AMOUNT[,...], ip=A.B.C.D/BITS, gw=A.B.C.D, \
-    inside=echosrv|httpd, stack=NAME[,card=N][,ip=...][,gw=...][,mac=STATION][,run=NAME][,inside=...], nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo, nic.vfs=0..7, \
+    inside=echosrv|httpd, stack=NAME[,card=N|,vf=N][,ip=...][,gw=...][,mac=STATION][,run=NAME][,inside=...], nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo, nic.vfs=0..7[,first], \
     nic.selftest and layout=fixed";

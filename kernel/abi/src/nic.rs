@@ -64,6 +64,8 @@ crate::record! {
         pub transmit_queues: u16,
         /// Interrupt vectors in use.
         pub vectors: u16,
+        /// It is a virtual function of a card (SR-IOV).
+        pub is_virtual: bool,
     }
 }
 

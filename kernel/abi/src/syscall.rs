@@ -113,6 +113,9 @@ crate::numbered! {
         /// `(pid, sockets)`: a server says how many sockets the process has at it, from which its
         /// limit is seen to hold: [`crate::Error::QuotaExceeded`] if they would be too many.
         Charge = 32,
+        /// `(ptr, cap)`: writes a [`crate::nic::NicInfo`] of each card as a whole, in the order of their
+        /// numbers, at most `cap`; returns how many.
+        Cards = 33,
     }
 }
 

@@ -12,7 +12,6 @@ use crate::space::Shown;
 use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
-use abi::wire::Name;
 use abi::{Error, Result};
 use nic::FrameBuffers;
 
@@ -70,6 +69,11 @@ impl<M: Shared> Cards<M> {
         at(&mut self.cards, &mut self.endpoints, place)
     }
 
+    /// [`abi::Syscall::Cards`].
+    pub fn infos(&self) -> impl Iterator<Item = NicInfo> {
+        self.cards.iter().map(|card| card.attached.info())
+    }
+
     /// [`abi::Syscall::NicInfo`].
     pub fn info<T: Machine>(
         &mut self,
@@ -81,22 +85,7 @@ impl<M: Shared> Cards<M> {
         let Found {
             attached, endpoint, ..
         } = self.find(number, pid, table)?;
-        let Attached {
-            nic, chip, address, ..
-        } = attached;
-        let whole = NicInfo {
-            driver: Name::new(nic.facts().name),
-            chip: Name::new(chip),
-            pci_address: u16::from(address.bus()) << 8
-                | u16::from(address.device()) << 3
-                | u16::from(address.function()),
-            mac: nic.facts().mac,
-            link: nic.state().unwrap_or_default(),
-            frame_max: nic.facts().frame_max as u16,
-            transmit_ring: nic.facts().transmit_ring as u16,
-            receive_ring: nic.facts().receive_ring as u16,
-            features: nic.facts().features,
-        };
+        let whole = attached.info();
         let info = match &endpoint.tenant {
             None => whole,
             Some(tenant) => NicInfo {

@@ -6,6 +6,8 @@ use super::switch::Switch;
 use super::wake::Wake;
 use super::words::{DisplayLink, DisplayMac};
 use crate::pci::Address;
+use abi::nic::NicInfo;
+use abi::wire::Name;
 use nic::Nic;
 
 /// A card that a driver has taken.
@@ -20,6 +22,26 @@ pub struct Attached<M> {
     pub memory: M,
     /// How it interrupts.
     pub interrupts: Interrupts,
+}
+
+impl<M> Attached<M> {
+    /// What programs are told of the card as a whole.
+    pub fn info(&self) -> NicInfo {
+        let (facts, address) = (self.nic.facts(), self.address);
+        NicInfo {
+            driver: Name::new(facts.name),
+            chip: Name::new(self.chip),
+            pci_address: u16::from(address.bus()) << 8
+                | u16::from(address.device()) << 3
+                | u16::from(address.function()),
+            mac: facts.mac,
+            link: self.nic.state().unwrap_or_default(),
+            frame_max: facts.frame_max as u16,
+            transmit_ring: facts.transmit_ring as u16,
+            receive_ring: facts.receive_ring as u16,
+            features: facts.features,
+        }
+    }
 }
 
 /// One card.

@@ -129,6 +129,8 @@ impl<M: Shared> Cards<M> {
         for index in 0..self.cards.len() {
             let card = self.card(index);
             if matches!(card.holder, Holder::Nobody) {
+                // What it does for its virtual functions goes on.
+                let _ = card.attached.nic.tick();
                 continue;
             }
             let was_broken = card.broken;

@@ -16,19 +16,29 @@ pub struct Run<'a> {
     pub limits: &'a str,
 }
 
-/// A stack of its own: `stack=NAME[,card=N][,ip=...][,gw=...][,mac=...][,run=NAME...][,inside=NAME]`.
+/// A stack of its own:
+/// `stack=NAME[,card=N|,vf=N][,ip=...][,gw=...][,mac=...][,run=NAME...][,inside=NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named<'a> {
     /// What it is called.
     pub stack: Stack,
-    /// The card that it shares.
-    pub card: u8,
+    /// Where its frames come from.
+    pub place: Place,
     /// The words that are for its network server.
     pub network: Vec<&'a str>,
     /// The programs that use it, without arguments.
     pub runs: Vec<&'a str>,
     /// `echosrv` or `httpd`, if that is part of its network server.
     pub inside: Option<&'a str>,
+}
+
+/// What a stack with a name has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A part of the card with this number.
+    Card(u8),
+    /// All of the virtual function with this number.
+    Virtual(u8),
 }
 
 impl<'a> Named<'a> {
@@ -43,14 +53,19 @@ impl<'a> Named<'a> {
         }
         let mut named = Named {
             stack,
-            card: 0,
+            place: Place::Card(0),
             network: Vec::new(),
             runs: Vec::new(),
             inside: None,
         };
         for part in parts {
             match part.split_once('=') {
-                Some(("card", card)) => named.card = card.parse().map_err(|_| part)?,
+                Some(("card", number)) => {
+                    named.place = Place::Card(number.parse().map_err(|_| part)?);
+                }
+                Some(("vf", number)) => {
+                    named.place = Place::Virtual(number.parse().map_err(|_| part)?);
+                }
                 Some(("ip" | "gw" | "mac", _)) => named.network.push(part),
                 Some(("run", program)) => named.runs.push(program),
                 Some(("inside", program)) if SERVICES.contains(&program) => {

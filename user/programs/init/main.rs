@@ -12,7 +12,7 @@ use programs::init::{CommandLine, Share, Supervisor, System};
 use runtime::ipc::{self, Received, mask};
 use runtime::limits::Limits;
 use runtime::start::Context;
-use runtime::{Error, Pid, println, process, ramdisk, time};
+use runtime::{Error, Pid, nic, println, process, ramdisk, time};
 
 runtime::entry!(
     "\
@@ -42,6 +42,10 @@ impl System for Real {
 
     fn lookup(&mut self, name: &str) -> runtime::Result<Pid> {
         ipc::lookup(name)
+    }
+
+    fn virtual_function(&self, number: u8) -> runtime::Result<u8> {
+        nic::virtual_function(number)
     }
 
     fn reply(&mut self, token: u64, answer: runtime::Result<Pid>) {

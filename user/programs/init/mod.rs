@@ -8,8 +8,8 @@
 //! network server that a program of a `run=` needs is started when first asked for, so
 //! that where no program uses sockets nothing else transmits; unless a `run=` is one.
 //!
-//! `stack=NAME,...` starts a network server that shares a card with others, and the programs that use
-//! it, each started again when it ends; all but `run=` is left out then.
+//! `stack=NAME,...` starts a network server that shares a card with others, or has a virtual function of one
+//! to itself, and the programs that use it, each started again when it ends; all but `run=` is left out then.
 //!
 //! A program that ends the same way again and again, soon after its start, is tried again for
 //! ever, but not heard for ever: from the third time on it is mute until it has run for a while.
@@ -31,13 +31,15 @@ mod command_line;
 mod program;
 mod shares;
 
-pub use command_line::{CommandLine, Named, Run};
+pub use command_line::{CommandLine, Named, Place, Run};
 pub use shares::Share;
 
 use program::{HEARD_MAX, Program, RESTART_NS, Role, stack_of};
 
 /// The program that serves a card.
 pub const NETWORK_SERVER: &str = "netd";
+/// The word that gives a stack with a name all of its card.
+const WHOLE: &str = "whole";
 /// What runs beside the network server if nothing is asked for.
 const SERVICES: [&str; 2] = ["echosrv", "httpd"];
 /// How long a program may wait for a network server, in nanoseconds.
@@ -64,6 +66,11 @@ pub trait System {
     /// # Errors
     /// [`Error::NotFound`]
     fn lookup(&mut self, name: &str) -> Result<Pid>;
+    /// The number of the card that is this virtual function.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]
+    fn virtual_function(&self, number: u8) -> Result<u8>;
     /// Answers a request.
     fn reply(&mut self, token: u64, answer: Result<Pid>);
     /// Prints a line.
@@ -156,12 +163,24 @@ impl<S: System> Supervisor<S> {
     fn add_stack(&mut self, named: &Named<'_>, now: u64) {
         let Named {
             stack,
-            card,
+            place,
             network,
             runs,
             inside,
         } = named;
-        let card = alloc::format!("{card}");
+        let card = match *place {
+            Place::Card(card) => alloc::format!("{card}"),
+            Place::Virtual(number) => match self.system.virtual_function(number) {
+                Ok(card) => alloc::format!("{card},{WHOLE}"),
+                Err(_) => {
+                    self.system.say(format_args!(
+                        "stack {stack}: there is no virtual function {number}; nic.vfs= on the \
+                         command line says how many a card has"
+                    ));
+                    return;
+                }
+            },
+        };
         let with = inside.map(|name| alloc::format!("with={name}"));
         let ours = alloc::format!("stack={stack}");
         let words = network.iter().copied().chain(with.as_deref());

@@ -4,7 +4,7 @@
 //! share of the machine, which is set aside for them as long as they live; the network server of
 //! a card may attach it and register as its server, which nobody else may.
 
-use super::{NETWORK_SERVER, SERVICES};
+use super::{NETWORK_SERVER, SERVICES, WHOLE};
 use abi::limits::{Grant, Limits, Resource, spawn};
 use alloc::string::String;
 use runtime::args::Args;
@@ -63,10 +63,8 @@ impl Share {
             let stack = super::stack_of(args);
             share.names = stack.service().as_str().into();
             share.cards = 1u64.checked_shl(card.into()).unwrap_or(0);
-            share.flags = match stack.card() {
-                Some(_) => spawn::SERVER,
-                None => spawn::SERVER | spawn::PARTS,
-            };
+            let has_parts = stack.card().is_none() && !Args::new(args).any(|word| word == WHOLE);
+            share.flags = spawn::SERVER | if has_parts { spawn::PARTS } else { 0 };
             let handles = all.get(Resource::Processes) * 2;
             let handles = handles.min(all.get(Resource::Handles) / 2);
             share.limits = limits

@@ -20,6 +20,14 @@ struct Fake {
 }
 
 impl System for Fake {
+    fn virtual_function(&self, number: u8) -> Result<u8> {
+        // Behind two other cards there are two of them.
+        match number {
+            0 | 1 => Ok(2 + number),
+            _ => Err(Error::NotFound),
+        }
+    }
+
     fn spawn(&mut self, name: &str, args: &str, is_mute: bool, share: &Share) -> Result<Pid> {
         assert!(self.limits()?.0.covers(&share.limits), "{share:?}");
         self.shares.push(share.clone());
@@ -480,6 +488,25 @@ fn stacks_have_servers_and_programs_of_their_own_and_no_others_run() {
     supervisor.on_request(1, &ask("lab"), 0);
     supervisor.on_request(2, &ask("other"), 0);
     assert_eq!(supervisor.system.replies, [(2, Err(Error::NotFound))]);
+}
+
+#[test]
+fn a_stack_has_all_of_its_virtual_function() {
+    let supervisor = started("stack=web,vf=1,run=httpd stack=no,vf=2 stack=no,vf=x");
+    let (name, args) = &supervisor.system.started[0];
+    assert_eq!(
+        (name.as_str(), args.as_str()),
+        ("netd", "3,whole,stack=web")
+    );
+    let share = &supervisor.system.shares[0];
+    assert_eq!(share.flags, abi::limits::spawn::SERVER);
+    assert_eq!((share.cards, share.names.as_str()), (0b1000, "netweb"));
+    let [wrong, missing] = &supervisor.system.said[..] else {
+        panic!("{:?}", supervisor.system.said);
+    };
+    assert!(wrong.contains("`vf=x` makes no sense"), "{wrong}");
+    assert!(missing.contains("no virtual function 2"), "{missing}");
+    assert_eq!(names(&supervisor), ["netd", "httpd"]);
 }
 
 #[test]

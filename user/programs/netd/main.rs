@@ -22,6 +22,7 @@ usage: netd[,CARD][,WORD...][,stack=NAME]
   gw=A.B.C.D, gw=none  the router for other networks
   stack=NAME           shares the card with other stacks: takes the frames to
                        its address; if not said, it has the card to itself
+  whole                has the card to itself, though it has a name
   mac=STATION          a station address of its own on a shared card
   vlan=NUMBER          all frames carry this VLAN's tag
   with=SERVICE         echosrv or httpd: runs that service itself as well",

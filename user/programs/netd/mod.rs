@@ -42,10 +42,13 @@ pub struct Settings {
     station: Option<MacAddress>,
     /// The VLAN whose tag all its frames have.
     vlan: Option<u16>,
+    /// It has all of its card, though the stack has a name.
+    is_whole: bool,
 }
 
 impl Settings {
-    /// Takes a word of the arguments in, if it is `ip=`, `gw=`, `mac=` or `vlan=`; returns whether it is.
+    /// Takes a word of the arguments in, if it is `ip=`, `gw=`, `mac=`, `vlan=` or `whole`; returns whether
+    /// it is.
     ///
     /// # Errors
     /// In words, if what is behind it makes no sense.
@@ -64,6 +67,7 @@ impl Settings {
                 let number = number.filter(|number| (1..=4094).contains(number));
                 self.vlan = Some(number.ok_or("vlan= wants a number from 1 to 4094")?);
             }
+            None if word == "whole" => self.is_whole = true,
             _ => return Ok(false),
         }
         Ok(true)
@@ -97,17 +101,27 @@ impl Network {
             words,
             station,
             vlan,
+            is_whole,
         } = settings;
+        let shares = stack.card().is_none() && !is_whole;
+        if station.is_some() && !shares {
+            return Err(Failure::Always(
+                "mac= is for a card that several stacks share".into(),
+            ));
+        }
         let secret = random::secret().context("no random numbers")?;
         let mut config =
             Config::from_command_line(words, UNKNOWN, secret).unwrap_or_else(|error| {
                 println!("{}: {error}; going on without", start::name());
                 Config::new(UNKNOWN, secret)
             });
-        let card = attach(number, stack, *station, &config)?;
+        let card = match shares {
+            true => share(number, *station, &config),
+            false => take(number),
+        }?;
         let info = card.info().context("cannot describe the card")?;
         config.mac = info.mac;
-        config.shares_station = stack.card().is_none();
+        config.shares_station = shares;
         config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
@@ -233,10 +247,14 @@ impl Network {
     }
 }
 
-/// Takes the whole card, or a stack's part of it.
-fn attach(
+/// Takes a whole card.
+fn take(number: u8) -> core::result::Result<Card, Failure> {
+    Card::attach(number).map_err(|error| untaken(number, error))
+}
+
+/// Takes a stack's part of a card.
+fn share(
     number: u8,
-    stack: Stack,
     station: Option<MacAddress>,
     config: &Config,
 ) -> core::result::Result<Card, Failure> {
@@ -245,20 +263,23 @@ fn attach(
         address: Some(config.address.into()),
         ..Filter::default()
     }];
-    let card = match stack.card() {
-        Some(_) => Card::attach(number),
-        None => Card::share(number, &mut filters),
-    };
-    card.map_err(|error| match error {
-        Error::NotFound => Failure::Always(alloc::format!(
-            "there is no card {number}; what the kernel has found is among its first lines"
-        )),
+    Card::share(number, &mut filters).map_err(|error| match error {
         Error::FilterOverlaps => Failure::Always(alloc::format!(
             "frames to {} of card {number} are another stack's",
             config.address
         )),
-        error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
+        error => untaken(number, error),
     })
+}
+
+/// Why there is no card.
+fn untaken(number: u8, error: Error) -> Failure {
+    match error {
+        Error::NotFound => Failure::Always(alloc::format!(
+            "there is no card {number}; what the kernel has found is among its first lines"
+        )),
+        error => Failure::Now(alloc::format!("cannot attach card {number}: {error}")),
+    }
 }
 
 /// How much of the memory that this program may still have, in bytes, may be buffers: half, and
@@ -280,12 +301,14 @@ mod tests {
             "mac=02:00:00:00:00:07",
             "vlan=4094",
             "gw=none",
+            "whole",
         ] {
             assert_eq!(settings.take(word), Ok(true));
         }
         assert_eq!(settings.words, "ip=10.0.2.16/24 gw=none ");
         assert_eq!(settings.station, Some([2, 0, 0, 0, 0, 7]));
         assert_eq!(settings.vlan, Some(4094));
+        assert!(settings.is_whole);
         assert_eq!(settings.take("with=httpd"), Ok(false));
         for wrong in ["mac=02:00", "vlan=0", "vlan=4095", "vlan="] {
             assert!(settings.take(wrong).is_err(), "{wrong}");

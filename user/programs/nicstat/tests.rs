@@ -26,6 +26,7 @@ fn info() -> NicInfo {
                 payload_min: 64,
                 headers_max: 144,
             },
+            is_virtual: false,
             receive_queues: 16,
             transmit_queues: 16,
             vectors: 10,

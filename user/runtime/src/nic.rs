@@ -24,6 +24,19 @@ pub fn station(text: &str) -> Option<MacAddress> {
     parts.next().is_none().then_some(address)
 }
 
+/// The number of the card that is virtual function `number`, counted over all cards.
+///
+/// # Errors
+/// [`Error::NotFound`] if there are not so many; as [`sys::nic_cards`].
+pub fn virtual_function(number: u8) -> Result<u8> {
+    let cards = sys::nic_cards()?;
+    let mut virtuals = (0..)
+        .zip(cards)
+        .filter(|(_, info)| info.features.is_virtual);
+    let (card, _) = virtuals.nth(number.into()).ok_or(crate::Error::NotFound)?;
+    Ok(card)
+}
+
 /// An endpoint: an attached card, or a part of one. It stays attached until the process ends.
 #[derive(Debug)]
 pub struct Card {

@@ -26,6 +26,7 @@ fn info_round_trip() {
             },
             receive_queues: 16,
             transmit_queues: 8,
+            is_virtual: true,
             vectors: 10,
             vlan: true,
             filters: false,

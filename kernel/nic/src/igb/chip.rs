@@ -10,6 +10,10 @@ use crate::pool::Buffers;
 use crate::{Bus, Error, Events, Filters, Outgoing, Piece};
 
 /// What a function is on its card.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each card, and a box has no way to say that there is no memory"
+)]
 pub(crate) enum Kind<B: Bus + 'static> {
     Physical(Physical<B>),
     Virtual(Virtual),

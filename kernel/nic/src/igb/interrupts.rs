@@ -134,6 +134,11 @@ impl Interrupts {
         self.vectors > 1
     }
 
+    /// The function that they are of.
+    pub fn function(&self) -> Function {
+        self.function
+    }
+
     /// Vectors in use.
     pub fn vectors(&self) -> u16 {
         self.vectors

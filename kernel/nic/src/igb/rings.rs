@@ -63,6 +63,7 @@ impl<B: Bus> Rings<B> {
                 receive_queues: queues,
                 transmit_queues: queues,
                 vectors: config.vectors(),
+                is_virtual: self.interrupts.function() == Function::Virtual,
             },
         }
     }

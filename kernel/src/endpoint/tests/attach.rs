@@ -52,6 +52,39 @@ fn a_card_has_one_owner_or_several_tenants() {
 }
 
 #[test]
+fn a_card_that_nobody_has_serves_its_virtual_functions_once_a_second() {
+    /// Registers of a VF, and bits of its mailbox (82576 datasheet §8.14.1).
+    const CTRL: (u32, u32) = (0x0, 1 << 26);
+    const MAILBOX: u32 = 0xc40;
+    const MEMORY: u32 = 0x800;
+    const REQUEST: u32 = 1;
+    const LOCK: u32 = 4;
+    const ANSWERED: u32 = 0x10;
+    const RESET: u32 = 1;
+    let mode = InterruptMode::MsiX { vectors: 10 };
+    let config = Config {
+        vfs: 1,
+        ..Config::small(mode)
+    };
+    let arena = config.arena_size().unwrap();
+    let model = igb::IgbModel::new(igb::Behaviour::Silicon, Pace::Doorbell, 1, MAC, arena, mode);
+    model.set_vfs(1, arena);
+    let host = nic::igb::Host::new(model.bus(), &config).unwrap();
+    let host = Box::leak(Box::new(spin::Mutex::new(host)));
+    let pf = Igb::hosting(model.bus(), config, host).unwrap();
+    let place = model.bus().bus_addr(0);
+    let mut world = World::new(Box::leak(Box::new(pf)), place, model.clone(), || false);
+    let mut vf = model.vf_bus(0);
+    for (register, value) in [CTRL, (MAILBOX, LOCK), (MEMORY, RESET), (MAILBOX, REQUEST)] {
+        vf.write32(register, value);
+    }
+    // No message of the card's is delivered here.
+    assert_eq!(vf.read32(MAILBOX) & ANSWERED, 0);
+    world.cards.tick(&mut world.table, |_| ());
+    assert_eq!(vf.read32(MAILBOX) & ANSWERED, ANSWERED);
+}
+
+#[test]
 fn a_program_has_no_more_endpoints_than_it_may() {
     let mut world = World::e100(Pace::Doorbell, 1);
     let pid = world.start(PLENTY);

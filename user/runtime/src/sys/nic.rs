@@ -9,6 +9,9 @@ use abi::nic::{Counter, FrameMemory, NicInfo, ReceivedFrame, SendOptions};
 use abi::{Error, Result, Syscall};
 use alloc::vec::Vec;
 
+/// Cards that anybody can have the right to.
+const CARDS_MAX: usize = u64::BITS as usize;
+
 /// Takes an endpoint of a card for this process: the frames that the filters describe, or without any
 /// the whole card. Returns its number, which the calls below take.
 ///
@@ -29,6 +32,14 @@ pub fn nic_attach(card: u8, filters: &mut [Filter]) -> Result<u8> {
         filters[0] = Filter::from_bytes(&written[..Filter::SIZE])?;
     }
     result.map(|number| number as u8)
+}
+
+/// Describes all cards, in the order of their numbers.
+///
+/// # Errors
+/// [`Error::Malformed`] from another version's kernel.
+pub fn nic_cards() -> Result<Vec<NicInfo>> {
+    records(Syscall::Cards, [0; 4], 0, CARDS_MAX)
 }
 
 /// Describes an attached card.
