@@ -88,6 +88,12 @@ impl Nic {
         !self.words.is_empty()
     }
 
+    /// The name of the card that it is, or is a virtual function of.
+    pub fn physical(&self) -> &'static str {
+        let card = ALL.iter().find(|nic| nic.device == self.device);
+        card.map_or(self.name, |nic| nic.name)
+    }
+
     /// Where it is on PCI: in the lab's slot, or as the first virtual function of the card behind the root
     /// port there.
     fn address(&self) -> &'static str {
@@ -127,6 +133,7 @@ mod tests {
         }
         assert_eq!(Nic::named("all"), Some(&ALL[..]));
         assert_eq!(Nic::named("igb9"), None);
+        assert_eq!(FUNCTIONS[0].physical(), "igb");
         // The lab's line.
         let lab = "PCI function 00:03.0 (8086:1209) enabled";
         assert!(ALL.iter().any(|nic| nic.enabled() == lab));

@@ -51,7 +51,7 @@ pub fn svg(results: &Results, cards: &[&'static str], title: &str) -> String {
 /// The chart of several runs, as an SVG file: what was measured beside both Linuxes on the
 /// newest day, by the better of Wharf's two ways.
 pub fn svg_of_ranges(records: &[Record], cards: &[&'static str]) -> String {
-    let newest = ranges::newest_day(records).unwrap_or("no day");
+    let newest = ranges::newest_day(records, cards).unwrap_or("no day");
     let title = format!("Wharf beside Linux on the same emulated cards, {newest}");
     let note = "bar: times better than the better Linux; line: than plain Linux, on all days";
     draw(&rows_of_ranges(records, cards), cards, &title, note)
@@ -142,6 +142,7 @@ pub fn card(name: &str) -> &str {
     match name {
         "e100" => "E100 (82559ER)",
         "igb" => "igb (82576)",
+        "igbvf" => "igbvf (82576 VF)",
         other => other,
     }
 }
@@ -185,7 +186,7 @@ fn rows(results: &Results, cards: &[&'static str]) -> Vec<Row> {
 
 /// What was measured on the newest day, in the order of the records.
 fn rows_of_ranges(records: &[Record], cards: &[&'static str]) -> Vec<Row> {
-    let newest = ranges::newest_day(records).unwrap_or_default();
+    let newest = ranges::newest_day(records, cards).unwrap_or_default();
     let mut rows: Vec<Row> = Vec::new();
     for (card, name) in cards.iter().enumerate() {
         for row in ranges::rows(records, name) {

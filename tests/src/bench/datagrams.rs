@@ -3,9 +3,10 @@
 //! is the floor of a round trip on a wire that sockets use.
 
 use super::stats::Latencies;
-use crate::{During, Outcome, ensure, pattern, same_bytes};
+use crate::{During, Failure, Outcome, ensure, pattern, same_bytes};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of a message, as of TCP echo.
@@ -52,6 +53,46 @@ pub fn round_trips(address: SocketAddr, duration: Duration) -> Outcome<Latencies
     }
     ensure(times.count() > 0, || "no answer at all".to_owned())?;
     Ok(times)
+}
+
+/// Runs `work` while the echo server at `address` is kept busy with `window` datagrams in flight; returns
+/// what that returns, and how many came back.
+///
+/// # Errors
+/// That of `work`, or if nothing can be sent.
+pub fn flooded<T>(
+    address: SocketAddr,
+    window: usize,
+    work: impl FnOnce() -> Outcome<T>,
+) -> Outcome<(T, u64)> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(LOST))?;
+    let message = pattern(u64::from(address.port()), MESSAGE);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| -> Outcome<u64> {
+            let (mut in_flight, mut answered) = (0, 0);
+            while !is_done.load(Ordering::Relaxed) {
+                while in_flight < window {
+                    socket.send(&message).during("flood")?;
+                    in_flight += 1;
+                }
+                match socket.recv(&mut [0; MESSAGE]) {
+                    Ok(_) => {
+                        in_flight -= 1;
+                        answered += 1;
+                    }
+                    Err(_) => in_flight = 0, // all of them are lost
+                }
+            }
+            Ok(answered)
+        });
+        let outcome = work();
+        is_done.store(true, Ordering::Relaxed);
+        let flood = flood.join().map_err(|_| Failure("flood".to_owned()))?;
+        Ok((outcome?, flood?))
+    })
 }
 
 struct Client {
@@ -121,6 +162,20 @@ mod tests {
         assert!(times.percentile(1.0) < LOST.as_nanos() as f64);
         let words = round_trips(server(|number, _| number > 60), duration);
         assert!(words.unwrap_err().0.contains("of 100 datagrams"));
+    }
+
+    #[test]
+    fn a_flood_goes_on_as_long_as_the_work_and_survives_losses() {
+        let loses = server(|number, _| number % 100 > 3);
+        let work = || {
+            std::thread::sleep(Duration::from_millis(500));
+            Ok("done")
+        };
+        let (value, answered) = flooded(loses, 32, work).unwrap();
+        assert_eq!(value, "done");
+        assert!(answered > 100, "{answered}");
+        let failed = flooded(loses, 32, || Err::<(), _>("why".into()));
+        assert!(failed.unwrap_err().0.contains("why"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the figures must and shall reach.
 
 use super::floors::{Floor, floor};
-use super::metric::{Better, Datagrams, Guest, Load, Metric, SMALL, WireKind};
+use super::metric::{Better, Datagrams, Guest, Load, Metric, Neighbour, SMALL, WireKind};
 use super::results::{Key, Ratio, Results};
+use crate::nic;
 
 /// What Wharf's figure is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +17,9 @@ pub enum Against {
     Bare(Option<f64>),
     /// Another figure of its own.
     Own(Metric),
+    /// The same figure, with the service inside the network server, on the card of this name, of
+    /// which this is a virtual function.
+    Card(&'static str),
     /// Nothing: the figure itself.
     Itself,
 }
@@ -113,6 +117,39 @@ pub fn goals(card: &'static str) -> Vec<Goal> {
     ] {
         at_most(wire, metric, Against::Itself, (0.0, 0.0));
     }
+    let rate = |keep, connections| Metric::Http {
+        keep,
+        connections,
+        what: Load::Rate,
+    };
+    if let Some(card) = nic::FUNCTIONS.iter().find(|nic| nic.name == card) {
+        let card = Against::Card(card.physical());
+        for (wire, metric) in [(Dgram, small(Datagrams::P50)), (Tap, Metric::EchoP50)] {
+            at_most(wire, metric, card, (1.0 / 0.95, 1.0 / 0.95));
+        }
+        for neighbour in [Neighbour::Answers, Neighbour::Sends] {
+            let metric = Metric::BesideP99(neighbour);
+            at_most(Tap, metric, Against::Peers, (1.0, 1.0));
+        }
+        for (wire, metric, part) in [
+            (Dgram, small(Datagrams::Rate), 0.95),
+            (Tap, rate(true, 16), 0.95),
+            (Tap, rate(true, 64), 0.95),
+            (Tap, rate(false, 16), 0.95),
+            (Tap, rate(false, 64), 0.95),
+            (Tap, Metric::Bulk, 0.9),
+            (Tap, Metric::Download, 0.9),
+        ] {
+            add(
+                wire,
+                metric,
+                card,
+                Limit::AtLeast(part),
+                Limit::AtLeast(part),
+            );
+        }
+        return goals;
+    }
     let faster = |times: f64| (1.0 / times, 1.0 / times);
     let boot = by_card((10.0, 7.0), (7.0, 4.0));
     at_most(User, Metric::Boot, Against::BzImage, faster(boot.0));
@@ -163,11 +200,6 @@ pub fn goals(card: &'static str) -> Vec<Goal> {
         Against::Peers,
         by_card((1.5, 3.0), (1.2, 2.0)),
     );
-    let rate = |keep, connections| Metric::Http {
-        keep,
-        connections,
-        what: Load::Rate,
-    };
     for connections in [16, 64] {
         at_least(Tap, rate(true, connections), Against::Peers, (2.0, 4.0));
         at_least(Tap, rate(false, connections), Against::Peers, (2.5, 4.0));
@@ -187,12 +219,18 @@ pub fn goals(card: &'static str) -> Vec<Goal> {
 }
 
 /// Whether the metric of this name is one by which Wharf is compared with Linux: a goal asks for
-/// the quotient, or it is of small raw frames.
+/// the quotient, to that or to the card of a virtual function, or it is of small raw frames.
 pub fn is_told(card: &'static str, wire: &str, metric: &str) -> bool {
     let asked = goals(card);
     let asked = asked
         .iter()
-        .filter(|goal| matches!(goal.against, Against::Peers | Against::BzImage))
+        .filter(|goal| {
+            let against = goal.against;
+            matches!(
+                against,
+                Against::Peers | Against::BzImage | Against::Card(_)
+            )
+        })
         .map(|goal| goal.key);
     let raw = [Metric::Send(60), Metric::Receive(60)].map(|metric| (card, WireKind::Tap, metric));
     asked
@@ -203,9 +241,13 @@ pub fn is_told(card: &'static str, wire: &str, metric: &str) -> bool {
 /// Judges a goal by the better of Wharf's ways; `None` if it was not measured, or not what it
 /// is compared with.
 pub fn judge(results: &Results, goal: &Goal) -> Option<Judged> {
-    let judged = Guest::WHARF.map(|own| judge_one(results, goal, own));
+    let ways = match goal.against {
+        Against::Card(_) => &[Guest::Inside][..],
+        _ => &Guest::WHARF,
+    };
+    let judged = ways.iter().map(|own| judge_one(results, goal, *own));
     let better = goal.key.2.better();
-    judged.into_iter().flatten().reduce(|a, b| {
+    judged.flatten().reduce(|a, b| {
         let is_better = match better {
             Better::Lower => b.ratio.value < a.ratio.value,
             Better::Higher => b.ratio.value > a.ratio.value,
@@ -228,6 +270,7 @@ fn judge_one(results: &Results, goal: &Goal, guest: Guest) -> Option<Judged> {
         Against::BzImage => Some((key, best(&Guest::PACKED)?)),
         Against::Bare(_) => Some((key, best(&[Guest::Bare])?)),
         Against::Own(metric) => Some(((key.0, key.1, metric), guest)),
+        Against::Card(card) => Some(((card, key.1, key.2), guest)),
         Against::Itself => None,
     };
     let ratio = match other {
@@ -308,6 +351,27 @@ mod tests {
                 assert!(!goals[..at].contains(goal), "{goal:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_virtual_function_is_held_against_its_card_with_the_service_inside() {
+        let goals = goals("igbvf");
+        assert!(goals.iter().all(|goal| goal.key.0 == "igbvf"));
+        let mut results = Results::default();
+        for (card, inside) in [("igb", 100.0), ("igbvf", 96.0)] {
+            let key = (card, WireKind::Tap, kept(Load::Rate));
+            results.add(key, Guest::Inside, sample(1, inside, false));
+            results.add(key, Guest::Wharf, sample(1, 1000.0, false));
+        }
+        let key = ("igbvf", WireKind::Tap, kept(Load::Rate));
+        let goal = goals.iter().find(|goal| goal.key == key).unwrap();
+        let judged = judge(&results, goal).unwrap();
+        assert_eq!((judged.own, judged.ratio.value), (Guest::Inside, 0.96));
+        assert_eq!(judged.verdict, Verdict::Aim);
+        results.add(key, Guest::Inside, sample(1, 92.0, false));
+        assert_eq!(judge(&results, goal).unwrap().verdict, Verdict::Missed);
+        // Linux has no share in it, but the row is told beside Linux's.
+        assert!(is_told("igbvf", "tap", &key.2.to_string()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! of `make qemu`, but for where the console and the ports are.
 
 use super::lab::{Lab, linux};
-use super::metric::{Guest, WireKind};
+use super::metric::{Guest, Neighbour, WireKind};
 use super::namespace::TAP;
 use crate::console::Console;
 use crate::machine::{accept, end};
@@ -10,7 +10,7 @@ use crate::monitor::{Monitor, forwarded_port};
 use crate::wire::GUEST_IP;
 use crate::{During, Outcome};
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ pub const BOOT: Duration = Duration::from_secs(60);
 
 /// The guest's own address.
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+/// Where the second virtual function of a card serves echo, if it does.
+pub const NEIGHBOUR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 16)), 7);
 
 /// Should the benchmark be killed, no guest stays for ever.
 const CPU_SECONDS: u32 = 1800;
@@ -34,6 +37,8 @@ pub enum Role {
         /// What is inside the network server; of Wharf only.
         inside: Option<Service>,
     },
+    /// To serve echo by a virtual function, while a second one does this.
+    Beside(Neighbour),
     /// To send frames of this size as fast as it can, for ever.
     Send(u16),
     /// To count the frames it receives.
@@ -112,8 +117,16 @@ impl Running {
         command.args(["-chardev", "file,id=com1,path=/dev/fd/1"]);
         command.args(["-serial", "chardev:com1", "-chardev"]);
         command.arg(format!("socket,id=mon,host=127.0.0.1,port={monitor_port}"));
-        command.args(["-mon", "chardev=mon,mode=control", "-device"]);
-        command.arg(format!("{},netdev=n0,addr=3,romfile=", lab.nic.device));
+        command.args(["-mon", "chardev=mon,mode=control"]);
+        let slot = match lab.nic.is_virtual() {
+            true => {
+                command.args(["-device", "pcie-root-port,id=rp0,chassis=1,addr=3"]);
+                "bus=rp0"
+            }
+            false => "addr=3",
+        };
+        command.arg("-device");
+        command.arg(format!("{},netdev=n0,{slot},romfile=", lab.nic.device));
         command.arg("-kernel").arg(&image.kernel);
         if let Some(module) = &image.module {
             command.arg("-initrd").arg(module);

@@ -73,6 +73,7 @@ fn judged(results: &Results, key: Key) -> Vec<Value> {
             let against = match goal.against {
                 Against::Itself => "itself".to_owned(),
                 Against::Own(metric) => metric.to_string(),
+                Against::Card(card) => card.to_owned(),
                 _ => judged.other?.name().to_owned(),
             };
             Some(json!({

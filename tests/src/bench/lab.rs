@@ -2,7 +2,7 @@
 
 use super::files::{BIG, File, INDEX};
 use super::guest::{Role, Service};
-use super::metric::Guest;
+use super::metric::{Guest, Neighbour};
 use super::options::Options;
 use crate::nic::Nic;
 use crate::suite::repository;
@@ -102,8 +102,10 @@ impl Lab<'_> {
             Guest::Client => return Err("there is no guest".into()),
         };
         let (append, ready) = match guest {
-            Guest::Wharf | Guest::Inside => wharf(role),
-            Guest::Bare | Guest::Client => bare(role).ok_or("the bare guest counts nothing")?,
+            Guest::Wharf | Guest::Inside => wharf(role, self.nic.is_virtual()),
+            Guest::Bare | Guest::Client => {
+                bare(role).ok_or("the bare guest does nothing of the kind")?
+            }
             Guest::Epoll | Guest::EpollBzImage => self.linux(role, "http=epoll"),
             Guest::Tuned => self.linux(role, "http=epoll tuned"),
             Guest::Nginx | Guest::NginxBzImage => self.linux(role, "http=nginx"),
@@ -120,6 +122,7 @@ impl Lab<'_> {
         let (what, ready) = match role {
             Role::Serve { big: true, .. } => ("big".to_owned(), "serving"),
             Role::Serve { big: false, .. } => (String::new(), "serving"),
+            Role::Beside(neighbour) => (format!("neighbour={}", neighbour.name()), "serving"),
             Role::Send(size) => (format!("send={size}"), "sending"),
             Role::Count => ("count".to_owned(), "counting"),
         };
@@ -147,25 +150,54 @@ impl Lab<'_> {
     }
 }
 
-fn wharf(role: Role) -> (String, &'static str) {
+fn wharf(role: Role, is_virtual: bool) -> (String, &'static str) {
     match role {
         Role::Serve { inside, .. } => {
-            let runs = match inside {
-                None => "",
-                Some(Service::Echo) => "inside=echosrv",
-                Some(Service::Web) => "inside=httpd",
+            // What is not named runs apart; in a stack with a name all is.
+            let runs = match (inside, is_virtual) {
+                (None, false) => "",
+                (Some(Service::Echo), false) => "inside=echosrv",
+                (Some(Service::Web), false) => "inside=httpd",
+                (None, true) => "run=echosrv,run=httpd",
+                (Some(Service::Echo), true) => "inside=echosrv,run=httpd",
+                (Some(Service::Web), true) => "inside=httpd,run=echosrv",
             };
-            (runs.to_owned(), "Waiting for http connections")
+            let words = match is_virtual {
+                true => format!("nic.vfs=1 {},{runs}", stack("web", 0, 15)),
+                false => runs.to_owned(),
+            };
+            (words, "Waiting for http connections")
         }
+        // What sends takes card 0.
+        Role::Beside(Neighbour::Sends) => (
+            format!(
+                "nic.vfs=2,first {},inside=echosrv run=rawsend,60,3600",
+                stack("quiet", 1, 15)
+            ),
+            "rawsend: sending",
+        ),
+        Role::Beside(_) => (
+            format!(
+                "nic.vfs=2 {},inside=echosrv {},inside=echosrv",
+                stack("quiet", 0, 15),
+                stack("loud", 1, 16)
+            ),
+            "bound",
+        ),
         Role::Send(size) => (format!("run=rawsend,{size},3600"), "rawsend: sending"),
         Role::Count => ("run=rawcount".to_owned(), "rawcount: counting"),
     }
+}
+
+/// A stack on a virtual function, at 10.0.2.`host`.
+fn stack(name: &str, function: u8, host: u8) -> String {
+    format!("stack={name},vf={function},ip=10.0.2.{host}/24")
 }
 
 fn bare(role: Role) -> Option<(String, &'static str)> {
     match role {
         Role::Send(size) => Some((size.to_string(), "floor: sending")),
         Role::Serve { .. } => Some(("answer".to_owned(), "floor: answering")),
-        Role::Count => None,
+        Role::Beside(_) | Role::Count => None,
     }
 }

@@ -133,6 +133,28 @@ pub enum Datagrams {
     Answered,
 }
 
+/// What the second virtual function of a card does while the first is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Neighbour {
+    /// Nothing.
+    Silent,
+    /// It echoes datagrams, of which always many are under way.
+    Answers,
+    /// It sends frames of 60 bytes as fast as it can.
+    Sends,
+}
+
+impl Neighbour {
+    /// What it does, in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Neighbour::Silent => "silent",
+            Neighbour::Answers => "answers",
+            Neighbour::Sends => "sends",
+        }
+    }
+}
+
 /// A figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
@@ -172,6 +194,12 @@ pub enum Metric {
         /// What of it.
         what: Datagrams,
     },
+    /// TCP echo of 64 bytes by a virtual function beside another: half of them were back within.
+    BesideP50(Neighbour),
+    /// All but a hundredth of them.
+    BesideP99(Neighbour),
+    /// What the other did meanwhile: datagrams echoed, or frames sent, per second.
+    NeighbourRate(Neighbour),
     /// Raw frames of this many bytes, sent.
     Send(u16),
     /// Raw frames of this many bytes, received.
@@ -189,7 +217,11 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Metric::Boot => "s",
-            Metric::EchoP50 | Metric::EchoP99 | Metric::DatagramP50 => "us",
+            Metric::EchoP50
+            | Metric::EchoP99
+            | Metric::BesideP50(_)
+            | Metric::BesideP99(_)
+            | Metric::DatagramP50 => "us",
             Metric::EchoWorst => "ms",
             Metric::EchoStalls | Metric::EchoLost => "",
             Metric::Bulk | Metric::Download => "MB/s",
@@ -205,7 +237,7 @@ impl Metric {
                 Datagrams::Stalls => "",
                 Datagrams::Rate | Datagrams::Answered => "/s",
             },
-            Metric::Send(_) | Metric::Receive(_) => "/s",
+            Metric::NeighbourRate(_) | Metric::Send(_) | Metric::Receive(_) => "/s",
             Metric::Idle => "core",
             Metric::Memory | Metric::Image => "MiB",
         }
@@ -216,6 +248,7 @@ impl Metric {
         match self {
             Metric::Bulk
             | Metric::Download
+            | Metric::NeighbourRate(_)
             | Metric::Send(_)
             | Metric::Receive(_)
             | Metric::Http {
@@ -289,6 +322,15 @@ impl fmt::Display for Metric {
                     SMALL => write!(f, "UDP echo 64 B frames, {what}"),
                     _ => write!(f, "UDP echo {size} B, {what}"),
                 }
+            }
+            Metric::BesideP50(neighbour) => {
+                write!(f, "TCP echo, neighbour {}, p50", neighbour.name())
+            }
+            Metric::BesideP99(neighbour) => {
+                write!(f, "TCP echo, neighbour {}, p99", neighbour.name())
+            }
+            Metric::NeighbourRate(neighbour) => {
+                write!(f, "neighbour that {}, rate", neighbour.name())
             }
             Metric::Send(size) => write!(f, "raw transmit {size} B"),
             Metric::Receive(size) => write!(f, "raw receive {size} B"),

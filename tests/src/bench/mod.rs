@@ -67,20 +67,20 @@ pub fn run(options: &Options) -> Outcome<bool> {
         repeats: &repeats,
     };
     for round in 1..=options.rounds {
-        for nic in options.nics {
-            let lab = lab(nic);
-            for &wire in &options.wires {
-                let mut guests = guests(options);
-                if round > 1 {
-                    guests.retain(|guest| *guest != Guest::Client);
-                }
-                if round % 2 == 0 {
-                    // What drifts within a round does not always meet the same guest.
-                    guests.reverse();
-                }
-                for guest in guests {
+        for &wire in &options.wires {
+            let (mut guests, mut nics) = (guests(options), options.nics.clone());
+            if round > 1 {
+                guests.retain(|guest| *guest != Guest::Client);
+            }
+            if round % 2 == 0 {
+                // What drifts within a round does not always meet the same guest, or card.
+                guests.reverse();
+                nics.reverse();
+            }
+            for guest in guests {
+                for &nic in &nics {
                     let mut session = Session {
-                        lab: &lab,
+                        lab: &lab(nic),
                         wire,
                         guest,
                         round,
@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> Outcome<bool> {
             }
         }
     }
-    for nic in options.nics {
+    for nic in options.nics.iter().filter(|nic| !nic.is_virtual()) {
         once(&lab(nic), &mut results);
     }
     report(options, &results, load)?;
@@ -152,7 +152,7 @@ fn report(options: &Options, results: &Results, load: Option<String>) -> Outcome
         "Wharf beside Linux on the same emulated cards, medians of {} rounds",
         options.rounds
     );
-    let picture = chart::svg(results, &cards, &title);
+    let picture = chart::svg(results, &drawn(options), &title);
     let mut values = serde_json::to_string_pretty(&json::json(results, host::about(options, load)))
         .map_err(|error| Failure(error.to_string()))?;
     values.push('\n');
@@ -177,8 +177,14 @@ fn tell_ranges(options: &Options) -> Outcome {
     print!("{}", ranges::tables(&records, &cards));
     std::fs::create_dir_all(&options.build)?;
     write(options, "bench-runs.tsv", &record::write(&records))?;
-    let picture = chart::svg_of_ranges(&records, &cards);
+    let picture = chart::svg_of_ranges(&records, &drawn(options));
     write(options, "bench-ranges.svg", &picture)
+}
+
+/// The cards that a chart is of: not their functions.
+fn drawn(options: &Options) -> Vec<&'static str> {
+    let cards = options.nics.iter().filter(|nic| !nic.is_virtual());
+    cards.map(|nic| nic.name).collect()
 }
 
 fn write(options: &Options, name: &str, text: &str) -> Outcome {

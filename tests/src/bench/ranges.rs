@@ -64,9 +64,10 @@ pub fn rows<'a>(records: &'a [Record], card: &str) -> Vec<Row<'a>> {
     rows
 }
 
-/// The newest day of all records; `None` of none.
-pub fn newest_day(records: &[Record]) -> Option<&str> {
-    records.iter().map(Record::day).max()
+/// The newest day of the records of these cards; `None` of none.
+pub fn newest_day<'a>(records: &'a [Record], cards: &[&str]) -> Option<&'a str> {
+    let of_cards = records.iter().filter(|r| cards.contains(&r.card.as_str()));
+    of_cards.map(Record::day).max()
 }
 
 impl<'a> Row<'a> {
@@ -117,20 +118,17 @@ fn range<'a>(times: impl Iterator<Item = (&'a str, f64)>) -> Option<Range> {
 }
 
 /// A table in Markdown for each card, and which runs they are of. Its columns: what was measured;
-/// on the newest day Wharf with services apart; inside; Linux plain; tuned. Then how many times better
+/// on the card's newest day Wharf with services apart; inside; Linux plain; tuned. Then how many times better
 /// Wharf is than plain Linux in all runs, apart; inside, in brackets on how many days; and how
 /// many times better than the better Linux on the newest day.
 pub fn tables(records: &[Record], cards: &[&str]) -> String {
     let mut text = String::new();
-    let Some(newest) = newest_day(records) else {
-        return text;
-    };
     // Writing to a string does not fail.
     for card in cards {
         let rows = rows(records, card);
-        if rows.is_empty() {
+        let Some(newest) = newest_day(records, &[card]) else {
             continue;
-        }
+        };
         let _ = writeln!(
             text,
             "| {} | Wharf | Linux | times plain Linux | times the better Linux |\n\
@@ -246,6 +244,7 @@ fn value(value: f64) -> String {
 mod tests {
     use super::super::record::tests::latency;
     use super::*;
+    use crate::nic::{ALL, FUNCTIONS, Nic};
 
     fn three_days() -> Vec<Record> {
         vec![
@@ -260,7 +259,8 @@ mod tests {
     fn ranges_are_over_all_runs_of_all_days() {
         let records = merge(three_days());
         assert_eq!(records[0].run, "2026-11-25");
-        assert_eq!(newest_day(&records), Some("2026-11-30"));
+        assert_eq!(newest_day(&records, &["e100", "igb"]), Some("2026-11-30"));
+        assert_eq!(newest_day(&records, &["e100"]), None);
         let rows = rows(&records, "igb");
         assert_eq!(rows.len(), 1);
         let apart = rows[0].to_plain(Side::Apart).unwrap();
@@ -309,7 +309,7 @@ mod tests {
         let records = merge(three_days().into_iter().chain(three_days()));
         assert_eq!(records.len(), 4);
         assert_eq!(merge([]), []);
-        assert_eq!(newest_day(&[]), None);
+        assert_eq!(newest_day(&[], &["igb"]), None);
         assert_eq!(tables(&[], &["igb"]), "");
         assert_eq!(rows(&records, "e100"), []);
     }
@@ -317,21 +317,27 @@ mod tests {
     #[test]
     fn the_tables_tell_values_ranges_and_runs() {
         let mut records = merge(three_days());
+        // Each card has a newest day of its own.
         let mut boot = latency("2026-11-26", [0.19, 0.0, 2.5, 0.0]);
         boot.metric = "power-on".to_owned();
+        records.push(boot.clone());
         boot.card = "e100".to_owned();
         records.push(boot);
         let text = tables(&records, &["e100", "igb"]);
         let lines: Vec<&str> = text.lines().collect();
-        // What was not measured on the newest day has its range only.
-        assert_eq!(lines[2], "| power-on (tap) |  |  | 13 (1) |  |");
+        assert_eq!(
+            lines[2],
+            "| power-on (tap) | 0.190 µs | 2.50 µs | 13 (1) | 13 of plain |"
+        );
         assert_eq!(
             lines[6],
             "| TCP echo 64 B, p50 (tap) | 80.0; 40.0 µs | 160; 90.0 µs | \
              2.0 to 2.5 (3); 3.6 to 4.0 (2) | 1.1 to 1.2 of tuned; 2.0 to 2.2 of tuned |"
         );
-        assert_eq!(lines[8], "run of 2026-11-25, Wharf at abc");
-        assert_eq!(lines.len(), 12);
+        // What was not measured on the newest day has its range only.
+        assert_eq!(lines[7], "| power-on (tap) |  |  | 13 (1) |  |");
+        assert_eq!(lines[9], "run of 2026-11-25, Wharf at abc");
+        assert_eq!(lines.len(), 13);
     }
 
     #[test]
@@ -348,9 +354,11 @@ mod tests {
         );
         let days: BTreeSet<&str> = records.iter().map(Record::day).collect();
         assert!(days.len() >= 3, "{days:?}");
-        let cards: Vec<&'static str> = crate::nic::ALL.iter().map(|nic| nic.name).collect();
+        let names = |nics: &'static [Nic]| nics.iter().map(|nic| nic.name);
+        let cards: Vec<&'static str> = names(&ALL).collect();
+        let all: Vec<&'static str> = names(&ALL).chain(names(&FUNCTIONS)).collect();
         let readme = file("README.md");
-        for row in tables(&records, &cards).lines() {
+        for row in tables(&records, &all).lines() {
             assert!(!row.starts_with('|') || readme.contains(row), "{row}");
         }
         for day in days {

@@ -5,7 +5,7 @@
 use super::goals::is_told;
 use super::metric::{Better, Guest};
 use super::stats::four_digits;
-use crate::nic;
+use crate::nic::Nic;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -216,7 +216,7 @@ fn of_run(run: &Value) -> Result<Vec<Record>, String> {
     for (at, figure) in figures.iter().enumerate() {
         let text = |name| text(figure, name).map_err(|why| format!("figure {at}: {why}"));
         let (card, wire, metric) = (text("card")?, text("wire")?, text("metric")?);
-        let Some(nic) = nic::ALL.iter().find(|nic| nic.name == card) else {
+        let Some([nic]) = Nic::named(&card) else {
             return Err(format!("figure {at}: unknown card {card}"));
         };
         if !is_told(nic.name, &wire, &metric) {

@@ -3,18 +3,18 @@
 use super::boot::{first_page, v4};
 use super::files::{BIG, INDEX};
 use super::gauge::{Gauge, Reading, wait_quiet};
-use super::guest::{BOOT, Role, Running, Service, Start};
+use super::guest::{BOOT, NEIGHBOUR, Role, Running, Service, Start};
 use super::lab::Lab;
 use super::load::{self, Plan};
-use super::metric::{Datagrams, Guest, Load, Metric, SMALL, WireKind};
-use super::namespace::segments_resent;
+use super::metric::{Datagrams, Guest, Load, Metric, Neighbour, SMALL, WireKind};
+use super::namespace::{segments_resent, tap_frames};
 use super::options::Task;
 use super::results::{Results, Sample};
 use super::udp::{Echo, per_million};
 use super::{datagrams, download, tcp};
-use crate::{During, Outcome};
+use crate::{During, Outcome, ensure};
 use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Memory in MiB of every guest that is measured.
 pub const MEMORY: u32 = 256;
@@ -24,6 +24,9 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long to wait for the machine to become quiet before a run is repeated.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// Datagrams that a neighbour is asked at once.
+const IN_FLIGHT: usize = 32;
 
 /// Figures of one run.
 pub type Figures = Vec<(Metric, f64)>;
@@ -63,7 +66,7 @@ impl Session<'_> {
     fn is_about(&self, task: Task) -> bool {
         let wire = match task {
             Task::Boot => self.wire == WireKind::User,
-            Task::Idle | Task::Raw => self.wire == WireKind::Tap,
+            Task::Idle | Task::Raw | Task::Neighbour => self.wire == WireKind::Tap,
             Task::Echo | Task::Bulk | Task::Http | Task::Download => self.wire != WireKind::Dgram,
             Task::Udp => self.wire == WireKind::Dgram,
             Task::Memory | Task::Image => false,
@@ -71,6 +74,10 @@ impl Session<'_> {
         let guest = match (task, self.guest) {
             // Beside nginx the same echo server runs as without.
             (Task::Echo | Task::Bulk | Task::Idle | Task::Udp, Guest::Nginx) => false,
+            // Walls between services are what virtual functions are for, so each is in its stack.
+            (Task::Neighbour, guest) => {
+                [Guest::Inside, Guest::Epoll, Guest::Tuned].contains(&guest)
+            }
             // Not what makes the difference.
             (Task::Boot | Task::Idle | Task::Raw, Guest::Inside) => false,
             (Task::Boot, guest) => ![Guest::Tuned, Guest::Bare, Guest::Client].contains(&guest),
@@ -84,7 +91,15 @@ impl Session<'_> {
             (_, Guest::Client) => self.wire != WireKind::User,
             (_, guest) => Guest::WHARF.contains(&guest) || Guest::PEERS.contains(&guest),
         };
-        wire && guest
+        let card = match (task, self.guest) {
+            (Task::Neighbour, _) => self.lab.nic.is_virtual(),
+            // What is of the whole machine, or without a driver, is the same as with the card.
+            (Task::Boot | Task::Idle | Task::Raw, _) | (_, Guest::Bare | Guest::Client) => {
+                !self.lab.nic.is_virtual()
+            }
+            _ => true,
+        };
+        wire && guest && card
     }
 
     fn task(&mut self, task: Task, running: &mut Option<(Role, Running)>) -> Outcome {
@@ -94,6 +109,10 @@ impl Session<'_> {
                 // Its guests want the tap for themselves.
                 *running = None;
                 return self.raw();
+            }
+            Task::Neighbour => {
+                *running = None;
+                return self.beside();
             }
             _ => {}
         }
@@ -119,7 +138,7 @@ impl Session<'_> {
             Task::Download => self.download(guest),
             Task::Idle => self.idle(guest),
             Task::Udp => self.udp(guest),
-            Task::Boot | Task::Raw | Task::Memory | Task::Image => Ok(()),
+            Task::Boot | Task::Neighbour | Task::Raw | Task::Memory | Task::Image => Ok(()),
         }
     }
 
@@ -199,6 +218,49 @@ impl Session<'_> {
             let mut times = datagrams::round_trips(guest.echo, duration)?;
             let figure = (Metric::DatagramP50, times.percentile(0.5) / 1e3);
             Ok((vec![figure], gauge.read()?))
+        })
+    }
+
+    /// The first virtual function beside the second, and what that does.
+    fn beside(&mut self) -> Outcome {
+        for role in [Neighbour::Answers, Neighbour::Sends] {
+            let guest = self.start(Role::Beside(role))?;
+            if role == Neighbour::Answers {
+                self.beside_one(&guest, Neighbour::Silent)?;
+            }
+            self.beside_one(&guest, role)?;
+        }
+        Ok(())
+    }
+
+    fn beside_one(&mut self, guest: &Running, neighbour: Neighbour) -> Outcome {
+        let duration = self.seconds(10.0, 2.0);
+        let what = format!("neighbour {}: echo p50, p99", neighbour.name());
+        self.take(&what, Some(guest.pid()), |_, gauge| {
+            let start = Instant::now();
+            let sent = tap_frames()?.0;
+            let echo = || tcp::round_trips(guest.echo, duration);
+            let (mut times, answered) = match neighbour {
+                Neighbour::Answers => datagrams::flooded(NEIGHBOUR, IN_FLIGHT, echo)?,
+                _ => (echo()?, 0),
+            };
+            let reading = gauge.read()?;
+            let count = match neighbour {
+                Neighbour::Silent => None,
+                Neighbour::Answers => Some(answered),
+                // Each echo is a frame, too.
+                Neighbour::Sends => Some(tap_frames()?.0 - sent - times.count() as u64),
+            };
+            let mut figures = vec![
+                (Metric::BesideP50(neighbour), times.percentile(0.5) / 1e3),
+                (Metric::BesideP99(neighbour), times.percentile(0.99) / 1e3),
+            ];
+            if let Some(count) = count {
+                let rate = count as f64 / start.elapsed().as_secs_f64();
+                ensure(rate > 0.0, || "the neighbour did nothing".to_owned())?;
+                figures.push((Metric::NeighbourRate(neighbour), rate));
+            }
+            Ok((figures, reading))
         })
     }
 

@@ -138,6 +138,7 @@ fn against(goal: &Goal, judged: Judged) -> Option<String> {
     match (goal.against, judged.other) {
         (Against::Itself, _) => None,
         (Against::Own(metric), _) => Some(format!("of its own {metric}")),
+        (Against::Card(card), _) => Some(format!("of {card}")),
         (Against::Bare(Some(rate)), Some(guest)) => {
             Some(format!("of {}; or {rate} /s", guest.name()))
         }
