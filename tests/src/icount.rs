@@ -161,9 +161,7 @@ fn count(bench: &Bench) -> Outcome<Costs> {
     let image = workloads::image(bench)?;
     let mut costs = Costs::new();
     for run in 1..=RUNS + RUNS_MORE {
-        for (append, workloads) in workloads::SCENES {
-            let mut setup = Setup::on_wire(append).from_image(image.clone());
-            setup.icount = true;
+        for (setup, workloads) in workloads::scenes(bench.nic, &image) {
             let mut scene = Scene::boot(bench, &setup)?;
             for workload in workloads {
                 let what = format!("{}, run {run}", workload.name);

@@ -8,7 +8,6 @@ mod functions;
 mod list;
 
 use crate::icount::{Scene, workloads};
-use crate::machine::Setup;
 use crate::options::Options;
 use crate::report::{Report, Tally};
 use crate::suite::{self, Bench, repository};
@@ -60,9 +59,7 @@ fn count(bench: &Bench, card: Need, kernel: &mut Busy, programs: &mut Busy) -> O
         .collect::<Outcome<Vec<_>>>()?;
     let log = bench.dir.join("blocks.log");
     let mut place = 0;
-    for (append, workloads) in workloads::SCENES {
-        let mut setup = Setup::on_wire(append).from_image(image.clone());
-        setup.icount = true;
+    for (setup, workloads) in workloads::scenes(bench.nic, &image) {
         let mut scene = Scene::boot(bench, &setup)?;
         scene.blocks = Some(log.clone());
         for workload in workloads {

@@ -6,7 +6,8 @@
 use super::{BEAT_US, Cost, LONG_BEAT_US, Scene};
 use crate::connection::{Connection, SEGMENT_MAX};
 use crate::frames::Packet;
-use crate::machine::{Image, PATIENCE};
+use crate::machine::{Image, PATIENCE, Setup};
+use crate::nic::{FUNCTIONS, Nic};
 use crate::suite::Bench;
 use crate::wire::Wire;
 use crate::{During, Outcome, ensure, pattern, same_bytes};
@@ -35,8 +36,21 @@ pub struct Workload {
     pub count: fn(&mut Scene) -> Outcome<Cost>,
 }
 
-/// All of them, by the kernel command line of the machine that they are counted in.
-pub const SCENES: [(&str, &[Workload]); 6] = [
+/// The machines that are counted in with a card, and what in each.
+pub fn scenes(nic: &Nic, image: &Image) -> Vec<(Setup, &'static [Workload])> {
+    let has_functions = FUNCTIONS.iter().any(|other| other.physical() == nic.name);
+    let on_functions = if has_functions { &ON_FUNCTION[..] } else { &[] };
+    let setup = |&(append, workloads): &(&str, &'static [Workload])| {
+        let mut setup = Setup::on_wire(append).from_image(image.clone());
+        setup.icount = true;
+        setup.behind_port = append.starts_with("nic.vfs=");
+        (setup, workloads)
+    };
+    SCENES.iter().chain(on_functions).map(setup).collect()
+}
+
+/// Of all cards, by the kernel command line.
+const SCENES: [(&str, &[Workload]); 6] = [
     ("", APART),
     ("inside=echosrv", ECHO_INSIDE),
     ("inside=httpd", WEB_INSIDE),
@@ -45,8 +59,26 @@ pub const SCENES: [(&str, &[Workload]); 6] = [
     (SHARED_BY_64, &[SHARED_ECHO_BY_64]),
 ];
 
+/// Of cards that have virtual functions.
+const ON_FUNCTION: [(&str, &[Workload]); 2] = [
+    (
+        "nic.vfs=1 stack=a,vf=0,ip=10.0.2.15/24,inside=echosrv,run=httpd",
+        ECHO_ON_FUNCTION,
+    ),
+    (
+        "nic.vfs=1 stack=a,vf=0,ip=10.0.2.15/24,inside=httpd,run=echosrv",
+        WEB_ON_FUNCTION,
+    ),
+];
+
 /// Counts that must not be more than so many times others.
-pub const RATIOS: [(&str, &str, f64); 4] = [
+pub const RATIOS: [(&str, &str, f64); 9] = [
+    // A virtual function with a stack of its own is as good as the card.
+    ("udp-echo-vf", "udp-echo-inside", 1.05),
+    ("tcp-echo-vf", "tcp-echo-inside", 1.05),
+    ("http-kept-alive-vf", "http-kept-alive-inside", 1.05),
+    ("http-connection-vf", "http-connection-inside", 1.05),
+    ("download-mib-vf", "download-mib-inside", 1.1),
     // A frame of a part of a card is copied, each way.
     ("udp-echo-shared", "udp-echo", 1.35),
     ("download-mib-shared", "download-mib", 1.35),
@@ -138,6 +170,34 @@ const WEB_INSIDE: &[Workload] = &[
     },
     Workload {
         name: "download-mib-inside",
+        count: download,
+    },
+];
+
+/// With the echo server inside the network server of a virtual function.
+const ECHO_ON_FUNCTION: &[Workload] = &[
+    Workload {
+        name: "udp-echo-vf",
+        count: udp_echo,
+    },
+    Workload {
+        name: "tcp-echo-vf",
+        count: tcp_echo,
+    },
+];
+
+/// With the web server there.
+const WEB_ON_FUNCTION: &[Workload] = &[
+    Workload {
+        name: "http-kept-alive-vf",
+        count: http_kept_alive,
+    },
+    Workload {
+        name: "http-connection-vf",
+        count: http_connection,
+    },
+    Workload {
+        name: "download-mib-vf",
         count: download,
     },
 ];

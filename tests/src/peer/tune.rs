@@ -38,14 +38,19 @@ pub fn tune(interface: &str) -> Result<String, Error> {
     }
     let usecs = interrupt_at_once(interface)?;
     Ok(match usecs {
-        Some(before) => format!("busy polling {BUSY} us, rx-usecs 0 instead of {before}"),
+        Some((now, before)) => {
+            format!("busy polling {BUSY} us, rx-usecs {now} instead of {before}")
+        }
         None => format!("busy polling {BUSY} us, no rx-usecs to set"),
     })
 }
 
+/// The shortest delay that igbvf can set, which it says instead of 0.
+const SHORTEST: u32 = 1;
+
 /// Has the card interrupt for each received frame without delay. Returns the microseconds
-/// that were set before; `None` if the card's driver has no such setting.
-fn interrupt_at_once(interface: &str) -> Result<Option<u32>, Error> {
+/// that are set now, and those before; `None` if the card's driver has no such setting.
+fn interrupt_at_once(interface: &str) -> Result<Option<(u32, u32)>, Error> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let mut coalesce: Coalesce = [0; 23];
     coalesce[0] = ETHTOOL_GCOALESCE;
@@ -62,7 +67,7 @@ fn interrupt_at_once(interface: &str) -> Result<Option<u32>, Error> {
     coalesce[RX_USECS] = before;
     ethtool(socket.as_fd(), interface, &mut coalesce)?;
     match coalesce[RX_USECS] {
-        0 => Ok(Some(before)),
+        now @ ..=SHORTEST => Ok(Some((now, before))),
         usecs => Err(Error::other(format!("rx-usecs is still {usecs}"))),
     }
 }
