@@ -1,6 +1,6 @@
 //! Virtual functions (VFs): how those of a card are turned on, and who drives them.
 
-use super::{AttachError, Attaching, Taken, for_ever};
+use super::{AttachError, Attaching, Taken, affordable, for_ever};
 use crate::arch::bus::MachineBus;
 use crate::arch::timer;
 use crate::dma::Arena;
@@ -103,7 +103,9 @@ fn attach_igbvf(
         Interrupts::MsiX(vectors) => vectors.count.into(),
         _ => 0,
     };
-    let mut config = igb::Config::small(igb::InterruptMode::MsiX { vectors });
+    let mode = igb::InterruptMode::MsiX { vectors };
+    let (long, short) = (igb::Config::long(mode), igb::Config::small(mode));
+    let mut config = affordable(&[long, short], igb::Config::least(mode));
     if attaching.options.jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }
