@@ -9,7 +9,8 @@ use crate::igb::{Host, Igb, vf_address};
 use crate::model::igb::{Behaviour, IgbBus, IgbModel};
 use crate::model::{Model, Pace, Rng};
 use crate::{
-    Bus, BusAddr, Error, Events, Filters, Link, MacAddress, Nic, ReceiveInfo, SendOptions,
+    Bus, BusAddr, Error, Events, Filters, FrameBuffers, Link, MacAddress, Nic, Outgoing,
+    ReceiveInfo, SendOptions, Tail,
 };
 use spin::Mutex;
 use std::boxed::Box;
