@@ -27,6 +27,7 @@ impl Attaching {
             return Vec::new();
         }
         let Some(capability) = SrIov::of(config, function) else {
+            log::warn!("{}: it has no virtual functions", function.address);
             return Vec::new();
         };
         let port = functions.iter().find(|port| match port.header {
