@@ -60,12 +60,14 @@ ifneq ($(filter run=chatd,$(CMDLINE)),)
 override FORWARD := $(CHAT_PORT):6667 $(FORWARD)
 endif
 
-# Several stacks on the card, each with an address of its own: see scripts/stacks.
-ifdef STACKS
-STACK_WORDS := $(shell scripts/stacks words '$(STACKS)' '$(STACK_PORT)')
-$(if $(STACK_WORDS),,$(error STACKS=$(STACKS): it can be 1 to 16))
+# Several stacks on the card and on its virtual functions, each with an address of its own: see
+# scripts/stacks.
+ifneq ($(STACKS)$(VFS),)
+ALL_STACKS := '$(or $(STACKS),1)' '$(or $(VFS),0)' '$(STACK_PORT)'
+STACK_WORDS := $(shell scripts/stacks words $(ALL_STACKS))
+$(if $(STACK_WORDS),,$(error STACKS=$(STACKS) can be 1 to 16, and VFS=$(VFS) 0 to 7))
 override CMDLINE := $(strip $(STACK_WORDS) $(CMDLINE))
-override FORWARD := $(strip $(shell scripts/stacks forward '$(STACKS)' '$(STACK_PORT)') $(FORWARD))
+override FORWARD := $(strip $(shell scripts/stacks forward $(ALL_STACKS)) $(FORWARD))
 endif
 
 QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
@@ -103,6 +105,7 @@ help:
 	@echo '           MODULE=attackers  the image that the programs of user/attackers are in, too'
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           STACKS=1 to 16  stacks that share the card, with the ports from STACK_PORT= on'
+	@echo '           VFS=0 to 7  virtual functions of the igb, with a stack on each, at the ports that follow'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
 	@echo '           CASES="WORD ..." for grade, test and soak: those with a WORD in their name alone'
 	@echo '           SEED=number and MINUTES=number for soak: what it chooses by, how long it takes'

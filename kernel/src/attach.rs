@@ -255,17 +255,13 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
         moderation_us,
         ..
     } = attaching.options;
-    let mut config = igb::Config::new(mode);
     // All queues want 10 MiB; where that is much, fewer buffers or one queue must do.
-    for smaller in [
+    let (all, some, one) = (
+        igb::Config::new(mode),
         igb::Config::medium(mode),
         igb::Config::small(mode),
-        igb::Config::least(mode),
-    ] {
-        if !config.arena_size().is_ok_and(Arena::is_affordable) {
-            config = smaller;
-        }
-    }
+    );
+    let mut config = affordable(&[all, some, one], igb::Config::least(mode));
     config.moderation_us = moderation_us;
     if jumbo {
         config.frame_max = igb::FRAME_JUMBO;
@@ -293,6 +289,12 @@ fn attach_igb(attaching: &mut Attaching, function: &Function) -> Result<Taken, A
         interrupts,
         host,
     })
+}
+
+/// The first of these whose arena leaves enough memory to programs, or else `least`.
+fn affordable(configs: &[igb::Config], least: igb::Config) -> igb::Config {
+    let is_affordable = |config: &&igb::Config| config.arena_size().is_ok_and(Arena::is_affordable);
+    *configs.iter().find(is_affordable).unwrap_or(&least)
 }
 
 /// The memory of a driver, or of what it shares. Cards are never detached, so it is not given back.

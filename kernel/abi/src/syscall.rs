@@ -66,7 +66,8 @@ crate::numbered! {
         /// [`crate::endpoint::Filter`]s; with none it is the whole card. Returns the endpoint's
         /// number, which all other calls take. [`crate::Error::Busy`] if the card, or a part that
         /// is to be the whole, is taken; [`crate::Error::FilterOverlaps`] if a frame that one of the
-        /// filters describes is another endpoint's: the other's filter is then where the first was.
+        /// filters describes is another endpoint's: the other's filter is then where the first was;
+        /// [`crate::Error::NotSupported`] for a station that the card cannot receive for.
         NicAttach = 18,
         /// `(endpoint, \&mut NicInfo)`: name, MAC address, link and limits of an endpoint.
         NicInfo = 19,

@@ -1,6 +1,6 @@
 //! Virtual functions (VFs): how those of a card are turned on, and who drives them.
 
-use super::{AttachError, Attaching, Taken, for_ever};
+use super::{AttachError, Attaching, Taken, affordable, for_ever};
 use crate::arch::bus::MachineBus;
 use crate::arch::timer;
 use crate::dma::Arena;
@@ -27,6 +27,7 @@ impl Attaching {
             return Vec::new();
         }
         let Some(capability) = SrIov::of(config, function) else {
+            log::warn!("{}: it has no virtual functions", function.address);
             return Vec::new();
         };
         let port = functions.iter().find(|port| match port.header {
@@ -103,7 +104,9 @@ fn attach_igbvf(
         Interrupts::MsiX(vectors) => vectors.count.into(),
         _ => 0,
     };
-    let mut config = igb::Config::small(igb::InterruptMode::MsiX { vectors });
+    let mode = igb::InterruptMode::MsiX { vectors };
+    let (long, short) = (igb::Config::long(mode), igb::Config::small(mode));
+    let mut config = affordable(&[long, short], igb::Config::least(mode));
     if attaching.options.jumbo {
         config.frame_max = igb::FRAME_JUMBO;
     }

@@ -205,13 +205,14 @@ impl<M: Shared> Cards<M> {
         let holder = match is_whole {
             true => Holder::Nobody,
             false => {
-                // Each tenant may have a station of its own. A card that cannot receive for others
-                // serves those that have the card's.
-                let _ = nic.set_filters(&Filters {
+                // Each tenant may have a station of its own, unless the card cannot receive for others,
+                // as a virtual function.
+                let filters = Filters {
                     promiscuous: true,
                     ..Filters::default()
-                });
-                Holder::Tenants(Switch::new(nic.frame_area()))
+                };
+                let takes_others = nic.set_filters(&filters).is_ok();
+                Holder::Tenants(Switch::new(nic.frame_area(), takes_others))
             }
         };
         if let Err(error) = nic.start() {
@@ -249,6 +250,10 @@ impl<M: Shared> Cards<M> {
         let (area, tenant) = match &mut card.holder {
             Holder::Tenants(switch) => {
                 let nic = &*card.attached.nic;
+                let mut stations = filters.iter().filter_map(|filter| filter.station);
+                if !switch.takes_others && stations.any(|station| station != nic.facts().mac) {
+                    return Err(wrong(Error::NotSupported));
+                }
                 let own = switch.filters.add(place, filters, nic.facts().mac)?;
                 let made = M::allocate(PAGE_SIZE as usize)
                     .ok_or(no_memory)

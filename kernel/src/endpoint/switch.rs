@@ -20,6 +20,8 @@ type Returns = heapless::Vec<u16, { AT_ONCE + PIECES_MAX }>;
 pub struct Switch {
     /// Who gets which frames.
     pub filters: Filters,
+    /// The card receives what is for other stations than its own.
+    pub takes_others: bool,
     /// The endpoints, a bit each.
     pub tenants: u64,
     /// Those that have frames of which they were not told.
@@ -43,9 +45,10 @@ pub struct Counters {
 
 impl Switch {
     /// A switch without tenants, of a card with its buffers there.
-    pub fn new(area: FrameArea) -> Self {
+    pub fn new(area: FrameArea, takes_others: bool) -> Self {
         Switch {
             filters: Filters::default(),
+            takes_others,
             tenants: 0,
             owed: 0,
             area,

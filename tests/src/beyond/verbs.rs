@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 pub const CASES: &[Case] = &[
     Case::new("make qemu FORWARD= leads to more ports", forward).once(),
     Case::new("make qemu STACKS=2 leads to two stacks", stacks).once(),
+    Case::new("make qemu VFS=2 leads to three functions", functions).only("igb"),
     Case::new("gdb shows variables and callers, DEBUG=1", debugger).once(),
 ];
 
@@ -154,26 +155,50 @@ fn forward(bench: &Bench) -> Outcome {
 }
 
 fn stacks(bench: &Bench) -> Outcome {
+    led_to(
+        bench,
+        "STACKS=2",
+        &["nets0", "nets1"],
+        &["\"pci\":", "\"pci\":"],
+    )
+}
+
+/// Each page says which function of the card answered.
+fn functions(bench: &Bench) -> Outcome {
+    let functions = ["01:00.0", "01:10.0", "01:10.2"].map(|pci| format!("\"pci\":\"{pci}\""));
+    let functions = functions.each_ref().map(String::as_str);
+    led_to(bench, "VFS=2", &["nets0", "netvf0", "netvf1"], &functions)
+}
+
+/// `make qemu` with this variable starts these servers, and says where their pages are, whose status has
+/// these words.
+fn led_to(bench: &Bench, variable: &str, servers: &[&str], words: &[&str]) -> Outcome {
     let ports = ports(&["ECHO_PORT", "HTTP_PORT", "STACK_PORT"])?;
     let mut variables: Vec<String> = ports.iter().map(|(_, variable)| variable.clone()).collect();
-    variables.push("STACKS=2".to_owned());
+    variables.push(variable.to_owned());
     let mut qemu = Make::start(bench, "qemu", &variables)?;
     let output = &qemu.output;
     output.wait_prefix("Wharf starts in QEMU", LONG)?;
-    for server in ["netd: nets0 is ", "netd: nets1 is "] {
-        output.wait_prefix(server, PATIENCE)?;
+    for server in servers {
+        output.wait_prefix(&format!("netd: {server} is "), PATIENCE)?;
     }
-    output.wait_times("Waiting for http connections...", 2, PATIENCE)?;
-    for (port, _) in &ports[1..] {
+    output.wait_times("Waiting for http connections...", servers.len(), PATIENCE)?;
+    let (first, others) = (ports[1].0, ports[2].0..);
+    for (port, words) in [first].into_iter().chain(others).zip(words) {
         let address = format!("http://localhost:{port}/");
         let lines = output.lines();
         ensure(lines.iter().any(|line| line.ends_with(&address)), || {
             format!("{address} was not announced")
         })?;
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).during("connecting")?;
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).during("connecting")?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let page = http::Connection::new(stream).get("/", "")?.expect(200);
-        page.during(&address)?;
+        let mut client = http::Connection::new(stream);
+        client.get("/", "")?.expect(200).during(&address)?;
+        let status = client.get("/status.json", "")?.expect(200)?.body;
+        let status = String::from_utf8_lossy(&status);
+        ensure(status.contains(words), || {
+            format!("{address}: no {words} in {status}")
+        })?;
     }
     qemu.type_last("\x01x").during("Ctrl-a x")?;
     qemu.wait(PATIENCE).during("QEMU")
@@ -340,19 +365,34 @@ mod tests {
         let words = "stack=s0,ip=10.0.2.15/24,run=httpd,run=echosrv \
                      stack=s1,ip=10.0.2.16/24,run=httpd,run=echosrv ";
         assert_eq!(
-            script("stacks", &["words", "2", "9"]),
+            script("stacks", &["words", "2", "0", "9"]),
             (0, words.to_owned())
         );
         let ports = "9:10.0.2.16:80 10:10.0.2.17:80 ";
         assert_eq!(
-            script("stacks", &["forward", "3", "9"]),
+            script("stacks", &["forward", "3", "0", "9"]),
             (0, ports.to_owned())
         );
-        for wrong in ["0", "17", "x", "", "1 "] {
-            let (code, text) = script("stacks", &["words", wrong, "9"]);
+        let words = "nic.vfs=2 stack=s0,ip=10.0.2.15/24,run=httpd,run=echosrv \
+                     stack=vf0,vf=0,ip=10.0.2.16/24,inside=httpd \
+                     stack=vf1,vf=1,ip=10.0.2.17/24,inside=httpd ";
+        for (what, expected) in [("words", words), ("forward", ports)] {
+            let all = script("stacks", &[what, "1", "2", "9"]);
+            assert_eq!(all, (0, expected.to_owned()));
+        }
+        for (stacks, functions, can_be) in [
+            ("0", "0", "1 to 16"),
+            ("17", "0", "1 to 16"),
+            ("x", "0", "1 to 16"),
+            ("", "0", "1 to 16"),
+            ("1 ", "0", "1 to 16"),
+            ("1", "8", "0 to 7"),
+            ("1", "", "0 to 7"),
+        ] {
+            let (code, text) = script("stacks", &["words", stacks, functions, "9"]);
             assert!(
-                code == 2 && text.contains("it can be 1 to 16"),
-                "{wrong}: {text}"
+                code == 2 && text.contains(&format!("it can be {can_be}")),
+                "{stacks}, {functions}: {text}"
             );
         }
     }

@@ -30,9 +30,9 @@ pub fn run(
     if site.is_empty() {
         println!("httpd: no files in {ROOT}: every page will be missing");
     }
-    let chip = OnceCell::new();
+    let card = OnceCell::new();
     let mut server = Server::new(site, move || {
-        status(find, &chip).unwrap_or_else(|error| format!("error {error}\n"))
+        status(find, &card).unwrap_or_else(|error| format!("error {error}\n"))
     });
     loop {
         let network = find().context("no network server")?;
@@ -47,18 +47,19 @@ pub fn run(
     }
 }
 
-/// What the network server tells of itself, and the name of its card's chip, which is asked for
+/// What the network server tells of itself, and the chip and the place of its card, which are asked for
 /// once.
-fn status(find: impl Fn() -> Result<socket::Server>, chip: &OnceCell<String>) -> Result<String> {
+fn status(find: impl Fn() -> Result<socket::Server>, card: &OnceCell<String>) -> Result<String> {
     let network = find()?;
     let mut text = network.status()?;
-    if chip.get().is_none() {
-        let card = network.card()?;
-        let line = card.lines().find(|line| line.starts_with("chip "));
+    if card.get().is_none() {
+        let told = network.card()?;
+        let is_wanted = |line: &&str| line.starts_with("chip ") || line.starts_with("pci ");
+        let lines = told.lines().filter(is_wanted);
         // It is empty before the first answer only: nobody else sets it.
-        let _ = chip.set(format!("{}\n", line.ok_or(Error::Malformed)?));
+        let _ = card.set(lines.map(|line| format!("{line}\n")).collect());
     }
-    text.extend(chip.get().map(String::as_str));
+    text.extend(card.get().map(String::as_str));
     Ok(text)
 }
 

@@ -268,6 +268,9 @@ fn share(
             "frames to {} of card {number} are another stack's",
             config.address
         )),
+        Error::NotSupported => Failure::Always(alloc::format!(
+            "mac=: card {number} receives nothing for other stations"
+        )),
         error => untaken(number, error),
     })
 }

@@ -133,7 +133,14 @@ impl<B: Bus> Chip for I82576<B> {
 
     fn queue(&mut self, frames: &[Outgoing], buffers: &mut Buffers) -> (usize, Result<(), Error>) {
         let Rings { csr, sender, .. } = &mut self.rings;
-        sender.queue(csr, frames, buffers)
+        let own = match &self.kind {
+            Kind::Physical(_) => frames.len(),
+            Kind::Virtual(function) => function.own(csr, frames),
+        };
+        match sender.queue(csr, &frames[..own], buffers) {
+            (sent, Ok(())) if sent < frames.len() => (sent, Err(Error::BadSource)),
+            outcome => outcome,
+        }
     }
 
     fn kick(&mut self) -> Result<(), Error> {

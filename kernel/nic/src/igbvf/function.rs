@@ -5,14 +5,18 @@ use super::filters::Wanted;
 use super::mailbox::Mailbox;
 use super::statistics::Statistics;
 use crate::chip::Status;
+use crate::igb::csr::Csr;
 use crate::igb::interrupts::Function;
 use crate::igb::rings::Rings;
 use crate::igb::role::Role;
 use crate::igb::{mail, regs};
-use crate::{Bus, Error, Filters, Link, MacAddress};
+use crate::{Bus, Error, Filters, Link, MacAddress, Outgoing};
+use core::ops::Range;
 
 /// The VF must be left alone so long after a reset (§4.2.1.6.1, as the card).
 const RESET_US: u32 = 1_000;
+/// Where a frame has its source address.
+const SOURCE: Range<usize> = 6..12;
 /// Frames that are longer than this must be asked for.
 const FRAME_USUAL: usize = 1514;
 
@@ -53,6 +57,22 @@ impl Virtual {
     /// The station address.
     pub fn mac(&self) -> MacAddress {
         self.mac
+    }
+
+    /// How many of these frames, from the first on, have the function's own source address. The card looks,
+    /// too (§7.10.3.9), but QEMU's does not. A frame that ends before its source has none.
+    pub fn own<B: Bus>(&self, csr: &mut Csr<B>, frames: &[Outgoing]) -> usize {
+        let [a, b, c, d, e, f] = self.mac;
+        let own = (u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f]));
+        let is_own = |frame: &&Outgoing| match csr.frames.buffer(frame.buffer) {
+            Some((offset, _)) if frame.len >= SOURCE.end => {
+                let source = offset + SOURCE.start;
+                (csr.bus.load16(source), csr.bus.load32(source + 2)) == own
+            }
+            // A buffer that there is not is refused where it is looked for.
+            _ => frame.tail.is_none(),
+        };
+        frames.iter().take_while(is_own).count()
     }
 
     /// Resets the function, and has the PF let it work. Returns its station address.

@@ -51,6 +51,48 @@ fn a_card_has_one_owner_or_several_tenants() {
     }
 }
 
+/// A card with a virtual function, the driver of the card, and what serves the function.
+fn hosting() -> (
+    igb::IgbModel,
+    Igb<igb::IgbBus>,
+    nic::igb::SharedHost<igb::IgbBus>,
+) {
+    let mode = InterruptMode::MsiX { vectors: 10 };
+    let config = Config {
+        vfs: 1,
+        ..Config::small(mode)
+    };
+    let arena = config.arena_size().unwrap();
+    let model = igb::IgbModel::new(igb::Behaviour::Silicon, Pace::Doorbell, 1, MAC, arena, mode);
+    model.set_vfs(1, arena);
+    model.set_vf_master(0, true);
+    let host = nic::igb::Host::new(model.bus(), &config).unwrap();
+    let host = Box::leak(Box::new(spin::Mutex::new(host)));
+    let pf = Igb::hosting(model.bus(), config, host).unwrap();
+    (model, pf, host)
+}
+
+#[test]
+fn a_virtual_function_is_shared_by_stacks_with_its_station_only() {
+    let (model, _, host) = hosting();
+    let bus = model.vf_bus(0).meanwhile(|| host.lock().attend());
+    let config = Config::small(InterruptMode::MsiX { vectors: 3 });
+    let place = bus.bus_addr(0);
+    let vf = nic::igbvf::driver(bus, config).unwrap();
+    let own = vf.facts().mac;
+    let mut world = World::new(Box::leak(Box::new(vf)), place, model.clone(), || false);
+    let tenants = [(); 3].map(|()| world.start(PLENTY));
+    let of = |station, host| Filter {
+        station: Some(station),
+        ..at(host)
+    };
+    assert_eq!(world.attach(tenants[0], &[at(1)]), Ok(0));
+    assert_eq!(world.attach(tenants[1], &[of(own, 2)]), Ok(0));
+    let other = [2, 0, 0, 0, 0, 7];
+    let refused = world.attach(tenants[2], &[at(3), of(other, 4)]);
+    assert_eq!(refused, wrong(Error::NotSupported));
+}
+
 #[test]
 fn a_card_that_nobody_has_serves_its_virtual_functions_once_a_second() {
     /// Registers of a VF, and bits of its mailbox (82576 datasheet §8.14.1).
@@ -61,17 +103,7 @@ fn a_card_that_nobody_has_serves_its_virtual_functions_once_a_second() {
     const LOCK: u32 = 4;
     const ANSWERED: u32 = 0x10;
     const RESET: u32 = 1;
-    let mode = InterruptMode::MsiX { vectors: 10 };
-    let config = Config {
-        vfs: 1,
-        ..Config::small(mode)
-    };
-    let arena = config.arena_size().unwrap();
-    let model = igb::IgbModel::new(igb::Behaviour::Silicon, Pace::Doorbell, 1, MAC, arena, mode);
-    model.set_vfs(1, arena);
-    let host = nic::igb::Host::new(model.bus(), &config).unwrap();
-    let host = Box::leak(Box::new(spin::Mutex::new(host)));
-    let pf = Igb::hosting(model.bus(), config, host).unwrap();
+    let (model, pf, _) = hosting();
     let place = model.bus().bus_addr(0);
     let mut world = World::new(Box::leak(Box::new(pf)), place, model.clone(), || false);
     let mut vf = model.vf_bus(0);

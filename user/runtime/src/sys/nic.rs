@@ -19,7 +19,7 @@ const CARDS_MAX: usize = u64::BITS as usize;
 /// [`Error::NotFound`] if there is no such card, [`Error::NotPermitted`] without the right to it,
 /// [`Error::Busy`] if it, or a part of what is to be the whole, is taken, [`Error::FilterOverlaps`] with
 /// the other's filter in the place of the first, [`Error::InvalidArgument`] for a filter that no frame
-/// meets, [`Error::TooLong`] for too many, [`Error::NoMemory`], [`Error::QuotaExceeded`].
+/// meets, [`Error::NotSupported`] for a station that the card cannot receive for, [`Error::TooLong`] for too many, [`Error::NoMemory`], [`Error::QuotaExceeded`].
 pub fn nic_attach(card: u8, filters: &mut [Filter]) -> Result<u8> {
     let mut bytes = [[0; Filter::SIZE]; FILTERS_MAX];
     let written = bytes.get_mut(..filters.len()).ok_or(Error::TooLong)?;

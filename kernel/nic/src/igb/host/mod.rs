@@ -177,7 +177,7 @@ impl<B: Bus> Host<B> {
 
     /// Serves its VFs for somebody who waits for that. A card that is gone, the PF's driver notices itself.
     pub fn attend(&mut self) {
-        let _ = self.serve();
+        let _ = self.work(false);
     }
 
     /// All mailboxes may interrupt.
@@ -195,7 +195,7 @@ impl<B: Bus> Host<B> {
         }
         self.listen();
         self.see_link()?;
-        self.work(true)
+        self.work(true).map(drop)
     }
 
     /// The link has changed, or may have.
@@ -212,20 +212,27 @@ impl<B: Bus> Host<B> {
 
     /// A mailbox, or the reset of a VF, has interrupted.
     pub(super) fn serve(&mut self) -> Result<(), Error> {
-        self.work(false)
+        let has_worked = self.work(false)?;
+        self.vain += u32::from(!has_worked);
+        if self.vain > VAIN {
+            self.csr.write(regs::IMC, regs::ICR_VMMB);
+            self.silenced += 1;
+        }
+        Ok(())
     }
 
-    /// Does all that the mailboxes ask for. In a tick, a VF that has the lock of its mailbox loses it.
-    fn work(&mut self, is_tick: bool) -> Result<(), Error> {
+    /// Does all that the mailboxes ask for; whether there was something to do. In a tick, a VF that has the
+    /// lock of its mailbox loses it.
+    fn work(&mut self, is_tick: bool) -> Result<bool, Error> {
         let known = (1 << self.guests.len()) - 1;
         // What comes after these writes interrupts anew.
         let resets = self.csr.read(regs::VFLRE)? & known;
         self.csr.write(regs::VFLRE, resets);
         let mail = self.csr.read(regs::MBVFICR)?;
         self.csr.write(regs::MBVFICR, mail);
-        let mut is_vain = true;
+        let mut has_worked = false;
         for vf in bits(resets) {
-            is_vain &= !self.reset(vf);
+            has_worked |= self.reset(vf);
         }
         for vf in bits(mail >> regs::MBVFICR_ACK_SHIFT & known) {
             self.guests[vf].is_answered = false;
@@ -233,18 +240,13 @@ impl<B: Bus> Host<B> {
         for vf in 0..self.guests.len() {
             self.guests[vf].asks |= mail >> vf & 1 != 0;
             if self.guests[vf].asks {
-                is_vain &= !self.hear(vf, is_tick)?;
+                has_worked |= self.hear(vf, is_tick)?;
             }
             if self.guests[vf].is_owed_notice && !self.guests[vf].is_answered {
                 self.notify(vf, is_tick)?;
             }
         }
-        self.vain += u32::from(is_vain);
-        if self.vain > VAIN {
-            self.csr.write(regs::IMC, regs::ICR_VMMB);
-            self.silenced += 1;
-        }
-        Ok(())
+        Ok(has_worked)
     }
 
     /// A VF was reset. True if that was some work.

@@ -9,7 +9,8 @@ use crate::igb::{Host, Igb, vf_address};
 use crate::model::igb::{Behaviour, IgbBus, IgbModel};
 use crate::model::{Model, Pace, Rng};
 use crate::{
-    Bus, BusAddr, Error, Events, Filters, Link, MacAddress, Nic, ReceiveInfo, SendOptions,
+    Bus, BusAddr, Error, Events, Filters, FrameBuffers, Link, MacAddress, Nic, Outgoing,
+    ReceiveInfo, SendOptions, Tail,
 };
 use spin::Mutex;
 use std::boxed::Box;
@@ -122,12 +123,7 @@ pub(crate) fn guest(
         model: model.clone(),
         pf: Rc::new(RefCell::new(pf)),
     };
-    let bus = Shared {
-        bus: model.vf_bus(VF),
-        model,
-        pf: world.pf.clone(),
-    };
-    let mut nic = igbvf(bus, guest).unwrap();
+    let mut nic = igbvf(bus(&model, &world.pf, VF), guest).unwrap();
     let filters = Filters {
         vlans: Some(vlans),
         ..Filters::default()
@@ -171,62 +167,11 @@ impl Model for Guest {
 }
 
 /// The bus of a VF. While its driver waits, the PF's driver serves its interrupts, as in a kernel.
-struct Shared {
-    bus: IgbBus,
-    model: IgbModel,
-    pf: Pf,
-}
-
-impl Bus for Shared {
-    fn read8(&mut self, register: u32) -> u8 {
-        self.bus.read8(register)
-    }
-    fn read16(&mut self, register: u32) -> u16 {
-        self.bus.read16(register)
-    }
-    fn read32(&mut self, register: u32) -> u32 {
-        self.bus.read32(register)
-    }
-    fn write8(&mut self, register: u32, value: u8) {
-        self.bus.write8(register, value);
-    }
-    fn write16(&mut self, register: u32, value: u16) {
-        self.bus.write16(register, value);
-    }
-    fn write32(&mut self, register: u32, value: u32) {
-        self.bus.write32(register, value);
-    }
-    fn arena_len(&self) -> usize {
-        self.bus.arena_len()
-    }
-    fn bus_addr(&self, offset: usize) -> BusAddr {
-        self.bus.bus_addr(offset)
-    }
-    fn load16(&mut self, offset: usize) -> u16 {
-        self.bus.load16(offset)
-    }
-    fn load32(&mut self, offset: usize) -> u32 {
-        self.bus.load32(offset)
-    }
-    fn store16(&mut self, offset: usize, value: u16) {
-        self.bus.store16(offset, value);
-    }
-    fn store32(&mut self, offset: usize, value: u32) {
-        self.bus.store32(offset, value);
-    }
-    fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
-        self.bus.copy_in(offset, bytes);
-    }
-    fn copy_out(&mut self, offset: usize, bytes: &mut [u8]) {
-        self.bus.copy_out(offset, bytes);
-    }
-    fn fence(&mut self) {
-        self.bus.fence();
-    }
-    fn delay_us(&mut self, us: u32) {
-        self.bus.delay_us(us);
-        serve(&self.model, &self.pf);
-    }
+fn bus(model: &IgbModel, pf: &Pf, vf: usize) -> IgbBus {
+    let (card, pf) = (model.clone(), pf.clone());
+    model.vf_bus(vf).meanwhile(move || {
+        serve(&card, &pf);
+    })
 }
 
 /// Serves the PF's messages until there are none; what they brought.
@@ -248,7 +193,7 @@ fn serve(model: &IgbModel, pf: &Pf) -> Events {
 struct Lab {
     model: IgbModel,
     pf: Pf,
-    vfs: Vec<Igb<Shared>>,
+    vfs: Vec<Igb<IgbBus>>,
 }
 
 impl Lab {
@@ -283,12 +228,8 @@ impl Lab {
         Lab { model, pf, vfs }
     }
 
-    fn bus(&self, vf: usize) -> Shared {
-        Shared {
-            bus: self.model.vf_bus(vf),
-            model: self.model.clone(),
-            pf: self.pf.clone(),
-        }
+    fn bus(&self, vf: usize) -> IgbBus {
+        bus(&self.model, &self.pf, vf)
     }
 
     /// Half a second later there is a link, and everybody knows.

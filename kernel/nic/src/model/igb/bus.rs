@@ -5,6 +5,7 @@ use super::resets::RST;
 use super::rings::queue_of;
 use super::{Behaviour, Card, IgbModel};
 use crate::{Bus, BusAddr};
+use alloc::rc::Rc;
 use core::cell::RefMut;
 
 const EERD_DONE: u32 = 1 << 1;
@@ -15,15 +16,30 @@ const EERD_US: u64 = 20;
 const MDIC_US: u64 = 64;
 
 /// The side of an [`IgbModel`] that the driver of one of its functions has.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct IgbBus {
     model: IgbModel,
     function: Function,
+    /// What goes on while the driver waits.
+    meanwhile: Option<Rc<dyn Fn()>>,
 }
 
 impl IgbBus {
     pub(super) fn new(model: IgbModel, function: Function) -> Self {
-        IgbBus { model, function }
+        IgbBus {
+            model,
+            function,
+            meanwhile: None,
+        }
+    }
+
+    /// The same, but something goes on while the driver waits: with one processor, the driver of the PF must
+    /// do its work while that of a VF waits for it.
+    pub fn meanwhile(self, work: impl Fn() + 'static) -> Self {
+        IgbBus {
+            meanwhile: Some(Rc::new(work)),
+            ..self
+        }
     }
 
     /// This function's memory, after a moment in which the card may act.
@@ -412,5 +428,9 @@ impl Bus for IgbBus {
         card.elapse(us.into());
         card.moments(us.into());
         card.arena_mut(self.function).memory.order_loads();
+        drop(card);
+        if let Some(work) = &self.meanwhile {
+            work();
+        }
     }
 }
