@@ -17,10 +17,10 @@ use spin::Once;
 const DEPTH_MAX: usize = 16;
 /// Where programs are in the ramdisk.
 const PROGRAMS: &str = "bin/";
-/// Path of the kernel in the ramdisk.
-const KERNEL_PATH: &str = "boot/kernel";
+/// Path of the names of the kernel's functions in the ramdisk: of an ELF file that has nothing else.
+const KERNEL_PATH: &str = "boot/symbols";
 
-/// The kernel's own ELF file, for its own backtrace.
+/// That file, for the kernel's own backtrace.
 static KERNEL_FILE: Once<&'static [u8]> = Once::new();
 
 /// Page fault error code bits (Intel SDM vol. 3, §4.7).

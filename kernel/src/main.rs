@@ -65,8 +65,14 @@ fn main(boot: &'static mut BootInfo) -> ! {
     for region in regions.clone() {
         random.absorb_words(&[region.start, region.end]);
     }
-    let usable = regions.filter(|region| region.kind == MemoryRegionKind::Usable);
-    must(paging::init_frames(usable.map(|r| (r.start, r.end))));
+    let of = |kind| regions.clone().filter(move |region| region.kind == kind);
+    let (usable, others) = (
+        of(MemoryRegionKind::Usable),
+        of(MemoryRegionKind::Bootloader),
+    );
+    let end = usable.clone().chain(others).map(|region| region.end).max();
+    let usable = usable.map(|region| (region.start, region.end));
+    must(paging::init_frames(usable, end.unwrap_or(0)));
     traps::init();
     must(paging::init_kernel_table(
         gdt::guard_pages(),

@@ -11,6 +11,8 @@ pub use tar_no_std::CorruptDataError;
 
 /// The member that holds the kernel's command line.
 const COMMAND_LINE: &str = "cmdline";
+/// What an archive ends with: zeros.
+pub const TERMINATOR: usize = 2 * BLOCK;
 /// Size of a header and of the unit in which contents are padded, in bytes.
 const BLOCK: usize = 512;
 
@@ -40,6 +42,14 @@ impl<'a> Ramdisk<'a> {
     pub fn new(bytes: &'a [u8]) -> Result<Ramdisk<'a>, CorruptDataError> {
         let archive = TarArchiveRef::new(bytes)?;
         Ok(Ramdisk { bytes, archive })
+    }
+
+    /// Where the last member begins, if that is the file with this path. With [`TERMINATOR`] bytes of zeros
+    /// there, what is before it is an archive.
+    pub fn start_of_last(&self, path: &str) -> Option<usize> {
+        let (block, header) = self.archive.headers().last()?;
+        let last = File::of(self.bytes, block, header)?;
+        last.path().eq(path.bytes()).then_some(block * BLOCK)
     }
 
     /// The whole archive.

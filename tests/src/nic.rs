@@ -114,8 +114,11 @@ impl Nic {
     pub fn found(&self) -> String {
         let (id, address) = (self.id, self.address());
         // A virtual function has no line to interrupt by.
-        let irq = if self.is_virtual() { "" } else { " irq: 11" };
-        format!("PCI: {address}: {id}: class: 2.0 (Network controller){irq}")
+        let irq = match self.is_virtual() {
+            true => "irq: 0: virtual function 0 of 01:00.0",
+            false => "irq: 11",
+        };
+        format!("PCI: {address}: {id}: class: 2.0 (Network controller) {irq}")
     }
 }
 

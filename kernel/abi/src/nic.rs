@@ -314,7 +314,7 @@ impl Counter {
     /// Bytes of the longest name.
     pub const NAME_MAX: usize = 32;
     /// The most counters a card may have.
-    pub const COUNT_MAX: usize = 128;
+    pub const COUNT_MAX: usize = 192;
 
     /// A counter.
     pub fn new(name: &str, value: u64) -> Self {

@@ -5,6 +5,7 @@ use abi::layout::PAGE_SIZE;
 use bootloader_api::info::BootInfo;
 use core::fmt::{self, Display};
 use core::ops::Range;
+use kernel::ramdisk::{Ramdisk, TERMINATOR};
 use x86_64::VirtAddr;
 
 /// What the network server and two servers need at the least, in KiB: measured by making the
@@ -54,15 +55,37 @@ pub fn code() -> Range<VirtAddr> {
     VirtAddr::from_ptr(&raw const __text_start)..VirtAddr::from_ptr(&raw const __text_end)
 }
 
-/// The ramdisk.
+/// The boot stage's copy of the kernel, which nobody needs any more.
+const KERNEL: &str = "boot/kernel";
+
+/// The ramdisk. If the kernel's file is its last, that is cut off, and the frames that it was in are free
+/// from now on. To be called once.
 ///
 /// # Errors
-/// In words, if the boot stage mapped none.
+/// In words, if the boot stage mapped none, or it is no archive.
 pub fn ramdisk(boot: &BootInfo) -> Result<&'static [u8], &'static str> {
     let address = boot.ramdisk_addr.into_option();
     let address = address.ok_or("no ramdisk: give one with -initrd build/wharf.tar")?;
     let len = usize::try_from(boot.ramdisk_len).map_err(|_| "the ramdisk is too large")?;
     // SAFETY: the boot stage mapped it for the kernel, for good, and nobody writes it: its
     // memory is marked as the boot stage's, and programs see it read-only.
-    Ok(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
+    let bytes = |len: usize| unsafe { core::slice::from_raw_parts(address as *const u8, len) };
+    let archive = Ramdisk::new(bytes(len)).map_err(|_| "the ramdisk is no tar: make image")?;
+    let Some(start) = archive.start_of_last(KERNEL) else {
+        return Ok(bytes(len));
+    };
+    for block in (start..start + TERMINATOR).step_by(TERMINATOR / 2) {
+        let block = paging::translate(address + block as u64).ok_or("the ramdisk is not mapped")?;
+        // SAFETY: memory of the ramdisk, of which no slice is used any more; a block is inside a page.
+        unsafe { paging::physical(block).write_bytes(0, TERMINATOR / 2) };
+    }
+    let end = start + TERMINATOR;
+    let (first, last) = (address + end as u64, address + len as u64);
+    let pages = first.next_multiple_of(PAGE_SIZE)..last - last % PAGE_SIZE;
+    for page in pages.step_by(PAGE_SIZE as usize) {
+        if let Some(frame) = paging::translate(page) {
+            paging::free_run(frame, PAGE_SIZE as usize);
+        }
+    }
+    Ok(bytes(end))
 }

@@ -57,10 +57,10 @@ pub(super) fn physical_of(pointer: *const u8) -> u64 {
 /// In words, if no region can hold the allocator's own bitmap.
 pub fn init_frames(
     regions: impl Iterator<Item = (u64, u64)> + Clone,
+    end: u64,
 ) -> core::result::Result<(), &'static str> {
     // Frame 0 stays unused: a physical address of 0 is how cards say "none".
     let regions = regions.map(|(start, end)| (start.max(PAGE_SIZE), end));
-    let end = regions.clone().map(|(_, end)| end).max().unwrap_or(0);
     let words = Frames::bitmap_words(end);
     let bytes = words as u64 * 8;
     let home = regions.clone().find(|(start, end)| start + bytes <= *end);

@@ -52,6 +52,29 @@ impl Archive {
     }
 }
 
+#[test]
+fn the_last_member_can_be_cut_off() {
+    let archive = Archive::new()
+        .file("cmdline", b"run=hello")
+        .file("bin/kernel", &[1; 600])
+        .file("boot/kernel", &[2; 5000])
+        .end();
+    let ramdisk = Ramdisk::new(&archive).unwrap();
+    for path in ["bin/kernel", "kernel", "boot", "/boot/kernel"] {
+        assert_eq!(ramdisk.start_of_last(path), None, "{path}");
+    }
+    let start = ramdisk.start_of_last("boot/kernel").unwrap();
+    assert_eq!(start, 5 * BLOCK);
+    let mut rest = archive[..start + TERMINATOR].to_vec();
+    rest[start..].fill(0);
+    let rest = Ramdisk::new(&rest).unwrap();
+    let paths = rest.files().map(|file| file.path().collect());
+    let paths: Vec<Vec<u8>> = paths.collect();
+    assert_eq!(paths, [&b"cmdline"[..], b"bin/kernel"]);
+    assert_eq!(rest.file("bin/kernel"), Some(&[1; 600][..]));
+    assert_eq!(rest.start_of_last("boot/kernel"), None);
+}
+
 fn usual() -> Vec<u8> {
     Archive::new()
         .file(

@@ -66,7 +66,7 @@ fn two(bench: &Bench) -> Outcome {
     serve_two(bench, "", [0, 0])
 }
 
-/// The functions are behind the card, and work though nobody has that one (82576 datasheet §7.8).
+/// The functions are behind the card, and work though nobody has that one (82576 datasheet §7.10).
 fn virtual_functions(bench: &Bench) -> Outcome {
     serve_two(bench, "nic.vfs=2 ", [1, 2])
 }

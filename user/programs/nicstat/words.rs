@@ -17,8 +17,10 @@ abi::numbered! {
         Interrupts = 3 => "interrupts",
         /// The card itself.
         Card = 4 => "card",
+        /// What passes between the functions of a card.
+        Functions = 5 => "virtual functions",
         /// What did not get through, and why.
-        Losses = 5 => "drops and errors",
+        Losses = 6 => "drops and errors",
     }
 }
 
@@ -142,6 +144,27 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("rx_fragments", Group::Losses, "under 64 octets, wrong check"),
     ("rx_oversize", Group::Losses, "too long, right check"),
     ("rx_jabbers", Group::Losses, "too long, wrong check"),
+    ("mailbox_answered", Group::Functions, "requests that the card answered"),
+    ("mailbox_refused", Group::Functions, "of those, with no"),
+    ("mailbox_notices", Group::Functions, "the card said something itself"),
+    ("vlans_lost", Group::Functions, "another's after a reset"),
+    ("vf_refused_before_reset", Group::Functions, "asked before it was let work"),
+    ("vf_refused_mac", Group::Functions, "wanted another station address"),
+    ("vf_refused_multicast", Group::Functions, "groups that there are not"),
+    ("vf_refused_vlan", Group::Functions, "wanted another's VLAN, or many"),
+    ("vf_refused_length", Group::Functions, "frames longer than the card's"),
+    ("vf_refused_promiscuous", Group::Functions, "wanted what is for others"),
+    ("vf_refused_unknown", Group::Functions, "requests that make no sense"),
+    ("vf_locks_taken", Group::Functions, "mailboxes kept for too long"),
+    ("vf_mail_silenced", Group::Functions, "interrupts were about nothing"),
+];
+
+/// Counters of each virtual function, `vf_N_` before them.
+const FUNCTION: [(&str, &str); 4] = [
+    ("_messages", "requests of this function"),
+    ("_refused", "of those, refused"),
+    ("_resets", "resets of this function"),
+    ("_muted", "requests over its share"),
 ];
 
 /// The group of a counter, and its meaning; empty if it is not known.
@@ -157,6 +180,12 @@ pub fn of(name: &str) -> (Group, &'static str) {
     }
     if numbered(name, "vector_").is_some() {
         return (Group::Interrupts, "messages with this vector");
+    }
+    for (end, words) in FUNCTION {
+        let start = name.strip_suffix(end);
+        if start.is_some_and(|start| numbered(start, "vf_").is_some()) {
+            return (Group::Functions, words);
+        }
     }
     let group = match name {
         _ if LOSSES.iter().any(|word| name.contains(word)) => Group::Losses,
@@ -225,6 +254,7 @@ mod tests {
             ("tx_queue_15", Group::Queues),
             ("rx_queue_first", Group::Receive),
             ("temperature", Group::Card),
+            ("vf_temperature", Group::Card),
         ] {
             assert_eq!(of(name), (group, ""), "{name}");
         }
@@ -236,6 +266,7 @@ mod tests {
             ("rx_64", Group::Receive),
             ("tx_1024_and_more", Group::Transmit),
             ("vector_9", Group::Interrupts),
+            ("vf_6_muted", Group::Functions),
         ] {
             let (found, words) = of(name);
             assert_eq!(found, group, "{name}");

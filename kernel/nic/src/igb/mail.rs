@@ -1,4 +1,4 @@
-//! What the physical function and a virtual one write to each other (82576 datasheet §7.8.2.9): the words
+//! What the physical function and a virtual one write to each other (82576 datasheet §7.10.2.9): the words
 //! of their mailbox, as the drivers of this card have agreed on them.
 
 /// Words of a mailbox.

@@ -51,30 +51,38 @@ fn a_card_has_one_owner_or_several_tenants() {
     }
 }
 
-/// A card with a virtual function, the driver of the card, and what serves the function.
-fn hosting() -> (
+/// A card with so many virtual functions, the driver of the card, and what serves the functions.
+fn hosting(vfs: usize) -> Hosting {
+    hosting_as(Config {
+        vfs,
+        ..Config::small(InterruptMode::MsiX { vectors: 10 })
+    })
+}
+
+type Hosting = (
     igb::IgbModel,
     Igb<igb::IgbBus>,
     nic::igb::SharedHost<igb::IgbBus>,
-) {
-    let mode = InterruptMode::MsiX { vectors: 10 };
-    let config = Config {
-        vfs: 1,
-        ..Config::small(mode)
-    };
+);
+
+fn hosting_as(config: Config) -> Hosting {
+    let (vfs, mode) = (config.vfs, config.interrupts);
     let arena = config.arena_size().unwrap();
     let model = igb::IgbModel::new(igb::Behaviour::Silicon, Pace::Doorbell, 1, MAC, arena, mode);
-    model.set_vfs(1, arena);
-    model.set_vf_master(0, true);
+    model.set_vfs(vfs, arena);
+    (0..vfs).for_each(|vf| model.set_vf_master(vf, true));
     let host = nic::igb::Host::new(model.bus(), &config).unwrap();
     let host = Box::leak(Box::new(spin::Mutex::new(host)));
-    let pf = Igb::hosting(model.bus(), config, host).unwrap();
-    (model, pf, host)
+    let pf = match vfs {
+        0 => Igb::new(model.bus(), config),
+        _ => Igb::hosting(model.bus(), config, host),
+    };
+    (model, pf.unwrap(), host)
 }
 
 #[test]
 fn a_virtual_function_is_shared_by_stacks_with_its_station_only() {
-    let (model, _, host) = hosting();
+    let (model, _, host) = hosting(1);
     let bus = model.vf_bus(0).meanwhile(|| host.lock().attend());
     let config = Config::small(InterruptMode::MsiX { vectors: 3 });
     let place = bus.bus_addr(0);
@@ -103,7 +111,7 @@ fn a_card_that_nobody_has_serves_its_virtual_functions_once_a_second() {
     const LOCK: u32 = 4;
     const ANSWERED: u32 = 0x10;
     const RESET: u32 = 1;
-    let (model, pf, _) = hosting();
+    let (model, pf, _) = hosting(1);
     let place = model.bus().bus_addr(0);
     let mut world = World::new(Box::leak(Box::new(pf)), place, model.clone(), || false);
     let mut vf = model.vf_bus(0);
@@ -280,4 +288,32 @@ fn statistics_are_as_many_as_there_is_room_for() {
     assert_eq!(count(&mut world, HERE, 3), Ok(3));
     assert_eq!(count(&mut world, HERE, 0), Ok(0));
     assert_eq!(count(&mut world, u64::MAX, 3), Err(Error::BadAddress));
+}
+
+#[test]
+fn no_card_has_more_counters_than_a_program_can_ask_for() {
+    // With queues, or with virtual functions.
+    let all = Config {
+        queues: 16,
+        vfs: 0,
+        ..Config::small(InterruptMode::MsiX { vectors: 10 })
+    };
+    let hosting = Config {
+        queues: 2,
+        vfs: 7,
+        ..all
+    };
+    for config in [all, hosting] {
+        let (model, nic, _) = hosting_as(config);
+        let place = model.bus().bus_addr(0);
+        let mut world = World::new(Box::leak(Box::new(nic)), place, model.clone(), || false);
+        let pid = world.owner(&[at(1)]);
+        let told = world
+            .cards
+            .statistics(0, pid, &world.table, (HERE, u64::MAX));
+        assert!(
+            told.is_ok_and(|told| told < Counter::COUNT_MAX as u64),
+            "{told:?}"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! The physical function as the host of virtual ones (82576 datasheet §7.8.2, §7.10).
+//! The physical function as the host of virtual ones (82576 datasheet §7.10).
 //!
 //! ```text
 //!   VF 0 .. VF n-1   each: a mailbox of 16 words, two queues (n and n + 8), one address, some VLANs

@@ -1,7 +1,7 @@
 //! The functions of the card: the physical one, and virtual ones when they are on (datasheet §7.8).
 //!
 //! Each has an arena of its own. A queue belongs to one function: queues n and n + 8 to VF n, if that is
-//! on, and all others to the PF (§7.8.2.1).
+//! on, and all others to the PF (§7.10.2).
 
 use super::rings::{Owners, rx_base, tx_base};
 use super::{Card, IgbBus, IgbModel, TxQueue};

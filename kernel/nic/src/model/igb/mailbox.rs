@@ -1,5 +1,5 @@
 //! The mailboxes between the PF and each VF: 16 words that both write, a lock, and bits that say what
-//! happened (datasheet §7.8.2.9, §8.14).
+//! happened (datasheet §7.10.2.9, §8.14).
 
 use super::functions::{Function, POOLS, VFRE, VFTE};
 use super::interrupts::VMMB;
