@@ -112,9 +112,6 @@ impl Pools {
         csr.write(regs::RPLOLR, regs::VMOLR_STRVLAN | regs::VMOLR_STRCRC);
         // The MAC puts tags in, before the switch looks for them.
         csr.write(regs::DTXCTL, regs::DTXCTL_ADDS_VLAN);
-        // The VFs send in their own name, and in their own VLANs; who gets it, the card decides.
-        let vfs = (1 << self.own) - 1;
-        csr.write(regs::DTXSWC, regs::DTXSWC_LOOPBACK | vfs | vfs << 8);
     }
 
     /// Lets a pool receive and send, or not.
@@ -126,6 +123,12 @@ impl Pools {
     fn allow<B: Bus>(&self, csr: &mut Csr<B>) {
         csr.write(regs::VFTE, self.working);
         csr.write(regs::VFRE, self.working);
+        // The VFs send in their own name, and in their own VLANs; who gets it, the card decides. One that
+        // works alone needs no switch: QEMU's cuts all segments itself, which a tap takes whole.
+        let vfs = (1 << self.own) - 1;
+        let is_alone = self.working.count_ones() < 2;
+        let switch = if is_alone { 0 } else { regs::DTXSWC_LOOPBACK };
+        csr.write(regs::DTXSWC, switch | vfs | vfs << 8);
     }
 
     /// Lets a VF receive frames of this length, with checksum and tag; false if it may not want that.

@@ -48,6 +48,27 @@ fn every_function_reaches_every_other_and_the_wire() {
 }
 
 #[test]
+fn a_function_that_works_alone_has_no_switch() {
+    everywhere(1, |place| {
+        let mut lab = Lab::new(place, 2);
+        let is_on = |lab: &mut Lab| {
+            lab.settle();
+            lab.model.register(crate::igb::regs::DTXSWC) >> 31 == 1
+        };
+        lab.pf.borrow_mut().stop();
+        assert!(is_on(&mut lab), "for two VFs");
+        lab.vfs[0].stop();
+        assert!(!is_on(&mut lab), "for one");
+        let out = frame(EVERYBODY, vf_address(MAC, 1), 1, 60);
+        lab.send(1, &out, &PLAIN);
+        assert_eq!(lab.wire(), [out]);
+        assert_eq!(lab.drain(1).len(), 0);
+        lab.vfs[0].start().unwrap();
+        assert!(is_on(&mut lab), "for two VFs again");
+    });
+}
+
+#[test]
 fn a_frame_to_all_reaches_all_once() {
     everywhere(2, |place| {
         let mut lab = Lab::new(place, 3);
