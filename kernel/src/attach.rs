@@ -3,8 +3,8 @@
 
 use crate::arch::bus::{MachineBus, Window};
 use crate::arch::messages::Messages;
-use crate::arch::paging;
 use crate::arch::pci::Config;
+use crate::arch::{iommu, paging};
 use crate::dma::Arena;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
@@ -61,6 +61,7 @@ pub struct Attaching {
 enum AttachError {
     NoRegisters,
     NoMemory { bytes: usize },
+    Iommu(kernel::iommu::Error),
     Driver(nic::Error),
 }
 
@@ -130,6 +131,7 @@ impl Attaching {
                 })
             }
             Err(error) => {
+                iommu::take_back(function.address);
                 log::error!("{} at {}: {error}", driver.name, function.address);
                 None
             }
@@ -148,6 +150,7 @@ impl Attaching {
         let arena = affordable.then(|| Arena::new(bytes)).flatten();
         let arena = arena.ok_or(AttachError::NoMemory { bytes })?;
         let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
+        iommu::give(function.address, arena.bus_address(0), bytes).map_err(AttachError::Iommu)?;
         Ok(MachineBus::new(window, arena))
     }
 
@@ -256,6 +259,7 @@ impl Display for AttachError {
                      start with more"
                 )
             }
+            AttachError::Iommu(error) => write!(f, "left out by the IOMMU: {error}"),
             AttachError::Driver(error) => error.fmt(f),
         }
     }

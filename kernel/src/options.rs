@@ -29,6 +29,8 @@ pub struct Options {
     /// `layout=fixed`: programs are where they were linked, and the rest always at the same
     /// places, for a debugger.
     pub fixed_layout: bool,
+    /// `iommu=off`: cards reach all memory, as on a machine without an IOMMU.
+    pub is_iommu_off: bool,
 }
 
 impl Options {
@@ -46,6 +48,7 @@ impl Options {
                 ("nic.moderation", value) if value.parse::<u16>().is_ok() => {
                     options.moderation_us = value.parse().unwrap_or(0);
                 }
+                ("iommu", "off") => options.is_iommu_off = true,
                 ("layout", "fixed") => options.fixed_layout = true,
                 _ if is_kernels(word) => complain(word),
                 _ => {}
@@ -74,8 +77,9 @@ mod tests {
 
     #[test]
     fn what_is_said_is_done() {
-        let (options, complaints) =
-            read("nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx layout=fixed");
+        let (options, complaints) = read(
+            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx layout=fixed iommu=off",
+        );
         assert!(complaints.is_empty());
         let said = Options {
             irq: Irq::Intx,
@@ -83,6 +87,7 @@ mod tests {
             jumbo: true,
             moderation_us: 250,
             fixed_layout: true,
+            is_iommu_off: true,
         };
         assert_eq!(options, said);
     }
@@ -90,7 +95,7 @@ mod tests {
     #[test]
     fn nonsense_is_complained_of_and_changes_nothing() {
         let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.x=1 \
-                    layout=random layout";
+                    layout=random layout iommu=on iommu";
         let (options, complaints) = read(line);
         assert_eq!(options, Options::default());
         assert_eq!(complaints.join(" "), line);

@@ -37,6 +37,9 @@ pub use unit::{Fault, Registers, Unit};
 /// What is said where nothing confines cards.
 pub const NONE: &str = "a card's DMA is bounded by what its driver tells it only";
 
+/// The most functions that the console is told of at a time.
+const NAMED_MAX: usize = 8;
+
 /// Why a function was given nothing, or a unit is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -94,10 +97,7 @@ impl<F: Frames, R: Registers> Iommu<F, R> {
         units.retain_mut(|unit| {
             let on = unit.turn_on(tables.root());
             if let Err(error) = on {
-                log::error!(
-                    "IOMMU at {:#x}: {error}: cards behind it reach all memory",
-                    unit.base()
-                );
+                log::error!("{}", left_out(unit.base(), error));
             }
             on.is_ok()
         });
@@ -108,6 +108,25 @@ impl<F: Frames, R: Registers> Iommu<F, R> {
                 tables,
                 shared,
             }),
+        }
+    }
+
+    /// Tells of the units, and of memory that firmware keeps for functions, which they do not reach any more.
+    pub fn introduce(&self, dmar: &Dmar) {
+        for unit in &self.units {
+            log::info!(
+                "IOMMU at {:#x}: {} bits; a card reaches what it is given, and other functions nothing",
+                unit.base(),
+                self.tables.bits(),
+            );
+        }
+        for Reserved {
+            start,
+            last,
+            scopes,
+        } in &dmar.reserved
+        {
+            log::info!("IOMMU: firmware wants {start:#x} to {last:#x} for{scopes}: not given");
         }
     }
 
@@ -123,7 +142,7 @@ impl<F: Frames, R: Registers> Iommu<F, R> {
         self.tables.give(function, ranges)?;
         // A unit in caching mode remembers what was not present, too (VT-d §6.1); for others this is
         // only late. Cards are given memory at the boot alone.
-        self.units.iter_mut().try_for_each(Unit::flush)?;
+        self.flush()?;
         log::info!(
             "IOMMU: {function} reaches {} KiB of its own, and reads {} KiB of the ramdisk",
             len.div_ceil(1024),
@@ -132,13 +151,48 @@ impl<F: Frames, R: Registers> Iommu<F, R> {
         Ok(())
     }
 
-    /// Tells of the DMA that was stopped since the last time, as far as the units have recorded it: each
-    /// has a few records, and what finds none free is lost.
-    pub fn faults(&mut self, tell: &mut dyn FnMut(Fault)) {
-        for unit in &mut self.units {
-            unit.faults(tell);
+    /// Takes from a function whatever it was given.
+    pub fn take_back(&mut self, function: Address) {
+        // Units that do not answer may still use the tables: then their frames are nobody's.
+        if let Some(table) = self.tables.take_back(function)
+            && self.flush().is_ok()
+        {
+            self.tables.give_back(table);
         }
     }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.units.iter_mut().try_for_each(Unit::flush)
+    }
+
+    /// Tells of the DMA that was stopped since the last time, as far as the units have recorded it: each
+    /// has a few records, and what finds none free is lost. The console hears of the first of each function, and
+    /// of no more functions than it can bear.
+    pub fn faults(&mut self, tell: &mut dyn FnMut(Fault)) {
+        let mut named = [None; NAMED_MAX];
+        let mut tell = |fault: Fault| {
+            let is = |place: &&mut Option<Address>| place.is_none_or(|it| it == fault.function);
+            if let Some(place) = named.iter_mut().find(is)
+                && place.replace(fault.function).is_none()
+            {
+                log::error!("{fault}");
+            }
+            tell(fault);
+        };
+        for unit in &mut self.units {
+            unit.faults(&mut tell);
+        }
+    }
+}
+
+/// What is said of a unit that is not used.
+pub fn left_out(base: u64, error: Error) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        write!(
+            f,
+            "IOMMU at {base:#x}: {error}: cards behind it reach all memory"
+        )
+    })
 }
 
 #[cfg(test)]

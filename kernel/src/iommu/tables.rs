@@ -74,6 +74,11 @@ impl<F: Frames> Tables<F> {
         })
     }
 
+    /// Bits of the addresses that they translate.
+    pub fn bits(&self) -> u32 {
+        PAGE_BITS + LEVEL_BITS * self.levels
+    }
+
     /// Where the root table is.
     pub fn root(&self) -> u64 {
         self.root
@@ -100,7 +105,7 @@ impl<F: Frames> Tables<F> {
         }
         let table = self.frames.take().ok_or(Error::NoMemory)?;
         if let Err(error) = self.map_all(table, ranges) {
-            self.give_back(table, self.levels);
+            self.give_back(table);
             return Err(error);
         }
         let width = u64::from(self.levels - 2);
@@ -111,6 +116,22 @@ impl<F: Frames> Tables<F> {
         Ok(())
     }
 
+    /// Takes a function out of its domain. Returns the domain's table, which is to be given back when no
+    /// unit remembers it any more.
+    pub fn take_back(&mut self, function: Address) -> Option<u64> {
+        let bus = self.frames.read(self.root, 2 * usize::from(function.bus()));
+        let contexts = (bus != 0).then_some(bus & ADDRESS)?;
+        let entry = 2 * usize::from(function.routing_id() & 0xff);
+        let context = self.frames.read(contexts, entry);
+        self.frames.write(contexts, entry, 0);
+        (context != 0).then_some(context & ADDRESS)
+    }
+
+    /// Gives back the frames of a domain's tables, which no function is in.
+    pub fn give_back(&mut self, table: u64) {
+        self.give_back_all(table, self.levels);
+    }
+
     fn map_all(
         &mut self,
         table: u64,
@@ -118,7 +139,7 @@ impl<F: Frames> Tables<F> {
     ) -> Result<(), Error> {
         for (start, len, access) in ranges {
             let end = start.checked_add(len as u64).ok_or(Error::OutOfReach)?;
-            if end > 1 << (PAGE_BITS + LEVEL_BITS * self.levels) {
+            if end > 1 << self.bits() {
                 return Err(Error::OutOfReach);
             }
             let rights = match access {
@@ -133,6 +154,7 @@ impl<F: Frames> Tables<F> {
     }
 
     /// Maps a page to itself.
+    #[inline(never)]
     fn map(&mut self, mut table: u64, page: u64, rights: u64) -> Result<(), Error> {
         for level in (1..self.levels).rev() {
             table = self.below(table, index(page, level), READ | WRITE)?;
@@ -144,6 +166,7 @@ impl<F: Frames> Tables<F> {
     }
 
     /// The table that an entry leads to, which is made if there is none.
+    #[inline(never)]
     fn below(&mut self, table: u64, index: usize, flags: u64) -> Result<u64, Error> {
         let entry = self.frames.read(table, index);
         if entry != 0 {
@@ -154,12 +177,11 @@ impl<F: Frames> Tables<F> {
         Ok(frame)
     }
 
-    /// Gives back a second-stage table that no function uses, and those below it.
-    fn give_back(&mut self, table: u64, levels: u32) {
+    fn give_back_all(&mut self, table: u64, levels: u32) {
         for index in (0..ENTRIES as usize).filter(|_| levels > 1) {
             let entry = self.frames.read(table, index);
             if entry != 0 {
-                self.give_back(entry & ADDRESS, levels - 1);
+                self.give_back_all(entry & ADDRESS, levels - 1);
             }
         }
         self.frames.give_back(table);

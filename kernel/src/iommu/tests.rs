@@ -181,6 +181,31 @@ fn a_card_reaches_what_it_was_given_and_nothing_else() {
 }
 
 #[test]
+fn what_is_taken_back_is_out_of_reach_and_its_frames_are_free() {
+    let machine = Machine::new(|_| {});
+    let mut iommu = started(&machine);
+    iommu.give(VIRTUAL, OTHER.0, OTHER.1).expect("another");
+    let before = machine.frames_left();
+    for _ in 0..2 {
+        iommu.give(CARD, ARENA.0, ARENA.1).expect("an arena");
+        assert_eq!(machine.dma(CARD, ARENA.0, true), Verdict::Reached(ARENA.0));
+        iommu.take_back(CARD);
+        assert_eq!(machine.dma(CARD, ARENA.0, true), Verdict::Stopped(2));
+        assert_eq!(machine.frames_left(), before);
+    }
+    iommu.take_back(CARD);
+    iommu.take_back(Address::new(9, 0, 0));
+    assert_eq!(
+        machine.dma(VIRTUAL, OTHER.0, true),
+        Verdict::Reached(OTHER.0)
+    );
+    // A unit that answers no more may still remember.
+    machine.die(machine::Dead::Pages);
+    iommu.take_back(VIRTUAL);
+    assert_eq!(machine.frames_left(), before);
+}
+
+#[test]
 fn what_firmware_left_on_is_taken_over() {
     let machine = Machine::new(|unit| {
         unit.has_queue = true;

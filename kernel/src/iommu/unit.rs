@@ -189,6 +189,7 @@ impl<R: Registers> Unit<R> {
     }
 
     /// Turns something on or off, one thing at a time (§11.4.4), and waits until it is.
+    #[inline(never)]
     fn command(&mut self, bit: u32, on: bool) -> Result<(), Error> {
         let wanted = if on { bit } else { 0 };
         let kept = self.kept() & !bit;
@@ -196,6 +197,7 @@ impl<R: Registers> Unit<R> {
         self.wait(GSTS, bit, wanted)
     }
 
+    #[inline(never)]
     fn wait(&mut self, offset: usize, mask: u32, wanted: u32) -> Result<(), Error> {
         for _ in 0..LOOKS {
             if self.registers.read(offset) & mask == wanted {

@@ -114,6 +114,11 @@ impl Machine {
         self.0.borrow().pauses
     }
 
+    /// From now on something does not do what it is told.
+    pub fn die(&self, dead: Dead) {
+        self.0.borrow_mut().dead = Some(dead);
+    }
+
     pub fn frames_left(&self) -> usize {
         let model = self.0.borrow();
         let taken = model.tables.iter().flatten().count();
