@@ -144,8 +144,8 @@ impl<M: Shared> Cards<M> {
         }
     }
 
-    /// The IOMMU has stopped DMA of this function. If it is a card, that is counted, and whoever has it looks
-    /// after it: what it was to receive or send may be lost.
+    /// The IOMMU has stopped DMA of this function. If it is a card, that is counted, and who has it, or
+    /// the kernel for its tenants, looks at it: what it was to receive or send may be lost.
     pub fn dma_stopped<T: Machine>(&mut self, function: Address, table: &mut Table<T>) {
         let mut cards = self.cards.iter_mut().enumerate();
         let card = cards.find(|(_, card)| card.attached.address == function);
