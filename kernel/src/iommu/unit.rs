@@ -53,7 +53,7 @@ const RECORD: usize = 16;
 /// How often a unit is asked whether it has done something, with a pause after each time.
 const LOOKS: u32 = 100_000;
 
-/// The seam to the hardware: registers of 32 bits, by their offset, which is below [`Registers::len`].
+/// The seam to the hardware: registers of 32 bits, by their offset, which is below [`Registers::size`].
 pub trait Registers {
     /// Bytes of registers.
     fn size(&self) -> usize;
