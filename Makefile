@@ -42,7 +42,13 @@ endif
 # Per card, from scripts/cards: QEMU's machine, and the flags that put the card into it.
 CARDS := $(shell awk 'NF >= 9 && $$1 ~ /^[a-z0-9]/ { print $$1 }' scripts/cards)
 column = $(shell awk 'NF >= 9 && $$1 == "$(NIC)" { print $$$(1) }' scripts/cards)
-CARD = $(CARD_$(call column,5)),netdev=n0,romfile=
+# An IOMMU in front of it: only a q35 takes one.
+ifneq ($(filter-out 0 1,$(IOMMU)),)
+$(error IOMMU=$(IOMMU): it can be 1)
+endif
+UNIT = $(if $(filter 1,$(IOMMU)),-device intel-iommu)
+MACHINE = $(if $(UNIT),q35,$(call column,4))
+CARD = $(UNIT) $(CARD_$(call column,5)),netdev=n0,romfile=
 CARD_slot = -device $(call column,2),addr=3
 CARD_port = -device pcie-root-port,id=rp0,chassis=1,addr=3 -device $(call column,2),bus=rp0
 ifeq ($(filter $(NIC),$(CARDS)),)
@@ -70,7 +76,7 @@ override CMDLINE := $(strip $(STACK_WORDS) $(CMDLINE))
 override FORWARD := $(strip $(shell scripts/stacks forward $(ALL_STACKS)) $(FORWARD))
 endif
 
-QEMUFLAGS = -accel tcg -machine $(call column,4) -cpu $(CPU) -smp 1 -m $(MEM) \
+QEMUFLAGS = -accel tcg -machine $(MACHINE) -cpu $(CPU) -smp 1 -m $(MEM) \
 	-nodefaults -display none -no-reboot -serial mon:stdio \
 	-netdev user,id=n0,hostfwd=tcp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=udp:127.0.0.1:$(ECHO_PORT)-:7,hostfwd=tcp:127.0.0.1:$(HTTP_PORT)-:80$$(scripts/forward --qemu '$(FORWARD)') \
 	$(CARD) \
@@ -106,6 +112,7 @@ help:
 	@echo '           FORWARD=HOST:GUEST,udp:HOST:GUEST,...  more ports of this machine to Wharf'
 	@echo '           STACKS=1 to 16  stacks that share the card, with the ports from STACK_PORT= on'
 	@echo '           VFS=0 to 7  virtual functions of the igb, with a stack on each, at the ports that follow'
+	@echo '           IOMMU=1  a q35 with an IOMMU, which keeps the card to its own memory'
 	@echo '           DEBUG=1  built for gdb: its variables are there, and lines where they are expected'
 	@echo '           CASES="WORD ..." for grade, test and soak: those with a WORD in their name alone'
 	@echo '           SEED=number and MINUTES=number for soak: what it chooses by, how long it takes'

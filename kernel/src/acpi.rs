@@ -1,5 +1,5 @@
 //! The little of ACPI that Wharf needs: tables by their signatures, and of these the MCFG table, which
-//! says where PCI Express configuration space (ECAM) is in memory.
+//! says where PCI Express configuration space (ECAM) is in memory. `iommu/dmar.rs` reads another.
 //!
 //! Firmware has written the tables, so they are checked before they are believed: signatures, checksums,
 //! and lengths against fixed bounds.
@@ -43,7 +43,7 @@ impl EcamWindow {
 }
 
 /// End of what physical addresses can be: 52 bits (Intel SDM volume 3, §4.1.4).
-const PHYSICAL_END: u64 = 1 << 52;
+pub(crate) const PHYSICAL_END: u64 = 1 << 52;
 
 /// Which table an [`AcpiError`] is about.
 pub type Signature = [u8; 4];
@@ -65,6 +65,8 @@ pub enum AcpiError {
     NoTable(Signature),
     /// MCFG describes a window that ends before it begins or leaves the address space.
     BadWindow(u64),
+    /// What this table has at this offset makes no sense.
+    BadStructure(Signature, usize),
 }
 
 impl fmt::Display for AcpiError {
@@ -92,6 +94,10 @@ impl fmt::Display for AcpiError {
             }
             AcpiError::BadWindow(base) => {
                 write!(f, "ACPI: MCFG has a nonsensical window, base {base:#x}")
+            }
+            AcpiError::BadStructure(signature, offset) => {
+                let signature = signature.escape_ascii();
+                write!(f, "ACPI: {signature} makes no sense at byte {offset}")
             }
         }
     }
@@ -205,7 +211,7 @@ fn checksum(bytes: &[u8]) -> u8 {
 }
 
 /// A little-endian number of up to 8 bytes.
-fn number(bytes: &[u8]) -> u64 {
+pub(crate) fn number(bytes: &[u8]) -> u64 {
     let bytes = bytes.iter().rev();
     bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -3,8 +3,8 @@
 
 use crate::arch::bus::{MachineBus, Window};
 use crate::arch::messages::Messages;
-use crate::arch::paging;
 use crate::arch::pci::Config;
+use crate::arch::{iommu, paging};
 use crate::dma::Arena;
 use alloc::vec::Vec;
 use core::fmt::{self, Display};
@@ -72,6 +72,7 @@ pub struct Attaching {
 enum AttachError {
     NoRegisters,
     NoMemory { bytes: usize },
+    Iommu(kernel::iommu::Error),
     Driver(nic::Error),
 }
 
@@ -169,6 +170,7 @@ impl Attaching {
                 Some((attached, taken.host))
             }
             Err(error) => {
+                iommu::take_back(function.address);
                 log::error!("{driver} at {}: {error}", function.address);
                 None
             }
@@ -187,6 +189,7 @@ impl Attaching {
         let arena = affordable.then(|| Arena::new(bytes)).flatten();
         let arena = arena.ok_or(AttachError::NoMemory { bytes })?;
         let window = Window::of(function, registers).ok_or(AttachError::NoRegisters)?;
+        iommu::give(function.address, arena.bus_address(0), bytes).map_err(AttachError::Iommu)?;
         Ok(MachineBus::new(window, arena))
     }
 
@@ -320,6 +323,7 @@ impl Display for AttachError {
                      start with more"
                 )
             }
+            AttachError::Iommu(error) => write!(f, "left out by the IOMMU: {error}"),
             AttachError::Driver(error) => error.fmt(f),
         }
     }

@@ -77,7 +77,7 @@ impl Arena {
         self.len
     }
 
-    /// The address a card uses for `offset`. Without an IOMMU it is the physical one.
+    /// The address a card uses for `offset`: the physical one, behind an IOMMU, too.
     pub fn bus_address(&self, offset: usize) -> u64 {
         if offset > self.len {
             outside(offset, 0);

@@ -4,7 +4,7 @@ use crate::arch::frame::{self, FIRST_INTERRUPT, Frame, TrapReturn};
 use crate::arch::messages::Messages;
 use crate::arch::pic::{self, Pic};
 use crate::arch::timer::{self, Timer};
-use crate::arch::{cpu, gdt, space};
+use crate::arch::{cpu, gdt, iommu, space};
 use crate::dma::Arena;
 use crate::faults;
 use crate::user_memory::UserMemory;
@@ -193,6 +193,7 @@ impl Kernel {
         if now >= self.next_tick {
             let before = self.accounts.enter(Stage::Tick);
             self.next_tick = now + SECOND_NS;
+            iommu::faults(&mut |fault| self.cards.dma_stopped(fault.function, &mut self.table));
             let pic = &mut self.pic;
             self.cards
                 .tick(&mut self.table, |irq| pic.set_enabled(irq, true));

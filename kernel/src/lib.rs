@@ -17,6 +17,7 @@ pub mod elf;
 pub mod endpoint;
 pub mod frames;
 pub mod idle;
+pub mod iommu;
 pub mod ipc;
 pub mod limits;
 pub mod options;

@@ -16,7 +16,7 @@ mod user_memory;
 
 use crate::arch::messages::Messages;
 use crate::arch::{
-    boot_memory, cmos, cpu, gdt, heap, paging, pci, pic::Pic, space, timer::Timer, traps,
+    boot_memory, cmos, cpu, gdt, heap, iommu, paging, pci, pic::Pic, space, timer::Timer, traps,
 };
 use crate::attach::Attaching;
 use crate::kernel::Kernel;
@@ -115,6 +115,11 @@ fn main(boot: &'static mut BootInfo) -> ! {
     let options = Options::read(ramdisk.command_line(), |word| {
         log::warn!("command line: `{word}` is unknown; there are {WORDS}");
     });
+    iommu::start(
+        boot.rsdp_addr.into_option(),
+        options.is_iommu_off,
+        paging::physical_runs(files),
+    );
     let cards = attach::attach_all(
         &scan.functions,
         Attaching {

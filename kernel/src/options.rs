@@ -37,6 +37,8 @@ pub struct Options {
     /// `layout=fixed`: programs are where they were linked, and the rest always at the same
     /// places, for a debugger.
     pub fixed_layout: bool,
+    /// `iommu=off`: cards reach all memory, as on a machine without an IOMMU.
+    pub is_iommu_off: bool,
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
                     Some(vfs) => (options.vfs, options.vfs_first) = vfs,
                     None => complain(word),
                 },
+                ("iommu", "off") => options.is_iommu_off = true,
                 ("layout", "fixed") => options.fixed_layout = true,
                 _ if is_kernels(word) => complain(word),
                 _ => {}
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_said_is_done() {
         let (options, complaints) = read(
-            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx nic.vfs=7,first layout=fixed",
+            "nic.irq=msi nic.selftest nic.jumbo nic.moderation=250 nic.irq=intx nic.vfs=7,first layout=fixed iommu=off",
         );
         assert!(complaints.is_empty());
         let said = Options {
@@ -109,6 +112,7 @@ mod tests {
             vfs: 7,
             vfs_first: true,
             fixed_layout: true,
+            is_iommu_off: true,
         };
         assert_eq!(options, said);
     }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn nonsense_is_complained_of_and_changes_nothing() {
         let line = "nic.irq=fast nic.irq nic.selftest=2 nic.moderation=-1 nic.moderation nic.vfs=8 nic.vfs nic.vfs=2,last nic.x=1 \
-                    layout=random layout";
+                    layout=random layout iommu=on iommu";
         let (options, complaints) = read(line);
         assert_eq!(options, Options::default());
         assert_eq!(complaints.join(" "), line);

@@ -32,6 +32,21 @@ impl Runs {
         self.len += len;
     }
 
+    /// Each run: its address and its length.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.runs.iter().map(|run| (run.address, run.len))
+    }
+
+    /// Bytes of all runs.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Where `len` bytes from `offset` on are; `None` if they are not all there, in one run.
     pub fn find(&self, offset: usize, len: usize) -> Option<u64> {
         let after = self.runs.partition_point(|run| run.offset <= offset);

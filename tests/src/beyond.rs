@@ -13,6 +13,7 @@ pub(crate) mod hostile;
 mod http_framing;
 pub(crate) mod idle;
 mod igb;
+mod iommu;
 mod machines;
 mod memory;
 mod messages;
@@ -56,5 +57,6 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Make's verbs", verbs::CASES),
     ("What a user reads", messages::CASES),
     ("The 82576", igb::CASES),
+    ("Behind an IOMMU", iommu::CASES),
     ("Filters and VLANs", filters::CASES),
 ];

@@ -27,6 +27,14 @@ const IGB_TCTL_EN: u32 = 1 << 1;
 /// Its device status (§8.2.2).
 const IGB_STATUS: u64 = 0x08;
 
+/// The 82576's receive queues (§8.10): how many, registers of the first, and bytes to the next; of these the
+/// ring's address and the descriptor that is filled next.
+const IGB_QUEUES: u64 = 16;
+const IGB_RDBAL: u64 = 0xc000;
+const IGB_RDH: u64 = 0xc010;
+const IGB_QUEUE: u64 = 0x40;
+const IGB_DESCRIPTOR: u64 = 16;
+
 /// The card of a machine that was started with `qtest`, in the lab's slot.
 pub struct Card {
     nic: &'static Nic,
@@ -145,6 +153,24 @@ impl Card {
         qtest.write32(control, value & !IGB_TCTL_EN)?;
         let value = qtest.read32(control)?;
         self.check(value & IGB_TCTL_EN == 0, "82576 TCTL", value)
+    }
+
+    /// Has the 82576 receive to `target` what comes next into any of its queues.
+    ///
+    /// # Errors
+    /// If it has no rings.
+    pub fn misdirect(&self, qtest: &mut Qtest, target: u64) -> Outcome {
+        for queue in 0..IGB_QUEUES {
+            let queue = u64::from(self.bars[0]) + queue * IGB_QUEUE;
+            let ring = qtest.read32(queue + IGB_RDBAL)?;
+            self.check(ring != 0, "82576 RDBAL", ring)?;
+            let next = u64::from(qtest.read32(queue + IGB_RDH)?);
+            // The buffer's address is the first of a descriptor (§7.1.5).
+            let descriptor = u64::from(ring) + next * IGB_DESCRIPTOR;
+            qtest.write32(descriptor, target as u32)?;
+            qtest.write32(descriptor + 4, (target >> 32) as u32)?;
+        }
+        Ok(())
     }
 
     fn set_command(&self, qtest: &mut Qtest, command: u32) -> Outcome {

@@ -5,10 +5,10 @@
 /// `init`.
 pub fn is_kernels(word: &str) -> bool {
     let (name, _) = word.split_once('=').unwrap_or((word, ""));
-    name == "layout" || name.starts_with("nic.")
+    matches!(name, "layout" | "iommu") || name.starts_with("nic.")
 }
 
 /// All words there are, for people: what is said of a word that is none of them.
 pub const WORDS: &str = "run=NAME[,ARG...], limits=RESOURCE:AMOUNT[,...], ip=A.B.C.D/BITS, gw=A.B.C.D, \
     inside=echosrv|httpd, stack=NAME[,card=N|,vf=N][,ip=...][,gw=...][,mac=STATION][,run=NAME][,inside=...], nic.irq=msix|msi|intx, nic.moderation=MICROSECONDS, nic.jumbo, nic.vfs=0..7[,first], \
-    nic.selftest and layout=fixed";
+    nic.selftest, layout=fixed and iommu=off";

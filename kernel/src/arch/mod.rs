@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod frame;
 pub mod gdt;
 pub mod heap;
+pub mod iommu;
 pub mod messages;
 pub mod paging;
 pub mod pci;

@@ -114,7 +114,7 @@ impl ConfigSpace for Config {
 }
 
 /// Physical memory, for reading ACPI's tables.
-struct Physical;
+pub(super) struct Physical;
 
 impl PhysicalMemory for Physical {
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool {

@@ -228,6 +228,10 @@ impl<M: Shared> Cards<M> {
             switch.statistics(&mut visit);
         }
         found.attached.nic.statistics(&mut visit);
+        let card = usize::from(found.endpoint.card);
+        if let Some(card) = self.cards.get(card) {
+            visit("dma_faults", card.dma_faults);
+        }
         result.map(|()| count)
     }
 

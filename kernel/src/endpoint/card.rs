@@ -55,6 +55,8 @@ pub struct Card<M> {
     pub area: Option<M>,
     /// It was said that the card is broken, and not yet that it works again.
     pub broken: bool,
+    /// How often the IOMMU has stopped its DMA, as far as it has recorded that.
+    pub dma_faults: u64,
     /// Why it did not start, when that was last told.
     pub unstartable: Option<nic::Error>,
 }

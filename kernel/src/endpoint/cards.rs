@@ -8,6 +8,7 @@ use super::switch::{Switch, Switching};
 use super::tenant::Tenant;
 use super::wake::{Given, Ring, Wake};
 use super::{Driver, Endpoint, bits, exchange};
+use crate::pci::Address;
 use crate::process::{Machine, Table};
 use crate::runs::Runs;
 use abi::endpoint::Filter;
@@ -61,6 +62,7 @@ impl<M: Shared> Cards<M> {
             wake: Wake::whole(),
             area: Some(area),
             broken: false,
+            dma_faults: 0,
             unstartable: None,
         };
         card.introduce(self.cards.len(), self_test);
@@ -141,6 +143,17 @@ impl<M: Shared> Cards<M> {
                 let interrupts = card.attached.interrupts;
                 self.lines.freed(interrupts).map(&mut switch_on);
             }
+        }
+    }
+
+    /// The IOMMU has stopped DMA of this function. If it is a card, that is counted, and who has it, or
+    /// the kernel for its tenants, looks at it: what it was to receive or send may be lost.
+    pub fn dma_stopped<T: Machine>(&mut self, function: Address, table: &mut Table<T>) {
+        let mut cards = self.cards.iter_mut().enumerate();
+        let card = cards.find(|(_, card)| card.attached.address == function);
+        if let Some((index, card)) = card {
+            card.dma_faults += 1;
+            self.tell(index, Events::RECEIVE | Events::TRANSMIT_SPACE, table);
         }
     }
 

@@ -251,7 +251,7 @@ fn store(area: &mut impl Shared, word: usize, value: usize) {
     area.store_words(word * WORD, [value as u32]);
 }
 
-/// Where a card finds bytes of the ramdisk. Without an IOMMU that is where they are.
+/// Where a card finds bytes of the ramdisk. That is where they are, behind an IOMMU, too.
 fn tail(ramdisk: &Runs, (offset, len): (u32, u32)) -> Option<Tail> {
     let len = len as usize;
     let address = BusAddr(ramdisk.find(offset as usize, len)?);

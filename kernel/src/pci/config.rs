@@ -44,6 +44,16 @@ impl Address {
         Address((bus as u16) << 8 | (device as u16) << 3 | function as u16)
     }
 
+    /// The function with this routing id (PCIe 6.0 §2.2.4.2).
+    pub const fn of_routing_id(id: u16) -> Self {
+        Address(id)
+    }
+
+    /// Its routing id: bus, device and function in one word.
+    pub const fn routing_id(self) -> u16 {
+        self.0
+    }
+
     /// Bus number.
     pub const fn bus(self) -> u8 {
         (self.0 >> 8) as u8

@@ -101,6 +101,7 @@ const KNOWN: &[(&str, Group, &str)] = &[
     ("tx_unreachable", Group::Losses, "out of the card's reach in memory"),
     ("tx_card_broken", Group::Losses, "while the card did not work"),
     ("tx_hangs", Group::Losses, "no progress with work pending"),
+    ("dma_faults", Group::Losses, "stopped by the IOMMU: not its own"),
     ("bad_descriptors", Group::Losses, "the card wrote what cannot be"),
     ("mdi_timeouts", Group::Losses, "the PHY did not answer in time"),
     ("statistics_timeouts", Group::Losses, "the card did not dump its counters"),

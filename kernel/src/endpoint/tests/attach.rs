@@ -278,6 +278,24 @@ fn the_next_owner_finds_nothing_in_the_area() {
 }
 
 #[test]
+fn dma_that_was_stopped_wakes_who_has_the_card_and_is_counted() {
+    for filters in [vec![], vec![at(1)]] {
+        let mut world = World::e100(Pace::Doorbell, 1);
+        let pid = world.owner(&filters);
+        assert_eq!(world.wait(pid, false), None);
+        let (card, other) = (Address::new(0, 3, 0), Address::new(0, 3, 1));
+        world.cards.dma_stopped(other, &mut world.table);
+        assert_eq!((world.bits(pid), world.count(pid, "dma_faults")), (0, 0));
+        for count in 1..=2 {
+            world.cards.dma_stopped(card, &mut world.table);
+            assert_eq!(world.count(pid, "dma_faults"), count);
+        }
+        // For tenants the kernel looks itself.
+        assert_eq!(world.bits(pid) != 0, filters.is_empty());
+    }
+}
+
+#[test]
 fn statistics_are_as_many_as_there_is_room_for() {
     let mut world = World::e100(Pace::Doorbell, 1);
     let pid = world.owner(&[at(1)]);
