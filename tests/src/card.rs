@@ -46,12 +46,19 @@ pub struct Card {
 }
 
 impl Card {
-    /// Takes hold of the card.
+    /// Takes hold of the card in the lab's slot.
     ///
     /// # Errors
     /// If the machine has another card.
     pub fn of(qtest: &mut Qtest, nic: &'static Nic) -> Outcome<Card> {
-        let function = Function(0, 3, 0);
+        Card::at(qtest, nic, Function(0, 3, 0))
+    }
+
+    /// Takes hold of the card that is this function.
+    ///
+    /// # Errors
+    /// If the machine has another card.
+    pub fn at(qtest: &mut Qtest, nic: &'static Nic, function: Function) -> Outcome<Card> {
         let id = qtest.config_read(function, 0)?;
         let id = format!("{:04x}:{:04x}", id & 0xffff, id >> 16);
         ensure(id == nic.id, || format!("in the slot is {id}"))?;
@@ -155,15 +162,18 @@ impl Card {
         self.check(value & IGB_TCTL_EN == 0, "82576 TCTL", value)
     }
 
-    /// Has the 82576 receive to `target` what comes next into any of its queues.
+    /// Has the 82576 receive to `target` what comes next into any of its queues that have rings.
     ///
     /// # Errors
-    /// If it has no rings.
+    /// If the first has none.
     pub fn misdirect(&self, qtest: &mut Qtest, target: u64) -> Outcome {
-        for queue in 0..IGB_QUEUES {
-            let queue = u64::from(self.bars[0]) + queue * IGB_QUEUE;
+        for number in 0..IGB_QUEUES {
+            let queue = u64::from(self.bars[0]) + number * IGB_QUEUE;
             let ring = qtest.read32(queue + IGB_RDBAL)?;
-            self.check(ring != 0, "82576 RDBAL", ring)?;
+            self.check(ring != 0 || number > 0, "82576 RDBAL", ring)?;
+            if ring == 0 {
+                continue;
+            }
             let next = u64::from(qtest.read32(queue + IGB_RDH)?);
             // The buffer's address is the first of a descriptor (§7.1.5).
             let descriptor = u64::from(ring) + next * IGB_DESCRIPTOR;

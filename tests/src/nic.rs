@@ -96,7 +96,7 @@ impl Nic {
 
     /// Where it is on PCI: in the lab's slot, or as the first virtual function of the card behind the root
     /// port there.
-    fn address(&self) -> &'static str {
+    pub fn address(&self) -> &'static str {
         if self.is_virtual() {
             "01:10.0"
         } else {

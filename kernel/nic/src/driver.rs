@@ -431,6 +431,12 @@ impl<C: Chip> Nic for Driver<C> {
         self.take_events()
     }
 
+    fn dma_stopped(&mut self) {
+        if self.running {
+            self.break_down(Error::DmaStopped);
+        }
+    }
+
     fn take_events(&mut self) -> Events {
         core::mem::take(&mut self.status.pending)
     }

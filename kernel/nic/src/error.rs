@@ -65,6 +65,8 @@ pub enum Error {
         /// The command field of the block.
         command: u16,
     },
+    /// An IOMMU has stopped the card's DMA: it goes where no driver has told it to.
+    DmaStopped,
     /// A ring did not start.
     QueueTimeout {
         /// Its number.
@@ -139,6 +141,7 @@ impl Error {
                 | Error::CommandTimeout { .. }
                 | Error::BadDescriptor { .. }
                 | Error::BadHead { .. }
+                | Error::DmaStopped
                 | Error::HostSilent
                 | Error::HostReset
         )
@@ -231,6 +234,7 @@ impl fmt::Display for Error {
             Error::MdiTimeout => {
                 f.write_str("the transceiver does not answer: stop the card and start it again")
             }
+            Error::DmaStopped => f.write_str("the IOMMU has stopped its DMA"),
             Error::HostSilent => f.write_str(
                 "the card's physical function does not answer: see that it has a driver",
             ),

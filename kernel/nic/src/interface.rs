@@ -212,6 +212,10 @@ pub trait Nic: FrameBuffers {
     /// have announced.
     fn tick(&mut self) -> Events;
 
+    /// An IOMMU has stopped DMA of the card. If that is at work, it does none from now on, and is reset at
+    /// the next [`Nic::tick`].
+    fn dma_stopped(&mut self);
+
     /// Takes the events that the calls for work found themselves, which no interrupt will announce.
     fn take_events(&mut self) -> Events;
 

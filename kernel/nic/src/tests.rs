@@ -6,7 +6,7 @@ use crate::igb::{Config, Igb, InterruptMode};
 use crate::igbvf;
 use crate::model::traffic::{self, Ends, Seen};
 use crate::model::{Model, Pace, e100, igb};
-use crate::{BusAddr, Error, MacAddress, Nic, Outgoing, SendOptions, Tail};
+use crate::{BusAddr, Error, Events, MacAddress, Nic, Outgoing, SendOptions, Tail};
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
@@ -83,6 +83,33 @@ impl Card {
             }
         });
         found
+    }
+}
+
+#[test]
+fn a_card_whose_dma_was_stopped_does_no_work_before_it_was_reset() {
+    let seed = 1;
+    for mut card in [
+        Card::e100(e100::Behaviour::Silicon, Pace::Doorbell, seed),
+        Card::igb(igb::Behaviour::Silicon, Pace::Doorbell, seed),
+        Card::igbvf(igb::Behaviour::Silicon, Pace::Doorbell, seed),
+    ] {
+        let frame = [&[0xff; 6][..], &card.nic.facts().mac, &[0; 60]].concat();
+        card.nic.dma_stopped();
+        let stopped = Err(Error::DmaStopped);
+        assert_eq!(card.nic.take_events(), Events::all());
+        assert_eq!(card.nic.state().map(drop), stopped);
+        let sent = card.nic.send(&frame, &SendOptions::default(), false);
+        assert_eq!(sent, stopped);
+        let resets = card.count("resets");
+        card.nic.tick();
+        assert!(card.nic.state().is_ok());
+        assert_eq!(card.count("resets"), resets + 1);
+        card.nic.stop();
+        // Whoever has it next knows nothing of that.
+        card.nic.dma_stopped();
+        card.nic.start().unwrap();
+        assert!(card.nic.state().is_ok());
     }
 }
 

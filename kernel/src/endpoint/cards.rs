@@ -146,14 +146,16 @@ impl<M: Shared> Cards<M> {
         }
     }
 
-    /// The IOMMU has stopped DMA of this function. If it is a card, that is counted, and who has it, or
-    /// the kernel for its tenants, looks at it: what it was to receive or send may be lost.
+    /// The IOMMU has stopped DMA of this function. If it is a card, that is counted, its owners are told, and
+    /// its driver resets it at the next tick.
     pub fn dma_stopped<T: Machine>(&mut self, function: Address, table: &mut Table<T>) {
         let mut cards = self.cards.iter_mut().enumerate();
         let card = cards.find(|(_, card)| card.attached.address == function);
         if let Some((index, card)) = card {
             card.dma_faults += 1;
-            self.tell(index, Events::RECEIVE | Events::TRANSMIT_SPACE, table);
+            card.attached.nic.dma_stopped();
+            let events = card.attached.nic.take_events();
+            self.tell(index, events, table);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::card::Card;
 use crate::connection::Connection;
 use crate::grade::web;
 use crate::machine::{Machine, PATIENCE, Setup};
+use crate::qtest::Function;
 use crate::suite::{Bench, Case};
 use crate::{During, Outcome, ensure, pattern, same_bytes};
 
@@ -15,6 +16,11 @@ pub const CASES: &[Case] = &[
     Case::new("MSI-X, MSI and INTx behind an IOMMU", interrupts).only("igb"),
     Case::new("sends from the ramdisk behind an IOMMU", ramdisk),
     Case::new("a write outside of the arena is stopped", stopped).only("igb"),
+    Case::new(
+        "a virtual function's write outside of its arena is stopped",
+        virtual_stopped,
+    )
+    .only("igb"),
     Case::new("without an IOMMU it is not, and that is told", not_stopped).only("igb"),
 ];
 
@@ -25,7 +31,7 @@ const UNITS: [&str; 3] = [
     "intel-iommu,aw-bits=39",
 ];
 /// How the line about it begins.
-const FOUND: &str = "IOMMU at 0xfed90000: 39 bits; ";
+const FOUND: &str = "IOMMU at 0xfed90000: 39 bits";
 const BOUNDED: &str = "a card's DMA is bounded by what its driver tells it only";
 /// A q35's last free memory, of 64 MiB, where nothing of the kernel's or of a card's is.
 const OUTSIDE: u64 = 0x3c0_0000;
@@ -37,12 +43,16 @@ const MARK: u32 = 0x5a5a_a5a5;
 fn behind(bench: &Bench, unit: Option<&str>, port: bool, setup: Setup) -> Setup {
     let card = |place: &str| format!("{},netdev=n0,{place},romfile=", bench.nic.device);
     let mut devices: Vec<String> = unit.map(str::to_owned).into_iter().collect();
-    if port {
+    // A machine of a virtual function's has a root port already.
+    let is_virtual = bench.nic.is_virtual();
+    if port && !is_virtual {
         devices.push("pcie-root-port,id=rp0,chassis=1,addr=3".to_owned());
-        devices.push(card("bus=rp0"));
-    } else {
-        devices.push(card("addr=3"));
     }
+    devices.push(card(if port || is_virtual {
+        "bus=rp0"
+    } else {
+        "addr=3"
+    }));
     Setup {
         machine: Some("q35"),
         devices: Some(devices),
@@ -71,7 +81,7 @@ fn serves(bench: &Bench) -> Outcome {
         megabyte(bench, &machine).during(unit)?;
         let faults = counted(&statistics(&machine)?, "dma_faults")?;
         ensure(faults == 0, || format!("{unit}: {faults} faults"))?;
-        is_confined(&machine, "00:03.0").during(unit)?;
+        is_confined(&machine, bench.nic.address()).during(unit)?;
     }
     Ok(())
 }
@@ -106,7 +116,7 @@ fn ramdisk(bench: &Bench) -> Outcome {
         })?;
     }
     machine.wait_end_of_run()?;
-    is_confined(&machine, "00:03.0")?;
+    is_confined(&machine, bench.nic.address())?;
     let frames = machine.captured()?;
     ensure(frames.len() > 20, || format!("{} frames", frames.len()))?;
     for (frame, part) in frames.iter().zip(file.chunks(PAYLOAD).cycle()) {
@@ -145,17 +155,34 @@ fn boot_with_hand(bench: &Bench, unit: Option<&str>, words: &str) -> Outcome<(Ma
 }
 
 fn stopped(bench: &Bench) -> Outcome {
-    let (mut machine, card) = boot_with_hand(bench, Some(UNITS[0]), "")?;
+    let (machine, card) = boot_with_hand(bench, Some(UNITS[0]), "")?;
+    led_astray(machine, &card, "00:03.0")
+}
+
+/// It has a domain of its own, apart from its card's. The card knows the rings of all its functions, so
+/// that the hand finds that of the virtual one there.
+fn virtual_stopped(bench: &Bench) -> Outcome {
+    let words = "nic.vfs=1,first run=echosrv run=nicstat,-r,-w";
+    let mut setup = behind(bench, Some(UNITS[0]), true, Setup::on_wire(words));
+    setup.qtest = true;
+    let mut machine = bench.boot(&setup)?;
+    machine.wait_servers(true, false)?;
+    machine.wire()?.resolve()?;
+    let card = Card::at(machine.qtest()?, bench.nic, Function(1, 0, 0))?;
+    is_confined(&machine, "01:00.0")?;
+    led_astray(machine, &card, "01:10.0")
+}
+
+/// A function that writes where it must not is stopped, told of and counted, each time; its connections go on.
+fn led_astray(mut machine: Machine, card: &Card, function: &str) -> Outcome {
     let mut connection = Connection::open(machine.wire()?, (40000, 7))?;
     connection.echo(machine.wire()?, &pattern(1, 3000))?;
-    is_confined(&machine, "00:03.0")?;
+    is_confined(&machine, function)?;
     for round in 1..=3 {
         let mark = machine.console.mark();
-        let is_whole = misdirect(&mut machine, &card)?;
+        let is_whole = misdirect(&mut machine, card)?;
         ensure(is_whole, || "memory outside was written".to_owned())?;
-        let told = format!(
-            "error: DMA of 00:03.0 stopped: write to {OUTSIDE:#x}, outside of what it was given"
-        );
+        let told = format!("error: DMA of {function} stopped: write to {OUTSIDE:#x}, outside of what it was given");
         let console = &machine.console;
         console.wait_where(mark, &told, PATIENCE, |line| line == told)?;
         let faults = counted(&statistics(&machine)?, "dma_faults")?;

@@ -278,7 +278,7 @@ fn the_next_owner_finds_nothing_in_the_area() {
 }
 
 #[test]
-fn dma_that_was_stopped_wakes_who_has_the_card_and_is_counted() {
+fn dma_that_was_stopped_is_told_to_all_owners_and_counted_and_the_card_is_reset() {
     for filters in [vec![], vec![at(1)]] {
         let mut world = World::e100(Pace::Doorbell, 1);
         let pid = world.owner(&filters);
@@ -286,12 +286,15 @@ fn dma_that_was_stopped_wakes_who_has_the_card_and_is_counted() {
         let (card, other) = (Address::new(0, 3, 0), Address::new(0, 3, 1));
         world.cards.dma_stopped(other, &mut world.table);
         assert_eq!((world.bits(pid), world.count(pid, "dma_faults")), (0, 0));
+        let resets = world.count(pid, "resets");
         for count in 1..=2 {
             world.cards.dma_stopped(card, &mut world.table);
             assert_eq!(world.count(pid, "dma_faults"), count);
         }
-        // For tenants the kernel looks itself.
-        assert_eq!(world.bits(pid) != 0, filters.is_empty());
+        assert_ne!(world.bits(pid), 0);
+        assert_eq!(world.count(pid, "resets"), resets);
+        world.cards.tick(&mut world.table, |_| ());
+        assert_eq!(world.count(pid, "resets"), resets + 1);
     }
 }
 
