@@ -9,6 +9,7 @@ mod defects;
 pub(crate) mod echo;
 mod filters;
 pub(crate) mod flood;
+mod functions;
 pub(crate) mod hostile;
 mod http_framing;
 pub(crate) mod idle;
@@ -45,6 +46,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("HTTP messages", http_framing::CASES),
     ("In the network server", together::CASES),
     ("Several stacks on a card", tenants::CASES),
+    ("Virtual functions", functions::CASES),
     ("Trouble", trouble::CASES),
     ("Memory", memory::CASES),
     ("Broken cards", defects::CASES),

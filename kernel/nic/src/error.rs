@@ -239,7 +239,7 @@ impl fmt::Display for Error {
                 "the card's physical function does not answer: see that it has a driver",
             ),
             Error::HostReset => f.write_str(
-                "the card was reset by its physical function: this one is set up anew in a moment",
+                "the card, or this function, was reset by somebody else: it is set up anew in a moment",
             ),
             Error::HostRefused { request } => write!(
                 f,

@@ -47,8 +47,16 @@ pub fn udp(machine: &Machine) -> Outcome {
 /// # Errors
 /// If nothing or something else comes back.
 pub fn udp_echo(machine: &Machine, len: usize) -> Outcome {
+    udp_echo_at(machine.ports()?.echo_udp, len)
+}
+
+/// The same by a port of this machine that leads to an echo server.
+///
+/// # Errors
+/// As [`udp_echo`].
+pub fn udp_echo_at(port: u16, len: usize) -> Outcome {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.connect((Ipv4Addr::LOCALHOST, machine.ports()?.echo_udp))?;
+    socket.connect((Ipv4Addr::LOCALHOST, port))?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     let sent = pattern(len as u64, len);
     let mut back = vec![0; len + 1];

@@ -59,7 +59,7 @@ const PAGES: usize = 300;
 /// then, when its processors are not enough for all who want them (a turn of Linux's scheduler is
 /// 3 ms, and QEMU has three threads that a page needs). Before there was a scheduler in the
 /// kernel, a page beside ten who compute took 220 ms, and 400 beside twenty who wait.
-const FLOOR: Duration = Duration::from_millis(10);
+pub(super) const FLOOR: Duration = Duration::from_millis(10);
 
 /// The 99th percentile of a page's time.
 fn p99(machine: &Machine) -> Outcome<Duration> {

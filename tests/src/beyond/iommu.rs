@@ -182,7 +182,9 @@ fn led_astray(mut machine: Machine, card: &Card, function: &str) -> Outcome {
         let mark = machine.console.mark();
         let is_whole = misdirect(&mut machine, card)?;
         ensure(is_whole, || "memory outside was written".to_owned())?;
-        let told = format!("error: DMA of {function} stopped: write to {OUTSIDE:#x}, outside of what it was given");
+        let told = format!(
+            "error: DMA of {function} stopped: write to {OUTSIDE:#x}, outside of what it was given"
+        );
         let console = &machine.console;
         console.wait_where(mark, &told, PATIENCE, |line| line == told)?;
         let faults = counted(&statistics(&machine)?, "dma_faults")?;

@@ -14,11 +14,6 @@ use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     Case::new("two stacks of one card serve at once", two),
-    Case::new(
-        "two virtual functions serve, a stack on each",
-        virtual_functions,
-    )
-    .only("igb"),
     Case::new("sixteen stacks of one card serve at once", sixteen),
     Case::new("one stack dies, and the other's connections stay", death),
     Case::new("a program of one stack talks to another stack", between),
@@ -29,12 +24,12 @@ pub const CASES: &[Case] = &[
 const ECHO: u16 = 7;
 
 /// The address of stack `number`.
-fn address(number: u8) -> Ip {
+pub(super) fn address(number: u8) -> Ip {
     [10, 0, 2, 15 + number]
 }
 
 /// `10.0.2.15` and the like.
-fn dotted([a, b, c, d]: Ip) -> String {
+pub(super) fn dotted([a, b, c, d]: Ip) -> String {
     format!("{a}.{b}.{c}.{d}")
 }
 
@@ -49,7 +44,10 @@ fn wait_stacks<'a>(machine: &Machine, names: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Has the stack at `ip` echo `octets`, a client of it who reads as he writes.
-fn echo(machine: &Machine, ip: Ip, octets: &[u8]) -> Outcome {
+///
+/// # Errors
+/// If it does not.
+pub(super) fn echo(machine: &Machine, ip: Ip, octets: &[u8]) -> Outcome {
     let mut stream = machine.connect(machine.stack_port(ip, ECHO)?)?;
     let mut sender = stream.try_clone()?;
     std::thread::scope(|scope| {
@@ -66,13 +64,11 @@ fn two(bench: &Bench) -> Outcome {
     serve_two(bench, "", [0, 0])
 }
 
-/// The functions are behind the card, and work though nobody has that one (82576 datasheet §7.10).
-fn virtual_functions(bench: &Bench) -> Outcome {
-    serve_two(bench, "nic.vfs=2 ", [1, 2])
-}
-
 /// Has a web server and an echo server serve at once, by stacks of these cards.
-fn serve_two(bench: &Bench, options: &str, [web_card, lab_card]: [u8; 2]) -> Outcome {
+///
+/// # Errors
+/// If one does not.
+pub(super) fn serve_two(bench: &Bench, options: &str, [web_card, lab_card]: [u8; 2]) -> Outcome {
     let page = pattern(3, 300_000);
     let image = bench.image_serving(&[("index.html", &page)])?;
     let [web, lab] = [address(1), address(2)];
@@ -160,16 +156,26 @@ fn sixteen(bench: &Bench) -> Outcome {
     (0..3).try_for_each(|round| echo_all(&machine, 16, round, 200_000))
 }
 
-/// While one echoes datagrams it is struck; a connection of the other goes on, and the one that died
-/// comes back.
 fn death(bench: &Bench) -> Outcome {
+    one_dies(bench, "", ["", ""])
+}
+
+/// While one stack echoes datagrams it is struck; a connection of the other goes on, and the one that died
+/// comes back. `options` are for the kernel, and `places` say what of the card each stack has.
+///
+/// # Errors
+/// If it is not so.
+pub(super) fn one_dies(bench: &Bench, options: &str, places: [&str; 2]) -> Outcome {
     let [struck, other] = [GUEST_IP, address(1)];
     let mut machine = bench.boot(&Setup {
         debugger: true,
+        behind_port: !options.is_empty(),
         ..Setup::on_wire(&format!(
-            "stack=a,ip={}/24,run=echosrv stack=b,ip={}/24,run=echosrv",
+            "{options}stack=a,ip={}/24{},run=echosrv stack=b,ip={}/24{},run=echosrv",
             dotted(struck),
-            dotted(other)
+            places[0],
+            dotted(other),
+            places[1]
         ))
     })?;
     wait_stacks(&machine, ["a", "b"])?;
@@ -181,7 +187,7 @@ fn death(bench: &Bench) -> Outcome {
         let base = 21_000 + round * 64;
         let wire = machine.wire()?;
         wire.guest_ip = other;
-        wire.resolve()?;
+        let station = wire.resolve()?;
         let mut kept = Connection::open(wire, (base + 40, ECHO))?;
         kept.echo(wire, b"before")?;
         wire.guest_ip = struck;
@@ -190,12 +196,13 @@ fn death(bench: &Bench) -> Outcome {
         lost.echo(wire, b"before")?;
         let killed = strike(&mut machine, &programs, base, &mut chance)?;
         let wire = machine.wire()?;
-        wire.guest_ip = other;
+        (wire.guest_ip, wire.guest_mac) = (other, station);
         let octets = pattern(u64::from(base), 20_000);
         kept.echo(wire, &octets)
             .during("the connection of the other stack")?;
         let took = killed.elapsed();
         wire.guest_ip = struck;
+        wire.resolve()?;
         let back = Instant::now();
         let mut again = Err("never tried".into());
         while again.is_err() && back.elapsed() < LONG {
@@ -203,7 +210,7 @@ fn death(bench: &Bench) -> Outcome {
                 .and_then(|mut connection| connection.echo(wire, b"again"));
         }
         again.during("the stack that died")?;
-        wire.guest_ip = other;
+        (wire.guest_ip, wire.guest_mac) = (other, station);
         kept.echo(wire, b"after")
             .during("the connection of the other stack")?;
         kept.close(wire)?;

@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 use core::ptr::NonNull;
 use core::time::Duration;
-use runtime::nic::{Card, Filter, FrameMemory};
-use runtime::{Error, Result, sys, time};
+use runtime::ipc::{FOREVER, mask};
+use runtime::nic::{Card, Filter, FrameMemory, Mapped};
+use runtime::{Error, Result, ipc, println, sys, time};
 
 /// The card that is owned.
 pub(super) const CARD: u8 = 0;
@@ -59,6 +60,29 @@ pub(super) fn attach() -> Result<Card> {
         card = Card::attach(CARD);
     }
     card
+}
+
+/// Takes all buffers of the card and gives none back; tells how many it has when no more come.
+///
+/// # Errors
+/// If the card cannot be had.
+pub fn hold() -> Result<()> {
+    let mut card = Mapped::new(attach()?)?;
+    let (mut free, mut received) = (Vec::new(), Vec::new());
+    loop {
+        card.exchange(true)?;
+        free.extend(core::iter::from_fn(|| card.sending.take(60)));
+        received.extend(core::iter::from_fn(|| card.receiving.take()));
+        if card.receiving.is_armed() {
+            println!(
+                "testcalls: holds {} buffers and {} frames",
+                free.len(),
+                received.len()
+            );
+            ipc::wait(mask::NIC_RECEIVE, FOREVER)?;
+            card.receiving.look_again();
+        }
+    }
 }
 
 struct Owner {

@@ -28,6 +28,8 @@ usage: testcalls[,COUNT[,SEED[,KIND[,TIMES]]]]
                     COUNT and SEED are
          leases     lends memory, its own and not, to a child that misbehaves
          borrower   that child: serves calls until its caller has ended
+         hold       takes all buffers of card 0, to send and received, and keeps
+                    them for ever
   TIMES  starts itself so often, each time with the next seed, kills every
          second one amid its work, and tells the memory that is free after each;
          after exchanges it starts echosrv and httpd, which need the card",
@@ -70,6 +72,7 @@ fn main(options: Options) -> Result<(), String> {
         }
         Kind::Contract => contract::run().context("cannot go on")?,
         Kind::Leases => leases::lend(options.seed, options.count).context("cannot lend")?,
+        Kind::Hold => return exchanges::hold().context("cannot hold the card"),
         Kind::Borrower => return leases::borrow(options.seed).context("cannot borrow"),
     };
     println!(

@@ -54,6 +54,8 @@ abi::numbered! {
         Leases = 4 => "leases",
         /// Those of the one that it is lent to.
         Borrower = 5 => "borrower",
+        /// None but to take all buffers of a card, and give none back.
+        Hold = 6 => "hold",
     }
 }
 

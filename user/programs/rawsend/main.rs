@@ -16,7 +16,7 @@ use core::ops::Range;
 use programs::rawsend::{self as raw, Filled, Pieces};
 use runtime::args::Args;
 use runtime::ipc::{FOREVER, mask};
-use runtime::nic::{Card, Mapped, SendBuffer, SendOptions, Sending};
+use runtime::nic::{Card, MacAddress, Mapped, SendBuffer, SendOptions, Sending, station};
 use runtime::start::Context;
 use runtime::{ipc, println, ramdisk, time};
 
@@ -26,7 +26,8 @@ usage: rawsend[,SIZE[,SECONDS[,FILE[,copy]]]]
   sends frames as fast as card 0 takes them, and tells how many that were
   SIZE     bytes of a frame, 42 to 1514; 60 if not said
   SECONDS  how long; 10 if not said
-  FILE     a path in the ramdisk: the frames carry it, fetched by the card
+  FILE     a path in the ramdisk: the frames carry it, fetched by the card;
+           or to=STATION, to which the frames are sent, not to nobody
   copy     the program copies the file's bytes into the frames instead",
     options,
     main
@@ -36,14 +37,22 @@ struct Options {
     size: usize,
     seconds: u32,
     file: Option<&'static str>,
+    to: Option<MacAddress>,
     copy: bool,
 }
 
 fn options(args: &mut Args<'static>) -> Result<Options, String> {
+    let (size, seconds) = (
+        args.parsed("size", 60)?,
+        args.parsed("number of seconds", 10)?,
+    );
+    let word = args.next();
+    let to = word.and_then(|word| station(word.strip_prefix("to=")?));
     Ok(Options {
-        size: args.parsed("size", 60)?,
-        seconds: args.parsed("number of seconds", 10)?,
-        file: args.next(),
+        size,
+        seconds,
+        file: word.filter(|_| to.is_none()),
+        to,
         copy: args.word("copy")?,
     })
 }
@@ -53,11 +62,15 @@ fn main(options: Options) -> Result<(), String> {
         size,
         seconds,
         file,
+        to,
         copy,
     } = options;
     let card = Card::attach(0).context("card 0")?;
     let info = card.info().context("card 0")?;
-    let frame = raw::datagram(size, info.mac);
+    let mut frame = raw::datagram(size, info.mac);
+    if let Some(to) = to {
+        frame[..to.len()].copy_from_slice(&to);
+    }
     let mut file = match file {
         Some(path) => {
             let file = ramdisk::place(path).context(path)?;

@@ -27,7 +27,7 @@ pub fn station(text: &str) -> Option<MacAddress> {
 /// The number of the card that is virtual function `number`, counted over all cards.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there are not so many; as [`sys::nic_cards`].
+/// [`crate::Error::NotFound`] if there are not so many; as [`sys::nic_cards`].
 pub fn virtual_function(number: u8) -> Result<u8> {
     let cards = sys::nic_cards()?;
     let mut virtuals = (0..)

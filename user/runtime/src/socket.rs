@@ -34,7 +34,7 @@ pub use table::Table;
 /// Room for a server's status lines, in bytes.
 const STATUS_MAX: usize = 8192;
 /// Room for the text of [`Server::card`], in bytes.
-pub const CARD_MAX: usize = 8192;
+pub const CARD_MAX: usize = 12 * 1024;
 
 /// A network server: one IP stack on one card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

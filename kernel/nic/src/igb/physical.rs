@@ -140,6 +140,14 @@ impl<B: Bus> Physical<B> {
         Ok(())
     }
 
+    /// Whether the card still works for its virtual functions: nobody else has reset it.
+    fn check(&self, rings: &mut Rings<B>) -> Result<(), Error> {
+        match self.host.is_some() && rings.csr.read(regs::RCTL)? & regs::RCTL_EN == 0 {
+            true => Err(Error::HostReset),
+            false => Ok(()),
+        }
+    }
+
     /// Serves the virtual functions, if these causes of what belongs to no ring are about them.
     fn serve_others(&mut self, causes: u32) -> Result<(), Error> {
         let Some(host) = self.host else {
@@ -232,6 +240,7 @@ impl<B: Bus> Role<B> for Physical<B> {
     }
 
     fn look_after(&mut self, rings: &mut Rings<B>, status: &mut Status) -> Result<(), Error> {
+        self.check(rings)?;
         status.see_link(rings.csr.link()?);
         self.attend(rings, true)?;
         self.ticks += 1;
@@ -257,7 +266,15 @@ impl<B: Bus> Role<B> for Physical<B> {
     fn attend(&mut self, rings: &mut Rings<B>, is_tick: bool) -> Result<(), Error> {
         match self.host {
             None => Ok(()),
-            Some(host) if is_tick => host.lock().tick(),
+            Some(host) if is_tick => {
+                if self.check(rings) == Err(Error::HostReset) {
+                    // Nobody has the PF, who would have it mended.
+                    rings.csr.reset()?;
+                    self.is_at_rest = true;
+                    self.open_for_others(rings)?;
+                }
+                host.lock().tick()
+            }
             Some(_) => {
                 let causes = rings.csr.read(regs::ICR)?;
                 self.serve_others(causes)

@@ -317,6 +317,37 @@ fn reset_pf(lab: &Lab) {
     assert_eq!(lab.pf.borrow().fault(), None);
 }
 
+/// Nobody has told the PF's driver: it looks.
+#[test]
+fn a_reset_of_the_card_by_somebody_else_is_mended_whether_or_not_the_pf_runs() {
+    everywhere(1, |place| {
+        for runs in [true, false] {
+            let mut lab = Lab::new(place, 2);
+            if !runs {
+                lab.pf.borrow_mut().stop();
+            }
+            for lap in 0..2 {
+                lab.prove(0, 1, lap * 1000);
+                // Another driver resets the card, and leaves it so.
+                drop(Igb::new(lab.model.bus(), tiny(10)).unwrap());
+                lab.pf.borrow_mut().tick();
+                let fault = lab.pf.borrow().fault();
+                assert_eq!(fault, runs.then_some(Error::HostReset));
+                for _ in 0..3 {
+                    lab.tick();
+                }
+                lab.model.elapse(500_000);
+                lab.settle();
+                lab.tick();
+                let faults = [0, 1].map(|vf| lab.vfs[vf].fault());
+                assert_eq!((lab.pf.borrow().fault(), faults), (None, [None; 2]));
+                (0..2).for_each(|vf| drop(lab.drain(vf)));
+                lab.prove(1, 0, lap * 1000 + 500);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_card_that_was_reset_by_no_host_is_an_error_until_there_is_one() {
     for behaviour in Behaviour::ALL {

@@ -104,7 +104,7 @@ impl Card {
             0x18 | 0x3590 => self.register(register),
             0x00 => self.control(),
             0x10 => self.eeprom_control(),
-            0x400 => self.register(register),
+            0x100 | 0x400 => self.register(register),
             0x08 => self.status(),
             0x14 => self.after(self.eerd, self.eerd_ready_at_us, EERD_DONE),
             0x20 => self.after(self.mdic, self.mdic_ready_at_us, MDIC_READY),
