@@ -95,7 +95,7 @@ pub struct Host<B> {
 
 impl<B: Bus> Host<B> {
     /// The host of as many VFs as the card's configuration says, which has yet to meet its card
-    /// ([`super::Igb::hosting`]). `bus` has the card's registers; no memory is needed.
+    /// (`Igb::hosting`). `bus` has the card's registers; no memory is needed.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
