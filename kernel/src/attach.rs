@@ -93,9 +93,8 @@ pub fn attach_all(
         };
         let virtuals = attaching.turn_on_virtual(functions, function);
         attaching.vfs = virtuals.len();
-        let names = (driver.name, driver.chip);
-        let Some((attached, host)) = attaching.attach(function, names, &mut driver.attach.clone())
-        else {
+        let (names, mut take) = ((driver.name, driver.chip), driver.attach);
+        let Some((attached, host)) = attaching.attach(function, names, &mut take) else {
             continue;
         };
         attaching.is_first = false;

@@ -130,13 +130,12 @@ impl<M: Shared> Cards<M> {
     pub fn tick<T: Machine>(&mut self, table: &mut Table<T>, mut switch_on: impl FnMut(u8)) {
         for index in 0..self.cards.len() {
             let card = self.card(index);
-            if matches!(card.holder, Holder::Nobody) {
-                // What it does for its virtual functions goes on.
-                let _ = card.attached.nic.tick();
-                continue;
-            }
             let was_broken = card.broken;
             let events = card.attached.nic.tick();
+            if matches!(card.holder, Holder::Nobody) {
+                // There is nobody to tell: it has worked for its virtual functions, if it has any.
+                continue;
+            }
             self.tell(index, events, table);
             let card = self.card(index);
             if was_broken && !card.broken {
