@@ -40,8 +40,12 @@
 //! **Link** (`csr.rs`): negotiation starts with each reset and is never waited for; the card
 //! interrupts when the link comes or goes, and `tick` looks too.
 //!
-//! **Virtual functions** (`host/`): with [`Config::vfs`] the driver is also the host of so many: it answers
-//! their mailboxes and tells the card which pool gets which frame, whether or not it is started.
+//! **Functions** (`chip.rs`, `rings.rs`, `role.rs`): a function of the card is its registers, rings and interrupts,
+//! and a role: that of the whole card (`physical.rs`), or of a virtual function ([`crate::igbvf`]).
+//!
+//! **Virtual functions** (`host/`): with [`Config::vfs`] the driver is also the host of so many
+//! (`Igb::hosting`): it answers their mailboxes and tells the card which pool gets which frame, whether or
+//! not it is started.
 //!
 //! **Recovery**: a descriptor that cannot be, a head outside its ring, a transmit queue that stands
 //! still, or a card that reads as all ones ends all work with a typed error, until `tick` has reset
