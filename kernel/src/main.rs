@@ -27,7 +27,6 @@ use ::kernel::idle::{HaltPoll, LastPoll};
 use ::kernel::options::Options;
 use ::kernel::pci::NETWORK;
 use ::kernel::process::Table;
-use ::kernel::ramdisk::Ramdisk;
 use ::kernel::random::Random;
 use ::kernel::spawn::RESERVE_FRAMES;
 use abi::command_line::WORDS;
@@ -80,8 +79,8 @@ fn main(boot: &'static mut BootInfo) -> ! {
     ));
     heap::init();
     let protections = cpu::enable_protections();
-    let files = must(boot_memory::ramdisk(boot));
-    let ramdisk = must(Ramdisk::new(files).map_err(|_| "the ramdisk is no tar: make image"));
+    let ramdisk = must(boot_memory::ramdisk(boot));
+    let files = ramdisk.bytes();
     must(space::share_ramdisk(files).map_err(|_| "no memory for the ramdisk's table"));
     faults::init(&ramdisk);
     let mut timer = must(Timer::start(&mut random));

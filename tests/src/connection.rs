@@ -41,7 +41,7 @@ impl Connection {
     /// Connects `ports.0` of ours with `ports.1` of the guest.
     ///
     /// # Errors
-    /// As [`Wire::open`].
+    /// The function fails if the guest does not answer the SYN as a listener does.
     pub fn open(wire: &Wire, ports: (u16, u16)) -> Outcome<Connection> {
         let mut connection = Connection::begin(wire, ports)?;
         connection.acknowledge(wire)?;
@@ -52,7 +52,7 @@ impl Connection {
     /// a segment of its own.
     ///
     /// # Errors
-    /// As [`Wire::begin`].
+    /// The function fails if the guest does not answer the SYN as a listener does.
     pub fn begin(wire: &Wire, ports: (u16, u16)) -> Outcome<Connection> {
         let (next, expected) = wire.begin(ports)?;
         Ok(Connection {

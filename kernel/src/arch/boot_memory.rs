@@ -63,16 +63,18 @@ const KERNEL: &str = "boot/kernel";
 ///
 /// # Errors
 /// In words, if the boot stage mapped none, or it is no archive.
-pub fn ramdisk(boot: &BootInfo) -> Result<&'static [u8], &'static str> {
+pub fn ramdisk(boot: &BootInfo) -> Result<Ramdisk<'static>, &'static str> {
     let address = boot.ramdisk_addr.into_option();
     let address = address.ok_or("no ramdisk: give one with -initrd build/wharf.tar")?;
     let len = usize::try_from(boot.ramdisk_len).map_err(|_| "the ramdisk is too large")?;
     // SAFETY: the boot stage mapped it for the kernel, for good, and nobody writes it: its
     // memory is marked as the boot stage's, and programs see it read-only.
     let bytes = |len: usize| unsafe { core::slice::from_raw_parts(address as *const u8, len) };
-    let archive = Ramdisk::new(bytes(len)).map_err(|_| "the ramdisk is no tar: make image")?;
-    let Some(start) = archive.start_of_last(KERNEL) else {
-        return Ok(bytes(len));
+    let archive =
+        |len: usize| Ramdisk::new(bytes(len)).map_err(|_| "the ramdisk is no tar: make image");
+    let whole = archive(len)?;
+    let Some(start) = whole.start_of_last(KERNEL) else {
+        return Ok(whole);
     };
     for block in (start..start + TERMINATOR).step_by(TERMINATOR / 2) {
         let block = paging::translate(address + block as u64).ok_or("the ramdisk is not mapped")?;
@@ -87,5 +89,5 @@ pub fn ramdisk(boot: &BootInfo) -> Result<&'static [u8], &'static str> {
             paging::free_run(frame, PAGE_SIZE as usize);
         }
     }
-    Ok(bytes(end))
+    archive(end)
 }

@@ -51,7 +51,8 @@ pub(super) fn physical_of(pointer: *const u8) -> u64 {
     pointer as u64 - PHYSICAL_START
 }
 
-/// Hands the usable memory `regions` (start, end in bytes) to the frame allocator.
+/// Hands the usable memory `regions` (start, end in bytes) to the frame allocator. Memory that is in use now
+/// and may be freed later is below `end`.
 ///
 /// # Errors
 /// In words, if no region can hold the allocator's own bitmap.

@@ -27,13 +27,11 @@ pub struct Attached<M> {
 impl<M> Attached<M> {
     /// What programs are told of the card as a whole.
     pub fn info(&self) -> NicInfo {
-        let (facts, address) = (self.nic.facts(), self.address);
+        let facts = self.nic.facts();
         NicInfo {
             driver: Name::new(facts.name),
             chip: Name::new(self.chip),
-            pci_address: u16::from(address.bus()) << 8
-                | u16::from(address.device()) << 3
-                | u16::from(address.function()),
+            pci_address: self.address.routing_id(),
             mac: facts.mac,
             link: self.nic.state().unwrap_or_default(),
             frame_max: facts.frame_max as u16,

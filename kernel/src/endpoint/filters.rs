@@ -150,8 +150,8 @@ impl Filters {
         self.note_changed();
     }
 
-    /// Makes anew what follows from the table. (Here and there, a place is looked for instead of sorting,
-    /// whose code would be 24 KiB.)
+    /// Makes anew what follows from the table. Stations, like entries, are inserted where they belong, because
+    /// the code that sorts would be 24 KiB.
     fn note_changed(&mut self) {
         (self.received, self.sent) = (None, None);
         self.stations.clear();

@@ -122,7 +122,7 @@ impl World {
         self.batch_with(client, (request, here), ops, (area, source))
     }
 
-    /// As [`World::batch_from`], with these octets behind the request.
+    /// Makes a batch whose request has these octets behind it.
     pub fn batch_with(
         &mut self,
         client: Pid,

@@ -50,7 +50,7 @@ impl World {
         self.batch_answer(token).expect("it does not wait")
     }
 
-    /// As [`World::now`]; the socket is not armed afterwards.
+    /// Makes a batch that is answered at once, and takes its operation back if there was no answer to it.
     fn now_or_never(&mut self, client: Pid, socket: Handle, ops: &Ops) -> Events {
         let events = self.now(client, ops);
         if events.is_empty() {
@@ -137,7 +137,7 @@ impl World {
         received(events).map(|(bytes, _)| bytes)
     }
 
-    /// As [`World::recv`], waiting for some.
+    /// Waits until something has come, and takes at most so many octets of it.
     pub fn recv_wait(&mut self, client: Pid, socket: Handle, max: usize) -> Result<Vec<u8>> {
         let events = self.events(client, &receive(socket, max));
         received(events).map(|(bytes, _)| bytes)

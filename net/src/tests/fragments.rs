@@ -38,7 +38,7 @@ fn piece(identification: u16, start: usize, data: &[u8], more: bool) -> Vec<u8> 
 }
 
 impl Fragments {
-    /// As [`Fragments::add`], of a frame that the host gets that it is for.
+    /// Adds the fragment in a frame, as the host that has the frame's destination address does.
     pub fn add_frame(&mut self, frame: &[u8], now: u64) -> Result<Option<Vec<u8>>, DropReason> {
         let mut host = Config::new(*frame.first_chunk().unwrap(), 1);
         host.address = (*frame[30..].first_chunk::<4>().unwrap()).into();

@@ -50,10 +50,10 @@ pub fn udp_echo(machine: &Machine, len: usize) -> Outcome {
     udp_echo_at(machine.ports()?.echo_udp, len)
 }
 
-/// The same by a port of this machine that leads to an echo server.
+/// Sends one datagram to a port of this machine that leads to an echo server, and expects it back.
 ///
 /// # Errors
-/// As [`udp_echo`].
+/// The function fails if nothing or something else comes back.
 pub fn udp_echo_at(port: u16, len: usize) -> Outcome {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.connect((Ipv4Addr::LOCALHOST, port))?;

@@ -192,7 +192,7 @@ fn open_some(
 /// Sends a segment that offers this window.
 ///
 /// # Errors
-/// As [`Wire::send`].
+/// The function fails if the frame cannot be put on the wire.
 pub(super) fn put(
     wire: &Wire,
     ports: (u16, u16),

@@ -116,10 +116,11 @@ impl<B: Bus> Igb<B> {
         Self::with(bus, config, None)
     }
 
-    /// The same of a card with virtual functions, which this host serves.
+    /// Does the same with a card that has virtual functions, which this host serves.
     ///
     /// # Errors
-    /// As [`Igb::new`].
+    /// [`Error::BadConfig`] if the host has another number of functions than `config` says, and all errors
+    /// that `new` has.
     pub fn hosting(bus: B, config: Config, host: SharedHost<B>) -> Result<Self, Error> {
         Self::with(bus, config, Some(host))
     }
