@@ -14,7 +14,9 @@ pub use smoltcp::phy::{
 pub use smoltcp::time::Instant;
 
 pub(crate) use smoltcp::phy::Medium;
-pub(crate) use smoltcp::wire::{Ipv4Packet, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket};
+pub(crate) use smoltcp::wire::{
+    Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket, TcpSeqNumber, UdpPacket,
+};
 
 /// A time in nanoseconds as smoltcp takes it.
 pub(crate) fn instant(now: u64) -> Instant {

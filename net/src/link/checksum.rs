@@ -7,8 +7,8 @@
 
 use crate::ip::protocol;
 use crate::link::ethernet;
-use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpPacket, UdpPacket};
-use core::net::Ipv4Addr;
+use crate::phy::{ChecksumCapabilities, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A sum of 16-bit words, in the machine's byte order and not folded yet (RFC 1071 §2 (B) and (C)). It
 /// cannot overflow.
@@ -73,6 +73,21 @@ impl Sum {
             .add(&[0, protocol, high, low])
     }
 
+    /// Adds the pseudo header of IPv6 (RFC 8200 §8.1). `len`: octets of what the IPv6 header and its
+    /// extension headers carry, with its own header.
+    pub fn pseudo_v6(
+        self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        protocol: u8,
+        len: usize,
+    ) -> Self {
+        self.add(&source.octets())
+            .add(&destination.octets())
+            .add_long(len as u32)
+            .add_word(protocol.into())
+    }
+
     /// The checksum for data with this sum, in which the checksum field is 0.
     pub fn checksum(self) -> u16 {
         let (sum, carry) = ((self.0 >> 64) as u64).overflowing_add(self.0 as u64);
@@ -107,8 +122,8 @@ fn copy_words<const WORDS: usize>(to: &mut [[u8; 8]], from: &[[u8; 8]]) -> u128 
     sum
 }
 
-/// The UDP checksum for data with this sum. 0 would mean that there is none, so that it becomes 0xffff
-/// (RFC 768).
+/// The UDP checksum for data with this sum. 0 would mean that there is none, which IPv6 does not allow,
+/// so that it becomes 0xffff (RFC 768, RFC 8200 §8.1).
 pub(crate) fn of_udp(sum: Sum) -> u16 {
     match sum.checksum() {
         0 => 0xffff,
@@ -123,7 +138,7 @@ pub(crate) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<
         ethertype, packet, ..
     } = ethernet::parse(frame)?;
     if ethertype != ethernet::IPV4 {
-        return None;
+        return fill_v6(frame, software);
     }
     let ip = Ipv4Packet::new_checked(packet).ok()?;
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
@@ -138,15 +153,48 @@ pub(crate) fn fill(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<
         Ipv4Packet::new_unchecked(header).set_checksum(sum.checksum());
     }
     let pseudo = Sum::default().pseudo(source, destination, protocol, payload.len());
+    match is_whole {
+        true => fill_transport(protocol, pseudo, payload, software),
+        false => Some(()),
+    }
+}
+
+/// The same for IPv6, whose header has no checksum. What comes behind extension headers is not filled
+/// in: the stack sends TCP and UDP without any, or in fragments.
+#[inline(never)]
+fn fill_v6(frame: &mut [u8], software: &ChecksumCapabilities) -> Option<()> {
+    let ethernet::Frame {
+        ethertype, packet, ..
+    } = ethernet::parse(frame)?;
+    if ethertype != ethernet::IPV6 {
+        return None;
+    }
+    let ip = Ipv6Packet::new_checked(packet).ok()?;
+    let (source, destination) = (ip.src_addr(), ip.dst_addr());
+    let protocol = u8::from(ip.next_header());
+    let end = ip.total_len();
+    let payload = frame.get_mut(14 + ethernet::IPV6_HEADER..14 + end)?;
+    let pseudo = Sum::default().pseudo_v6(source, destination, protocol, payload.len());
+    fill_transport(protocol, pseudo, payload, software)
+}
+
+/// Fills in the checksum of TCP or UDP, which begins with this sum over its pseudo header.
+#[inline(always)]
+fn fill_transport(
+    protocol: u8,
+    pseudo: Sum,
+    payload: &mut [u8],
+    software: &ChecksumCapabilities,
+) -> Option<()> {
     match protocol {
-        protocol::TCP if is_whole && software.tcp.tx() => {
+        protocol::TCP if software.tcp.tx() => {
             TcpPacket::new_checked(&mut payload[..])
                 .ok()?
                 .set_checksum(0);
             let checksum = pseudo.add(payload).checksum();
             TcpPacket::new_unchecked(payload).set_checksum(checksum);
         }
-        protocol::UDP if is_whole && software.udp.tx() => {
+        protocol::UDP if software.udp.tx() => {
             UdpPacket::new_checked(&mut payload[..])
                 .ok()?
                 .set_checksum(0);

@@ -1,5 +1,5 @@
 //! Ethernet headers (IEEE 802.3 §3.1.1), with an EtherType (§3.2.6). smoltcp does not see them: it gets
-//! and sends IPv4 packets.
+//! and sends IP packets.
 
 use abi::nic::MacAddress;
 
@@ -9,6 +9,10 @@ pub(crate) const ETHERNET: usize = 14;
 pub(crate) const ARP: [u8; 2] = [0x08, 0x06];
 pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Octets of an IPv4 header without options (RFC 791 §3.1), and of an IPv6 header (RFC 8200 §3).
+pub(crate) const IPV4_HEADER: usize = 20;
+pub(crate) const IPV6_HEADER: usize = 40;
 
 /// The octets of a header.
 pub(crate) type Header = [u8; ETHERNET];

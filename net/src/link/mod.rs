@@ -7,7 +7,7 @@ pub(crate) mod joining;
 pub(crate) mod offload;
 pub(crate) mod segmentation;
 
-use crate::link::ethernet::ETHERNET;
+use crate::link::ethernet::{ETHERNET, Header};
 use crate::link::segmentation::Segmenter;
 use crate::phy::{
     Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Instant, LookAhead, Medium,
@@ -29,7 +29,7 @@ pub(crate) struct Link<D> {
     pub frame_max: usize,
     /// The checksums that software must verify and fill in.
     pub software: ChecksumCapabilities,
-    /// Octets of data in the longest segment that fits a frame (RFC 9293 §3.7.1).
+    /// Octets of data in the longest segment that fits a frame over IPv4 (RFC 9293 §3.7.1).
     pub mss: usize,
     /// Holds the segment that is being cut.
     segmenter: Segmenter,
@@ -110,7 +110,7 @@ impl<D: Device> Link<D> {
         })
     }
 
-    /// The capabilities that smoltcp is told: the card takes IPv4 packets, does all checksums, and cuts
+    /// The capabilities that smoltcp is told: the card takes IP packets, does all checksums, and cuts
     /// segments.
     pub fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.device.capabilities();
@@ -123,8 +123,12 @@ impl<D: Device> Link<D> {
             0 => usize::MAX,
             most => most as usize,
         };
-        let longest = segmentation::longest(self.frame_max, most);
-        capabilities.segmentation.tcpv4 = NonZeroUsize::new(longest - ETHERNET);
+        let longest = |headers| {
+            let longest = segmentation::longest(headers, self.frame_max, most);
+            NonZeroUsize::new(longest - ETHERNET)
+        };
+        capabilities.segmentation.tcpv4 = longest(segmentation::HEADERS);
+        capabilities.segmentation.tcpv6 = longest(segmentation::HEADERS_V6);
         capabilities
     }
 }
@@ -139,6 +143,8 @@ pub(crate) struct LinkToken<'a, T> {
     sequence: Option<&'a mut SequenceVariables>,
     /// Octets of data in each frame, if smoltcp wants the segment to be cut.
     size: Option<usize>,
+    /// Octets of the headers of a segment with data: they depend on the family.
+    headers: usize,
 }
 
 impl<'a, T> LinkToken<'a, T> {
@@ -150,6 +156,19 @@ impl<'a, T> LinkToken<'a, T> {
             cutting: None,
             sequence: None,
             size: None,
+            headers: segmentation::HEADERS,
+        }
+    }
+
+    /// A token for a segment in a frame with this Ethernet header.
+    #[inline]
+    pub fn behind(self, header: &Header) -> Self {
+        match header.ends_with(&ethernet::IPV6) {
+            false => self,
+            true => LinkToken {
+                headers: segmentation::HEADERS_V6,
+                ..self
+            },
         }
     }
 }
@@ -165,7 +184,7 @@ impl<T: TxToken> LinkToken<'_, T> {
             .map_or(usize::MAX, |sequence| sequence.mss.into());
         match self.size {
             Some(size) => Some(size.min(most)),
-            None => (len - segmentation::HEADERS.min(len) > most).then_some(most),
+            None => (len - self.headers.min(len) > most).then_some(most),
         }
     }
 
@@ -195,7 +214,7 @@ impl<T: TxToken> TxToken for LinkToken<'_, T> {
         if let Some(size) = self.cut_size(len)
             && let Some((_, card)) = &self.cutting
         {
-            if !card.takes(segmentation::HEADERS, size) {
+            if !card.takes(self.headers, size) {
                 return self.begin_cutting(len, size, f);
             }
             let mut meta = PacketMeta::default();
@@ -217,3 +236,6 @@ impl<T: TxToken> TxToken for LinkToken<'_, T> {
         self.size = meta.segmentation_offload_size.map(|size| size.get().into());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,15 @@
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
 use crate::link::ethernet;
-use crate::phy::{Checksum, ChecksumCapabilities, DeviceCapabilities, Ipv4Packet, TcpPacket};
+use crate::phy::{
+    Checksum, ChecksumCapabilities, DeviceCapabilities, Ipv4Packet, Ipv6Packet, TcpPacket,
+};
 
 /// EtherType of a frame with a VLAN tag (IEEE 802.1Q §9.4).
 const VLAN: [u8; 2] = [0x81, 0x00];
-/// Where the protocol field of the IPv4 header is in a frame.
+/// Where the protocol field of the IPv4 header is in a frame, and the next header field of IPv6.
 const PROTOCOL: usize = 23;
+const NEXT_HEADER: usize = 20;
 
 /// Notes in `capabilities` that the card computes checksums.
 ///
@@ -28,6 +31,7 @@ pub fn announce(capabilities: &mut DeviceCapabilities) {
 #[inline]
 pub fn is_tcp(frame: &[u8]) -> bool {
     frame.get(PROTOCOL) == Some(&protocol::TCP) && tcp(frame).is_some()
+        || frame.get(NEXT_HEADER) == Some(&protocol::TCP) && tcp_v6(frame).is_some()
 }
 
 /// Whether a received frame belongs to a VLAN; or to none, if `vlan` is `None`. `tag`: the tag (TCI)
@@ -43,10 +47,10 @@ pub fn is_of_vlan(vlan: Option<u16>, tag: Option<u16>, frame: &[u8]) -> bool {
 
 /// Whether a received frame, whose checksums the card has not verified, may be passed on: its IPv4
 /// header is intact, and so is its TCP segment, if it holds a whole one. The stack verifies everything
-/// else, and segments in fragments once they are put together.
+/// else, and segments that are in fragments or behind extension headers of IPv6.
 pub fn is_acceptable(frame: &[u8]) -> bool {
     let Some(ip) = ipv4(frame) else {
-        return true;
+        return is_acceptable_v6(frame);
     };
     let header = frame.get(14..14 + usize::from(ip.header_len()));
     if !Sum::default().add(header.unwrap_or_default()).is_right() {
@@ -58,6 +62,18 @@ pub fn is_acceptable(frame: &[u8]) -> bool {
     }
     let pseudo = |len| Sum::default().pseudo(ip.src_addr(), ip.dst_addr(), protocol::TCP, len);
     tcp(frame).is_some_and(|tcp| {
+        let segment = tcp.into_inner();
+        pseudo(segment.len()).add(segment).is_right()
+    })
+}
+
+/// The same of a frame without an IPv4 packet. The header of IPv6 has no checksum.
+fn is_acceptable_v6(frame: &[u8]) -> bool {
+    let Some(ip) = ipv6(frame).filter(|ip| u8::from(ip.next_header()) == protocol::TCP) else {
+        return true;
+    };
+    let pseudo = |len| Sum::default().pseudo_v6(ip.src_addr(), ip.dst_addr(), protocol::TCP, len);
+    tcp_v6(frame).is_some_and(|tcp| {
         let segment = tcp.into_inner();
         pseudo(segment.len()).add(segment).is_right()
     })
@@ -85,6 +101,29 @@ fn tcp(frame: &[u8]) -> Option<TcpPacket<&[u8]>> {
     let end = match usize::from(ip.total_len()) {
         0 => frame.len(),
         len => (14 + len).min(frame.len()),
+    };
+    TcpPacket::new_checked(frame.get(start..end)?).ok()
+}
+
+fn ipv6(frame: &[u8]) -> Option<Ipv6Packet<&[u8]>> {
+    let ethernet::Frame {
+        ethertype, packet, ..
+    } = ethernet::parse(frame)?;
+    let is_whole = packet.len() >= ethernet::IPV6_HEADER;
+    (ethertype == ethernet::IPV6 && is_whole).then_some(Ipv6Packet::new_unchecked(packet))
+}
+
+/// The TCP segment in a frame with an IPv6 packet without extension headers, if it is whole.
+fn tcp_v6(frame: &[u8]) -> Option<TcpPacket<&[u8]>> {
+    let ip = ipv6(frame)?;
+    if u8::from(ip.next_header()) != protocol::TCP {
+        return None;
+    }
+    let start = 14 + ethernet::IPV6_HEADER;
+    // As above, it may be 0.
+    let end = match usize::from(ip.payload_len()) {
+        0 => frame.len(),
+        len => (start + len).min(frame.len()),
     };
     TcpPacket::new_checked(frame.get(start..end)?).ok()
 }

@@ -10,18 +10,22 @@
 
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
-use crate::link::ethernet::ETHERNET;
+use crate::link::ethernet::{ETHERNET, IPV4_HEADER, IPV6_HEADER};
 use crate::packet::{FIN, PSH};
-use crate::phy::{ChecksumCapabilities, Ipv4Packet, TcpPacket};
+use crate::phy::{ChecksumCapabilities, Ipv4Packet, Ipv6Packet, TcpPacket};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Octets of the Ethernet, IPv4 and TCP headers of a segment with data; smoltcp adds no options.
-pub(crate) const HEADERS: usize = ETHERNET + 20 + 20;
+/// Octets of the Ethernet, IPv4 and TCP headers of a segment with data; smoltcp adds no options. And the
+/// same with IPv6.
+pub(crate) const HEADERS: usize = ETHERNET + IPV4_HEADER + 20;
+pub(crate) const HEADERS_V6: usize = ETHERNET + IPV6_HEADER + 20;
 /// Where fields are in an IPv4 header (RFC 791 §3.1). The identification is the same in all frames:
 /// since DF is set, it means nothing (RFC 6864 §4.1).
-const TOTAL_LENGTH: Range<usize> = 2..4;
+const TOTAL_LENGTH: usize = 2;
 const IP_CHECKSUM: Range<usize> = 10..12;
+/// Where the length is in an IPv6 header (RFC 8200 §3). It counts what follows that header.
+const PAYLOAD_LENGTH: usize = 4;
 /// Where fields are in a TCP header (RFC 9293 §3.1).
 const SEQUENCE: Range<usize> = 4..8;
 const FLAGS: usize = 13;
@@ -32,11 +36,12 @@ const LAST_ONLY: u8 = FIN | PSH;
 const FIRST_ONLY: u8 = 0x80;
 
 /// Octets of the longest frame that smoltcp may make. It has at most `most` octets, and its data
-/// fills whole frames of `frame_max` octets, so that none of them is short.
-pub(crate) fn longest(frame_max: usize, most: usize) -> usize {
-    let size = frame_max.saturating_sub(HEADERS).max(1);
+/// fills whole frames of `frame_max` octets, so that none of them is short. `headers`: octets of its
+/// headers.
+pub(crate) fn longest(headers: usize, frame_max: usize, most: usize) -> usize {
+    let size = frame_max.saturating_sub(headers).max(1);
     let most = most.min(ETHERNET + usize::from(u16::MAX));
-    HEADERS + most.saturating_sub(HEADERS) / size * size
+    headers + most.saturating_sub(headers) / size * size
 }
 
 /// A long segment that is being cut.
@@ -45,6 +50,9 @@ pub(crate) struct Segmenter {
     /// The long frame, in the first `len` octets. Its headers are changed to those of the next frame.
     whole: Vec<u8>,
     len: usize,
+    /// Where its IP header has the length, and where what that length counts starts.
+    length: usize,
+    counted: usize,
     /// Where its TCP header and its data start.
     tcp: usize,
     payload: usize,
@@ -55,7 +63,8 @@ pub(crate) struct Segmenter {
     size: usize,
     /// The flags of the segment.
     flags: u8,
-    /// The sum over the IPv4 header without its length; `None` if the card computes the checksum.
+    /// The sum over the IPv4 header without its length; `None` if the card computes the checksum, or if
+    /// it is IPv6.
     ip_sum: Option<Sum>,
     /// The sum over the pseudo header without the length and the TCP header without sequence number
     /// and flags; `None` if the card computes the checksum.
@@ -80,15 +89,34 @@ impl Segmenter {
     /// segment with data.
     pub fn begin(&mut self, size: usize, software: &ChecksumCapabilities) -> Option<()> {
         let ip = self.whole.get_mut(ETHERNET..self.len)?;
-        let packet = Ipv4Packet::new_unchecked(ip.get(..20)?);
-        let (source, destination) = (packet.src_addr(), packet.dst_addr());
-        let start = usize::from(packet.header_len());
-        if packet.version() != 4 || u8::from(packet.next_header()) != protocol::TCP || size == 0 {
+        let (start, length, counted, pseudo) = match ip.first()? >> 4 {
+            4 => {
+                let packet = Ipv4Packet::new_unchecked(ip.get(..IPV4_HEADER)?);
+                let is_tcp = u8::from(packet.next_header()) == protocol::TCP;
+                let ends = (packet.src_addr(), packet.dst_addr());
+                let pseudo = Sum::default().pseudo(ends.0, ends.1, protocol::TCP, 0);
+                let start = usize::from(packet.header_len());
+                (start, TOTAL_LENGTH, 0, is_tcp.then_some(pseudo)?)
+            }
+            6 => {
+                let packet = Ipv6Packet::new_unchecked(ip.get(..IPV6_HEADER)?);
+                let is_tcp = u8::from(packet.next_header()) == protocol::TCP;
+                let ends = (packet.src_addr(), packet.dst_addr());
+                let pseudo = Sum::default().pseudo_v6(ends.0, ends.1, protocol::TCP, 0);
+                let pseudo = is_tcp.then_some(pseudo)?;
+                (IPV6_HEADER, PAYLOAD_LENGTH, IPV6_HEADER, pseudo)
+            }
+            _ => return None,
+        };
+        if size == 0 {
             return None;
         }
+        let has_sum = counted == 0 && software.ipv4.tx();
         let (ip, tcp) = ip.split_at_mut_checked(start)?;
-        ip.get_mut(TOTAL_LENGTH)?.fill(0);
-        ip.get_mut(IP_CHECKSUM)?.fill(0);
+        ip.get_mut(length..length + 2)?.fill(0);
+        if counted == 0 {
+            ip.get_mut(IP_CHECKSUM)?.fill(0);
+        }
         let segment = TcpPacket::new_unchecked(tcp.get(..20)?);
         let sequence = segment.seq_number().0 as u32;
         let header = usize::from(segment.header_len());
@@ -99,10 +127,9 @@ impl Segmenter {
         self.flags = core::mem::take(&mut tcp[FLAGS]);
         tcp[SEQUENCE].fill(0);
         tcp[CHECKSUM].fill(0);
-        let sum = Sum::default().add(tcp);
-        let sum = sum.pseudo(source, destination, protocol::TCP, 0);
-        self.tcp_sum = software.tcp.tx().then_some(sum);
-        self.ip_sum = software.ipv4.tx().then(|| Sum::default().add(ip));
+        self.tcp_sum = software.tcp.tx().then_some(pseudo.add(tcp));
+        self.ip_sum = has_sum.then(|| Sum::default().add(ip));
+        (self.length, self.counted) = (length, ETHERNET + counted);
         (self.tcp, self.payload) = (ETHERNET + start, ETHERNET + start + header);
         (self.next, self.sequence, self.size) = (self.payload, sequence, size);
         self.shape();
@@ -120,12 +147,12 @@ impl Segmenter {
             flags &= !LAST_ONLY;
         }
         let data = left.min(self.size);
-        let total = (self.payload - ETHERNET + data) as u16;
+        let length = (self.payload - self.counted + data) as u16;
         let tcp_len = (self.payload - self.tcp + data) as u16;
         let (ip, tcp) = self.whole[ETHERNET..].split_at_mut(self.tcp - ETHERNET);
-        ip[TOTAL_LENGTH].copy_from_slice(&total.to_be_bytes());
+        ip[self.length..self.length + 2].copy_from_slice(&length.to_be_bytes());
         if let Some(sum) = self.ip_sum {
-            let checksum = sum.add_word(total).checksum();
+            let checksum = sum.add_word(length).checksum();
             ip[IP_CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
         }
         tcp[FLAGS] = flags;

@@ -38,6 +38,7 @@ impl<D: Device> Device for Sending<'_, D> {
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
         let header = self.header?;
         let token = self.link.transmit(now, self.sequence.as_deref_mut())?;
+        let token = token.behind(&header);
         Some(FramedToken { header, token })
     }
 

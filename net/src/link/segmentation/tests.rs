@@ -125,13 +125,13 @@ fn the_frames_are_those_that_smoltcp_makes_itself() {
 
 #[test]
 fn the_longest_is_whole_frames_and_fits_a_packet() {
-    assert_eq!(longest(1514, usize::MAX), 54 + 44 * 1460);
+    assert_eq!(longest(HEADERS, 1514, usize::MAX), 54 + 44 * 1460);
     // A card that cuts them itself, into such or jumbo frames.
-    assert_eq!(longest(1514, 65_536), 54 + 44 * 1460);
-    assert_eq!(longest(9014, 65_536), 54 + 7 * 8960);
+    assert_eq!(longest(HEADERS, 1514, 65_536), 54 + 44 * 1460);
+    assert_eq!(longest(HEADERS, 9014, 65_536), 54 + 7 * 8960);
     for frame_max in [576 + 14, 1514, 9014] {
         let size = frame_max - HEADERS;
-        let octets = longest(frame_max, usize::MAX) - HEADERS;
+        let octets = longest(HEADERS, frame_max, usize::MAX) - HEADERS;
         assert_eq!(octets % size, 0);
         assert!((65_535 - 40 - size..=65_535 - 40).contains(&octets));
     }
@@ -139,7 +139,7 @@ fn the_longest_is_whole_frames_and_fits_a_packet() {
     let mut segmenter = Segmenter::default();
     let sent = Sent {
         timestamp: false,
-        ..Sent::random(&mut chance, longest(1514, usize::MAX) - HEADERS)
+        ..Sent::random(&mut chance, longest(HEADERS, 1514, usize::MAX) - HEADERS)
     };
     put(
         &mut segmenter,
@@ -292,7 +292,7 @@ fn it_never_holds_more_than_one_segment() {
     let mut chance = Chance(7);
     let mut port = Link::new(nic(3));
     let most = port.capabilities().segmentation.tcpv4.unwrap().get() + ETHERNET;
-    assert_eq!(most, longest(1514, usize::MAX));
+    assert_eq!(most, longest(HEADERS, 1514, usize::MAX));
     let sent = Sent::random(&mut chance, 20_000);
     assert!(send(&mut port, &sent, 1000));
     for _ in 0..10 {
