@@ -104,7 +104,8 @@ impl Segmentation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendOptions {
     /// Fill in the checksums of the IPv4 header and of TCP or UDP, whatever is in those fields; of
-    /// any other frame, nothing. A fragment is refused: its checksum covers more than itself.
+    /// any other frame, nothing. A fragment is refused, since its checksum covers more than itself, and
+    /// so is IPv6 with extension headers, which no stack here sends with TCP or UDP.
     pub checksums: bool,
     /// Cut this TCP segment into ones of at most that many bytes of payload, with all checksums; 0
     /// sends it whole. [`Features::segmentation`] says which frames, and of what size.
@@ -150,7 +151,7 @@ impl SendOptions {
 pub struct ReceivedFrame {
     /// Its length in bytes.
     pub len: u32,
-    /// The card found the checksums of its IPv4 header and of TCP or UDP right.
+    /// The card found the checksums of its IPv4 header, which IPv6 has not, and of TCP or UDP right.
     pub checksums_right: bool,
     /// The VLAN tag (TCI) that the card took out of it.
     pub vlan: Option<u16>,

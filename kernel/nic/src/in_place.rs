@@ -60,9 +60,9 @@ pub struct Outgoing {
 /// What a card found out about a frame that it received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveInfo {
-    /// The card verified the checksum of the IPv4 header, and it is right. Otherwise it is wrong, or
-    /// nobody looked.
-    pub ipv4_checksum: bool,
+    /// The card verified the checksum of the IPv4 header, and it is right; or the packet is IPv6, whose
+    /// header has none. Otherwise it is wrong, or nobody looked.
+    pub header_checksum: bool,
     /// The same for the checksum of TCP or UDP.
     pub transport_checksum: bool,
     /// The VLAN tag (TCI, IEEE 802.1Q §9.6) that was taken out of the frame, by the card or by its

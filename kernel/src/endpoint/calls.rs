@@ -150,7 +150,7 @@ impl<M: Shared> Cards<M> {
             table.write(pid, to, &frame[..len])?;
             let frame = ReceivedFrame {
                 len: len as u32,
-                checksums_right: info.ipv4_checksum && info.transport_checksum,
+                checksums_right: info.header_checksum && info.transport_checksum,
                 vlan: info.vlan,
             };
             Ok(frame.to_register())

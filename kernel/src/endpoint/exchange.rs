@@ -197,7 +197,7 @@ fn give_received<M: Shared, B: FrameBuffers + ?Sized>(
                 len: piece.len as u32,
                 more: piece.more,
                 continues: piece.continues,
-                checksums_right: piece.info.ipv4_checksum && piece.info.transport_checksum,
+                checksums_right: piece.info.header_checksum && piece.info.transport_checksum,
                 vlan: piece.info.vlan,
             }
             .to_words();

@@ -110,7 +110,7 @@ impl Passing {
             self.size = size;
         }
         // It was on no wire, where it could have been damaged, and the sum is not needed any more.
-        self.info.ipv4_checksum = true;
+        self.info.header_checksum = true;
         self.info.transport_checksum = has_sum;
         Ok(())
     }

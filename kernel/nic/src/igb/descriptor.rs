@@ -12,6 +12,11 @@ pub mod rx {
         [address, 0]
     }
 
+    /// Written back, the first quadword: which headers the card has found (15:4); bits of IPv4, without
+    /// options or with them, and of IPv6, without extension headers or with them.
+    pub const IPV4: u64 = 1 << 4 | 1 << 5;
+    pub const IPV6: u64 = 1 << 6 | 1 << 7;
+
     /// Written back, the second quadword: status (19:0) and errors (31:20); length in bytes (47:32), VLAN tag
     /// (63:48).
     pub const LENGTH_SHIFT: u32 = 32;

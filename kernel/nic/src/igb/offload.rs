@@ -174,7 +174,7 @@ pub fn plan(
     let build = |whole, size| built(whole, wanted.vlan, Some(headers), size);
     if !cut {
         let payload = headers.transport.map_or(0, |(_, payload)| payload);
-        return match headers.fragment || payload > whole.len {
+        return match headers.is_hidden || payload > whole.len {
             true => Err(Error::BadHeaders),
             false => Ok((build(whole, 0), None)),
         };

@@ -11,6 +11,9 @@ const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPV4_LEAST: usize = 20;
 const IPV6: usize = 40;
+/// Extension headers of IPv6 (RFC 8200 §4, RFC 4302, RFC 4303, RFC 6275, RFC 7401, RFC 5533): hop-by-hop
+/// options, routing, fragment, ESP, authentication, destination options, mobility, HIP, Shim6.
+const EXTENSIONS: [u8; 9] = [0, 43, 44, 50, 51, 60, 135, 139, 140];
 pub const TCP: u8 = 6;
 const TCP_LEAST: usize = 20;
 pub const UDP: u8 = 17;
@@ -46,11 +49,11 @@ pub struct Headers {
     pub body: usize,
     /// Where the packet ends; the frame may be longer, padded.
     pub end: usize,
-    /// It is a part of a packet.
-    pub fragment: bool,
+    /// It is a part of a packet, or has extension headers, so that it is not known what it carries.
+    pub is_hidden: bool,
     /// It is TCP or UDP, not a part of it, and has ports where that begins.
     pub has_ports: bool,
-    /// What it carries, and where the payload of that starts. Not known of a fragment.
+    /// What it carries, and where the payload of that starts, if that is not hidden.
     pub transport: Option<(Transport, usize)>,
 }
 
@@ -86,7 +89,7 @@ fn ipv4(frame: &[u8], ip: usize) -> Option<Headers> {
         ip,
         body,
         end,
-        fragment,
+        is_hidden: fragment,
         has_ports: !fragment && has_ports(frame, protocol, body),
         transport: transport(frame, protocol, body).filter(|_| !fragment),
     })
@@ -103,7 +106,7 @@ fn ipv6(frame: &[u8], ip: usize) -> Option<Headers> {
         ip,
         body,
         end: body + usize::from(word(frame, ip + 4)?),
-        fragment: false,
+        is_hidden: EXTENSIONS.contains(&protocol),
         has_ports: has_ports(frame, protocol, body),
         transport: transport(frame, protocol, body),
     })

@@ -410,11 +410,13 @@ impl Receive {
 
     /// What a frame's last descriptor says.
     #[inline]
-    fn info(&self, [_, second]: [u64; 2]) -> ReceiveInfo {
+    fn info(&self, [first, second]: [u64; 2]) -> ReceiveInfo {
         let status = second as u32;
         let good = |verified, error| status & (verified | error) == verified;
+        // Of an IPv6 packet there is no header checksum to verify.
+        let is_v6 = || first & rx::IPV6 != 0 && first & rx::IPV4 == 0;
         ReceiveInfo {
-            ipv4_checksum: good(rx::IPCS, rx::IPE),
+            header_checksum: good(rx::IPCS, rx::IPE) || is_v6(),
             transport_checksum: good(rx::L4CS, rx::L4E),
             vlan: (status & rx::VP != 0).then_some((second >> rx::TAG_SHIFT) as u16),
             queue: self.queue.number.into(),

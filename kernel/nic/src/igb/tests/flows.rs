@@ -85,7 +85,7 @@ fn sixty_flows_reach_all_sixteen_queues_both_ways_in_order() {
                 assert_eq!(frame[42], next[flow], "flow {flow} is out of order");
                 next[flow] += 1;
                 assert_eq!(*queues[flow].get_or_insert(info.queue), info.queue);
-                assert!(info.ipv4_checksum && info.transport_checksum);
+                assert!(info.header_checksum && info.transport_checksum);
             }
         }
         assert_eq!(next, [10; 60]);

@@ -103,6 +103,15 @@ fn what_cannot_be_offloaded_is_refused() {
     let mut fragment = flow.udp(&payload(100));
     fragment[20] = 0x20;
     refused(&fragment, &CHECKSUMS, Error::BadHeaders);
+    // Of IPv6 fragments are an extension header, and no other is looked behind.
+    for extension in [0, 43, 44, 60, 51, 135] {
+        let mut frame = flow.v6().tcp(1, ACK, &payload(2000));
+        frame[20] = extension;
+        refused(&frame, &segments(1000), Error::BadHeaders);
+        let mut frame = flow.v6().udp(&payload(100));
+        frame[20] = extension;
+        refused(&frame, &CHECKSUMS, Error::BadHeaders);
+    }
     let mut too_long = flow.udp(&payload(100));
     too_long[17] += 1;
     refused(&too_long, &CHECKSUMS, Error::BadHeaders);
@@ -153,7 +162,7 @@ fn what_cannot_be_offloaded_is_refused() {
     assert_eq!(error, Err(Error::BadLength { len: longest + 1 }));
     let counters = kernel.counters();
     let refused = ["tx_bad_length", "tx_bad_headers", "tx_bad_vlan"].map(|name| counters[name]);
-    assert_eq!(refused, [5, 8, 1]);
+    assert_eq!(refused, [5, 20, 1]);
 }
 
 #[test]

@@ -342,7 +342,7 @@ fn checksums_are_filled_in_and_segments_cut_between_functions() {
                     &mut lab.vfs[1]
                 };
                 while let Ok((piece, info)) = receive(nic) {
-                    assert!(info.ipv4_checksum && info.transport_checksum);
+                    assert!(info.header_checksum && info.transport_checksum);
                     pieces.push(piece);
                 }
             }

@@ -145,6 +145,24 @@ impl View {
         Some(add(pseudo, sum(&frame[self.l4..self.end])) == 0xffff)
     }
 
+    /// Which headers are there, as the card writes it (§7.1.5.2): IPv4, IPv4 with options, IPv6, IPv6 with
+    /// extension headers, TCP, UDP; a bit each, from the fourth on.
+    pub(super) fn kind(&self) -> u32 {
+        let is_extended = matches!(self.protocol, 0 | 43 | 44 | 51 | 60);
+        let network = match (self.version, self.l4 - self.ip) {
+            (4, 20) => 1 << 4,
+            (4, _) => 1 << 5,
+            (_, _) if is_extended => 1 << 7,
+            _ => 1 << 6,
+        };
+        let transport = match self.protocol {
+            6 if !self.fragment => 1 << 8,
+            17 if !self.fragment => 1 << 9,
+            _ => 0,
+        };
+        network | transport
+    }
+
     /// What is hashed of the frame, and the type of that.
     pub(super) fn hash_input(&self, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut input = self.addresses(frame).to_vec();

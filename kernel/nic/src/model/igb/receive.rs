@@ -131,6 +131,7 @@ impl Card {
             if verifies & 1 << 9 != 0 {
                 current.status |= verdict(view.transport_good(&bytes), 1 << 5, 1 << 29);
             }
+            current.info = view.kind();
             let (kind, input) = view.hash_input(&bytes);
             let spreads = self.register(0x5818);
             let can = match pool {
@@ -140,7 +141,7 @@ impl Card {
             };
             let is_hashed = can && spreads >> self.field(kind) & 1 != 0;
             if is_hashed && verifies & 1 << 13 != 0 {
-                current.info = kind;
+                current.info |= kind;
                 current.hash = frames::toeplitz(&self.hash_key(), &input);
                 let entry = current.hash & 0x7f;
                 let word = self.register(0x5c00 + (entry & !3));
