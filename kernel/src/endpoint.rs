@@ -30,7 +30,7 @@ mod words;
 
 pub use card::Attached;
 pub use cards::Cards;
-pub use filters::Refusal;
+pub use filters::{Own, Refusal};
 pub use interrupts::{Interrupts, Vectors};
 
 use abi::Error;

@@ -15,7 +15,7 @@ use abi::nic::SendOptions;
 use abi::syscall::{PRINT_MAX, RANDOM_MAX, STRING_MAX};
 use abi::{Error, Result, Syscall};
 use kernel::clock::MILLISECOND_NS;
-use kernel::endpoint::Refusal;
+use kernel::endpoint::{Own, Refusal};
 use kernel::process::Registers;
 use placement::Places;
 
@@ -110,6 +110,7 @@ impl Kernel {
             Syscall::NicStatistics => self.cards.statistics(a, pid, &self.table, (b, c)),
             Syscall::NicMap => self.cards.map(a, pid, &mut self.table, b),
             Syscall::NicFilter => self.cards.filter(a, pid, &self.table, (b, c)),
+            Syscall::NicRefilter => self.refilter(pid, a, (b, c)),
             Syscall::Cards => {
                 let cards = self.cards.infos().map(|info| info.to_bytes());
                 self.write_records(pid, (a, b), cards)
@@ -144,7 +145,25 @@ impl Kernel {
 
     fn attach(&mut self, pid: Pid, card: u64, (from, len): (u64, u64)) -> Result<u64> {
         self.table.check_card(pid, card, len == 0)?;
-        let mut filters = [Filter::default(); FILTERS_MAX];
+        let filters = self.read_filters(pid, (from, len))?;
+        let Kernel {
+            cards, table, pic, ..
+        } = self;
+        let switch_on = |irq| pic.set_enabled(irq, true);
+        let attached = cards.attach(card, pid, &filters, table, switch_on);
+        let number = attached.or_else(|refusal| self.tell_refusal(pid, from, refusal))?;
+        Ok(number.into())
+    }
+
+    fn refilter(&mut self, pid: Pid, endpoint: u64, (from, len): (u64, u64)) -> Result<u64> {
+        let filters = self.read_filters(pid, (from, len))?;
+        let done = self.cards.refilter(endpoint, pid, &self.table, &filters);
+        done.or_else(|refusal| self.tell_refusal(pid, from, refusal))?;
+        Ok(0)
+    }
+
+    /// The filters at an address of a process.
+    fn read_filters(&self, pid: Pid, (from, len): (u64, u64)) -> Result<Own> {
         let count = len / Filter::SIZE as u64;
         if count > FILTERS_MAX as u64 {
             return Err(Error::TooLong);
@@ -152,20 +171,21 @@ impl Kernel {
         if len % Filter::SIZE as u64 != 0 {
             return Err(Error::Malformed);
         }
-        let filters = &mut filters[..count as usize];
-        for (filter, from) in filters.iter_mut().zip((from..).step_by(Filter::SIZE)) {
+        let mut filters = Own::new();
+        for from in (from..).step_by(Filter::SIZE).take(count as usize) {
             let mut bytes = [0; Filter::SIZE];
             self.read(pid, from, &mut bytes)?;
-            *filter = Filter::from_bytes(&bytes)?;
+            let added = filters.push(Filter::from_bytes(&bytes)?);
+            added.map_err(|_| Error::TooLong)?;
         }
-        let Kernel {
-            cards, table, pic, ..
-        } = self;
-        let switch_on = |irq| pic.set_enabled(irq, true);
-        match cards.attach(card, pid, filters, table, switch_on) {
-            Ok(number) => Ok(number.into()),
-            Err(Refusal::Wrong(error)) => Err(error),
-            Err(Refusal::Overlaps(other)) => {
+        Ok(filters)
+    }
+
+    /// Why filters were refused: the error, and, where the first of them is, the other's.
+    fn tell_refusal<R>(&self, pid: Pid, from: u64, refusal: Refusal) -> Result<R> {
+        match refusal {
+            Refusal::Wrong(error) => Err(error),
+            Refusal::Overlaps(other) => {
                 self.write(pid, from, &other.to_bytes())?;
                 Err(Error::FilterOverlaps)
             }

@@ -17,12 +17,18 @@ use core::net::{IpAddr, Ipv6Addr};
 pub const ENDPOINTS_MAX: usize = 6;
 /// The most filters of an endpoint.
 pub const FILTERS_MAX: usize = 16;
+/// The most groups of an endpoint that is a part of a card.
+pub const GROUPS_MAX: usize = 32;
 
 /// Which frames are for an endpoint: those that have all that is given here.
 ///
 /// ARP packets, and messages of IPv6's neighbour discovery, are for whoever has the address that is asked
 /// for or answered, whatever the protocol and the port; and frames to groups and to all stations are for
 /// each whose other fields agree.
+///
+/// A filter with the unspecified address says that its owner has no address of that family yet (RFC 2131
+/// §4.4.1). It describes no frame to a station, so that many may have it. Its owner gets what is for all
+/// and for groups, and may send from the unspecified address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The station they are sent to; if it is not given, the card's own. A group is no station.

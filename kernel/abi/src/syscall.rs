@@ -86,7 +86,8 @@ crate::numbered! {
         NicStatistics = 23,
         /// `(endpoint, ptr, len)`: chooses which frames are received, besides those to the station
         /// and to all; see [`crate::nic::Filters`] for the bytes. Until the next such call or
-        /// the end of the process.
+        /// the end of the process. Of a part of a card it takes groups alone, at most
+        /// [`crate::endpoint::GROUPS_MAX`]; the card receives what any of its endpoints wants.
         NicFilter = 24,
         /// `(endpoint, &mut FrameMemory)`: shows the caller the endpoint's frame buffers and an exchange
         /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].
@@ -117,6 +118,10 @@ crate::numbered! {
         /// `(ptr, cap)`: writes a [`crate::nic::NicInfo`] of each card as a whole, in the order of their
         /// numbers, at most `cap`; returns how many.
         Cards = 33,
+        /// `(endpoint, ptr, len)`: gives a part of a card other [`crate::endpoint::Filter`]s instead of
+        /// those that it has, all or none. Errors are those of [`Syscall::NicAttach`];
+        /// [`crate::Error::NotSupported`] for a whole card.
+        NicRefilter = 34,
     }
 }
 

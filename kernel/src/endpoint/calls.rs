@@ -2,13 +2,16 @@
 
 use super::card::{Attached, Card, Holder};
 use super::cards::Cards;
+use super::filters::Refusal;
+use super::headers::is_group;
 use super::memory::Shared;
 use super::switch::Switch;
-use super::tenant::{AtWork, RECEIVED, Tenant};
+use super::tenant::{AtWork, Groups, RECEIVED, Tenant};
 use super::{Driver, Endpoint, Others, exchange, to_abi};
 use crate::account::{Accounts, Counter as Clock};
 use crate::process::{Machine, Table};
 use crate::space::Shown;
+use abi::endpoint::Filter;
 use abi::ipc::Pid;
 use abi::layout::{NIC_RANGE_MAX, PAGE_SIZE, nic_window};
 use abi::nic::{Counter, Filters, NicInfo, ReceivedFrame, SendOptions};
@@ -173,10 +176,11 @@ impl<M: Shared> Cards<M> {
         flushed.map(|()| 0).map_err(to_abi)
     }
 
-    /// [`abi::Syscall::NicFilter`], of a whole card.
+    /// [`abi::Syscall::NicFilter`].
     ///
     /// # Errors
-    /// [`Error::NotSupported`] for a part of one: what a card receives concerns others, too.
+    /// [`Error::NotSupported`] for more than groups, of a part of a card: what that receives concerns
+    /// others, too.
     pub fn filter<T: Machine>(
         &mut self,
         number: u64,
@@ -184,10 +188,7 @@ impl<M: Shared> Cards<M> {
         table: &Table<T>,
         (from, len): (u64, u64),
     ) -> Result<u64> {
-        let found = self.find(number, pid, table)?;
-        if found.endpoint.tenant.is_some() {
-            return Err(Error::NotSupported);
-        }
+        let place = table.endpoint(pid, number)?;
         if len > Filters::ARGUMENT_MAX as u64 {
             return Err(Error::TooLong);
         }
@@ -196,8 +197,47 @@ impl<M: Shared> Cards<M> {
         table.read(pid, from, bytes)?;
         let mut numbers = [0; Filters::VLANS_MAX];
         let filters = Filters::parse(bytes, &mut numbers)?;
-        let set = found.attached.nic.set_filters(&filters);
-        set.map_err(to_abi).map(|()| 0)
+        let found = at(&mut self.cards, &mut self.endpoints, place)?;
+        let card = usize::from(found.endpoint.card);
+        let Some(tenant) = &mut found.endpoint.tenant else {
+            let set = found.attached.nic.set_filters(&filters);
+            return set.map_err(to_abi).map(|()| 0);
+        };
+        let groups = groups_alone(&filters)?;
+        let before = core::mem::replace(&mut tenant.groups, groups);
+        let told = self.tell_groups(card);
+        if told.is_err()
+            && let Some(Some(endpoint)) = self.endpoints.get_mut(usize::from(place))
+            && let Some(tenant) = &mut endpoint.tenant
+        {
+            tenant.groups = before;
+        }
+        told.map(|()| 0)
+    }
+
+    /// [`abi::Syscall::NicRefilter`].
+    ///
+    /// # Errors
+    /// [`Refusal`], as for [`Cards::attach`]; [`Error::NotSupported`] for a whole card.
+    pub fn refilter<T: Machine>(
+        &mut self,
+        number: u64,
+        pid: Pid,
+        table: &Table<T>,
+        filters: &[Filter],
+    ) -> core::result::Result<(), Refusal> {
+        let wrong = Refusal::Wrong;
+        let found = self.find(number, pid, table).map_err(wrong)?;
+        let (Some(tenant), Some(switch)) = (&mut found.endpoint.tenant, found.switch) else {
+            return Err(wrong(Error::NotSupported));
+        };
+        if filters.is_empty() {
+            return Err(wrong(Error::InvalidArgument));
+        }
+        let mac = found.attached.nic.facts().mac;
+        let own = switch.replace_filters(found.place, filters, mac)?;
+        tenant.set_filters(own);
+        Ok(())
     }
 
     /// [`abi::Syscall::NicStatistics`]: those of the endpoint, then those of its card.
@@ -366,6 +406,24 @@ impl<M: Shared> Cards<M> {
         let card = endpoint.card.into();
         self.tell_own_events(card, table);
     }
+}
+
+/// The groups of filters that ask for nothing else.
+fn groups_alone(filters: &Filters<'_>) -> Result<Groups> {
+    let &Filters {
+        promiscuous,
+        all_multicast,
+        unicast,
+        multicast,
+        vlans,
+    } = filters;
+    if promiscuous || all_multicast || !unicast.is_empty() || vlans.is_some() {
+        return Err(Error::NotSupported);
+    }
+    if !multicast.iter().all(is_group) {
+        return Err(Error::InvalidArgument);
+    }
+    Groups::from_slice(multicast).map_err(|_| Error::TooLong)
 }
 
 impl<'a, M: Shared> Found<'a, M> {

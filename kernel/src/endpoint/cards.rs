@@ -4,22 +4,26 @@ use super::card::{Attached, Card, Holder, longest_frame};
 use super::filters::Refusal;
 use super::interrupts::{Interrupts, Lines};
 use super::memory::Shared;
-use super::switch::{Switch, Switching};
+use super::switch::{Switch, Switching, each};
 use super::tenant::Tenant;
 use super::wake::{Given, Ring, Wake};
-use super::{Driver, Endpoint, bits, exchange};
+use super::{Driver, Endpoint, bits, exchange, to_abi};
 use crate::pci::Address;
 use crate::process::{Machine, Table};
 use crate::runs::Runs;
 use abi::endpoint::Filter;
 use abi::ipc::Pid;
 use abi::layout::PAGE_SIZE;
+use abi::nic::MacAddress;
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use nic::{Events, Filters};
 
 /// The most endpoints of all cards together: a bit mask of them fits a word.
 pub const ENDPOINTS_MAX: usize = 64;
+
+/// Groups that a card is told of for all its endpoints, at the most: more than a virtual function takes.
+const ALL_GROUPS_MAX: usize = 64;
 
 /// All cards, numbered in the order they were found, and all endpoints.
 pub struct Cards<M> {
@@ -264,11 +268,7 @@ impl<M: Shared> Cards<M> {
         let (area, tenant) = match &mut card.holder {
             Holder::Tenants(switch) => {
                 let nic = &*card.attached.nic;
-                let mut stations = filters.iter().filter_map(|filter| filter.station);
-                if !switch.takes_others && stations.any(|station| station != nic.facts().mac) {
-                    return Err(wrong(Error::NotSupported));
-                }
-                let own = switch.filters.add(place, filters, nic.facts().mac)?;
+                let own = switch.add_filters(place, filters, nic.facts().mac)?;
                 let made = M::allocate(PAGE_SIZE as usize)
                     .ok_or(no_memory)
                     .and_then(|area| {
@@ -298,6 +298,38 @@ impl<M: Shared> Cards<M> {
         });
         table.add_endpoint(owner, place);
         Ok(())
+    }
+
+    /// Has a card that several have receive the groups that any of them has joined. One that receives all
+    /// frames need not be told.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] if they are more than it has room for.
+    pub(super) fn tell_groups(&mut self, index: usize) -> Result<()> {
+        let Some(card) = self.cards.get_mut(index) else {
+            return Ok(());
+        };
+        let Holder::Tenants(switch) = &card.holder else {
+            return Ok(());
+        };
+        if switch.takes_others {
+            return Ok(());
+        }
+        let mut all = heapless::Vec::<MacAddress, ALL_GROUPS_MAX>::new();
+        for endpoint in each(switch.tenants) {
+            let endpoint = self.endpoints.get(endpoint).and_then(Option::as_ref);
+            let tenant = endpoint.and_then(|endpoint| endpoint.tenant.as_ref());
+            for group in tenant.map_or(&[][..], |tenant| &tenant.groups) {
+                if !all.contains(group) {
+                    all.push(*group).map_err(|_| Error::TooLong)?;
+                }
+            }
+        }
+        let filters = Filters {
+            multicast: &all,
+            ..Filters::default()
+        };
+        card.attached.nic.set_filters(&filters).map_err(to_abi)
     }
 
     /// Stops a card that nobody has any more.
@@ -332,7 +364,12 @@ impl<M: Shared> Cards<M> {
                 }
                 _ => card.area = Some(endpoint.area),
             }
+            let joined = endpoint.tenant.is_some_and(|it| !it.groups.is_empty());
             self.stop_if_unused(endpoint.card.into());
+            if joined {
+                // Fewer groups than before have room.
+                let _ = self.tell_groups(endpoint.card.into());
+            }
         }
     }
 

@@ -113,13 +113,44 @@ impl Filters {
         filters: &[Filter],
         station: MacAddress,
     ) -> core::result::Result<Own, Refusal> {
+        let own = self.prepare(endpoint, filters, station)?;
+        self.followed.push((endpoint, Deque::new()));
+        self.insert(endpoint, &own);
+        Ok(own)
+    }
+
+    /// Gives an endpoint these filters instead of its own, all or none. What is followed for it goes on.
+    ///
+    /// # Errors
+    /// As [`Filters::add`].
+    pub fn replace(
+        &mut self,
+        endpoint: u8,
+        filters: &[Filter],
+        station: MacAddress,
+    ) -> core::result::Result<Own, Refusal> {
+        let own = self.prepare(endpoint, filters, station)?;
+        self.sorted.retain(|entry| entry.endpoint != endpoint);
+        self.insert(endpoint, &own);
+        Ok(own)
+    }
+
+    /// Looks whether an endpoint may have these filters, and makes room for them.
+    fn prepare(
+        &mut self,
+        endpoint: u8,
+        filters: &[Filter],
+        station: MacAddress,
+    ) -> core::result::Result<Own, Refusal> {
         let mut own = Own::new();
         for filter in filters {
             let station = Some(filter.station.unwrap_or(station));
             let filter = Filter { station, ..*filter };
             check(&filter).map_err(Refusal::Wrong)?;
             let mut others = self.sorted.iter();
-            if let Some(other) = others.find(|other| overlap(&other.filter, &filter)) {
+            let overlaps =
+                |other: &&Entry| other.endpoint != endpoint && overlap(&other.filter, &filter);
+            if let Some(other) = others.find(overlaps) {
                 return Err(Refusal::Overlaps(other.filter));
             }
             let added = own.push(filter);
@@ -129,8 +160,12 @@ impl Filters {
         let room = room.and_then(|()| self.stations.try_reserve(own.len()));
         let room = room.and_then(|()| self.followed.try_reserve(1));
         room.map_err(|_| Refusal::Wrong(Error::NoMemory))?;
-        self.followed.push((endpoint, Deque::new()));
-        for filter in &own {
+        Ok(own)
+    }
+
+    /// Puts the filters of an endpoint, for which there is room, to their places.
+    fn insert(&mut self, endpoint: u8, own: &Own) {
+        for filter in own {
             let entry = Entry {
                 key: key(filter),
                 filter: *filter,
@@ -140,7 +175,6 @@ impl Filters {
             self.sorted.insert(place, entry);
         }
         self.note_changed();
-        Ok(own)
     }
 
     /// Takes the filters of an endpoint out.
@@ -220,8 +254,10 @@ impl Filters {
             return self.each(|filter| resolution_concerns(filter, headers));
         }
         if headers.is_to_group() {
-            let is_owned = |filter: &Filter| filter.address == headers.destination.address;
-            let is_owned = self.sorted.iter().any(|entry| is_owned(&entry.filter));
+            let target = specified(headers.destination.address);
+            let is_owned = |filter: &Filter| filter.address == target;
+            let is_owned =
+                target.is_some() && self.sorted.iter().any(|entry| is_owned(&entry.filter));
             return self.each(|filter| concerns_group(filter, headers, is_owned));
         }
         let found = self.find(headers);
@@ -271,7 +307,8 @@ impl Filters {
         let all = key(&Filter {
             station: Some(headers.destination.station),
             ethertype: Some(headers.ethertype),
-            address: headers.destination.address,
+            // Nobody is at the unspecified address, though filters have it.
+            address: specified(headers.destination.address),
             protocol: headers.protocol,
             port: headers.destination.port,
         });
@@ -338,7 +375,9 @@ impl Filters {
 
     /// Whether the endpoint with the filters `own` may send a frame that says it has this address.
     fn may_claim(&self, own: &[Filter], headers: &Headers, address: Option<IpAddr>) -> bool {
-        let takes = |filter: &Filter| filter.address.is_some() && filter.address == address;
+        // The unspecified address is nobody's.
+        let taken = specified(address);
+        let takes = |filter: &Filter| filter.address.is_some() && filter.address == taken;
         let (mut is_own, mut is_taken) = (false, false);
         for filter in own {
             is_taken |= takes(filter);
@@ -363,6 +402,11 @@ impl Packet {
             number,
         }
     }
+}
+
+/// An address, unless it is the unspecified one.
+fn specified(address: Option<IpAddr>) -> Option<IpAddr> {
+    address.filter(|address| !address.is_unspecified())
 }
 
 /// A filter as a key.

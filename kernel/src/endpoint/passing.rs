@@ -11,6 +11,9 @@ use nic::{Error, Facts, Outgoing, ReceiveInfo};
 const LAST_ONLY: u8 = 0x01 | 0x08;
 const FIRST_ONLY: u8 = 0x80;
 
+/// Extension headers of IPv6, behind which drivers do not look either.
+const EXTENSIONS: [u8; 9] = [0, 43, 44, 50, 51, 60, 135, 139, 140];
+
 /// A frame on its way.
 pub struct Passing {
     /// Its first bytes; so many of them are changed, and those of each frame that comes of it.
@@ -82,6 +85,9 @@ impl Passing {
             }
             IPV6 => {
                 let body = ETHERNET + 40;
+                if EXTENSIONS.contains(&self.head[ETHERNET + 6]) {
+                    return Err(Error::BadHeaders);
+                }
                 let end = body + usize::from(self.word(ETHERNET + 4));
                 (body, end, self.head[ETHERNET + 6])
             }

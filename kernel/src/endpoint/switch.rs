@@ -1,11 +1,14 @@
 //! A card that several have: each received frame goes to the one whom a filter names.
 
-use super::filters::{Filters, Receivers};
+use super::filters::{Filters, Own, Receivers, Refusal};
 use super::memory::Shared;
 use super::tenant::AtWork;
 use super::wake::{Given, Ring};
 use super::{Driver, Endpoint, Others, bits, exchange};
 use crate::process::{Machine, Table};
+use abi::Error;
+use abi::endpoint::Filter;
+use abi::nic::MacAddress;
 use nic::{Events, FrameArea, Piece};
 
 /// Pieces taken from the card before their buffers go back to it.
@@ -54,6 +57,43 @@ impl Switch {
             area,
             pieces: heapless::Vec::new(),
             counters: Counters::default(),
+        }
+    }
+
+    /// Adds the filters of an endpoint, of a card with this station.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn add_filters(
+        &mut self,
+        endpoint: u8,
+        filters: &[Filter],
+        mac: MacAddress,
+    ) -> core::result::Result<Own, Refusal> {
+        self.check_stations(filters, mac)?;
+        self.filters.add(endpoint, filters, mac)
+    }
+
+    /// The same, instead of those that the endpoint has.
+    pub fn replace_filters(
+        &mut self,
+        endpoint: u8,
+        filters: &[Filter],
+        mac: MacAddress,
+    ) -> core::result::Result<Own, Refusal> {
+        self.check_stations(filters, mac)?;
+        self.filters.replace(endpoint, filters, mac)
+    }
+
+    fn check_stations(
+        &self,
+        filters: &[Filter],
+        mac: MacAddress,
+    ) -> core::result::Result<(), Refusal> {
+        let mut stations = filters.iter().filter_map(|filter| filter.station);
+        match !self.takes_others && stations.any(|station| station != mac) {
+            true => Err(Refusal::Wrong(Error::NotSupported)),
+            false => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ pub use at_work::AtWork;
 
 use super::filters::Own;
 use super::memory::Shared;
+use abi::endpoint::GROUPS_MAX;
 use abi::layout::PAGE_SIZE;
 use abi::nic::{Counter, Features, FrameMemory, MacAddress};
 use heapless::Deque;
@@ -21,6 +22,9 @@ const LARGE: u16 = 4;
 pub const RECEIVED: u16 = 64;
 /// So many of those to receive into are for frames from the wire only, which other tenants cannot crowd out.
 pub const FOR_WIRE: u16 = RECEIVED / 2;
+
+/// The groups of an endpoint.
+pub type Groups = heapless::Vec<MacAddress, GROUPS_MAX>;
 
 /// The buffers of a part of a card.
 pub struct Tenant<M> {
@@ -35,6 +39,8 @@ pub struct Tenant<M> {
     queue: Deque<Piece, { RECEIVED as usize }>,
     /// Where its frames come from and go to.
     filters: Own,
+    /// Groups that it has joined.
+    pub groups: Groups,
     /// A notification is owed with the next frame.
     armed: bool,
     /// The card had no room for a frame, or the owner has all buffers: a notification is owed.
@@ -90,6 +96,7 @@ impl<M: Shared> Tenant<M> {
             receive: Pool::new(0..RECEIVED)?,
             queue: Deque::new(),
             filters,
+            groups: Groups::new(),
             armed: false,
             wants_room: false,
             wants_buffers: false,
@@ -117,6 +124,11 @@ impl<M: Shared> Tenant<M> {
     pub fn station(&self) -> MacAddress {
         let first = self.filters.first().and_then(|filter| filter.station);
         first.unwrap_or_default()
+    }
+
+    /// Has other filters from now on.
+    pub fn set_filters(&mut self, filters: Own) {
+        self.filters = filters;
     }
 
     /// What its card does for it: it cannot change what others receive, and has no VLAN.

@@ -19,7 +19,7 @@ use abi::endpoint::Filter;
 use abi::exchange::{self, Received, Send, WORDS};
 use abi::ipc::{self, Exit, FOREVER, Pid, wait};
 use abi::limits::{Limits, Resource};
-use abi::nic::{Counter, FrameMemory, MacAddress};
+use abi::nic::{Counter, Filters, FrameMemory, MacAddress};
 use abi::{Error, Result};
 use nic::e100::E100;
 use nic::igb::{Config, Igb, InterruptMode};
@@ -367,6 +367,17 @@ impl World {
             self.model.settle();
         }
         attached
+    }
+
+    pub fn refilter(&mut self, pid: Pid, filters: &[Filter]) -> core::result::Result<(), Refusal> {
+        self.cards.refilter(0, pid, &self.table, filters)
+    }
+
+    pub fn filter(&mut self, pid: Pid, filters: &Filters<'_>) -> Result<u64> {
+        let mut bytes = [0; 4096];
+        let len = filters.write(&mut bytes)?;
+        self.table.write(pid, HERE, &bytes[..len])?;
+        self.cards.filter(0, pid, &self.table, (HERE, len as u64))
     }
 
     /// Starts a program that attaches and maps.

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use net::phy;
 use runtime::ipc::{Event, Inbox, mask};
-use runtime::nic::{Card, Counter, Features, Filters, Incoming, Mapped, NicInfo};
+use runtime::nic::{Card, Counter, Features, Filters, Incoming, MacAddress, Mapped, NicInfo};
 use runtime::nic::{Receiving, Segmentation, SendOptions, Sending};
 use runtime::start::Context;
 use runtime::{Error, Result};
@@ -55,13 +55,8 @@ impl Frames {
         info: &NicInfo,
         vlan: Option<u16>,
     ) -> core::result::Result<Self, String> {
-        if let Some(vlan) = vlan {
-            let filters = Filters {
-                vlans: Some(&[vlan]),
-                ..Filters::default()
-            };
-            card.set_filters(&filters)
-                .context("the card has no VLANs")?;
+        if vlan.is_some() {
+            join(&card, vlan, &[]).context("the card has no VLANs")?;
         }
         Ok(Frames {
             mapped: Mapped::new(card).context("cannot map the card's buffers")?,
@@ -246,6 +241,16 @@ impl Frames {
         let verified = !self.features.checksums || checksums_right;
         (!verified && !phy::is_acceptable(bytes)).then_some(Refusal::Checksum)
     }
+}
+
+/// Has the card receive frames to these groups and no others, and those of the VLAN if there is one.
+fn join(card: &Card, vlan: Option<u16>, groups: &[MacAddress]) -> Result<()> {
+    let numbers = vlan.map(|vlan| [vlan]);
+    card.set_filters(&Filters {
+        multicast: groups,
+        vlans: numbers.as_ref().map(|numbers| &numbers[..]),
+        ..Filters::default()
+    })
 }
 
 impl phy::Device for Frames {

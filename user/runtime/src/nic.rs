@@ -6,7 +6,7 @@ use crate::{Result, sys};
 use alloc::vec::Vec;
 
 pub use self::mapped::{Incoming, Mapped, Receiving, SendBuffer, Sending};
-pub use abi::endpoint::{FILTERS_MAX, Filter};
+pub use abi::endpoint::{FILTERS_MAX, Filter, GROUPS_MAX};
 pub use abi::nic::{
     Counter, Features, Filters, FrameMemory, Link, MacAddress, NicInfo, ReceivedFrame,
     Segmentation, SendOptions,
@@ -63,6 +63,16 @@ impl Card {
         Ok(Card { number })
     }
 
+    /// Has these filters instead of its own, as when a stack's addresses change; it must be a part of a
+    /// card. If one of them describes another endpoint's frames, the other's is put in the place of the
+    /// first.
+    ///
+    /// # Errors
+    /// As [`sys::nic_refilter`]; then nothing has changed.
+    pub fn refilter(&self, filters: &mut [Filter]) -> Result<()> {
+        sys::nic_refilter(self.number, filters)
+    }
+
     /// Its number among the endpoints of this process.
     pub fn number(&self) -> u8 {
         self.number
@@ -108,7 +118,8 @@ impl Card {
         sys::nic_receive(self.number, buffer)
     }
 
-    /// Chooses which frames are received, until the next such call.
+    /// Chooses which frames are received, until the next such call. A part of a card chooses groups
+    /// alone.
     ///
     /// # Errors
     /// As [`sys::nic_filter`]; [`crate::Error::TooLong`] for more than it has room for.

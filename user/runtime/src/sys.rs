@@ -19,7 +19,7 @@ mod nic;
 
 pub use nic::{
     nic_attach, nic_cards, nic_exchange, nic_filter, nic_flush, nic_info, nic_map, nic_receive,
-    nic_send, nic_statistics,
+    nic_refilter, nic_send, nic_statistics,
 };
 
 /// Memory lent to a server for the time of a call.

@@ -20,7 +20,7 @@ pub fn check(filter: &Filter) -> Result<()> {
     let is_station = station.is_some_and(|station| !is_group(&station) && station != [0; 6]);
     let is_host = address.is_none_or(|address| {
         let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-        !address.is_unspecified() && !address.is_multicast() && !is_broadcast
+        !address.is_multicast() && !is_broadcast
     });
     let is_ip = matches!(ethertype, None | Some(IPV4 | IPV6));
     let fits = ethertype.is_none_or(|ethertype| {
@@ -60,6 +60,11 @@ pub fn overlap(one: &Filter, other: &Filter) -> bool {
     };
     let has_ports = |filter: &Filter| matches!(filter.protocol, None | Some(TCP | UDP));
     let is_arp = |filter: &Filter| filter.ethertype == Some(ARP);
+    // No frame to a station has this address.
+    let is_nowhere = |filter: &Filter| filter.address.is_some_and(|it| it.is_unspecified());
+    if is_nowhere(one) || is_nowhere(other) {
+        return false;
+    }
     if one.address.is_some() && one.address == other.address && one.station != other.station {
         return true;
     }

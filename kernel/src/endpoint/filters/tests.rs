@@ -10,6 +10,7 @@ use crate::endpoint::tests::Area;
 use crate::endpoint::tests::frames::{
     self, ADDRESSES, EVERYBODY, GROUP, ICMP, OTHER, PORTS, Packet, STATIONS, arp, v4, v6,
 };
+use core::net::Ipv4Addr;
 use nic::model::Rng;
 use std::cell::Cell;
 
@@ -22,6 +23,11 @@ pub fn compared() {
     COMPARED.set(COMPARED.get() + 1);
 }
 
+/// Of who has no address yet.
+const NOWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
 /// The card's own station.
 const OWN: MacAddress = STATIONS[0];
 
@@ -169,7 +175,7 @@ fn two_endpoints_have_filters_exactly_if_no_frame_is_for_both() {
 #[test]
 fn addresses_that_no_host_has_and_stations_that_are_none_are_refused() {
     let wrong = Err(Refusal::Wrong(Error::InvalidArgument));
-    for address in ["0.0.0.0", "255.255.255.255", "224.0.0.251", "::", "ff02::1"] {
+    for address in ["255.255.255.255", "224.0.0.251", "ff02::1"] {
         let address = Some(address.parse().expect("an address"));
         let filter = Filter {
             address,
@@ -190,6 +196,120 @@ fn addresses_that_no_host_has_and_stations_that_are_none_are_refused() {
         ..Filter::default()
     };
     assert_eq!(add(&mut Filters::default(), 0, filter), wrong);
+}
+
+#[test]
+fn who_has_no_address_yet_gets_what_is_for_all_and_says_so() {
+    let [v4_nowhere, v6_nowhere] = NOWHERE.map(|address| Filter {
+        station: Some(OWN),
+        address: Some(address),
+        ..Filter::default()
+    });
+    // Many have none, beside one who has all of the station, and beside one who has an address.
+    let mut filters = with(&[
+        (0, at(1)),
+        (1, v4_nowhere),
+        (2, v4_nowhere),
+        (3, v6_nowhere),
+    ]);
+    let peer = [2, 9, 9, 9, 9, 9];
+    let offer = |to: MacAddress, address| {
+        Packet::new([v4(9), address], UDP, [67, 68])
+            .between(peer, to)
+            .bytes()
+    };
+    let all = IpAddr::V4(Ipv4Addr::BROADCAST);
+    assert_eq!(
+        receivers(&mut filters, &offer(EVERYBODY, all)),
+        Receivers::Each(0b111)
+    );
+    assert_eq!(
+        receivers(&mut filters, &offer(EVERYBODY, NOWHERE[0])),
+        Receivers::Each(0b111)
+    );
+    assert_eq!(
+        receivers(&mut filters, &offer(OWN, v4(2))),
+        Receivers::Nobody
+    );
+    assert_eq!(
+        receivers(&mut filters, &offer(OWN, NOWHERE[0])),
+        Receivers::Nobody
+    );
+    // The answer to an address probe (RFC 5227 §1.1), and an announcement.
+    let answer = arp([peer, OWN], v4(2), NOWHERE[0]);
+    assert_eq!(receivers(&mut filters, &answer), Receivers::Each(0b110));
+    let announcement = arp([peer, EVERYBODY], v4(2), v4(2));
+    assert_eq!(
+        receivers(&mut filters, &announcement),
+        Receivers::Each(0b111)
+    );
+    let router = frames::neighbour(
+        ROUTER_SOLICITATION + 1,
+        [peer, [0x33, 0x33, 0, 0, 0, 1]],
+        [v6(9), "ff02::1".parse().expect("an address")],
+        v6(9),
+        &[],
+    );
+    assert_eq!(receivers(&mut filters, &router), Receivers::Each(0b1000));
+    // Each may send from no address, and none from one of another's.
+    let request = |source| {
+        let packet = Packet::new([source, all], UDP, [68, 67]).between(OWN, EVERYBODY);
+        Headers::read(&packet.bytes()).expect("an Ethernet header")
+    };
+    for own in [at(1), v4_nowhere] {
+        let own = [Filter {
+            station: Some(OWN),
+            ..own
+        }];
+        assert!(filters.may_send(&own, &request(NOWHERE[0])));
+        assert!(!filters.may_send(&own, &request(v4(2))));
+    }
+    assert!(!filters.may_send(&[v4_nowhere], &request(v4(1))));
+    let probe = Headers::read(&arp([OWN, EVERYBODY], NOWHERE[0], v4(2)));
+    assert!(filters.may_send(&[v4_nowhere], &probe.expect("an Ethernet header")));
+}
+
+#[test]
+fn filters_are_replaced_all_or_none() {
+    let mut filters = with(&[(3, at(1)), (4, at(2))]);
+    let to = |host| {
+        Packet::new([v4(9), v4(host)], UDP, [1, 2])
+            .between(STATIONS[1], OWN)
+            .bytes()
+    };
+    let at_own = Filter {
+        station: Some(OWN),
+        ..at(1)
+    };
+    assert_eq!(
+        filters.replace(4, &[at(3), at(1)], OWN),
+        Err(Refusal::Overlaps(at_own))
+    );
+    assert_eq!(
+        filters.replace(4, &[at(3); FILTERS_MAX + 1], OWN),
+        Err(Refusal::Wrong(Error::TooLong))
+    );
+    assert_eq!(receivers(&mut filters, &to(2)), Receivers::One(4));
+    assert_eq!(receivers(&mut filters, &to(3)), Receivers::Nobody);
+    // Its own are no others'.
+    let own = filters.replace(4, &[at(3), at(2)], OWN);
+    assert_eq!(own.map(|own| own.len()), Ok(2));
+    assert_eq!(receivers(&mut filters, &to(2)), Receivers::One(4));
+    filters.replace(4, &[at(3)], OWN).expect("nobody has it");
+    assert_eq!(receivers(&mut filters, &to(3)), Receivers::One(4));
+    assert_eq!(receivers(&mut filters, &to(2)), Receivers::Nobody);
+    filters.replace(3, &[at(2)], OWN).expect("it is free");
+    // What was found out of a flow holds no longer.
+    let mut memory = Area::allocate(4096).expect("memory");
+    memory.put(0, &to(3));
+    assert_eq!(filters.receivers_of(&memory, 0, 46), Receivers::One(4));
+    filters.replace(4, &[at(4)], OWN).expect("nobody has it");
+    assert_eq!(filters.receivers_of(&memory, 0, 46), Receivers::Nobody);
+    filters.remove(3);
+    filters.remove(4);
+    for host in 1..5 {
+        assert_eq!(receivers(&mut filters, &to(host)), Receivers::Nobody);
+    }
 }
 
 #[test]
@@ -272,10 +392,12 @@ impl Naive {
             });
         }
         if headers.is_to_group() {
-            let is_owned = |target| {
-                self.filters
-                    .iter()
-                    .any(|(_, it)| it.address == Some(target))
+            let is_owned = |target: IpAddr| {
+                !target.is_unspecified()
+                    && self
+                        .filters
+                        .iter()
+                        .any(|(_, it)| it.address == Some(target))
             };
             return self.each(|filter| {
                 let mut alike = Headers {
@@ -298,10 +420,10 @@ impl Naive {
                 meets(filter, &alike)
             });
         }
-        let met = self
-            .filters
-            .iter()
-            .filter(|(_, filter)| meets(filter, headers));
+        let met = self.filters.iter().filter(|(_, filter)| {
+            let has_address = !filter.address.is_some_and(|it| it.is_unspecified());
+            has_address && meets(filter, headers)
+        });
         let endpoints: Vec<u8> = met.map(|(endpoint, _)| *endpoint).collect();
         assert!(
             endpoints.iter().all(|it| *it == endpoints[0]),
@@ -340,7 +462,10 @@ fn any_filter(rng: &mut Rng) -> Filter {
     Filter {
         station: Some(STATIONS[rng.below(3)]),
         ethertype: ethertype.then(|| [IPV4, IPV6, ARP, OTHER][rng.below(4)]),
-        address: address.then(|| ADDRESSES[rng.below(6)]),
+        address: address.then(|| match rng.one_in(10) {
+            true => NOWHERE[rng.below(2)],
+            false => ADDRESSES[rng.below(6)],
+        }),
         protocol: protocol.then(|| [TCP, UDP, ICMP][rng.below(3)]),
         port: port.then(|| PORTS[rng.below(3)]),
     }

@@ -1,7 +1,8 @@
 //! Endpoints are taken and given back in any order, or not at all.
 
-use super::frames::v4;
+use super::frames::{ADDRESSES, Packet, STATIONS, v4};
 use super::*;
+use crate::endpoint::headers::UDP;
 use nic::model::Rng;
 
 fn at(host: u8) -> Filter {
@@ -99,6 +100,110 @@ fn a_virtual_function_is_shared_by_stacks_with_its_station_only() {
     let other = [2, 0, 0, 0, 0, 7];
     let refused = world.attach(tenants[2], &[at(3), of(other, 4)]);
     assert_eq!(refused, wrong(Error::NotSupported));
+    let refused = world.refilter(tenants[0], &[of(other, 1)]);
+    assert_eq!(refused, wrong(Error::NotSupported));
+}
+
+#[test]
+fn a_virtual_function_receives_the_groups_of_all_its_stacks() {
+    let (model, _, host) = hosting(1);
+    let bus = model.vf_bus(0).meanwhile(|| host.lock().attend());
+    let config = Config::small(InterruptMode::MsiX { vectors: 3 });
+    let place = bus.bus_addr(0);
+    let vf = nic::igbvf::driver(bus, config).unwrap();
+    let mut world = World::new(Box::leak(Box::new(vf)), place, model.clone(), || false);
+    let tenants = [1, 2].map(|host| {
+        let pid = world.start(PLENTY);
+        world.attach(pid, &[at(host)]).expect("nobody has it");
+        pid
+    });
+    // The card tells groups apart by bits 47:36 of their addresses (82576 datasheet §7.1.1.3).
+    let group = |number: u8| [0x33, 0x33, 0, 0, number, 0];
+    let join = |world: &mut World, tenant: usize, groups: &[MacAddress]| {
+        let filters = Filters {
+            multicast: groups,
+            ..Filters::default()
+        };
+        world.filter(tenants[tenant], &filters)
+    };
+    let told = || {
+        let bits = (0..128).flat_map(|word| {
+            let bits = model.register(0x5200 + 4 * word);
+            (0..32)
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| 32 * word + bit)
+        });
+        bits.collect::<Vec<u32>>()
+    };
+    assert_eq!(told(), []);
+    let [one, two, three] = [0x10, 0x20, 0x30].map(group);
+    assert_eq!(join(&mut world, 0, &[one, two]), Ok(0));
+    assert_eq!(join(&mut world, 1, &[two, three]), Ok(0));
+    assert_eq!(told(), [1, 2, 3]);
+    // Who wants too many, or no group, has what it had.
+    let many: Vec<MacAddress> = (0..32)
+        .map(|number| [0x33, 0x33, 0, 0, 0, number])
+        .collect();
+    assert_eq!(join(&mut world, 1, &many), Err(Error::TooLong));
+    assert_eq!(join(&mut world, 1, &[[0x33; 6]; 33]), Err(Error::TooLong));
+    assert_eq!(join(&mut world, 1, &[MAC]), Err(Error::InvalidArgument));
+    assert_eq!(told(), [1, 2, 3]);
+    assert_eq!(join(&mut world, 0, &[]), Ok(0));
+    assert_eq!(told(), [2, 3]);
+    assert_eq!(join(&mut world, 0, &[one]), Ok(0));
+    world.end(tenants[1]);
+    assert_eq!(told(), [1]);
+    world.end(tenants[0]);
+    assert_eq!(told(), []);
+}
+
+#[test]
+fn a_part_of_a_card_gets_other_filters_at_run_time() {
+    for mut world in [
+        World::e100(Pace::Doorbell, 1),
+        World::igb(Pace::Doorbell, 1),
+    ] {
+        let [one, two] = [1, 2].map(|host| world.owner(&[at(host)]));
+        let taken = Filter {
+            station: Some(MAC),
+            ..at(2)
+        };
+        let refused = world.refilter(one, &[at(3), at(2)]);
+        assert_eq!(refused, Err(Refusal::Overlaps(taken)));
+        assert_eq!(world.refilter(one, &[]), wrong(Error::InvalidArgument));
+        let v6 = Filter {
+            address: Some(ADDRESSES[3]),
+            ..Filter::default()
+        };
+        assert_eq!(world.refilter(one, &[at(3), v6]), Ok(()));
+        // What comes for the new ones, and what may be sent from them, is looked up anew.
+        for (address, to) in [(v4(3), one), (ADDRESSES[3], one), (v4(2), two)] {
+            let other = if address.is_ipv4() {
+                v4(9)
+            } else {
+                ADDRESSES[4]
+            };
+            let packet = Packet::new([other, address], UDP, [1, 2]);
+            let mut frame = packet.between(STATIONS[2], MAC).bytes();
+            frame.resize(80, 0);
+            let before = world.count(to, "endpoint_rx_frames");
+            world.model.arrive(&frame);
+            world.settle();
+            world.idle();
+            let ask = Ask {
+                receive: 64,
+                ..Ask::default()
+            };
+            assert_eq!(world.exchange(to, &ask).0, Ok(1));
+            assert_eq!(world.count(to, "endpoint_rx_frames"), before + 1);
+        }
+        world.end(one);
+        let next = world.start(PLENTY);
+        assert_eq!(world.attach(next, &[at(3), v6]), Ok(0));
+    }
+    let mut world = World::e100(Pace::Doorbell, 1);
+    let whole = world.owner(&[]);
+    assert_eq!(world.refilter(whole, &[at(1)]), wrong(Error::NotSupported));
 }
 
 #[test]

@@ -112,8 +112,11 @@ fn a_part_of_a_card_is_described_as_one() {
     assert!(!features.filters && !features.vlan && features.checksums);
     assert_eq!(described_part.frame_max, described.frame_max);
     // What the card receives concerns others, too.
-    let filtered = world.cards.filter(0, part, &world.table, (HERE, 8));
-    assert_eq!(filtered, Err(Error::NotSupported));
+    let promiscuous = Filters {
+        promiscuous: true,
+        ..Filters::default()
+    };
+    assert_eq!(world.filter(part, &promiscuous), Err(Error::NotSupported));
     let vlan = SendOptions {
         vlan: Some(1),
         ..SendOptions::default()

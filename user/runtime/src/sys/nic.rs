@@ -21,17 +21,29 @@ const CARDS_MAX: usize = u64::BITS as usize;
 /// the other's filter in the place of the first, [`Error::InvalidArgument`] for a filter that no frame
 /// meets, [`Error::NotSupported`] for a station that the card cannot receive for, [`Error::TooLong`] for too many, [`Error::NoMemory`], [`Error::QuotaExceeded`].
 pub fn nic_attach(card: u8, filters: &mut [Filter]) -> Result<u8> {
+    with_filters(Syscall::NicAttach, card, filters).map(|number| number as u8)
+}
+
+/// Gives an endpoint that is a part of a card these filters instead of its own.
+///
+/// # Errors
+/// As [`nic_attach`]; then it has those that it had. [`Error::NotSupported`] for a whole card.
+pub fn nic_refilter(endpoint: u8, filters: &mut [Filter]) -> Result<()> {
+    with_filters(Syscall::NicRefilter, endpoint, filters).map(|_| ())
+}
+
+fn with_filters(call: Syscall, number: u8, filters: &mut [Filter]) -> Result<u64> {
     let mut bytes = [[0; Filter::SIZE]; FILTERS_MAX];
     let written = bytes.get_mut(..filters.len()).ok_or(Error::TooLong)?;
     for (bytes, filter) in written.iter_mut().zip(&*filters) {
         *bytes = filter.to_bytes();
     }
     let written = written.as_flattened_mut();
-    let result = call_filling(Syscall::NicAttach, [card.into(), 0, 0, 0], 1, written);
+    let result = call_filling(call, [number.into(), 0, 0, 0], 1, written);
     if result == Err(Error::FilterOverlaps) {
         filters[0] = Filter::from_bytes(&written[..Filter::SIZE])?;
     }
-    result.map(|number| number as u8)
+    result
 }
 
 /// Describes all cards, in the order of their numbers.
@@ -84,7 +96,7 @@ pub fn nic_flush(endpoint: u8) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotSupported`], [`Error::TooLong`] if the card has no room for so many,
-/// [`Error::InvalidArgument`] for a VLAN that is none, [`Error::BadHandle`].
+/// [`Error::InvalidArgument`] for a VLAN or group that is none, [`Error::BadHandle`].
 pub fn nic_filter(endpoint: u8, filters: &[u8]) -> Result<()> {
     let arguments = [endpoint.into(), address(filters), filters.len() as u64, 0];
     call4(Syscall::NicFilter, arguments).map(|_| ())
