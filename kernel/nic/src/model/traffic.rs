@@ -5,6 +5,7 @@
 //! them in error.
 
 mod packets;
+mod v6;
 
 use self::packets::{finish_header, put, sum, word};
 use super::Rng;
@@ -226,14 +227,7 @@ impl Maker<'_> {
                 let data = self.data(1480);
                 self.ipv4(UNASSIGNED, &data)
             }
-            9 => {
-                self.only(Answer::No);
-                self.says(format_args!("IPv6"));
-                let mut packet = vec![0x60, 0, 0, 0, 0, 16, UDP, 64];
-                packet.extend([0xfe; 32]);
-                packet.extend([0; 16]);
-                return vec![self.ethernet(IPV6, &packet)];
-            }
+            9 => return self.ipv6(),
             10 => {
                 self.only(Answer::No);
                 let data = self.data(1500);
