@@ -3,10 +3,11 @@
 
 use super::Plan;
 use super::dice::Dice;
-use super::packets::{Tcp, fragment, icmp, is_safe_for_qemu, mutate, to_guest};
+use super::packets::{self, ICMPV6, Tcp, fragment, icmp, is_safe_for_qemu, mutate, to_guest};
 use super::scene::Scene;
 use crate::frames::{
-    self, ARP, BROADCAST, Packet, Segment, UDP, arp, datagram, echo_request, ethernet, flag, ipv4,
+    self, ARP, BROADCAST, Packet, Segment, TCP, UDP, arp, datagram, echo_request, ethernet, flag,
+    ipv4,
 };
 use crate::machine::PATIENCE;
 use crate::suite::Bench;
@@ -14,6 +15,7 @@ use crate::wire::{OUR_MAC, Wire};
 use crate::{During, Outcome, pattern};
 use nic::model::Rng;
 use nic::model::traffic::{self, Ends};
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 /// Frames of a round, and how many are sent before the guest is asked whether it has seen them: no
@@ -176,7 +178,7 @@ fn corpus(wire: &Wire, dice: &mut Rng, open: &[Open]) -> Vec<Vec<u8>> {
         packets.push(fragment(&packets[1], number, place, dice.one_in(2)));
     }
     all.extend(packets.iter().map(|packet| to_guest(wire, packet)));
-    all.push(ipv6(wire, dice));
+    ipv6(wire, dice, &mut all);
     for &Open { ports, next } in open {
         let (seq, ack) = next;
         conversation(wire, dice, ports, (seq, ack), &mut all);
@@ -251,13 +253,147 @@ fn conversation(
     }
 }
 
-/// An IPv6 packet with a chain of extension headers (RFC 8200 §4).
-fn ipv6(wire: &Wire, dice: &mut Rng) -> Vec<u8> {
-    const IPV6: u16 = 0x86dd;
-    let mut packet = vec![0x60, 0, 0, 0, 0, 40, 0, 64];
-    packet.extend(dice.bytes(32));
-    for next in [43, 44, 60, 0, 59] {
-        packet.extend([next, 0, 1, 4, 0, 0, 0, 0]);
+/// IPv6 of all kinds that a host meets, to the address that RFC 4291 §2.5.1 makes of the guest's station
+/// and to groups, from a neighbour, a router, and somebody far away.
+fn ipv6(wire: &Wire, dice: &mut Rng, all: &mut Vec<Vec<u8>>) {
+    let link_local = |[a, b, c, d, e, f]: [u8; 6]| {
+        let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(id))
+    };
+    let (us, guest) = (link_local(OUR_MAC), link_local(wire.guest_mac));
+    let nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let [.., d, e, f] = guest.octets();
+    let solicited = Ipv6Addr::from_bits(
+        0xff02 << 112 | 1 << 32 | 0xff << 24 | u128::from(u32::from_be_bytes([0, d, e, f])),
+    );
+    let far = Ipv6Addr::new(0x2001, 0xdb8, 0, dice.edge(), 0, 0, 0, 9);
+    let mut add = |source: Ipv6Addr, to: Ipv6Addr, next, body: &[u8]| {
+        // RFC 2464 §7.
+        let station = match to.is_multicast() {
+            true => {
+                let [.., c, d, e, f] = to.octets();
+                [0x33, 0x33, c, d, e, f]
+            }
+            false => wire.guest_mac,
+        };
+        all.push(packets::ipv6(station, [source, to], next, body));
+    };
+    let message = |kind: u8, word: u32, rest: &[u8]| {
+        [&[kind, 0, 0, 0][..], &word.to_be_bytes(), rest].concat()
+    };
+    let station = |kind: u8| [&[kind, 1][..], &OUR_MAC].concat();
+    let about = |kind, word, target: Ipv6Addr, option: &[u8]| {
+        message(kind, word, &[&target.octets()[..], option].concat())
+    };
+    // Neighbour discovery (RFC 4861 §4): a solicitation, one of who wants our address, advertisements, a
+    // redirect.
+    let none = Ipv6Addr::UNSPECIFIED;
+    add(us, solicited, ICMPV6, &about(135, 0, guest, &station(1)));
+    add(us, guest, ICMPV6, &about(135, 0, guest, &station(1)));
+    add(none, solicited, ICMPV6, &about(135, 0, guest, &[]));
+    add(us, guest, ICMPV6, &about(136, 0x6000_0000, us, &station(2)));
+    add(
+        guest,
+        nodes,
+        ICMPV6,
+        &about(136, 0x2000_0000, guest, &station(2)),
+    );
+    let redirect = [us.octets(), far.octets()].concat();
+    add(us, guest, ICMPV6, &message(137, 0, &redirect));
+    // A router's advertisement with a prefix (RFC 4861 §4.6.2), an MTU, and a server of names (RFC 8106
+    // §5.1), for some time or for none.
+    let lifetime = dice.one_of(&[0, 1, 1800, u32::MAX]).to_be_bytes();
+    let mut router = [&[0; 8][..], &station(1), &[3, 4, 64, 0xc0]].concat();
+    router.extend([lifetime, lifetime, [0; 4]].as_flattened());
+    router.extend(&far.octets()[..8]);
+    router.extend([0; 8]);
+    router.extend(
+        [
+            &[5, 1, 0, 0][..],
+            &dice.one_of(&[0, 1280, 1500, 9000_u32]).to_be_bytes(),
+        ]
+        .concat(),
+    );
+    router.extend([&[25, 3, 0, 0][..], &lifetime, &far.octets()].concat());
+    add(us, nodes, ICMPV6, &message(134, 0x4000_0708, &router));
+    add(us, guest, ICMPV6, &message(134, 0x4000_0708, &router));
+    // Echo, errors about what the guest might have sent, and a query of groups (RFC 2710 §3).
+    let data = dice.bytes(200);
+    add(us, guest, ICMPV6, &message(128, 0x0001_0001, &data));
+    add(far, nodes, ICMPV6, &message(128, 0x0001_0002, &data));
+    let mut quoted = vec![0x60, 0, 0, 0, 0, 20, 6, 64];
+    quoted.extend([guest.octets(), far.octets()].concat());
+    quoted.extend([0, 80, 0x27, 0x10].into_iter().chain([7; 16]));
+    let mtu = dice.one_of(&[0, 500, 1280, 1400]);
+    for (kind, word) in [(1, 0), (2, mtu), (3, 0), (4, 40)] {
+        add(far, guest, ICMPV6, &message(kind, word, &quoted));
     }
-    ethernet(wire.guest_mac, OUR_MAC, IPV6, &packet)
+    let query = message(130, 0x03e8_0000, &[0; 16]);
+    let alert = [&[ICMPV6, 0, 5, 2, 0, 0, 1, 0][..], &query].concat();
+    add(us, nodes, 0, &alert);
+    // TCP and UDP, plain, behind extension headers (RFC 8200 §4), and in fragments.
+    let syn = [
+        &[0x27, 0x10, 0, 80, 0, 0, 0, 1][..],
+        &[0, 0, 0, 0, 0x50, 2, 0xff, 0xff],
+        &[0; 4],
+    ];
+    let syn = syn.concat();
+    let mut datagram = [4444, 7, 208, 0_u16].map(u16::to_be_bytes).concat();
+    datagram.extend(&data);
+    for (next, body) in [(TCP, syn), (UDP, datagram)] {
+        add(us, guest, next, &body);
+        let options = [&[next, 0, 1, 4, 0, 0, 0, 0][..], &body].concat();
+        add(us, guest, 60, &options);
+        let chain = [
+            &[43, 0, 1, 4, 0, 0, 0, 0][..],
+            &[60, 0, 0, 0, 0, 0, 0, 0],
+            &options,
+        ]
+        .concat();
+        add(us, guest, 0, &chain);
+        let (first, rest) = body.split_at(8);
+        let number = dice.next() as u8;
+        for (field, part) in [(1, first), (8, rest), (0, &body), (0xfff8, first)] {
+            let [high, low] = u16::to_be_bytes(field);
+            let fragment = [&[next, 0, high, low, 0, 0, 0, number], part].concat();
+            add(us, guest, 44, &fragment);
+        }
+    }
+    let nowhere = dice.bytes(40);
+    add(far, far, 59, &nowhere);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn ipv6_is_whole_and_may_be_sent_before_it_is_changed() {
+        let wire = Wire::new(UnixDatagram::pair().unwrap().0).unwrap();
+        for seed in 0..50 {
+            let mut all = Vec::new();
+            ipv6(&wire, &mut Rng::new(seed), &mut all);
+            for frame in &all {
+                let len = usize::from(u16::from_be_bytes([frame[18], frame[19]]));
+                assert!(frame.len() == 14 + 40 + len && frame.len() <= 1514);
+                assert!(is_safe_for_qemu(frame));
+                let mut again = frame.clone();
+                packets::fix(&mut again);
+                assert_eq!(again, *frame);
+            }
+            let groups = all.iter().filter(|frame| frame[..2] == [0x33, 0x33]);
+            assert!(groups.count() > 5);
+        }
+        // So are those of the models.
+        let ends = Ends {
+            mac: wire.guest_mac,
+            ip: wire.guest_ip,
+            peer_mac: OUR_MAC,
+            peer_ip: wire.ip,
+        };
+        let samples = traffic::samples(1, &ends, 4000);
+        let mut frames = samples.iter().flat_map(|sample| &sample.frames);
+        assert!(frames.all(|frame| is_safe_for_qemu(frame)));
+    }
 }

@@ -5,9 +5,13 @@ use super::dice::Dice;
 use crate::frames::{ICMP, IPV4, Ip, Segment, TCP, UDP, checksum, ethernet, ipv4};
 use crate::wire::{OUR_MAC, Wire};
 use nic::model::Rng;
+use std::net::Ipv6Addr;
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET: usize = 14;
+pub const IPV6: u16 = 0x86dd;
+/// The protocol of ICMPv6.
+pub const ICMPV6: u8 = 58;
 /// More TCP flags: an urgent pointer, and those of RFC 3168.
 pub const URG: u8 = 0x20;
 pub const ECE: u8 = 0x40;
@@ -65,8 +69,52 @@ pub fn put(bytes: &mut [u8], at: usize, value: u16) {
     }
 }
 
-/// Makes the checksums of an IPv4 packet and of what it carries right, as far as its lengths allow.
+/// Makes the checksums of an IP packet and of what it carries right, as far as its lengths allow.
 pub fn fix(frame: &mut [u8]) {
+    match frame.get(12..14) {
+        Some([0x86, 0xdd]) => fix_v6(frame),
+        _ => fix_v4(frame),
+    }
+}
+
+/// Of IPv6 (RFC 8200 §8.1), whose header has none, also behind extension headers.
+fn fix_v6(frame: &mut [u8]) {
+    const HEADER: usize = 40;
+    const OPTIONS: [u8; 3] = [0, 43, 60];
+    let packet = frame.get_mut(ETHERNET..);
+    let Some((header, rest)) = packet.and_then(|packet| packet.split_at_mut_checked(HEADER)) else {
+        return;
+    };
+    let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let Some(mut rest) = rest.get_mut(..len) else {
+        return;
+    };
+    let mut next = header[6];
+    while OPTIONS.contains(&next) && rest.len() >= 8 {
+        let len = 8 * (usize::from(rest[1]) + 1);
+        next = rest[0];
+        let Some(behind) = rest.get_mut(len..) else {
+            return;
+        };
+        rest = behind;
+    }
+    let place = match next {
+        TCP => 16,
+        UDP => 6,
+        ICMPV6 => 2,
+        _ => return,
+    };
+    if rest.len() < place + 2 {
+        return;
+    }
+    put(rest, place, 0);
+    let len = (rest.len() as u16).to_be_bytes();
+    let sum = checksum(&[&header[8..], &[0, next], &len, rest]);
+    let sum = if sum == 0 { 0xffff } else { sum };
+    put(rest, place, sum);
+}
+
+fn fix_v4(frame: &mut [u8]) {
     let Some(packet) = frame
         .get_mut(ETHERNET..)
         .filter(|packet| packet.len() >= 20)
@@ -112,6 +160,19 @@ pub fn icmp(wire: &Wire, (kind, code): (u8, u8), word: u32, data: &[u8]) -> Vec<
     message.extend(word.to_be_bytes());
     message.extend(data);
     to_guest(wire, &ipv4(wire.ip, wire.guest_ip, ICMP, &message))
+}
+
+/// An IPv6 packet as a frame to this station, with right checksums.
+pub fn ipv6(station: [u8; 6], ends: [Ipv6Addr; 2], next: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((body.len() as u16).to_be_bytes());
+    // Neighbour discovery wants that no router has passed it on (RFC 4861 §7.1).
+    packet.extend([next, 255]);
+    packet.extend(ends.iter().flat_map(Ipv6Addr::octets));
+    packet.extend(body);
+    let mut frame = ethernet(station, OUR_MAC, IPV6, &packet);
+    fix(&mut frame);
+    frame
 }
 
 /// A packet as a fragment: its place in units of 8 octets, and whether more follow.
@@ -244,6 +305,18 @@ mod tests {
         let ips = (wire.ip, wire.guest_ip);
         let segment = header;
         assert_eq!(parse(&frame), Some(Packet::Segment { ips, segment, data }));
+    }
+
+    #[test]
+    fn sums_of_ipv6_are_fixed_behind_extension_headers() {
+        // An echo request (RFC 4443 §4.1), summed up by hand.
+        let ends = [Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1); 2];
+        let message = [128, 0, 0xab, 0xcd, 0, 7, 0, 1];
+        let frame = ipv6([2; 6], ends, ICMPV6, &message);
+        assert_eq!(frame[56..58], [0x82, 0xb1]);
+        let behind = [&[ICMPV6, 0, 1, 4, 0, 0, 0, 0][..], &message].concat();
+        let other = ipv6([2; 6], ends, 60, &behind);
+        assert_eq!(other[64..66], [0x82, 0xb1]);
     }
 
     #[test]

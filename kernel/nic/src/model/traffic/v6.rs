@@ -17,20 +17,22 @@ impl Maker<'_> {
     pub fn ipv6(&mut self) -> Vec<Vec<u8>> {
         self.only(Answer::No);
         let (protocol, body) = self.ipv6_body();
-        let (next, extensions) = self.extensions(protocol);
-        let body = [extensions, body].concat();
         let len = body.len() / 16 * 8;
         if len == 0 || !self.rng.one_in(4) {
-            return vec![self.ipv6_packet(next, &body)];
+            let (next, extensions) = self.extensions(protocol);
+            return vec![self.ipv6_packet(next, &[extensions, body].concat())];
         }
+        // Whatever is in front of the header of a fragment is in each (RFC 8200 §4.5).
+        let (next, extensions) = self.extensions(FRAGMENT);
         self.says(format_args!("in two fragments"));
-        let number = self.number;
+        let number = u32::from(self.number);
         let fragment = |at: usize, more: u16, part: &[u8]| {
-            let mut fragment = vec![next, 0];
+            let mut fragment = extensions.clone();
+            fragment.extend([protocol, 0]);
             fragment.extend((at as u16 | more).to_be_bytes());
-            fragment.extend(u32::from(number).to_be_bytes());
+            fragment.extend(number.to_be_bytes());
             fragment.extend(part);
-            self.ipv6_packet(FRAGMENT, &fragment)
+            self.ipv6_packet(next, &fragment)
         };
         let (first, second) = body.split_at(len);
         vec![fragment(0, 1, first), fragment(len, 0, second)]
