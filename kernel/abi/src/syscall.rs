@@ -88,6 +88,7 @@ crate::numbered! {
         /// and to all; see [`crate::nic::Filters`] for the bytes. Until the next such call or
         /// the end of the process. Of a part of a card it takes groups alone, at most
         /// [`crate::endpoint::GROUPS_MAX`]; the card receives what any of its endpoints wants.
+        /// [`crate::Error::Busy`] if they were changed too often within a second.
         NicFilter = 24,
         /// `(endpoint, &mut FrameMemory)`: shows the caller the endpoint's frame buffers and an exchange
         /// area; returns where that is, see [`crate::layout::nic_window`] and [`crate::exchange`].

@@ -180,7 +180,7 @@ impl<M: Shared> Cards<M> {
     ///
     /// # Errors
     /// [`Error::NotSupported`] for more than groups, of a part of a card: what that receives concerns
-    /// others, too.
+    /// others, too. [`Error::Busy`] if the groups of one were changed too often: a second later they may be.
     pub fn filter<T: Machine>(
         &mut self,
         number: u64,
@@ -204,6 +204,9 @@ impl<M: Shared> Cards<M> {
             return set.map_err(to_abi).map(|()| 0);
         };
         let groups = groups_alone(&filters)?;
+        if found.switch.is_some_and(|switch| !switch.takes_others) {
+            tenant.changes = tenant.changes.checked_sub(1).ok_or(Error::Busy)?;
+        }
         let before = core::mem::replace(&mut tenant.groups, groups);
         let told = self.tell_groups(card);
         if told.is_err()

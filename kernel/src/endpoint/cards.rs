@@ -4,8 +4,8 @@ use super::card::{Attached, Card, Holder, longest_frame};
 use super::filters::Refusal;
 use super::interrupts::{Interrupts, Lines};
 use super::memory::Shared;
-use super::switch::{Switch, Switching, each};
-use super::tenant::Tenant;
+use super::switch::{Switch, Switching, TELLINGS, each};
+use super::tenant::{CHANGES, Tenant};
 use super::wake::{Given, Ring, Wake};
 use super::{Driver, Endpoint, bits, exchange, to_abi};
 use crate::pci::Address;
@@ -132,8 +132,15 @@ impl<M: Shared> Cards<M> {
 
     /// Once a second: links and watchdogs. A line that `switch_on` is told is to be switched on.
     pub fn tick<T: Machine>(&mut self, table: &mut Table<T>, mut switch_on: impl FnMut(u8)) {
+        let tenants = self.endpoints.iter_mut().flatten();
+        for tenant in tenants.filter_map(|endpoint| endpoint.tenant.as_mut()) {
+            tenant.changes = CHANGES;
+        }
         for index in 0..self.cards.len() {
             let card = self.card(index);
+            if let Holder::Tenants(switch) = &mut card.holder {
+                switch.tellings = TELLINGS;
+            }
             let was_broken = card.broken;
             let events = card.attached.nic.tick();
             if matches!(card.holder, Holder::Nobody) {
@@ -304,17 +311,18 @@ impl<M: Shared> Cards<M> {
     /// frames need not be told.
     ///
     /// # Errors
-    /// [`Error::TooLong`] if they are more than it has room for.
+    /// [`Error::TooLong`] if they are more than it has room for, [`Error::Busy`] if it was told too often.
     pub(super) fn tell_groups(&mut self, index: usize) -> Result<()> {
         let Some(card) = self.cards.get_mut(index) else {
             return Ok(());
         };
-        let Holder::Tenants(switch) = &card.holder else {
+        let Holder::Tenants(switch) = &mut card.holder else {
             return Ok(());
         };
         if switch.takes_others {
             return Ok(());
         }
+        switch.tellings = switch.tellings.checked_sub(1).ok_or(Error::Busy)?;
         let mut all = heapless::Vec::<MacAddress, ALL_GROUPS_MAX>::new();
         for endpoint in each(switch.tenants) {
             let endpoint = self.endpoints.get(endpoint).and_then(Option::as_ref);
@@ -367,7 +375,7 @@ impl<M: Shared> Cards<M> {
             let joined = endpoint.tenant.is_some_and(|it| !it.groups.is_empty());
             self.stop_if_unused(endpoint.card.into());
             if joined {
-                // Fewer groups than before have room.
+                // Fewer groups than before have room; if the card was told too often, it is told next time.
                 let _ = self.tell_groups(endpoint.card.into());
             }
         }

@@ -19,6 +19,10 @@ const PIECES_MAX: usize = 8;
 /// Buffers that go back to the card.
 type Returns = heapless::Vec<u16, { AT_ONCE + PIECES_MAX }>;
 
+/// How often in a second a card may be told of groups, which costs a virtual function a message to its card:
+/// fewer than the card answers.
+pub const TELLINGS: u8 = 48;
+
 /// What a card that several have needs.
 pub struct Switch {
     /// Who gets which frames.
@@ -29,6 +33,8 @@ pub struct Switch {
     pub tenants: u64,
     /// Those that have frames of which they were not told.
     pub owed: u64,
+    /// How often the card may be told of groups until the next tick.
+    pub tellings: u8,
     /// Where the card's buffers are in its arena.
     pub area: FrameArea,
     /// A frame of which not all pieces have come yet.
@@ -54,6 +60,7 @@ impl Switch {
             takes_others,
             tenants: 0,
             owed: 0,
+            tellings: TELLINGS,
             area,
             pieces: heapless::Vec::new(),
             counters: Counters::default(),

@@ -23,6 +23,10 @@ pub const RECEIVED: u16 = 64;
 /// So many of those to receive into are for frames from the wire only, which other tenants cannot crowd out.
 pub const FOR_WIRE: u16 = RECEIVED / 2;
 
+/// How often in a second a tenant may change its groups where the card must be told of it, so that none takes
+/// the others' turn.
+pub const CHANGES: u8 = 8;
+
 /// The groups of an endpoint.
 pub type Groups = heapless::Vec<MacAddress, GROUPS_MAX>;
 
@@ -41,6 +45,8 @@ pub struct Tenant<M> {
     filters: Own,
     /// Groups that it has joined.
     pub groups: Groups,
+    /// How often it may change them until the next tick.
+    pub changes: u8,
     /// A notification is owed with the next frame.
     armed: bool,
     /// The card had no room for a frame, or the owner has all buffers: a notification is owed.
@@ -97,6 +103,7 @@ impl<M: Shared> Tenant<M> {
             queue: Deque::new(),
             filters,
             groups: Groups::new(),
+            changes: CHANGES,
             armed: false,
             wants_room: false,
             wants_buffers: false,

@@ -151,6 +151,12 @@ fn a_virtual_function_receives_the_groups_of_all_its_stacks() {
     assert_eq!(join(&mut world, 0, &[]), Ok(0));
     assert_eq!(told(), [2, 3]);
     assert_eq!(join(&mut world, 0, &[one]), Ok(0));
+    // Nobody keeps the card busy with it: neither others, nor its host, hear of more in a second.
+    let asked = (0..100).filter(|_| join(&mut world, 1, &[two]) != Err(Error::Busy));
+    assert!(asked.count() < 8);
+    assert_eq!(join(&mut world, 0, &[one]), Ok(0));
+    world.cards.tick(&mut world.table, |_| ());
+    assert_eq!(join(&mut world, 1, &[two, three]), Ok(0));
     world.end(tenants[1]);
     assert_eq!(told(), [1]);
     world.end(tenants[0]);
