@@ -164,6 +164,43 @@ fn a_busy_queue_does_not_starve_the_others() {
 }
 
 #[test]
+fn all_frames_of_a_flow_go_by_one_queue_whatever_is_done_to_them() {
+    let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
+    let checksums = SendOptions {
+        checksums: true,
+        ..SendOptions::default()
+    };
+    let vlan = SendOptions {
+        vlan: Some(1),
+        ..checksums
+    };
+    let segments = SendOptions {
+        segment_size: 100,
+        ..checksums
+    };
+    let mut queues = [false; 16];
+    for number in 0..60 {
+        for flow in [Flow::number(number), Flow::number(number).v6()] {
+            let (udp, tcp) = (flow.udp(&payload(150)), flow.tcp(1, 0x10, &payload(150)));
+            for (frame, options) in [
+                (&udp, SendOptions::default()),
+                (&tcp, checksums),
+                (&udp, vlan),
+                (&tcp, segments),
+            ] {
+                kernel.send_with(frame, &options, false);
+            }
+            kernel.model.settle();
+            let sent = kernel.model.take_sent();
+            assert_eq!(sent.len(), 5);
+            assert!(sent.iter().all(|frame| frame.queue == sent[0].queue));
+            queues[sent[0].queue] = true;
+        }
+    }
+    assert_eq!(queues, [true; 16]);
+}
+
+#[test]
 fn fragments_stay_with_each_other() {
     let mut kernel = Kernel::new(here(), Config::new(MODES[0]));
     for number in 0..40u8 {

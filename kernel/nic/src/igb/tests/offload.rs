@@ -15,7 +15,7 @@ pub const CHECKSUMS: SendOptions = SendOptions {
 };
 
 impl Kernel {
-    fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) {
+    pub fn send_with(&mut self, frame: &[u8], options: &SendOptions, more: bool) {
         for _ in 0..100 {
             match self.nic.send(frame, options, more) {
                 Ok(()) => return,
