@@ -14,7 +14,7 @@ mod fields;
 use self::fields::{
     agrees, check, concerns_group, may_come_from, overlap, resolution_concerns, resolves,
 };
-use super::headers::{ARP, Flow, Headers, IPV4, IPV6, Part, is_group};
+use super::headers::{ARP, Flow, FlowV6, Headers, IPV4, IPV6, Part, is_group};
 use super::memory::Shared;
 use abi::Error;
 use abi::endpoint::{FILTERS_MAX, Filter};
@@ -47,6 +47,9 @@ pub struct Filters {
     received: Option<(Flow, Receivers)>,
     /// The flow of which an endpoint sent a frame last, that endpoint, and where the frame went.
     sent: Option<(u8, Flow, Way)>,
+    /// The same of IPv6.
+    received_v6: Option<(FlowV6, Receivers)>,
+    sent_v6: Option<(u8, FlowV6, Way)>,
     /// For each endpoint, packets whose first fragment had what the others do not have.
     followed: Vec<(u8, Deque<Packet, PACKETS_MAX>)>,
 }
@@ -188,6 +191,7 @@ impl Filters {
     /// the code that sorts would be 24 KiB.
     fn note_changed(&mut self) {
         (self.received, self.sent) = (None, None);
+        (self.received_v6, self.sent_v6) = (None, None);
         self.stations.clear();
         for station in self.sorted.iter().filter_map(|entry| entry.filter.station) {
             if let Err(place) = self.stations.binary_search(&station) {
@@ -213,9 +217,27 @@ impl Filters {
         {
             return receivers;
         }
+        if flow.is_none() {
+            return self.receivers_beside(memory, start, len);
+        }
         let headers = Headers::load(memory, start, len);
         let receivers = headers.map_or(Receivers::Nobody, |headers| self.receivers(&headers));
         self.received = flow.map(|flow| (flow, receivers));
+        receivers
+    }
+
+    /// The same of a frame that is of no flow of IPv4.
+    #[inline(never)]
+    fn receivers_beside(&mut self, memory: &impl Shared, start: usize, len: usize) -> Receivers {
+        let flow = FlowV6::load(memory, start, len);
+        if let (Some(flow), Some((latest, receivers))) = (flow, self.received_v6)
+            && flow == latest
+        {
+            return receivers;
+        }
+        let headers = Headers::load(memory, start, len);
+        let receivers = headers.map_or(Receivers::Nobody, |headers| self.receivers(&headers));
+        self.received_v6 = flow.map(|flow| (flow, receivers));
         receivers
     }
 
@@ -239,13 +261,47 @@ impl Filters {
         {
             return Ok(way);
         }
-        let headers = Headers::load(memory, start, len).ok_or(nic::Error::BadHeaders)?;
-        if !self.may_send(own, &headers) {
-            return Err(nic::Error::BadSource);
+        if flow.is_none() {
+            return self.way_beside((endpoint, own), memory, start, len);
         }
-        let way = self.way(endpoint, &headers);
+        let way = self.way_by_headers((endpoint, own), memory, start, len)?;
         self.sent = flow.map(|flow| (endpoint, flow, way));
         Ok(way)
+    }
+
+    /// The same of a frame that is of no flow of IPv4.
+    #[inline(never)]
+    fn way_beside(
+        &mut self,
+        (endpoint, own): (u8, &[Filter]),
+        memory: &impl Shared,
+        start: usize,
+        len: usize,
+    ) -> core::result::Result<Way, nic::Error> {
+        let flow = FlowV6::load(memory, start, len);
+        if let (Some(flow), Some((sender, latest, way))) = (flow, self.sent_v6)
+            && flow == latest
+            && sender == endpoint
+        {
+            return Ok(way);
+        }
+        let way = self.way_by_headers((endpoint, own), memory, start, len)?;
+        self.sent_v6 = flow.map(|flow| (endpoint, flow, way));
+        Ok(way)
+    }
+
+    fn way_by_headers(
+        &mut self,
+        (endpoint, own): (u8, &[Filter]),
+        memory: &impl Shared,
+        start: usize,
+        len: usize,
+    ) -> core::result::Result<Way, nic::Error> {
+        let headers = Headers::load(memory, start, len).ok_or(nic::Error::BadHeaders)?;
+        match self.may_send(own, &headers) {
+            true => Ok(self.way(endpoint, &headers)),
+            false => Err(nic::Error::BadSource),
+        }
     }
 
     /// For whom a frame is.

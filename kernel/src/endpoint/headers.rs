@@ -294,6 +294,34 @@ impl Flow {
     }
 }
 
+/// The same of all IPv6 packets without extension headers that have TCP or UDP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FlowV6([u32; 13]);
+
+impl FlowV6 {
+    /// As [`Flow::load`].
+    #[inline]
+    pub fn load(memory: &impl Shared, start: usize, len: usize) -> Option<FlowV6> {
+        // Up to the ports; rounded up.
+        const WORDS: usize = 15;
+        if len < WORDS * size_of::<u32>() || !start.is_multiple_of(size_of::<u32>()) {
+            return None;
+        }
+        let words: [u32; WORDS] = memory.load_words(start);
+        let bytes = |word: u32, mask: [u8; 4]| word & u32::from_le_bytes(mask);
+        let kind = bytes(words[3], [0xff, 0xff, 0xf0, 0]);
+        let [protocol, ..] = words[5].to_le_bytes();
+        let is_plain = kind == u32::from_le_bytes([0x86, 0xdd, 0x60, 0]);
+        // Without traffic class, flow label, length and hop limit.
+        let mut flow = [0; 13];
+        flow[..3].copy_from_slice(&words[..3]);
+        flow[3] = bytes(words[5], [0xff, 0, 0xff, 0xff]);
+        flow[4..12].copy_from_slice(&words[6..14]);
+        flow[12] = bytes(words[14], [0xff, 0xff, 0, 0]);
+        (is_plain && matches!(protocol, TCP | UDP)).then_some(FlowV6(flow))
+    }
+}
+
 /// Options that end early, contradict each other, or are of no Ethernet.
 struct Unreadable;
 

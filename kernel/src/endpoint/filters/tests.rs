@@ -503,8 +503,11 @@ fn frames_go_where_a_matcher_without_tables_sends_them() {
             match is_next {
                 true => {
                     let at = [15, 16, 18, 22, 24, 38][rng.below(6)];
-                    if let [8, 0, 0x45] = frame[12..15] {
-                        frame[at] = rng.next() as u8;
+                    let at_v6 = [15, 16, 17, 20, 21, 53, 57, 59][rng.below(8)];
+                    match frame[12..15] {
+                        [8, 0, 0x45] => frame[at] = rng.next() as u8,
+                        [0x86, 0xdd, 0x60] => frame[at_v6] = rng.next() as u8,
+                        _ => {}
                     }
                 }
                 false => frame = frames::any(&mut rng),
