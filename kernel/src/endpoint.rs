@@ -19,6 +19,7 @@ mod card;
 mod cards;
 mod exchange;
 mod filters;
+mod groups;
 mod headers;
 mod interrupts;
 pub mod memory;

@@ -3,10 +3,10 @@
 use super::card::{Attached, Card, Holder};
 use super::cards::Cards;
 use super::filters::Refusal;
-use super::headers::is_group;
+use super::groups::groups_alone;
 use super::memory::Shared;
 use super::switch::Switch;
-use super::tenant::{AtWork, Groups, RECEIVED, Tenant};
+use super::tenant::{AtWork, RECEIVED, Tenant};
 use super::{Driver, Endpoint, Others, exchange, to_abi};
 use crate::account::{Accounts, Counter as Clock};
 use crate::process::{Machine, Table};
@@ -409,24 +409,6 @@ impl<M: Shared> Cards<M> {
         let card = endpoint.card.into();
         self.tell_own_events(card, table);
     }
-}
-
-/// The groups of filters that ask for nothing else.
-fn groups_alone(filters: &Filters<'_>) -> Result<Groups> {
-    let &Filters {
-        promiscuous,
-        all_multicast,
-        unicast,
-        multicast,
-        vlans,
-    } = filters;
-    if promiscuous || all_multicast || !unicast.is_empty() || vlans.is_some() {
-        return Err(Error::NotSupported);
-    }
-    if !multicast.iter().all(is_group) {
-        return Err(Error::InvalidArgument);
-    }
-    Groups::from_slice(multicast).map_err(|_| Error::TooLong)
 }
 
 impl<'a, M: Shared> Found<'a, M> {

@@ -4,26 +4,22 @@ use super::card::{Attached, Card, Holder, longest_frame};
 use super::filters::Refusal;
 use super::interrupts::{Interrupts, Lines};
 use super::memory::Shared;
-use super::switch::{Switch, Switching, TELLINGS, each};
-use super::tenant::{CHANGES, Tenant};
+use super::switch::{Switch, Switching};
+use super::tenant::Tenant;
 use super::wake::{Given, Ring, Wake};
-use super::{Driver, Endpoint, bits, exchange, to_abi};
+use super::{Driver, Endpoint, bits, exchange};
 use crate::pci::Address;
 use crate::process::{Machine, Table};
 use crate::runs::Runs;
 use abi::endpoint::Filter;
 use abi::ipc::Pid;
 use abi::layout::PAGE_SIZE;
-use abi::nic::MacAddress;
 use abi::{Error, Result};
 use alloc::vec::Vec;
 use nic::{Events, Filters};
 
 /// The most endpoints of all cards together: a bit mask of them fits a word.
 pub const ENDPOINTS_MAX: usize = 64;
-
-/// Groups that a card is told of for all its endpoints, at the most: more than a virtual function takes.
-const ALL_GROUPS_MAX: usize = 64;
 
 /// All cards, numbered in the order they were found, and all endpoints.
 pub struct Cards<M> {
@@ -132,15 +128,9 @@ impl<M: Shared> Cards<M> {
 
     /// Once a second: links and watchdogs. A line that `switch_on` is told is to be switched on.
     pub fn tick<T: Machine>(&mut self, table: &mut Table<T>, mut switch_on: impl FnMut(u8)) {
-        let tenants = self.endpoints.iter_mut().flatten();
-        for tenant in tenants.filter_map(|endpoint| endpoint.tenant.as_mut()) {
-            tenant.changes = CHANGES;
-        }
+        self.allow_groups();
         for index in 0..self.cards.len() {
             let card = self.card(index);
-            if let Holder::Tenants(switch) = &mut card.holder {
-                switch.tellings = TELLINGS;
-            }
             let was_broken = card.broken;
             let events = card.attached.nic.tick();
             if matches!(card.holder, Holder::Nobody) {
@@ -307,39 +297,6 @@ impl<M: Shared> Cards<M> {
         Ok(())
     }
 
-    /// Has a card that several have receive the groups that any of them has joined. One that receives all
-    /// frames need not be told.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`] if they are more than it has room for, [`Error::Busy`] if it was told too often.
-    pub(super) fn tell_groups(&mut self, index: usize) -> Result<()> {
-        let Some(card) = self.cards.get_mut(index) else {
-            return Ok(());
-        };
-        let Holder::Tenants(switch) = &mut card.holder else {
-            return Ok(());
-        };
-        if switch.takes_others {
-            return Ok(());
-        }
-        switch.tellings = switch.tellings.checked_sub(1).ok_or(Error::Busy)?;
-        let mut all = heapless::Vec::<MacAddress, ALL_GROUPS_MAX>::new();
-        for endpoint in each(switch.tenants) {
-            let endpoint = self.endpoints.get(endpoint).and_then(Option::as_ref);
-            let tenant = endpoint.and_then(|endpoint| endpoint.tenant.as_ref());
-            for group in tenant.map_or(&[][..], |tenant| &tenant.groups) {
-                if !all.contains(group) {
-                    all.push(*group).map_err(|_| Error::TooLong)?;
-                }
-            }
-        }
-        let filters = Filters {
-            multicast: &all,
-            ..Filters::default()
-        };
-        card.attached.nic.set_filters(&filters).map_err(to_abi)
-    }
-
     /// Stops a card that nobody has any more.
     fn stop_if_unused(&mut self, index: usize) {
         let card = &mut self.cards[index];
@@ -372,12 +329,8 @@ impl<M: Shared> Cards<M> {
                 }
                 _ => card.area = Some(endpoint.area),
             }
-            let joined = endpoint.tenant.is_some_and(|it| !it.groups.is_empty());
             self.stop_if_unused(endpoint.card.into());
-            if joined {
-                // Fewer groups than before have room; if the card was told too often, it is told next time.
-                let _ = self.tell_groups(endpoint.card.into());
-            }
+            self.leave_groups(endpoint.card, endpoint.tenant.as_ref());
         }
     }
 

@@ -10,18 +10,19 @@
 //! and all filters are gone through.
 
 mod fields;
+mod keys;
 
 use self::fields::{
     agrees, check, concerns_group, may_come_from, overlap, resolution_concerns, resolves,
 };
+use self::keys::{Key, compare, given, key, mask};
 use super::headers::{ARP, Flow, FlowV6, Headers, IPV4, IPV6, Part, is_group};
 use super::memory::Shared;
 use abi::Error;
 use abi::endpoint::{FILTERS_MAX, Filter};
 use abi::nic::MacAddress;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 use heapless::Deque;
 
 /// What a VLAN tag begins with (IEEE 802.1Q, 802.1ad): behind one may be anything.
@@ -59,10 +60,6 @@ struct Entry {
     filter: Filter,
     endpoint: u8,
 }
-
-/// A filter, or what a frame has of the fields of one, as numbers that are compared quickly: which
-/// fields are given, one bit each, then the protocol and the station; the address; EtherType and port.
-type Key = [u64; 4];
 
 /// What the fragments of a packet have in common (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -463,61 +460,6 @@ impl Packet {
 /// An address, unless it is the unspecified one.
 fn specified(address: Option<IpAddr>) -> Option<IpAddr> {
     address.filter(|address| !address.is_unspecified())
-}
-
-/// A filter as a key.
-fn key(filter: &Filter) -> Key {
-    let Filter {
-        station,
-        ethertype,
-        address,
-        protocol,
-        port,
-    } = *filter;
-    let given = u64::from(station.is_some())
-        | u64::from(ethertype.is_some()) << 1
-        | u64::from(address.is_some()) << 2
-        | u64::from(protocol.is_some()) << 3
-        | u64::from(port.is_some()) << 4;
-    let address = address.map_or(0, |address| match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    });
-    let [a, b, c, d, e, f] = station.unwrap_or_default();
-    let station = u64::from_be_bytes([0, protocol.unwrap_or_default(), a, b, c, d, e, f]);
-    let numbers =
-        u64::from(ethertype.unwrap_or_default()) << 16 | u64::from(port.unwrap_or_default());
-    [
-        given << 56 | station,
-        (address >> 64) as u64,
-        address as u64,
-        numbers,
-    ]
-}
-
-/// The bits of a key that are the fields a filter gives.
-fn mask(filter: &Filter) -> Key {
-    const ALL: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
-    key(&Filter {
-        station: filter.station.map(|_| [u8::MAX; 6]),
-        ethertype: filter.ethertype.map(|_| u16::MAX),
-        address: filter.address.map(|_| ALL),
-        protocol: filter.protocol.map(|_| u8::MAX),
-        port: filter.port.map(|_| u16::MAX),
-    })
-}
-
-/// Which fields a key gives, a bit each.
-fn given(key: &Key) -> u64 {
-    key[0] >> 56
-}
-
-/// The order of keys.
-#[inline]
-fn compare(one: &Key, other: &Key) -> Ordering {
-    #[cfg(test)]
-    tests::compared();
-    one.cmp(other)
 }
 
 #[cfg(test)]

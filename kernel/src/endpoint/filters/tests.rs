@@ -10,7 +10,7 @@ use crate::endpoint::tests::Area;
 use crate::endpoint::tests::frames::{
     self, ADDRESSES, EVERYBODY, GROUP, ICMP, OTHER, PORTS, Packet, STATIONS, arp, v4, v6,
 };
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use nic::model::Rng;
 use std::cell::Cell;
 
