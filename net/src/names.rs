@@ -1,6 +1,7 @@
 //! Names of connections and datagram ports that all layers use.
 
-use core::net::SocketAddrV4;
+use crate::ip::interface::Local;
+use abi::socket::Address;
 
 /// A connection: its slot in the table, which stays the same until its holder closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,11 +22,25 @@ pub(crate) enum Change {
     Datagrams(DatagramId),
 }
 
-/// The ends of a connection. Our address is not part of it, since there is only one.
+/// The ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tuple {
     /// The local port.
     pub port: u16,
+    /// The local address.
+    pub local: Local,
     /// The address and port of the peer.
-    pub peer: SocketAddrV4,
+    pub peer: Address,
+}
+
+#[cfg(test)]
+impl Tuple {
+    /// A connection of our IPv4 address.
+    pub fn v4(port: u16, peer: core::net::SocketAddrV4) -> Self {
+        Tuple {
+            port,
+            local: Local::IPV4,
+            peer: peer.into(),
+        }
+    }
 }

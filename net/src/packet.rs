@@ -5,7 +5,7 @@
 //! recognized, but not served yet.
 
 use crate::ip::arp::{self, ArpPacket};
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::ip::outbound::IPV4;
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
@@ -14,7 +14,8 @@ use crate::names::Tuple;
 use crate::phy::{ChecksumCapabilities, TcpOption, TcpSeqNumber};
 use crate::tcp::handshake::Offer;
 use crate::verdict::DropReason;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use abi::socket::{Address, Ip};
+use core::net::Ipv4Addr;
 
 /// Octets of TCP's header without options.
 const TCP: usize = 20;
@@ -47,26 +48,28 @@ pub(crate) struct Headers {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content {
     Arp(ArpPacket),
-    Ipv4(Ipv4),
+    Ip(IpPacket),
 }
 
-/// An IPv4 datagram to this host or to a broadcast address, or a fragment of one.
+/// An IP datagram to this host or to a broadcast address, or a fragment of one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ipv4 {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+pub(crate) struct IpPacket {
+    pub source: Ip,
+    pub destination: Ip,
+    /// Which of our addresses answers it: the one that it was sent to.
+    pub local: Local,
     /// Whether both the station and the address that it was sent to are ours.
     pub is_unicast: bool,
     /// IANA's number of the protocol that it carries ([`protocol`]).
     pub protocol: u8,
-    /// Where the octets after the IPv4 header begin.
+    /// Where the octets after the IP header begin.
     pub start: usize,
     /// Where they end; padding may follow.
     pub end: usize,
     pub payload: Payload,
 }
 
-/// The contents of an IPv4 datagram.
+/// The contents of an IP datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Payload {
     /// A TCP segment, which was sent to this host alone.
@@ -94,7 +97,7 @@ pub(crate) struct Fragment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Datagram {
     /// The sender.
-    pub from: SocketAddrV4,
+    pub from: Address,
     /// The destination port.
     pub port: u16,
     /// Where its data begins in the frame, and where it ends.
@@ -140,13 +143,13 @@ pub(crate) struct SynOptions {
 }
 
 impl<'f> Packet<'f> {
-    /// The octets of an IPv4 datagram in this frame, with its header.
-    pub fn datagram(&self, ip: &Ipv4) -> &'f [u8] {
+    /// The octets of an IP datagram in this frame, with its header.
+    pub fn datagram(&self, ip: &IpPacket) -> &'f [u8] {
         self.frame.get(ETHERNET..ip.end).unwrap_or_default()
     }
 
-    /// The octets after the header of an IPv4 datagram in this frame.
-    pub fn payload(&self, ip: &Ipv4) -> &'f [u8] {
+    /// The octets after the header of an IP datagram in this frame.
+    pub fn payload(&self, ip: &IpPacket) -> &'f [u8] {
         self.frame.get(ip.start..ip.end).unwrap_or_default()
     }
 }
@@ -196,7 +199,7 @@ pub(crate) fn parse(
         return Err(DropReason::SourceStation);
     }
     let content = match ethertype {
-        ethernet::IPV4 => Content::Ipv4(ipv4(octets, station, to_me, own, software)?),
+        ethernet::IPV4 => Content::Ip(ipv4(octets, station, to_me, own, software)?),
         ethernet::ARP => {
             let packet = octets.first_chunk::<{ arp::LEN }>();
             let packet = packet.ok_or(DropReason::Truncated)?;
@@ -225,7 +228,7 @@ fn ipv4(
     to_me: bool,
     own: &Interface,
     software: &ChecksumCapabilities,
-) -> Result<Ipv4, DropReason> {
+) -> Result<IpPacket, DropReason> {
     let fixed = octets.first_chunk::<IPV4>().ok_or(DropReason::Truncated)?;
     let (header_len, len) = (usize::from(fixed[0] & 15) * 4, usize::from(word(fixed, 2)));
     if fixed[0] >> 4 != 4 || header_len < IPV4 || len < header_len {
@@ -252,20 +255,26 @@ fn ipv4(
         }
     }
     let (protocol, start) = (fixed[9], ETHERNET + header_len);
-    let (part, ends) = (word(fixed, 6), (source, destination));
+    let ends = Ends {
+        source: Ip::v4(source),
+        destination: Ip::v4(destination),
+        local: Local::IPV4,
+    };
+    let part = word(fixed, 6);
     let payload = match protocol {
         // MF is set, or there is an offset.
         _ if part & 0x3fff != 0 => Payload::Fragment(fragment(fixed, header_len, carried)?),
         protocol::TCP if is_unicast => {
-            Payload::Segment(segment(carried, station, start, ends, software)?)
+            Payload::Segment(segment(carried, station, start, &ends, software)?)
         }
         protocol::TCP => return Err(DropReason::TcpBroadcast),
-        protocol::UDP => Payload::Datagram(datagram_of(carried, start, ends, software)?),
+        protocol::UDP => Payload::Datagram(datagram_of(carried, start, &ends, software)?),
         _ => Payload::Other,
     };
-    Ok(Ipv4 {
-        source,
-        destination,
+    Ok(IpPacket {
+        source: ends.source,
+        destination: ends.destination,
+        local: ends.local,
         is_unicast,
         protocol,
         start,
@@ -306,12 +315,20 @@ fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fra
     }
 }
 
-/// Parses a UDP datagram, which begins at `start` in its frame. `ends`: source and destination.
+/// The ends of an IP datagram.
+struct Ends {
+    source: Ip,
+    destination: Ip,
+    /// Which of our addresses the destination is.
+    local: Local,
+}
+
+/// Parses a UDP datagram, which begins at `start` in its frame.
 #[inline(always)]
 fn datagram_of(
     octets: &[u8],
     start: usize,
-    ends: (Ipv4Addr, Ipv4Addr),
+    ends: &Ends,
     software: &ChecksumCapabilities,
 ) -> Result<Datagram, DropReason> {
     let header = octets.first_chunk::<8>().ok_or(DropReason::UdpLength)?;
@@ -324,20 +341,23 @@ fn datagram_of(
         return Err(DropReason::UdpChecksum);
     }
     Ok(Datagram {
-        from: SocketAddrV4::new(ends.0, word(header, 0)),
+        from: Address {
+            ip: ends.source,
+            port: word(header, 0),
+        },
         port: word(header, 2),
         start: start + header.len(),
         end: start + len,
     })
 }
 
-/// Parses a TCP segment, which begins at `start` in its frame. `ends`: source and destination.
+/// Parses a TCP segment, which begins at `start` in its frame.
 #[inline(always)]
 fn segment(
     octets: &[u8],
     station: Station,
     start: usize,
-    ends: (Ipv4Addr, Ipv4Addr),
+    ends: &Ends,
     software: &ChecksumCapabilities,
 ) -> Result<Segment, DropReason> {
     let fixed = octets.first_chunk::<TCP>().ok_or(DropReason::TcpHeader)?;
@@ -363,7 +383,11 @@ fn segment(
         station,
         tuple: Tuple {
             port,
-            peer: SocketAddrV4::new(ends.0, peer),
+            local: ends.local,
+            peer: Address {
+                ip: ends.source,
+                port: peer,
+            },
         },
         seq: number(4),
         ack: has(ACK).then(|| number(8)),
@@ -398,9 +422,9 @@ fn options(mut octets: &[u8], syn: bool) -> Option<SynOptions> {
 }
 
 /// The sum over a segment or datagram with its pseudo header.
-fn sum(ends: (Ipv4Addr, Ipv4Addr), protocol: u8, octets: &[u8]) -> Sum {
+fn sum(ends: &Ends, protocol: u8, octets: &[u8]) -> Sum {
     Sum::default()
-        .pseudo(ends.0, ends.1, protocol, octets.len())
+        .pseudo_ip(ends.source, ends.destination, protocol, octets.len())
         .add(octets)
 }
 

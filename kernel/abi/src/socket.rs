@@ -9,9 +9,11 @@
 //! stack has one link.
 
 mod address;
+mod ip;
 mod request;
 
 pub use address::Address;
+pub use ip::Ip;
 pub use request::{Answer, Request};
 
 use crate::{Error, Result};

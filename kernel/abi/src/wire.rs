@@ -3,9 +3,10 @@
 //! [`crate::record!`] declares a structure and writes and reads its fields in their order, by [`Wire`].
 //! What has a form of its own uses the cursors [`Writer`] and [`Reader`] directly.
 
+use crate::socket::Ip;
 use crate::{Error, Result};
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 use core::num::NonZeroU64;
 
 /// Writes fields one after another into a buffer of the structure's size.
@@ -56,10 +57,10 @@ impl<'a> Writer<'a> {
         self.bytes(&value.to_le_bytes())
     }
 
-    /// Appends an IP address, 16 bytes; see [`ip_octets`].
+    /// Appends an IP address, 16 bytes in the form of [`Ip`].
     #[inline]
     pub fn ip(&mut self, address: IpAddr) -> &mut Self {
-        self.bytes(&ip_octets(address))
+        self.bytes(&Ip::new(address).0)
     }
 
     /// Bytes written so far.
@@ -116,21 +117,12 @@ impl<'a> Reader<'a> {
     /// Takes an IP address. One that maps an IPv4 address is that address.
     #[inline]
     pub fn ip(&mut self) -> Result<IpAddr> {
-        let octets = self.array::<16>()?;
-        Ok(Ipv6Addr::from(octets).to_canonical())
+        Ok(Ip(self.array()?).to_std())
     }
 
     /// What has not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.bytes
-    }
-}
-
-/// The 16 octets of an IP address: of IPv4, those of the IPv6 address that maps it (RFC 4291 §2.5.5.2).
-pub const fn ip_octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 
@@ -348,6 +340,7 @@ impl<const N: usize> fmt::Debug for Name<N> {
 mod tests {
     use super::*;
     use core::fmt::Write;
+    use core::net::Ipv6Addr;
     use std::string::ToString;
 
     #[test]

@@ -9,11 +9,11 @@ use crate::queue::Queue;
 use crate::sockets::handles::Socket;
 use crate::sockets::interest::Armed;
 use abi::Pid;
+use abi::socket::Address;
 use abi::socket::Handle;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
 
 /// A program that makes batches.
 pub(super) struct Client {
@@ -28,7 +28,7 @@ pub(super) struct Unsent {
     pub socket: Handle,
     /// The operation's number.
     pub operation: u16,
-    pub to: SocketAddrV4,
+    pub to: Address,
     /// Where its octets are in lease 1.
     pub offset: usize,
     pub len: usize,

@@ -4,7 +4,6 @@ use crate::batch::clients::{Client, Turn, Unsent};
 use crate::batch::engine::Engine;
 use crate::ipc::{Ipc, read_exactly};
 use crate::phy::Device;
-use crate::sockets::addresses::ipv4;
 use crate::sockets::kinds::{Kind, Opened};
 use abi::batch::{Event, NOT_OF_THIS_CALL, OPERATIONS, Operation, padded};
 use abi::socket::{Direction, Handle};
@@ -183,7 +182,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 let unsent = Unsent {
                     socket,
                     operation: number,
-                    to: ipv4(address, Error::Unreachable)?,
+                    to: address,
                     offset: inline.offset,
                     len: len as usize,
                 };

@@ -281,7 +281,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
             turn.events.tell(&Event::Accepted {
                 listener,
                 socket,
-                peer: peer.into(),
+                peer,
             });
             self.armed(listener, pid)?.count = count - 1;
             if max > 0 {
@@ -321,7 +321,7 @@ impl<D: Device, I: Ipc> Engine<'_, D, I> {
                 Some(room) if !events.has_news() => room,
                 _ => return Ok(Served::Full),
             };
-            let (from, len) = (from.into(), count as u32);
+            let len = count as u32;
             events.tell(&Event::Datagram { socket, from, len });
             events.octets(&octets[..count], self.ipc)?;
             events.pad();

@@ -16,6 +16,7 @@ use crate::link::ethernet::{self, ETHERNET, Station};
 use crate::pace::Pace;
 use crate::phy::TxToken;
 use crate::verdict::{DropReason, Verdict};
+use abi::socket::Ip;
 use core::net::Ipv4Addr;
 
 /// The time after a claim of our address in which further claims are not answered (RFC 5227 §1.1).
@@ -107,7 +108,7 @@ impl Arp {
         }
         // A host that probes an address has none yet (RFC 5227 §2.1.1).
         let is_probe = sender.is_unspecified() && packet.operation == REQUEST;
-        if !is_probe && !own.can_be_neighbor(sender) {
+        if !is_probe && !own.can_be_neighbor(Ip::v4(sender)) {
             return dropped(DropReason::ArpSender);
         }
         let is_for_us = own.has(packet.target.1);
@@ -117,7 +118,7 @@ impl Arp {
             true => Learned::Nothing,
             false => {
                 let is_reply = is_for_us && packet.operation == REPLY;
-                neighbors.learn(sender, station, is_for_us, is_reply, now)
+                neighbors.learn(Ip::v4(sender), station, is_for_us, is_reply, now)
             }
         };
         let resolved = (learned != Learned::Nothing).then_some(sender);
@@ -134,7 +135,7 @@ impl Arp {
             self.counters.answered += 1;
             let answer = ArpPacket {
                 operation: REPLY,
-                sender: (own.station, own.address()),
+                sender: (own.station, own.ipv4()),
                 target: packet.sender,
             };
             answer.send(reply, station);
@@ -160,7 +161,7 @@ impl Arp {
             self.claimant = Some(station);
             self.counters.defended += 1;
             // An announcement, to everybody (RFC 5227 §2.3).
-            ArpPacket::request(own, own.address()).send(reply, Station::BROADCAST);
+            ArpPacket::request(own, own.ipv4()).send(reply, Station::BROADCAST);
         }
         DropReason::ArpConflict
     }
@@ -173,10 +174,10 @@ impl Arp {
         now: u64,
     ) -> bool {
         let pace = |pace: &mut Pace| pace.allows(now, ANSWER_INTERVAL_NS, ANSWERS_BURST);
-        if !sender.is_none_or(|sender| neighbors.may_be_answered(sender, pace)) {
+        if !sender.is_none_or(|sender| neighbors.may_be_answered(Ip::v4(sender), pace)) {
             return false;
         }
-        let is_stranger = !sender.is_some_and(|sender| neighbors.is_confirmed(sender));
+        let is_stranger = !sender.is_some_and(|sender| neighbors.is_confirmed(Ip::v4(sender)));
         let strangers = &mut self.strangers;
         !is_stranger || strangers.allows(now, STRANGERS_INTERVAL_NS, STRANGERS_BURST)
     }
@@ -203,7 +204,7 @@ impl ArpPacket {
     pub fn request(own: &Interface, address: Ipv4Addr) -> Self {
         ArpPacket {
             operation: REQUEST,
-            sender: (own.station, own.address()),
+            sender: (own.station, own.ipv4()),
             target: (Station([0; 6]), address),
         }
     }

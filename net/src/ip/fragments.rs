@@ -7,12 +7,12 @@
 //! in part come from no honest sender: the datagram is dropped, as RFC 5722 §4 wants for IPv6.
 
 use crate::link::ethernet::ETHERNET;
-use crate::packet::{Fragment, Ipv4, Packet};
+use crate::packet::{Fragment, IpPacket, Packet};
 use crate::phy::Ipv4Packet;
 use crate::verdict::DropReason;
+use abi::socket::Ip;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 /// The most datagrams that are incomplete at the same time.
 const DATAGRAMS_MAX: usize = 16;
@@ -29,8 +29,8 @@ const EXPIRED_MAX: usize = DATAGRAMS_MAX;
 /// What all fragments of a datagram have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: Ip,
+    destination: Ip,
     protocol: u8,
     identification: u16,
 }
@@ -71,7 +71,7 @@ impl Fragments {
     pub fn add(
         &mut self,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         fragment: &Fragment,
         now: u64,
     ) -> Result<Option<Vec<u8>>, DropReason> {

@@ -9,21 +9,21 @@
 
 use crate::counters::counters;
 use crate::ip::identification::Identifications;
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::ip::outbound::{HEAD, IPV4, Outbound, Progress};
 use crate::ip::protocol;
 use crate::link::Link;
 use crate::link::checksum::Sum;
 use crate::link::ethernet::{ETHERNET, Station};
 use crate::pace::Quota;
-use crate::packet::{Ipv4, Packet, Payload};
+use crate::packet::{IpPacket, Packet, Payload};
 use crate::phy::{ChecksumCapabilities, Device, TxToken};
 use crate::secret::{Purpose, Secret};
 use crate::tcp::path_mtu::TooBig;
 use crate::verdict::DropReason;
+use abi::socket::Ip;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 /// The most answers that wait, and their octets: enough for two of the longest.
 const WAITING_MAX: usize = 16;
@@ -81,7 +81,8 @@ counters! {
 
 /// An answer that waits to be sent.
 struct Waiting {
-    to: Ipv4Addr,
+    to: Ip,
+    local: Local,
     station: Station,
     head: [u8; HEAD],
     octets: Vec<u8>,
@@ -120,7 +121,7 @@ impl Icmp {
         &mut self,
         report: Report,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         reply: Option<T>,
         own: &Interface,
         now: u64,
@@ -152,7 +153,7 @@ impl Icmp {
     pub fn receive<T: TxToken>(
         &mut self,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         reply: T,
         own: &Interface,
     ) -> Result<Option<TooBig>, DropReason> {
@@ -185,7 +186,7 @@ impl Icmp {
     fn answer<T: TxToken>(
         &mut self,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         mut head: [u8; HEAD],
         octets: &[u8],
         reply: Option<T>,
@@ -193,11 +194,11 @@ impl Icmp {
     ) -> Result<(), DropReason> {
         let checksum = Sum::default().add(&head).add(octets).checksum();
         head[2..4].copy_from_slice(&checksum.to_be_bytes());
-        let (to, station) = (ip.source, packet.headers.station);
+        let (to, local, station) = (ip.source, ip.local, packet.headers.station);
         if let Some(token) = reply
             && HEAD + octets.len() <= self.payload_max
         {
-            let answer = outbound(to, station, head, octets);
+            let answer = outbound((to, local), station, head, octets);
             // The token fills in the checksum of the IPv4 header.
             let software = ChecksumCapabilities::ignored();
             answer.send(token, own, &software, self.identifications.next());
@@ -210,6 +211,7 @@ impl Icmp {
         self.waiting_octets = waiting_octets;
         self.waiting.push_back(Waiting {
             to,
+            local,
             station,
             head,
             octets: octets.to_vec(),
@@ -244,7 +246,12 @@ impl Icmp {
         let Some((token, software)) = link.transmit_bare(now) else {
             return true;
         };
-        let answer = outbound(waiting.to, waiting.station, waiting.head, &waiting.octets);
+        let answer = outbound(
+            (waiting.to, waiting.local),
+            waiting.station,
+            waiting.head,
+            &waiting.octets,
+        );
         let progress = waiting
             .progress
             .get_or_insert_with(|| self.identifications.begin());
@@ -258,9 +265,15 @@ impl Icmp {
     }
 }
 
-fn outbound(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> Outbound<'_> {
+fn outbound(
+    (to, local): (Ip, Local),
+    station: Station,
+    head: [u8; HEAD],
+    octets: &[u8],
+) -> Outbound<'_> {
     Outbound {
         to,
+        local,
         station,
         protocol: protocol::ICMP,
         head,
@@ -271,7 +284,7 @@ fn outbound(to: Ipv4Addr, station: Station, head: [u8; HEAD], octets: &[u8]) -> 
 /// Whether an error may be reported for a datagram. RFC 1122 §3.2.2 forbids it for an ICMP error
 /// message, for a datagram to a multicast or broadcast address, and for a fragment that is not the
 /// first.
-fn may_be_told(packet: &Packet<'_>, ip: &Ipv4) -> bool {
+fn may_be_told(packet: &Packet<'_>, ip: &IpPacket) -> bool {
     let is_first = match &ip.payload {
         Payload::Fragment(fragment) => fragment.offset == 0,
         _ => true,

@@ -26,8 +26,8 @@ use crate::index::Index;
 use crate::link::ethernet::Station;
 use crate::pace::Pace;
 use crate::secret::Key;
+use abi::socket::Ip;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 use slab::Slab;
 
 /// How often a neighbour is asked for, and the time between two requests: RFC 4861 §10
@@ -65,7 +65,7 @@ enum Class {
 }
 
 struct Entry {
-    address: Ipv4Addr,
+    address: Ip,
     /// All zero while the station is not known.
     station: Station,
     class: Class,
@@ -109,7 +109,7 @@ pub(crate) enum Learned {
 /// The neighbour table.
 pub(crate) struct Neighbors {
     entries: Slab<Entry>,
-    by_address: Index<Ipv4Addr, usize>,
+    by_address: Index<Ip, usize>,
     /// The slot that was used last: most packets are from or to the same neighbour.
     latest: usize,
     /// The entries of each class, by the time when they were heard from.
@@ -144,7 +144,7 @@ impl Neighbors {
     }
 
     #[inline]
-    fn find(&self, address: Ipv4Addr) -> Option<usize> {
+    fn find(&self, address: Ip) -> Option<usize> {
         match self.entries.get(self.latest) {
             Some(entry) if entry.address == address => Some(self.latest),
             _ => self.search(address),
@@ -152,7 +152,7 @@ impl Neighbors {
     }
 
     #[inline(never)]
-    fn search(&self, address: Ipv4Addr) -> Option<usize> {
+    fn search(&self, address: Ip) -> Option<usize> {
         self.by_address.get(&address).copied()
     }
 
@@ -160,13 +160,13 @@ impl Neighbors {
 
     /// Whether the entry that was used last is that of this neighbour.
     #[inline]
-    pub fn is_latest(&self, address: Ipv4Addr) -> bool {
+    pub fn is_latest(&self, address: Ip) -> bool {
         let entry = self.entries.get(self.latest);
         entry.is_some_and(|entry| entry.address == address)
     }
 
     /// The station of a neighbour, if it is known.
-    pub fn station(&self, address: Ipv4Addr, now: u64) -> Option<Station> {
+    pub fn station(&self, address: Ip, now: u64) -> Option<Station> {
         let entry = self.entries.get(self.find(address)?)?;
         entry.is_good(now).then_some(entry.station)
     }
@@ -174,7 +174,7 @@ impl Neighbors {
     /// The station of a neighbour, if it is known, for a packet that is sent now: if the entry is
     /// stale, the neighbour will be asked.
     #[inline]
-    pub fn use_station(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
+    pub fn use_station(&mut self, address: Ip, now: u64) -> Option<Station> {
         match self.entries.get(self.latest) {
             Some(entry) if entry.address == address && entry.is_fresh(now, REACHABLE_NS) => {
                 Some(entry.station)
@@ -185,7 +185,7 @@ impl Neighbors {
 
     /// The same for an entry that was not the last one used, or is stale.
     #[inline(never)]
-    fn use_other(&mut self, address: Ipv4Addr, now: u64) -> Option<Station> {
+    fn use_other(&mut self, address: Ip, now: u64) -> Option<Station> {
         let slot = self.find(address)?;
         self.latest = slot;
         let entry = self.entries.get_mut(slot)?;
@@ -202,7 +202,7 @@ impl Neighbors {
     /// Starts to ask for a neighbour, unless its station is known. Returns `false` if too many others
     /// are being asked for.
     #[cold]
-    pub fn ask(&mut self, address: Ipv4Addr, now: u64) -> bool {
+    pub fn ask(&mut self, address: Ip, now: u64) -> bool {
         if let Some(slot) = self.find(address) {
             match self.entries.get(slot) {
                 Some(entry) if entry.class == Class::Wanted || entry.is_good(now) => return true,
@@ -227,7 +227,7 @@ impl Neighbors {
     }
 
     /// The next neighbour for which a request is due, and the station that the request goes to.
-    pub fn due(&self, now: u64) -> Option<(Ipv4Addr, Station)> {
+    pub fn due(&self, now: u64) -> Option<(Ip, Station)> {
         let entry = self.entries.get(self.asking.due(now)?)?;
         let to = match entry.is_doubted || entry.class == Class::Wanted {
             true => Station::BROADCAST,
@@ -237,7 +237,7 @@ impl Neighbors {
     }
 
     /// Notes that the request of [`Neighbors::due`] was sent.
-    pub fn request_sent(&mut self, address: Ipv4Addr, now: u64) {
+    pub fn request_sent(&mut self, address: Ip, now: u64) {
         let slot = self.find(address);
         if let Some((slot, entry)) = slot.and_then(|s| Some((s, self.entries.get_mut(s)?))) {
             entry.tries += 1;
@@ -247,7 +247,7 @@ impl Neighbors {
     }
 
     /// Removes a neighbour that has not answered [`TRIES`] requests, and returns it.
-    pub fn take_failed(&mut self, now: u64) -> Option<Ipv4Addr> {
+    pub fn take_failed(&mut self, now: u64) -> Option<Ip> {
         let slot = self.asking.due(now)?;
         let entry = self.entries.get(slot)?;
         let (address, is_over) = (entry.address, entry.tries >= TRIES);
@@ -268,13 +268,7 @@ impl Neighbors {
     /// Whether a packet from this neighbour and station changes nothing, as is the case for most
     /// packets. `confirms` is as in [`Neighbors::heard_from`].
     #[inline]
-    pub fn is_no_news(
-        &self,
-        address: Ipv4Addr,
-        station: Station,
-        confirms: bool,
-        now: u64,
-    ) -> bool {
+    pub fn is_no_news(&self, address: Ip, station: Station, confirms: bool, now: u64) -> bool {
         self.entries.get(self.latest).is_some_and(|entry| {
             entry.address == address
                 && entry.station == station
@@ -287,13 +281,7 @@ impl Neighbors {
     /// `confirms`: the packet shows that the neighbour receives what we send. Returns whether the station
     /// was wanted.
     #[inline(never)]
-    pub fn heard_from(
-        &mut self,
-        address: Ipv4Addr,
-        station: Station,
-        confirms: bool,
-        now: u64,
-    ) -> bool {
+    pub fn heard_from(&mut self, address: Ip, station: Station, confirms: bool, now: u64) -> bool {
         let class = match confirms {
             true => Class::Confirmed,
             false => Class::Heard,
@@ -334,7 +322,7 @@ impl Neighbors {
     }
 
     /// Notes a packet of another network: the router has forwarded it, if it comes from its station.
-    pub fn forwarded(&mut self, router: Ipv4Addr, station: Station, confirms: bool, now: u64) {
+    pub fn forwarded(&mut self, router: Ip, station: Station, confirms: bool, now: u64) {
         if self.station(router, now) == Some(station) {
             self.heard_from(router, station, confirms, now);
         }
@@ -345,7 +333,7 @@ impl Neighbors {
     #[cold]
     pub fn learn(
         &mut self,
-        address: Ipv4Addr,
+        address: Ip,
         station: Station,
         is_for_us: bool,
         is_reply: bool,
@@ -375,14 +363,14 @@ impl Neighbors {
     }
 
     /// Whether a request of a neighbour, which must have an entry, may be answered now.
-    pub fn may_be_answered(&mut self, address: Ipv4Addr, pace: impl Fn(&mut Pace) -> bool) -> bool {
+    pub fn may_be_answered(&mut self, address: Ip, pace: impl Fn(&mut Pace) -> bool) -> bool {
         let slot = self.find(address);
         let entry = slot.and_then(|slot| self.entries.get_mut(slot));
         entry.is_some_and(|entry| pace(&mut entry.answers))
     }
 
     /// Whether this neighbour has shown that it receives what we send.
-    pub fn is_confirmed(&self, address: Ipv4Addr) -> bool {
+    pub fn is_confirmed(&self, address: Ip) -> bool {
         let entry = self.find(address).and_then(|slot| self.entries.get(slot));
         entry.is_some_and(|entry| entry.class == Class::Confirmed)
     }
@@ -406,7 +394,7 @@ impl Neighbors {
         self.classes[class as usize].set(slot, now);
     }
 
-    fn insert(&mut self, address: Ipv4Addr, station: Station, class: Class, now: u64) -> usize {
+    fn insert(&mut self, address: Ip, station: Station, class: Class, now: u64) -> usize {
         self.make_room(class, now);
         let slot = self.entries.insert(Entry {
             address,

@@ -1,10 +1,11 @@
 //! IPv4 datagrams of UDP and ICMP, which are sent without smoltcp: in one frame, or in fragments (RFC
 //! 791 §3.2).
 
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::link::checksum::Sum;
 use crate::link::ethernet::{self, ETHERNET, Station};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, TxToken};
+use abi::socket::Ip;
 use core::net::Ipv4Addr;
 
 /// Octets of an IPv4 header without options.
@@ -17,7 +18,9 @@ pub(crate) const DATA_MAX: usize = u16::MAX as usize - IPV4 - HEAD;
 /// A datagram to be sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Outbound<'a> {
-    pub to: Ipv4Addr,
+    pub to: Ip,
+    /// Which of our addresses it comes from.
+    pub local: Local,
     /// The station of the next hop.
     pub station: Station,
     /// IANA's number of the protocol ([`crate::ip::protocol`]).
@@ -66,8 +69,9 @@ impl Outbound<'_> {
         ip.set_more_frags(progress.sent + len < self.len());
         ip.set_hop_limit(64);
         ip.set_next_header(self.protocol.into());
-        ip.set_src_addr(own.address());
-        ip.set_dst_addr(self.to);
+        let v4 = |ip: Ip| ip.as_v4().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        ip.set_src_addr(v4(own.address_of(self.local)));
+        ip.set_dst_addr(v4(self.to));
         if software.ipv4.tx() {
             let checksum = Sum::default().add(ipv4).checksum();
             Ipv4Packet::new_unchecked(ipv4).set_checksum(checksum);

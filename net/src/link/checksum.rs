@@ -8,6 +8,7 @@
 use crate::ip::protocol;
 use crate::link::ethernet;
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket};
+use abi::socket::Ip;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A sum of 16-bit words, in the machine's byte order and not folded yet (RFC 1071 §2 (B) and (C)). It
@@ -70,6 +71,16 @@ impl Sum {
         let [high, low] = (len as u16).to_be_bytes();
         self.add(&source.octets())
             .add(&destination.octets())
+            .add(&[0, protocol, high, low])
+    }
+
+    /// Adds the pseudo header of either family: what an IPv4 address has in front of it in this form is
+    /// another zero.
+    #[inline]
+    pub fn pseudo_ip(self, source: Ip, destination: Ip, protocol: u8, len: usize) -> Self {
+        let [high, low] = (len as u16).to_be_bytes();
+        self.add(&source.0)
+            .add(&destination.0)
             .add(&[0, protocol, high, low])
     }
 
@@ -343,7 +354,7 @@ mod tests {
         fill(&mut zero, &all);
         let filled = UdpPacket::new_unchecked(&zero[34..]);
         assert_eq!(filled.checksum(), 0xffff);
-        let (from, to) = (IpAddress::Ipv4(PEER_IP.into()), own.address().into());
+        let (from, to) = (IpAddress::Ipv4(PEER_IP.into()), own.ipv4().into());
         assert!(filled.verify_checksum(&from, &to));
     }
 

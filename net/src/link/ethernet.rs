@@ -2,6 +2,7 @@
 //! and sends IP packets.
 
 use abi::nic::MacAddress;
+use abi::socket::Ip;
 
 /// Octets of a header.
 pub(crate) const ETHERNET: usize = 14;
@@ -13,6 +14,15 @@ pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
 /// Octets of an IPv4 header without options (RFC 791 §3.1), and of an IPv6 header (RFC 8200 §3).
 pub(crate) const IPV4_HEADER: usize = 20;
 pub(crate) const IPV6_HEADER: usize = 40;
+
+/// The EtherType of packets to or from this address.
+#[inline]
+pub(crate) fn ethertype(address: &Ip) -> [u8; 2] {
+    match address.is_v4() {
+        true => IPV4,
+        false => IPV6,
+    }
+}
 
 /// The octets of a header.
 pub(crate) type Header = [u8; ETHERNET];

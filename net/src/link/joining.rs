@@ -23,7 +23,7 @@
 use crate::ip::protocol;
 use crate::link::checksum::Sum;
 use crate::link::ethernet::{self, ETHERNET, IPV4_HEADER, IPV6_HEADER};
-use crate::packet::{Content, Ipv4, PSH, Packet, Payload, Segment};
+use crate::packet::{Content, IpPacket, PSH, Packet, Payload, Segment};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, Ipv6Packet, TcpSeqNumber};
 use alloc::vec::Vec;
 
@@ -46,7 +46,7 @@ const MAY_DIFFER: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, PSH, 0, 0]);
 /// no options.
 pub(crate) fn joinable(packet: &Packet<'_>) -> Option<Segment> {
     match packet.headers.content {
-        Content::Ipv4(Ipv4 {
+        Content::Ip(IpPacket {
             start: TCP,
             payload: Payload::Segment(segment),
             ..

@@ -228,7 +228,7 @@ fn parsed(frame: &[u8]) -> packet::Segment {
     };
     let headers = packet::parse(&v4.frame(), &own, &ChecksumCapabilities::ignored()).unwrap();
     match headers.content {
-        packet::Content::Ipv4(packet::Ipv4 {
+        packet::Content::Ip(packet::IpPacket {
             payload: packet::Payload::Segment(segment),
             ..
         }) => packet::Segment {

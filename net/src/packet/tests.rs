@@ -21,12 +21,12 @@ fn dropped(frame: &[u8]) -> Option<DropReason> {
 }
 
 /// The IPv4 datagram in a frame, whose checksums do not matter.
-fn datagram(frame: &[u8]) -> Ipv4 {
+fn datagram(frame: &[u8]) -> IpPacket {
     match parsed(frame, &ChecksumCapabilities::ignored())
         .unwrap()
         .content
     {
-        Content::Ipv4(ip) => ip,
+        Content::Ip(ip) => ip,
         other => panic!("{other:?}"),
     }
 }
@@ -149,12 +149,12 @@ fn who_sends_to_this_host_is_a_neighbour_that_lives() {
         assert_eq!(headers.station.0, PEER_MAC, "{kind}");
         let frame = &frame[..];
         let packet = Packet { frame, headers };
-        let Content::Ipv4(ip) = headers.content else {
+        let Content::Ip(ip) = headers.content else {
             assert_eq!(kind, "arp");
             continue;
         };
         assert!(ip.is_unicast);
-        let ends: [Ipv4Addr; 2] = [PEER_IP.into(), SERVER_IP.into()];
+        let ends = [PEER_IP, SERVER_IP].map(|ip| Ip::v4(ip.into()));
         assert_eq!([ip.source, ip.destination], ends);
         assert_eq!(packet.datagram(&ip), &frame[14..]);
         assert_eq!(packet.payload(&ip), &frame[34..]);
@@ -226,7 +226,7 @@ fn a_datagram_is_where_its_header_says() {
         };
         assert_eq!((datagram.start, datagram.end), (start, start + 8));
         assert_eq!(&frame[datagram.start..datagram.end], b"datagram");
-        assert_eq!((datagram.from.port(), datagram.port), (5000, 7));
+        assert_eq!((datagram.from.port, datagram.port), (5000, 7));
     }
 }
 

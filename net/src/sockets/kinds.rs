@@ -7,10 +7,8 @@ use crate::ipc::Ipc;
 use crate::names::{Change, ConnectionId, DatagramId, Tuple};
 use crate::phy::Device;
 use crate::sockets::Sockets;
-use crate::sockets::addresses::ipv4;
 use abi::socket::{Address, Handle};
 use abi::{Error, Pid, Result};
-use core::net::SocketAddrV4;
 
 /// What a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,18 +103,19 @@ impl<D: Device> Sockets<D> {
         now: u64,
         ipc: &mut impl Ipc,
     ) -> Result<Opened> {
-        let peer = ipv4(address, Error::Unreachable)?;
-        if peer.port() == 0 || peer.ip().is_unspecified() {
+        let peer = address;
+        if peer.port == 0 || peer.ip.is_unspecified() {
             return Err(Error::InvalidArgument);
         }
-        let port = self.free_port(false, Some((peer, now)))?;
+        let local = self.stack.source_for(peer.ip)?;
+        let port = self.free_port(false, Some((local, peer, now)))?;
         let socket = self.open(client, port, ipc, |sockets| {
-            let id = sockets.stack.connect(Tuple { port, peer }, now)?;
+            let id = sockets.stack.connect(Tuple { port, local, peer }, now)?;
             Ok(Kind::Stream(id))
         })?;
         self.handles.get_mut(socket, client)?.armed.connecting = true;
-        let local = SocketAddrV4::new(self.stack.address(), port);
-        Ok((socket, local.into()))
+        let ip = self.stack.address_of(local);
+        Ok((socket, Address { ip, port }))
     }
 
     /// Makes a socket of what `make` makes, at this port, if its owner may have one.

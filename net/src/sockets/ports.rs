@@ -1,7 +1,7 @@
 //! Ephemeral ports (RFC 6056): which one to try first.
 
 use crate::secret::{Key, Purpose, Random, Secret};
-use core::net::SocketAddrV4;
+use abi::socket::Address;
 use core::ops::RangeInclusive;
 
 /// Ports for those who do not care (RFC 6335 §6).
@@ -48,16 +48,17 @@ impl Ports {
     /// same ends come again late, and nobody else can tell which come next; else anywhere (§3.3.1),
     /// since to datagrams a port that a peer cannot foresee either is worth more (RFC 5452 §9.2).
     #[cold]
-    pub fn search(&mut self, peer: Option<SocketAddrV4>) -> Search {
+    pub fn search(&mut self, peer: Option<Address>) -> Search {
         let Some(peer) = peer else {
             return Search {
                 first: self.random.next() as u16,
                 counter: None,
             };
         };
-        let peer = u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port());
-        let index = self.indices.hash(&[peer]) as usize % COUNTERS;
-        let offset = self.offsets.hash(&[peer]) as u16;
+        let (high, low) = peer.ip.halves();
+        let peer = [high, low, peer.port.into()];
+        let index = self.indices.hash(&peer) as usize % COUNTERS;
+        let offset = self.offsets.hash(&peer) as u16;
         Search {
             first: offset.wrapping_add(self.counters[index]),
             counter: Some(index),
@@ -78,15 +79,15 @@ impl Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
+    use core::net::{Ipv4Addr, SocketAddrV4};
     use std::collections::BTreeSet;
     use std::vec::Vec;
 
-    fn peer(n: u8) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, n), 80)
+    fn peer(n: u8) -> Address {
+        SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, n), 80).into()
     }
 
-    fn ports(ports: &mut Ports, peer: Option<SocketAddrV4>, count: usize) -> Vec<u16> {
+    fn ports(ports: &mut Ports, peer: Option<Address>, count: usize) -> Vec<u16> {
         (0..count)
             .map(|_| {
                 let search = ports.search(peer);

@@ -8,8 +8,8 @@ use crate::phy::Device;
 use crate::stack::Stack;
 use crate::tcp::{BEGAN_HERE, Context};
 use crate::udp::{self, Destination};
+use abi::socket::Address;
 use abi::{Error, Result};
-use core::net::SocketAddrV4;
 
 impl<D: Device> Stack<D> {
     // --- streams ----------------------------------------------------------------------
@@ -29,7 +29,7 @@ impl<D: Device> Stack<D> {
     /// [`Error::Unreachable`], [`Error::AddressInUse`] if these two ends are or were just
     /// connected, [`Error::NoMemory`].
     pub fn connect(&mut self, tuple: Tuple, now: u64) -> Result<ConnectionId> {
-        if self.hop(*tuple.peer.ip())?.is_none() {
+        if self.hop(tuple.peer.ip)?.is_none() {
             return Err(Error::Unreachable);
         }
         self.tcp
@@ -93,25 +93,27 @@ impl<D: Device> Stack<D> {
     pub fn send_datagram(
         &mut self,
         id: DatagramId,
-        to: SocketAddrV4,
+        to: Address,
         octets: &[u8],
         now: u64,
     ) -> Result<()> {
-        if to.port() == 0 {
+        if to.port == 0 {
             return Err(Error::InvalidArgument);
         }
         // A neighbour is its own next hop.
-        let hop = match self.neighbors.is_latest(*to.ip()) {
-            true => Some(*to.ip()),
-            false => self.hop(*to.ip())?,
+        let hop = match self.neighbors.is_latest(to.ip) {
+            true => Some(to.ip),
+            false => self.hop(to.ip)?,
         };
+        let local = self.source_for(to.ip)?;
         let mut cx = udp::Context {
             own: &self.own,
             neighbors: &mut self.neighbors,
             link: &mut self.link,
             now,
         };
-        self.udp.send(id, Destination { to, hop }, octets, &mut cx)
+        self.udp
+            .send(id, Destination { to, local, hop }, octets, &mut cx)
     }
 }
 

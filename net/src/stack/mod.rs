@@ -23,7 +23,7 @@ use crate::deadlines::{earlier, nanoseconds};
 use crate::ip::arp::{Arp, ArpCounters, ArpPacket};
 use crate::ip::fragments::Fragments;
 use crate::ip::icmp::{Icmp, IcmpCounters};
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::ip::neighbors::{NeighborCounters, Neighbors};
 use crate::link::{Link, ethernet};
 use crate::memory::Memory;
@@ -38,8 +38,8 @@ use crate::tcp::{Context, Tcp, TcpCounters, Turn};
 use crate::udp::{self, Udp, UdpCounters};
 use crate::verdict::Verdicts;
 use abi::nic::MacAddress;
+use abi::socket::Ip;
 use abi::{Error, Result};
-use core::net::Ipv4Addr;
 
 /// The most frames that are received in one poll.
 const RECEIVE_BUDGET: usize = 128;
@@ -142,9 +142,22 @@ impl<D: Device> Stack<D> {
         &mut self.link.device
     }
 
-    /// Our address; 0.0.0.0 if we have none.
-    pub fn address(&self) -> Ipv4Addr {
-        self.own.address()
+    /// Whether the address is one of ours.
+    pub fn has_address(&self, address: Ip) -> bool {
+        self.own.find(address).is_some()
+    }
+
+    /// One of our addresses; unspecified if it has gone.
+    pub fn address_of(&self, local: Local) -> Ip {
+        self.own.address_of(local)
+    }
+
+    /// Which of our addresses packets to this host come from.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if we have none of its family.
+    pub fn source_for(&self, to: Ip) -> Result<Local> {
+        self.own.source_for(to).ok_or(Error::Unreachable)
     }
 
     /// Gives us another address and network, or none. The connections of the old address are reset,
@@ -288,18 +301,18 @@ impl<D: Device> Stack<D> {
                 let mut place = [0; FROM_PEER];
                 let arriving = Arriving {
                     datagram: emit::from_peer(&mut place, own, tuple, &substitute, &[]),
-                    reply_header: us.header(us, ethernet::IPV4),
+                    reply_header: us.header(us, ethernet::ethertype(&tuple.peer.ip)),
                     reply: &mut None::<D::TxToken<'_>>,
                 };
                 engine.ingress(arriving, Some((&mut *set, &mut *sequence)), now);
             }
             let header = || {
-                let hop = own.next_hop(*tuple.peer.ip())?;
+                let hop = own.next_hop(tuple.peer.ip)?;
                 let station = neighbors.use_station(hop, now);
                 if station.is_none() {
                     neighbors.ask(hop, now);
                 }
-                Some(us.header(station?, ethernet::IPV4))
+                Some(us.header(station?, ethernet::ethertype(&tuple.peer.ip)))
             };
             engine.egress(link, (set, sequence), header, now)
         };
@@ -368,7 +381,9 @@ impl<D: Device> Stack<D> {
             let Some(token) = self.link.transmit(instant(now), None) else {
                 return;
             };
-            ArpPacket::request(&self.own, address).send(token, station);
+            if let Some(address) = address.as_v4() {
+                ArpPacket::request(&self.own, address).send(token, station);
+            }
             self.neighbors.request_sent(address, now);
         }
     }
@@ -417,13 +432,13 @@ impl<D: Device> Stack<D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for 0.0.0.0, [`Error::Unreachable`] without a route.
-    pub fn hop(&self, to: Ipv4Addr) -> Result<Option<Ipv4Addr>> {
+    pub fn hop(&self, to: Ip) -> Result<Option<Ip>> {
         let own = &self.own;
         if to.is_unspecified() {
             Err(Error::InvalidArgument)
-        } else if to.is_multicast() || own.is_everyone(to) {
+        } else if own.is_group(to) {
             Ok(None)
-        } else if own.is_impossible_source(to) {
+        } else if own.is_impossible_peer(to) {
             Err(Error::Unreachable)
         } else {
             own.next_hop(to).map(Some).ok_or(Error::Unreachable)

@@ -11,7 +11,7 @@ use crate::link::joining::{self, FRAME_MAX, Run};
 use crate::link::{Link, LinkToken};
 use crate::memory::Memory;
 use crate::names::ConnectionId;
-use crate::packet::{self, Content, Fragment, Ipv4, Packet, Payload, Segment};
+use crate::packet::{self, Content, Fragment, IpPacket, Packet, Payload, Segment};
 use crate::phy::{ChecksumCapabilities, LookAhead, RxToken, TxToken, instant};
 use crate::stack::Stack;
 use crate::tcp::arrives::Substitute;
@@ -22,8 +22,8 @@ use crate::tcp::engine::Engine;
 use crate::tcp::{Context, Course, Tcp};
 use crate::udp::Udp;
 use crate::verdict::{DropReason, Verdict};
+use abi::socket::Ip;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 /// Octets of the shortest frame (IEEE 802.3 §4A.4.2, without the FCS). Such a frame holds an
 /// acknowledgment at most, which is not joined with others.
@@ -102,7 +102,7 @@ impl<D: LookAhead> Stack<D> {
         while let Some(frame) = self.fragments.next_expired() {
             let seen = packet::parse(&frame, &self.own, &ChecksumCapabilities::ignored());
             if let Ok(headers) = &seen
-                && let Content::Ipv4(ip) = &headers.content
+                && let Content::Ip(ip) = &headers.content
             {
                 let frame = &frame;
                 let packet = Packet { frame, headers };
@@ -207,20 +207,20 @@ impl Receiver<'_> {
     /// Processes a packet. `reply`: the token for a reply.
     fn process<T: TxToken>(&mut self, packet: &Packet<'_>, reply: T) -> Verdict {
         match &packet.headers.content {
-            Content::Ipv4(ip) => self.ipv4(packet, ip, reply),
+            Content::Ip(ip) => self.ip(packet, ip, reply),
             Content::Arp(arp) => {
                 let (own, now) = (self.own, self.now);
                 let (from, neighbors) = (packet.headers.station, &mut *self.neighbors);
                 let (verdict, resolved) = self.arp.receive(arp, from, neighbors, own, now, reply);
                 if let Some(neighbor) = resolved {
-                    self.tcp.neighbor_resolved(neighbor);
+                    self.tcp.neighbor_resolved(Ip::v4(neighbor));
                 }
                 verdict
             }
         }
     }
 
-    fn ipv4<T: TxToken>(&mut self, packet: &Packet<'_>, ip: &Ipv4, reply: T) -> Verdict {
+    fn ip<T: TxToken>(&mut self, packet: &Packet<'_>, ip: &IpPacket, reply: T) -> Verdict {
         let station = packet.headers.station;
         match &ip.payload {
             Payload::Segment(segment) => {
@@ -250,7 +250,7 @@ impl Receiver<'_> {
     fn neither_tcp_nor_udp<T: TxToken>(
         &mut self,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         reply: T,
     ) -> Verdict {
         if ip.protocol != protocol::ICMP {
@@ -267,7 +267,7 @@ impl Receiver<'_> {
     }
 
     /// Sends an ICMP error to the sender of a datagram, if the RFCs allow it.
-    fn report<T: TxToken>(&mut self, report: Report, packet: &Packet<'_>, ip: &Ipv4, reply: T) {
+    fn report<T: TxToken>(&mut self, report: Report, packet: &Packet<'_>, ip: &IpPacket, reply: T) {
         let (own, now) = (self.own, self.now);
         self.icmp.report(report, packet, ip, Some(reply), own, now);
     }
@@ -275,14 +275,14 @@ impl Receiver<'_> {
     /// Notes that a packet for us has come from a host by way of a station. `confirms`: the packet
     /// shows that the host receives what we send.
     #[inline]
-    fn heard_from(&mut self, host: Ipv4Addr, station: Station, confirms: bool) {
+    fn heard_from(&mut self, host: Ip, station: Station, confirms: bool) {
         if !self.neighbors.is_no_news(host, station, confirms, self.now) {
             self.note_neighbor(host, station, confirms);
         }
     }
 
     #[inline(never)]
-    fn note_neighbor(&mut self, host: Ipv4Addr, station: Station, confirms: bool) {
+    fn note_neighbor(&mut self, host: Ip, station: Station, confirms: bool) {
         let (own, now) = (self.own, self.now);
         if !own.contains(host) {
             if let Some(router) = own.gateway()
@@ -304,7 +304,7 @@ impl Receiver<'_> {
     fn fragment<T: TxToken>(
         &mut self,
         packet: &Packet<'_>,
-        ip: &Ipv4,
+        ip: &IpPacket,
         fragment: &Fragment,
         reply: T,
     ) -> Verdict {
@@ -332,11 +332,11 @@ impl Receiver<'_> {
         at_once: bool,
         mut reply: Option<T>,
     ) {
-        self.heard_from(*segment.tuple.peer.ip(), segment.station, true);
+        self.heard_from(segment.tuple.peer.ip, segment.station, true);
         if at_once {
             self.tcp.acknowledge_at_once(id, true);
         }
-        self.ingress(id, segment.station, datagram, &mut reply);
+        self.ingress(id, segment, datagram, &mut reply);
         if at_once {
             self.tcp.acknowledge_at_once(id, false);
         }
@@ -362,7 +362,7 @@ impl Receiver<'_> {
         let mut reply = Some(reply);
         match self.tcp.before(segment, &mut Context { own, memory, now }) {
             Course::Process(id) => {
-                self.ingress(id, segment.station, datagram, &mut reply);
+                self.ingress(id, segment, datagram, &mut reply);
                 self.after(id, segment, &mut reply);
             }
             Course::Substitute {
@@ -413,17 +413,20 @@ impl Receiver<'_> {
         Verdict::Delivered
     }
 
-    /// Has smoltcp process a datagram for a connection. `station`: the station that sent it.
+    /// Has smoltcp process a datagram for a connection, with this segment or a substitute for it.
     fn ingress<T: TxToken>(
         &mut self,
         id: ConnectionId,
-        station: Station,
+        segment: &Segment,
         datagram: &[u8],
         reply: &mut Option<T>,
     ) {
         let arriving = Arriving {
             datagram,
-            reply_header: self.own.station.header(station, ethernet::IPV4),
+            reply_header: self
+                .own
+                .station
+                .header(segment.station, ethernet::ethertype(&segment.tuple.peer.ip)),
             reply,
         };
         self.engine.ingress(arriving, self.tcp.parts(id), self.now);
@@ -464,7 +467,7 @@ impl Receiver<'_> {
             false => &mut long[..],
         };
         let datagram = emit::from_peer(place, self.own, segment.tuple, substitute, data);
-        self.ingress(id, segment.station, datagram, reply);
+        self.ingress(id, segment, datagram, reply);
         if !long.is_empty() {
             self.memory.give_back_frame(long);
         }

@@ -60,10 +60,9 @@ impl IsnGenerator {
         }
     }
 
-    /// The part that all numbers for these ends have in common. Our address is not part of it, since
-    /// this host has only one.
+    /// The part that all numbers for these ends have in common.
     fn base(&self, tuple: &Tuple) -> u32 {
-        self.ends.hash(&[tuple.word()]) as u32
+        self.ends.hash(&tuple.words()) as u32
     }
 
     /// The initial sequence number for a connection that begins now.
@@ -117,7 +116,8 @@ impl IsnGenerator {
     /// The part of a cookie that nobody without the key can compute.
     fn proof(&self, tuple: &Tuple, irs: TcpSeqNumber, period: u64) -> u32 {
         let irs = u64::from(irs.0 as u32);
-        self.cookies.hash(&[tuple.word(), irs, period]) as u32
+        let [ports, high, low] = tuple.words();
+        self.cookies.hash(&[ports, high, low, irs, period]) as u32
     }
 }
 
@@ -149,10 +149,7 @@ mod tests {
 
     fn tuple(n: u32) -> Tuple {
         let ip = Ipv4Addr::from_bits(0x0a00_0000 | n >> 8);
-        Tuple {
-            port: 80,
-            peer: SocketAddrV4::new(ip, 1024 + (n & 0xff) as u16),
-        }
+        Tuple::v4(80, SocketAddrV4::new(ip, 1024 + (n & 0xff) as u16))
     }
 
     fn offer(mss: Option<u16>, sack_permitted: bool) -> Offer {

@@ -338,7 +338,7 @@ impl Tcp {
         role: Role,
         now: u64,
     ) -> ConnectionId {
-        let path_mss = self.paths.mss(*tuple.peer.ip(), now);
+        let path_mss = self.paths.mss(tuple.peer.ip, now);
         let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
         let connection = Connection {
             tuple,

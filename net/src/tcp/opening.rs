@@ -217,10 +217,7 @@ mod tests {
 
     fn handshake(iss: u32, irs: u32) -> Handshake {
         Handshake {
-            tuple: Tuple {
-                port: 80,
-                peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 40_000),
-            },
+            tuple: Tuple::v4(80, SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 40_000)),
             iss: TcpSeqNumber(iss as i32),
             irs: TcpSeqNumber(irs as i32),
             offer: Offer {

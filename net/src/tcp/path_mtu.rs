@@ -10,12 +10,13 @@
 //! The MTU holds for the connection as long as it lives, and for later connections to the same host
 //! for ten minutes (§6.3).
 
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::ip::outbound::IPV4;
 use crate::ip::protocol;
 use crate::names::Tuple;
+use abi::socket::{Address, Ip};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::Ipv4Addr;
 use smoltcp::wire::TcpSeqNumber;
 
 /// The most hosts whose path MTU is remembered. A new one pushes out the oldest.
@@ -48,7 +49,7 @@ impl TooBig {
         let (source, destination) = (&ip[12..16], *ip.last_chunk::<4>()?);
         let is_ours = ip[0] >> 4 == 4
             && ip[9] == protocol::TCP
-            && source == own.address().octets()
+            && source == own.ipv4().octets()
             && fragment & 0x1fff == 0;
         let tcp = quoted
             .get(usize::from(ip[0] & 15) * 4..)?
@@ -61,7 +62,11 @@ impl TooBig {
         (is_ours && mtu < total).then_some(TooBig {
             tuple: Tuple {
                 port,
-                peer: SocketAddrV4::new(destination.into(), peer),
+                local: Local::IPV4,
+                peer: Address {
+                    ip: Ip::v4(Ipv4Addr::from(destination)),
+                    port: peer,
+                },
             },
             seq: TcpSeqNumber(i32::from_be_bytes(*tcp.last_chunk()?)),
             mtu,
@@ -73,12 +78,12 @@ impl TooBig {
 #[derive(Default)]
 pub(super) struct Paths {
     /// The host, the MSS in octets, and the time until which it holds; the oldest entry first.
-    known: Vec<(Ipv4Addr, u16, u64)>,
+    known: Vec<(Ip, u16, u64)>,
 }
 
 impl Paths {
     /// The MSS of the path to a host, if it is known.
-    pub fn mss(&self, to: Ipv4Addr, now: u64) -> Option<u16> {
+    pub fn mss(&self, to: Ip, now: u64) -> Option<u16> {
         let entry = self.known.iter().find(|&&(host, _, _)| host == to);
         entry
             .filter(|&&(_, _, until)| until > now)
@@ -86,7 +91,7 @@ impl Paths {
     }
 
     #[cold]
-    pub fn learn(&mut self, to: Ipv4Addr, mss: u16, now: u64) {
+    pub fn learn(&mut self, to: Ip, mss: u16, now: u64) {
         let mss = self.mss(to, now).map_or(mss, |known| known.min(mss));
         self.known.retain(|&(host, _, _)| host != to);
         if self.known.len() == PATHS_MAX {
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_and_ends() {
         let mut paths = Paths::default();
-        let host = |n: u8| Ipv4Addr::new(10, 0, 2, n);
+        let host = |n: u8| Ip::v4(Ipv4Addr::new(10, 0, 2, n));
         for n in 0..100 {
             paths.learn(host(n), 1000, u64::from(n));
             assert!(paths.known.len() <= PATHS_MAX);

@@ -7,9 +7,9 @@
 
 use crate::deadlines::Deadlines;
 use crate::queue::Queue;
+use abi::socket::Ip;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 /// What a connection waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub(crate) struct Schedule {
     /// Those that have something to do at a certain time.
     deadlines: Deadlines,
     /// Those that wait for the station of a neighbour, by neighbour and by slot.
-    waiting: BTreeSet<(Ipv4Addr, usize)>,
-    neighbors: BTreeMap<usize, Ipv4Addr>,
+    waiting: BTreeSet<(Ip, usize)>,
+    neighbors: BTreeMap<usize, Ip>,
 }
 
 impl Schedule {
@@ -64,7 +64,7 @@ impl Schedule {
     }
 
     /// Gives a turn to the connections that wait for a neighbour, whose station is known now.
-    pub fn neighbor_resolved(&mut self, neighbor: Ipv4Addr) {
+    pub fn neighbor_resolved(&mut self, neighbor: Ip) {
         let first = (neighbor, 0);
         while let Some(&(address, slot)) = self.waiting.range(first..).next()
             && address == neighbor
@@ -76,7 +76,7 @@ impl Schedule {
 
     /// The connections that wait for a neighbour.
     #[cold]
-    pub fn waiting_for(&self, neighbor: Ipv4Addr) -> Vec<usize> {
+    pub fn waiting_for(&self, neighbor: Ip) -> Vec<usize> {
         let all = (neighbor, 0)..=(neighbor, usize::MAX);
         self.waiting.range(all).map(|&(_, slot)| slot).collect()
     }
@@ -88,7 +88,7 @@ impl Schedule {
 
     /// Notes what a connection waits for after its turn. `neighbor` is its next hop. A connection
     /// waits for a neighbour until that is resolved, whatever it waits for after later turns.
-    pub fn turn_ended(&mut self, slot: usize, next: WaitsFor, neighbor: Option<Ipv4Addr>) {
+    pub fn turn_ended(&mut self, slot: usize, next: WaitsFor, neighbor: Option<Ip>) {
         match next {
             WaitsFor::Nothing => self.deadlines.clear(slot),
             WaitsFor::Time(at) => self.deadlines.set(slot, at),
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_for_a_neighbor_is_woken_whatever_happened_meanwhile() {
-        let (one, other) = (Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4));
+        let [one, other] = [3, 4].map(|n| Ip::v4(core::net::Ipv4Addr::new(10, 0, 2, n)));
         let mut schedule = Schedule::default();
         schedule.turn_ended(1, WaitsFor::Neighbor(100), Some(one));
         schedule.turn_ended(2, WaitsFor::Neighbor(100), Some(other));

@@ -291,7 +291,7 @@ impl Tcp {
         let is_news = sequence.is_in_flight(told.seq) && mss < sequence.mss;
         if is_news {
             sequence.limit_mss(mss);
-            self.paths.learn(*told.tuple.peer.ip(), mss, now);
+            self.paths.learn(told.tuple.peer.ip, mss, now);
             self.counters.paths_narrowed += 1;
         }
         is_news

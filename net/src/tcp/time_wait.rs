@@ -164,10 +164,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn tuple(port: u16) -> Tuple {
-        Tuple {
-            port: 80,
-            peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), port),
-        }
+        Tuple::v4(80, SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), port))
     }
 
     fn segment(port: u16, seq: i32) -> Segment {

@@ -10,7 +10,7 @@ use crate::tcp::sequence::SequenceVariables;
 use crate::tcp::sole_socket::SoleSocket;
 use crate::tcp::{Connection, Context, Role, Tcp};
 use abi::Error;
-use core::net::Ipv4Addr;
+use abi::socket::Ip;
 use smoltcp::socket::tcp::State;
 
 /// A connection whose turn it is.
@@ -47,14 +47,14 @@ impl Tcp {
     }
 
     /// Gives a turn to the connections that wait for a neighbour, whose station is known now.
-    pub fn neighbor_resolved(&mut self, neighbor: Ipv4Addr) {
+    pub fn neighbor_resolved(&mut self, neighbor: Ip) {
         self.schedule.neighbor_resolved(neighbor);
     }
 
     /// Notes that a neighbour does not answer. Attempts to connect by way of it fail. Established
     /// connections go on until their time-out, since the trouble may pass (RFC 1122 §4.2.3.9).
     #[cold]
-    pub fn neighbor_failed(&mut self, neighbor: Ipv4Addr, now: u64, memory: &mut Memory) {
+    pub fn neighbor_failed(&mut self, neighbor: Ip, now: u64, memory: &mut Memory) {
         for slot in self.schedule.waiting_for(neighbor) {
             let connection = self.slots.get(slot);
             if connection.is_some_and(|connection| connection.state() == State::SynSent) {
@@ -95,7 +95,7 @@ impl Tcp {
         &mut self,
         cx: &mut Context<'_>,
         turn: impl FnOnce(Turn<'_>) -> WaitsFor,
-        hop: impl FnOnce(Ipv4Addr) -> Option<Ipv4Addr>,
+        hop: impl FnOnce(Ip) -> Option<Ip>,
     ) -> bool {
         let Some(slot) = self.schedule.next() else {
             return false;
@@ -130,7 +130,7 @@ impl Tcp {
                 }
             };
             let neighbor = match next {
-                WaitsFor::Neighbor(_) => hop(*tuple.peer.ip()),
+                WaitsFor::Neighbor(_) => hop(tuple.peer.ip),
                 _ => None,
             };
             self.schedule.turn_ended(slot, next, neighbor);

@@ -6,9 +6,9 @@ use crate::names::{ConnectionId, Tuple};
 use crate::packet::Segment;
 use crate::tcp::pool::BEGAN_HERE;
 use crate::tcp::{Connection, Context, Listener, Role, Stage, Tcp, micros, opening};
+use abi::socket::Address;
 use abi::{Error, Result};
 use alloc::collections::VecDeque;
-use core::net::SocketAddrV4;
 use smoltcp::wire::IpEndpoint;
 
 impl Tcp {
@@ -52,7 +52,7 @@ impl Tcp {
             .is_some_and(|listener| !listener.ready.is_empty())
     }
 
-    pub fn accept(&mut self, port: u16) -> Option<(ConnectionId, SocketAddrV4)> {
+    pub fn accept(&mut self, port: u16) -> Option<(ConnectionId, Address)> {
         let id = self.listeners.get_mut(&port)?.ready.pop_front()?;
         let connection = self.get_mut(id)?;
         connection.role = Role::Held;
@@ -83,7 +83,7 @@ impl Tcp {
             .ok_or(Error::NoMemory)?;
         let timeout = micros(self.timers.connect);
         socket.get_mut().set_timeout(Some(timeout));
-        let peer = IpEndpoint::new((*tuple.peer.ip()).into(), tuple.peer.port());
+        let peer = IpEndpoint::new(tuple.peer.ip.to_std().into(), tuple.peer.port);
         let number = self.isn.initial(&tuple, now);
         let connect = |context: &mut _| socket.get_mut().connect(context, peer, tuple.port);
         if opening::send_syn(cx.own, number, now, connect).is_err() {

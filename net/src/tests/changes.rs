@@ -225,10 +225,8 @@ impl Play {
             10 => {
                 self.next_port += 1;
                 let port = SERVICE + self.chance.below(2) as u16;
-                let tuple = Tuple {
-                    port: self.next_port,
-                    peer: SocketAddrV4::new(PEER_IP.into(), port),
-                };
+                let peer = SocketAddrV4::new(PEER_IP.into(), port);
+                let tuple = Tuple::v4(self.next_port, peer);
                 let id = self.stack.connect(tuple, now).ok()?;
                 self.held.insert(Change::Stream(id));
             }
@@ -260,7 +258,7 @@ impl Play {
                     choice => {
                         let ip = if choice < 7 { silent } else { PEER_IP };
                         let to = SocketAddrV4::new(ip.into(), SERVICE);
-                        let _ = self.stack.send_datagram(id, to, &vec![1; len], now);
+                        let _ = self.stack.send_datagram(id, to.into(), &vec![1; len], now);
                     }
                 }
             }

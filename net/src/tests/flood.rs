@@ -149,7 +149,7 @@ fn at_20000_syns_a_second_from_100000_sources_all_clients_are_served() {
         strangers += 1;
         assert!(segments(&sent).iter().all(|segment| segment.control != Rst));
         let (id, peer) = server.stack.tcp.accept(80).unwrap();
-        assert_eq!(peer.port(), port);
+        assert_eq!(peer.port, port);
         let taken = server.stack.tcp.receive(id, |octets| Ok(octets.len()));
         assert_eq!(taken, Ok(3));
         let page = |buffer: &mut [u8]| {
@@ -558,7 +558,7 @@ fn numbers_of_connections_that_we_open_are_of_the_same_kind() {
     let mut server = Server::new(10, BACKLOG);
     let peer = core::net::SocketAddrV4::new(PEER_IP.into(), 9);
     let mut open = |port| {
-        let tuple = crate::names::Tuple { port, peer };
+        let tuple = crate::names::Tuple::v4(port, peer);
         let id = server.stack.connect(tuple, server.now).unwrap();
         let syn = segments(&server.frames(&[])).remove(0);
         assert_eq!((syn.control, syn.ack, syn.port), (Syn, None, port));

@@ -46,7 +46,7 @@ impl Fragments {
         let headers = &packet::parse(frame, &own, &ChecksumCapabilities::ignored())?;
         let packet = Packet { frame, headers };
         match &headers.content {
-            Content::Ipv4(ip) => match &ip.payload {
+            Content::Ip(ip) => match &ip.payload {
                 Payload::Fragment(fragment) => self.add(&packet, ip, fragment, now),
                 _ => Ok(Some(frame.to_vec())),
             },

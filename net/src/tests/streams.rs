@@ -429,7 +429,7 @@ fn connect(world: &mut World) -> u16 {
 /// The ends of a connection to the peer's port 9000.
 fn ends(port: u16) -> Tuple {
     let peer = SocketAddrV4::new(PEER_IP.into(), 9000);
-    Tuple { port, peer }
+    Tuple::v4(port, peer)
 }
 
 #[test]

@@ -1,20 +1,20 @@
 //! Datagrams that are sent, or wait to be sent.
 
-use crate::ip::interface::Interface;
+use crate::ip::interface::{Interface, Local};
 use crate::ip::neighbors::Neighbors;
 use crate::ip::outbound::{HEAD, Outbound, Progress};
 use crate::ip::protocol;
 use crate::link::checksum::{Sum, of_udp};
 use crate::link::ethernet::Station;
+use abi::socket::{Address, Ip};
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
 
-/// The IPv4 datagram from a local port to a host, by way of a station. `sums`: whether UDP's checksum
+/// The datagram from a local port to a host, by way of a station. `sums`: whether UDP's checksum
 /// is computed here; otherwise it is 0, and the card fills it in.
 #[inline]
 pub(super) fn packet<'a>(
-    port: u16,
-    to: SocketAddrV4,
+    (port, local): (u16, Local),
+    to: Address,
     station: Station,
     octets: &'a [u8],
     own: &Interface,
@@ -23,15 +23,16 @@ pub(super) fn packet<'a>(
     let len = HEAD + octets.len();
     let mut head = [0; HEAD];
     head[..2].copy_from_slice(&port.to_be_bytes());
-    head[2..4].copy_from_slice(&to.port().to_be_bytes());
+    head[2..4].copy_from_slice(&to.port.to_be_bytes());
     head[4..6].copy_from_slice(&(len as u16).to_be_bytes());
     if sums {
-        let sum = Sum::default().pseudo(own.address(), *to.ip(), protocol::UDP, len);
+        let sum = Sum::default().pseudo_ip(own.address_of(local), to.ip, protocol::UDP, len);
         let checksum = of_udp(sum.add(&head).add(octets));
         head[6..].copy_from_slice(&checksum.to_be_bytes());
     }
     Outbound {
-        to: *to.ip(),
+        to: to.ip,
+        local,
         station,
         protocol: protocol::UDP,
         head,
@@ -42,9 +43,11 @@ pub(super) fn packet<'a>(
 /// Where a datagram goes.
 #[derive(Clone, Copy)]
 pub(crate) struct Destination {
-    pub to: SocketAddrV4,
+    pub to: Address,
+    /// Which of our addresses it comes from.
+    pub local: Local,
     /// The next hop; `None` if `to` is a multicast or broadcast address.
-    pub hop: Option<Ipv4Addr>,
+    pub hop: Option<Ip>,
 }
 
 /// A datagram that waits to be sent.
@@ -60,27 +63,29 @@ impl Waiting {
     pub fn station(&self, now: u64, neighbors: &Neighbors) -> Option<Station> {
         match self.destination.hop {
             Some(hop) => neighbors.station(hop, now),
-            None => Some(group(*self.destination.to.ip())),
+            None => Some(group(self.destination.to.ip)),
         }
     }
 }
 
-/// The station address of a multicast address (RFC 1112 §6.4) or a broadcast address.
-pub(super) fn group(address: Ipv4Addr) -> Station {
-    let [_, b, c, d] = address.octets();
-    match address.is_multicast() {
-        true => Station([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
-        false => Station::BROADCAST,
+/// The station address of a multicast address (RFC 1112 §6.4, RFC 2464 §7) or a broadcast address.
+pub(super) fn group(address: Ip) -> Station {
+    let [.., a, b, c, d] = address.0;
+    match address.as_v4() {
+        Some(v4) if v4.is_multicast() => Station([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
+        Some(_) => Station::BROADCAST,
+        None => Station([0x33, 0x33, a, b, c, d]),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
 
     #[test]
     fn groups_have_station_addresses() {
-        let group = |a, b, c, d| group(Ipv4Addr::new(a, b, c, d)).0;
+        let group = |a, b, c, d| group(Ip::v4(Ipv4Addr::new(a, b, c, d))).0;
         assert_eq!(group(224, 128, 2, 3), [1, 0, 0x5e, 0, 2, 3]);
         assert_eq!(group(255, 255, 255, 255), [0xff; 6]);
         assert_eq!(group(10, 0, 2, 255), [0xff; 6]);

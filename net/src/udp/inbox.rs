@@ -1,12 +1,12 @@
 //! The received datagrams of a port: a ring of octets, in which each datagram lies in one piece.
 
+use abi::socket::Address;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddrV4;
 
 /// A received datagram: its sender, and where its octets are in the ring.
 struct Head {
-    from: SocketAddrV4,
+    from: Address,
     start: usize,
     len: usize,
 }
@@ -30,7 +30,7 @@ impl Inbox {
     }
 
     /// Appends a datagram. Returns `false` if there is no room: then the datagram is lost.
-    pub fn push(&mut self, from: SocketAddrV4, octets: &[u8]) -> bool {
+    pub fn push(&mut self, from: Address, octets: &[u8]) -> bool {
         let len = octets.len();
         let start = match self.place(len) {
             Some(start) if self.heads.len() < self.max => start,
@@ -62,7 +62,7 @@ impl Inbox {
     }
 
     /// The oldest datagram: its sender and its octets.
-    pub fn first(&self) -> Option<(SocketAddrV4, &[u8])> {
+    pub fn first(&self) -> Option<(Address, &[u8])> {
         let head = self.heads.front()?;
         let octets = self.octets.get(head.start..head.start + head.len)?;
         Some((head.from, octets))
@@ -83,21 +83,25 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::tests::world::Chance;
-    use core::net::Ipv4Addr;
+    use core::net::{Ipv4Addr, SocketAddrV4};
+
+    fn local(port: u16) -> Address {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into()
+    }
 
     #[test]
     fn datagrams_leave_whole_and_in_order_whatever_their_lengths() {
         let mut chance = Chance(1);
         for max in [1, 3, 64] {
             let mut inbox = Inbox::new(alloc::vec![0; 1000], max);
-            let mut all: VecDeque<(SocketAddrV4, Vec<u8>)> = VecDeque::new();
+            let mut all: VecDeque<(Address, Vec<u8>)> = VecDeque::new();
             let mut refused = 0;
             for _ in 0..20_000 {
                 if chance.percent(55) {
                     let bound = 1 + chance.below(400);
                     let len = chance.below(bound) as usize;
                     let octets = chance.octets(len);
-                    let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, chance.next() as u16);
+                    let from = local(chance.next() as u16);
                     match inbox.push(from, &octets) {
                         true => all.push_back((from, octets)),
                         // What does not fit the ring's end is put at its start.
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn one_that_is_longer_than_all_is_refused_and_one_as_long_is_taken() {
-        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
+        let from = local(7);
         let mut inbox = Inbox::new(alloc::vec![0; 10], 2);
         assert!(!inbox.push(from, &[0; 11]) && inbox.first().is_none());
         assert!(inbox.push(from, &[1; 10]) && !inbox.push(from, &[2]));
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_octets_are_never_all_taken_behind_the_ring_s_end() {
-        let from = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7);
+        let from = local(7);
         let mut inbox = Inbox::new(alloc::vec![0; 10], 10);
         assert!(inbox.push(from, &[1; 4]) && inbox.push(from, &[2; 4]));
         inbox.pop();

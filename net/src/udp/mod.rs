@@ -30,9 +30,9 @@ use crate::packet::Datagram;
 use crate::queue::Queue;
 use crate::secret::Key;
 use crate::verdict::{DropReason, Verdict};
+use abi::socket::Address;
 use abi::{Error, Result};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use core::net::SocketAddrV4;
 pub(crate) use emit::Destination;
 use emit::Waiting;
 use inbox::Inbox;
@@ -245,7 +245,7 @@ impl Udp {
     }
 
     /// The oldest datagram in the inbox, with its sender.
-    pub fn first(&self, id: DatagramId) -> Option<(SocketAddrV4, &[u8])> {
+    pub fn first(&self, id: DatagramId) -> Option<(Address, &[u8])> {
         self.get(id)?.inbox.first()
     }
 

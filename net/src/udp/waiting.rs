@@ -7,8 +7,8 @@ use crate::names::DatagramId;
 use crate::phy::Device;
 use crate::udp::emit::{Destination, Waiting, group, packet};
 use crate::udp::{AT_ONCE, Context, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
+use abi::socket::Ip;
 use abi::{Error, Result};
-use core::net::Ipv4Addr;
 
 impl Port {
     fn push(&mut self, waiting: Waiting) {
@@ -32,12 +32,12 @@ impl Port {
     }
 
     /// How many datagrams wait that have this next hop.
-    fn count(&self, hop: Option<Ipv4Addr>) -> usize {
+    fn count(&self, hop: Option<Ip>) -> usize {
         let to_hop = self.waiting.iter().filter(|w| w.destination.hop == hop);
         to_hop.count()
     }
 
-    fn remove_oldest(&mut self, hop: Option<Ipv4Addr>) -> Option<Waiting> {
+    fn remove_oldest(&mut self, hop: Option<Ip>) -> Option<Waiting> {
         let mut waiting = self.waiting.iter();
         let index = waiting.position(|w| w.destination.hop == hop)?;
         self.remove(index)
@@ -60,11 +60,11 @@ impl Udp {
         if octets.len() > DATAGRAM_MAX.min(self.limits.udp_transmit) {
             return Err(Error::TooLong);
         }
-        let Destination { to, hop } = destination;
+        let Destination { to, local, hop } = destination;
         let port = self.slots.get(id.0).ok_or(Error::NotConnected)?;
         let station = match hop {
             Some(hop) => cx.neighbors.use_station(hop, cx.now),
-            None => Some(group(*to.ip())),
+            None => Some(group(to.ip)),
         };
         if let Some(station) = station
             && HEAD + octets.len() <= self.payload_max
@@ -73,7 +73,8 @@ impl Udp {
             && (port.waiting.is_empty() || port.count(hop) == 0)
             && let Some((token, software)) = cx.link.transmit_bare(cx.now)
         {
-            let packet = packet(port.port, to, station, octets, cx.own, software.udp.tx());
+            let from = (port.port, local);
+            let packet = packet(from, to, station, octets, cx.own, software.udp.tx());
             let identification = self.identifications.next();
             packet.send(token, cx.own, software, identification);
             self.at_once += 1;
@@ -146,8 +147,9 @@ impl Udp {
                 self.turns.push_front(slot);
                 return true;
             };
-            let (to, octets) = (waiting.destination.to, &waiting.octets);
-            let packet = |sums| packet(port.port, to, station, octets, cx.own, sums);
+            let Destination { to, local, .. } = waiting.destination;
+            let (from, octets) = ((port.port, local), &waiting.octets);
+            let packet = |sums| packet(from, to, station, octets, cx.own, sums);
             let is_sent = if HEAD + octets.len() <= self.payload_max {
                 let packet = packet(software.udp.tx());
                 let identification = self.identifications.next();
@@ -181,7 +183,7 @@ impl Udp {
 
     /// Drops the datagrams that wait for a neighbour, since it does not answer.
     #[cold]
-    pub fn neighbor_failed(&mut self, hop: Ipv4Addr) {
+    pub fn neighbor_failed(&mut self, hop: Ip) {
         self.drop_each(|port| port.remove_oldest(Some(hop)));
     }
 

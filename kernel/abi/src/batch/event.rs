@@ -1,6 +1,6 @@
 //! What a program hears.
 
-use crate::socket::{Address, Handle};
+use crate::socket::{Address, Handle, Ip};
 use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
 
@@ -176,7 +176,7 @@ impl Event {
             Event::Opened { local: address, .. }
             | Event::Accepted { peer: address, .. }
             | Event::Datagram { from: address, .. } => {
-                writer.bytes(&address.octets);
+                writer.bytes(&address.ip.0);
             }
             Event::Progress { idle_ms, .. } => {
                 writer.u32(*idle_ms);
@@ -196,11 +196,8 @@ impl Event {
         let (socket, word) = (Handle(reader.u32()?), reader.u32()?);
         let kind = EventKind::from_number(kind).ok_or(Error::Malformed)?;
         let address = |mut reader: Reader<'_>| {
-            let octets = reader.array()?;
-            Ok(Address {
-                octets,
-                port: short,
-            })
+            let ip = Ip(reader.array()?);
+            Ok(Address { ip, port: short })
         };
         Ok(match kind {
             EventKind::Opened => Event::Opened {

@@ -1,6 +1,6 @@
 //! What a program wants done.
 
-use crate::socket::{Address, Direction, Handle};
+use crate::socket::{Address, Direction, Handle, Ip};
 use crate::wire::{Reader, Writer};
 use crate::{Error, Result};
 
@@ -235,7 +235,7 @@ impl Operation {
             Operation::Listen { address, .. }
             | Operation::Bind { address }
             | Operation::Connect { address }
-            | Operation::SendTo { address, .. } => writer.bytes(&address.octets),
+            | Operation::SendTo { address, .. } => writer.bytes(&address.ip.0),
             Operation::Send(Send { part, .. }) => writer.u32(word).u32(part.offset).u32(part.len),
             _ => writer.u32(word),
         };
@@ -255,11 +255,8 @@ impl Operation {
         let (socket, inline) = (Handle(reader.u32()?), reader.u32()?);
         let kind = OperationKind::from_number(kind).ok_or(Error::NoSuchCall)?;
         let address = |mut reader: Reader<'_>| {
-            let octets = reader.array()?;
-            Ok(Address {
-                octets,
-                port: short,
-            })
+            let ip = Ip(reader.array()?);
+            Ok(Address { ip, port: short })
         };
         Ok(match kind {
             OperationKind::Listen => Operation::Listen {

@@ -1,20 +1,17 @@
 //! The address of a socket.
 
-use crate::wire::ip_octets;
+use crate::socket::Ip;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
-/// What the IPv6 address that maps an IPv4 address begins with (RFC 4291 §2.5.5.2).
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-
-/// An IP address and a port, in the form in which they travel: an IPv4 address is the IPv6 address that maps it.
+/// An IP address of either family, and a port.
 ///
 /// The address of a datagram passes from the network server to a program and back. Neither has to take it apart
 /// for that, so it has one form, and no conversion on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
-    /// The IP address, in network byte order.
-    pub octets: [u8; 16],
+    /// The IP address.
+    pub ip: Ip,
     /// The port.
     pub port: u16,
 }
@@ -23,7 +20,7 @@ impl Address {
     /// A port of an IP address.
     pub const fn new(ip: IpAddr, port: u16) -> Self {
         Address {
-            octets: ip_octets(ip),
+            ip: Ip::new(ip),
             port,
         }
     }
@@ -36,14 +33,12 @@ impl Address {
     /// The address, if it is one of IPv4.
     #[inline]
     pub fn as_v4(&self) -> Option<SocketAddrV4> {
-        let (prefix, ip) = self.octets.split_last_chunk::<4>()?;
-        (*prefix == MAPPED).then(|| SocketAddrV4::new(Ipv4Addr::from(*ip), self.port))
+        Some(SocketAddrV4::new(self.ip.as_v4()?, self.port))
     }
 
     /// The same in the form of the standard library.
     pub fn to_socket_addr(&self) -> SocketAddr {
-        let ip = Ipv6Addr::from(self.octets).to_canonical();
-        SocketAddr::new(ip, self.port)
+        SocketAddr::new(self.ip.to_std(), self.port)
     }
 }
 
@@ -88,7 +83,7 @@ mod tests {
         ] {
             let address = Address::from(SocketAddr::new(written.parse().unwrap(), 80));
             let octets: Ipv6Addr = octets.parse().unwrap();
-            assert_eq!(address.octets, octets.octets(), "{written}");
+            assert_eq!(address.ip.0, octets.octets(), "{written}");
             assert_eq!(address.to_string(), shown);
             let v4 = match address.to_socket_addr() {
                 SocketAddr::V4(v4) => Some(v4),

@@ -8,8 +8,13 @@ const THERE: Station = Station([2, 0, 0, 0, 0, 2]);
 /// When the tests begin.
 const START: u64 = 100 * SECOND;
 
-fn host(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(0x0a00_0000 + number)
+fn host(number: u32) -> Ip {
+    Ip::v4(core::net::Ipv4Addr::from_bits(0x0a00_0000 + number))
+}
+
+/// The number of such a host.
+fn number(host: Ip) -> u32 {
+    host.halves().1 as u32 - 0x0a00_0000
 }
 
 fn station(number: u32) -> Station {
@@ -43,7 +48,7 @@ impl Neighbors {
         );
     }
 
-    fn class(&self, address: Ipv4Addr) -> Option<Class> {
+    fn class(&self, address: Ip) -> Option<Class> {
         Some(self.entries[self.find(address)?].class)
     }
 }
@@ -188,7 +193,7 @@ fn a_flood_of_invented_senders_leaves_who_has_answered_in_place() {
         table.heard_from(host(round % 500), station(round), false, now);
         while let Some((address, to)) = table.due(now) {
             assert_eq!(to, Station::BROADCAST);
-            let number = address.to_bits() & 0xffff;
+            let number = number(address);
             table.request_sent(address, now);
             table.learn(address, station(number), true, true, now);
         }
@@ -256,11 +261,11 @@ fn each_is_asked_for_at_its_own_pace_and_given_up() {
             }
         }
         while let Some(address) = table.take_failed(now) {
-            over.push((address.to_bits() & 0xff, now));
+            over.push((number(address), now));
         }
         while let Some((address, to)) = table.due(now) {
             assert_eq!(to, Station::BROADCAST);
-            asked.push((address.to_bits() & 0xff, now));
+            asked.push((number(address), now));
             table.request_sent(address, now);
         }
         assert!(table.deadline().is_none_or(|at| at > now));

@@ -18,10 +18,7 @@ const SENT: usize = 80;
 const THEIRS: u16 = 1000;
 
 fn tuple() -> Tuple {
-    Tuple {
-        port: 80,
-        peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 5000),
-    }
+    Tuple::v4(80, SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 5000))
 }
 
 /// What comes next, without text, and its acknowledgement of nothing new.

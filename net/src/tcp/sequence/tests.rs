@@ -20,10 +20,7 @@ fn offer() -> Offer {
 }
 
 fn tuple() -> Tuple {
-    Tuple {
-        port: 80,
-        peer: SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 5000),
-    }
+    Tuple::v4(80, SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), 5000))
 }
 
 /// A connection that the peer began, to which a window of 2000 was told.
