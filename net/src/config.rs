@@ -3,6 +3,7 @@
 use crate::secret::Secret;
 use abi::nic::MacAddress;
 use abi::socket::Handle;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub prefix_len: u8,
     /// The router for other networks, in the same network.
     pub gateway: Option<Ipv4Addr>,
+    /// Whether IPv6 is spoken, too.
+    pub ipv6: bool,
     /// Sequence numbers, ports and other numbers that peers see are drawn from it.
     pub secret: Secret,
     /// How much may be used.
@@ -163,6 +166,8 @@ pub enum ConfigError {
     GatewaySyntax,
     /// The gateway is not another host of the network.
     Gateway,
+    /// `ipv6=` is neither `on` nor `off`.
+    Ipv6Syntax,
     /// The station address is a group address or zero.
     Mac,
 }
@@ -174,6 +179,7 @@ impl core::fmt::Display for ConfigError {
             ConfigError::Address => "ip= is not an address for a host in its network",
             ConfigError::GatewaySyntax => "gw= wants an address like 10.0.2.2, or none",
             ConfigError::Gateway => "gw= is not another host of the network given by ip=",
+            ConfigError::Ipv6Syntax => "ipv6= wants on or off",
             ConfigError::Mac => "the card has no unicast station address",
         })
     }
@@ -197,14 +203,15 @@ impl Config {
             address: Self::DEFAULT_ADDRESS,
             prefix_len: Self::DEFAULT_PREFIX_LEN,
             gateway: Some(Self::DEFAULT_GATEWAY),
+            ipv6: false,
             secret: secret.into(),
             limits: Limits::default(),
             timers: Timers::default(),
         }
     }
 
-    /// The defaults, changed by the words `ip=10.0.2.15/24` and `gw=10.0.2.2` (or
-    /// `gw=none`) of a kernel command line. Other words are somebody else's.
+    /// The defaults, with IPv6, changed by the words `ip=10.0.2.15/24`, `gw=10.0.2.2` (or `gw=none`) and
+    /// `ipv6=off` of a kernel command line. Other words are somebody else's.
     ///
     /// # Errors
     /// [`ConfigError`], if a word is malformed or the result makes no sense.
@@ -214,10 +221,19 @@ impl Config {
         mac: MacAddress,
         secret: impl Into<Secret>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Config::new(mac, secret);
+        let mut config = Config {
+            ipv6: true,
+            ..Config::new(mac, secret)
+        };
         let mut gateway = None;
         for word in command_line.split_ascii_whitespace() {
-            if let Some(value) = word.strip_prefix("ip=") {
+            if let Some(value) = word.strip_prefix("ipv6=") {
+                config.ipv6 = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(ConfigError::Ipv6Syntax),
+                };
+            } else if let Some(value) = word.strip_prefix("ip=") {
                 let (address, prefix_len) =
                     value.split_once('/').ok_or(ConfigError::AddressSyntax)?;
                 config.address = address.parse().map_err(|_| ConfigError::AddressSyntax)?;
@@ -233,6 +249,16 @@ impl Config {
             Some(Self::DEFAULT_GATEWAY).filter(|&gateway| config.network().is_other_host(gateway))
         });
         config.validated()
+    }
+
+    /// The groups of stations that the card must receive: those of IPv6 in which neighbours and routers
+    /// speak to us. All our addresses are asked for in one.
+    pub fn groups(&self) -> Vec<MacAddress> {
+        let [_, _, _, d, e, f] = self.mac;
+        match self.ipv6 {
+            true => [[0x33, 0x33, 0, 0, 0, 1], [0x33, 0x33, 0xff, d, e, f]].into(),
+            false => Vec::new(),
+        }
     }
 
     /// The settings, if they make sense.

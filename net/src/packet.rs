@@ -1,8 +1,9 @@
 //! Parses received frames. Each frame is parsed once, and everything that follows takes the result.
 //!
 //! A frame is dropped here if it is damaged, if no host may send it (RFC 1122 §3.2.1.3, §4.2.3.10), or
-//! if it is not for this host. The reason is returned and counted ([`crate::verdict`]). IPv6 is
-//! recognized, but not served yet.
+//! if it is not for this host. The reason is returned and counted ([`crate::verdict`]).
+
+mod v6;
 
 use crate::ip::arp::{self, ArpPacket};
 use crate::ip::interface::{Interface, Local};
@@ -19,8 +20,6 @@ use core::net::Ipv4Addr;
 
 /// Octets of TCP's header without options.
 const TCP: usize = 20;
-/// Octets of an IPv6 header.
-const IPV6: usize = 40;
 /// Bits of TCP's octet of flags (RFC 9293 §3.1).
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -86,11 +85,15 @@ pub(crate) enum Payload {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fragment {
     /// The same number in all fragments of a datagram.
-    pub identification: u16,
+    pub identification: u32,
     /// Offset of its octets in the datagram.
     pub offset: usize,
     /// Whether it is the end of the datagram.
     pub is_last: bool,
+    /// Where the headers end that each fragment of the datagram has.
+    pub headers: usize,
+    /// Of IPv6: where the field is that names the fragment header.
+    pub next_header: usize,
 }
 
 /// A UDP datagram.
@@ -205,7 +208,7 @@ pub(crate) fn parse(
             let packet = packet.ok_or(DropReason::Truncated)?;
             Content::Arp(ArpPacket::parse(packet).ok_or(DropReason::ArpFormat)?)
         }
-        ethernet::IPV6 => return Err(ipv6(octets)),
+        ethernet::IPV6 => Content::Ip(v6::parse(octets, station, to_me, own, software)?),
         _ => return Err(DropReason::EtherType),
     };
     Ok(Headers { station, content })
@@ -283,19 +286,6 @@ fn ipv4(
     })
 }
 
-/// The reason why an IPv6 packet is dropped (RFC 8200 §3).
-#[cold]
-fn ipv6(octets: &[u8]) -> DropReason {
-    let Some((fixed, behind)) = octets.split_first_chunk::<IPV6>() else {
-        return DropReason::Truncated;
-    };
-    match usize::from(word(fixed, 4)) {
-        _ if fixed[0] >> 4 != 6 => DropReason::IpHeader,
-        len if len > behind.len() => DropReason::Truncated,
-        _ => DropReason::IpVersion,
-    }
-}
-
 #[cold]
 fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fragment, DropReason> {
     let part = word(fixed, 6);
@@ -307,9 +297,11 @@ fn fragment(fixed: &[u8; IPV4], header_len: usize, carried: &[u8]) -> Result<Fra
     let fits = header_len + offset + carried.len() <= usize::from(u16::MAX);
     match blocks && fits && !carried.is_empty() {
         true => Ok(Fragment {
-            identification: word(fixed, 4),
+            identification: word(fixed, 4).into(),
             offset,
             is_last,
+            headers: ETHERNET + header_len,
+            next_header: 0,
         }),
         false => Err(DropReason::FragmentInvalid),
     }
@@ -335,8 +327,8 @@ fn datagram_of(
     let len = usize::from(word(header, 4));
     let datagram = octets.get(..len).filter(|_| len >= header.len());
     let datagram = datagram.ok_or(DropReason::UdpLength)?;
-    // 0 means that there is no checksum (RFC 768).
-    let is_summed = software.udp.rx() && word(header, 6) != 0;
+    // 0 means that there is no checksum (RFC 768). IPv6 does not allow that (RFC 8200 §8.1).
+    let is_summed = software.udp.rx() && (word(header, 6) != 0 || !ends.source.is_v4());
     if is_summed && !sum(ends, protocol::UDP, datagram).is_right() {
         return Err(DropReason::UdpChecksum);
     }

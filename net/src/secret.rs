@@ -62,6 +62,8 @@ pub(crate) enum Purpose {
     UdpIdentification,
     /// IPv4's identification of ICMP datagrams.
     IcmpIdentification,
+    /// The lower half of IPv6 addresses, if others have the same station.
+    Ipv6Identifier,
 }
 
 impl Secret {

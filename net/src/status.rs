@@ -21,6 +21,9 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
     if let Some(gateway) = figures.network.and_then(|network| network.gateway) {
         let _ = writeln!(text, "gateway {gateway}");
     }
+    for address in &figures.addresses_v6 {
+        let _ = writeln!(text, "ipv6_address {address}");
+    }
     let verdicts = &figures.verdicts;
     let numbers = [
         ("frames_received", figures.frames_received),
@@ -41,7 +44,7 @@ pub(crate) fn text(config: &Config, figures: &Figures, server: &[(&str, u64)]) -
         ("neighbors", figures.neighbors as u64),
     ];
     let of_ip = figures.asking.iter().chain(figures.arp.iter());
-    let of_ip = of_ip.chain(figures.icmp.iter());
+    let of_ip = of_ip.chain(figures.icmp.iter()).chain(figures.ipv6.iter());
     let counters = of_ip.chain(figures.tcp.iter()).chain(figures.udp.iter());
     for (name, value) in server.iter().chain(&numbers) {
         let _ = writeln!(text, "{name} {value}");

@@ -26,5 +26,6 @@ mod requests;
 mod scale;
 mod stations;
 mod streams;
+mod v6;
 mod windows;
 pub(crate) mod world;

@@ -46,8 +46,9 @@ reasons! {
     ArpLimited = "arp_limited",
     /// The version contradicts the EtherType, or the lengths contradict each other (RFC 791 §3.1).
     IpHeader = "ip_header",
-    /// An IPv6 packet, which is not served yet.
-    IpVersion = "ip_version",
+    /// IPv6 extension headers that contradict their lengths, are too many, in a forbidden order, or want
+    /// something that this host does not do (RFC 8200 §4).
+    IpExtension = "ip_extension",
     /// The checksum of the IPv4 header is wrong.
     IpChecksum = "ip_checksum",
     /// A source address that no host can have (RFC 1122 §3.2.1.3).
@@ -81,6 +82,12 @@ reasons! {
     /// An ICMP error message that tells of no segment of ours that was too big. Other errors are not
     /// passed on to sockets yet.
     IcmpError = "icmp_error",
+    /// A message of neighbour discovery or MLD that fails a check of RFC 4861 §6.1 or §7.1.
+    NdpInvalid = "ndp_invalid",
+    /// One that is about another host, or that a host ignores.
+    NdpOther = "ndp_other",
+    /// One in which another station claims an address of ours.
+    NdpConflict = "ndp_conflict",
     /// An ICMP message that is neither an error nor an echo request.
     IcmpType = "icmp_type",
     /// The reply to it cannot be sent at once, and has no room to wait.

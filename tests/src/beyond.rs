@@ -15,6 +15,7 @@ mod http_framing;
 pub(crate) mod idle;
 mod igb;
 mod iommu;
+mod ipv6;
 mod machines;
 mod memory;
 mod messages;
@@ -36,6 +37,7 @@ pub const GROUPS: &[(&str, &[Case])] = &[
     ("Echo", echo::CASES),
     ("Chat", chat::CASES),
     ("ARP and ICMP", neighbours::CASES),
+    ("IPv6", ipv6::CASES),
     ("Many stations", stations::CASES),
     ("TCP segments", segments::CASES),
     ("Floods and forgeries", flood::CASES),

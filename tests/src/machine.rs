@@ -288,7 +288,10 @@ impl Machine {
                 let (ours, qemus) = UnixDatagram::pair()?;
                 command.args(["-netdev", "dgram,id=n0,local.type=fd,local.str=0"]);
                 command.stdin(OwnedFd::from(qemus));
-                wire = Some(Wire::new(ours)?);
+                let mut end = Wire::new(ours)?;
+                // Its driver asks for all groups or none (`configure` in kernel/nic/src/e100/mod.rs).
+                end.takes_all_groups = place.nic.device == "i82559er";
+                wire = Some(end);
             }
         }
         command

@@ -12,7 +12,7 @@ mod cases;
 mod dice;
 mod floods;
 mod mutated;
-mod packets;
+pub(crate) mod packets;
 mod peers;
 mod processors;
 mod programs;

@@ -40,6 +40,8 @@ pub struct Wire {
     pub guest_ip: Ip,
     /// Where frames for the guest go: to everybody, until [`Wire::resolve`] has learned it.
     pub guest_mac: Mac,
+    /// Whether the guest's card can take all groups or none, and so takes all when the guest speaks IPv6.
+    pub takes_all_groups: bool,
     sent: Arc<AtomicU64>,
 }
 
@@ -55,6 +57,7 @@ impl Wire {
             ip: OUR_IP,
             guest_ip: GUEST_IP,
             guest_mac: BROADCAST,
+            takes_all_groups: false,
             sent: Arc::default(),
         })
     }
@@ -72,7 +75,8 @@ impl Wire {
     }
 
     /// How many frames were sent, by this end and all its others, that the guest's card has to
-    /// take: to its station or to all, and no longer than a frame may be.
+    /// take: to its station, to all, or to a group of IPv6 that the guest has joined, and no longer than
+    /// a frame may be.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -84,8 +88,7 @@ impl Wire {
     pub fn send(&self, frame: &[u8]) -> Outcome {
         match self.socket.send(frame) {
             Ok(_) => {
-                let is_seen =
-                    frame.len() >= 14 && traffic::seen(frame, self.guest_mac, true).is_some();
+                let is_seen = frame.len() >= 14 && self.is_seen(frame);
                 self.sent.fetch_add(is_seen.into(), Ordering::Relaxed);
                 Ok(())
             }
@@ -94,6 +97,18 @@ impl Wire {
                 PATIENCE.as_secs()
             ))),
             Err(error) => Err(error).during("wire: sending"),
+        }
+    }
+
+    /// Whether the guest's card takes a frame.
+    fn is_seen(&self, frame: &[u8]) -> bool {
+        let [_, _, _, d, e, f] = self.guest_mac;
+        let groups = [[0x33, 0x33, 0, 0, 0, 1], [0x33, 0x33, 0xff, d, e, f]];
+        let is_group = frame[0] & 1 != 0 && self.takes_all_groups;
+        match is_group || groups.iter().any(|group| frame.starts_with(group)) {
+            // It is taken as if it were sent to all.
+            true => traffic::seen(&[&BROADCAST, &frame[6..]].concat(), BROADCAST, true).is_some(),
+            false => traffic::seen(frame, self.guest_mac, true).is_some(),
         }
     }
 

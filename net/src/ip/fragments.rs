@@ -6,7 +6,7 @@
 //! completed would keep all others out for a minute. Here the oldest gives way. Fragments that overlap
 //! in part come from no honest sender: the datagram is dropped, as RFC 5722 §4 wants for IPv6.
 
-use crate::link::ethernet::ETHERNET;
+use crate::link::ethernet::{ETHERNET, IPV6_HEADER};
 use crate::packet::{Fragment, IpPacket, Packet};
 use crate::phy::Ipv4Packet;
 use crate::verdict::DropReason;
@@ -32,14 +32,14 @@ struct Identity {
     source: Ip,
     destination: Ip,
     protocol: u8,
-    identification: u16,
+    identification: u32,
 }
 
 /// A datagram of which some fragments have arrived.
 struct Partial {
     identity: Identity,
     expires: u64,
-    /// The Ethernet and IPv4 headers of the first fragment.
+    /// The Ethernet and IP headers of the first fragment, without an IPv6 fragment header.
     header: Vec<u8>,
     /// The data of each fragment, by its offset in the datagram.
     pieces: BTreeMap<usize, Vec<u8>>,
@@ -94,7 +94,7 @@ impl Fragments {
                 len: None,
             },
         };
-        let header = packet.frame.get(..ip.start).unwrap_or_default();
+        let header = packet.frame.get(..fragment.headers).unwrap_or_default();
         if !partial.takes(fragment, header, packet.payload(ip)) {
             self.failed += 1;
             return Err(DropReason::FragmentOverlap);
@@ -174,6 +174,12 @@ impl Partial {
         }
         if start == 0 {
             self.header = header.to_vec();
+            // Behind the headers comes what was fragmented, without a fragment header (RFC 8200 §4.5).
+            if let Some(next) = self.header.get_mut(piece.next_header)
+                && !self.identity.source.is_v4()
+            {
+                *next = self.identity.protocol;
+            }
         }
         self.received += octets.len();
         self.pieces.insert(start, octets.to_vec());
@@ -199,11 +205,23 @@ impl Partial {
 
     /// A frame with the whole datagram. `None` if it is longer than an IPv4 datagram can be.
     fn whole(self) -> Option<Vec<u8>> {
-        let total_len = u16::try_from(self.header.len() - ETHERNET + self.received).ok()?;
+        let is_v4 = self.identity.source.is_v4();
+        // IPv6's length does not count its header.
+        let fixed = if is_v4 {
+            ETHERNET
+        } else {
+            ETHERNET + IPV6_HEADER
+        };
+        let total_len = u16::try_from(self.header.len() - fixed + self.received).ok()?;
         let mut frame = self.header;
         frame.reserve_exact(self.received);
         for data in self.pieces.values() {
             frame.extend_from_slice(data);
+        }
+        if !is_v4 {
+            let place = frame.get_mut(ETHERNET + 4..ETHERNET + 6)?;
+            place.copy_from_slice(&total_len.to_be_bytes());
+            return Some(frame);
         }
         let mut packet = Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]);
         packet.set_total_len(total_len);

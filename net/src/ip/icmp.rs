@@ -14,7 +14,7 @@ use crate::ip::outbound::{HEAD, IPV4, Outbound, Progress};
 use crate::ip::protocol;
 use crate::link::Link;
 use crate::link::checksum::Sum;
-use crate::link::ethernet::{ETHERNET, Station};
+use crate::link::ethernet::{ETHERNET, IPV6_HEADER, Station};
 use crate::pace::Quota;
 use crate::packet::{IpPacket, Packet, Payload};
 use crate::phy::{ChecksumCapabilities, Device, TxToken};
@@ -30,6 +30,8 @@ const WAITING_MAX: usize = 16;
 const OCTETS_MAX: usize = 128 << 10;
 /// The most octets of an error message with its IPv4 header (RFC 1812 §4.3.2.3).
 const ERROR_MAX: usize = 576;
+/// The same with its IPv6 header (RFC 4443 §2.4 (c)).
+const ERROR_MAX_V6: usize = 1280;
 
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
@@ -40,6 +42,16 @@ const REDIRECT: u8 = 5;
 const ECHO_REQUEST: u8 = 8;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
+
+/// The types of ICMPv6 (RFC 4443 §2.1). Those below 128 are errors.
+const UNREACHABLE_V6: u8 = 1;
+const TOO_BIG_V6: u8 = 2;
+const TIME_EXCEEDED_V6: u8 = 3;
+const PARAMETER_PROBLEM_V6: u8 = 4;
+const INFORMATIONAL_V6: u8 = 128;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
+const REDIRECT_V6: u8 = 137;
 
 /// An error that the sender of a datagram is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +66,14 @@ pub(crate) enum Report {
 
 impl Report {
     /// ICMP's type and code.
-    const fn kind(self) -> [u8; 2] {
-        match self {
-            Report::ProtocolUnreachable => [UNREACHABLE, 2],
-            Report::PortUnreachable => [UNREACHABLE, 3],
-            Report::ReassemblyTimeout => [TIME_EXCEEDED, 1],
+    const fn kind(self, is_v4: bool) -> [u8; 2] {
+        match (self, is_v4) {
+            (Report::ProtocolUnreachable, true) => [UNREACHABLE, 2],
+            (Report::PortUnreachable, true) => [UNREACHABLE, 3],
+            (Report::ReassemblyTimeout, true) => [TIME_EXCEEDED, 1],
+            (Report::ProtocolUnreachable, false) => [PARAMETER_PROBLEM_V6, 1],
+            (Report::PortUnreachable, false) => [UNREACHABLE_V6, 4],
+            (Report::ReassemblyTimeout, false) => [TIME_EXCEEDED_V6, 1],
         }
     }
 }
@@ -94,8 +109,8 @@ struct Waiting {
 pub(crate) struct Icmp {
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
-    /// Octets in a frame after the IPv4 header.
-    payload_max: usize,
+    /// Octets in a frame behind the Ethernet header.
+    packet_max: usize,
     identifications: Identifications,
     /// Limits the rate of error messages (RFC 1812 §4.3.2.8).
     errors: Quota,
@@ -107,7 +122,7 @@ impl Icmp {
         Icmp {
             waiting: VecDeque::new(),
             waiting_octets: 0,
-            payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
+            packet_max: frame_max.saturating_sub(ETHERNET),
             identifications: Identifications::new(secret.key(Purpose::IcmpIdentification)),
             errors: Quota::new(secret.key(Purpose::IcmpErrors)),
             counters: IcmpCounters::default(),
@@ -135,8 +150,12 @@ impl Icmp {
             return;
         }
         let datagram = packet.datagram(ip);
-        let octets = datagram.get(..ERROR_MAX - IPV4 - HEAD).unwrap_or(datagram);
-        let [kind, code] = report.kind();
+        let most = match ip.source.is_v4() {
+            true => ERROR_MAX - IPV4 - HEAD,
+            false => ERROR_MAX_V6 - IPV6_HEADER - HEAD,
+        };
+        let octets = datagram.get(..most).unwrap_or(datagram);
+        let [kind, code] = report.kind(ip.source.is_v4());
         let head = [kind, code, 0, 0, 0, 0, 0, 0];
         match self.answer(packet, ip, head, octets, reply, own) {
             Ok(()) => self.counters.errors += 1,
@@ -161,8 +180,14 @@ impl Icmp {
         let (&head, octets) = message
             .split_first_chunk::<HEAD>()
             .ok_or(DropReason::IcmpLength)?;
-        if !Sum::default().add(message).is_right() {
+        if !pseudo(ip.source, ip.destination, message.len())
+            .add(message)
+            .is_right()
+        {
             return Err(DropReason::IcmpChecksum);
+        }
+        if !ip.source.is_v4() {
+            return self.receive_v6(packet, ip, (head, octets), reply, own);
         }
         match head {
             [ECHO_REQUEST, 0, ..] if !ip.is_unicast => Err(DropReason::IcmpBroadcast),
@@ -182,6 +207,34 @@ impl Icmp {
         }
     }
 
+    /// The same of ICMPv6, whose checksum is right. Neighbour discovery has taken its messages before.
+    fn receive_v6<T: TxToken>(
+        &mut self,
+        packet: &Packet<'_>,
+        ip: &IpPacket,
+        (head, octets): ([u8; HEAD], &[u8]),
+        reply: T,
+        own: &Interface,
+    ) -> Result<Option<TooBig>, DropReason> {
+        match head {
+            // Requests to a group are answered, too (RFC 4443 §4.2), but not those of nobody.
+            [ECHO_REQUEST_V6, 0, ..] if ip.source == Ip::UNSPECIFIED => Err(DropReason::IpSource),
+            [ECHO_REQUEST_V6, 0, _, _, a, b, c, d] => {
+                let head = [ECHO_REPLY_V6, 0, 0, 0, a, b, c, d];
+                self.answer(packet, ip, head, octets, Some(reply), own)?;
+                self.counters.echoes += 1;
+                Ok(None)
+            }
+            [TOO_BIG_V6, _, _, _, mtu @ ..] => {
+                let mtu = u32::from_be_bytes(mtu).min(u16::MAX.into()) as u16;
+                let too_big = TooBig::parse_v6(octets, mtu, own);
+                too_big.map(Some).ok_or(DropReason::IcmpError)
+            }
+            [kind, ..] if kind < INFORMATIONAL_V6 => Err(DropReason::IcmpError),
+            _ => Err(DropReason::IcmpType),
+        }
+    }
+
     /// Answers a packet, at once if that is possible. `head`: the ICMP header with 0 for the checksum.
     fn answer<T: TxToken>(
         &mut self,
@@ -192,11 +245,14 @@ impl Icmp {
         reply: Option<T>,
         own: &Interface,
     ) -> Result<(), DropReason> {
-        let checksum = Sum::default().add(&head).add(octets).checksum();
+        let checksum = pseudo(own.address_of(ip.local), ip.source, HEAD + octets.len())
+            .add(&head)
+            .add(octets);
+        let checksum = checksum.checksum();
         head[2..4].copy_from_slice(&checksum.to_be_bytes());
         let (to, local, station) = (ip.source, ip.local, packet.headers.station);
         if let Some(token) = reply
-            && HEAD + octets.len() <= self.payload_max
+            && Outbound::fits(&to, octets.len(), self.packet_max)
         {
             let answer = outbound((to, local), station, head, octets);
             // The token fills in the checksum of the IPv4 header.
@@ -255,8 +311,16 @@ impl Icmp {
         let progress = waiting
             .progress
             .get_or_insert_with(|| self.identifications.begin());
-        // A short answer has only one fragment.
-        if answer.send_fragment(token, own, software, progress, self.payload_max)
+        // A short answer leaves whole. Of IPv4, that is a datagram of one fragment.
+        if Outbound::fits(&waiting.to, waiting.octets.len(), self.packet_max) && !waiting.to.is_v4()
+        {
+            answer.send(token, own, software, 0);
+            if let Some(sent) = self.waiting.pop_front() {
+                self.waiting_octets -= sent.octets.len();
+            }
+            return true;
+        }
+        if answer.send_fragment(token, own, software, progress, self.packet_max)
             && let Some(sent) = self.waiting.pop_front()
         {
             self.waiting_octets -= sent.octets.len();
@@ -275,9 +339,21 @@ fn outbound(
         to,
         local,
         station,
-        protocol: protocol::ICMP,
+        protocol: match to.is_v4() {
+            true => protocol::ICMP,
+            false => protocol::ICMPV6,
+        },
         head,
         octets,
+    }
+}
+
+/// The sum that the checksum of `len` octets of ICMP begins with: ICMPv6 has a pseudo header (RFC 4443
+/// §2.3).
+pub(crate) fn pseudo(from: Ip, to: Ip, len: usize) -> Sum {
+    match to.is_v4() {
+        true => Sum::default(),
+        false => Sum::default().pseudo_ip(from, to, protocol::ICMPV6, len),
     }
 }
 
@@ -290,8 +366,13 @@ fn may_be_told(packet: &Packet<'_>, ip: &IpPacket) -> bool {
         _ => true,
     };
     let kind = packet.payload(ip).first();
-    let is_error = ip.protocol == protocol::ICMP && kind.is_none_or(|&kind| is_error(kind));
-    ip.is_unicast && is_first && !is_error
+    let is_error = match ip.protocol {
+        protocol::ICMP => kind.is_none_or(|&kind| is_error(kind)),
+        // Redirects, too (RFC 4443 §2.4 (e)).
+        protocol::ICMPV6 => kind.is_none_or(|&kind| kind < INFORMATIONAL_V6 || kind == REDIRECT_V6),
+        _ => false,
+    };
+    ip.is_unicast && is_first && !is_error && ip.source != Ip::UNSPECIFIED
 }
 
 /// Whether an ICMP message of this type is an error message.

@@ -1,15 +1,20 @@
-//! IPv4 datagrams of UDP and ICMP, which are sent without smoltcp: in one frame, or in fragments (RFC
-//! 791 §3.2).
+//! Datagrams of UDP and ICMP, which are sent without smoltcp: in one frame, or in fragments (RFC 791
+//! §3.2, RFC 8200 §4.5).
 
 use crate::ip::interface::{Interface, Local};
 use crate::link::checksum::Sum;
-use crate::link::ethernet::{self, ETHERNET, Station};
+use crate::link::ethernet::{self, ETHERNET, IPV6_HEADER, Station};
 use crate::phy::{ChecksumCapabilities, Ipv4Packet, TxToken};
 use abi::socket::Ip;
 use core::net::Ipv4Addr;
 
 /// Octets of an IPv4 header without options.
 pub(crate) const IPV4: usize = 20;
+/// Octets of an IPv6 fragment header, and its number as a next header (RFC 8200 §4.5).
+const FRAGMENT_HEADER: usize = 8;
+const FRAGMENT: u8 = 44;
+/// Octets of the longest headers of a frame of IPv6.
+const HEADERS_V6: usize = ETHERNET + IPV6_HEADER + FRAGMENT_HEADER;
 /// Octets of a UDP or ICMP header, which have the same length.
 pub(crate) const HEAD: usize = 8;
 /// The most octets of data after both headers of a datagram.
@@ -79,6 +84,53 @@ impl Outbound<'_> {
         headers
     }
 
+    /// The same of IPv6, with a fragment header if the datagram leaves in fragments (RFC 8200 §3, §4.5),
+    /// and how many octets they are.
+    #[inline(never)]
+    fn headers_v6(
+        &self,
+        own: &Interface,
+        len: usize,
+        fragment: Option<Progress>,
+    ) -> ([u8; HEADERS_V6], usize) {
+        let mut headers = [0; HEADERS_V6];
+        let extension = if fragment.is_some() {
+            FRAGMENT_HEADER
+        } else {
+            0
+        };
+        let next = match fragment {
+            Some(_) => FRAGMENT,
+            None => self.protocol,
+        };
+        headers[..ETHERNET].copy_from_slice(&own.station.header(self.station, ethernet::IPV6));
+        let ip = &mut headers[ETHERNET..];
+        ip[0] = 6 << 4;
+        ip[4..6].copy_from_slice(&((extension + len) as u16).to_be_bytes());
+        (ip[6], ip[7]) = (next, 64);
+        ip[8..24].copy_from_slice(&own.address_of(self.local).0);
+        ip[24..IPV6_HEADER].copy_from_slice(&self.to.0);
+        if let Some(progress) = fragment {
+            let has_more = progress.sent + len < self.len();
+            let part = progress.sent as u16 | u16::from(has_more);
+            ip[IPV6_HEADER] = self.protocol;
+            ip[IPV6_HEADER + 2..IPV6_HEADER + 4].copy_from_slice(&part.to_be_bytes());
+            let identification = u32::from(progress.identification);
+            ip[IPV6_HEADER + 4..].copy_from_slice(&identification.to_be_bytes());
+        }
+        (headers, ETHERNET + IPV6_HEADER + extension)
+    }
+
+    /// Whether it fits a frame in which there is room for `packet_max` octets behind the Ethernet header.
+    #[inline]
+    pub fn fits(to: &Ip, len: usize, packet_max: usize) -> bool {
+        let header = match to.is_v4() {
+            true => IPV4,
+            false => IPV6_HEADER,
+        };
+        header + HEAD + len <= packet_max
+    }
+
     /// Sends the datagram in one frame.
     #[inline]
     pub fn send(
@@ -88,6 +140,12 @@ impl Outbound<'_> {
         software: &ChecksumCapabilities,
         identification: u16,
     ) {
+        if !self.to.is_v4() {
+            let (headers, len) = self.headers_v6(own, self.len(), None);
+            return token.consume(len + self.len(), |frame| {
+                fill(frame, [&headers[..len], &self.head, self.octets]);
+            });
+        }
         let sent = 0;
         let whole = Progress {
             identification,
@@ -99,27 +157,45 @@ impl Outbound<'_> {
         });
     }
 
-    /// Sends the next fragment, with at most `max` octets after the IPv4 header. Returns whether it was
-    /// the last.
+    /// Sends the next fragment, with at most `packet_max` octets behind the Ethernet header. Returns
+    /// whether it was the last.
     pub fn send_fragment(
         &self,
         token: impl TxToken,
         own: &Interface,
         software: &ChecksumCapabilities,
         progress: &mut Progress,
-        max: usize,
+        packet_max: usize,
     ) -> bool {
+        let is_v4 = self.to.is_v4();
+        let headers_len = if is_v4 {
+            IPV4
+        } else {
+            IPV6_HEADER + FRAGMENT_HEADER
+        };
+        let max = packet_max.saturating_sub(headers_len);
         let offset = progress.sent;
         let left = self.len().saturating_sub(offset);
-        // All but the last have a multiple of 8 octets (RFC 791 §3.1).
+        // All but the last have a multiple of 8 octets (RFC 791 §3.1, RFC 8200 §4.5).
         let len = if left <= max { left } else { max & !7 };
-        let headers = self.headers(own, software, len, *progress);
         let head = if offset == 0 { &self.head[..] } else { &[] };
         let start = offset.saturating_sub(HEAD);
         let octets = self.octets.get(start..start + len - head.len());
-        token.consume(ETHERNET + IPV4 + len, |frame| {
-            fill(frame, [&headers, head, octets.unwrap_or_default()]);
-        });
+        let octets = octets.unwrap_or_default();
+        match is_v4 {
+            true => {
+                let headers = self.headers(own, software, len, *progress);
+                token.consume(ETHERNET + IPV4 + len, |frame| {
+                    fill(frame, [&headers, head, octets]);
+                });
+            }
+            false => {
+                let (headers, headers_len) = self.headers_v6(own, len, Some(*progress));
+                token.consume(headers_len + len, |frame| {
+                    fill(frame, [&headers[..headers_len], head, octets]);
+                });
+            }
+        }
         progress.sent = offset + len;
         len == left
     }

@@ -79,3 +79,27 @@ pub(crate) fn parse(frame: &[u8]) -> Option<Frame<'_>> {
         packet,
     })
 }
+
+/// The station address of a multicast address (RFC 1112 §6.4, RFC 2464 §7) or a broadcast address.
+pub(crate) fn group(address: Ip) -> Station {
+    let [.., a, b, c, d] = address.0;
+    match address.as_v4() {
+        Some(v4) if v4.is_multicast() => Station([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
+        Some(_) => Station::BROADCAST,
+        None => Station([0x33, 0x33, a, b, c, d]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn groups_have_station_addresses() {
+        let group = |a, b, c, d| group(Ip::v4(Ipv4Addr::new(a, b, c, d))).0;
+        assert_eq!(group(224, 128, 2, 3), [1, 0, 0x5e, 0, 2, 3]);
+        assert_eq!(group(255, 255, 255, 255), [0xff; 6]);
+        assert_eq!(group(10, 0, 2, 255), [0xff; 6]);
+    }
+}

@@ -45,12 +45,16 @@ const MAY_DIFFER: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, PSH, 0, 0]);
 /// The segment in a packet, if others can be joined to it: it only carries data, and its IPv4 header has
 /// no options.
 pub(crate) fn joinable(packet: &Packet<'_>) -> Option<Segment> {
-    match packet.headers.content {
+    match &packet.headers.content {
         Content::Ip(IpPacket {
-            start: TCP,
+            start,
+            source,
             payload: Payload::Segment(segment),
             ..
-        }) => Some(segment).filter(|segment| segment.is_plain && segment.len > 0),
+        }) => {
+            let is_bare = *start == TCP || (*start == TCP_V6 && !source.is_v4());
+            (is_bare && segment.is_plain && segment.len > 0).then_some(*segment)
+        }
         _ => None,
     }
 }

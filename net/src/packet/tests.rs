@@ -268,11 +268,12 @@ fn a_header_that_cannot_be_is_told_from_one_that_was_cut_off() {
 }
 
 #[test]
-fn an_ipv6_packet_is_recognized_and_not_served() {
+fn an_ipv6_packet_for_nobody_is_dropped() {
     let mut packet = [0; 40 + 20];
     (packet[0], packet[5]) = (0x60, 20);
+    packet[8] = 0x20;
     let dropped = |packet: &[u8]| dropped(&ethernet(EthernetProtocol::Ipv6, packet));
-    assert_eq!(dropped(&packet), Some(DropReason::IpVersion));
+    assert_eq!(dropped(&packet), Some(DropReason::IpDestination));
     for len in 0..packet.len() {
         assert_eq!(
             dropped(&packet[..len]),

@@ -25,21 +25,23 @@ use crate::ip::fragments::Fragments;
 use crate::ip::icmp::{Icmp, IcmpCounters};
 use crate::ip::interface::{Interface, Local};
 use crate::ip::neighbors::{NeighborCounters, Neighbors};
+use crate::ip::v6::{V6, V6Counters};
 use crate::link::{Link, ethernet};
 use crate::memory::Memory;
 use crate::names::Change;
-use crate::phy::{Device, LookAhead, instant};
+use crate::phy::{Device, LookAhead, TxToken, instant};
 use crate::secret::Purpose;
 use crate::tcp::device::Arriving;
 use crate::tcp::early_syns::EarlySyns;
 use crate::tcp::emit::{self, FROM_PEER};
-use crate::tcp::engine::{Engine, RETRY_NS};
+use crate::tcp::engine::{Engines, RETRY_NS};
 use crate::tcp::{Context, Tcp, TcpCounters, Turn};
 use crate::udp::{self, Udp, UdpCounters};
 use crate::verdict::Verdicts;
 use abi::nic::MacAddress;
 use abi::socket::Ip;
 use abi::{Error, Result};
+use alloc::vec::Vec;
 
 /// The most frames that are received in one poll.
 const RECEIVE_BUDGET: usize = 128;
@@ -55,9 +57,9 @@ const ASK_BUDGET: usize = 32;
 const RETRY_FULL_NS: u64 = 50_000_000;
 
 /// The state and the counters of the stack.
-#[derive(Clone, Copy)]
 pub(crate) struct Figures {
     pub network: Option<Network>,
+    pub addresses_v6: Vec<Ip>,
     pub frames_received: u64,
     pub frames_joined: u64,
     pub verdicts: Verdicts,
@@ -75,6 +77,7 @@ pub(crate) struct Figures {
     pub arp: ArpCounters,
     pub asking: NeighborCounters,
     pub icmp: IcmpCounters,
+    pub ipv6: V6Counters,
     pub tcp: TcpCounters,
     pub udp: UdpCounters,
 }
@@ -85,7 +88,7 @@ pub(crate) struct Stack<D: Device> {
     /// Our station and our current address.
     own: Interface,
     link: Link<D>,
-    engine: Engine,
+    engines: Engines,
     fragments: Fragments,
     early_syns: EarlySyns,
     /// Calls that need no other part of the stack are made on these two directly.
@@ -93,6 +96,8 @@ pub(crate) struct Stack<D: Device> {
     pub udp: Udp,
     arp: Arp,
     icmp: Icmp,
+    /// The control plane of IPv6, if we speak it.
+    v6: Option<V6>,
     neighbors: Neighbors,
     memory: Memory,
     frames_received: u64,
@@ -110,21 +115,26 @@ impl<D: Device> Stack<D> {
         D: LookAhead,
     {
         let mut link = Link::new(device);
-        let own = Interface::new(&config);
-        let engine = Engine::new(&own, &mut link, now);
+        let mut own = Interface::new(&config);
+        let mut v6 = config.ipv6.then(|| V6::new(&own, &config.secret, now));
+        if let Some(v6) = &mut v6 {
+            v6.apply(&mut own);
+        }
+        let engines = Engines::new(&own, &mut link, now);
         let key = |purpose| config.secret.key(purpose);
         let (frame_max, mss) = (link.frame_max, link.mss);
         Stack {
             config,
             own,
             link,
-            engine,
+            engines,
             fragments: Fragments::default(),
             early_syns: EarlySyns::new(now.saturating_add(nanoseconds(config.timers.opening))),
             tcp: Tcp::new(config.limits, config.timers, mss, &config.secret),
             udp: Udp::new(config.limits, frame_max, key(Purpose::UdpIdentification)),
             arp: Arp::default(),
             icmp: Icmp::new(frame_max, &config.secret),
+            v6,
             neighbors: Neighbors::new(&config.limits, key(Purpose::Tables)),
             memory: Memory::new(config.limits.memory),
             frames_received: 0,
@@ -167,17 +177,50 @@ impl<D: Device> Stack<D> {
         if self.own.network() == network {
             return;
         }
-        self.tcp.reset_all(now, &mut self.memory);
-        // The RSTs are sent now, with the old address, or never.
-        self.link.full = false;
-        while !self.link.full && self.stream_turn(now) {}
-        self.tcp.forget_all(&mut self.memory);
+        self.address_goes(Local::IPV4, now);
         self.udp.drop_waiting();
         self.icmp.drop_waiting();
         self.fragments.drop_all();
         self.neighbors.drop_all();
         self.own.set_network(network);
-        self.engine.set_address(&self.own);
+        self.engines.set_address(&self.own);
+    }
+
+    /// Ends the connections of one of our addresses, since it goes. Their RSTs are sent now, with the old
+    /// address, or never.
+    fn address_goes(&mut self, local: Local, now: u64) {
+        self.tcp.reset_all(local, now, &mut self.memory);
+        self.link.full = false;
+        while !self.link.full && self.stream_turn(now) {}
+        self.tcp.forget_all(local, &mut self.memory);
+    }
+
+    /// Does what is due of IPv6's control plane: addresses and routes change, and frames are sent.
+    #[cold]
+    fn control_v6(&mut self, now: u64) {
+        for _ in 0..ASK_BUDGET {
+            let Some(v6) = &mut self.v6 else {
+                return;
+            };
+            v6.expire(now);
+            while let Some(local) = self.v6.as_mut().and_then(V6::take_gone) {
+                self.address_goes(local, now);
+            }
+            let Some(v6) = &mut self.v6 else {
+                return;
+            };
+            if v6.apply(&mut self.own) {
+                self.engines.set_address(&self.own);
+            }
+            let Some((token, _)) = self.link.transmit_bare(now) else {
+                return;
+            };
+            match v6.next(&self.own, now) {
+                Some(frame) => token.consume(frame.len(), |place| place.copy_from_slice(&frame)),
+                None if v6.due_at() > now => return,
+                None => {}
+            }
+        }
     }
 
     #[cold]
@@ -189,7 +232,7 @@ impl<D: Device> Stack<D> {
             verdicts: self.verdicts,
             reassembly_failed: self.fragments.failed,
             reassembly_timeouts: self.fragments.timeouts,
-            socket_looks: self.engine.looks,
+            socket_looks: self.engines.looks(),
             connections: self.tcp.connections(),
             half_open: self.tcp.half_open(),
             orphans: self.tcp.orphans(),
@@ -201,6 +244,8 @@ impl<D: Device> Stack<D> {
             arp: self.arp.counters,
             asking: self.neighbors.counters,
             icmp: self.icmp.counters,
+            ipv6: self.v6.as_ref().map(|v6| v6.counters).unwrap_or_default(),
+            addresses_v6: self.own.v6().map(|(_, address)| address).collect(),
             tcp: self.tcp.counters,
             udp: self.udp.counters,
         }
@@ -251,6 +296,9 @@ impl<D: Device> Stack<D> {
     /// sent now.
     pub fn transmit(&mut self, now: u64) -> bool {
         self.link.full = false;
+        if self.v6.as_ref().is_some_and(|v6| v6.due_at() <= now) {
+            self.control_v6(now);
+        }
         self.ask_neighbors(now);
         self.answer_half_open(now);
         self.udp.expire(now, &mut self.memory);
@@ -293,10 +341,11 @@ impl<D: Device> Stack<D> {
     }
 
     fn stream_turn(&mut self, now: u64) -> bool {
-        let (engine, link, own) = (&mut self.engine, &mut self.link, &self.own);
+        let (engines, link, own) = (&mut self.engines, &mut self.link, &self.own);
         let (neighbors, us) = (&mut self.neighbors, own.station);
         let turn = |turn: Turn<'_>| {
             let (tuple, (set, sequence)) = (turn.tuple, turn.parts);
+            let engine = engines.of(&tuple.peer.ip);
             if let Some(substitute) = turn.window_update {
                 let mut place = [0; FROM_PEER];
                 let arriving = Arriving {
@@ -381,8 +430,13 @@ impl<D: Device> Stack<D> {
             let Some(token) = self.link.transmit(instant(now), None) else {
                 return;
             };
-            if let Some(address) = address.as_v4() {
-                ArpPacket::request(&self.own, address).send(token, station);
+            match address.as_v4() {
+                Some(v4) => ArpPacket::request(&self.own, v4).send(token, station),
+                None => {
+                    if let Some(frame) = V6::solicitation(&self.own, address, station) {
+                        token.consume(frame.len(), |place| place.copy_from_slice(&frame));
+                    }
+                }
             }
             self.neighbors.request_sent(address, now);
         }
@@ -399,7 +453,12 @@ impl<D: Device> Stack<D> {
         let fragments = self.fragments.deadline().map(|at| self.not_before(at));
         let early = self.early_syns.deadline().map(|at| self.not_before(at));
         let tcp = self.tcp.deadline().map(|at| self.not_before(at));
-        let ip = earlier(asking, fragments);
+        let v6 = self
+            .v6
+            .as_ref()
+            .map(V6::due_at)
+            .filter(|&at| at != u64::MAX);
+        let ip = earlier(earlier(asking, fragments), v6.map(|at| self.not_before(at)));
         earlier(earlier(at_once, ip), earlier(early, tcp))
     }
 
@@ -424,7 +483,7 @@ impl<D: Device> Stack<D> {
     /// Panics if a socket that has something to do is not in the schedule, or if tables disagree.
     #[cfg(test)]
     pub fn audit(&mut self, now: u64) {
-        self.tcp.audit(&mut self.engine, now);
+        self.tcp.audit(&mut self.engines, now);
         self.udp.audit(&self.neighbors, now);
     }
 

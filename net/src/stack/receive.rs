@@ -2,11 +2,12 @@
 
 use crate::ip::arp::Arp;
 use crate::ip::fragments::Fragments;
-use crate::ip::icmp::{Icmp, Report};
+use crate::ip::icmp::{self, Icmp, Report};
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
 use crate::ip::protocol;
-use crate::link::ethernet::{self, Station};
+use crate::ip::v6::{V6, ndp};
+use crate::link::ethernet::{self, ETHERNET, IPV6_HEADER, Station};
 use crate::link::joining::{self, FRAME_MAX, Run};
 use crate::link::{Link, LinkToken};
 use crate::memory::Memory;
@@ -18,7 +19,7 @@ use crate::tcp::arrives::Substitute;
 use crate::tcp::device::Arriving;
 use crate::tcp::early_syns::EarlySyns;
 use crate::tcp::emit::{self, FROM_PEER};
-use crate::tcp::engine::Engine;
+use crate::tcp::engine::Engines;
 use crate::tcp::{Context, Course, Tcp};
 use crate::udp::Udp;
 use crate::verdict::{DropReason, Verdict};
@@ -34,11 +35,12 @@ pub(crate) struct Receiver<'a> {
     own: &'a Interface,
     fragments: &'a mut Fragments,
     early_syns: &'a mut EarlySyns,
-    engine: &'a mut Engine,
+    engines: &'a mut Engines,
     tcp: &'a mut Tcp,
     udp: &'a mut Udp,
     arp: &'a mut Arp,
     icmp: &'a mut Icmp,
+    v6: &'a mut Option<V6>,
     neighbors: &'a mut Neighbors,
     memory: &'a mut Memory,
     now: u64,
@@ -139,11 +141,12 @@ impl<D: LookAhead> Stack<D> {
             own: &self.own,
             fragments: &mut self.fragments,
             early_syns: &mut self.early_syns,
-            engine: &mut self.engine,
+            engines: &mut self.engines,
             tcp: &mut self.tcp,
             udp: &mut self.udp,
             arp: &mut self.arp,
             icmp: &mut self.icmp,
+            v6: &mut self.v6,
             neighbors: &mut self.neighbors,
             memory: &mut self.memory,
             now,
@@ -224,7 +227,15 @@ impl Receiver<'_> {
         let station = packet.headers.station;
         match &ip.payload {
             Payload::Segment(segment) => {
-                let verdict = self.segment(segment, packet.datagram(ip), packet.frame, reply);
+                let (datagram, bare);
+                datagram = match ip.start == ETHERNET + IPV6_HEADER || ip.source.is_v4() {
+                    true => packet.datagram(ip),
+                    false => {
+                        bare = without_extensions(packet, ip);
+                        &bare
+                    }
+                };
+                let verdict = self.segment(segment, datagram, packet.frame, reply);
                 if verdict == Verdict::Delivered {
                     self.heard_from(ip.source, station, segment.ack.is_some());
                 }
@@ -253,15 +264,47 @@ impl Receiver<'_> {
         ip: &IpPacket,
         reply: T,
     ) -> Verdict {
-        if ip.protocol != protocol::ICMP {
+        let icmp = match ip.source.is_v4() {
+            true => protocol::ICMP,
+            false => protocol::ICMPV6,
+        };
+        if ip.protocol == protocol::NONE && !ip.source.is_v4() {
+            return Verdict::Delivered;
+        }
+        if ip.protocol != icmp {
             self.report(Report::ProtocolUnreachable, packet, ip, reply);
             return Verdict::Dropped(DropReason::IpProtocol);
+        }
+        let message = packet.payload(ip);
+        if !ip.source.is_v4() && message.first().is_some_and(|&kind| ndp::takes(kind)) {
+            return self.control_v6(packet, ip);
         }
         match self.icmp.receive(packet, ip, reply, self.own) {
             Ok(Some(too_big)) if !self.tcp.too_big(&too_big, self.now) => {
                 Verdict::Dropped(DropReason::IcmpError)
             }
             Ok(_) => Verdict::Delivered,
+            Err(reason) => Verdict::Dropped(reason),
+        }
+    }
+
+    /// Processes a message of neighbour discovery or MLD.
+    fn control_v6(&mut self, packet: &Packet<'_>, ip: &IpPacket) -> Verdict {
+        let message = packet.payload(ip);
+        let sum = icmp::pseudo(ip.source, ip.destination, message.len());
+        if !sum.add(message).is_right() {
+            return Verdict::Dropped(DropReason::IcmpChecksum);
+        }
+        let Some(v6) = self.v6 else {
+            return Verdict::Dropped(DropReason::IcmpType);
+        };
+        match v6.receive(packet, ip, (self.own, self.neighbors), self.now) {
+            Ok(resolved) => {
+                if let Some(neighbor) = resolved {
+                    self.tcp.neighbor_resolved(neighbor);
+                }
+                Verdict::Delivered
+            }
             Err(reason) => Verdict::Dropped(reason),
         }
     }
@@ -285,7 +328,7 @@ impl Receiver<'_> {
     fn note_neighbor(&mut self, host: Ip, station: Station, confirms: bool) {
         let (own, now) = (self.own, self.now);
         if !own.contains(host) {
-            if let Some(router) = own.gateway()
+            if let Some(router) = own.router_for(host)
                 && !self.neighbors.is_no_news(router, station, confirms, now)
             {
                 self.neighbors.forwarded(router, station, confirms, now);
@@ -429,7 +472,8 @@ impl Receiver<'_> {
                 .header(segment.station, ethernet::ethertype(&segment.tuple.peer.ip)),
             reply,
         };
-        self.engine.ingress(arriving, self.tcp.parts(id), self.now);
+        let engine = self.engines.of(&segment.tuple.peer.ip);
+        engine.ingress(arriving, self.tcp.parts(id), self.now);
     }
 
     /// Notes what has become of a connection, and sends the acknowledgment that it has no socket for.
@@ -473,4 +517,17 @@ impl Receiver<'_> {
         }
         true
     }
+}
+
+/// An IPv6 packet without its extension headers: smoltcp knows only some of them.
+#[cold]
+fn without_extensions(packet: &Packet<'_>, ip: &IpPacket) -> Vec<u8> {
+    let carried = packet.payload(ip);
+    let header = packet.frame.get(ETHERNET..ETHERNET + IPV6_HEADER);
+    let mut datagram = [header.unwrap_or_default(), carried].concat();
+    if let Some(fixed) = datagram.first_chunk_mut::<IPV6_HEADER>() {
+        fixed[4..6].copy_from_slice(&(carried.len() as u16).to_be_bytes());
+        fixed[6] = ip.protocol;
+    }
+    datagram
 }

@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use crate::names::ConnectionId;
-use crate::tcp::engine::{Engine, RETRY_NEIGHBOR_NS};
+use crate::tcp::engine::{Engines, RETRY_NEIGHBOR_NS};
 use crate::tcp::schedule::WaitsFor;
 use crate::tcp::{Connection, Holder, Role, Tcp};
 use alloc::collections::BTreeMap;
@@ -24,7 +24,7 @@ impl Tcp {
         dormant.count()
     }
 
-    pub fn audit(&mut self, engine: &mut Engine, now: u64) {
+    pub fn audit(&mut self, engines: &mut Engines, now: u64) {
         let mut ports: BTreeMap<u16, usize> = BTreeMap::new();
         let (mut orphans, mut dying, mut waiting) = (0, 0, 0);
         let mut used: BTreeMap<u16, usize> = BTreeMap::new();
@@ -67,7 +67,10 @@ impl Tcp {
                 );
                 continue;
             };
-            match engine.waits_for(sole.set(), now) {
+            match engines
+                .of(&connection.tuple.peer.ip)
+                .waits_for(sole.set(), now)
+            {
                 WaitsFor::Time(at) => assert!(looks_at <= at, "{id:?}: {looks_at}, not {at}"),
                 WaitsFor::Turn if self.schedule.waits(slot) => {
                     assert!(looks_at <= now + RETRY_NEIGHBOR_NS, "{id:?}: {looks_at}");

@@ -2,6 +2,7 @@
 //! the lists that a connection is in because of its role.
 
 use crate::deadlines::nanoseconds;
+use crate::ip::interface::Local;
 use crate::memory::Memory;
 use crate::names::ConnectionId;
 use crate::tcp::dormant::KeepAlive;
@@ -119,14 +120,14 @@ impl Tcp {
         self.enter(dying, now);
     }
 
-    /// Ends all connections, since our address changes. Those that were established are reset. RSTs
-    /// that cannot be sent before [`Tcp::forget_all`] are never sent.
+    /// Ends all connections of one of our addresses, since it goes. Those that were established are reset.
+    /// RSTs that cannot be sent before [`Tcp::forget_all`] are never sent.
     #[cold]
-    pub fn reset_all(&mut self, now: u64, memory: &mut Memory) {
+    pub fn reset_all(&mut self, local: Local, now: u64, memory: &mut Memory) {
         let all = self
             .slots
             .iter()
-            .filter(|(_, connection)| !connection.detached);
+            .filter(|(_, connection)| !connection.detached && connection.tuple.local == local);
         let all: Vec<(usize, bool, Role)> =
             all.map(|(slot, c)| (slot, c.established, c.role)).collect();
         for (slot, established, role) in all {
@@ -139,14 +140,22 @@ impl Tcp {
         }
     }
 
-    /// Forgets everything that no program holds.
+    /// Forgets everything of one of our addresses that no program holds.
     #[cold]
-    pub fn forget_all(&mut self, memory: &mut Memory) {
-        while let Some((_, slot)) = self.dying.first() {
+    pub fn forget_all(&mut self, local: Local, memory: &mut Memory) {
+        let ours = self
+            .slots
+            .iter()
+            .filter(|(_, connection)| connection.tuple.local == local);
+        let dying: Vec<usize> = ours
+            .map(|(slot, _)| slot)
+            .filter(|&slot| self.dying.get(slot).is_some())
+            .collect();
+        for slot in dying {
             self.remove(ConnectionId(slot), memory);
         }
-        self.forget_all_half_open();
-        self.time_wait.clear();
+        self.forget_all_half_open(local);
+        self.time_wait.clear(local);
     }
 
     /// Ends a connection with a RST, if it is not over already. Its program can use it no more.

@@ -5,7 +5,7 @@
 //! card sends from. A reply goes to the station that the received frame came from. What a connection
 //! sends goes to the station of its next hop ([`crate::ip::neighbors`]).
 
-use crate::link::ethernet::{ETHERNET, Header};
+use crate::link::ethernet::{ETHERNET, Header, IPV6_HEADER};
 use crate::link::{Link, LinkToken};
 use crate::tcp::sequence::SequenceVariables;
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
@@ -14,6 +14,8 @@ use smoltcp::time::Instant;
 /// The card, for smoltcp to send a segment of one connection.
 pub(crate) struct Sending<'p, D> {
     pub link: &'p mut Link<D>,
+    /// Whether the capabilities are those for IPv6, which smoltcp asks for when its interface is made.
+    pub is_v6: bool,
     /// The variables of the connection whose turn it is.
     pub sequence: Option<&'p mut SequenceVariables>,
     /// The Ethernet header of the frames. If the next hop's station is not known, there is none, and
@@ -43,7 +45,11 @@ impl<D: Device> Device for Sending<'_, D> {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        self.link.capabilities()
+        let mut capabilities = self.link.capabilities();
+        if self.is_v6 {
+            capabilities.max_transmission_unit = IPV6_HEADER + usize::from(u16::MAX);
+        }
+        capabilities
     }
 }
 

@@ -9,10 +9,11 @@ use crate::phy::instant;
 use crate::tcp::device::{Arriving, Receiving, Sending};
 use crate::tcp::schedule::WaitsFor;
 use crate::tcp::sequence::SequenceVariables;
+use abi::socket::Ip;
 use alloc::boxed::Box;
 use smoltcp::iface::{self, PollResult, SocketSet};
 use smoltcp::phy::{Device, TxToken};
-use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 
 /// How soon a socket is looked at again that wants to send at once but could not just now.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
@@ -23,6 +24,46 @@ pub(crate) const RETRY_NEIGHBOR_NS: u64 = 1_000_000_000;
 /// A connection as smoltcp takes it: the set with its socket, and its sequence variables.
 pub(crate) type SocketParts<'a> = (&'a mut SocketSet<'static>, &'a mut SequenceVariables);
 
+/// The interfaces of both families.
+///
+/// They differ in the MTU that smoltcp is told. It sends no IPv6 packet that is longer, not even one that
+/// is to be cut (0.14.0, `dispatch_ip`; of IPv4 it does). So that of IPv6 is the longest there is. The
+/// segments are as short as the peer's MSS all the same, and as [`crate::link`] cuts them.
+pub(crate) struct Engines {
+    v4: Engine,
+    v6: Engine,
+}
+
+impl Engines {
+    pub fn new<D: Device>(own: &Interface, link: &mut Link<D>, now: u64) -> Self {
+        Engines {
+            v4: Engine::new(own, link, false, now),
+            v6: Engine::new(own, link, true, now),
+        }
+    }
+
+    /// The interface for connections to this host.
+    #[inline]
+    pub fn of(&mut self, host: &Ip) -> &mut Engine {
+        match host.is_v4() {
+            true => &mut self.v4,
+            false => &mut self.v6,
+        }
+    }
+
+    /// How often smoltcp was given a socket to look at.
+    pub fn looks(&self) -> u64 {
+        self.v4.looks + self.v6.looks
+    }
+
+    /// Tells smoltcp that our addresses have changed.
+    #[cold]
+    pub fn set_address(&mut self, own: &Interface) {
+        set_address(&mut self.v4.interface, own);
+        set_address(&mut self.v6.interface, own);
+    }
+}
+
 /// smoltcp's interface.
 pub(crate) struct Engine {
     /// Boxed, since it is large and would otherwise be moved over a small stack.
@@ -32,11 +73,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub fn new<D: Device>(own: &Interface, link: &mut Link<D>, now: u64) -> Self {
+    fn new<D: Device>(own: &Interface, link: &mut Link<D>, is_v6: bool, now: u64) -> Self {
         // The random seed stays 0: connections that need random numbers begin in `opening`.
         let settings = iface::Config::new(HardwareAddress::Ip);
         let mut card = Sending {
             link,
+            is_v6,
             sequence: None,
             header: None,
         };
@@ -46,12 +88,6 @@ impl Engine {
             interface,
             looks: 0,
         }
-    }
-
-    /// Tells smoltcp that our address has changed.
-    #[cold]
-    pub fn set_address(&mut self, own: &Interface) {
-        set_address(&mut self.interface, own);
     }
 
     /// Processes a datagram for a socket. If the socket is gone, nothing happens.
@@ -93,6 +129,7 @@ impl Engine {
         let (sequence, header) = (Some(sequence), header());
         let mut sending = Sending {
             link,
+            is_v6: false,
             sequence,
             header,
         };
@@ -123,14 +160,18 @@ impl Engine {
     }
 }
 
-/// Gives an interface our address.
+/// Gives an interface our addresses.
 pub(crate) fn set_address(interface: &mut iface::Interface, own: &Interface) {
     interface.update_ip_addrs(|addresses| {
         addresses.clear();
         if let Some(network) = own.network() {
-            // The list is empty, so that the address has room in it.
             let cidr = Ipv4Cidr::new(network.address, network.prefix_len);
             let _ = addresses.push(IpCidr::Ipv4(cidr));
+        }
+        // There is room for all of them ([`crate::ip::interface::ADDRESSES`]).
+        for (_, address) in own.v6() {
+            let cidr = Ipv6Cidr::new(address.0.into(), 128);
+            let _ = addresses.push(IpCidr::Ipv6(cidr));
         }
     });
 }

@@ -10,9 +10,10 @@
 //! the peer must repeat its SYN itself, and its windows cannot be scaled.
 
 use crate::deadlines::{Deadlines, nanoseconds};
+use crate::ip::interface::Local;
 use crate::link::ethernet::Station;
 use crate::memory::{Memory, RECEIVE_MAX};
-use crate::names::ConnectionId;
+use crate::names::{ConnectionId, Tuple};
 use crate::packet::Segment;
 use crate::tcp::arrives::{Arrival, arrives, is_expected};
 use crate::tcp::handshake::{Acknowledgment, Handshake, Offer, SynAck};
@@ -21,6 +22,7 @@ use crate::tcp::opening::receive_syn;
 use crate::tcp::sequence::{Challenges, SequenceVariables};
 use crate::tcp::{Context, Course, Holder, Role, Tcp};
 use crate::verdict::{DropReason, Verdict};
+use alloc::vec::Vec;
 use slab::Slab;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::TcpSeqNumber;
@@ -80,10 +82,10 @@ impl Tcp {
     }
 
     /// The offer of our SYN to a peer that made this one.
-    fn offer(&self, peer: &Offer) -> Offer {
+    fn offer(&self, tuple: &Tuple, peer: &Offer) -> Offer {
         Offer {
             window: self.syn_window(),
-            mss: Some(self.link_mss as u16),
+            mss: Some(self.link_mss_to(&tuple.peer.ip) as u16),
             // Our windows are not scaled. But unless we send the option, too, the peer must not scale
             // its windows (RFC 7323 §2.2).
             shift: peer.shift.map(|_| 0),
@@ -176,7 +178,7 @@ impl Tcp {
             seq: handshake.iss + usize::from(half.is_refused),
             ack: handshake.irs + 1,
             is_reset: half.is_refused,
-            offer: self.offer(&handshake.offer),
+            offer: self.offer(&handshake.tuple, &handshake.offer),
         }
     }
 
@@ -229,10 +231,13 @@ impl Tcp {
         }
     }
 
-    /// Removes all entries.
+    /// Removes all entries of one of our addresses.
     #[cold]
-    pub(super) fn forget_all_half_open(&mut self) {
-        while let Some((_, slot)) = self.half_open.due.first() {
+    pub(super) fn forget_all_half_open(&mut self, local: Local) {
+        let slots = self.half_open.slots.iter();
+        let ours = slots.filter(|(_, half)| half.handshake.tuple.local == local);
+        let ours: Vec<usize> = ours.map(|(slot, _)| slot).collect();
+        for slot in ours {
             self.forget_half_open(slot);
         }
     }

@@ -39,6 +39,7 @@ use crate::counters::counters;
 use crate::deadlines::Deadlines;
 use crate::index::Index;
 use crate::ip::interface::Interface;
+use crate::link::ethernet::{IPV4_HEADER, IPV6_HEADER};
 use crate::memory::Memory;
 use crate::names::{Change, ConnectionId, Tuple};
 use crate::pace::Quota;
@@ -46,6 +47,7 @@ use crate::queue::Queue;
 use crate::secret::{Purpose, Secret};
 use crate::verdict::{DropReason, Verdict};
 use abi::Error;
+use abi::socket::Ip;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrives::Substitute;
 use dormant::KeepAlive;
@@ -330,6 +332,14 @@ impl Tcp {
         Some((connection.socket.as_mut()?.set(), &mut connection.sequence))
     }
 
+    /// Octets of data in the longest segment to this host that our link takes.
+    fn link_mss_to(&self, host: &Ip) -> usize {
+        match host.is_v4() {
+            true => self.link_mss,
+            false => self.link_mss - (IPV6_HEADER - IPV4_HEADER),
+        }
+    }
+
     fn insert(
         &mut self,
         tuple: Tuple,
@@ -339,7 +349,8 @@ impl Tcp {
         now: u64,
     ) -> ConnectionId {
         let path_mss = self.paths.mss(tuple.peer.ip, now);
-        let mss = path_mss.map_or(self.link_mss, |mss| self.link_mss.min(mss.into()));
+        let link_mss = self.link_mss_to(&tuple.peer.ip);
+        let mss = path_mss.map_or(link_mss, |mss| link_mss.min(mss.into()));
         let connection = Connection {
             tuple,
             sequence: SequenceVariables::new(socket.get().recv_capacity(), mss),

@@ -23,7 +23,7 @@ use smoltcp::iface;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IPV4_HEADER_LEN, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{HardwareAddress, IPV4_HEADER_LEN, IPV6_HEADER_LEN, TcpPacket, TcpSeqNumber};
 
 /// Puts a closed socket into SYN-RECEIVED, as if it had received the peer's SYN and sent its own at
 /// `since`; smoltcp measures the round-trip time from there. Nothing is sent. Returns `false` if
@@ -191,7 +191,11 @@ impl TxToken for LostToken<'_> {
         let mut place = [0; SYN_MAX];
         let datagram = &mut place[..len];
         let result = f(datagram);
-        let segment = datagram.get(IPV4_HEADER_LEN..).map(TcpPacket::new_checked);
+        let header = match datagram.first().map(|first| first >> 4) {
+            Some(6) => IPV6_HEADER_LEN,
+            _ => IPV4_HEADER_LEN,
+        };
+        let segment = datagram.get(header..).map(TcpPacket::new_checked);
         *self.0 = segment.and_then(|segment| Some(segment.ok()?.seq_number()));
         result
     }

@@ -13,19 +13,20 @@
 use crate::ip::interface::{Interface, Local};
 use crate::ip::outbound::IPV4;
 use crate::ip::protocol;
+use crate::link::ethernet::{IPV4_HEADER, IPV6_HEADER};
 use crate::names::Tuple;
 use abi::socket::{Address, Ip};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use smoltcp::wire::TcpSeqNumber;
+use smoltcp::wire::{TCP_HEADER_LEN, TcpSeqNumber};
 
 /// The most hosts whose path MTU is remembered. A new one pushes out the oldest.
 const PATHS_MAX: usize = 64;
 const LIFETIME_NS: u64 = 600_000_000_000;
-/// Octets of the IPv4 and TCP headers without options.
-pub(super) const HEADERS: u16 = 40;
 /// The MTU that every link must have at least, in octets (RFC 791 §3.2).
 const MTU_MIN: u16 = 68;
+/// The same of IPv6 (RFC 8200 §5).
+const MTU_MIN_V6: u16 = 1280;
 /// The MTUs that are common (RFC 1191 §7.1), for routers that do not tell theirs.
 const PLATEAUS: [u16; 11] = [
     65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, MTU_MIN,
@@ -71,6 +72,43 @@ impl TooBig {
             seq: TcpSeqNumber(i32::from_be_bytes(*tcp.last_chunk()?)),
             mtu,
         })
+    }
+}
+
+impl TooBig {
+    /// Parses the packet that an ICMPv6 message quotes (RFC 8201 §4, RFC 4443 §3.2). IPv6's least MTU is
+    /// 1280: a smaller one counts as that (§4), so that nobody can make segments tiny.
+    #[cold]
+    pub fn parse_v6(quoted: &[u8], mtu: u16, own: &Interface) -> Option<Self> {
+        let (ip, behind) = quoted.split_first_chunk::<IPV6_HEADER>()?;
+        let total = IPV6_HEADER as u16 + u16::from_be_bytes([ip[4], ip[5]]);
+        let (source, destination) = (&ip[8..24], *ip.last_chunk::<16>()?);
+        let local = own.find(Ip(source.try_into().ok()?))?;
+        let tcp = behind.first_chunk::<8>()?;
+        let [port, peer] = [0, 2].map(|at| u16::from_be_bytes([tcp[at], tcp[at + 1]]));
+        let mtu = mtu.max(MTU_MIN_V6);
+        let is_ours = ip[0] >> 4 == 6 && ip[6] == protocol::TCP && local != Local::IPV4;
+        (is_ours && mtu < total).then_some(TooBig {
+            tuple: Tuple {
+                port,
+                local,
+                peer: Address {
+                    ip: Ip(destination),
+                    port: peer,
+                },
+            },
+            seq: TcpSeqNumber(i32::from_be_bytes(*tcp.last_chunk()?)),
+            mtu,
+        })
+    }
+
+    /// Octets of data in a segment of this MTU, without TCP options.
+    pub fn mss(&self) -> u16 {
+        let ip = match self.tuple.peer.ip.is_v4() {
+            true => IPV4_HEADER,
+            false => IPV6_HEADER,
+        };
+        self.mtu - (ip + TCP_HEADER_LEN) as u16
     }
 }
 

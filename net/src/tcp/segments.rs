@@ -5,7 +5,7 @@ use crate::names::ConnectionId;
 use crate::packet::Segment;
 use crate::tcp::arrives::{Arrival, Substitute, arrives, is_expected};
 use crate::tcp::handshake::Acknowledgment;
-use crate::tcp::path_mtu::{self, TooBig};
+use crate::tcp::path_mtu::TooBig;
 use crate::tcp::sequence::Challenges;
 use crate::tcp::time_wait::Judgment;
 use crate::tcp::{Connection, Context, Course, Holder, Role, Tcp, TcpCounters, micros};
@@ -287,7 +287,7 @@ impl Tcp {
             return false;
         };
         let sequence = &mut connection.sequence;
-        let mss = told.mtu - path_mtu::HEADERS;
+        let mss = told.mss();
         let is_news = sequence.is_in_flight(told.seq) && mss < sequence.mss;
         if is_news {
             sequence.limit_mss(mss);

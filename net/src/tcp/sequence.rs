@@ -17,14 +17,15 @@
 //! - The window must be offered only when it has grown by a worthwhile step (§3.8.6.2.2), and its
 //!   right edge must never move left (§3.8.6).
 
-use crate::link::ethernet::ETHERNET;
+use crate::link::ethernet::{self, ETHERNET, IPV4_HEADER, IPV6_HEADER};
 use crate::pace::Pace;
 use crate::packet::{ACK, FIN, RST, SYN, Segment};
 use crate::tcp::handshake::{DEFAULT_MSS, Handshake, Offer};
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
 
-/// Where the fields are in a frame that smoltcp made. Its IPv4 headers have no options.
+/// Where the fields are in a frame of IPv4 that smoltcp made. Its IP headers have no options.
+const ETHERTYPE: Range<usize> = 12..14;
 const TCP: usize = ETHERNET + 20;
 const SEQUENCE: Range<usize> = TCP + 4..TCP + 8;
 const ACKNOWLEDGMENT: Range<usize> = TCP + 8..TCP + 12;
@@ -212,6 +213,11 @@ impl SequenceVariables {
     /// Updates the variables from a frame that smoltcp made, and corrects the frame. Its checksums
     /// are not filled in yet.
     pub fn note_sent(&mut self, frame: &mut [u8]) {
+        // IPv6's header is longer: all that follows is so much further behind.
+        let frame = match frame.get(ETHERTYPE) {
+            Some(kind) if *kind == ethernet::IPV6 => &mut frame[IPV6_HEADER - IPV4_HEADER..],
+            _ => frame,
+        };
         let Some(fixed) = frame.first_chunk_mut::<{ TCP + 20 }>() else {
             return;
         };
@@ -227,6 +233,11 @@ impl SequenceVariables {
         let window = u16::from_be_bytes([fixed[WINDOW.start], fixed[WINDOW.start + 1]]);
         let flags = fixed[FLAGS];
         if flags & SYN != 0 {
+            // smoltcp was told another MTU for IPv6 ([`crate::tcp::engine::Engines`]).
+            if let Some([2, 4, high, low]) = frame.get_mut(TCP + 20..TCP + 24) {
+                let mss = u16::from_be_bytes([*high, *low]).min(self.path_mss);
+                [*high, *low] = mss.to_be_bytes();
+            }
             return self.note_syn_sent(seq, (flags & ACK != 0).then_some(ack), window);
         }
         // The length comes from the frame: a segment that is still to be cut may be longer than an

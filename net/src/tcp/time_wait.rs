@@ -7,11 +7,13 @@
 
 use crate::deadlines::{Deadlines, nanoseconds};
 use crate::index::Index;
+use crate::ip::interface::Local;
 use crate::names::Tuple;
 use crate::packet::Segment;
 use crate::secret::Key;
 use crate::tcp::handshake::Acknowledgment;
 use crate::tcp::sequence::Challenges;
+use alloc::vec::Vec;
 use core::time::Duration;
 use slab::Slab;
 use smoltcp::wire::TcpSeqNumber;
@@ -109,9 +111,14 @@ impl TimeWait {
         }
     }
 
-    /// Removes all entries, since our address has changed.
-    pub fn clear(&mut self) {
-        while let Some((_, slot)) = self.expiries.first() {
+    /// Removes all entries of one of our addresses, since it has gone.
+    pub fn clear(&mut self, local: Local) {
+        let ours = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.tuple.local == local);
+        let ours: Vec<usize> = ours.map(|(slot, _)| slot).collect();
+        for slot in ours {
             self.remove(slot);
         }
     }

@@ -4,7 +4,7 @@ use super::world::*;
 use crate::Config;
 use crate::tests::arp::arp;
 use crate::tests::frames::{Segment, arp_reply, ethernet, fragments, ipv4, ping, segments, udp};
-use crate::tests::raw;
+use crate::tests::{raw, v6};
 use crate::verdict::DropReason;
 use abi::Pid;
 use smoltcp::wire::{EthernetProtocol, IpProtocol, Ipv4Packet, TcpControl};
@@ -66,10 +66,10 @@ fn frame_for(reason: DropReason, world: &mut World) -> Vec<u8> {
         OtherStation => flip(datagram, 5),
         SourceStation => flip(datagram, 6),
         EtherType => ethernet(EthernetProtocol::Unknown(0x88cc), &[0x60; 60]),
-        IpVersion => ethernet(
-            EthernetProtocol::Ipv6,
-            &[&[0x60, 0, 0, 0, 0, 20], &[0; 54][..]].concat(),
-        ),
+        IpExtension => v6::source_route(),
+        NdpInvalid => v6::from_too_far(),
+        NdpOther => v6::for_another(),
+        NdpConflict => v6::claim(),
         ArpFormat => flip(arp_reply(PEER_IP), 15),
         ArpSender => arp_reply([10, 0, 2, 255]),
         ArpOther => arp(1, HOST, [10, 0, 2, 99]).frame(),
@@ -265,9 +265,11 @@ fn each_reason_is_counted_by_one_frame_and_by_no_other() {
         if reason == DropReason::NoMemory {
             config.limits.memory = 256 << 10;
         }
+        config.ipv6 = true;
         let mut world = World::with(config);
         world.inject(&arp_reply(PEER_IP));
         world.frames();
+        world.pass(5 * SECOND);
         let frame = frame_for(reason, &mut world);
         let before = figures(&world);
         world.inject(&frame);

@@ -2,13 +2,14 @@
 
 use crate::ip::neighbors::Neighbors;
 use crate::ip::outbound::HEAD;
+use crate::link::ethernet::IPV4_HEADER;
 use crate::names::DatagramId;
 use crate::udp::{SLOTS, Udp};
 
 impl Udp {
     /// Whether a datagram of ordinary size would be taken.
     pub fn can_send(&self, id: DatagramId) -> bool {
-        let ordinary = self.payload_max.saturating_sub(HEAD);
+        let ordinary = self.packet_max.saturating_sub(IPV4_HEADER + HEAD);
         self.get(id).is_some_and(|port| {
             port.waiting.len() < SLOTS && port.waiting_octets + ordinary <= self.limits.udp_transmit
         })

@@ -5,7 +5,7 @@ use crate::ip::neighbors::Neighbors;
 use crate::ip::outbound::{HEAD, Outbound, Progress};
 use crate::ip::protocol;
 use crate::link::checksum::{Sum, of_udp};
-use crate::link::ethernet::Station;
+use crate::link::ethernet::{Station, group};
 use abi::socket::{Address, Ip};
 use alloc::vec::Vec;
 
@@ -65,29 +65,5 @@ impl Waiting {
             Some(hop) => neighbors.station(hop, now),
             None => Some(group(self.destination.to.ip)),
         }
-    }
-}
-
-/// The station address of a multicast address (RFC 1112 §6.4, RFC 2464 §7) or a broadcast address.
-pub(super) fn group(address: Ip) -> Station {
-    let [.., a, b, c, d] = address.0;
-    match address.as_v4() {
-        Some(v4) if v4.is_multicast() => Station([0x01, 0x00, 0x5e, b & 0x7f, c, d]),
-        Some(_) => Station::BROADCAST,
-        None => Station([0x33, 0x33, a, b, c, d]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use core::net::Ipv4Addr;
-
-    #[test]
-    fn groups_have_station_addresses() {
-        let group = |a, b, c, d| group(Ip::v4(Ipv4Addr::new(a, b, c, d))).0;
-        assert_eq!(group(224, 128, 2, 3), [1, 0, 0x5e, 0, 2, 3]);
-        assert_eq!(group(255, 255, 255, 255), [0xff; 6]);
-        assert_eq!(group(10, 0, 2, 255), [0xff; 6]);
     }
 }

@@ -21,7 +21,7 @@ use crate::deadlines::Deadlines;
 use crate::ip::identification::Identifications;
 use crate::ip::interface::Interface;
 use crate::ip::neighbors::Neighbors;
-use crate::ip::outbound::{DATA_MAX, IPV4};
+use crate::ip::outbound::DATA_MAX;
 use crate::link::Link;
 use crate::link::ethernet::ETHERNET;
 use crate::memory::Memory;
@@ -93,8 +93,8 @@ pub(crate) struct Udp {
     /// Those of them that may have something to send now, in the order of their turns.
     turns: Queue,
     limits: Limits,
-    /// Octets in a frame after the IPv4 header.
-    payload_max: usize,
+    /// Octets in a frame behind the Ethernet header.
+    packet_max: usize,
     /// How many datagrams were sent at once since the last poll.
     at_once: usize,
     identifications: Identifications,
@@ -112,7 +112,7 @@ impl Udp {
             waiting: BTreeSet::new(),
             turns: Queue::default(),
             limits,
-            payload_max: frame_max.saturating_sub(ETHERNET + IPV4),
+            packet_max: frame_max.saturating_sub(ETHERNET),
             at_once: 0,
             identifications: Identifications::new(key),
             changed: Queue::default(),

@@ -1,11 +1,12 @@
 //! Sending datagrams: at once, or from the queue of a port.
 
 use crate::ip::neighbors::Neighbors;
-use crate::ip::outbound::HEAD;
+use crate::ip::outbound::Outbound;
+use crate::link::ethernet::group;
 use crate::memory::Memory;
 use crate::names::DatagramId;
 use crate::phy::Device;
-use crate::udp::emit::{Destination, Waiting, group, packet};
+use crate::udp::emit::{Destination, Waiting, packet};
 use crate::udp::{AT_ONCE, Context, DATAGRAM_MAX, PER_HOP, Port, SLOTS, Udp};
 use abi::socket::Ip;
 use abi::{Error, Result};
@@ -67,7 +68,7 @@ impl Udp {
             None => Some(group(to.ip)),
         };
         if let Some(station) = station
-            && HEAD + octets.len() <= self.payload_max
+            && Outbound::fits(&to.ip, octets.len(), self.packet_max)
             && self.at_once < AT_ONCE
             && !cx.link.full
             && (port.waiting.is_empty() || port.count(hop) == 0)
@@ -150,7 +151,7 @@ impl Udp {
             let Destination { to, local, .. } = waiting.destination;
             let (from, octets) = ((port.port, local), &waiting.octets);
             let packet = |sums| packet(from, to, station, octets, cx.own, sums);
-            let is_sent = if HEAD + octets.len() <= self.payload_max {
+            let is_sent = if Outbound::fits(&to.ip, octets.len(), self.packet_max) {
                 let packet = packet(software.udp.tx());
                 let identification = self.identifications.next();
                 packet.send(token, cx.own, software, identification);
@@ -161,7 +162,7 @@ impl Udp {
                     .get_or_insert_with(|| self.identifications.begin());
                 // The first fragment carries the header, with the checksum of the whole datagram.
                 let packet = packet(progress.sent == 0);
-                packet.send_fragment(token, cx.own, software, progress, self.payload_max)
+                packet.send_fragment(token, cx.own, software, progress, self.packet_max)
             };
             if is_sent {
                 port.remove(index);

@@ -14,7 +14,7 @@ use core::time::Duration;
 use runtime::args::Args;
 use runtime::socket::{Direction, TcpStream, UdpSocket, any};
 use runtime::start::Context;
-use runtime::{Error, println};
+use runtime::{Error, println, time};
 
 runtime::entry!(
     "\
@@ -30,11 +30,14 @@ usage: echotest[,IP[,PORT[,BYTES]]]
 const MESSAGE: &str = "Hello world!\n";
 /// Bytes that are under way at a time: fewer than the server and both stacks hold.
 const PIECE: usize = 16 * 1024;
-/// Lengths of datagrams in turn; a longer one would be cut into fragments.
-const DATAGRAMS: [usize; 4] = [1, 1472, 64, 700];
+/// Lengths of datagrams in turn; over IPv6 a longer one would be cut into fragments.
+const DATAGRAMS: [usize; 4] = [1, 1452, 64, 700];
 /// How long a datagram may take before it is sent again, and how often it is sent.
 const AGAIN: Duration = Duration::from_millis(500);
 const TIMES: u32 = 10;
+/// How long it waits for an address to come: a router tells of its prefix soon after the start.
+const ADDRESS: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
 
 struct Options {
     /// Whom to connect to.
@@ -65,9 +68,22 @@ fn main(Options { address, bytes }: Options) -> Result<(), String> {
     Ok(())
 }
 
+/// Connects, as soon as there is a way.
+fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    let end = time::clock_ns().saturating_add(ADDRESS.as_nanos() as u64);
+    loop {
+        match TcpStream::connect(address) {
+            Err(Error::Unreachable) if time::clock_ns() < end => {
+                time::sleep(PAUSE).context("sleep")?;
+            }
+            result => return result.context("connect"),
+        }
+    }
+}
+
 fn line(address: SocketAddr) -> Result<(), String> {
     println!("Connecting to {address}...");
-    let stream = TcpStream::connect(address).context("connect")?;
+    let stream = connect(address)?;
     println!("connected to server");
     stream.write_all(MESSAGE.as_bytes()).context("send")?;
     stream.shutdown(Direction::Send).context("shutdown")?;
@@ -101,7 +117,7 @@ fn same(received: &[u8], sent: &[u8]) -> Result<(), String> {
 }
 
 fn stream(address: SocketAddr, bytes: usize) -> Result<(), String> {
-    let stream = TcpStream::connect(address).context("connect")?;
+    let stream = connect(address)?;
     let mut received = vec![0; PIECE];
     for at in (0..bytes).step_by(PIECE) {
         let sent = pattern(at, PIECE.min(bytes - at));

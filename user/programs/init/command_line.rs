@@ -66,7 +66,7 @@ impl<'a> Named<'a> {
                 Some(("vf", number)) => {
                     named.place = Place::Virtual(number.parse().map_err(|_| part)?);
                 }
-                Some(("ip" | "gw" | "mac", _)) => named.network.push(part),
+                Some(("ip" | "gw" | "ipv6" | "mac", _)) => named.network.push(part),
                 Some(("run", program)) => named.runs.push(program),
                 Some(("inside", program)) if SERVICES.contains(&program) => {
                     named.inside = Some(program);
@@ -85,7 +85,7 @@ pub struct CommandLine<'a> {
     pub runs: Vec<Run<'a>>,
     /// Each `stack=NAME,...`.
     pub stacks: Vec<Named<'a>>,
-    /// The words that are for network servers, as they are: `ip=...`, `gw=...`.
+    /// The words that are for network servers, as they are: `ip=...`, `gw=...`, `ipv6=...`.
     pub network: Vec<&'a str>,
     /// The service that is to be part of the network server.
     pub inside: Option<&'a str>,
@@ -111,7 +111,7 @@ impl<'a> CommandLine<'a> {
                     Err(wrong) => line.wrong_stacks.push((word, wrong)),
                 },
                 Some(("limits", words)) => limits = words,
-                Some(("ip" | "gw", _)) => line.network.push(word),
+                Some(("ip" | "gw" | "ipv6", _)) => line.network.push(word),
                 Some(("inside", name)) => line.inside = Some(name),
                 _ if is_kernels(word) => {}
                 _ => line.unknown.push(word),

@@ -46,17 +46,19 @@ enum Refusal {
 }
 
 impl Frames {
-    /// Maps the buffers of a card. With `vlan`, all frames have that tag, and no others are ours.
+    /// Maps the buffers of a card, which receives what is sent to these groups, too. With `vlan`, all
+    /// frames have that tag, and no others are ours.
     ///
     /// # Errors
-    /// In words: a card without VLANs, no memory.
+    /// In words: a card without VLANs or room for the groups, no memory.
     pub fn new(
         card: Card,
         info: &NicInfo,
         vlan: Option<u16>,
+        groups: &[MacAddress],
     ) -> core::result::Result<Self, String> {
-        if vlan.is_some() {
-            join(&card, vlan, &[]).context("the card has no VLANs")?;
+        if vlan.is_some() || !groups.is_empty() {
+            join(&card, vlan, groups).context("the card takes no VLAN, or no groups")?;
         }
         Ok(Frames {
             mapped: Mapped::new(card).context("cannot map the card's buffers")?,

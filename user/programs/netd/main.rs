@@ -20,6 +20,7 @@ usage: netd[,CARD][,WORD...][,stack=NAME]
   CARD                 as the kernel counts them; 0 if not said
   ip=A.B.C.D/BITS      its address; 10.0.2.15/24 if not said
   gw=A.B.C.D, gw=none  the router for other networks
+  ipv6=off             speaks no IPv6; a stack that shares its card never does
   stack=NAME           shares the card with other stacks: takes the frames to
                        its address; if not said, it has the card to itself
   whole                has the card to itself, though it has a name

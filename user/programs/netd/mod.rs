@@ -36,7 +36,7 @@ const OPENING: Duration = Duration::from_secs(1);
 /// What the arguments of a network server say of its network.
 #[derive(Default)]
 pub struct Settings {
-    /// The words `ip=A.B.C.D/BITS` and `gw=A.B.C.D`, each with a space behind it.
+    /// The words `ip=A.B.C.D/BITS`, `gw=A.B.C.D` and `ipv6=off`, each with a space behind it.
     words: String,
     /// A station address of its own on a card that it shares.
     station: Option<MacAddress>,
@@ -47,14 +47,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes a word of the arguments in, if it is `ip=`, `gw=`, `mac=`, `vlan=` or `whole`; returns whether
-    /// it is.
+    /// Takes a word of the arguments in, if it is `ip=`, `gw=`, `ipv6=`, `mac=`, `vlan=` or `whole`; returns
+    /// whether it is.
     ///
     /// # Errors
     /// In words, if what is behind it makes no sense.
     pub fn take(&mut self, word: &str) -> core::result::Result<bool, String> {
         match word.split_once('=') {
-            Some(("ip" | "gw", _)) => {
+            Some(("ip" | "gw" | "ipv6", _)) => {
                 self.words.push_str(word);
                 self.words.push(' ');
             }
@@ -122,12 +122,14 @@ impl Network {
         let info = card.info().context("cannot describe the card")?;
         config.mac = info.mac;
         config.shares_station = shares;
+        // The filter of a stack that shares its card has its IPv4 address alone.
+        config.ipv6 &= !shares;
         config.timers.opening = OPENING;
         let own = process::own().context("the limits")?;
         let left = own.own_limits().minus(&own.used);
         let memory = memory(left.get(Resource::Memory));
         config.limits = Limits::of_memory(memory);
-        let device = Frames::new(card, &info, *vlan)?;
+        let device = Frames::new(card, &info, *vlan, &config.groups())?;
         let server = Server::new(config, device, time::clock_ns())
             .map_err(|error| alloc::format!("{error}"))?;
 
@@ -304,11 +306,12 @@ mod tests {
             "mac=02:00:00:00:00:07",
             "vlan=4094",
             "gw=none",
+            "ipv6=off",
             "whole",
         ] {
             assert_eq!(settings.take(word), Ok(true));
         }
-        assert_eq!(settings.words, "ip=10.0.2.16/24 gw=none ");
+        assert_eq!(settings.words, "ip=10.0.2.16/24 gw=none ipv6=off ");
         assert_eq!(settings.station, Some([2, 0, 0, 0, 0, 7]));
         assert_eq!(settings.vlan, Some(4094));
         assert!(settings.is_whole);
