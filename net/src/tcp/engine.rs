@@ -161,17 +161,21 @@ impl Engine {
 }
 
 /// Gives an interface our addresses.
-pub(crate) fn set_address(interface: &mut iface::Interface, own: &Interface) {
+fn set_address(interface: &mut iface::Interface, own: &Interface) {
     interface.update_ip_addrs(|addresses| {
         addresses.clear();
-        if let Some(network) = own.network() {
-            let cidr = Ipv4Cidr::new(network.address, network.prefix_len);
-            let _ = addresses.push(IpCidr::Ipv4(cidr));
-        }
         // There is room for all of them ([`crate::ip::interface::ADDRESSES`]).
-        for (_, address) in own.v6() {
-            let cidr = Ipv6Cidr::new(address.0.into(), 128);
-            let _ = addresses.push(IpCidr::Ipv6(cidr));
+        let v4 = own.network().map(|network| Ip::v4(network.address));
+        for address in v4.into_iter().chain(own.v6().map(|(_, address)| address)) {
+            let _ = addresses.push(host(address));
         }
     });
+}
+
+/// An address as smoltcp takes it. Which hosts are on our link it need not know.
+pub(super) fn host(address: Ip) -> IpCidr {
+    match address.as_v4() {
+        Some(address) => Ipv4Cidr::new(address, 32).into(),
+        None => Ipv6Cidr::new(address.0.into(), 128).into(),
+    }
 }

@@ -16,9 +16,10 @@ use crate::phy::instant;
 use crate::tcp::arrives::Substitute;
 use crate::tcp::device::ReceivedToken;
 use crate::tcp::emit::{FROM_PEER, SYN_MAX, from_peer, syn_from_peer};
-use crate::tcp::engine::set_address;
+use crate::tcp::engine::host;
 use crate::tcp::handshake::Handshake;
 use crate::tcp::sole_socket::SoleSocket;
+use abi::socket::Ip;
 use smoltcp::iface;
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, TxToken};
 use smoltcp::socket::tcp::State;
@@ -40,7 +41,12 @@ pub(crate) fn receive_syn(
     }
     let mut place = [0; SYN_MAX];
     let mut wire = Wire::default();
-    let mut interface = interface(own, handshake.iss, &mut wire, since);
+    let mut interface = interface(
+        own.address_of(handshake.tuple.local),
+        handshake.iss,
+        &mut wire,
+        since,
+    );
     wire.arriving = Some(syn_from_peer(&mut place, own, handshake));
     let now = instant(since);
     interface.poll_ingress_single(now, &mut wire, socket.set());
@@ -72,7 +78,12 @@ pub(crate) fn synchronize(
     };
     let mut place = [0; FROM_PEER];
     let mut wire = Wire::default();
-    let mut interface = interface(own, handshake.iss, &mut wire, now);
+    let mut interface = interface(
+        own.address_of(handshake.tuple.local),
+        handshake.iss,
+        &mut wire,
+        now,
+    );
     wire.arriving = Some(from_peer(
         &mut place,
         own,
@@ -85,27 +96,25 @@ pub(crate) fn synchronize(
 }
 
 /// Lets `open` call a socket's `connect`, with the context from which smoltcp draws the number `iss`
-/// for its SYN.
+/// for its SYN, and takes the address `from`.
 pub(crate) fn send_syn<R>(
-    own: &Interface,
+    from: Ip,
     iss: TcpSeqNumber,
     now: u64,
     open: impl FnOnce(&mut iface::Context) -> R,
 ) -> R {
-    open(interface(own, iss, &mut Wire::default(), now).context())
+    open(interface(from, iss, &mut Wire::default(), now).context())
 }
 
-/// An interface whose generator draws this number next.
-fn interface(
-    own: &Interface,
-    number: TcpSeqNumber,
-    wire: &mut Wire<'_>,
-    now: u64,
-) -> iface::Interface {
+/// An interface with this one address, whose generator draws this number next.
+fn interface(own: Ip, number: TcpSeqNumber, wire: &mut Wire<'_>, now: u64) -> iface::Interface {
     let mut settings = iface::Config::new(HardwareAddress::Ip);
     settings.random_seed = seed(number.0 as u32);
     let mut interface = iface::Interface::new(settings, wire, instant(now));
-    set_address(&mut interface, own);
+    interface.update_ip_addrs(|addresses| {
+        // There is room for one.
+        let _ = addresses.push(host(own));
+    });
     interface
 }
 
@@ -260,7 +269,7 @@ mod tests {
             let number = TcpSeqNumber(number as i32);
             let peer = (Ipv4Addr::new(10, 0, 2, 2), 80);
             let connect = |cx: &mut _| socket.get_mut().connect(cx, peer, 40_000);
-            send_syn(&own, number, 0, connect).unwrap();
+            send_syn(own.ipv4().into(), number, 0, connect).unwrap();
             assert_eq!(sends(&mut socket, &own), Some(number), "{WHY}");
         }
     }
@@ -268,7 +277,7 @@ mod tests {
     /// The number of what a socket sends.
     fn sends(socket: &mut SoleSocket, own: &Interface) -> Option<TcpSeqNumber> {
         let mut wire = Wire::default();
-        let mut interface = interface(own, TcpSeqNumber(0), &mut wire, 0);
+        let mut interface = interface(own.ipv4().into(), TcpSeqNumber(0), &mut wire, 0);
         interface.poll_egress(instant(0), &mut wire, socket.set());
         wire.sent
     }
@@ -296,7 +305,7 @@ mod tests {
             };
             let mut place = [0; FROM_PEER + 5];
             let mut wire = Wire::default();
-            let mut interface = interface(&own, handshake.iss, &mut wire, 0);
+            let mut interface = interface(own.ipv4().into(), handshake.iss, &mut wire, 0);
             let datagram = from_peer(&mut place, &own, handshake.tuple, &substitute, b"hello");
             wire.arriving = Some(datagram);
             interface.poll_ingress_single(instant(0), &mut wire, socket.set());

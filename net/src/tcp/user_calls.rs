@@ -86,7 +86,7 @@ impl Tcp {
         let peer = IpEndpoint::new(tuple.peer.ip.to_std().into(), tuple.peer.port);
         let number = self.isn.initial(&tuple, now);
         let connect = |context: &mut _| socket.get_mut().connect(context, peer, tuple.port);
-        if opening::send_syn(cx.own, number, now, connect).is_err() {
+        if opening::send_syn(cx.own.address_of(tuple.local), number, now, connect).is_err() {
             self.give_back(group, Some(socket), cx.memory);
             return Err(Error::AddressNotAvailable);
         }

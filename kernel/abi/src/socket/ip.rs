@@ -4,8 +4,8 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What the IPv6 address that maps an IPv4 address begins with (RFC 4291 §2.5.5.2).
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+/// The first 96 bits of the IPv6 address that maps an IPv4 address (RFC 4291 §2.5.5.2).
+const MAPPED: u128 = 0xffff;
 
 /// An IP address of either family in one form: an IPv4 address is the IPv6 address that maps it.
 ///
@@ -47,8 +47,8 @@ impl Ip {
     /// The address, if it is one of IPv4.
     #[inline]
     pub fn as_v4(&self) -> Option<Ipv4Addr> {
-        let (prefix, ip) = self.0.split_last_chunk::<4>()?;
-        (*prefix == MAPPED).then(|| Ipv4Addr::from(*ip))
+        let number = u128::from_be_bytes(self.0);
+        (number >> 32 == MAPPED).then(|| Ipv4Addr::from(number as u32))
     }
 
     /// The address, if it is one of IPv6.
@@ -60,7 +60,7 @@ impl Ip {
     /// Whether it is an IPv4 address.
     #[inline]
     pub fn is_v4(&self) -> bool {
-        self.0.first_chunk() == Some(&MAPPED)
+        u128::from_be_bytes(self.0) >> 32 == MAPPED
     }
 
     /// The same in the form of the standard library.
