@@ -137,6 +137,7 @@ impl Interface {
         }
     }
 
+    #[inline(never)]
     fn find_v6(&self, address: Ip) -> Option<Local> {
         let place = self.v6.iter().position(|own| *own == Some(address))?;
         Some(Local(Local::LINK.0 + place as u8))
@@ -185,10 +186,16 @@ impl Interface {
     /// Of the IPv6 addresses it is one of the destination's scope (RFC 6724 §5, rule 2; nothing is sent
     /// from a link-local one to another link), rather one that is not deprecated (rule 3), and the one
     /// that has most bits in common with the destination (rule 8).
+    #[inline]
     pub fn source_for(&self, to: Ip) -> Option<Local> {
-        if to.is_v4() {
-            return Some(Local::IPV4);
+        match to.is_v4() {
+            true => Some(Local::IPV4),
+            false => self.source_for_v6(to),
         }
+    }
+
+    #[inline(never)]
+    fn source_for_v6(&self, to: Ip) -> Option<Local> {
         // A group of the interface's or the link's scope (RFC 4291 §2.7).
         let is_group_of_link = to.is_multicast() && to.0[1] & 0xf <= 2;
         let is_link = is_link_local(to) || is_group_of_link;
@@ -218,6 +225,7 @@ impl Interface {
         }
     }
 
+    #[inline(never)]
     fn contains_v6(&self, address: Ip) -> bool {
         let mut networks = self.networks.iter().flatten();
         is_link_local(address) || networks.any(|network| network.holds(address))

@@ -54,7 +54,7 @@ impl Outbound<'_> {
     /// DF is 0, so that routers may fragment the datagram: unlike TCP (RFC 1191 §3), nobody here would
     /// make it shorter if it were too long for a network on the way. So each datagram has an
     /// identification of its own (RFC 6864 §4.3).
-    #[inline]
+    #[inline(always)]
     fn headers(
         &self,
         own: &Interface,
@@ -132,7 +132,7 @@ impl Outbound<'_> {
     }
 
     /// Sends the datagram in one frame.
-    #[inline]
+    #[inline(always)]
     pub fn send(
         &self,
         token: impl TxToken,
@@ -141,10 +141,7 @@ impl Outbound<'_> {
         identification: u16,
     ) {
         if !self.to.is_v4() {
-            let (headers, len) = self.headers_v6(own, self.len(), None);
-            return token.consume(len + self.len(), |frame| {
-                fill(frame, [&headers[..len], &self.head, self.octets]);
-            });
+            return self.send_v6(token, own);
         }
         let sent = 0;
         let whole = Progress {
@@ -154,6 +151,14 @@ impl Outbound<'_> {
         let headers = self.headers(own, software, self.len(), whole);
         token.consume(ETHERNET + IPV4 + self.len(), |frame| {
             fill(frame, [&headers, &self.head, self.octets]);
+        });
+    }
+
+    #[inline(never)]
+    fn send_v6(&self, token: impl TxToken, own: &Interface) {
+        let (headers, len) = self.headers_v6(own, self.len(), None);
+        token.consume(len + self.len(), |frame| {
+            fill(frame, [&headers[..len], &self.head, self.octets]);
         });
     }
 

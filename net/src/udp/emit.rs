@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 /// The datagram from a local port to a host, by way of a station. `sums`: whether UDP's checksum
 /// is computed here; otherwise it is 0, and the card fills it in.
-#[inline]
+#[inline(always)]
 pub(super) fn packet<'a>(
     (port, local): (u16, Local),
     to: Address,

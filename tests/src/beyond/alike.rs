@@ -42,7 +42,8 @@ fn same(bench: &Bench) -> Outcome {
     let mut runs = Vec::new();
     let mut samples = Vec::new();
     for nic in &*nic::ALL {
-        let setup = Setup::on_wire("run=echosrv run=nicstat,-r,-w");
+        // What is sent to groups of IPv6 not all cards take, and the model's traffic is of IPv4.
+        let setup = Setup::on_wire("ipv6=off run=echosrv run=nicstat,-r,-w");
         let mut machine = bench.boot_with(nic, &setup)?;
         machine.wait_servers(true, false)?;
         let wire = machine.wire()?;

@@ -222,8 +222,8 @@ impl Host {
             failure: None,
             drops: Drops::default(),
         };
-        let config =
-            Config::from_command_line("ip=10.0.2.15/24", ENDS.mac, [1; 32]).expect("sound");
+        let config = Config::from_command_line("ip=10.0.2.15/24 ipv6=off", ENDS.mac, [1; 32])
+            .expect("sound");
         let server = Server::new(config, frames, 0).expect("sound");
         let mut host = Host {
             kernel,
