@@ -164,7 +164,7 @@ fn not_ours(bench: &Bench) -> Outcome {
 /// A server in a VLAN answers in it, and to nobody else.
 fn in_a_vlan(bench: &Bench) -> Outcome {
     const TAG: u16 = 7;
-    let mut machine = bench.boot(&Setup::on_wire("run=netd,0,vlan=7"))?;
+    let mut machine = bench.boot(&Setup::on_wire("run=netd,0,vlan=7,ipv6=off"))?;
     let console = &machine.console;
     console.wait_prefix("netd: net0 is ", PATIENCE)?;
     console.wait_prefix("card 0: link up", PATIENCE)?;
